@@ -1,1 +1,7 @@
-//! Ottla.
+//! Ottla: a Kafka-wire-compatible broker.
+//!
+//! `ARCHITECTURE.md` beside this crate tells the data path in order.
+
+pub mod api;
+pub mod broker;
+pub mod context;
