@@ -1,0 +1,1 @@
+//! One partition's log and the state that is rebuilt from it.
