@@ -2,6 +2,10 @@
 //!
 //! Knows record batches; never requests. [`log::PartitionLog`] is the seam that the broker uses.
 
+mod bell;
+pub mod clock;
+pub mod fs;
 pub mod log;
 pub mod manager;
 pub mod record;
+pub mod wal;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use super::chunk::{Chunk, ChunkPool};
-use super::format::{self, EntryKind, GROUP_HEADER_BYTES, Row};
+use super::format::{self, EntryKind, GROUP_HEADER_BYTES, Row, Seal};
 use super::ring::{Ring, RingPosition};
 use crate::bell::Bell;
 use crate::fs::BLOCK_BYTES;
@@ -46,7 +46,7 @@ pub struct NewEntry<'a> {
     pub log_id: u32,
     pub kind: EntryKind,
     pub offset: i64,
-    /// Copied into the log, and there changed by `patch`.
+    /// Copied into the log; the copy is what `patch` changes.
     pub payload: &'a [u8],
     /// Must not return before the entry is on stable media, even where others may.
     pub strict: bool,
@@ -57,6 +57,7 @@ pub struct Wal {
     ring: Ring,
     pool: Arc<ChunkPool>,
     generation: u64,
+    /// Whether each write reaches stable media before it returns.
     synced: bool,
     filling: Mutex<Filling>,
     arrived: Condvar,
@@ -74,6 +75,7 @@ struct Filling {
     epoch: u64,
     cut_at: Option<u64>,
     chunk_bytes: usize,
+    write_limit_bytes: usize,
     thread_waits: bool,
     refused: Option<WalError>,
 }
@@ -114,6 +116,8 @@ impl Wal {
         maintenance: Arc<Bell>,
     ) -> Self {
         let end = ring.position();
+        let smallest = usize::try_from(ring.smallest_region_bytes()).unwrap_or(usize::MAX);
+        let write_limit_bytes = WRITE_LIMIT_BYTES.min(smallest);
         Self {
             ring,
             pool,
@@ -126,6 +130,7 @@ impl Wal {
                 epoch: 1,
                 cut_at: None,
                 chunk_bytes: CHUNK_MIN_BYTES,
+                write_limit_bytes,
                 thread_waits: false,
                 refused: None,
             }),
@@ -212,7 +217,9 @@ impl Wal {
             .take_if(|group| group.bytes_with(payload_bytes, 2) > group.chunk.room());
         if let Some(full) = full {
             filling.sealed.push_back(full);
-            filling.chunk_bytes = (filling.chunk_bytes * 4).min(CHUNK_MAX_BYTES);
+            filling.chunk_bytes = (filling.chunk_bytes * 4)
+                .min(CHUNK_MAX_BYTES)
+                .min(filling.write_limit_bytes);
         }
         let (sequence, chunk_bytes) = (filling.next_sequence, filling.chunk_bytes);
         if filling.open.is_none() {
@@ -272,7 +279,15 @@ impl Wal {
         let next_sequence = groups.last().map_or(0, |group| group.sequence + 1);
         let groups: Vec<_> = groups
             .into_iter()
-            .map(|group| group.seal(self.generation, synced))
+            .map(|group| {
+                let seal = Seal {
+                    generation: self.generation,
+                    sequence: group.sequence,
+                    write_sequence: first_sequence,
+                    synced,
+                };
+                group.seal(seal)
+            })
             .collect();
         let bytes = groups.iter().map(|(bytes, _)| bytes.len() as u64).sum();
         if self.ring.wants_growth() || self.ring.shortage(bytes).is_some() {
@@ -290,7 +305,9 @@ impl Wal {
                 })
                 .map_err(|error| WalError::WriteFailed(error.to_string()))
         } else {
-            Err(WalError::Offline("closed while waiting for room".to_owned()))
+            Err(WalError::Offline(
+                "closed while waiting for room".to_owned(),
+            ))
         };
         if let Err(error) = &written {
             self.fail(&error.to_string());
@@ -401,7 +418,7 @@ impl Filling {
         while let Some(next) = self.sealed.front() {
             bytes += next.bytes_with(0, 0);
             if !groups.is_empty()
-                && (bytes > WRITE_LIMIT_BYTES || self.cut_at == Some(next.sequence))
+                && (bytes > self.write_limit_bytes || self.cut_at == Some(next.sequence))
             {
                 break;
             }
@@ -419,17 +436,10 @@ impl Group {
     }
 
     /// Adds table and header; from here on the bytes do not change.
-    fn seal(mut self, generation: u64, synced: bool) -> (Bytes, Vec<(Range<usize>, OnDurable)>) {
+    fn seal(mut self, seal: Seal) -> (Bytes, Vec<(Range<usize>, OnDurable)>) {
         let payload_bytes = self.chunk.len() - GROUP_HEADER_BYTES;
         let group_bytes = padded_bytes(payload_bytes, self.rows.len());
-        let (header, table) = format::seal(
-            generation,
-            self.sequence,
-            synced,
-            group_bytes,
-            payload_bytes,
-            &self.rows,
-        );
+        let (header, table) = seal.apply(group_bytes, payload_bytes, &self.rows);
         self.chunk.push(&table);
         self.chunk.pad_to_block();
         self.chunk.as_mut_slice()[..GROUP_HEADER_BYTES].copy_from_slice(&header);

@@ -15,8 +15,9 @@
 //! | 24 | 4 | bytes of the group, padding included |
 //! | 28 | 4 | bytes of the payloads |
 //! | 32 | 4 | entries in the table |
-//! | 36 | 4 | CRC-32C of bytes 0..36 and of the table |
-//! | 40 | 24 | zero |
+//! | 36 | 4 | CRC-32C of bytes 0..36 and 40..64 and of the table |
+//! | 40 | 8 | sequence of the first group of the same device write: what follows a torn one in its own write proves nothing |
+//! | 48 | 16 | zero |
 //!
 //! | at | bytes | row of the table |
 //! |---|---|---|
@@ -142,6 +143,8 @@ pub struct GroupHeader {
     pub group_bytes: u32,
     pub payload_bytes: u32,
     pub entries: u32,
+    /// Of the first group of the same device write.
+    pub write_sequence: u64,
     crc: u32,
 }
 
@@ -160,6 +163,7 @@ impl GroupHeader {
             group_bytes: u32::from_le_bytes(field(header, 24)),
             payload_bytes: u32::from_le_bytes(field(header, 28)),
             entries: u32::from_le_bytes(field(header, 32)),
+            write_sequence: u64::from_le_bytes(field(header, 40)),
             crc: u32::from_le_bytes(field(header, 36)),
         })
     }
@@ -174,6 +178,7 @@ impl GroupHeader {
         header[24..28].copy_from_slice(&self.group_bytes.to_le_bytes());
         header[28..32].copy_from_slice(&self.payload_bytes.to_le_bytes());
         header[32..36].copy_from_slice(&self.entries.to_le_bytes());
+        header[40..48].copy_from_slice(&self.write_sequence.to_le_bytes());
         let crc = group_crc(&header, table);
         header[36..40].copy_from_slice(&crc.to_le_bytes());
         header
@@ -183,6 +188,7 @@ impl GroupHeader {
 fn group_crc(header: &[u8; GROUP_HEADER_BYTES], table: &[u8]) -> u32 {
     let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
     digest.update(&header[..36]);
+    digest.update(&header[40..]);
     digest.update(table);
     digest.finalize() as u32
 }
@@ -192,30 +198,40 @@ pub fn unpadded_bytes(payload_bytes: usize, entries: usize) -> usize {
     GROUP_HEADER_BYTES + payload_bytes + entries * ROW_BYTES
 }
 
-/// The table for `rows`, and the header of the group that they and `payload_bytes` of payload make.
-pub fn seal(
-    generation: u64,
-    sequence: u64,
-    synced: bool,
-    group_bytes: usize,
-    payload_bytes: usize,
-    rows: &[Row],
-) -> ([u8; GROUP_HEADER_BYTES], Vec<u8>) {
-    let mut table = Vec::with_capacity(rows.len() * ROW_BYTES);
-    for row in rows {
-        table.extend_from_slice(&row.encode());
+/// What makes a group of rows and payloads one that can be found again.
+#[derive(Clone, Copy, Debug)]
+pub struct Seal {
+    pub generation: u64,
+    pub sequence: u64,
+    pub write_sequence: u64,
+    pub synced: bool,
+}
+
+impl Seal {
+    /// The header and the table of a group.
+    pub fn apply(
+        self,
+        group_bytes: usize,
+        payload_bytes: usize,
+        rows: &[Row],
+    ) -> ([u8; GROUP_HEADER_BYTES], Vec<u8>) {
+        let mut table = Vec::with_capacity(rows.len() * ROW_BYTES);
+        for row in rows {
+            table.extend_from_slice(&row.encode());
+        }
+        let header = GroupHeader {
+            version: FORMAT_VERSION,
+            synced: self.synced,
+            generation: self.generation,
+            sequence: self.sequence,
+            group_bytes: group_bytes as u32,
+            payload_bytes: payload_bytes as u32,
+            entries: rows.len() as u32,
+            write_sequence: self.write_sequence,
+            crc: 0,
+        };
+        (header.encode(&table), table)
     }
-    let header = GroupHeader {
-        version: FORMAT_VERSION,
-        synced,
-        generation,
-        sequence,
-        group_bytes: group_bytes as u32,
-        payload_bytes: payload_bytes as u32,
-        entries: rows.len() as u32,
-        crc: 0,
-    };
-    (header.encode(&table), table)
 }
 
 /// An entry of a group that was read back and found intact.

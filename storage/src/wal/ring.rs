@@ -101,7 +101,7 @@ impl Ring {
             let file = open_file(&*fs, &path, &mut direct)?;
             let bytes = file.len()? / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
             // A crash while it was written ahead may have left a short one.
-            if bytes >= config.first_region_bytes {
+            if bytes >= config.first_region_bytes.min(config.region_bytes) {
                 regions.push(Region {
                     index,
                     file,
@@ -156,6 +156,11 @@ impl Ring {
     /// The largest group that the ring will ever take.
     pub fn group_limit_bytes(&self) -> u64 {
         self.config.region_bytes
+    }
+
+    /// No region is smaller.
+    pub fn smallest_region_bytes(&self) -> u64 {
+        self.config.first_region_bytes.min(self.config.region_bytes)
     }
 
     /// Whether a commit of `bytes` would have to wait, and for what.
@@ -273,9 +278,7 @@ impl Ring {
         let files: Vec<_> = {
             let state = self.state.lock();
             let full = state.full.iter().map(|region| &region.file);
-            full.chain([&state.current.file])
-                .map(Arc::clone)
-                .collect()
+            full.chain([&state.current.file]).map(Arc::clone).collect()
         };
         files.iter().try_for_each(|file| file.sync_data())
     }
