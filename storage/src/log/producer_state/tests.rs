@@ -494,6 +494,37 @@ fn the_sidecar_keeps_everything_and_kafkas_snapshot_the_last_batch() {
     assert_eq!(read.producer(PRODUCER).unwrap().batches(), &batches[4..]);
 }
 
+/// Written by ProducerStateManager.writeSnapshot of Kafka 4.3.1.
+const KAFKA_SNAPSHOT: &str = "\
+    000119f3621c000000020000000000000007000200000013000000000000002c000000040000018bcfe5\
+    680000000009000000000000002800000000000000080001ffffffffffffffffffffffff000000000000\
+    018bcfe5680100000003ffffffffffffffff";
+
+#[test]
+fn kafkas_own_snapshot_is_read_and_written_byte_for_byte() {
+    let digits = KAFKA_SNAPSHOT
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| std::str::from_utf8(pair).unwrap());
+    let bytes: Vec<u8> = digits
+        .map(|pair| u8::from_str_radix(pair, 16).unwrap())
+        .collect();
+    let state = from_snapshot(&bytes, 50, config(), NOW_MS + 2).unwrap();
+    let entry = state.producer(7).unwrap();
+    assert_eq!((entry.producer_epoch, entry.coordinator_epoch), (2, 9));
+    assert_eq!(entry.current_txn_first_offset, Some(40));
+    let batch = BatchMetadata {
+        last_sequence: 19,
+        last_offset: 44,
+        offset_delta: 4,
+        timestamp: NOW_MS,
+    };
+    assert_eq!(entry.batches(), [batch]);
+    assert_eq!(state.producer(8).unwrap().batches(), []);
+    assert_eq!(state.first_undecided_offset(), Some(40));
+    assert_eq!(to_snapshot(&state), bytes);
+}
+
 #[test]
 fn producers_that_expired_while_the_broker_was_down_are_not_loaded() {
     let state = some_state();
