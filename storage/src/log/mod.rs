@@ -3,7 +3,11 @@
 //! Two implementations stand behind it: the log on files and [`memory_log`] for tests.
 //! Both pass one contract suite.
 
+pub mod leader_epoch;
 pub mod memory_log;
+pub mod offset_index;
+pub mod producer_state;
+pub mod time_index;
 mod timestamp;
 mod waiters;
 
