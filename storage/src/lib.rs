@@ -3,4 +3,5 @@
 //! Knows record batches; never requests. [`log::PartitionLog`] is the seam that the broker uses.
 
 pub mod log;
+pub mod manager;
 pub mod record;

@@ -3,6 +3,10 @@
 //! Two implementations stand behind it: the log on files and [`memory_log`] for tests.
 //! Both pass one contract suite.
 
+pub mod memory_log;
+mod timestamp;
+mod waiters;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;

@@ -1,9 +1,25 @@
-//! Record batches (magic 2) as opaque bytes.
+//! Kafka record batches (magic 2) as opaque bytes behind a bounded view.
+//!
+//! A batch is kept as it was received. Its 61-byte header is parsed ([`BatchHeader`]), patched in place where the
+//! broker has a say (offset, leader epoch, append time) and its records are decoded only where that cannot be
+//! avoided. Nothing here trusts a length, a count or a varint, and decompression stops at the caller's limit.
 
-use bytes::Bytes;
+pub mod batch;
+pub mod builder;
+pub mod compression;
+pub mod iter;
+
+pub use batch::{BatchError, BatchHeader, BatchRef, TimestampType, batches};
+pub use builder::{BatchBuilder, BuildError};
+pub use compression::{Compression, CompressionError, CompressionType};
+pub use iter::{Header, Headers, Record, RecordError, RecordIter, RecordSet};
+
+#[cfg(test)]
+mod tests;
 
 /// A batch that has passed the leader's checks and may be appended.
 #[derive(Clone, Debug)]
 pub struct ValidatedBatch {
-    pub bytes: Bytes,
+    pub bytes: bytes::Bytes,
+    pub header: BatchHeader,
 }
