@@ -312,3 +312,6 @@ fn signed_length(length: i32, nullable: bool) -> Result<Option<usize>, Violation
         0.. => Ok(Some(length as usize)),
     }
 }
+
+#[cfg(test)]
+mod tests;

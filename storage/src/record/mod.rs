@@ -7,12 +7,16 @@
 pub mod batch;
 pub mod builder;
 pub mod compression;
+pub mod control;
 pub mod iter;
+pub mod validate;
 
 pub use batch::{BatchError, BatchHeader, BatchRef, TimestampType, batches};
 pub use builder::{BatchBuilder, BuildError};
 pub use compression::{Compression, CompressionError, CompressionType};
+pub use control::{ControlRecord, EndTxnMarker, TransactionResult};
 pub use iter::{Header, Headers, Record, RecordError, RecordIter, RecordSet};
+pub use validate::{InvalidRecord, ValidateConfig, ValidateError, ValidatedBatch, validate};
 
 #[cfg(test)]
 mod tests;
