@@ -1,1 +1,3 @@
 //! Ottla.
+
+pub mod group;
