@@ -5,3 +5,4 @@
 pub mod api;
 pub mod broker;
 pub mod context;
+pub mod group;
