@@ -20,10 +20,3 @@ pub use validate::{InvalidRecord, ValidateConfig, ValidateError, ValidatedBatch,
 
 #[cfg(test)]
 mod tests;
-
-/// A batch that has passed the leader's checks and may be appended.
-#[derive(Clone, Debug)]
-pub struct ValidatedBatch {
-    pub bytes: bytes::Bytes,
-    pub header: BatchHeader,
-}
