@@ -4,5 +4,6 @@
 
 pub mod api;
 pub mod broker;
+pub mod config;
 pub mod context;
 pub mod group;
