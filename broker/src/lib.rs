@@ -6,3 +6,4 @@ pub mod api;
 pub mod broker;
 pub mod config;
 pub mod context;
+pub mod metadata;
