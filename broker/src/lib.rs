@@ -7,3 +7,4 @@ pub mod broker;
 pub mod config;
 pub mod context;
 pub mod group;
+pub mod metadata;
