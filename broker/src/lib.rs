@@ -4,4 +4,7 @@
 
 pub mod api;
 pub mod broker;
+pub mod config;
 pub mod context;
+pub mod group;
+pub mod metadata;

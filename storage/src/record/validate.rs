@@ -17,7 +17,7 @@
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::batch::{self, BatchHeader, LOG_OVERHEAD_BYTES, MAGIC_V2, NO_TIMESTAMP, TimestampType};
+use super::batch::{self, BatchError, BatchHeader, LOG_OVERHEAD_BYTES, MAGIC_V2, NO_TIMESTAMP, TimestampType};
 use super::builder::{BatchBuilder, BuildError};
 use super::compression::{Compression, CompressionError, CompressionType, decompress};
 use super::iter::{Record, RecordError, RecordIter, record_bytes};
@@ -74,6 +74,26 @@ pub struct ValidatedBatch {
 }
 
 impl ValidatedBatch {
+    /// Exactly one batch of the broker's own making, which needs no checks; its timestamps stay.
+    ///
+    /// # Errors
+    /// When `bytes` is not one whole batch.
+    pub fn trusted(bytes: Bytes) -> Result<Self, BatchError> {
+        let header = BatchHeader::parse(&bytes)?;
+        if header.size_bytes() != bytes.len() {
+            return Err(BatchError::Truncated {
+                needed_bytes: header.size_bytes(),
+                available_bytes: bytes.len(),
+            });
+        }
+        Ok(Self {
+            timestamp_type: header.timestamp_type(),
+            max_timestamp: header.max_timestamp,
+            bytes,
+            header,
+        })
+    }
+
     /// Bytes that [`copy_into`](Self::copy_into) needs.
     pub fn size_bytes(&self) -> usize {
         self.bytes.len()
