@@ -3,9 +3,15 @@
 //! Knows record batches; never requests. [`log::PartitionLog`] is the seam that the broker uses.
 
 mod bell;
+mod checkpoint;
 pub mod clock;
+mod file_manager;
 pub mod fs;
+mod io_pool;
 pub mod log;
+mod log_dir;
+mod maintenance;
 pub mod manager;
 pub mod record;
-pub mod wal;
+mod recovery;
+mod wal;

@@ -55,7 +55,7 @@ pub fn valid_prefix(bytes: &[u8], segment_bytes: u64) -> (usize, Option<OffsetEn
 
 /// The position from which to look for an offset: that of the last entry not above it, or 0.
 pub fn lookup(file: &dyn File, relative_offset: u32) -> io::Result<u32> {
-    let entries = file.len()? / ENTRY_BYTES as u64;
+    let entries = file.size_bytes()? / ENTRY_BYTES as u64;
     let found = last_not_above(entries, |at| {
         let mut entry = [0; ENTRY_BYTES];
         file.read_at(&mut entry, at * ENTRY_BYTES as u64)?;

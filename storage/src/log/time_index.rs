@@ -54,7 +54,7 @@ pub fn valid_prefix(bytes: &[u8], end_relative_offset: u32) -> (usize, Option<Ti
 
 /// The relative offset from which to look for a timestamp: that of the last entry not above it, or 0.
 pub fn lookup(file: &dyn File, timestamp: i64) -> io::Result<u32> {
-    let entries = file.len()? / ENTRY_BYTES as u64;
+    let entries = file.size_bytes()? / ENTRY_BYTES as u64;
     let found = last_not_above(entries, |at| {
         let mut entry = [0; ENTRY_BYTES];
         file.read_at(&mut entry, at * ENTRY_BYTES as u64)?;
@@ -66,7 +66,7 @@ pub fn lookup(file: &dyn File, timestamp: i64) -> io::Result<u32> {
 
 /// The last entry: the largest timestamp of a segment that is no longer written to.
 pub fn last(file: &dyn File) -> io::Result<Option<TimeEntry>> {
-    let entries = file.len()? / ENTRY_BYTES as u64;
+    let entries = file.size_bytes()? / ENTRY_BYTES as u64;
     if entries == 0 {
         return Ok(None);
     }

@@ -93,7 +93,7 @@ impl Checkpoint {
     /// Writes the checkpoint over the older of the two and returns when it is durable.
     pub fn write(&self, fs: &dyn Fs, dir: &Path) -> io::Result<()> {
         let file = fs.open(&path(dir, self.number), Access::Write)?;
-        let is_new = file.len()? == 0;
+        let is_new = file.size_bytes()? == 0;
         file.write_at(&[&self.encode()], 0)?;
         file.sync_data()?;
         if is_new {

@@ -199,7 +199,7 @@ impl RegionReader {
     fn open(fs: &dyn Fs, path: PathBuf) -> Result<Self, ReplayError> {
         let opened = fs
             .open(&path, Access::Read)
-            .and_then(|file| Ok((file.len()?, file)));
+            .and_then(|file| Ok((file.size_bytes()?, file)));
         match opened {
             Ok((bytes, file)) => Ok(Self {
                 path,
