@@ -114,7 +114,8 @@ fn a_sync_is_checked_for_group_member_generation_and_protocol() {
         generation_id: 0,
         ..member.clone()
     };
-    let cases: [(&str, &Joined, fn(&mut SyncGroup), GroupError); 6] = [
+    type Case<'a> = (&'a str, &'a Joined, fn(&mut SyncGroup), GroupError);
+    let cases: [Case<'_>; 6] = [
         ("", member, |_| {}, GroupError::InvalidGroupId),
         ("unknown", member, |_| {}, GroupError::UnknownMemberId),
         ("g", &stranger, |_| {}, GroupError::UnknownMemberId),
