@@ -12,6 +12,8 @@
 //! group is gone from the shard. Join and sync requests are parked as tokens in their members; wherever a member stops
 //! waiting, its token is answered, where Kafka now and then forgets one.
 
+#[cfg(test)]
+mod invariants;
 mod join;
 mod member;
 mod membership;
