@@ -374,7 +374,6 @@ impl ClassicGroup {
     fn remove(&mut self, cx: &mut Context<'_>, member_id: &Id) {
         cx.timers.cancel(self.session_key(member_id));
         self.pending_join.remove(member_id);
-        self.pending_sync.remove(member_id);
         let Some(member) = self.members.remove(member_id) else {
             return;
         };
