@@ -17,7 +17,9 @@
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::batch::{self, BatchError, BatchHeader, LOG_OVERHEAD_BYTES, MAGIC_V2, NO_TIMESTAMP, TimestampType};
+use super::batch::{
+    self, BatchError, BatchHeader, LOG_OVERHEAD_BYTES, MAGIC_V2, NO_TIMESTAMP, TimestampType,
+};
 use super::builder::{BatchBuilder, BuildError};
 use super::compression::{Compression, CompressionError, CompressionType, decompress};
 use super::iter::{Record, RecordError, RecordIter, record_bytes};
