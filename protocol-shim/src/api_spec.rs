@@ -165,7 +165,7 @@ const fn api(
 use ApiClass::{Admin, Cluster, Data, Group, Security, Share, Transaction};
 
 /// Every API that a broker listener has and the decoder knows: key, name, versions, flexible from, class, shape.
-pub const API_SPECS: &[ApiSpec] = &[
+pub static API_SPECS: &[ApiSpec] = &[
     api(0, "Produce", (3, 13), 9, Data, data::PRODUCE)
         .advertised_from(0)
         .served(),
@@ -648,3 +648,6 @@ static BY_KEY: [u8; KEY_COUNT] = {
     }
     slots
 };
+
+#[cfg(test)]
+mod tests;
