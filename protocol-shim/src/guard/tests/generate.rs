@@ -7,6 +7,25 @@ use crate::api_spec::ApiSpec;
 
 /// A body that the decoder must take whole and give back byte for byte.
 pub(super) fn body(rng: &mut StdRng, spec: &ApiSpec, version: i16) -> Vec<u8> {
+    generate(rng, spec, version, None)
+}
+
+/// A body that has `null_field` wherever it can be, and null each time. Nothing else is null or empty.
+pub(super) fn body_with_null(
+    rng: &mut StdRng,
+    spec: &ApiSpec,
+    version: i16,
+    null_field: &'static Field,
+) -> Vec<u8> {
+    generate(rng, spec, version, Some(null_field))
+}
+
+fn generate(
+    rng: &mut StdRng,
+    spec: &ApiSpec,
+    version: i16,
+    null_field: Option<&'static Field>,
+) -> Vec<u8> {
     let writer = Writer {
         flexible: spec.is_flexible(version),
         out: Vec::new(),
@@ -14,6 +33,7 @@ pub(super) fn body(rng: &mut StdRng, spec: &ApiSpec, version: i16) -> Vec<u8> {
     let mut generator = Generator {
         rng,
         version,
+        null_field,
         writer,
     };
     generator.structure(spec.shape);
@@ -80,6 +100,7 @@ impl Writer {
 struct Generator<'a> {
     rng: &'a mut StdRng,
     version: i16,
+    null_field: Option<&'static Field>,
     writer: Writer,
 }
 
@@ -97,7 +118,13 @@ impl Generator<'_> {
 
     /// `any`: null and empty are allowed too. In tagged fields they may be the default, which is never written.
     fn value(&mut self, field: &Field, any: bool) {
-        let null = any && self.version >= field.nullable_since && self.rng.random_bool(0.2);
+        let (any, null) = match self.null_field {
+            Some(null_field) => (false, std::ptr::eq(field, null_field)),
+            None => {
+                let nullable = any && self.version >= field.nullable_since;
+                (any, nullable && self.rng.random_bool(0.2))
+            }
+        };
         let least = usize::from(!any);
         match field.kind {
             Kind::Fixed(width) => self.fixed(width),
@@ -134,7 +161,11 @@ impl Generator<'_> {
     fn tagged_fields(&mut self, shape: Shape) {
         let mut tags: Vec<u32> = Vec::new();
         for field in shape.iter().filter(|field| field.is_in(self.version)) {
-            tags.extend(field.tag.filter(|_| self.rng.random_bool(0.5)));
+            tags.extend(
+                field
+                    .tag
+                    .filter(|_| self.null_field.is_some() || self.rng.random_bool(0.5)),
+            );
         }
         // Tags that the shape does not know: if the decoder knows one, it will read it as something else.
         for tag in [0..8, 8..300, 300..i32::MAX as u32] {
