@@ -2,7 +2,7 @@
 //!
 //! The decoder reserves room for as many elements as an array's count says, before it has seen one of them. A
 //! count of two billion in a body of four bytes then aborts the process, which nothing can catch. So every body is
-//! walked first, against its [shape](shapes), without allocating: what the walk accepts is complete, holds every
+//! walked first, against its shape (`shapes/`), without allocating: what the walk accepts is complete, holds every
 //! element that it counts, and nothing after them.
 
 pub(crate) mod field;

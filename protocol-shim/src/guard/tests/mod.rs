@@ -392,8 +392,7 @@ fn a_nullable_struct_is_marked_present_or_null_and_nothing_else() {
 
 #[test]
 fn elements_of_all_arrays_together_are_limited() {
-    // AlterReplicaLogDirs and the like hold int32 arrays: four bytes on the wire, four in memory; DeleteGroups v0
-    // holds strings: two bytes on the wire, 32 in memory.
+    // DeleteGroups v0 is an array of strings: two bytes each on the wire, 32 in memory.
     let body = |count: usize| [&(count as i32).to_be_bytes()[..], &vec![0; 2 * count]].concat();
     assert_eq!(check(spec(42).unwrap(), 0, &body(MAX_ELEMENTS)), Ok(()));
     assert_eq!(
