@@ -8,6 +8,7 @@ mod delta;
 mod error;
 mod image;
 mod meta_properties;
+pub mod operations;
 mod producer_ids;
 mod record;
 mod store;
