@@ -7,6 +7,7 @@ mod configs;
 mod error;
 mod image;
 mod meta_properties;
+pub mod operations;
 mod producer_ids;
 mod record;
 mod store;
