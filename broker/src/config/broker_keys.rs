@@ -37,7 +37,8 @@ static USED: &[ConfigDef] = &[
     def("delete.topic.enable", Kind::Boolean, "true").doc("Whether DeleteTopics is allowed."),
     def("fetch.max.bytes", Kind::Int, "57671680").at_least(1024)
         .doc("Largest amount of records in one Fetch response, whatever the client asks for."),
-    def("group.initial.rebalance.delay.ms", Kind::Int, "3000")
+    // Kafka's default is 3000: on one machine members arrive together or do not care.
+    def("group.initial.rebalance.delay.ms", Kind::Int, "0")
         .doc("How long an empty classic group waits for more members after the first join."),
     def("group.max.session.timeout.ms", Kind::Int, "1800000")
         .doc("Longest session timeout that a member may ask for."),
