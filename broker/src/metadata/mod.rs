@@ -4,7 +4,6 @@
 //! [`writer`] task, which appends to the `__cluster_metadata` log before anybody sees them.
 
 mod configs;
-mod delta;
 mod error;
 mod image;
 mod meta_properties;
@@ -19,7 +18,6 @@ mod writer;
 mod tests;
 
 pub use configs::{AlterConfig, ConfigChange, Operation, check_broker_name};
-pub use delta::LogChanges;
 pub use error::MetadataError;
 pub use image::{
     INTERNAL_TOPICS, LEADER_EPOCH, MetadataImage, Overrides, ResourceType, TopicImage,

@@ -3,7 +3,9 @@
 //! Two implementations stand behind it: the log on files and [`memory_log`] for tests.
 //! Both pass one contract suite.
 
+pub mod leader_epoch;
 pub mod memory_log;
+pub mod producer_state;
 mod timestamp;
 mod waiters;
 

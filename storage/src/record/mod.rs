@@ -7,19 +7,18 @@
 pub mod batch;
 pub mod builder;
 pub mod compression;
+pub mod control;
 pub mod iter;
+pub mod validate;
 
 pub use batch::{BatchError, BatchHeader, BatchRef, TimestampType, batches};
 pub use builder::{BatchBuilder, BuildError};
 pub use compression::{Compression, CompressionError, CompressionType};
+pub use control::{ControlRecord, EndTxnMarker, TransactionResult};
 pub use iter::{Header, Headers, Record, RecordError, RecordIter, RecordSet};
+pub use validate::{InvalidRecord, ValidateConfig, ValidateError, ValidatedBatch, validate};
 
 #[cfg(test)]
+mod interop_tests;
+#[cfg(test)]
 mod tests;
-
-/// A batch that has passed the leader's checks and may be appended.
-#[derive(Clone, Debug)]
-pub struct ValidatedBatch {
-    pub bytes: bytes::Bytes,
-    pub header: BatchHeader,
-}
