@@ -217,6 +217,17 @@ impl GroupShard {
             .collect()
     }
 
+    /// What must survive a restart, as records: offsets, and groups with their members where they are settled.
+    #[cfg(test)]
+    pub(super) fn snapshot(&self) -> Vec<GroupRecord> {
+        let groups = self
+            .groups
+            .values()
+            .filter(|group| group.is_settled())
+            .map(ClassicGroup::to_record);
+        groups.chain(self.offsets.snapshot()).collect()
+    }
+
     fn join(&mut self, now_ms: i64, token: Token, request: JoinGroup) -> Effects {
         let refusal = if !is_group_id(&request.group_id) {
             Some(GroupError::InvalidGroupId)

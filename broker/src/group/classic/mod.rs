@@ -230,6 +230,11 @@ impl ClassicGroup {
         self.state == State::Empty
     }
 
+    #[cfg(test)]
+    pub(in crate::group) fn is_settled(&self) -> bool {
+        matches!(self.state, State::Empty | State::Stable)
+    }
+
     pub(in crate::group) fn has_pending_members(&self) -> bool {
         !self.pending_join.is_empty()
     }
