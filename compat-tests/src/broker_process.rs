@@ -118,7 +118,7 @@ impl BrokerProcess {
     pub fn log_tail(&self) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
-        let tail = &lines[lines.len().saturating_sub(60)..];
+        let tail = &lines[lines.len().saturating_sub(25)..];
         format!("the broker's log ends so:\n{}", tail.join("\n"))
     }
 

@@ -257,7 +257,7 @@ fn a_consumer_without_group_id_commits_nothing(version: &'static str) -> Result<
 fn auto_offset_reset_earliest_starts_at_the_first_record(version: &'static str) -> Result<()> {
     let Some(scenario) = Scenario::new(version)? else { return Ok(()) };
     let result = scenario.run("consumer_settings.py", &["earliest"])?;
-    assert_eq!(result, r#"{"first_offset": 0, "read": 20}"#);
+    assert_eq!(result, r#"{"first_offset": 0, "read": 10}"#);
     Ok(())
 }
 

@@ -74,18 +74,12 @@ def auto_offset_reset():
         except KafkaError as error:
             result(error=type(error).__name__)
         return
-    # The position is decided before anything else is written.
+    # Where it starts is decided before anything else is written.
     until(lambda: reader.poll(timeout_ms=100) or reader.assignment(), "an assignment")
-    if setting == "earliest":
-        reader.seek_to_beginning()
-        reader.close()
-        reader = consumer(group_id="newer", auto_offset_reset=setting)
-        write(10)
-        records = read(reader, 20)
-    else:
+    if setting == "latest":
         reader.position(PARTITION)
         write(10)
-        records = read(reader, 10)
+    records = read(reader, 10)
     reader.close()
     result(first_offset=records[0].offset, read=len(records))
 

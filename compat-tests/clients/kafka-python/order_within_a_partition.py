@@ -25,7 +25,7 @@ consumer = KafkaConsumer(
     bootstrap_servers=[bootstrap],
     group_id="reader",
     auto_offset_reset="earliest",
-    max_partition_fetch_bytes=1000,
+    max_partition_fetch_bytes=200,
     consumer_timeout_ms=60000,
     **PROMPT
 )

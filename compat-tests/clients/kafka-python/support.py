@@ -5,6 +5,7 @@ import time
 
 from kafka import KafkaConsumer
 from kafka.admin import KafkaAdminClient, NewPartitions, NewTopic
+from kafka.errors import KafkaError
 
 # Clients notice new partitions, and a broker that has come back, within about half a second.
 PROMPT = {"metadata_max_age_ms": 500, "reconnect_backoff_ms": 50, "reconnect_backoff_max_ms": 500}
@@ -43,11 +44,14 @@ def grow_topic(bootstrap, name, partitions):
 
 def stable_members(admin, group):
     """How many members the group has once it is stable; 0 while it rebalances."""
-    answer = admin.describe_consumer_groups([group])
-    if isinstance(answer, dict):  # 3.x
-        description = answer[group]
-        return len(description["members"]) if description["group_state"] == "Stable" else 0
-    return len(answer[0].members) if answer[0].state == "Stable" else 0
+    try:
+        if hasattr(admin, "describe_groups"):  # 3.x
+            description = admin.describe_groups([group])[group]
+            return len(description["members"]) if description["group_state"] == "Stable" else 0
+        (description,) = admin.describe_consumer_groups([group])
+        return len(description.members) if description.state == "Stable" else 0
+    except KafkaError:
+        return 0  # the group's coordinator is not there yet
 
 
 def end_offsets(bootstrap, partitions):
