@@ -73,6 +73,8 @@ fn describe(
 }
 
 /// Bytes of a partition's log.
-fn log_size_bytes(_ctx: &RequestContext, _topic: &TopicImage, _partition: i32) -> i64 {
-    0
+fn log_size_bytes(ctx: &RequestContext, topic: &TopicImage, partition: i32) -> i64 {
+    let found = ctx.broker.partitions.get(topic.topic_id, partition);
+    let bytes = found.map_or(0, |partition| partition.log.size_bytes());
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
