@@ -113,6 +113,7 @@ impl Broker {
     ) -> Result<Arc<Self>, StartError> {
         let config = Arc::new(config);
         let clock = Clock::new();
+        let shutdown = watch::Sender::new(false);
         let partitions = Arc::new(PartitionRegistry::default());
         let metadata = open_metadata(&config, cluster_id, &logs, &partitions).await?;
         let broker = Arc::new(Self {
@@ -120,13 +121,17 @@ impl Broker {
             fetch_sessions: FetchSessionCache::new(
                 config.max_incremental_fetch_session_cache_slots,
             ),
-            groups: GroupCoordinator::new(group_config(&config), clock.clone()),
+            groups: GroupCoordinator::new(
+                group_config(&config),
+                clock.clone(),
+                shutdown.subscribe(),
+            ),
             request_budget: RequestBudget::new(
                 config
                     .queued_max_request_bytes
                     .unwrap_or(REQUEST_BUDGET_BYTES),
             ),
-            shutdown: watch::Sender::new(false),
+            shutdown,
             config,
             clock,
             partitions,

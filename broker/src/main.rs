@@ -64,7 +64,8 @@ fn run(config: BrokerConfig) -> anyhow::Result<ExitCode> {
 async fn serve(config: BrokerConfig) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("cannot listen to signals")?;
     let running = tokio::select! {
-        started = Broker::start(config) => started?,
+        // Its message tells the cause already; the chain would tell it twice.
+        started = Broker::start(config) => started.map_err(|error| anyhow::anyhow!("{error}"))?,
         // Nothing has been promised to anybody yet.
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };

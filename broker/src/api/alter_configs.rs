@@ -3,6 +3,8 @@
 //! Superseded by IncrementalAlterConfigs (KIP-339); kafkajs and old tools still use it. Topics, brokers
 //! (KIP-226), groups (KIP-848) and client metrics (KIP-714). Each resource succeeds or fails by itself.
 
+use std::collections::HashMap;
+
 use kafka_protocol::messages::alter_configs_request::AlterConfigsRequest;
 use kafka_protocol::messages::alter_configs_response::{
     AlterConfigsResourceResponse, AlterConfigsResponse,
@@ -44,10 +46,11 @@ pub(super) async fn alter<'a>(
     validate_only: bool,
 ) -> Vec<Result<(), MetadataError>> {
     let resources: Vec<_> = resources.collect();
-    let repeated = |resource_type: i8, name: &StrBytes| {
-        let same = |other: &&(i8, &StrBytes, _)| other.0 == resource_type && other.1 == name;
-        resources.iter().filter(same).count() > 1
-    };
+    let mut count: HashMap<(i8, &StrBytes), usize> = HashMap::with_capacity(resources.len());
+    for (resource_type, name, _) in &resources {
+        *count.entry((*resource_type, name)).or_default() += 1;
+    }
+    let repeated = |resource_type: i8, name| count[&(resource_type, name)] > 1;
     let invalid = |what: String| Err(MetadataError::InvalidRequest(what));
     let mut alters = Vec::with_capacity(resources.len());
     let mut outcomes: Vec<Result<(), MetadataError>> = Vec::with_capacity(resources.len());

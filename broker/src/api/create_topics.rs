@@ -17,9 +17,13 @@ use kafka_protocol::messages::create_topics_response::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use crate::api::describe_configs::topic_entries;
+use super::describe_configs::{ConfigEntry, topic_entries};
+use super::wire;
 use crate::context::RequestContext;
 use crate::metadata::{MetadataError, MetadataImage, NewTopic, Placement, TopicImage};
+
+/// Topics whose settings one response tells; the others' are null.
+const MAX_DESCRIBED_TOPICS: usize = 10_000;
 
 pub async fn handle(ctx: &RequestContext, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let mut results = Vec::with_capacity(request.topics.len());
@@ -32,15 +36,18 @@ pub async fn handle(ctx: &RequestContext, request: CreateTopicsRequest) -> Creat
     }
     let names: Vec<TopicName> = wanted
         .iter()
-        .map(|topic| TopicName(StrBytes::from_string(topic.name.clone())))
+        .map(|topic| TopicName(wire(&topic.name)))
         .collect();
     let metadata = &ctx.broker.metadata;
     let created = metadata.create_topics(wanted, request.validate_only).await;
     let image = metadata.image();
     let mut refused_duplicates = HashSet::new();
-    for (name, outcome) in names.into_iter().zip(created) {
+    for (place, (name, outcome)) in names.into_iter().zip(created).enumerate() {
         match outcome {
-            Ok(topic) => results.push(created_topic(ctx, &image, &topic)),
+            Ok(topic) => {
+                let with_configs = place < MAX_DESCRIBED_TOPICS;
+                results.push(created_topic(ctx, &image, &topic, with_configs));
+            }
             Err(error) => {
                 // Kafka answers a repeated name once.
                 let repeated = matches!(error, MetadataError::InvalidRequest(_));
@@ -91,24 +98,26 @@ fn created_topic(
     ctx: &RequestContext,
     image: &MetadataImage,
     topic: &TopicImage,
+    with_configs: bool,
 ) -> CreatableTopicResult {
-    let name = TopicName(StrBytes::from_string(topic.name.to_string()));
+    let name = TopicName(wire(&topic.name));
     let result = CreatableTopicResult::default().with_name(name);
     if ctx.api_version < 5 {
         return result;
     }
-    let configs = topic_entries(image, &topic.overrides).into_iter();
-    let configs = configs.map(|entry| {
+    let configs = with_configs.then(|| topic_entries(image, &topic.overrides));
+    let on_wire = |entry: ConfigEntry| {
         CreatableTopicConfigs::default()
             .with_name(StrBytes::from_string(entry.name.into_owned()))
             .with_value(entry.value.map(StrBytes::from_string))
             .with_config_source(entry.source as i8)
-    });
+    };
+    let configs = configs.map(|entries| entries.into_iter().map(on_wire).collect());
     result
         .with_topic_id(topic.topic_id)
         .with_num_partitions(topic.partition_count)
         .with_replication_factor(1)
-        .with_configs(Some(configs.collect()))
+        .with_configs(configs)
 }
 
 fn failed(name: &TopicName, error: &MetadataError) -> CreatableTopicResult {

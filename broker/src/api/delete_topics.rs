@@ -16,6 +16,7 @@ use kafka_protocol::messages::delete_topics_response::{
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::ErrorCode;
 
+use super::wire;
 use crate::context::RequestContext;
 use crate::metadata::{MetadataError, TopicRef};
 
@@ -45,9 +46,7 @@ pub async fn handle(ctx: &RequestContext, request: DeleteTopicsRequest) -> Delet
     for (topic, outcome) in accepted.into_iter().zip(outcomes) {
         responses.push(match outcome {
             Ok(deleted) => DeletableTopicResult::default()
-                .with_name(Some(TopicName(StrBytes::from_string(
-                    deleted.name.to_string(),
-                ))))
+                .with_name(Some(TopicName(wire(&deleted.name))))
                 .with_topic_id(deleted.topic_id),
             Err(error) => failed(ctx, topic, &error),
         });

@@ -11,6 +11,7 @@ use kafka_protocol::messages::describe_cluster_response::{
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::ErrorCode;
 
+use super::wire;
 use crate::context::RequestContext;
 use crate::metadata::operations::{CLUSTER_OPERATIONS, OPERATIONS_OMITTED};
 
@@ -38,16 +39,14 @@ pub async fn handle(
             .with_error_message(Some(StrBytes::from_static_str(message)));
     }
     let image = ctx.broker.metadata.image();
-    let rack = ctx.broker.config.rack.clone().map(StrBytes::from_string);
+    let rack = ctx.broker.config.rack.as_deref().map(wire);
     let broker = DescribeClusterBroker::default()
         .with_broker_id(BrokerId(image.node_id()))
-        .with_host(StrBytes::from_string(
-            ctx.connection.advertised_host.clone(),
-        ))
+        .with_host(wire(&ctx.connection.advertised_host))
         .with_port(i32::from(ctx.connection.advertised_port))
         .with_rack(rack);
     DescribeClusterResponse::default()
-        .with_cluster_id(StrBytes::from_string(image.cluster_id().to_owned()))
+        .with_cluster_id(wire(image.cluster_id()))
         .with_controller_id(BrokerId(image.node_id()))
         .with_brokers(vec![broker])
         .with_cluster_authorized_operations(if request.include_cluster_authorized_operations {

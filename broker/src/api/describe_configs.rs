@@ -34,12 +34,14 @@ pub async fn handle(
     request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
     let image = ctx.broker.metadata.image();
+    let mut room = MAX_ENTRIES;
     let results = request.resources.iter().map(|resource| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
-        match entries(&image, resource) {
+        match entries(&image, resource, room) {
             Ok(entries) => {
+                room -= entries.len().min(room);
                 let wanted = |entry: &ConfigEntry| match &resource.configuration_keys {
                     Some(keys) if !keys.is_empty() => keys.iter().any(|key| **key == *entry.name),
                     _ => true,
@@ -54,6 +56,9 @@ pub async fn handle(
     });
     DescribeConfigsResponse::default().with_results(results.collect())
 }
+
+/// Settings in one response. A few bytes of a request ask for hundreds of them.
+const MAX_ENTRIES: usize = 500_000;
 
 /// One setting in force.
 pub(super) struct ConfigEntry {
@@ -114,9 +119,15 @@ impl ConfigEntry {
 fn entries(
     image: &MetadataImage,
     resource: &DescribeConfigsResource,
+    room: usize,
 ) -> Result<Vec<ConfigEntry>, MetadataError> {
     let name = resource.resource_name.as_str();
     let invalid = |what: String| Err(MetadataError::InvalidRequest(what));
+    if room == 0 {
+        return invalid(format!(
+            "More than {MAX_ENTRIES} settings were asked for in one request"
+        ));
+    }
     match ResourceType::from_wire(resource.resource_type) {
         Some(ResourceType::Topic) => {
             validate_topic_name(name)?;

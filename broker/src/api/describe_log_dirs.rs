@@ -10,6 +10,7 @@ use kafka_protocol::messages::describe_log_dirs_response::{
 };
 use kafka_protocol::protocol::StrBytes;
 
+use super::wire;
 use crate::context::RequestContext;
 use crate::metadata::TopicImage;
 
@@ -68,7 +69,7 @@ fn describe(
             .with_partition_size(log_size_bytes(ctx, topic, partition))
     });
     DescribeLogDirsTopic::default()
-        .with_name(TopicName(StrBytes::from_string(topic.name.to_string())))
+        .with_name(TopicName(wire(&topic.name)))
         .with_partitions(partitions.collect())
 }
 

@@ -11,9 +11,9 @@ use kafka_protocol::messages::describe_topic_partitions_response::{
     DescribeTopicPartitionsResponseTopic,
 };
 use kafka_protocol::messages::{BrokerId, TopicName};
-use kafka_protocol::protocol::StrBytes;
 use protocol_shim::ErrorCode;
 
+use super::wire;
 use crate::context::RequestContext;
 use crate::metadata::operations::TOPIC_OPERATIONS;
 use crate::metadata::{LEADER_EPOCH, MetadataImage, TopicImage, validate_topic_name};
@@ -132,5 +132,5 @@ fn failed(name: &str, error: ErrorCode) -> DescribeTopicPartitionsResponseTopic 
 }
 
 fn topic_name(name: &str) -> TopicName {
-    TopicName(StrBytes::from_string(name.to_owned()))
+    TopicName(wire(name))
 }

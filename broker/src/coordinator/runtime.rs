@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use storage::log::PartitionLog;
-use tokio::sync::{OnceCell, mpsc, oneshot};
+use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::coordinator::call::GroupCall;
@@ -19,15 +19,17 @@ const MAILBOX_REQUESTS: usize = 1024;
 pub struct GroupCoordinator {
     config: GroupConfig,
     clock: Clock,
+    shutdown: watch::Receiver<bool>,
     shards: OnceCell<Vec<mpsc::Sender<Command>>>,
     next_token: AtomicU64,
 }
 
 impl GroupCoordinator {
-    pub fn new(config: GroupConfig, clock: Clock) -> Self {
+    pub fn new(config: GroupConfig, clock: Clock, shutdown: watch::Receiver<bool>) -> Self {
         Self {
             config,
             clock,
+            shutdown,
             shards: OnceCell::new(),
             next_token: AtomicU64::new(0),
         }
@@ -48,6 +50,7 @@ impl GroupCoordinator {
                         log,
                         self.config.clone(),
                         self.clock.clone(),
+                        self.shutdown.clone(),
                         loaded,
                         commands,
                     ));

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use storage::log::{AppendError, AppendOrigin, PartitionLog, PendingAppend};
 use storage::record::{BatchBuilder, ValidatedBatch};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
@@ -78,21 +78,24 @@ struct Held {
 struct Runner {
     log: Arc<dyn PartitionLog>,
     clock: Clock,
+    shutdown: watch::Receiver<bool>,
     reply_to: HashMap<Token, oneshot::Sender<GroupReply>>,
     held: VecDeque<Held>,
 }
 
-/// Serves a shard until the coordinator is dropped.
+/// Serves a shard until the broker shuts down.
 pub(super) async fn run(
     log: Arc<dyn PartitionLog>,
     config: GroupConfig,
     clock: Clock,
+    shutdown: watch::Receiver<bool>,
     loaded: Loaded,
     mut commands: mpsc::Receiver<Command>,
 ) {
     let mut runner = Runner {
         log,
         clock,
+        shutdown,
         reply_to: HashMap::new(),
         held: VecDeque::new(),
     };
@@ -112,7 +115,7 @@ pub(super) async fn run(
             },
         };
         match runner.serve(loaded, &mut commands).await {
-            Ended::CoordinatorDropped => return,
+            Ended::Shutdown(shard) => return runner.finish(*shard).await,
             Ended::AppendFailed(shard, error) => {
                 error!(log = %runner.log.id(), "group records were not written, loading the groups again: {error}");
                 runner.give_up(*shard);
@@ -122,7 +125,7 @@ pub(super) async fn run(
 }
 
 enum Ended {
-    CoordinatorDropped,
+    Shutdown(Box<GroupShard>),
     AppendFailed(Box<GroupShard>, AppendError),
 }
 
@@ -131,6 +134,7 @@ impl Runner {
         let Loaded { mut shard, effects } = loaded;
         let mut step = vec![effects];
         let mut batch = Vec::with_capacity(STEP_REQUESTS);
+        let mut shutdown = self.shutdown.clone();
         loop {
             if let Err(error) = self.append(step.drain(..)).await {
                 return Ended::AppendFailed(Box::new(shard), error);
@@ -145,7 +149,7 @@ impl Runner {
                 },
                 count = commands.recv_many(&mut batch, STEP_REQUESTS), if may_handle => {
                     if count == 0 {
-                        return Ended::CoordinatorDropped;
+                        return Ended::Shutdown(Box::new(shard));
                     }
                     let now_ms = self.clock.now_ms();
                     for Command { token, request, reply_to } in batch.drain(..) {
@@ -157,6 +161,7 @@ impl Runner {
                         step.push(shard.on_deadline(now_ms));
                     }
                 }
+                () = stopped(&mut shutdown) => return Ended::Shutdown(Box::new(shard)),
                 () = sleep_until(deadline), if may_handle => {
                     step.push(shard.on_deadline(self.clock.now_ms()));
                 }
@@ -178,8 +183,11 @@ impl Runner {
                     Ok(Some((key, value))) => {
                         builder.append(now_ms, Some(&key), value.as_deref(), &[])
                     }
-                    Ok(None) => warn!("a transaction marker has no record"),
-                    Err(error) => warn!("cannot encode a group record: {error}"),
+                    // Markers are control batches; no transaction reaches a shard yet.
+                    Ok(None) => {
+                        return Err(AppendError::Storage("a marker is no record".to_owned()));
+                    }
+                    Err(error) => return Err(AppendError::Storage(error.to_string())),
                 }
             }
             replies.extend(effects.replies);
@@ -216,7 +224,18 @@ impl Runner {
         }
     }
 
-    /// The shard is ahead of its log: everyone who waits is told to try again.
+    /// Releases what becomes durable and turns away who is parked, so that their connections can end.
+    async fn finish(&mut self, shard: GroupShard) {
+        while !self.held.is_empty() {
+            match next_durable(&mut self.held).await {
+                Ok(replies) => self.release(replies),
+                Err(_) => break,
+            }
+        }
+        self.give_up(shard);
+    }
+
+    /// Tells everyone who waits to try again: the shard is ahead of its log, or the broker stops.
     fn give_up(&mut self, shard: GroupShard) {
         let error = GroupError::CoordinatorNotAvailable;
         let held = std::mem::take(&mut self.held)
@@ -231,13 +250,14 @@ impl Runner {
         self.reply_to.clear();
     }
 
-    /// Turns requests away for a while; false when the coordinator is gone.
+    /// Turns requests away for a while; false when the broker shuts down.
     async fn refuse_for(
         &mut self,
         pause: Duration,
         commands: &mut mpsc::Receiver<Command>,
     ) -> bool {
         let until = tokio::time::Instant::now() + pause;
+        let mut shutdown = self.shutdown.clone();
         loop {
             tokio::select! {
                 command = commands.recv() => match command {
@@ -246,6 +266,7 @@ impl Runner {
                     None => return false,
                 },
                 () = tokio::time::sleep_until(until) => return true,
+                () = stopped(&mut shutdown) => return false,
             }
         }
     }
@@ -264,6 +285,11 @@ async fn next_durable(held: &mut VecDeque<Held>) -> Result<Vec<(Token, GroupRepl
         .pop_front()
         .map(|held| held.replies)
         .unwrap_or_default())
+}
+
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // An error means that the broker is gone altogether.
+    let _ = shutdown.wait_for(|down| *down).await;
 }
 
 async fn sleep_until(deadline: Option<Duration>) {
