@@ -243,7 +243,8 @@ impl PartitionLog for MemoryLog {
     }
 
     fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)> {
-        (leader_epoch >= 0).then(|| (0, self.state.lock().log_end_offset))
+        // There is one epoch; of a later one nothing is known, as in Kafka's `LeaderEpochFileCache`.
+        (leader_epoch == 0).then(|| (0, self.state.lock().log_end_offset))
     }
 
     fn delete_records_before(&self, offset: i64) -> BoxFuture<'static, Result<i64, AppendError>> {

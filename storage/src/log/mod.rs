@@ -312,7 +312,8 @@ pub trait PartitionLog: Send + Sync {
         &self,
     ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>>;
 
-    /// The largest epoch that is not above `leader_epoch`, and where it ends (OffsetForLeaderEpoch).
+    /// The largest epoch that is not above `leader_epoch`, and where it ends (OffsetForLeaderEpoch); `None` where
+    /// `leader_epoch` is later than every epoch of this log.
     fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)>;
 
     /// Moves the log start offset up (DeleteRecords); resolves to the new one when durable.
