@@ -133,10 +133,6 @@ impl Wal {
         &self.ring
     }
 
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
     /// Appends an entry; `on_durable` is called when its fate is known, unless this returns an error.
     ///
     /// `declared` is the caller's own and false at first: `declaration` is then asked for the name of the log.
@@ -244,16 +240,6 @@ impl Wal {
             self.arrived.wait(&mut filling);
             filling.thread_waits = false;
         }
-    }
-
-    /// Writes what has been collected, if anything: what the commit thread does in a loop.
-    pub fn commit_collected(&self) -> bool {
-        let groups = self.filling.lock().take();
-        let any = !groups.is_empty();
-        if any {
-            self.commit(groups);
-        }
-        any
     }
 
     fn commit(&self, groups: Vec<Group>) {
