@@ -48,6 +48,7 @@ impl ResourceType {
 
 /// Settings of one resource, by key.
 pub type Overrides = BTreeMap<String, String>;
+type OverridesByName = BTreeMap<Arc<str>, Arc<Overrides>>;
 
 /// One topic.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,7 +105,7 @@ pub struct MetadataImage {
     /// Names with `.` or `_`, by what they are called in metrics: two may not look the same there.
     metric_names: Arc<HashMap<Arc<str>, Arc<str>>>,
     /// Of everything but topics, which carry their own.
-    configs: Arc<BTreeMap<ResourceType, BTreeMap<Arc<str>, Arc<Overrides>>>>,
+    configs: Arc<BTreeMap<ResourceType, OverridesByName>>,
     default_topic_config: Arc<TopicConfig>,
     next_producer_id: i64,
     metadata_version: i16,
