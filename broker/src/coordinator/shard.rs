@@ -183,8 +183,11 @@ impl Runner {
                     Ok(Some((key, value))) => {
                         builder.append(now_ms, Some(&key), value.as_deref(), &[])
                     }
-                    Ok(None) => warn!("a transaction marker has no record"),
-                    Err(error) => warn!("cannot encode a group record: {error}"),
+                    // Markers are control batches; no transaction reaches a shard yet.
+                    Ok(None) => {
+                        return Err(AppendError::Storage("a marker is no record".to_owned()));
+                    }
+                    Err(error) => return Err(AppendError::Storage(error.to_string())),
                 }
             }
             replies.extend(effects.replies);

@@ -80,6 +80,7 @@ impl TestContext {
             self.log.push(record);
         }
         self.notes.extend(effects.notes);
+        self.shard.check();
         let live = self.shard.snapshot();
         let mut replayed = self.replica.snapshot();
         replayed.retain(|record| match record {

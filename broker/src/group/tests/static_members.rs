@@ -1,6 +1,6 @@
 use super::{
     super::*,
-    context::{Joined, TestContext, protocol},
+    context::{Joined, TestContext, commit_topic, protocol},
 };
 
 /// A stable group of static members with these instance ids; the first is its leader.
@@ -310,5 +310,24 @@ fn a_static_member_that_does_not_sync_after_its_restart_still_counts_as_missing(
     assert_eq!(
         cx.heartbeat_as("g", &leader, Some("i")),
         Some(GroupError::RebalanceInProgress)
+    );
+}
+
+#[test]
+fn a_static_member_that_comes_back_with_another_subscription_keeps_its_new_topics_from_being_forgotten()
+ {
+    let mut cx = TestContext::new();
+    let members = static_group(&mut cx, &["i"]);
+    cx.commit_with("g", &members[0], 1, |request| {
+        request.topics = vec![commit_topic("other", 1)]
+    });
+    let token = cx.join_with("g", "", |request| {
+        (request.group_instance_id, request.protocols) =
+            (Some("i".into()), vec![protocol("range", &["other"])]);
+    });
+    assert_eq!(cx.join_reply(token).generation_id, 1);
+    assert_eq!(
+        cx.delete_offset("g", "other"),
+        Some(GroupError::GroupSubscribedToTopic)
     );
 }
