@@ -1,1 +1,15 @@
-//! Ottla.
+//! Ottla: a Kafka-wire-compatible broker.
+//!
+//! `ARCHITECTURE.md` beside this crate tells the data path in order.
+
+pub mod api;
+pub mod broker;
+pub mod clock;
+pub mod config;
+pub mod context;
+pub mod coordinator;
+pub mod dispatch;
+pub mod group;
+pub mod metadata;
+pub mod net;
+pub mod partition;

@@ -1,0 +1,94 @@
+//! A member of a classic group.
+
+use bytes::Bytes;
+
+use crate::group::{
+    event::{Id, JoinGroup, Protocol, Token},
+    record::MemberMetadata,
+};
+
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Makes the member static (KIP-345).
+    pub(super) group_instance_id: Option<Id>,
+    pub(super) client_id: Id,
+    pub(super) client_host: Id,
+    pub(super) rebalance_timeout_ms: i32,
+    pub(super) session_timeout_ms: i32,
+    /// In order of preference, each name once.
+    pub(super) protocols: Vec<Protocol>,
+    pub(super) assignment: Bytes,
+    /// Has never completed a join.
+    pub(super) is_new: bool,
+    /// The JoinGroup that waits for the join phase to end.
+    pub(super) awaiting_join: Option<Token>,
+    /// The SyncGroup that waits for the leader's assignment.
+    pub(super) awaiting_sync: Option<Token>,
+}
+
+impl Member {
+    /// A member that joins for the first time.
+    pub(super) fn new(request: JoinGroup, token: Token) -> Self {
+        Self {
+            rebalance_timeout_ms: request.effective_rebalance_timeout_ms(),
+            session_timeout_ms: request.session_timeout_ms,
+            group_instance_id: request.group_instance_id,
+            client_id: request.client_id,
+            client_host: request.client_host,
+            protocols: distinct(request.protocols),
+            assignment: Bytes::new(),
+            is_new: true,
+            awaiting_join: Some(token),
+            awaiting_sync: None,
+        }
+    }
+
+    pub(super) fn restore(metadata: &MemberMetadata, protocol: Protocol) -> Self {
+        Self {
+            group_instance_id: metadata.group_instance_id.clone(),
+            client_id: metadata.client_id.clone(),
+            client_host: metadata.client_host.clone(),
+            rebalance_timeout_ms: if metadata.rebalance_timeout_ms == -1 {
+                metadata.session_timeout_ms
+            } else {
+                metadata.rebalance_timeout_ms
+            },
+            session_timeout_ms: metadata.session_timeout_ms,
+            protocols: vec![protocol],
+            assignment: metadata.assignment.clone(),
+            is_new: false,
+            awaiting_join: None,
+            awaiting_sync: None,
+        }
+    }
+
+    pub(super) fn metadata_for(&self, protocol_name: &str) -> Option<Bytes> {
+        self.protocols
+            .iter()
+            .find(|protocol| *protocol.name == *protocol_name)
+            .map(|protocol| protocol.metadata.clone())
+    }
+
+    /// A member that waits for the group cannot be expected to send heartbeats; but a new member is not waited for
+    /// without end, since its client may be long gone.
+    pub(super) fn is_waiting_for_group(&self) -> bool {
+        !self.is_new && (self.awaiting_join.is_some() || self.awaiting_sync.is_some())
+    }
+}
+
+impl JoinGroup {
+    pub(super) fn effective_rebalance_timeout_ms(&self) -> i32 {
+        if self.rebalance_timeout_ms < 0 {
+            self.session_timeout_ms
+        } else {
+            self.rebalance_timeout_ms
+        }
+    }
+}
+
+/// Drops repeated names, which would count a member twice as a supporter.
+pub(super) fn distinct(mut protocols: Vec<Protocol>) -> Vec<Protocol> {
+    let mut seen = std::collections::BTreeSet::new();
+    protocols.retain(|protocol| seen.insert(protocol.name.clone()));
+    protocols
+}

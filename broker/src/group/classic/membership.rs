@@ -1,0 +1,186 @@
+//! Staying in a group and leaving it: heartbeats, sessions, LeaveGroup, and who may commit.
+
+use super::{
+    super::{
+        effects::NoteKind,
+        event::{Heartbeat, Id, LeavingMember},
+        reply::{GroupError, LeftMember},
+        shard::Context,
+    },
+    ClassicGroup, State,
+};
+
+impl ClassicGroup {
+    /// Heartbeat: extends the session and says whether to join again.
+    pub(in crate::group) fn heartbeat(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &Heartbeat,
+    ) -> Result<(), GroupError> {
+        self.validate_member(&request.member_id, request.group_instance_id.as_deref())?;
+        if request.generation_id != self.generation_id {
+            return Err(GroupError::IllegalGeneration);
+        }
+        self.extend_session(cx, &request.member_id);
+        match self.state {
+            State::Empty => Err(GroupError::UnknownMemberId),
+            State::PreparingRebalance => Err(GroupError::RebalanceInProgress),
+            State::CompletingRebalance | State::Stable => Ok(()),
+        }
+    }
+
+    /// LeaveGroup, of several members at once: one rebalance for all of them.
+    pub(in crate::group) fn leave(
+        &mut self,
+        cx: &mut Context<'_>,
+        members: Vec<LeavingMember>,
+    ) -> Vec<LeftMember> {
+        let left: Vec<LeftMember> = members
+            .into_iter()
+            .map(|member| {
+                let error = self.leave_one(cx, &member).err();
+                member.left(error)
+            })
+            .collect();
+        let left_count = left.iter().filter(|member| member.error.is_none()).count();
+        if left_count > 0 {
+            match self.state {
+                State::Empty => {}
+                State::PreparingRebalance => self.maybe_complete_join(cx),
+                State::CompletingRebalance | State::Stable => {
+                    self.prepare_rebalance(cx, format!("{left_count} members left"));
+                }
+            }
+        }
+        left
+    }
+
+    fn leave_one(
+        &mut self,
+        cx: &mut Context<'_>,
+        leaving: &LeavingMember,
+    ) -> Result<(), GroupError> {
+        let instance_id = leaving.group_instance_id.as_deref();
+        let member_id: Id = if leaving.member_id.is_empty() {
+            // An administrator removes a static member and knows only its instance id.
+            let owner = instance_id.and_then(|instance_id| self.static_members.get(instance_id));
+            owner.cloned().ok_or(GroupError::UnknownMemberId)?
+        } else {
+            if !self.pending_join.contains(&leaving.member_id) {
+                self.validate_member(&leaving.member_id, instance_id)?;
+            }
+            leaving.member_id.clone()
+        };
+        self.remove(cx, &member_id);
+        let reason = leaving.reason.as_deref().unwrap_or("not provided");
+        self.note(
+            cx,
+            NoteKind::MemberRemoved {
+                member_id,
+                reason: format!("left; client reason: {reason}"),
+            },
+        );
+        Ok(())
+    }
+
+    /// The session of a member, or the time a pending member had to join, is over.
+    pub(in crate::group) fn on_session_deadline(&mut self, cx: &mut Context<'_>, member_id: &Id) {
+        let pending = self.pending_join.contains(member_id);
+        let expired = self
+            .members
+            .get(member_id)
+            .is_some_and(|member| !member.is_waiting_for_group());
+        if !pending && !expired {
+            return;
+        }
+        self.remove(cx, member_id);
+        let reason = if pending {
+            "did not join with the id it was given"
+        } else {
+            "session timeout"
+        };
+        self.note(
+            cx,
+            NoteKind::MemberRemoved {
+                member_id: member_id.clone(),
+                reason: reason.into(),
+            },
+        );
+        match self.state {
+            State::PreparingRebalance if self.all_members_joined() => self.complete_join(cx),
+            State::CompletingRebalance | State::Stable if expired => {
+                self.prepare_rebalance(cx, format!("session of member {member_id} expired"));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether an offset commit may come from this member, and if so extends its session.
+    pub(in crate::group) fn authorize_commit(
+        &mut self,
+        cx: &mut Context<'_>,
+        member_id: &Id,
+        group_instance_id: Option<&str>,
+        generation_id: i32,
+    ) -> Result<(), GroupError> {
+        let in_group = self.check_committer(member_id, group_instance_id, generation_id)?;
+        match self.state {
+            State::Empty => Ok(()),
+            _ if !in_group => Err(GroupError::UnknownMemberId),
+            // The member is about to get an assignment: what it commits now is not from that one.
+            State::CompletingRebalance => Err(GroupError::RebalanceInProgress),
+            State::Stable | State::PreparingRebalance => {
+                self.extend_session(cx, member_id);
+                Ok(())
+            }
+        }
+    }
+
+    /// The same for a commit in a transaction, which older producers send without saying who they are.
+    pub(in crate::group) fn authorize_txn_commit(
+        &self,
+        member_id: &Id,
+        group_instance_id: Option<&str>,
+        generation_id: i32,
+    ) -> Result<(), GroupError> {
+        self.check_committer(member_id, group_instance_id, generation_id)
+            .map(|_| ())
+    }
+
+    /// `false` if the committer claims no membership; an empty group does not ask those without a generation.
+    fn check_committer(
+        &self,
+        member_id: &Id,
+        group_instance_id: Option<&str>,
+        generation_id: i32,
+    ) -> Result<bool, GroupError> {
+        if generation_id < 0 && self.state == State::Empty {
+            return Ok(false);
+        }
+        if generation_id < 0 && member_id.is_empty() && group_instance_id.is_none() {
+            return Ok(false);
+        }
+        self.validate_member(member_id, group_instance_id)?;
+        if generation_id == self.generation_id {
+            Ok(true)
+        } else {
+            Err(GroupError::IllegalGeneration)
+        }
+    }
+
+    fn extend_session(&self, cx: &mut Context<'_>, member_id: &Id) {
+        if let Some(member) = self.members.get(member_id) {
+            cx.schedule(self.session_key(member_id), member.session_timeout_ms);
+        }
+    }
+}
+
+impl LeavingMember {
+    pub(in crate::group) fn left(self, error: Option<GroupError>) -> LeftMember {
+        LeftMember {
+            member_id: self.member_id,
+            group_instance_id: self.group_instance_id,
+            error,
+        }
+    }
+}

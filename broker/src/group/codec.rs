@@ -1,0 +1,207 @@
+//! Kafka's primitive types, read from bytes that may be anything and written into records.
+
+use super::record::RecordError;
+
+/// What an int16 length can say.
+pub(super) const MAX_STRING_BYTES: usize = i16::MAX as usize;
+
+/// Reads fields off a slice; never past its end, never allocating.
+pub(super) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+        let (head, rest) = self
+            .rest
+            .split_first_chunk::<N>()
+            .ok_or(RecordError::Truncated)?;
+        self.rest = rest;
+        Ok(*head)
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], RecordError> {
+        let (head, rest) = self
+            .rest
+            .split_at_checked(length)
+            .ok_or(RecordError::Truncated)?;
+        self.rest = rest;
+        Ok(head)
+    }
+
+    pub(super) fn i16(&mut self) -> Result<i16, RecordError> {
+        self.array().map(i16::from_be_bytes)
+    }
+
+    pub(super) fn i32(&mut self) -> Result<i32, RecordError> {
+        self.array().map(i32::from_be_bytes)
+    }
+
+    pub(super) fn i64(&mut self) -> Result<i64, RecordError> {
+        self.array().map(i64::from_be_bytes)
+    }
+
+    fn uvarint(&mut self) -> Result<u32, RecordError> {
+        let mut value = 0u32;
+        for shift in [0, 7, 14, 21, 28] {
+            let [byte] = self.array()?;
+            let bits = u32::from(byte & 0x7f);
+            if bits.leading_zeros() < shift {
+                return Err(RecordError::BadLength);
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(RecordError::BadLength)
+    }
+
+    /// A length of a string or bytes; `None` for null.
+    fn length(&mut self, flexible: bool, wide: bool) -> Result<Option<usize>, RecordError> {
+        let length = match (flexible, wide) {
+            (true, _) => i64::from(self.uvarint()?) - 1,
+            (false, true) => i64::from(self.i32()?),
+            (false, false) => i64::from(self.i16()?),
+        };
+        match length {
+            -1 => Ok(None),
+            _ => usize::try_from(length)
+                .map(Some)
+                .map_err(|_| RecordError::BadLength),
+        }
+    }
+
+    pub(super) fn nullable_string_of(
+        &mut self,
+        flexible: bool,
+    ) -> Result<Option<&'a str>, RecordError> {
+        match self.length(flexible, false)? {
+            None => Ok(None),
+            Some(length) => std::str::from_utf8(self.take(length)?)
+                .map(Some)
+                .map_err(|_| RecordError::BadString),
+        }
+    }
+
+    pub(super) fn string_of(&mut self, flexible: bool) -> Result<&'a str, RecordError> {
+        self.nullable_string_of(flexible)?
+            .ok_or(RecordError::BadLength)
+    }
+
+    pub(super) fn string(&mut self) -> Result<&'a str, RecordError> {
+        self.string_of(false)
+    }
+
+    pub(super) fn compact_string(&mut self) -> Result<&'a str, RecordError> {
+        self.string_of(true)
+    }
+
+    pub(super) fn nullable_bytes_of(
+        &mut self,
+        flexible: bool,
+    ) -> Result<Option<&'a [u8]>, RecordError> {
+        match self.length(flexible, true)? {
+            None => Ok(None),
+            Some(length) => self.take(length).map(Some),
+        }
+    }
+
+    pub(super) fn bytes_of(&mut self, flexible: bool) -> Result<&'a [u8], RecordError> {
+        self.nullable_bytes_of(flexible)?
+            .ok_or(RecordError::BadLength)
+    }
+
+    /// The number of elements an array claims to have.
+    pub(super) fn count_of(&mut self, flexible: bool) -> Result<usize, RecordError> {
+        self.length(flexible, true)?.ok_or(RecordError::BadLength)
+    }
+
+    /// Hands each tagged field's number and bytes to `field`.
+    pub(super) fn tagged_fields(
+        &mut self,
+        mut field: impl FnMut(u32, &'a [u8]) -> Result<(), RecordError>,
+    ) -> Result<(), RecordError> {
+        for _ in 0..self.uvarint()? {
+            let tag = self.uvarint()?;
+            let length = self.uvarint()?;
+            field(
+                tag,
+                self.take(usize::try_from(length).map_err(|_| RecordError::BadLength)?)?,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes fields into a growing buffer.
+#[derive(Default)]
+pub(super) struct Writer {
+    buffer: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.buffer
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    pub(super) fn i16(&mut self, value: i16) {
+        self.bytes(&value.to_be_bytes());
+    }
+
+    pub(super) fn i32(&mut self, value: i32) {
+        self.bytes(&value.to_be_bytes());
+    }
+
+    pub(super) fn i64(&mut self, value: i64) {
+        self.bytes(&value.to_be_bytes());
+    }
+
+    pub(super) fn uvarint(&mut self, mut value: u32) {
+        while value >= 0x80 {
+            self.buffer.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.buffer.push(value as u8);
+    }
+
+    /// An int32 length or count.
+    pub(super) fn length(&mut self, length: usize) -> Result<(), RecordError> {
+        self.i32(i32::try_from(length).map_err(|_| RecordError::BadLength)?);
+        Ok(())
+    }
+
+    pub(super) fn string(&mut self, value: &str) -> Result<(), RecordError> {
+        let length =
+            i16::try_from(value.len()).map_err(|_| RecordError::StringTooLong(value.len()))?;
+        self.i16(length);
+        self.bytes(value.as_bytes());
+        Ok(())
+    }
+
+    pub(super) fn nullable_string(&mut self, value: Option<&str>) -> Result<(), RecordError> {
+        match value {
+            Some(value) => self.string(value),
+            None => {
+                self.i16(-1);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn compact_string(&mut self, value: &str) -> Result<(), RecordError> {
+        let length =
+            u32::try_from(value.len() + 1).map_err(|_| RecordError::StringTooLong(value.len()))?;
+        self.uvarint(length);
+        self.bytes(value.as_bytes());
+        Ok(())
+    }
+}

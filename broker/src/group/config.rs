@@ -1,0 +1,44 @@
+//! Settings of the group coordinator, by Kafka's names.
+
+/// What a [`GroupShard`](super::GroupShard) needs to know of the broker's configuration.
+///
+/// Times are milliseconds. `Default` gives Kafka's defaults, but for `group.initial.rebalance.delay.ms`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// `group.min.session.timeout.ms`: a join that asks for less gets INVALID_SESSION_TIMEOUT.
+    pub min_session_timeout_ms: i32,
+    /// `group.max.session.timeout.ms`: a join that asks for more gets INVALID_SESSION_TIMEOUT.
+    pub max_session_timeout_ms: i32,
+    /// `group.initial.rebalance.delay.ms`: how long an empty group waits for more members after the first join.
+    ///
+    /// Kafka's default is 3000. Zero still lets every join that is already queued take part, because the
+    /// shard only completes the rebalance when its timer is next polled.
+    pub initial_rebalance_delay_ms: i32,
+    /// `group.max.size`: members beyond this get GROUP_MAX_SIZE_REACHED.
+    pub max_size: usize,
+    /// How long a member that has never finished a join may stay parked in JoinGroup. Kafka's constant.
+    pub new_member_join_timeout_ms: i32,
+    /// `offset.metadata.max.bytes`: longer commit metadata gets OFFSET_METADATA_TOO_LARGE.
+    ///
+    /// Counted in UTF-16 code units, as Kafka counts it, whatever the setting's name says.
+    pub offset_metadata_max_bytes: usize,
+    /// `offsets.retention.minutes`, in milliseconds.
+    pub offsets_retention_ms: i64,
+    /// `offsets.retention.check.interval.ms`: how often expired offsets and empty groups are looked for.
+    pub offsets_retention_check_interval_ms: i64,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        Self {
+            min_session_timeout_ms: 6_000,
+            max_session_timeout_ms: 1_800_000,
+            initial_rebalance_delay_ms: 0,
+            max_size: i32::MAX as usize,
+            new_member_join_timeout_ms: 5 * 60 * 1000,
+            offset_metadata_max_bytes: 4096,
+            offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
+            offsets_retention_check_interval_ms: 600_000,
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! What goes into a [`GroupShard`](super::GroupShard): one struct per request, free of wire types.
+//!
+//! Strings and bytes that a group keeps (ids, subscriptions, assignments, commit metadata) must be copies of
+//! their own, not slices of a request frame, or a member would pin its frame for as long as it lives.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+/// An id or name as the coordinator keeps it: shared, never changed.
+pub type Id = Arc<str>;
+
+/// The caller's name for one request. Every token handed in comes back exactly once, with its reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// A request to the groups of one shard.
+#[derive(Debug, Clone)]
+pub enum GroupRequest {
+    /// JoinGroup. The reply may be parked until the rebalance completes.
+    Join(JoinGroup),
+    /// SyncGroup. The reply may be parked until the leader has sent the assignment.
+    Sync(SyncGroup),
+    /// Heartbeat of the classic protocol.
+    Heartbeat(Heartbeat),
+    /// LeaveGroup, of one member or several.
+    Leave(LeaveGroup),
+    /// OffsetCommit.
+    CommitOffsets(CommitOffsets),
+    /// TxnOffsetCommit: the offsets stay pending until the transaction ends.
+    CommitTxnOffsets(CommitTxnOffsets),
+    /// WriteTxnMarkers for this `__consumer_offsets` partition: the transaction of a producer ended.
+    EndTxn(EndTxn),
+    /// OffsetFetch, of the groups that live in this shard.
+    FetchOffsets(FetchOffsets),
+    /// OffsetDelete.
+    DeleteOffsets(DeleteOffsets),
+    /// DescribeGroups, of the groups that live in this shard.
+    DescribeGroups(DescribeGroups),
+    /// ListGroups, this shard's part.
+    ListGroups(ListGroups),
+    /// DeleteGroups, of the groups that live in this shard.
+    DeleteGroups(DeleteGroups),
+    /// Topics were deleted: forget the offsets committed for them.
+    TopicsDeleted(Vec<DeletedTopic>),
+}
+
+/// JoinGroup 0-9.
+#[derive(Debug, Clone)]
+pub struct JoinGroup {
+    pub group_id: Id,
+    /// Empty when the member has no id yet.
+    pub member_id: Id,
+    /// `group.instance.id` (KIP-345).
+    pub group_instance_id: Option<Id>,
+    /// From the request header; empty if the client sent none.
+    pub client_id: Id,
+    /// The peer's address as Java prints it: `/127.0.0.1`.
+    pub client_host: Id,
+    pub session_timeout_ms: i32,
+    /// Negative (version 0 has none): the session timeout.
+    pub rebalance_timeout_ms: i32,
+    pub protocol_type: Id,
+    /// In the member's order of preference.
+    pub protocols: Vec<Protocol>,
+    /// Why the member joins (KIP-800).
+    pub reason: Option<Box<str>>,
+    /// 4 and more: a member id is required (KIP-394). 9 and more: the leader can be told to skip the assignment (KIP-814).
+    pub api_version: i16,
+    /// Random, drawn by the caller: makes the member id, should one be needed.
+    pub member_uuid: Uuid,
+}
+
+/// One assignment strategy a member offers, with its subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Protocol {
+    pub name: Id,
+    pub metadata: Bytes,
+}
+
+/// SyncGroup 0-5.
+#[derive(Debug, Clone)]
+pub struct SyncGroup {
+    pub group_id: Id,
+    pub generation_id: i32,
+    pub member_id: Id,
+    pub group_instance_id: Option<Id>,
+    /// Version 5 and more: checked against the group's.
+    pub protocol_type: Option<Id>,
+    /// Version 5 and more: checked against the group's.
+    pub protocol_name: Option<Id>,
+    /// From the leader: member id and assignment.
+    pub assignments: Vec<(Id, Bytes)>,
+}
+
+/// Heartbeat 0-4.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    pub group_id: Id,
+    pub generation_id: i32,
+    pub member_id: Id,
+    pub group_instance_id: Option<Id>,
+}
+
+/// LeaveGroup 0-5; before version 3 there is exactly one member.
+#[derive(Debug, Clone)]
+pub struct LeaveGroup {
+    pub group_id: Id,
+    pub members: Vec<LeavingMember>,
+}
+
+/// Who leaves: a member id, or an instance id with an empty member id (an administrator removes a static member).
+#[derive(Debug, Clone)]
+pub struct LeavingMember {
+    pub member_id: Id,
+    pub group_instance_id: Option<Id>,
+    pub reason: Option<Box<str>>,
+}
+
+/// OffsetCommit 2-10.
+#[derive(Debug, Clone)]
+pub struct CommitOffsets {
+    pub group_id: Id,
+    /// -1 outside of group management.
+    pub generation_id_or_member_epoch: i32,
+    pub member_id: Id,
+    pub group_instance_id: Option<Id>,
+    /// Versions 2 to 4: the offsets expire this long after the commit, whatever the group does. `None` for -1.
+    pub retention_time_ms: Option<i64>,
+    pub topics: Vec<CommitTopic>,
+    /// 9 and more: an unknown group is GROUP_ID_NOT_FOUND, before that ILLEGAL_GENERATION.
+    pub api_version: i16,
+}
+
+/// TxnOffsetCommit 0-5. The caller has already checked producer id and epoch against the partition's log.
+#[derive(Debug, Clone)]
+pub struct CommitTxnOffsets {
+    pub group_id: Id,
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    /// -1 before version 3.
+    pub generation_id: i32,
+    pub member_id: Id,
+    pub group_instance_id: Option<Id>,
+    pub topics: Vec<CommitTopic>,
+}
+
+/// The offsets to commit for one topic.
+#[derive(Debug, Clone)]
+pub struct CommitTopic {
+    pub name: Id,
+    /// Nil if not known.
+    pub topic_id: Uuid,
+    pub partitions: Vec<CommitPartition>,
+}
+
+/// The offset to commit for one partition.
+#[derive(Debug, Clone)]
+pub struct CommitPartition {
+    pub partition_index: i32,
+    pub committed_offset: i64,
+    /// -1 if not known.
+    pub committed_leader_epoch: i32,
+    /// A null on the wire is an empty string here.
+    pub metadata: Box<str>,
+}
+
+/// A transaction that wrote offsets into this partition has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct EndTxn {
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub coordinator_epoch: i32,
+    pub commit: bool,
+}
+
+/// OffsetFetch 1-10.
+#[derive(Debug, Clone)]
+pub struct FetchOffsets {
+    pub groups: Vec<FetchGroup>,
+    /// Answer UNSTABLE_OFFSET_COMMIT where a transaction is still open (KIP-447).
+    pub require_stable: bool,
+}
+
+/// What to fetch of one group.
+#[derive(Debug, Clone)]
+pub struct FetchGroup {
+    pub group_id: Id,
+    /// `None`: all topics the group has offsets for.
+    pub topics: Option<Vec<FetchTopic>>,
+}
+
+/// The partitions to fetch of one topic.
+#[derive(Debug, Clone)]
+pub struct FetchTopic {
+    pub name: Id,
+    /// An offset committed under another topic id counts as absent. Nil if not known.
+    pub topic_id: Uuid,
+    pub partition_indexes: Vec<i32>,
+}
+
+/// OffsetDelete 0.
+#[derive(Debug, Clone)]
+pub struct DeleteOffsets {
+    pub group_id: Id,
+    pub topics: Vec<(Id, Vec<i32>)>,
+}
+
+/// DescribeGroups 0-6.
+#[derive(Debug, Clone)]
+pub struct DescribeGroups {
+    pub group_ids: Vec<Id>,
+    /// 6 and more: an unknown group is GROUP_ID_NOT_FOUND, before that a group in state Dead.
+    pub api_version: i16,
+}
+
+/// ListGroups 0-5. An empty filter passes everything; names are compared without case.
+#[derive(Debug, Clone, Default)]
+pub struct ListGroups {
+    pub states_filter: Vec<String>,
+    pub types_filter: Vec<String>,
+}
+
+/// DeleteGroups 0-2.
+#[derive(Debug, Clone)]
+pub struct DeleteGroups {
+    pub group_ids: Vec<Id>,
+}
+
+/// A topic that no longer exists.
+#[derive(Debug, Clone)]
+pub struct DeletedTopic {
+    pub name: Id,
+    pub topic_id: Uuid,
+}

@@ -1,0 +1,258 @@
+//! Committed offsets, and those of transactions that are still open.
+
+mod requests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    classic::{ClassicGroup, RetentionBase},
+    event::Id,
+    record::{CommittedOffset, GroupRecord, OffsetKey},
+};
+
+type ByPartition<T> = BTreeMap<Id, BTreeMap<i32, T>>;
+
+/// The offsets of all groups of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Offsets {
+    committed: BTreeMap<Id, ByPartition<Stored>>,
+    /// By producer id: offsets committed in its open transaction.
+    pending: BTreeMap<i64, BTreeMap<OffsetKey, Stored>>,
+    /// By group: the producers with an open transaction on a partition.
+    open: BTreeMap<Id, ByPartition<BTreeSet<i64>>>,
+    /// Counts records, so that of two commits the later one wins even if its transaction ended first.
+    sequence: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Stored {
+    sequence: u64,
+    value: CommittedOffset,
+}
+
+impl Offsets {
+    /// A commit outside of transactions, or the removal of an offset and of all pending ones for the same partition.
+    pub(super) fn apply(&mut self, key: &OffsetKey, value: Option<&CommittedOffset>) {
+        self.sequence += 1;
+        let OffsetKey {
+            group_id,
+            topic,
+            partition_index,
+        } = key;
+        if let Some(value) = value {
+            let stored = Stored {
+                sequence: self.sequence,
+                value: value.clone(),
+            };
+            put(&mut self.committed, key, stored);
+            return;
+        }
+        take(&mut self.committed, group_id, topic, *partition_index);
+        for producer_id in take(&mut self.open, group_id, topic, *partition_index)
+            .into_iter()
+            .flatten()
+        {
+            if let Some(pending) = self.pending.get_mut(&producer_id) {
+                pending.remove(key);
+                if pending.is_empty() {
+                    self.pending.remove(&producer_id);
+                }
+            }
+        }
+    }
+
+    /// A commit in an open transaction.
+    pub(super) fn apply_pending(
+        &mut self,
+        producer_id: i64,
+        key: &OffsetKey,
+        value: &CommittedOffset,
+    ) {
+        self.sequence += 1;
+        let stored = Stored {
+            sequence: self.sequence,
+            value: value.clone(),
+        };
+        self.pending
+            .entry(producer_id)
+            .or_default()
+            .insert(key.clone(), stored);
+        let open = self.open.entry(key.group_id.clone()).or_default();
+        open.entry(key.topic.clone())
+            .or_default()
+            .entry(key.partition_index)
+            .or_default()
+            .insert(producer_id);
+    }
+
+    /// The producer's transaction has ended: its offsets count, unless a later commit overtook them, or are dropped.
+    pub(super) fn end_transaction(&mut self, producer_id: i64, commit: bool) {
+        self.sequence += 1;
+        for (key, stored) in self.pending.remove(&producer_id).unwrap_or_default() {
+            let OffsetKey {
+                group_id,
+                topic,
+                partition_index,
+            } = &key;
+            if let Some(mut producers) = take(&mut self.open, group_id, topic, *partition_index) {
+                producers.remove(&producer_id);
+                if !producers.is_empty() {
+                    put(&mut self.open, &key, producers);
+                }
+            }
+            let overtaken = self
+                .committed(group_id)
+                .and_then(|topics| topics.get(topic)?.get(partition_index))
+                .is_some_and(|current| current.sequence > stored.sequence);
+            if commit && !overtaken {
+                put(&mut self.committed, &key, stored);
+            }
+        }
+    }
+
+    fn committed(&self, group_id: &str) -> Option<&ByPartition<Stored>> {
+        self.committed.get(group_id)
+    }
+
+    fn get(&self, group_id: &str, topic: &str, partition_index: i32) -> Option<&CommittedOffset> {
+        self.committed
+            .get(group_id)?
+            .get(topic)?
+            .get(&partition_index)
+            .map(|stored| &stored.value)
+    }
+
+    fn is_pending(&self, group_id: &str, topic: &str, partition_index: i32) -> bool {
+        let open = self.open.get(group_id).and_then(|topics| topics.get(topic));
+        open.is_some_and(|partitions| partitions.contains_key(&partition_index))
+    }
+
+    /// Every partition of `group_id` with an offset, pending ones included, each once.
+    pub(super) fn keys_of(&self, group_id: &Id) -> BTreeSet<OffsetKey> {
+        let committed = self
+            .committed
+            .get(group_id)
+            .into_iter()
+            .flat_map(partitions_of);
+        let open = self.open.get(group_id).into_iter().flat_map(partitions_of);
+        committed
+            .chain(open)
+            .map(|(topic, partition_index)| key(group_id, topic, partition_index))
+            .collect()
+    }
+
+    /// Adds tombstones for the group's expired offsets. `true` if no offset and no open transaction is left after them.
+    pub(super) fn expire(
+        &self,
+        group_id: &Id,
+        group: &ClassicGroup,
+        now_ms: i64,
+        retention_ms: i64,
+        tombstones: &mut Vec<GroupRecord>,
+    ) -> bool {
+        let mut nothing_left = !self.open.contains_key(group_id);
+        let Some(topics) = self.committed.get(group_id) else {
+            return nothing_left;
+        };
+        let Some(base) = group.retention_base() else {
+            return false;
+        };
+        for (topic, partitions) in topics {
+            let subscribed = group.is_subscribed_to(topic);
+            for (partition_index, Stored { value, .. }) in partitions {
+                let expires_at_ms = value.expire_timestamp_ms.unwrap_or_else(|| {
+                    let since_ms = match base {
+                        RetentionBase::Since(since_ms) => since_ms,
+                        RetentionBase::SinceCommit => value.commit_timestamp_ms,
+                    };
+                    since_ms.saturating_add(retention_ms)
+                });
+                if now_ms >= expires_at_ms
+                    && !subscribed
+                    && !self.is_pending(group_id, topic, *partition_index)
+                {
+                    let key = key(group_id, topic, *partition_index);
+                    tombstones.push(GroupRecord::Offset { key, value: None });
+                } else {
+                    nothing_left = false;
+                }
+            }
+        }
+        nothing_left
+    }
+
+    /// The state as the shortest log that leads to it.
+    #[cfg(test)]
+    pub(super) fn snapshot(&self) -> Vec<GroupRecord> {
+        let committed = self.committed.iter().flat_map(|(group_id, topics)| {
+            topics.iter().flat_map(move |(topic, partitions)| {
+                partitions
+                    .iter()
+                    .map(move |(index, stored)| GroupRecord::Offset {
+                        key: key(group_id, topic, *index),
+                        value: Some(stored.value.clone()),
+                    })
+            })
+        });
+        let pending = self.pending.iter().flat_map(|(&producer_id, offsets)| {
+            offsets
+                .iter()
+                .map(move |(key, stored)| GroupRecord::TxnOffset {
+                    producer_id,
+                    producer_epoch: 0,
+                    key: key.clone(),
+                    value: stored.value.clone(),
+                })
+        });
+        committed.chain(pending).collect()
+    }
+}
+
+fn key(group_id: &Id, topic: &Id, partition_index: i32) -> OffsetKey {
+    OffsetKey {
+        group_id: group_id.clone(),
+        topic: topic.clone(),
+        partition_index,
+    }
+}
+
+fn partitions_of<T>(topics: &ByPartition<T>) -> impl Iterator<Item = (&Id, i32)> {
+    topics
+        .iter()
+        .flat_map(|(topic, partitions)| partitions.keys().map(move |index| (topic, *index)))
+}
+
+fn put<T>(map: &mut BTreeMap<Id, ByPartition<T>>, key: &OffsetKey, value: T) {
+    // Look before cloning names: nearly every commit is for a partition that has an offset already.
+    if let Some(slot) = map
+        .get_mut(&key.group_id)
+        .and_then(|topics| topics.get_mut(&key.topic)?.get_mut(&key.partition_index))
+    {
+        *slot = value;
+        return;
+    }
+    let topics = map.entry(key.group_id.clone()).or_default();
+    topics
+        .entry(key.topic.clone())
+        .or_default()
+        .insert(key.partition_index, value);
+}
+
+/// Removes an entry, and the maps it leaves empty.
+fn take<T>(
+    map: &mut BTreeMap<Id, ByPartition<T>>,
+    group_id: &Id,
+    topic: &Id,
+    partition_index: i32,
+) -> Option<T> {
+    let topics = map.get_mut(group_id)?;
+    let partitions = topics.get_mut(topic)?;
+    let value = partitions.remove(&partition_index);
+    if partitions.is_empty() {
+        topics.remove(topic);
+    }
+    if topics.is_empty() {
+        map.remove(group_id);
+    }
+    value
+}

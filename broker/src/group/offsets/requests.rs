@@ -1,0 +1,374 @@
+//! OffsetCommit, TxnOffsetCommit, OffsetFetch, OffsetDelete, and what the deletion of a topic does to offsets.
+
+use uuid::Uuid;
+
+use super::super::{
+    codec::MAX_STRING_BYTES,
+    effects::Effects,
+    event::*,
+    record::{CommittedOffset, GroupRecord, OffsetKey},
+    reply::*,
+    shard::{GroupShard, is_group_id},
+};
+
+/// From this version on clients know GROUP_ID_NOT_FOUND as an answer to a commit.
+const FIRST_VERSION_KNOWING_GROUP_ID_NOT_FOUND: i16 = 9;
+
+impl GroupShard {
+    pub(in crate::group) fn commit_offsets(
+        &mut self,
+        now_ms: i64,
+        request: CommitOffsets,
+        effects: &mut Effects,
+    ) -> Vec<TopicResult> {
+        if let Err(error) = self.authorize_commit(now_ms, &request, effects) {
+            return refuse(request.topics, error);
+        }
+        let expire_timestamp_ms = request
+            .retention_time_ms
+            .map(|retention_ms| now_ms.saturating_add(retention_ms));
+        self.commit(
+            &request.group_id,
+            request.topics,
+            now_ms,
+            expire_timestamp_ms,
+            effects,
+            |key, value| GroupRecord::Offset {
+                key,
+                value: Some(value),
+            },
+        )
+    }
+
+    fn authorize_commit(
+        &mut self,
+        now_ms: i64,
+        request: &CommitOffsets,
+        effects: &mut Effects,
+    ) -> Result<(), GroupError> {
+        let generation_id = request.generation_id_or_member_epoch;
+        // The empty id is accepted here: old clients without a group have always committed under it.
+        if request.group_id.len() > MAX_STRING_BYTES {
+            return Err(GroupError::InvalidGroupId);
+        }
+        let mut result = match self.groups.contains_key(&request.group_id) {
+            false if generation_id < 0 => Ok(()),
+            false if request.api_version >= FIRST_VERSION_KNOWING_GROUP_ID_NOT_FOUND => {
+                Err(GroupError::GroupIdNotFound)
+            }
+            false => Err(GroupError::IllegalGeneration),
+            true => Ok(()),
+        };
+        self.with_group(now_ms, &request.group_id, effects, |group, cx| {
+            let instance_id = request.group_instance_id.as_deref();
+            result = group.authorize_commit(cx, &request.member_id, instance_id, generation_id);
+        });
+        result
+    }
+
+    pub(in crate::group) fn commit_txn_offsets(
+        &mut self,
+        now_ms: i64,
+        request: CommitTxnOffsets,
+        effects: &mut Effects,
+    ) -> Vec<TopicResult> {
+        let instance_id = request.group_instance_id.as_deref();
+        let authorized = if !is_group_id(&request.group_id) {
+            Err(GroupError::InvalidGroupId)
+        } else {
+            match self.groups.get(&request.group_id) {
+                Some(group) => group.authorize_txn_commit(
+                    &request.member_id,
+                    instance_id,
+                    request.generation_id,
+                ),
+                None if request.generation_id < 0 => Ok(()),
+                None => Err(GroupError::IllegalGeneration),
+            }
+        };
+        if let Err(error) = authorized {
+            return refuse(request.topics, error);
+        }
+        let CommitTxnOffsets {
+            producer_id,
+            producer_epoch,
+            ..
+        } = request;
+        self.commit(
+            &request.group_id,
+            request.topics,
+            now_ms,
+            None,
+            effects,
+            |key, value| GroupRecord::TxnOffset {
+                producer_id,
+                producer_epoch,
+                key,
+                value,
+            },
+        )
+    }
+
+    fn commit(
+        &mut self,
+        group_id: &Id,
+        topics: Vec<CommitTopic>,
+        now_ms: i64,
+        expire_timestamp_ms: Option<i64>,
+        effects: &mut Effects,
+        record: impl Fn(OffsetKey, CommittedOffset) -> GroupRecord,
+    ) -> Vec<TopicResult> {
+        let mut results = Vec::with_capacity(topics.len());
+        for topic in topics {
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for partition in topic.partitions {
+                let partition_index = partition.partition_index;
+                let error = if topic.name.len() > MAX_STRING_BYTES {
+                    Some(GroupError::UnknownServerError)
+                } else if self.is_too_large(&partition.metadata) {
+                    Some(GroupError::OffsetMetadataTooLarge)
+                } else {
+                    let key = OffsetKey {
+                        group_id: group_id.clone(),
+                        topic: topic.name.clone(),
+                        partition_index,
+                    };
+                    // A record with an expiry has no room for epoch and topic id. The versions of
+                    // OffsetCommit that ask for an expiry have neither.
+                    let expires = expire_timestamp_ms.is_some();
+                    let leader_epoch = partition.committed_leader_epoch;
+                    let value = CommittedOffset {
+                        offset: partition.committed_offset,
+                        leader_epoch: if expires { -1 } else { leader_epoch },
+                        metadata: partition.metadata,
+                        commit_timestamp_ms: now_ms,
+                        expire_timestamp_ms,
+                        topic_id: if expires { Uuid::nil() } else { topic.topic_id },
+                    };
+                    self.append(effects, record(key, value));
+                    None
+                };
+                partitions.push(PartitionResult {
+                    partition_index,
+                    error,
+                });
+            }
+            results.push(TopicResult {
+                name: topic.name,
+                topic_id: topic.topic_id,
+                partitions,
+            });
+        }
+        results
+    }
+
+    fn is_too_large(&self, metadata: &str) -> bool {
+        let max = self.config.offset_metadata_max_bytes;
+        metadata.len() > MAX_STRING_BYTES
+            || (metadata.len() > max && metadata.encode_utf16().count() > max)
+    }
+
+    pub(in crate::group) fn fetch_offsets(&self, request: FetchOffsets) -> Vec<FetchedGroup> {
+        let require_stable = request.require_stable;
+        let groups = request.groups.into_iter();
+        groups
+            .map(|FetchGroup { group_id, topics }| {
+                let topics = match topics {
+                    Some(topics) => topics
+                        .into_iter()
+                        .map(|topic| self.fetch_topic(&group_id, topic, require_stable))
+                        .collect(),
+                    None => self.fetch_all(&group_id, require_stable),
+                };
+                FetchedGroup {
+                    group_id,
+                    error: None,
+                    topics,
+                }
+            })
+            .collect()
+    }
+
+    fn fetch_topic(&self, group_id: &Id, topic: FetchTopic, require_stable: bool) -> FetchedTopic {
+        let FetchTopic {
+            name,
+            topic_id,
+            partition_indexes,
+        } = topic;
+        let partitions = partition_indexes
+            .into_iter()
+            .map(|partition_index| {
+                let unstable =
+                    require_stable && self.offsets.is_pending(group_id, &name, partition_index);
+                let committed = self
+                    .offsets
+                    .get(group_id, &name, partition_index)
+                    // The offset belongs to a topic of the same name that is gone.
+                    .filter(|found| {
+                        topic_id.is_nil() || found.topic_id.is_nil() || found.topic_id == topic_id
+                    });
+                fetched(partition_index, committed, unstable)
+            })
+            .collect();
+        FetchedTopic {
+            name,
+            topic_id,
+            partitions,
+        }
+    }
+
+    fn fetch_all(&self, group_id: &Id, require_stable: bool) -> Vec<FetchedTopic> {
+        let Some(topics) = self.offsets.committed(group_id) else {
+            return Vec::new();
+        };
+        topics
+            .iter()
+            .map(|(name, partitions)| FetchedTopic {
+                name: name.clone(),
+                topic_id: Uuid::nil(),
+                partitions: partitions
+                    .iter()
+                    .map(|(index, stored)| {
+                        let unstable =
+                            require_stable && self.offsets.is_pending(group_id, name, *index);
+                        fetched(*index, Some(&stored.value), unstable)
+                    })
+                    .collect(),
+            })
+            .collect()
+    }
+
+    pub(in crate::group) fn delete_offsets(
+        &mut self,
+        request: DeleteOffsets,
+        effects: &mut Effects,
+    ) -> DeleteOffsetsReply {
+        let error = if is_group_id(&request.group_id) {
+            match self.groups.get(&request.group_id) {
+                None => Some(GroupError::GroupIdNotFound),
+                // Only consumers tell which topics they read; with others any offset may be in use.
+                Some(group) if !group.is_empty() && !group.uses_consumer_protocol() => {
+                    Some(GroupError::NonEmptyGroup)
+                }
+                Some(_) => None,
+            }
+        } else {
+            Some(GroupError::InvalidGroupId)
+        };
+        if error.is_some() {
+            return DeleteOffsetsReply {
+                error,
+                topics: Vec::new(),
+            };
+        }
+        let group_id = &request.group_id;
+        let topics = request.topics.into_iter();
+        let topics = topics
+            .map(|(topic, indexes)| self.delete_topic_offsets(group_id, topic, indexes, effects));
+        DeleteOffsetsReply {
+            error: None,
+            topics: topics.collect(),
+        }
+    }
+
+    fn delete_topic_offsets(
+        &mut self,
+        group_id: &Id,
+        topic: Id,
+        partition_indexes: Vec<i32>,
+        effects: &mut Effects,
+    ) -> TopicResult {
+        let subscribed = self
+            .groups
+            .get(group_id)
+            .is_some_and(|group| group.is_subscribed_to(&topic));
+        let error = subscribed.then_some(GroupError::GroupSubscribedToTopic);
+        let mut partitions = Vec::with_capacity(partition_indexes.len());
+        for partition_index in partition_indexes {
+            let exists = self
+                .offsets
+                .get(group_id, &topic, partition_index)
+                .is_some()
+                || self.offsets.is_pending(group_id, &topic, partition_index);
+            if exists && !subscribed {
+                let key = super::key(group_id, &topic, partition_index);
+                self.append(effects, GroupRecord::Offset { key, value: None });
+            }
+            partitions.push(PartitionResult {
+                partition_index,
+                error,
+            });
+        }
+        TopicResult {
+            name: topic,
+            topic_id: Uuid::nil(),
+            partitions,
+        }
+    }
+
+    /// Drops what was committed for deleted topics, but not for a new topic of the same name.
+    pub(in crate::group) fn forget_topics(
+        &mut self,
+        topics: &[DeletedTopic],
+        effects: &mut Effects,
+    ) {
+        let mut tombstones = std::collections::BTreeSet::new();
+        for topic in topics {
+            let gone = |value: &CommittedOffset| {
+                value.topic_id.is_nil() || value.topic_id == topic.topic_id
+            };
+            for (group_id, by_topic) in &self.offsets.committed {
+                let partitions = by_topic.get(&topic.name).into_iter().flatten();
+                let dropped = partitions.filter(|(_, stored)| gone(&stored.value));
+                tombstones
+                    .extend(dropped.map(|(index, _)| super::key(group_id, &topic.name, *index)));
+            }
+            let pending = self.offsets.pending.values().flatten();
+            let dropped =
+                pending.filter(|(key, stored)| key.topic == topic.name && gone(&stored.value));
+            tombstones.extend(dropped.map(|(key, _)| key.clone()));
+        }
+        for key in tombstones {
+            self.append(effects, GroupRecord::Offset { key, value: None });
+        }
+    }
+}
+
+/// The same error for every partition: the commit as a whole is refused.
+fn refuse(topics: Vec<CommitTopic>, error: GroupError) -> Vec<TopicResult> {
+    let refuse_partition = |partition: CommitPartition| PartitionResult {
+        partition_index: partition.partition_index,
+        error: Some(error),
+    };
+    topics
+        .into_iter()
+        .map(|topic| TopicResult {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            partitions: topic.partitions.into_iter().map(refuse_partition).collect(),
+        })
+        .collect()
+}
+
+fn fetched(
+    partition_index: i32,
+    committed: Option<&CommittedOffset>,
+    unstable: bool,
+) -> FetchedPartition {
+    match committed.filter(|_| !unstable) {
+        Some(committed) => FetchedPartition {
+            partition_index,
+            committed_offset: committed.offset,
+            committed_leader_epoch: committed.leader_epoch,
+            metadata: committed.metadata.clone(),
+            error: None,
+        },
+        None => FetchedPartition {
+            partition_index,
+            committed_offset: -1,
+            committed_leader_epoch: -1,
+            metadata: "".into(),
+            error: unstable.then_some(GroupError::UnstableOffsetCommit),
+        },
+    }
+}

@@ -1,0 +1,351 @@
+//! What comes out of a [`GroupShard`](super::GroupShard): one reply per request, free of wire types.
+
+use bytes::Bytes;
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::event::Id;
+
+/// An error as the protocol knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum GroupError {
+    #[error("UNKNOWN_SERVER_ERROR")]
+    UnknownServerError,
+    #[error("OFFSET_METADATA_TOO_LARGE")]
+    OffsetMetadataTooLarge,
+    #[error("COORDINATOR_NOT_AVAILABLE")]
+    CoordinatorNotAvailable,
+    #[error("NOT_COORDINATOR")]
+    NotCoordinator,
+    #[error("ILLEGAL_GENERATION")]
+    IllegalGeneration,
+    #[error("INCONSISTENT_GROUP_PROTOCOL")]
+    InconsistentGroupProtocol,
+    #[error("INVALID_GROUP_ID")]
+    InvalidGroupId,
+    #[error("UNKNOWN_MEMBER_ID")]
+    UnknownMemberId,
+    #[error("INVALID_SESSION_TIMEOUT")]
+    InvalidSessionTimeout,
+    #[error("REBALANCE_IN_PROGRESS")]
+    RebalanceInProgress,
+    #[error("NON_EMPTY_GROUP")]
+    NonEmptyGroup,
+    #[error("GROUP_ID_NOT_FOUND")]
+    GroupIdNotFound,
+    #[error("MEMBER_ID_REQUIRED")]
+    MemberIdRequired,
+    #[error("GROUP_MAX_SIZE_REACHED")]
+    GroupMaxSizeReached,
+    #[error("FENCED_INSTANCE_ID")]
+    FencedInstanceId,
+    #[error("GROUP_SUBSCRIBED_TO_TOPIC")]
+    GroupSubscribedToTopic,
+    #[error("UNSTABLE_OFFSET_COMMIT")]
+    UnstableOffsetCommit,
+}
+
+impl GroupError {
+    /// The protocol's number.
+    pub fn code(self) -> i16 {
+        match self {
+            Self::UnknownServerError => -1,
+            Self::OffsetMetadataTooLarge => 12,
+            Self::CoordinatorNotAvailable => 15,
+            Self::NotCoordinator => 16,
+            Self::IllegalGeneration => 22,
+            Self::InconsistentGroupProtocol => 23,
+            Self::InvalidGroupId => 24,
+            Self::UnknownMemberId => 25,
+            Self::InvalidSessionTimeout => 26,
+            Self::RebalanceInProgress => 27,
+            Self::NonEmptyGroup => 68,
+            Self::GroupIdNotFound => 69,
+            Self::MemberIdRequired => 79,
+            Self::GroupMaxSizeReached => 81,
+            Self::FencedInstanceId => 82,
+            Self::GroupSubscribedToTopic => 86,
+            Self::UnstableOffsetCommit => 88,
+        }
+    }
+
+    /// The protocol's number, 0 for no error.
+    pub fn code_of(error: Option<Self>) -> i16 {
+        error.map_or(0, Self::code)
+    }
+}
+
+/// The reply to the [`GroupRequest`](super::event::GroupRequest) of the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupReply {
+    Join(JoinReply),
+    Sync(SyncReply),
+    Heartbeat(Option<GroupError>),
+    Leave(LeaveReply),
+    CommitOffsets(Vec<TopicResult>),
+    CommitTxnOffsets(Vec<TopicResult>),
+    EndTxn(Option<GroupError>),
+    FetchOffsets(Vec<FetchedGroup>),
+    DeleteOffsets(DeleteOffsetsReply),
+    DescribeGroups(Vec<DescribedGroup>),
+    ListGroups(ListGroupsReply),
+    DeleteGroups(Vec<DeletedGroup>),
+    TopicsDeleted(Option<GroupError>),
+}
+
+impl GroupReply {
+    /// The same reply saying only that the request failed.
+    ///
+    /// For replies whose records could not be made durable: nothing of what they say has happened.
+    pub fn into_failed(self, error: GroupError) -> Self {
+        let fail_topics = |mut topics: Vec<TopicResult>| {
+            topics.iter_mut().for_each(|topic| topic.fail(error));
+            topics
+        };
+        match self {
+            Self::Join(_) => Self::Join(JoinReply::error("".into(), error)),
+            Self::Sync(_) => Self::Sync(SyncReply::error(error)),
+            Self::Heartbeat(_) => Self::Heartbeat(Some(error)),
+            Self::Leave(_) => Self::Leave(LeaveReply {
+                error: Some(error),
+                members: Vec::new(),
+            }),
+            Self::CommitOffsets(topics) => Self::CommitOffsets(fail_topics(topics)),
+            Self::CommitTxnOffsets(topics) => Self::CommitTxnOffsets(fail_topics(topics)),
+            Self::EndTxn(_) => Self::EndTxn(Some(error)),
+            Self::FetchOffsets(groups) => Self::FetchOffsets(
+                groups
+                    .into_iter()
+                    .map(|group| FetchedGroup {
+                        group_id: group.group_id,
+                        error: Some(error),
+                        topics: Vec::new(),
+                    })
+                    .collect(),
+            ),
+            Self::DeleteOffsets(_) => Self::DeleteOffsets(DeleteOffsetsReply {
+                error: Some(error),
+                topics: Vec::new(),
+            }),
+            Self::DescribeGroups(groups) => Self::DescribeGroups(
+                groups
+                    .into_iter()
+                    .map(|group| DescribedGroup {
+                        error: Some(error),
+                        ..DescribedGroup::named(group.group_id)
+                    })
+                    .collect(),
+            ),
+            Self::ListGroups(_) => Self::ListGroups(ListGroupsReply {
+                error: Some(error),
+                groups: Vec::new(),
+            }),
+            Self::DeleteGroups(groups) => Self::DeleteGroups(
+                groups
+                    .into_iter()
+                    .map(|group| DeletedGroup {
+                        group_id: group.group_id,
+                        error: Some(error),
+                    })
+                    .collect(),
+            ),
+            Self::TopicsDeleted(_) => Self::TopicsDeleted(Some(error)),
+        }
+    }
+}
+
+/// JoinGroup response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinReply {
+    pub error: Option<GroupError>,
+    /// -1 on error.
+    pub generation_id: i32,
+    pub protocol_type: Option<Id>,
+    /// Before version 7 a `None` goes out as an empty string.
+    pub protocol_name: Option<Id>,
+    /// Empty on error.
+    pub leader: Id,
+    pub skip_assignment: bool,
+    pub member_id: Id,
+    /// For the leader only.
+    pub members: Vec<JoinReplyMember>,
+}
+
+impl JoinReply {
+    pub(super) fn error(member_id: Id, error: GroupError) -> Self {
+        Self {
+            error: Some(error),
+            generation_id: -1,
+            protocol_type: None,
+            protocol_name: Some("".into()),
+            leader: "".into(),
+            skip_assignment: false,
+            member_id,
+            members: Vec::new(),
+        }
+    }
+}
+
+/// A member as its leader sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinReplyMember {
+    pub member_id: Id,
+    pub group_instance_id: Option<Id>,
+    pub metadata: Bytes,
+}
+
+/// SyncGroup response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncReply {
+    pub error: Option<GroupError>,
+    pub protocol_type: Option<Id>,
+    pub protocol_name: Option<Id>,
+    pub assignment: Bytes,
+}
+
+impl SyncReply {
+    pub(super) fn error(error: GroupError) -> Self {
+        Self {
+            error: Some(error),
+            protocol_type: None,
+            protocol_name: None,
+            assignment: Bytes::new(),
+        }
+    }
+}
+
+/// LeaveGroup response. Before version 3 the one member's error is the response's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaveReply {
+    pub error: Option<GroupError>,
+    pub members: Vec<LeftMember>,
+}
+
+/// What became of one member that was to leave, named as the request named it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftMember {
+    pub member_id: Id,
+    pub group_instance_id: Option<Id>,
+    pub error: Option<GroupError>,
+}
+
+/// The outcome of a commit or a deletion for the partitions of one topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicResult {
+    pub name: Id,
+    pub topic_id: Uuid,
+    pub partitions: Vec<PartitionResult>,
+}
+
+impl TopicResult {
+    fn fail(&mut self, error: GroupError) {
+        self.partitions
+            .iter_mut()
+            .for_each(|partition| partition.error = Some(error));
+    }
+}
+
+/// The outcome for one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionResult {
+    pub partition_index: i32,
+    pub error: Option<GroupError>,
+}
+
+/// OffsetFetch response, one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchedGroup {
+    pub group_id: Id,
+    pub error: Option<GroupError>,
+    pub topics: Vec<FetchedTopic>,
+}
+
+/// The offsets of one topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchedTopic {
+    pub name: Id,
+    pub topic_id: Uuid,
+    pub partitions: Vec<FetchedPartition>,
+}
+
+/// The offset of one partition; -1 if there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchedPartition {
+    pub partition_index: i32,
+    pub committed_offset: i64,
+    pub committed_leader_epoch: i32,
+    pub metadata: Box<str>,
+    pub error: Option<GroupError>,
+}
+
+/// OffsetDelete response. With a top-level error there are no topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteOffsetsReply {
+    pub error: Option<GroupError>,
+    pub topics: Vec<TopicResult>,
+}
+
+/// DescribeGroups response, one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescribedGroup {
+    pub error: Option<GroupError>,
+    /// Version 6 and more.
+    pub error_message: Option<String>,
+    pub group_id: Id,
+    /// `Stable`, `Dead`, ...; empty on error.
+    pub state: &'static str,
+    pub protocol_type: Id,
+    /// The chosen protocol, only while stable.
+    pub protocol_data: Id,
+    pub members: Vec<DescribedMember>,
+}
+
+impl DescribedGroup {
+    pub(super) fn named(group_id: Id) -> Self {
+        Self {
+            error: None,
+            error_message: None,
+            group_id,
+            state: "",
+            protocol_type: "".into(),
+            protocol_data: "".into(),
+            members: Vec::new(),
+        }
+    }
+}
+
+/// A member as an administrator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescribedMember {
+    pub member_id: Id,
+    pub group_instance_id: Option<Id>,
+    pub client_id: Id,
+    pub client_host: Id,
+    /// Empty unless the group is stable.
+    pub metadata: Bytes,
+    pub assignment: Bytes,
+}
+
+/// ListGroups response, this shard's part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListGroupsReply {
+    pub error: Option<GroupError>,
+    pub groups: Vec<ListedGroup>,
+}
+
+/// One group of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedGroup {
+    pub group_id: Id,
+    pub protocol_type: Id,
+    pub state: &'static str,
+    /// `classic`.
+    pub group_type: &'static str,
+}
+
+/// DeleteGroups response, one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletedGroup {
+    pub group_id: Id,
+    pub error: Option<GroupError>,
+}

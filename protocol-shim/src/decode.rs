@@ -1,0 +1,83 @@
+//! Request bodies to typed requests.
+
+use bytes::Bytes;
+use kafka_protocol::messages::{ApiVersionsResponse, api_versions_response::ApiVersion};
+use kafka_protocol::protocol::Decodable;
+
+use crate::api_spec::{self, API_VERSIONS};
+use crate::error_code::ErrorCode;
+use crate::guard::{self, GuardError};
+
+/// A body is not a request of its API and version. Kafka answers INVALID_REQUEST where it can, or closes the
+/// connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Nothing in this crate describes the API.
+    #[error("unknown API key {0}")]
+    UnknownApi(i16),
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// Text that is not UTF-8, or a tagged field in a version that does not have it.
+    #[error("{api} v{version}: {reason}")]
+    Malformed {
+        api: &'static str,
+        version: i16,
+        reason: String,
+    },
+    #[error("{api} v{version}: {left_bytes} bytes left over")]
+    TrailingBytes {
+        api: &'static str,
+        version: i16,
+        left_bytes: usize,
+    },
+}
+
+/// Decodes the body of a request of `api_key`, which must be `R`'s.
+///
+/// Strings, bytes and records of the result share `body`'s memory: copy what is to outlive the request.
+///
+/// Does not ask whether the API is served ([`api_spec::served`]).
+///
+/// # Errors
+/// When `body` is not exactly one request of `R` in `version`.
+pub fn decode_request<R: Decodable>(
+    api_key: i16,
+    version: i16,
+    mut body: Bytes,
+) -> Result<R, DecodeError> {
+    let spec = api_spec::spec(api_key).ok_or(DecodeError::UnknownApi(api_key))?;
+    guard::check(spec, version, &body)?;
+    let request =
+        <R as Decodable>::decode(&mut body, version).map_err(|error| DecodeError::Malformed {
+            api: spec.name,
+            version,
+            reason: error.to_string(),
+        })?;
+    match body.len() {
+        0 => Ok(request),
+        left_bytes => Err(DecodeError::TrailingBytes {
+            api: spec.name,
+            version,
+            left_bytes,
+        }),
+    }
+}
+
+/// The answer to ApiVersions in a version that is not served; to be encoded in version 0, whatever was asked.
+///
+/// It names the versions of ApiVersions alone, so that the client can ask again (KIP-511). The body of such a
+/// request is not to be decoded: nobody knows what it says.
+pub fn api_versions_fallback() -> ApiVersionsResponse {
+    let range = api_spec::spec(API_VERSIONS).map(|spec| {
+        ApiVersion::default()
+            .with_api_key(spec.api_key)
+            .with_min_version(spec.advertised_min_version)
+            .with_max_version(spec.max_version)
+    });
+    ApiVersionsResponse::default()
+        .with_error_code(ErrorCode::UnsupportedVersion.into())
+        .with_api_keys(range.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests;

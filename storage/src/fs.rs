@@ -1,0 +1,253 @@
+//! The only door to files: everything that the engine reads or writes goes through [`Fs`] and [`File`].
+//!
+//! [`RealFs`] is the operating system. Tests put a file system behind the same door that loses
+//! what was not synced.
+
+use std::fmt::Debug;
+use std::fs;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// An existing file, for reading.
+    Read,
+    /// For reading and writing; created if it is not there.
+    Write,
+    /// As `Write`, past the page cache: buffers, offsets and lengths are multiples of [`BLOCK_BYTES`].
+    Direct,
+    /// As `Direct`, and a write returns when its data is on stable media.
+    DirectSync,
+}
+
+/// What direct writes are aligned to, in memory and on disk.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// An entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    pub name: String,
+    pub is_dir: bool,
+}
+
+/// Keeps a directory locked until it is dropped.
+pub type LockGuard = Box<dyn Debug + Send + Sync>;
+
+/// A file system: paths, and what happens to them.
+pub trait Fs: Debug + Send + Sync {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>>;
+    /// Creates a directory and those above it; no error if it is there.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// The entries of a directory, in no order.
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
+    /// Replaces what is at `to`. Durable after [`Fs::sync_dir`].
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Makes creations, renames and removals in a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Locks a file against other processes; `None` if one of them holds it.
+    fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>>;
+}
+
+/// An open file. All reads and writes name their position; there is no cursor to share.
+pub trait File: Debug + Send + Sync {
+    /// Reads until `buffer` is full or the file ends, and says how much there was.
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+    /// Writes all of `slices`, one after the other.
+    fn write_at(&self, slices: &[&[u8]], position: u64) -> io::Result<()>;
+    fn sync_data(&self) -> io::Result<()>;
+    fn size_bytes(&self) -> io::Result<u64>;
+    fn set_len(&self, bytes: u64) -> io::Result<()>;
+    /// Reserves room on the disk without changing the length.
+    fn allocate(&self, position: u64, bytes: u64) -> io::Result<()>;
+}
+
+/// Reads a whole file that is known to be small.
+pub fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
+    let file = fs.open(path, Access::Read)?;
+    let length = usize::try_from(file.size_bytes()?).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// Replaces a small file so that after a crash either the old or the new one is there.
+pub fn replace(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let file = fs.open(&temporary, Access::Write)?;
+    file.set_len(0)?;
+    file.write_at(&[bytes], 0)?;
+    file.sync_data()?;
+    fs.rename(&temporary, path)?;
+    match path.parent() {
+        Some(parent) => fs.sync_dir(parent),
+        None => Ok(()),
+    }
+}
+
+/// Turns "not found" into `None`.
+pub fn if_found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The operating system's files.
+#[derive(Debug, Default)]
+pub struct RealFs;
+
+impl Fs for RealFs {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
+        let mut options = fs::OpenOptions::new();
+        options.read(true);
+        match access {
+            Access::Read => {}
+            Access::Write => {
+                options.write(true).create(true).truncate(false);
+            }
+            Access::Direct | Access::DirectSync => {
+                options.write(true).create(true).truncate(false);
+                set_direct(&mut options, access == Access::DirectSync)?;
+            }
+        }
+        Ok(Arc::new(RealFile(options.open(path)?)))
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        fs::read_dir(path)?
+            .map(|entry| {
+                let entry = entry?;
+                Ok(DirEntry {
+                    name: entry.file_name().to_string_lossy().into_owned(),
+                    is_dir: entry.file_type()?.is_dir(),
+                })
+            })
+            .collect()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir_all(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        fs::File::open(path)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn set_direct(options: &mut fs::OpenOptions, sync: bool) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use rustix::fs::OFlags;
+
+    let mut flags = OFlags::DIRECT;
+    if sync {
+        flags |= OFlags::DSYNC;
+    }
+    options.custom_flags(flags.bits() as i32);
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_direct(_options: &mut fs::OpenOptions, _sync: bool) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[derive(Debug)]
+struct RealFile(fs::File);
+
+impl File for RealFile {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self
+                .0
+                .read_at(&mut buffer[filled..], position + filled as u64)
+            {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&self, slices: &[&[u8]], mut position: u64) -> io::Result<()> {
+        /// The kernel takes no more slices in one call.
+        const SLICES_MAX: usize = 1024;
+        if let [only] = slices {
+            return self.0.write_all_at(only, position);
+        }
+        for slices in slices.chunks(SLICES_MAX) {
+            let mut remaining: Vec<IoSlice<'_>> =
+                slices.iter().map(|slice| IoSlice::new(slice)).collect();
+            let mut remaining = &mut remaining[..];
+            while !remaining.is_empty() {
+                match rustix::io::pwritev(&self.0, remaining, position) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(count) => {
+                        position += count as u64;
+                        IoSlice::advance_slices(&mut remaining, count);
+                    }
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn size_bytes(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+
+    fn allocate(&self, position: u64, bytes: u64) -> io::Result<()> {
+        use rustix::fs::FallocateFlags;
+        match rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, position, bytes) {
+            // Not every file system can; the room is then taken when it is written.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+}

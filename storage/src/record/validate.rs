@@ -1,0 +1,534 @@
+//! What a leader checks before it appends a client's records to one partition.
+//!
+//! The rules and their order are those of ProduceRequest.validateRecords, UnifiedLog.analyzeAndValidateRecords and
+//! LogValidator in Kafka 4. A batch that passes keeps its bytes: what the broker has to change (offset, leader
+//! epoch, timestamps) is written into the copy that the append makes anyway, by [`ValidatedBatch::copy_into`]. Only
+//! `compression.type` and wrong offset deltas make a batch be built anew.
+//!
+//! Where this differs from Kafka:
+//! * The records of a compressed batch are looked at only if something can depend on them: a compacted topic, limits
+//!   on timestamps that the header does not settle, recompression, or `validate_all_records`.
+//! * Records whose offset deltas do not count up from 0 are renumbered in uncompressed batches too.
+//! * An unknown codec is UNSUPPORTED_COMPRESSION_TYPE and records that do not decompress are INVALID_RECORD, where
+//!   Kafka answers UNKNOWN_SERVER_ERROR.
+//! * A transactional batch needs a producer id, and a producer id an epoch.
+//! * At most [`MAX_RECORD_ERRORS`] record errors are reported.
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::batch::{
+    self, BatchError, BatchHeader, LOG_OVERHEAD_BYTES, MAGIC_V2, NO_TIMESTAMP, TimestampType,
+};
+use super::builder::{BatchBuilder, BuildError};
+use super::compression::{Compression, CompressionError, CompressionType, decompress};
+use super::iter::{Record, RecordError, RecordIter, record_bytes};
+
+/// Record errors kept for the response; more of them help nobody and would make it larger than the request.
+pub const MAX_RECORD_ERRORS: usize = 100;
+
+/// The settings of a topic that validation depends on; names as in Kafka's topic configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidateConfig {
+    /// `max.message.bytes`, for a whole batch.
+    pub max_message_bytes: usize,
+    /// `message.timestamp.type`
+    pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`; `i64::MAX` for no limit.
+    pub timestamp_before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`
+    pub timestamp_after_max_ms: i64,
+    /// Whether `cleanup.policy` contains `compact`: every record needs a key.
+    pub compacted: bool,
+    /// `compression.type` and its level; `None` for `producer`.
+    pub compression: Option<Compression>,
+    /// Whether compressed records are always decompressed and checked one by one.
+    pub validate_all_records: bool,
+    /// How many bytes the records of one batch may decompress to.
+    pub max_decompressed_bytes: usize,
+}
+
+impl Default for ValidateConfig {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: 1_048_588,
+            timestamp_type: TimestampType::CreateTime,
+            timestamp_before_max_ms: i64::MAX,
+            timestamp_after_max_ms: 3_600_000,
+            compacted: false,
+            compression: None,
+            validate_all_records: false,
+            max_decompressed_bytes: 64 << 20,
+        }
+    }
+}
+
+/// One batch that may be appended.
+#[derive(Debug, Clone)]
+pub struct ValidatedBatch {
+    /// Exactly one batch, the bytes as received unless it had to be built anew.
+    pub bytes: Bytes,
+    /// Header of `bytes`.
+    pub header: BatchHeader,
+    /// What the append must make of the batch's timestamp type and max timestamp.
+    timestamp_type: TimestampType,
+    max_timestamp: i64,
+}
+
+impl ValidatedBatch {
+    /// Exactly one batch of the broker's own making, which needs no checks; its timestamps stay.
+    ///
+    /// # Errors
+    /// When `bytes` is not one whole batch.
+    pub fn trusted(bytes: Bytes) -> Result<Self, BatchError> {
+        let header = BatchHeader::parse(&bytes)?;
+        if header.size_bytes() != bytes.len() {
+            return Err(BatchError::Truncated {
+                needed_bytes: header.size_bytes(),
+                available_bytes: bytes.len(),
+            });
+        }
+        Ok(Self {
+            timestamp_type: header.timestamp_type(),
+            max_timestamp: header.max_timestamp,
+            bytes,
+            header,
+        })
+    }
+
+    /// Bytes that [`copy_into`](Self::copy_into) needs.
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The largest timestamp in the batch as it will be stored, in ms. Kafka indexes it at the batch's last offset.
+    pub fn max_timestamp(&self) -> i64 {
+        self.max_timestamp
+    }
+
+    /// The time of the append, as the response states it; `None` if the producer's timestamps count.
+    pub fn log_append_time_ms(&self) -> Option<i64> {
+        (self.timestamp_type == TimestampType::LogAppendTime).then_some(self.max_timestamp)
+    }
+
+    /// Moves the time of the append to `now_ms`; nothing happens if the producer's timestamps count.
+    pub fn set_log_append_time(&mut self, now_ms: i64) {
+        if self.timestamp_type == TimestampType::LogAppendTime {
+            self.max_timestamp = now_ms;
+        }
+    }
+
+    /// Copies the batch over `target`, at the given offset and leader epoch, and with its final timestamps.
+    ///
+    /// # Panics
+    /// If `target` is not [`size_bytes`](Self::size_bytes) long.
+    pub fn copy_into(&self, target: &mut [u8], base_offset: i64, leader_epoch: i32) {
+        target.copy_from_slice(&self.bytes);
+        batch::set_offset_and_epoch(target, base_offset, leader_epoch)
+            .and_then(|()| {
+                batch::set_max_timestamp(target, self.timestamp_type, self.max_timestamp)
+            })
+            .expect("a validated batch has a whole header");
+    }
+
+    /// As [`copy_into`](Self::copy_into), into a new buffer.
+    pub fn to_bytes(&self, base_offset: i64, leader_epoch: i32) -> Bytes {
+        let mut target = vec![0; self.size_bytes()];
+        self.copy_into(&mut target, base_offset, leader_epoch);
+        target.into()
+    }
+}
+
+/// Why one record is refused, for `record_errors` of ProduceResponse v8 and later (KIP-467).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidRecord {
+    /// Position of the record in its batch.
+    pub batch_index: i32,
+    pub message: String,
+}
+
+/// Why a batch is refused. The variants are named after the Kafka errors to answer with.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ValidateError {
+    /// CORRUPT_MESSAGE: not the bytes that the producer checksummed; it will send them again.
+    #[error("{0}")]
+    CorruptMessage(String),
+    /// INVALID_RECORD, because of the batch or of the records listed.
+    #[error("{message}")]
+    InvalidRecord {
+        message: String,
+        record_errors: Vec<InvalidRecord>,
+    },
+    /// INVALID_TIMESTAMP: records too far from now, or timestamps that only a broker may set.
+    #[error("One or more records have been rejected due to invalid timestamp")]
+    InvalidTimestamp { record_errors: Vec<InvalidRecord> },
+    /// MESSAGE_TOO_LARGE: the producer will split the batch.
+    #[error("{0}")]
+    MessageTooLarge(String),
+    /// UNSUPPORTED_COMPRESSION_TYPE
+    #[error("{0}")]
+    UnsupportedCompressionType(String),
+}
+
+impl ValidateError {
+    /// The records to name in the response.
+    pub fn record_errors(&self) -> &[InvalidRecord] {
+        match self {
+            Self::InvalidRecord { record_errors, .. }
+            | Self::InvalidTimestamp { record_errors } => record_errors,
+            _ => &[],
+        }
+    }
+}
+
+/// Checks what a produce request carries for one partition.
+///
+/// `zstd_allowed` is false below Produce v7. `now_ms` becomes the time of the append where the topic asks for it.
+/// The common case neither copies nor allocates: the result shares `records`.
+///
+/// # Errors
+/// What to answer for this partition.
+pub fn validate(
+    records: &Bytes,
+    config: &ValidateConfig,
+    zstd_allowed: bool,
+    now_ms: i64,
+) -> Result<ValidatedBatch, ValidateError> {
+    let bytes = only_batch(records, zstd_allowed)?;
+    let header = check_batch(&bytes, config)?;
+    let source = header
+        .compression()
+        .map_err(|error| ValidateError::UnsupportedCompressionType(error.to_string()))?;
+    let target = config.compression.unwrap_or(source.into());
+    let rebuild = target.compression_type != source;
+
+    let mut validated = ValidatedBatch {
+        bytes,
+        header,
+        timestamp_type: config.timestamp_type,
+        max_timestamp: now_ms,
+    };
+    if source != CompressionType::None && !rebuild && !needs_records(&header, config, now_ms) {
+        if config.timestamp_type == TimestampType::CreateTime {
+            validated.max_timestamp = header.max_timestamp;
+        }
+        return Ok(validated);
+    }
+
+    let stored = record_bytes(&header, &validated.bytes).map_err(corrupt)?;
+    let decompressed;
+    let uncompressed = match source {
+        CompressionType::None => stored,
+        codec => {
+            decompressed =
+                decompress(codec, stored, config.max_decompressed_bytes).map_err(undecodable)?;
+            &decompressed[..]
+        }
+    };
+    let walk = check_records(&header, uncompressed, config, now_ms)?;
+    if config.timestamp_type == TimestampType::CreateTime {
+        validated.max_timestamp = walk.max_timestamp;
+    }
+    if rebuild || !walk.deltas_count_up {
+        validated.bytes = build_anew(&header, uncompressed, target)?;
+        validated.header = BatchHeader::parse(&validated.bytes).map_err(corrupt)?;
+        check_size(validated.bytes.len(), config)?;
+    }
+    Ok(validated)
+}
+
+/// The one batch of `records`, with a header of magic 2 that may still lie.
+fn only_batch(records: &Bytes, zstd_allowed: bool) -> Result<Bytes, ValidateError> {
+    let Some(size_bytes) = first_batch_bytes(records)? else {
+        return Err(invalid(
+            "Produce requests must have at least one record batch per partition",
+        ));
+    };
+    let bytes = records.slice(..size_bytes);
+    if magic_of(&bytes) != MAGIC_V2 {
+        return Err(invalid(
+            "Produce requests are only allowed to contain record batches with magic version 2",
+        ));
+    }
+    let is_zstd = BatchHeader::parse(&bytes)
+        .is_ok_and(|header| header.compression() == Ok(CompressionType::Zstd));
+    if is_zstd && !zstd_allowed {
+        return Err(ValidateError::UnsupportedCompressionType(
+            "Produce requests below version 7 are not allowed to use ZStandard compression".into(),
+        ));
+    }
+    // Less than a batch may follow and is dropped, as Kafka drops it.
+    if first_batch_bytes(&records[size_bytes..])?.is_some() {
+        return Err(invalid(
+            "Produce requests are only allowed to contain exactly one record batch per partition",
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Position of the magic byte, which all formats share.
+const MAGIC_AT: usize = 16;
+/// The smallest message of magic 0: what is smaller is not a message of any format.
+const MIN_MESSAGE_BYTES: i32 = 14;
+
+fn magic_of(bytes: &[u8]) -> i8 {
+    bytes.get(MAGIC_AT).map_or(-1, |&magic| magic as i8)
+}
+
+/// Size of the batch or old message at the start of `bytes`, if it is all there.
+fn first_batch_bytes(bytes: &[u8]) -> Result<Option<usize>, ValidateError> {
+    let Some(&[_, _, _, _, _, _, _, _, a, b, c, d]) = bytes.first_chunk::<LOG_OVERHEAD_BYTES>()
+    else {
+        return Ok(None);
+    };
+    let length = i32::from_be_bytes([a, b, c, d]);
+    if length < MIN_MESSAGE_BYTES {
+        return Err(ValidateError::CorruptMessage(format!(
+            "Record size {length} is less than the minimum record overhead ({MIN_MESSAGE_BYTES})"
+        )));
+    }
+    if bytes.len() <= MAGIC_AT {
+        return Ok(None);
+    }
+    let magic = magic_of(bytes);
+    if !(0..=MAGIC_V2).contains(&magic) {
+        return Err(ValidateError::CorruptMessage(format!(
+            "Invalid magic found in record: {magic}"
+        )));
+    }
+    let size_bytes = LOG_OVERHEAD_BYTES + length.unsigned_abs() as usize;
+    Ok((size_bytes <= bytes.len()).then_some(size_bytes))
+}
+
+/// Everything the header settles.
+fn check_batch(bytes: &Bytes, config: &ValidateConfig) -> Result<BatchHeader, ValidateError> {
+    let header = BatchHeader::parse(bytes).map_err(corrupt)?;
+    if header.base_offset != 0 {
+        return Err(invalid(format!(
+            "The baseOffset of the record batch should be 0, but it is {}",
+            header.base_offset
+        )));
+    }
+    check_size(bytes.len(), config)?;
+    batch::verify_crc(bytes).map_err(corrupt)?;
+
+    let offsets_count = i64::from(header.last_offset_delta) + 1;
+    if offsets_count <= 0 {
+        return Err(invalid(format!(
+            "Batch has an invalid offset range: [0, {}]",
+            header.last_offset_delta
+        )));
+    }
+    if header.records_count <= 0 {
+        return Err(invalid(format!(
+            "Invalid reported count for record batch: {}",
+            header.records_count
+        )));
+    }
+    if offsets_count != i64::from(header.records_count) {
+        return Err(invalid(format!(
+            "Inconsistent batch offset range [0, {}] and count of records {}",
+            header.last_offset_delta, header.records_count
+        )));
+    }
+    if header.is_control() {
+        return Err(invalid("Clients are not allowed to write control records"));
+    }
+    if header.has_producer_id() && (header.base_sequence < 0 || header.producer_epoch < 0) {
+        return Err(invalid(format!(
+            "Invalid sequence number {} or epoch {} in record batch with producerId {}",
+            header.base_sequence, header.producer_epoch, header.producer_id
+        )));
+    }
+    if header.is_transactional() && !header.has_producer_id() {
+        return Err(invalid("Transactional record batch without a producer id"));
+    }
+    Ok(header)
+}
+
+fn check_size(size_bytes: usize, config: &ValidateConfig) -> Result<(), ValidateError> {
+    if size_bytes > config.max_message_bytes {
+        return Err(ValidateError::MessageTooLarge(format!(
+            "The record batch size is {size_bytes} bytes which exceeds the maximum configured value of {}.",
+            config.max_message_bytes
+        )));
+    }
+    Ok(())
+}
+
+/// Whether the header of a compressed batch leaves a question that only its records answer.
+fn needs_records(header: &BatchHeader, config: &ValidateConfig, now_ms: i64) -> bool {
+    let claims_append_time = header.timestamp_type() == TimestampType::LogAppendTime;
+    let timestamps_in_question = match config.timestamp_type {
+        TimestampType::CreateTime => {
+            config.timestamp_before_max_ms != i64::MAX
+                || !timestamp_in_range(header.max_timestamp, config, now_ms)
+        }
+        TimestampType::LogAppendTime => false,
+    };
+    config.compacted || config.validate_all_records || claims_append_time || timestamps_in_question
+}
+
+#[inline]
+fn timestamp_in_range(timestamp: i64, config: &ValidateConfig, now_ms: i64) -> bool {
+    let age_ms = now_ms.saturating_sub(timestamp);
+    age_ms <= config.timestamp_before_max_ms
+        && age_ms.saturating_neg() <= config.timestamp_after_max_ms
+}
+
+struct Walk {
+    max_timestamp: i64,
+    deltas_count_up: bool,
+}
+
+/// Everything that needs the records: structure, keys, timestamps.
+fn check_records(
+    header: &BatchHeader,
+    uncompressed: &[u8],
+    config: &ValidateConfig,
+    now_ms: i64,
+) -> Result<Walk, ValidateError> {
+    let mut walk = Walk {
+        max_timestamp: NO_TIMESTAMP,
+        deltas_count_up: true,
+    };
+    let mut refused = Refused::default();
+    for (index, record) in (0..).zip(RecordIter::new(header, uncompressed)) {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => return Err(unreadable(error)),
+        };
+        if config.compacted && record.key.is_none() {
+            refused.add(index, false, || {
+                "Compacted topic cannot accept message without key".into()
+            });
+        } else {
+            check_timestamp(header, &record, index, config, now_ms, &mut refused);
+        }
+        walk.deltas_count_up &= record.offset_delta == index;
+        walk.max_timestamp = walk.max_timestamp.max(record.timestamp);
+    }
+    refused.into_result()?;
+    Ok(walk)
+}
+
+#[inline]
+fn check_timestamp(
+    header: &BatchHeader,
+    record: &Record<'_>,
+    index: i32,
+    config: &ValidateConfig,
+    now_ms: i64,
+    refused: &mut Refused,
+) {
+    if config.timestamp_type == TimestampType::CreateTime && record.timestamp != NO_TIMESTAMP {
+        if !timestamp_in_range(record.timestamp, config, now_ms) {
+            refused.add(index, true, || {
+                format!(
+                    "Timestamp {} of message with offset {} is out of range. The timestamp should be within [{}, {}]",
+                    record.timestamp,
+                    record.offset,
+                    now_ms.saturating_sub(config.timestamp_before_max_ms),
+                    now_ms.saturating_add(config.timestamp_after_max_ms),
+                )
+            });
+        }
+    } else if header.timestamp_type() == TimestampType::LogAppendTime {
+        refused.add(index, true, || {
+            "Invalid timestamp type in message. Producer should not set timestamp type to LogAppendTime."
+                .into()
+        });
+    }
+}
+
+/// The records refused so far.
+#[derive(Default)]
+struct Refused {
+    errors: Vec<InvalidRecord>,
+    count: usize,
+    any_timestamp: bool,
+}
+
+impl Refused {
+    #[cold]
+    fn add(&mut self, batch_index: i32, timestamp: bool, message: impl FnOnce() -> String) {
+        self.count += 1;
+        self.any_timestamp |= timestamp;
+        if self.errors.len() < MAX_RECORD_ERRORS {
+            self.errors.push(InvalidRecord {
+                batch_index,
+                message: message(),
+            });
+        }
+    }
+
+    fn into_result(self) -> Result<(), ValidateError> {
+        if self.count == 0 {
+            Ok(())
+        } else if self.any_timestamp {
+            Err(ValidateError::InvalidTimestamp {
+                record_errors: self.errors,
+            })
+        } else {
+            Err(ValidateError::InvalidRecord {
+                message: format!(
+                    "One or more records have been rejected due to {} record errors in total: {}",
+                    self.count, self.errors[0].message
+                ),
+                record_errors: self.errors,
+            })
+        }
+    }
+}
+
+/// The same records, numbered from 0, in the codec `target`.
+fn build_anew(
+    header: &BatchHeader,
+    uncompressed: &[u8],
+    target: Compression,
+) -> Result<Bytes, ValidateError> {
+    let mut builder = BatchBuilder::like(header).compression(target);
+    for (index, record) in (0..).zip(RecordIter::new(header, uncompressed)) {
+        let record = record.map_err(unreadable)?;
+        builder.append_at(
+            index,
+            record.timestamp,
+            record.key,
+            record.value,
+            record.headers,
+        );
+    }
+    builder.build().map_err(|error| match error {
+        BuildError::TooLarge(_) => ValidateError::MessageTooLarge(error.to_string()),
+        BuildError::Compression(_) => invalid(error.to_string()),
+    })
+}
+
+fn invalid(message: impl Into<String>) -> ValidateError {
+    ValidateError::InvalidRecord {
+        message: message.into(),
+        record_errors: Vec::new(),
+    }
+}
+
+fn corrupt(error: batch::BatchError) -> ValidateError {
+    ValidateError::CorruptMessage(error.to_string())
+}
+
+fn undecodable(error: CompressionError) -> ValidateError {
+    match error {
+        CompressionError::TooLarge { .. } => ValidateError::MessageTooLarge(error.to_string()),
+        _ => invalid(error.to_string()),
+    }
+}
+
+fn unreadable(error: RecordError) -> ValidateError {
+    match error {
+        RecordError::Batch(error) => corrupt(error),
+        RecordError::Compression(error) => undecodable(error),
+        error => invalid(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,383 @@
+//! The files of the write-ahead log: regions that are filled one after the other and reused.
+//!
+//! A region is written ahead of its use, so that a commit neither allocates blocks nor grows a
+//! file. The first is small and there at once; more are added in the background with use. A
+//! region that has been filled is free again when a checkpoint lies behind its last group. Where
+//! there is no free region, commits wait: nothing is overwritten.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::chunk::ChunkPool;
+use crate::fs::{Access, BLOCK_BYTES, File, Fs, if_found};
+
+/// How large the ring is and how it is written.
+#[derive(Clone, Debug)]
+pub struct RingConfig {
+    pub dir: PathBuf,
+    /// All regions together; at least the first two fit always.
+    pub max_bytes: u64,
+    pub first_region_bytes: u64,
+    pub region_bytes: u64,
+    /// A write returns when its data is on stable media; else when it is in the page cache.
+    pub synced: bool,
+}
+
+/// Where a group lies or may follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingPosition {
+    pub region: u32,
+    pub position: u64,
+}
+
+/// One file of the ring.
+#[derive(Debug)]
+struct Region {
+    index: u32,
+    file: Arc<dyn File>,
+    bytes: u64,
+    /// Of the last group in it, once it has been left.
+    last_sequence: u64,
+}
+
+/// What to do for a commit that finds no free region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    Grow,
+    Checkpoint,
+}
+
+#[derive(Debug)]
+pub struct Ring {
+    fs: Arc<dyn Fs>,
+    config: RingConfig,
+    pool: Arc<ChunkPool>,
+    /// Whether writes pass the page cache.
+    direct: bool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    current: Region,
+    position: u64,
+    free: Vec<Region>,
+    full: Vec<Region>,
+    total_bytes: u64,
+    next_index: u32,
+    /// The writer waits for room.
+    waiting: bool,
+    /// Of the last group in the current region.
+    last_sequence: u64,
+    closed: bool,
+}
+
+/// The file name of a region.
+pub fn region_path(dir: &Path, index: u32) -> PathBuf {
+    dir.join(format!("ring-{index}.wal"))
+}
+
+/// The regions that are there, by index.
+pub fn list_regions(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<u32>> {
+    let mut regions: Vec<u32> = if_found(fs.list(dir))?
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|entry| {
+            let index = entry.name.strip_prefix("ring-")?.strip_suffix(".wal")?;
+            index.parse().ok()
+        })
+        .collect();
+    regions.sort_unstable();
+    Ok(regions)
+}
+
+impl Ring {
+    /// Opens the regions that are there, or makes the first. Whatever they hold may be overwritten from now on.
+    pub fn open(fs: Arc<dyn Fs>, config: RingConfig, pool: Arc<ChunkPool>) -> io::Result<Self> {
+        let mut direct = config.synced;
+        let mut regions = Vec::new();
+        for index in list_regions(&*fs, &config.dir)? {
+            let path = region_path(&config.dir, index);
+            let file = open_file(&*fs, &path, &mut direct)?;
+            let bytes = file.size_bytes()? / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
+            // A crash while it was written ahead may have left a short one.
+            if bytes >= config.first_region_bytes.min(config.region_bytes) {
+                regions.push(Region {
+                    index,
+                    file,
+                    bytes,
+                    last_sequence: 0,
+                });
+            }
+        }
+        let next_index = regions.last().map_or(0, |region| region.index + 1);
+        if regions.is_empty() {
+            regions.push(create_region(
+                &*fs,
+                &config,
+                &pool,
+                &mut direct,
+                0,
+                config.first_region_bytes,
+            )?);
+        }
+        let total_bytes = regions.iter().map(|region| region.bytes).sum();
+        regions.reverse();
+        let Some(current) = regions.pop() else {
+            return Err(io::Error::other("the ring has no region"));
+        };
+        Ok(Self {
+            fs,
+            config,
+            pool,
+            direct,
+            state: Mutex::new(State {
+                next_index: next_index.max(current.index + 1),
+                current,
+                position: 0,
+                free: regions,
+                full: Vec::new(),
+                total_bytes,
+                waiting: false,
+                last_sequence: 0,
+                closed: false,
+            }),
+            changed: Condvar::new(),
+        })
+    }
+
+    /// Where the next group goes if the current region has room for it.
+    pub fn position(&self) -> RingPosition {
+        let state = self.state.lock();
+        RingPosition {
+            region: state.current.index,
+            position: state.position,
+        }
+    }
+
+    /// The largest group that the ring will ever take.
+    pub fn group_limit_bytes(&self) -> u64 {
+        self.config.region_bytes
+    }
+
+    /// No region is smaller.
+    pub fn smallest_region_bytes(&self) -> u64 {
+        self.config.first_region_bytes.min(self.config.region_bytes)
+    }
+
+    /// Whether a commit of `bytes` would have to wait, and for what.
+    pub fn shortage(&self, bytes: u64) -> Option<Shortage> {
+        let state = self.state.lock();
+        let fits = state.position + bytes <= state.current.bytes
+            || state.free.iter().any(|region| region.bytes >= bytes);
+        (!fits).then(|| self.remedy(&state))
+    }
+
+    fn remedy(&self, state: &State) -> Shortage {
+        if self.may_grow(state) {
+            Shortage::Grow
+        } else {
+            Shortage::Checkpoint
+        }
+    }
+
+    fn may_grow(&self, state: &State) -> bool {
+        let full_size = state.next_index > 1
+            && state.total_bytes + self.config.region_bytes > self.config.max_bytes;
+        !full_size
+    }
+
+    /// Whether another region should be written ahead: none is free, and the ring may grow.
+    pub fn wants_growth(&self) -> bool {
+        let state = self.state.lock();
+        state.free.is_empty() && state.position > 0 && self.may_grow(&state)
+    }
+
+    /// Bytes in regions that only a checkpoint can free, of all that there may be.
+    pub fn fill(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        let full: u64 = state.full.iter().map(|region| region.bytes).sum();
+        (full + state.position, self.config.max_bytes)
+    }
+
+    /// Adds one region, written ahead. Takes as long as the disk needs; commits go on meanwhile.
+    pub fn grow(&self) -> io::Result<()> {
+        let index = {
+            let mut state = self.state.lock();
+            if state.closed {
+                return Ok(());
+            }
+            let index = state.next_index;
+            state.next_index += 1;
+            index
+        };
+        let mut direct = self.direct;
+        let region = create_region(
+            &*self.fs,
+            &self.config,
+            &self.pool,
+            &mut direct,
+            index,
+            self.config.region_bytes,
+        )?;
+        let mut state = self.state.lock();
+        state.total_bytes += region.bytes;
+        state.free.push(region);
+        drop(state);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Waits until there is room for `bytes`; false if the ring was closed first.
+    pub fn wait_for_room(&self, bytes: u64) -> bool {
+        let mut state = self.state.lock();
+        loop {
+            if state.closed {
+                return false;
+            }
+            if state.position + bytes <= state.current.bytes
+                || state.free.iter().any(|region| region.bytes >= bytes)
+            {
+                state.waiting = false;
+                return true;
+            }
+            state.waiting = true;
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// Writes groups, numbered from `first_sequence` on, one after the other; returns where they end.
+    ///
+    /// There is room: [`Ring::wait_for_room`] said so, and there is one writer.
+    pub fn write(&self, groups: &[&[u8]], first_sequence: u64) -> io::Result<RingPosition> {
+        let bytes: u64 = groups.iter().map(|group| group.len() as u64).sum();
+        let (file, position) = {
+            let mut state = self.state.lock();
+            if state.position + bytes > state.current.bytes {
+                let Some(at) = state.free.iter().position(|region| region.bytes >= bytes) else {
+                    return Err(io::Error::other("no free region in the write-ahead log"));
+                };
+                let next = state.free.remove(at);
+                let mut left = std::mem::replace(&mut state.current, next);
+                left.last_sequence = state.last_sequence;
+                state.full.push(left);
+                state.position = 0;
+            }
+            (Arc::clone(&state.current.file), state.position)
+        };
+        file.write_at(groups, position)?;
+        if self.config.synced && !self.direct {
+            file.sync_data()?;
+        }
+        let mut state = self.state.lock();
+        state.position = position + bytes;
+        state.last_sequence = first_sequence + groups.len() as u64 - 1;
+        Ok(RingPosition {
+            region: state.current.index,
+            position: state.position,
+        })
+    }
+
+    /// Makes everything written so far durable, where the writes themselves do not.
+    pub fn sync(&self) -> io::Result<()> {
+        let files: Vec<_> = {
+            let state = self.state.lock();
+            let full = state.full.iter().map(|region| &region.file);
+            full.chain([&state.current.file]).map(Arc::clone).collect()
+        };
+        files.iter().try_for_each(|file| file.sync_data())
+    }
+
+    /// Frees the regions whose groups all lie before `start_sequence`: a durable checkpoint says that they are not needed.
+    pub fn release(&self, start_sequence: u64) {
+        let mut state = self.state.lock();
+        let (free, full): (Vec<_>, Vec<_>) = std::mem::take(&mut state.full)
+            .into_iter()
+            .partition(|region| region.last_sequence < start_sequence);
+        state.full = full;
+        state.free.extend(free);
+        if state.waiting && state.free.is_empty() && state.last_sequence < start_sequence {
+            // All there is, is the current region, and nothing in it is needed any more.
+            state.position = 0;
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Ends every wait for room.
+    pub fn close(&self) {
+        self.state.lock().closed = true;
+        self.changed.notify_all();
+    }
+}
+
+fn open_file(fs: &dyn Fs, path: &Path, direct: &mut bool) -> io::Result<Arc<dyn File>> {
+    if *direct {
+        match fs.open(path, Access::DirectSync) {
+            Err(error) if is_unsupported(&error) => *direct = false,
+            other => return other,
+        }
+    }
+    fs.open(path, Access::Write)
+}
+
+/// Whether the file system does not know direct I/O: tmpfs and some overlays answer so.
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+    )
+}
+
+fn create_region(
+    fs: &dyn Fs,
+    config: &RingConfig,
+    pool: &Arc<ChunkPool>,
+    direct: &mut bool,
+    index: u32,
+    bytes: u64,
+) -> io::Result<Region> {
+    let path = region_path(&config.dir, index);
+    let written = match *direct {
+        true => fs.open(&path, Access::Direct),
+        false => fs.open(&path, Access::Write),
+    };
+    let file = match written {
+        Err(error) if *direct && is_unsupported(&error) => {
+            *direct = false;
+            fs.open(&path, Access::Write)?
+        }
+        other => other?,
+    };
+    file.allocate(0, bytes)?;
+    if config.synced {
+        write_zeros(&*file, bytes, pool)?;
+    } else {
+        file.set_len(bytes)?;
+    }
+    file.sync_data()?;
+    fs.sync_dir(&config.dir)?;
+    Ok(Region {
+        index,
+        file: open_file(fs, &path, direct)?,
+        bytes,
+        last_sequence: 0,
+    })
+}
+
+fn write_zeros(file: &dyn File, bytes: u64, pool: &Arc<ChunkPool>) -> io::Result<()> {
+    const STEP_BYTES: usize = 1 << 20;
+    let mut zeros = pool.take(STEP_BYTES);
+    zeros.push(&vec![0; STEP_BYTES]);
+    let mut position = 0;
+    while position < bytes {
+        let step = (bytes - position).min(STEP_BYTES as u64);
+        file.write_at(&[&zeros.as_ref()[..step as usize]], position)?;
+        position += step;
+    }
+    Ok(())
+}
