@@ -1,0 +1,86 @@
+"""One member of a group: it commits now and then, and always before its partitions are taken away.
+
+It writes what it is given and what it reads as lines of JSON; SIGTERM makes it leave in good order.
+
+usage: group_member.py BOOTSTRAP GROUP TOPIC[,TOPIC] NAME ASSIGNOR
+"""
+
+import json
+import signal
+import sys
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from kafka.errors import KafkaError
+
+from support import PROMPT
+
+ASSIGNORS = {
+    "range": RangePartitionAssignor,
+    "roundrobin": RoundRobinPartitionAssignor,
+    "sticky": StickyPartitionAssignor,
+}
+COMMIT_EVERY = 40
+
+bootstrap, group, topics, name, assignor = sys.argv[1:]
+
+
+def say(**facts):
+    print(json.dumps(facts), flush=True)
+
+
+class Member(ConsumerRebalanceListener):
+    def __init__(self):
+        self.leaving = False
+        self.uncommitted = 0
+        self.consumer = KafkaConsumer(
+            bootstrap_servers=[bootstrap],
+            group_id=group,
+            client_id=name,
+            partition_assignment_strategy=[ASSIGNORS[assignor]],
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            session_timeout_ms=3000,
+            heartbeat_interval_ms=300,
+            **PROMPT
+        )
+        self.consumer.subscribe(topics.split(","), listener=self)
+
+    def on_partitions_revoked(self, revoked):
+        self.commit()
+        say(revoked=sorted(map(list, revoked)))
+
+    def on_partitions_assigned(self, assigned):
+        # Neither version has a public way to ask for the generation while it is being assigned.
+        generation = self.consumer._coordinator._generation.generation_id
+        say(assigned=sorted(map(list, assigned)), generation=generation)
+
+    def commit(self):
+        if not self.uncommitted:
+            return
+        try:
+            self.consumer.commit()
+            self.uncommitted = 0
+        except KafkaError as error:
+            say(commit_failed=repr(error))
+
+    def run(self):
+        while not self.leaving:
+            for partition, batch in self.consumer.poll(timeout_ms=100).items():
+                say(topic=partition.topic, partition=partition.partition, read=[record.offset for record in batch])
+                self.uncommitted += len(batch)
+            if self.uncommitted >= COMMIT_EVERY:
+                self.commit()
+        self.commit()
+        self.consumer.close(autocommit=False)
+
+    def leave(self, *_):
+        self.leaving = True
+
+
+member = Member()
+signal.signal(signal.SIGTERM, member.leave)
+member.run()
+say(left=True)
