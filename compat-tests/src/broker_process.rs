@@ -128,7 +128,9 @@ impl BrokerProcess {
     /// It is not running.
     pub fn pid(&self) -> Result<u32> {
         let child = self.child.as_ref().map(Child::id);
-        child.or(self.kafka_pid).context("the broker is not running")
+        child
+            .or(self.kafka_pid)
+            .context("the broker is not running")
     }
 
     /// Resident memory in bytes.
@@ -157,7 +159,10 @@ impl BrokerProcess {
         }
         let mut child = self.child.take().context("the broker is not running")?;
         if let Some(status) = child.try_wait()? {
-            bail!("the broker had ended by itself: {status}\n{}", self.log_tail());
+            bail!(
+                "the broker had ended by itself: {status}\n{}",
+                self.log_tail()
+            );
         }
         child.kill()?;
         child.wait()?;
@@ -178,13 +183,20 @@ impl BrokerProcess {
         let deadline = Instant::now() + EXIT_TIMEOUT;
         loop {
             if let Some(status) = child.try_wait()? {
-                ensure!(status.success(), "after SIGTERM: {status}\n{}", self.log_tail());
+                ensure!(
+                    status.success(),
+                    "after SIGTERM: {status}\n{}",
+                    self.log_tail()
+                );
                 return Ok(());
             }
             if Instant::now() > deadline {
                 child.kill()?;
                 child.wait()?;
-                bail!("still running {EXIT_TIMEOUT:?} after SIGTERM\n{}", self.log_tail());
+                bail!(
+                    "still running {EXIT_TIMEOUT:?} after SIGTERM\n{}",
+                    self.log_tail()
+                );
             }
             std::thread::sleep(POLL_INTERVAL);
         }
@@ -222,7 +234,10 @@ impl BrokerProcess {
     }
 
     fn launch_ottla(&mut self) -> Result<()> {
-        let log = File::options().create(true).append(true).open(self.log_path())?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())?;
         let mut command = Command::new(ottla_binary()?);
         command.args(["--listen", &self.bootstrap()]);
         command.arg("--data-dir").arg(self.data_dir());
@@ -232,14 +247,21 @@ impl BrokerProcess {
             command.arg("--config").arg(path);
         }
         command.args(&self.args);
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
         self.child = Some(command.spawn()?);
 
         let deadline = Instant::now() + READY_TIMEOUT;
         // The port opens when recovery is done: a connection is the readiness that clients see.
         while TcpStream::connect(self.address()).is_err() {
             self.ensure_running()?;
-            ensure!(Instant::now() < deadline, "not ready in {READY_TIMEOUT:?}\n{}", self.log_tail());
+            ensure!(
+                Instant::now() < deadline,
+                "not ready in {READY_TIMEOUT:?}\n{}",
+                self.log_tail()
+            );
             std::thread::sleep(POLL_INTERVAL);
         }
         // Another process on that port would have answered too.
@@ -248,7 +270,10 @@ impl BrokerProcess {
 
     fn launch_kafka(&mut self) -> Result<()> {
         let mut command = Command::new(kafka_script()?);
-        command.arg("start").arg(self.port.to_string()).arg(self.root.path());
+        command
+            .arg("start")
+            .arg(self.port.to_string())
+            .arg(self.root.path());
         command.env("KAFKA_EXTRA", self.properties());
         if std::env::var_os("KAFKA_HEAP").is_none() {
             command.env("KAFKA_HEAP", "-Xms512m -Xmx512m");
@@ -304,12 +329,23 @@ fn build_ottla() -> Result<PathBuf> {
     }
     // This executable is target/PROFILE/deps/NAME (a test) or target/PROFILE/NAME (the benchmark).
     let executable = std::env::current_exe()?;
-    let is_profile = |dir: &&Path| dir.file_name().is_some_and(|name| name == "debug" || name == "release");
-    let profile_dir =
-        executable.ancestors().find(is_profile).context("not started from a target directory")?;
+    let is_profile = |dir: &&Path| {
+        dir.file_name()
+            .is_some_and(|name| name == "debug" || name == "release")
+    };
+    let profile_dir = executable
+        .ancestors()
+        .find(is_profile)
+        .context("not started from a target directory")?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "-p", "broker", "--bin", "ottla"]).current_dir(crate_dir());
-    cargo.arg("--target-dir").arg(profile_dir.parent().context("a profile has a target directory")?);
+    cargo
+        .args(["build", "--quiet", "-p", "broker", "--bin", "ottla"])
+        .current_dir(crate_dir());
+    cargo.arg("--target-dir").arg(
+        profile_dir
+            .parent()
+            .context("a profile has a target directory")?,
+    );
     if profile_dir.ends_with("release") {
         cargo.arg("--release");
     }
@@ -325,7 +361,11 @@ fn kafka_script() -> Result<PathBuf> {
     if script.is_file() {
         return Ok(script);
     }
-    Err(Missing(format!("no Kafka to compare with: {} does not exist", script.display())).into())
+    Err(Missing(format!(
+        "no Kafka to compare with: {} does not exist",
+        script.display()
+    ))
+    .into())
 }
 
 /// A port that nothing listens on.

@@ -27,7 +27,10 @@ impl KafkaTools {
         let libs = crate_dir().join(".cache/java");
         prepare_once(&libs, &pinned, || {
             let mut maven = Command::new("mvn");
-            maven.args(["-q", "-B", "-f"]).arg(&pom).arg("dependency:copy-dependencies");
+            maven
+                .args(["-q", "-B", "-f"])
+                .arg(&pom)
+                .arg("dependency:copy-dependencies");
             maven.arg(format!("-DoutputDirectory={}", libs.display()));
             run(&mut maven).map(|_| ())
         })?;
@@ -38,7 +41,8 @@ impl KafkaTools {
     pub fn command(&self, main: &str, args: &[&str]) -> Command {
         let mut java = Command::new("java");
         let log4j = self.programs.join("log4j2.properties");
-        java.arg("-Xmx256m").arg(format!("-Dlog4j2.configurationFile={}", log4j.display()));
+        java.arg("-Xmx256m")
+            .arg(format!("-Dlog4j2.configurationFile={}", log4j.display()));
         java.arg("-cp").arg(self.libs.join("*"));
         if main.ends_with(".java") {
             java.arg(self.programs.join(main));

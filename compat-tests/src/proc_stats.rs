@@ -36,5 +36,7 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
         Ok(field.parse()?)
     };
     // utime and stime are fields 14 and 15, counted from 1; the first after ')' is field 3.
-    Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 1000 / TICKS_PER_SECOND))
+    Ok(Duration::from_millis(
+        (ticks(11)? + ticks(12)?) * 1000 / TICKS_PER_SECOND,
+    ))
 }

@@ -29,7 +29,10 @@ impl Program {
     /// It cannot be started.
     pub fn start(mut command: Command, limit: Duration) -> Result<Self> {
         let stderr = NamedTempFile::new()?;
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr.reopen()?);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(stderr.reopen()?);
         command.process_group(0);
         let mut child = command.spawn().with_context(|| format!("{command:?}"))?;
         let stdout = child.stdout.take().context("stdout is piped")?;
@@ -41,7 +44,13 @@ impl Program {
                 }
             }
         });
-        Ok(Self { child, lines, seen: Vec::new(), stderr, deadline: Instant::now() + limit })
+        Ok(Self {
+            child,
+            lines,
+            seen: Vec::new(),
+            stderr,
+            deadline: Instant::now() + limit,
+        })
     }
 
     /// Waits for a line that begins with `prefix` and gives the whole line.
@@ -75,14 +84,20 @@ impl Program {
                 break status;
             }
             if Instant::now() > self.deadline {
-                bail!("closed its output and went on running\n{}", self.transcript());
+                bail!(
+                    "closed its output and went on running\n{}",
+                    self.transcript()
+                );
             }
             std::thread::sleep(Duration::from_millis(5));
         };
         if !status.success() {
             bail!("{status}\n{}", self.transcript());
         }
-        self.seen.last().cloned().with_context(|| format!("no result\n{}", self.transcript()))
+        self.seen
+            .last()
+            .cloned()
+            .with_context(|| format!("no result\n{}", self.transcript()))
     }
 
     fn next_line(&mut self) -> Result<Option<String>> {

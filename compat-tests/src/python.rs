@@ -24,32 +24,55 @@ impl Python {
         let pinned = std::fs::read_to_string(&requirements)
             .with_context(|| format!("{}", requirements.display()))?;
         let python = run(Command::new("python3").args(["-c", "import sys; print(sys.version)"]))?;
-        let venv = crate_dir().join(".venvs").join(format!("{client}-{version}"));
-        prepare_once(&venv, &format!("{python}\n{pinned}"), || make(&venv, &requirements))?;
-        Ok(Self { interpreter: venv.join("bin/python"), programs })
+        let venv = crate_dir()
+            .join(".venvs")
+            .join(format!("{client}-{version}"));
+        prepare_once(&venv, &format!("{python}\n{pinned}"), || {
+            make(&venv, &requirements)
+        })?;
+        Ok(Self {
+            interpreter: venv.join("bin/python"),
+            programs,
+        })
     }
 
     /// A command that runs a program of the client's directory.
     pub fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(&self.interpreter);
-        command.arg("-u").arg(self.programs.join(program)).args(args);
+        command
+            .arg("-u")
+            .arg(self.programs.join(program))
+            .args(args);
         command
     }
 }
 
 fn make(venv: &Path, requirements: &Path) -> Result<()> {
-    let made = Command::new("python3").args(["-m", "venv"]).arg(venv).output()?;
+    let made = Command::new("python3")
+        .args(["-m", "venv"])
+        .arg(venv)
+        .output()?;
     if !made.status.success() {
         let reason = String::from_utf8_lossy(&made.stdout);
         // Debian ships venv's second half in a package of its own, python3-venv.
         if reason.contains("ensurepip") {
             return Err(Missing("python3 has no venv (on Debian: python3-venv)".to_owned()).into());
         }
-        bail!("python3 -m venv: {reason}{}", String::from_utf8_lossy(&made.stderr));
+        bail!(
+            "python3 -m venv: {reason}{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
     }
     let pip = venv.join("bin/python");
     run(Command::new(pip)
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-r",
+        ])
         .arg(requirements))?;
     Ok(())
 }

@@ -25,11 +25,15 @@ impl RawClient {
     /// # Errors
     /// Nothing listens there.
     pub fn connect(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+        let stream =
+            TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
-        Ok(Self { stream, next_correlation_id: 1 })
+        Ok(Self {
+            stream,
+            next_correlation_id: 1,
+        })
     }
 
     /// Sends `request` at `version` and waits for its response.
@@ -41,7 +45,9 @@ impl RawClient {
         request.encode(&mut body, version)?;
         let frame = self.frame(R::KEY, version, R::header_version(version), &body)?;
         self.send(&frame)?;
-        let mut response = self.receive()?.context("the connection was closed instead of answered")?;
+        let mut response = self
+            .receive()?
+            .context("the connection was closed instead of answered")?;
         let header_version = R::Response::header_version(version);
         let header = ResponseHeader::decode(&mut response, header_version)?;
         ensure!(
@@ -50,7 +56,11 @@ impl RawClient {
             header.correlation_id
         );
         let decoded = R::Response::decode(&mut response, version)?;
-        ensure!(!response.has_remaining(), "{} bytes behind the response", response.remaining());
+        ensure!(
+            !response.has_remaining(),
+            "{} bytes behind the response",
+            response.remaining()
+        );
         Ok(decoded)
     }
 
@@ -116,5 +126,8 @@ impl RawClient {
 }
 
 fn is_close(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+    matches!(
+        kind,
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+    )
 }

@@ -30,7 +30,11 @@ impl Scenario {
             return Ok(None);
         };
         let broker = available(BrokerProcess::start_with(config))?;
-        Ok(broker.map(|broker| Self { broker, python, version }))
+        Ok(broker.map(|broker| Self {
+            broker,
+            python,
+            version,
+        }))
     }
 
     fn command(&self, program: &str, args: &[&str]) -> Command {
@@ -55,7 +59,9 @@ impl Scenario {
 
     /// Kills the broker with -9 when the program has written a line, and starts it again.
     fn kill_at(&mut self, program: &mut Program, line: &str) -> Result<()> {
-        program.wait_for_line(line).with_context(|| self.broker.log_tail())?;
+        program
+            .wait_for_line(line)
+            .with_context(|| self.broker.log_tail())?;
         self.broker.kill9()?;
         self.broker.restart()
     }
@@ -102,7 +108,9 @@ rules! {
 }
 
 fn one_consumer_counts_the_successful_logins_exactly(version: &'static str) -> Result<()> {
-    let Some(scenario) = Scenario::new(version)? else { return Ok(()) };
+    let Some(scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     assert_eq!(
         scenario.run("count_successful_logins.py", &["300"])?,
         r#"{"committed": 300, "end_offset": 300, "events": 300, "records_read": 300, "successes": 200}"#
@@ -111,7 +119,9 @@ fn one_consumer_counts_the_successful_logins_exactly(version: &'static str) -> R
 }
 
 fn a_broker_killed_while_logins_are_counted_loses_none(version: &'static str) -> Result<()> {
-    let Some(mut scenario) = Scenario::new(version)? else { return Ok(()) };
+    let Some(mut scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     let mut counting = scenario.start("count_successful_logins.py", &["900", "3"])?;
     scenario.kill_at(&mut counting, "# counted 300")?;
     let result = scenario.finish(counting)?;
@@ -122,7 +132,10 @@ fn a_broker_killed_while_logins_are_counted_loses_none(version: &'static str) ->
         );
     } else {
         // A batch whose acknowledgement died with the broker is stored twice: the count of users is exact.
-        assert!(result.contains(r#""events": 900,"#) && result.ends_with(r#""successes": 600}"#), "{result}");
+        assert!(
+            result.contains(r#""events": 900,"#) && result.ends_with(r#""successes": 600}"#),
+            "{result}"
+        );
     }
     Ok(())
 }
@@ -130,7 +143,9 @@ fn a_broker_killed_while_logins_are_counted_loses_none(version: &'static str) ->
 fn three_consumers_share_a_topic_that_grows_and_a_second_run_finds_nothing_left(
     version: &'static str,
 ) -> Result<()> {
-    let Some(scenario) = Scenario::new(version)? else { return Ok(()) };
+    let Some(scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     assert_eq!(
         scenario.run("count_logins_in_a_group.py", &["300"])?,
         r#"{"end_offsets": 300, "processed_records": 300, "processed_users": 300}"#
@@ -143,21 +158,33 @@ fn three_consumers_share_a_topic_that_grows_and_a_second_run_finds_nothing_left(
 }
 
 fn a_broker_killed_while_three_consumers_count_loses_none(version: &'static str) -> Result<()> {
-    let Some(mut scenario) = Scenario::new(version)? else { return Ok(()) };
+    let Some(mut scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     let mut counting = scenario.start("count_logins_in_a_group.py", &["600", "5"])?;
     scenario.kill_at(&mut counting, "# grown")?;
     let result = scenario.finish(counting)?;
     assert!(result.ends_with(r#""processed_users": 600}"#), "{result}");
     if scenario.producer_is_idempotent() {
-        assert!(result.contains(r#""end_offsets": 600, "processed_records": 600"#), "{result}");
+        assert!(
+            result.contains(r#""end_offsets": 600, "processed_records": 600"#),
+            "{result}"
+        );
     }
     let again = scenario.run("count_logins_in_a_group.py", &["0"])?;
-    assert!(again.ends_with(r#""processed_records": 0, "processed_users": 0}"#), "{again}");
+    assert!(
+        again.ends_with(r#""processed_records": 0, "processed_users": 0}"#),
+        "{again}"
+    );
     Ok(())
 }
 
-fn consumers_beyond_the_partitions_get_nothing_until_one_leaves(version: &'static str) -> Result<()> {
-    let Some(scenario) = Scenario::new(version)? else { return Ok(()) };
+fn consumers_beyond_the_partitions_get_nothing_until_one_leaves(
+    version: &'static str,
+) -> Result<()> {
+    let Some(scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     assert_eq!(
         scenario.run("more_consumers_than_partitions.py", &[])?,
         r#"{"distinct": 200, "idle": 2, "processed": 200, "received_by_idle": 0, "took_over": 1}"#
@@ -166,7 +193,9 @@ fn consumers_beyond_the_partitions_get_nothing_until_one_leaves(version: &'stati
 }
 
 fn one_consumer_of_three_partitions_sees_each_in_its_order(version: &'static str) -> Result<()> {
-    let Some(scenario) = Scenario::new(version)? else { return Ok(()) };
+    let Some(scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     assert_eq!(
         scenario.run("order_within_a_partition.py", &["600"])?,
         r#"{"events": 600, "interleaved": true, "partitions_in_order": 3}"#
@@ -175,7 +204,9 @@ fn one_consumer_of_three_partitions_sees_each_in_its_order(version: &'static str
 }
 
 fn two_groups_read_one_topic_independently(version: &'static str) -> Result<()> {
-    let Some(scenario) = Scenario::new(version)? else { return Ok(()) };
+    let Some(scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     assert_eq!(
         scenario.run("two_groups.py", &[])?,
         concat!(
@@ -189,7 +220,9 @@ fn two_groups_read_one_topic_independently(version: &'static str) -> Result<()> 
 fn a_rebalance_under_traffic_gives_each_partition_one_owner_and_loses_no_event(
     version: &'static str,
 ) -> Result<()> {
-    let Some(scenario) = Scenario::new(version)? else { return Ok(()) };
+    let Some(scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     assert_eq!(
         scenario.run("rebalance_under_traffic.py", &[])?,
         concat!(
@@ -201,7 +234,9 @@ fn a_rebalance_under_traffic_gives_each_partition_one_owner_and_loses_no_event(
 }
 
 fn a_broker_killed_between_rebalances_loses_no_event(version: &'static str) -> Result<()> {
-    let Some(mut scenario) = Scenario::new(version)? else { return Ok(()) };
+    let Some(mut scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     let mut traffic = scenario.start("rebalance_under_traffic.py", &[])?;
     scenario.kill_at(&mut traffic, "# stable: a, b, c")?;
     scenario.kill_at(&mut traffic, "# stable: b, c")?;
@@ -215,8 +250,12 @@ fn a_broker_killed_between_rebalances_loses_no_event(version: &'static str) -> R
     Ok(())
 }
 
-fn the_range_assignor_gives_neighbouring_partitions_topic_by_topic(version: &'static str) -> Result<()> {
-    let Some(scenario) = Scenario::new(version)? else { return Ok(()) };
+fn the_range_assignor_gives_neighbouring_partitions_topic_by_topic(
+    version: &'static str,
+) -> Result<()> {
+    let Some(scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     assert_eq!(
         scenario.run("assignors.py", &["range"])?,
         r#"{"a": ["left-0", "left-1", "right-0", "right-1"], "b": ["left-2", "right-2"]}"#
@@ -225,7 +264,9 @@ fn the_range_assignor_gives_neighbouring_partitions_topic_by_topic(version: &'st
 }
 
 fn the_round_robin_assignor_deals_partitions_out_in_turn(version: &'static str) -> Result<()> {
-    let Some(scenario) = Scenario::new(version)? else { return Ok(()) };
+    let Some(scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     assert_eq!(
         scenario.run("assignors.py", &["roundrobin"])?,
         r#"{"a": ["left-0", "left-2", "right-1"], "b": ["left-1", "right-0", "right-2"]}"#
@@ -234,7 +275,9 @@ fn the_round_robin_assignor_deals_partitions_out_in_turn(version: &'static str) 
 }
 
 fn the_sticky_assignor_moves_no_more_than_it_must(version: &'static str) -> Result<()> {
-    let Some(scenario) = Scenario::new(version)? else { return Ok(()) };
+    let Some(scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     assert_eq!(
         scenario.run("assignors.py", &["sticky"])?,
         concat!(
@@ -246,7 +289,9 @@ fn the_sticky_assignor_moves_no_more_than_it_must(version: &'static str) -> Resu
 }
 
 fn a_consumer_without_group_id_commits_nothing(version: &'static str) -> Result<()> {
-    let Some(scenario) = Scenario::new(version)? else { return Ok(()) };
+    let Some(scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     assert_eq!(
         scenario.run("consumer_settings.py", &["group_id"])?,
         r#"{"commit_refused": true, "groups": [], "read": 10, "read_again": 10}"#
@@ -255,28 +300,36 @@ fn a_consumer_without_group_id_commits_nothing(version: &'static str) -> Result<
 }
 
 fn auto_offset_reset_earliest_starts_at_the_first_record(version: &'static str) -> Result<()> {
-    let Some(scenario) = Scenario::new(version)? else { return Ok(()) };
+    let Some(scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     let result = scenario.run("consumer_settings.py", &["earliest"])?;
     assert_eq!(result, r#"{"first_offset": 0, "read": 10}"#);
     Ok(())
 }
 
 fn auto_offset_reset_latest_starts_behind_the_last_record(version: &'static str) -> Result<()> {
-    let Some(scenario) = Scenario::new(version)? else { return Ok(()) };
+    let Some(scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     let result = scenario.run("consumer_settings.py", &["latest"])?;
     assert_eq!(result, r#"{"first_offset": 10, "read": 10}"#);
     Ok(())
 }
 
 fn auto_offset_reset_none_refuses_to_guess(version: &'static str) -> Result<()> {
-    let Some(scenario) = Scenario::new(version)? else { return Ok(()) };
+    let Some(scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     let result = scenario.run("consumer_settings.py", &["none"])?;
     assert_eq!(result, r#"{"error": "NoOffsetForPartitionError"}"#);
     Ok(())
 }
 
 fn auto_commit_commits_only_where_it_is_enabled(version: &'static str) -> Result<()> {
-    let Some(scenario) = Scenario::new(version)? else { return Ok(()) };
+    let Some(scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     assert_eq!(
         scenario.run("consumer_settings.py", &["enable_auto_commit"])?,
         r#"{"disabled": null, "enabled": 10, "enabled_while_open": 10}"#
@@ -285,14 +338,23 @@ fn auto_commit_commits_only_where_it_is_enabled(version: &'static str) -> Result
 }
 
 fn max_poll_records_bounds_each_batch_and_drops_nothing(version: &'static str) -> Result<()> {
-    let Some(scenario) = Scenario::new(version)? else { return Ok(()) };
+    let Some(scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     let result = scenario.run("consumer_settings.py", &["max_poll_records"])?;
-    assert_eq!(result, r#"{"in_order": true, "largest_batch": 7, "read": 100}"#);
+    assert_eq!(
+        result,
+        r#"{"in_order": true, "largest_batch": 7, "read": 100}"#
+    );
     Ok(())
 }
 
-fn a_consumer_that_exceeds_max_poll_interval_loses_its_partitions(version: &'static str) -> Result<()> {
-    let Some(scenario) = Scenario::new(version)? else { return Ok(()) };
+fn a_consumer_that_exceeds_max_poll_interval_loses_its_partitions(
+    version: &'static str,
+) -> Result<()> {
+    let Some(scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     assert_eq!(
         scenario.run("consumer_settings.py", &["max_poll_interval_ms"])?,
         r#"{"commit_of_the_slow": "CommitFailedError", "read_by_the_slow": 10, "taken_over": 10}"#
@@ -301,14 +363,29 @@ fn a_consumer_that_exceeds_max_poll_interval_loses_its_partitions(version: &'sta
 }
 
 fn the_lag_of_a_group_is_shown_by_kafkas_own_tool(version: &'static str) -> Result<()> {
-    let Some(tools) = available(KafkaTools::new())? else { return Ok(()) };
-    let Some(scenario) = Scenario::new(version)? else { return Ok(()) };
+    let Some(tools) = available(KafkaTools::new())? else {
+        return Ok(());
+    };
+    let Some(scenario) = Scenario::new(version)? else {
+        return Ok(());
+    };
     let mut member = scenario.start("lag.py", &[])?;
-    let ready = member.wait_for_line("# ready ").with_context(|| scenario.broker.log_tail())?;
+    let ready = member
+        .wait_for_line("# ready ")
+        .with_context(|| scenario.broker.log_tail())?;
     let member_id = ready.trim_start_matches("# ready ");
     let bootstrap = scenario.broker.bootstrap();
-    let describe = ["--bootstrap-server", &bootstrap, "--describe", "--group", "laggards"];
-    let table = tools.run("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand", &describe)?;
+    let describe = [
+        "--bootstrap-server",
+        &bootstrap,
+        "--describe",
+        "--group",
+        "laggards",
+    ];
+    let table = tools.run(
+        "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+        &describe,
+    )?;
     scenario.finish(member)?;
 
     let mut rows: Vec<Vec<&str>> = table
@@ -319,10 +396,23 @@ fn the_lag_of_a_group_is_shown_by_kafkas_own_tool(version: &'static str) -> Resu
     rows.sort();
     // GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG CONSUMER-ID HOST CLIENT-ID
     let row = |partition, current, end, lag| {
-        vec!["laggards", "user_logins", partition, current, end, lag, member_id, "/127.0.0.1", "laggard"]
+        vec![
+            "laggards",
+            "user_logins",
+            partition,
+            current,
+            end,
+            lag,
+            member_id,
+            "/127.0.0.1",
+            "laggard",
+        ]
     };
-    let expected =
-        vec![row("0", "10", "10", "0"), row("1", "4", "20", "16"), row("2", "-", "0", "-")];
+    let expected = vec![
+        row("0", "10", "10", "0"),
+        row("1", "4", "20", "16"),
+        row("2", "-", "0", "-"),
+    ];
     assert_eq!(rows, expected, "{table}");
     Ok(())
 }

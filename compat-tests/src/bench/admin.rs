@@ -32,7 +32,10 @@ pub struct Topic {
 impl Topic {
     /// A topic called `bench`.
     pub fn bench(partitions: i32) -> Self {
-        Self { name: "bench".to_owned(), partitions }
+        Self {
+            name: "bench".to_owned(),
+            partitions,
+        }
     }
 }
 
@@ -47,7 +50,11 @@ pub fn create_topics(address: SocketAddr, topics: &[Topic]) -> Result<()> {
     let deadline = Instant::now() + READY_TIMEOUT;
     for topic in topics {
         while let Err(error) = end_offsets(address, topic) {
-            ensure!(Instant::now() < deadline, "{} is not ready: {error:#}", topic.name);
+            ensure!(
+                Instant::now() < deadline,
+                "{} is not ready: {error:#}",
+                topic.name
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -63,7 +70,9 @@ pub fn create_topic(address: SocketAddr, topic: &Topic) -> Result<()> {
         .with_name(topic_name(&topic.name))
         .with_num_partitions(topic.partitions)
         .with_replication_factor(1);
-    let request = CreateTopicsRequest::default().with_timeout_ms(15_000).with_topics(vec![wanted]);
+    let request = CreateTopicsRequest::default()
+        .with_timeout_ms(15_000)
+        .with_topics(vec![wanted]);
     let response = RawClient::connect(address)?.call(CREATE_TOPICS_VERSION, &request)?;
     for created in response.topics {
         ensure!(
@@ -82,15 +91,22 @@ pub fn create_topic(address: SocketAddr, topic: &Topic) -> Result<()> {
 /// # Errors
 /// The broker does not know one of them yet.
 pub fn end_offsets(address: SocketAddr, topic: &Topic) -> Result<Vec<i64>> {
-    let partition =
-        |index| ListOffsetsPartition::default().with_partition_index(index).with_timestamp(LATEST);
+    let partition = |index| {
+        ListOffsetsPartition::default()
+            .with_partition_index(index)
+            .with_timestamp(LATEST)
+    };
     let topics = ListOffsetsTopic::default()
         .with_name(topic_name(&topic.name))
         .with_partitions((0..topic.partitions).map(partition).collect());
-    let request =
-        ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topics]);
+    let request = ListOffsetsRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_topics(vec![topics]);
     let response = RawClient::connect(address)?.call(LIST_OFFSETS_VERSION, &request)?;
-    let partitions = response.topics.into_iter().flat_map(|topic| topic.partitions);
+    let partitions = response
+        .topics
+        .into_iter()
+        .flat_map(|topic| topic.partitions);
     let mut offsets: Vec<(i32, i64)> = Vec::new();
     for partition in partitions {
         ensure!(
@@ -103,8 +119,17 @@ pub fn end_offsets(address: SocketAddr, topic: &Topic) -> Result<Vec<i64>> {
         offsets.push((partition.partition_index, partition.offset));
     }
     offsets.sort_unstable();
-    if !offsets.iter().map(|(index, _)| *index).eq(0..topic.partitions) {
-        bail!("{}: answers for {} of {} partitions", topic.name, offsets.len(), topic.partitions);
+    if !offsets
+        .iter()
+        .map(|(index, _)| *index)
+        .eq(0..topic.partitions)
+    {
+        bail!(
+            "{}: answers for {} of {} partitions",
+            topic.name,
+            offsets.len(),
+            topic.partitions
+        );
     }
     Ok(offsets.into_iter().map(|(_, offset)| offset).collect())
 }
@@ -115,6 +140,7 @@ pub fn end_offsets(address: SocketAddr, topic: &Topic) -> Result<Vec<i64>> {
 /// The broker gives none.
 pub fn init_producer_id(address: SocketAddr) -> Result<Producer> {
     let request = InitProducerIdRequest::default()
+        .with_transactional_id(None)
         .with_transaction_timeout_ms(60_000)
         .with_producer_id(ProducerId(-1))
         .with_producer_epoch(-1);
@@ -122,9 +148,16 @@ pub fn init_producer_id(address: SocketAddr) -> Result<Producer> {
     loop {
         let response = RawClient::connect(address)?.call(INIT_PRODUCER_ID_VERSION, &request)?;
         if response.error_code == 0 {
-            return Ok(Producer { id: response.producer_id.0, epoch: response.producer_epoch });
+            return Ok(Producer {
+                id: response.producer_id.0,
+                epoch: response.producer_epoch,
+            });
         }
-        ensure!(Instant::now() < deadline, "no producer id: error {}", response.error_code);
+        ensure!(
+            Instant::now() < deadline,
+            "no producer id: error {}",
+            response.error_code
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -34,7 +34,11 @@ impl BatchShape {
         // A record of 1 KiB has 9 bytes around its value at most.
         let records_count = batch_bytes.saturating_sub(HEADER_BYTES) / (1024 + 9);
         Self {
-            records_count: if records_count == 0 { 1 } else { records_count as i32 },
+            records_count: if records_count == 0 {
+                1
+            } else {
+                records_count as i32
+            },
             record_bytes: 1024,
             compression: CompressionType::None,
         }
@@ -95,12 +99,18 @@ pub struct FetchedBatch {
 ///
 /// # Errors
 /// A batch is damaged, or `each` fails.
-pub fn check_batches(mut records: &[u8], mut each: impl FnMut(FetchedBatch) -> Result<()>) -> Result<()> {
+pub fn check_batches(
+    mut records: &[u8],
+    mut each: impl FnMut(FetchedBatch) -> Result<()>,
+) -> Result<()> {
     while records.len() >= HEADER_BYTES {
-        let length = usize::try_from(read_i32(records, LENGTH_AT)).context("a negative batch length")?;
+        let length =
+            usize::try_from(read_i32(records, LENGTH_AT)).context("a negative batch length")?;
         let size_bytes = LENGTH_AT + 4 + length;
         ensure!(size_bytes >= HEADER_BYTES, "a batch of {size_bytes} bytes");
-        let Some((batch, rest)) = records.split_at_checked(size_bytes) else { break };
+        let Some((batch, rest)) = records.split_at_checked(size_bytes) else {
+            break;
+        };
         records = rest;
 
         let header = FetchedBatch {
@@ -110,9 +120,18 @@ pub fn check_batches(mut records: &[u8], mut each: impl FnMut(FetchedBatch) -> R
             base_sequence: read_i32(batch, BASE_SEQUENCE_AT),
             size_bytes,
         };
-        ensure!(batch[MAGIC_AT] == 2, "magic {} at offset {}", batch[MAGIC_AT], header.base_offset);
+        ensure!(
+            batch[MAGIC_AT] == 2,
+            "magic {} at offset {}",
+            batch[MAGIC_AT],
+            header.base_offset
+        );
         let stored_crc = read_i32(batch, CRC_AT) as u32;
-        ensure!(crc(batch) == stored_crc, "wrong CRC at offset {}", header.base_offset);
+        ensure!(
+            crc(batch) == stored_crc,
+            "wrong CRC at offset {}",
+            header.base_offset
+        );
         ensure!(
             read_i32(batch, LAST_OFFSET_DELTA_AT) == header.records_count - 1,
             "a gap inside the batch at offset {}",
@@ -129,9 +148,13 @@ fn crc(batch: &[u8]) -> u32 {
 }
 
 fn read_i32(batch: &[u8], at: usize) -> i32 {
-    batch[at..].first_chunk().map_or(0, |bytes| i32::from_be_bytes(*bytes))
+    batch[at..]
+        .first_chunk()
+        .map_or(0, |bytes| i32::from_be_bytes(*bytes))
 }
 
 fn read_i64(batch: &[u8], at: usize) -> i64 {
-    batch[at..].first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
+    batch[at..]
+        .first_chunk()
+        .map_or(0, |bytes| i64::from_be_bytes(*bytes))
 }

@@ -26,11 +26,16 @@ impl Connection {
     /// # Errors
     /// Nothing listens there.
     pub fn open(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+        let stream =
+            TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(READ_TIMEOUT))?;
         stream.set_write_timeout(Some(READ_TIMEOUT))?;
-        Ok(Self { stream, buffer: vec![0; FIRST_BUFFER_BYTES], unread: 0..0 })
+        Ok(Self {
+            stream,
+            buffer: vec![0; FIRST_BUFFER_BYTES],
+            unread: 0..0,
+        })
     }
 
     /// The other half, for a thread that only sends.
@@ -56,7 +61,9 @@ impl Connection {
     pub fn receive(&mut self) -> Result<&[u8]> {
         self.fill(4)?;
         let start = self.unread.start;
-        let length = self.buffer[start..].first_chunk().context("fill() has read four bytes")?;
+        let length = self.buffer[start..]
+            .first_chunk()
+            .context("fill() has read four bytes")?;
         let length = usize::try_from(i32::from_be_bytes(*length))?;
         ensure!(length <= MAX_RESPONSE_BYTES, "a response of {length} bytes");
         self.fill(4 + length)?;
@@ -69,7 +76,8 @@ impl Connection {
     pub fn has_response(&self) -> bool {
         let unread = &self.buffer[self.unread.clone()];
         unread.first_chunk().is_some_and(|length| {
-            usize::try_from(i32::from_be_bytes(*length)).is_ok_and(|length| unread.len() >= 4 + length)
+            usize::try_from(i32::from_be_bytes(*length))
+                .is_ok_and(|length| unread.len() >= 4 + length)
         })
     }
 
@@ -84,7 +92,10 @@ impl Connection {
             self.buffer.resize(count.next_power_of_two(), 0);
         }
         while self.unread.len() < count {
-            let read = self.stream.read(&mut self.buffer[self.unread.end..]).context("receive")?;
+            let read = self
+                .stream
+                .read(&mut self.buffer[self.unread.end..])
+                .context("receive")?;
             ensure!(read > 0, "the broker closed the connection");
             self.unread.end += read;
         }

@@ -16,12 +16,23 @@ pub struct Contender {
 }
 
 /// Acknowledges what is on stable media: the default.
-pub const OTTLA: Contender = Contender { name: "ottla", kind: BrokerKind::Ottla, config: &[] };
+pub const OTTLA: Contender = Contender {
+    name: "ottla",
+    kind: BrokerKind::Ottla,
+    config: &[],
+};
 /// Acknowledges what is in the page cache, as Kafka does.
-pub const OTTLA_OS: Contender =
-    Contender { name: "ottla os", kind: BrokerKind::Ottla, config: &[("ottla.durability", "os")] };
+pub const OTTLA_OS: Contender = Contender {
+    name: "ottla os",
+    kind: BrokerKind::Ottla,
+    config: &[("ottla.durability", "os")],
+};
 /// Acknowledges what is in the page cache: the default.
-pub const KAFKA: Contender = Contender { name: "kafka", kind: BrokerKind::Kafka, config: &[] };
+pub const KAFKA: Contender = Contender {
+    name: "kafka",
+    kind: BrokerKind::Kafka,
+    config: &[],
+};
 /// Acknowledges what is on stable media.
 pub const KAFKA_FLUSH: Contender = Contender {
     name: "kafka flush=1",

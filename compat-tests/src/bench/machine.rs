@@ -7,7 +7,9 @@ use std::process::Command;
 pub fn describe() -> Vec<String> {
     let field = |file: &str, key: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();
-        let value = text.lines().find_map(|line| line.strip_prefix(key)?.split_once(':'));
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.split_once(':'));
         value.map_or_else(|| "?".to_owned(), |(_, value)| value.trim().to_owned())
     };
     let output = |program: &str, args: &[&str]| {
@@ -21,8 +23,14 @@ pub fn describe() -> Vec<String> {
     let temp = std::env::temp_dir();
     vec![
         format!("date: {}", output("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
-        format!("commit: {}", output("git", &["rev-parse", "--short", "HEAD"])),
-        format!("processor: {}, {cores} cores", field("/proc/cpuinfo", "model name")),
+        format!(
+            "commit: {}",
+            output("git", &["rev-parse", "--short", "HEAD"])
+        ),
+        format!(
+            "processor: {}, {cores} cores",
+            field("/proc/cpuinfo", "model name")
+        ),
         format!("memory: {}", field("/proc/meminfo", "MemTotal")),
         format!("system: {}", output("uname", &["-sr"])),
         format!(

@@ -33,6 +33,11 @@ pub fn drop_files(dir: &Path) -> Result<()> {
 /// The process is gone, or belongs to another user.
 pub fn bytes_read_from_disk(pid: u32) -> Result<u64> {
     let io = fs::read_to_string(format!("/proc/{pid}/io"))?;
-    let line = io.lines().find_map(|line| line.strip_prefix("read_bytes: "));
-    Ok(line.context("no read_bytes in /proc/PID/io")?.trim().parse()?)
+    let line = io
+        .lines()
+        .find_map(|line| line.strip_prefix("read_bytes: "));
+    Ok(line
+        .context("no read_bytes in /proc/PID/io")?
+        .trim()
+        .parse()?)
 }

@@ -29,14 +29,22 @@ impl Spread {
             even if even % 2 == 0 => f64::midpoint(values[even / 2 - 1], values[even / 2]),
             odd => values[odd / 2],
         };
-        Some(Self { min: values[0], median, max: values[values.len() - 1] })
+        Some(Self {
+            min: values[0],
+            median,
+            max: values[values.len() - 1],
+        })
     }
 }
 
 impl std::fmt::Display for Spread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [min, median, max] = [self.min, self.median, self.max].map(digits);
-        if min == max { f.write_str(&median) } else { write!(f, "{median} ({min}..{max})") }
+        if min == max {
+            f.write_str(&median)
+        } else {
+            write!(f, "{median} ({min}..{max})")
+        }
     }
 }
 
@@ -55,7 +63,11 @@ impl Results {
     pub fn reached(&self, target: &Target) -> Option<Spread> {
         let in_round = |round: &Vec<(&'static str, Figures)>| {
             let figure = |contender: &str, name: &str| {
-                round.iter().find(|(runner, _)| *runner == contender)?.1.get(name)
+                round
+                    .iter()
+                    .find(|(runner, _)| *runner == contender)?
+                    .1
+                    .get(name)
             };
             let value = figure(target.contender, &target.figure)?;
             match &target.against {
@@ -70,7 +82,9 @@ impl Results {
     pub fn target_rows(&self) -> String {
         let mut rows = String::new();
         for target in &self.targets {
-            let Some(reached) = self.reached(target) else { continue };
+            let Some(reached) = self.reached(target) else {
+                continue;
+            };
             let against = match &target.against {
                 None => "absolute".to_owned(),
                 Some((contender, name)) if *name == target.figure => format!("/ {contender}"),
@@ -80,8 +94,14 @@ impl Results {
                 Limit::AtLeast(limit) => format!("≥ {}", digits(limit)),
                 Limit::AtMost(limit) => format!("≤ {}", digits(limit)),
             };
-            let verdict = if target.limit.holds(reached.median) { "yes" } else { "**no**" };
-            let Target { contender, figure, .. } = target;
+            let verdict = if target.limit.holds(reached.median) {
+                "yes"
+            } else {
+                "**no**"
+            };
+            let Target {
+                contender, figure, ..
+            } = target;
             // Writing to a string cannot fail.
             let _ = writeln!(
                 rows,
@@ -106,7 +126,10 @@ impl Results {
                 }
             }
         }
-        let mut table = format!("### {}\n\n{}\n\n| figure | unit |", self.workload, self.about);
+        let mut table = format!(
+            "### {}\n\n{}\n\n| figure | unit |",
+            self.workload, self.about
+        );
         for contender in &contenders {
             let _ = write!(table, " {contender} |");
         }
@@ -116,10 +139,18 @@ impl Results {
         for (name, unit) in names {
             let _ = write!(table, "| {name} | {unit} |");
             for contender in &contenders {
-                let runs = self.rounds.iter().flatten().filter(|(runner, _)| runner == contender);
+                let runs = self
+                    .rounds
+                    .iter()
+                    .flatten()
+                    .filter(|(runner, _)| runner == contender);
                 let values = runs.filter_map(|(_, figures)| figures.get(name)).collect();
                 let spread = Spread::of(values);
-                let _ = write!(table, " {} |", spread.map_or_else(String::new, |s| s.to_string()));
+                let _ = write!(
+                    table,
+                    " {} |",
+                    spread.map_or_else(String::new, |s| s.to_string())
+                );
             }
             table.push('\n');
         }
@@ -134,7 +165,9 @@ pub fn markdown(command: &str, machine: &[String], results: &[Results]) -> Strin
         let _ = writeln!(text, "- {line}");
     }
     text.push_str("\nRatios are taken within a round; each is given as median (smallest..largest) over the rounds.\n");
-    text.push_str("\n| workload | figure | of | reached | target | met |\n|---|---|---|---:|---:|---|\n");
+    text.push_str(
+        "\n| workload | figure | of | reached | target | met |\n|---|---|---|---:|---:|---|\n",
+    );
     for result in results {
         text.push_str(&result.target_rows());
     }
@@ -161,9 +194,17 @@ mod tests {
         let rounds = [(30.0, 10.0), (10.0, 10.0), (80.0, 20.0)]
             .map(|(ours, theirs)| vec![("ottla", figures(ours)), ("kafka", figures(theirs))]);
         let target = Target::ratio("throughput", &OTTLA, &KAFKA, Limit::AtLeast(2.0));
-        let results =
-            Results { workload: "w", about: "", rounds: rounds.into(), targets: vec![target.clone()] };
-        let expected = Spread { min: 1.0, median: 3.0, max: 4.0 };
+        let results = Results {
+            workload: "w",
+            about: "",
+            rounds: rounds.into(),
+            targets: vec![target.clone()],
+        };
+        let expected = Spread {
+            min: 1.0,
+            median: 3.0,
+            max: 4.0,
+        };
         assert_eq!(results.reached(&target), Some(expected));
     }
 
@@ -171,7 +212,12 @@ mod tests {
     fn a_target_whose_contender_did_not_run_has_no_row() {
         let target = Target::ratio("throughput", &OTTLA, &KAFKA, Limit::AtLeast(2.0));
         let rounds = vec![vec![("ottla", figures(1.0))]];
-        let results = Results { workload: "w", about: "", rounds, targets: vec![target] };
+        let results = Results {
+            workload: "w",
+            about: "",
+            rounds,
+            targets: vec![target],
+        };
         assert_eq!(results.target_rows(), "");
     }
 }

@@ -65,11 +65,17 @@ impl ProduceTemplate {
             .with_timeout_ms(REQUEST_TIMEOUT_MS)
             .with_topic_data(vec![topic]);
         let mut frame = frame(PRODUCE_VERSION, &request)?;
-        let batches_at = marks.map(|mark| find(&frame, mark)).collect::<Result<Vec<usize>>>()?;
+        let batches_at = marks
+            .map(|mark| find(&frame, mark))
+            .collect::<Result<Vec<usize>>>()?;
         for at in &batches_at {
             frame[*at..at + 8].fill(0);
         }
-        Ok(Self { frame, batch_bytes: batch.len(), batches_at })
+        Ok(Self {
+            frame,
+            batch_bytes: batch.len(),
+            batches_at,
+        })
     }
 
     /// How many partitions one request writes to.
@@ -86,10 +92,15 @@ impl ProduceTemplate {
     pub fn set(&mut self, slot: usize, partition: i32, producer: Producer, base_sequence: i32) {
         let at = self.batches_at[slot];
         // Before the batch stand its length, as a varint of length + 1, and before that the index.
-        let length_bytes = (usize::BITS - (self.batch_bytes + 1).leading_zeros()).div_ceil(7) as usize;
+        let length_bytes =
+            (usize::BITS - (self.batch_bytes + 1).leading_zeros()).div_ceil(7) as usize;
         let index_at = at - length_bytes - 4;
         self.frame[index_at..index_at + 4].copy_from_slice(&partition.to_be_bytes());
-        batch::patch(&mut self.frame[at..at + self.batch_bytes], producer, base_sequence);
+        batch::patch(
+            &mut self.frame[at..at + self.batch_bytes],
+            producer,
+            base_sequence,
+        );
     }
 
     /// The frame as it is to be sent.
@@ -109,7 +120,12 @@ pub struct FetchLimits {
 
 impl Default for FetchLimits {
     fn default() -> Self {
-        Self { max_wait_ms: 500, min_bytes: 1, max_bytes: 50 << 20, partition_max_bytes: 1 << 20 }
+        Self {
+            max_wait_ms: 500,
+            min_bytes: 1,
+            max_bytes: 50 << 20,
+            partition_max_bytes: 1 << 20,
+        }
     }
 }
 
@@ -135,7 +151,13 @@ impl FetchTemplate {
         };
         let topic = FetchTopic::default()
             .with_topic(topic_name(topic))
-            .with_partitions(partitions.iter().zip(marks.clone()).map(partition).collect());
+            .with_partitions(
+                partitions
+                    .iter()
+                    .zip(marks.clone())
+                    .map(partition)
+                    .collect(),
+            );
         let request = FetchRequest::default()
             .with_replica_id(BrokerId(-1))
             .with_max_wait_ms(limits.max_wait_ms)
@@ -144,7 +166,9 @@ impl FetchTemplate {
             .with_session_epoch(-1)
             .with_topics(vec![topic]);
         let frame = frame(FETCH_VERSION, &request)?;
-        let offsets_at = marks.map(|mark| find(&frame, mark)).collect::<Result<Vec<usize>>>()?;
+        let offsets_at = marks
+            .map(|mark| find(&frame, mark))
+            .collect::<Result<Vec<usize>>>()?;
         let mut template = Self { frame, offsets_at };
         for slot in 0..partitions.len() {
             template.set(slot, 0);
@@ -166,5 +190,8 @@ impl FetchTemplate {
 
 fn find(frame: &[u8], mark: i64) -> Result<usize> {
     let mark = mark.to_be_bytes();
-    frame.windows(mark.len()).position(|window| window == mark).context("a mark that was just encoded")
+    frame
+        .windows(mark.len())
+        .position(|window| window == mark)
+        .context("a mark that was just encoded")
 }

@@ -18,7 +18,10 @@ impl Window {
     /// The window of `length` that opens `warmup` after `start`.
     pub fn after(start: Instant, warmup: Duration, length: Duration) -> Self {
         let from = start + warmup;
-        Self { from, until: from + length }
+        Self {
+            from,
+            until: from + length,
+        }
     }
 
     /// Whether `instant` counts.
@@ -53,7 +56,8 @@ impl Usage {
         Ok(Self {
             wall: start.elapsed(),
             broker_cpu: broker.cpu_time()?.saturating_sub(broker_before),
-            generator_cpu: proc_stats::cpu_time(std::process::id())?.saturating_sub(generator_before),
+            generator_cpu: proc_stats::cpu_time(std::process::id())?
+                .saturating_sub(generator_before),
             resident_bytes: broker.resident_bytes()?,
         })
     }
@@ -64,7 +68,7 @@ pub fn sleep_until(instant: Instant) {
     std::thread::sleep(instant.saturating_duration_since(Instant::now()));
 }
 
-/// Latencies, to three digits.
+/// Latencies from a microsecond to ten minutes, to three digits.
 #[derive(Clone, Debug)]
 pub struct Latency(Histogram<u64>);
 
@@ -72,22 +76,21 @@ impl Latency {
     /// Nothing recorded yet.
     ///
     /// # Errors
-    /// None: the precision is one that the histogram has.
+    /// None: the bounds are ones that the histogram can have.
     pub fn new() -> Result<Self> {
-        Ok(Self(Histogram::new(3)?))
+        Ok(Self(Histogram::new_with_bounds(1_000, 600_000_000_000, 3)?))
     }
 
     /// Adds one.
     pub fn record(&mut self, latency: Duration) {
-        // A resizing histogram takes every value that fits its type.
-        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX / 2);
-        self.0.saturating_record(nanos);
+        self.0
+            .saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// Adds all of another.
     ///
     /// # Errors
-    /// None: both resize.
+    /// None: both have the same bounds.
     pub fn merge(&mut self, other: &Self) -> Result<()> {
         Ok(self.0.add(&other.0)?)
     }

@@ -54,7 +54,11 @@ pub fn read_produce_response(
             }
             cursor.compact_bytes()?; // the error's message
             cursor.tagged_fields()?;
-            each(ProducedPartition { index, error_code, base_offset })?;
+            each(ProducedPartition {
+                index,
+                error_code,
+                base_offset,
+            })?;
         }
         cursor.tagged_fields()?;
     }
@@ -92,7 +96,13 @@ pub fn read_fetch_response<'a>(
             cursor.skip(4)?; // the preferred replica
             let records = cursor.compact_bytes()?;
             cursor.tagged_fields()?;
-            each(FetchedPartition { topic, index, error_code, high_watermark, records })?;
+            each(FetchedPartition {
+                topic,
+                index,
+                error_code,
+                high_watermark,
+                records,
+            })?;
         }
         cursor.tagged_fields()?;
     }
@@ -105,13 +115,19 @@ struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count).context("the response ends too early")?;
+        let (taken, rest) = self
+            .0
+            .split_at_checked(count)
+            .context("the response ends too early")?;
         self.0 = rest;
         Ok(taken)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk().context("the response ends too early")?;
+        let (taken, rest) = self
+            .0
+            .split_first_chunk()
+            .context("the response ends too early")?;
         self.0 = rest;
         Ok(*taken)
     }
@@ -165,7 +181,11 @@ impl<'a> Cursor<'a> {
     }
 
     fn finish(&self) -> Result<()> {
-        ensure!(self.0.is_empty(), "{} bytes behind the response", self.0.len());
+        ensure!(
+            self.0.is_empty(),
+            "{} bytes behind the response",
+            self.0.len()
+        );
         Ok(())
     }
 }

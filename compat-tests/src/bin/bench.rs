@@ -78,7 +78,10 @@ fn main() -> Result<()> {
         results.push(result);
     }
     let command: Vec<String> = std::env::args().skip(1).collect();
-    let command = format!("cargo run --release -p compat-tests --bin bench -- {}", command.join(" "));
+    let command = format!(
+        "cargo run --release -p compat-tests --bin bench -- {}",
+        command.join(" ")
+    );
     let report = report::markdown(command.trim_end_matches([' ', '-']), &machine, &results);
     match args.markdown {
         Some(file) => fs::write(&file, report).with_context(|| format!("{}", file.display()))?,
@@ -90,7 +93,10 @@ fn main() -> Result<()> {
 fn chosen(args: &Args) -> Result<Vec<Workload>> {
     let mut workloads = workloads::all();
     for name in &args.workload {
-        ensure!(workloads.iter().any(|w| w.name == name), "no workload {name}; --list names them");
+        ensure!(
+            workloads.iter().any(|w| w.name == name),
+            "no workload {name}; --list names them"
+        );
     }
     if !args.workload.is_empty() {
         workloads.retain(|workload| args.workload.iter().any(|name| name == workload.name));
@@ -133,7 +139,10 @@ fn run(workload: &Workload, args: &Args, settings: &Settings) -> Result<report::
             if left_out {
                 continue;
             }
-            eprint!("{} {round}/{rounds_count} {}: ", workload.name, contender.name);
+            eprint!(
+                "{} {round}/{rounds_count} {}: ",
+                workload.name, contender.name
+            );
             let start = Instant::now();
             let figures = (workload.run)(contender, settings)
                 .with_context(|| format!("{} with {}", workload.name, contender.name))?;
@@ -167,6 +176,12 @@ fn with_kafkas_own_heap() -> Result<()> {
 /// Thousands of connections and partitions take a descriptor each; the brokers inherit the limit.
 fn raise_descriptor_limit() -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    )?;
     Ok(())
 }

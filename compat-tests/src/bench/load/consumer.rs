@@ -68,7 +68,11 @@ impl Consumer {
         let mut bytes = 0;
         read_fetch_response(frame, |fetched| {
             let index = fetched.index;
-            ensure!(fetched.error_code == 0, "partition {index}: fetch error {}", fetched.error_code);
+            ensure!(
+                fetched.error_code == 0,
+                "partition {index}: fetch error {}",
+                fetched.error_code
+            );
             let position = self
                 .positions
                 .iter_mut()

@@ -91,14 +91,19 @@ impl OpenLoad {
         };
         std::thread::scope(|scope| {
             let consume = || scope.spawn(move || self.consume(address, schedule));
-            let consumers: Vec<_> = std::iter::repeat_with(consume).take(self.consumers).collect();
+            let consumers: Vec<_> = std::iter::repeat_with(consume)
+                .take(self.consumers)
+                .collect();
             let acknowledgements = scope.spawn(move || self.receive(connection, schedule));
             let sends = scope.spawn(move || self.send(sender, producer, schedule));
             let usage = Usage::during(broker, schedule.window)?;
 
             let panicked = |_| anyhow!("the generator panicked");
             let slip = sends.join().map_err(panicked)?.context("sending")?;
-            let produce = acknowledgements.join().map_err(panicked)?.context("acknowledgements")?;
+            let produce = acknowledgements
+                .join()
+                .map_err(panicked)?
+                .context("acknowledgements")?;
             let mut end_to_end = Latency::new()?;
             let mut fetched_bytes = 0;
             for consumer in consumers {
@@ -106,11 +111,22 @@ impl OpenLoad {
                 end_to_end.merge(&latency)?;
                 fetched_bytes += bytes;
             }
-            Ok(OpenOutcome { produce, end_to_end, slip, fetched_bytes, usage })
+            Ok(OpenOutcome {
+                produce,
+                end_to_end,
+                slip,
+                fetched_bytes,
+                usage,
+            })
         })
     }
 
-    fn send(&self, mut stream: TcpStream, producer: Producer, schedule: Schedule) -> Result<Latency> {
+    fn send(
+        &self,
+        mut stream: TcpStream,
+        producer: Producer,
+        schedule: Schedule,
+    ) -> Result<Latency> {
         // By default the kernel may wake a sleeper 50 us late.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
@@ -141,7 +157,11 @@ impl OpenLoad {
                 i64::try_from(request / partitions)? * i64::from(self.shape.records_count);
             let mut answers = 0;
             read_produce_response(frame, |answer| {
-                ensure!(answer.error_code == 0, "produce error {}", answer.error_code);
+                ensure!(
+                    answer.error_code == 0,
+                    "produce error {}",
+                    answer.error_code
+                );
                 ensure!(
                     answer.base_offset == expected_offset,
                     "offset {} instead of {expected_offset}",
@@ -160,9 +180,14 @@ impl OpenLoad {
     }
 
     fn consume(&self, address: SocketAddr, schedule: Schedule) -> Result<(Latency, u64)> {
-        let from_start: Vec<(i32, i64)> = (0..self.topic.partitions).map(|index| (index, 0)).collect();
-        let mut consumer =
-            Consumer::open(address, &self.topic.name, &from_start, FetchLimits::default())?;
+        let from_start: Vec<(i32, i64)> =
+            (0..self.topic.partitions).map(|index| (index, 0)).collect();
+        let mut consumer = Consumer::open(
+            address,
+            &self.topic.name,
+            &from_start,
+            FetchLimits::default(),
+        )?;
         let partitions = u64::try_from(self.topic.partitions)?;
         let records_count = u64::try_from(self.shape.records_count)?;
         let mut latency = Latency::new()?;

@@ -21,7 +21,10 @@ const NO_SEQUENCE: i32 = -1;
 /// # Errors
 /// The broker does not acknowledge it now.
 pub fn produce(address: SocketAddr, topic: &Topic) -> Result<()> {
-    let first = Topic { name: topic.name.clone(), partitions: 1 };
+    let first = Topic {
+        name: topic.name.clone(),
+        partitions: 1,
+    };
     produce_everywhere(address, &first, BatchShape::kib_records(0))
 }
 
@@ -51,11 +54,19 @@ pub fn produce_everywhere(address: SocketAddr, topic: &Topic, shape: BatchShape)
         connection.send(template.frame())?;
         let mut answers = 0;
         read_produce_response(connection.receive()?, |answer| {
-            ensure!(answer.error_code == 0, "produce error {}", answer.error_code);
+            ensure!(
+                answer.error_code == 0,
+                "produce error {}",
+                answer.error_code
+            );
             answers += 1;
             Ok(())
         })?;
-        ensure!(answers == indexes.len(), "{answers} answers for {} batches", indexes.len());
+        ensure!(
+            answers == indexes.len(),
+            "{answers} answers for {} batches",
+            indexes.len()
+        );
     }
     Ok(())
 }

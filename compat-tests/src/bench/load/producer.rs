@@ -51,7 +51,9 @@ impl ProduceLoad {
                 };
                 let threads: Vec<_> = sessions.into_iter().map(run).collect();
                 let join = |thread: std::thread::ScopedJoinHandle<'_, Result<Session>>| {
-                    thread.join().map_err(|_| anyhow::anyhow!("a producer panicked"))?
+                    thread
+                        .join()
+                        .map_err(|_| anyhow::anyhow!("a producer panicked"))?
                 };
                 threads.into_iter().map(join).collect()
             })
@@ -77,12 +79,19 @@ impl ProduceLoad {
         let (sessions, usage) = std::thread::scope(|scope| -> Result<_> {
             let sessions = scope.spawn(run);
             let usage = Usage::during(broker, window)?;
-            let sessions = sessions.join().map_err(|_| anyhow::anyhow!("the generator panicked"))??;
+            let sessions = sessions
+                .join()
+                .map_err(|_| anyhow::anyhow!("the generator panicked"))??;
             Ok((sessions, usage))
         })?;
         let by_partition = |topic: &Topic| vec![0; topic.partitions as usize];
         let acknowledged = self.topics.iter().map(by_partition).collect();
-        let mut all = Produced { requests: 0, bytes: 0, latency: Latency::new()?, acknowledged };
+        let mut all = Produced {
+            requests: 0,
+            bytes: 0,
+            latency: Latency::new()?,
+            acknowledged,
+        };
         for session in &sessions {
             all.requests += session.requests;
             all.bytes += session.bytes;
@@ -93,12 +102,17 @@ impl ProduceLoad {
                 }
             }
         }
-        ensure!(all.requests > 0, "nothing was acknowledged within the window");
+        ensure!(
+            all.requests > 0,
+            "nothing was acknowledged within the window"
+        );
         Ok((all, usage))
     }
 
     fn sessions(&self, address: SocketAddr) -> Result<Vec<Session>> {
-        (0..self.connections).map(|index| Session::open(self, index, address)).collect()
+        (0..self.connections)
+            .map(|index| Session::open(self, index, address))
+            .collect()
     }
 }
 
@@ -151,7 +165,10 @@ impl Session {
             let partitions = usize::try_from(topic.partitions)?;
             let is_alone = load.connections <= partitions;
             let indexes: Vec<i32> = if is_alone {
-                (0..topic.partitions).skip(index).step_by(load.connections).collect()
+                (0..topic.partitions)
+                    .skip(index)
+                    .step_by(load.connections)
+                    .collect()
             } else {
                 vec![i32::try_from(index % partitions)?]
             };
@@ -208,11 +225,16 @@ impl Session {
             let index = share.indexes[share.next];
             share.next = (share.next + 1) % share.indexes.len();
             let partition = &mut share.partitions[index as usize];
-            share.template.set(slot, index, self.producer, partition.next_sequence);
+            share
+                .template
+                .set(slot, index, self.producer, partition.next_sequence);
             partition.next_sequence += self.records_count;
         }
         self.connection.send(share.template.frame())?;
-        self.in_flight.push_back(Sent { at: now, share: self.next_share });
+        self.in_flight.push_back(Sent {
+            at: now,
+            share: self.next_share,
+        });
         self.next_share = (self.next_share + 1) % self.shares.len();
         Ok(())
     }
@@ -221,7 +243,10 @@ impl Session {
     fn receive(&mut self, window: Window) -> Result<()> {
         let frame = self.connection.receive()?;
         let now = Instant::now();
-        let sent = self.in_flight.pop_front().context("a response without a request")?;
+        let sent = self
+            .in_flight
+            .pop_front()
+            .context("a response without a request")?;
         let share = &mut self.shares[sent.share];
         let records_count = i64::from(self.records_count);
         let mut answers = 0;
@@ -232,8 +257,10 @@ impl Session {
                 answer.index,
                 answer.error_code
             );
-            let partition =
-                share.partitions.get_mut(answer.index as usize).context("an unknown partition")?;
+            let partition = share
+                .partitions
+                .get_mut(answer.index as usize)
+                .context("an unknown partition")?;
             let expected = partition.next_offset;
             let fits = if share.is_alone {
                 answer.base_offset == expected
@@ -252,7 +279,10 @@ impl Session {
             Ok(())
         })?;
         let batches = share.template.batches_count();
-        ensure!(answers == batches, "{answers} answers for {batches} batches");
+        ensure!(
+            answers == batches,
+            "{answers} answers for {batches} batches"
+        );
         if window.contains(now) {
             self.requests += 1;
             self.bytes += (batches * share.template.batch_bytes()) as u64;

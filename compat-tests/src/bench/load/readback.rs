@@ -32,11 +32,16 @@ pub fn check(
     let limit = i64::try_from(READBACK_BYTES / (batch_bytes * partitions as u64))?.max(1);
     for (topic, expected_ends) in topics.iter().zip(acknowledged) {
         let ends = end_offsets(address, topic)?;
-        ensure!(ends == *expected_ends, "{}: ends {ends:?} instead of {expected_ends:?}", topic.name);
+        ensure!(
+            ends == *expected_ends,
+            "{}: ends {ends:?} instead of {expected_ends:?}",
+            topic.name
+        );
         let from = |end: &i64| (end - limit * records_per_batch).max(0);
         let positions: Vec<(i32, i64)> = (0..).zip(ends.iter().map(from)).collect();
-        for (positions, ends) in
-            positions.chunks(PARTITIONS_PER_FETCH).zip(ends.chunks(PARTITIONS_PER_FETCH))
+        for (positions, ends) in positions
+            .chunks(PARTITIONS_PER_FETCH)
+            .zip(ends.chunks(PARTITIONS_PER_FETCH))
         {
             read_to(address, &topic.name, positions, ends)?;
         }
@@ -52,12 +57,20 @@ pub fn read_to(address: SocketAddr, topic: &str, from: &[(i32, i64)], ends: &[i6
     let mut consumer = Consumer::open(address, topic, from, FetchLimits::default())?;
     let mut bytes = 0;
     let mut last_progress = Instant::now();
-    while consumer.positions().iter().zip(ends).any(|(position, end)| position.next_offset < *end) {
+    while consumer
+        .positions()
+        .iter()
+        .zip(ends)
+        .any(|(position, end)| position.next_offset < *end)
+    {
         let fetched = consumer.poll(|_, _| {})?;
         if fetched > 0 {
             last_progress = Instant::now();
         }
-        ensure!(last_progress.elapsed() < STALL_TIMEOUT, "{topic}: acknowledged records do not come");
+        ensure!(
+            last_progress.elapsed() < STALL_TIMEOUT,
+            "{topic}: acknowledged records do not come"
+        );
         bytes += fetched;
     }
     Ok(bytes)

@@ -12,7 +12,7 @@ use crate::bench::connection::Connection;
 use crate::bench::contender::{Contender, KAFKA, OTTLA, Settings};
 use crate::bench::figures::{Figures, Limit, Target};
 use crate::bench::request::{FetchLimits, FetchTemplate};
-use crate::bench::usage::{Latency, Usage, Window};
+use crate::bench::usage::{Latency, Usage};
 use crate::bench::wire::read_fetch_response;
 
 const CONSUMERS: i32 = 1000;
@@ -25,7 +25,12 @@ pub(super) fn workload() -> Workload {
         contenders: vec![OTTLA, KAFKA],
         targets: vec![
             Target::absolute(&OTTLA, "idle CPU", Limit::AtMost(0.1)),
-            Target::ratio("CPU with 1,000 long polls", &OTTLA, &KAFKA, Limit::AtMost(0.2)),
+            Target::ratio(
+                "CPU with 1,000 long polls",
+                &OTTLA,
+                &KAFKA,
+                Limit::AtMost(0.2),
+            ),
         ],
         run,
     }
@@ -40,7 +45,7 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
     let usage = Usage::during(&broker, window(settings))?;
     figures.push("idle CPU", "% of a core", percent(usage));
 
-    let (polls, latency, usage) = long_poll(&broker, &topic, window(settings))?;
+    let (polls, latency, usage) = long_poll(&broker, &topic, settings)?;
     figures.push("CPU with 1,000 long polls", "% of a core", percent(usage));
     figures.push("polls", "1/s", polls as f64 / usage.wall.as_secs_f64());
     figures.push_latency("poll ", &latency);
@@ -50,14 +55,19 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
 fn long_poll(
     broker: &BrokerProcess,
     topic: &Topic,
-    window: Window,
+    settings: &Settings,
 ) -> Result<(u64, Latency, Usage)> {
     let mut consumers = Vec::new();
     for index in 0..CONSUMERS {
         let partition = [index % topic.partitions];
         let template = FetchTemplate::new(&topic.name, &partition, FetchLimits::default())?;
-        consumers.push((Connection::open(broker.address())?, template, Instant::now()));
+        consumers.push((
+            Connection::open(broker.address())?,
+            template,
+            Instant::now(),
+        ));
     }
+    let window = window(settings);
     std::thread::scope(|scope| {
         let polls = scope.spawn(move || -> Result<(u64, Latency)> {
             let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -75,7 +85,11 @@ fn long_poll(
                 for event in &events {
                     let (connection, template, sent_at) = &mut consumers[event.data.u64() as usize];
                     read_fetch_response(connection.receive()?, |fetched| {
-                        ensure!(fetched.error_code == 0, "fetch error {}", fetched.error_code);
+                        ensure!(
+                            fetched.error_code == 0,
+                            "fetch error {}",
+                            fetched.error_code
+                        );
                         ensure!(fetched.records.is_empty(), "records from an empty topic");
                         Ok(())
                     })?;
@@ -91,7 +105,9 @@ fn long_poll(
             Ok((polls, latency))
         });
         let usage = Usage::during(broker, window)?;
-        let (polls, latency) = polls.join().map_err(|_| anyhow::anyhow!("the consumers panicked"))??;
+        let (polls, latency) = polls
+            .join()
+            .map_err(|_| anyhow::anyhow!("the consumers panicked"))??;
         Ok((polls, latency, usage))
     })
 }

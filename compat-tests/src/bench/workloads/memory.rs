@@ -23,7 +23,11 @@ const CONNECTIONS: usize = 2000;
 const SETTLE: Duration = Duration::from_secs(2);
 
 pub(super) fn workload() -> Workload {
-    let targets = [("idle", 15.0), ("2,000 partitions", 64.0), ("2,000 connections", 100.0)];
+    let targets = [
+        ("idle", 15.0),
+        ("2,000 partitions", 64.0),
+        ("2,000 connections", 100.0),
+    ];
     let targets = targets.into_iter().flat_map(|(figure, limit)| {
         [
             Target::absolute(&OTTLA, figure, Limit::AtMost(limit)),
@@ -44,7 +48,11 @@ fn run(contender: &Contender, _: &Settings) -> Result<Figures> {
     let mut figures = Figures::default();
     let mut push = |name: &str, broker: &BrokerProcess| -> Result<()> {
         std::thread::sleep(SETTLE);
-        figures.push(name, "MiB", broker.resident_bytes()? as f64 / f64::from(1 << 20));
+        figures.push(
+            name,
+            "MiB",
+            broker.resident_bytes()? as f64 / f64::from(1 << 20),
+        );
         Ok(())
     };
 
@@ -56,13 +64,19 @@ fn run(contender: &Contender, _: &Settings) -> Result<Figures> {
     drop(broker);
 
     let broker = contender.start()?;
-    let topic = |index| Topic { name: format!("bench-{index}"), partitions: PARTITIONS };
+    let topic = |index| Topic {
+        name: format!("bench-{index}"),
+        partitions: PARTITIONS,
+    };
     let topics: Vec<Topic> = (0..TOPICS).map(topic).collect();
     admin::create_topics(broker.address(), &topics)?;
     for topic in &topics {
         probe::produce_everywhere(broker.address(), topic, BatchShape::kib_records(0))?;
         let ends = admin::end_offsets(broker.address(), topic)?;
-        ensure!(ends.iter().all(|end| *end == 1), "one record in each partition");
+        ensure!(
+            ends.iter().all(|end| *end == 1),
+            "one record in each partition"
+        );
     }
     push("2,000 partitions", &broker)?;
     Ok(figures)

@@ -40,7 +40,12 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
     let broker = contender.start()?;
     admin::create_topics(broker.address(), &load.topics)?;
     let (produced, usage) = load.run_polled(&broker, window(settings))?;
-    readback::check(broker.address(), &load.topics, &produced.acknowledged, &load.shape)?;
+    readback::check(
+        broker.address(),
+        &load.topics,
+        &produced.acknowledged,
+        &load.shape,
+    )?;
     let mut figures = Figures::default();
     figures.push_cost_of_requests(produced.requests, &usage);
     figures.push_latency("", &produced.latency);

@@ -53,7 +53,12 @@ pub(super) fn run_load(
     let broker = contender.start()?;
     admin::create_topics(broker.address(), &load.topics)?;
     let (produced, usage) = load.run(&broker, window(settings))?;
-    readback::check(broker.address(), &load.topics, &produced.acknowledged, &load.shape)?;
+    readback::check(
+        broker.address(),
+        &load.topics,
+        &produced.acknowledged,
+        &load.shape,
+    )?;
     let mut figures = Figures::default();
     figures.push_cost_of_bytes(produced.bytes, &usage);
     figures.push_latency("", &produced.latency);

@@ -37,12 +37,17 @@ fn run(contender: &Contender, _: &Settings) -> Result<Figures> {
     broker.terminate()?;
     fs::remove_dir_all(broker.data_dir())?;
     let mut figures = Figures::default();
-    let empty = until_acknowledged(&mut broker, |address| probe::create_and_produce(address, &topic))?;
+    let empty = until_acknowledged(&mut broker, |address| {
+        probe::create_and_produce(address, &topic)
+    })?;
     figures.push("empty directory", "ms", empty.as_secs_f64() * 1e3);
     broker.terminate()?;
     let again = until_acknowledged(&mut broker, |address| probe::produce(address, &topic))?;
     figures.push("again", "ms", again.as_secs_f64() * 1e3);
-    ensure!(admin::end_offsets(broker.address(), &topic)? == [2], "two records were acknowledged");
+    ensure!(
+        admin::end_offsets(broker.address(), &topic)? == [2],
+        "two records were acknowledged"
+    );
     Ok(figures)
 }
 
@@ -57,7 +62,10 @@ pub(super) fn until_acknowledged(
     std::thread::scope(|scope| {
         let asked = scope.spawn(move || {
             while let Err(error) = ask(address) {
-                ensure!(start.elapsed() < LIMIT, "no record acknowledged in {LIMIT:?}: {error:#}");
+                ensure!(
+                    start.elapsed() < LIMIT,
+                    "no record acknowledged in {LIMIT:?}: {error:#}"
+                );
                 std::thread::sleep(Duration::from_millis(1));
             }
             Ok(start.elapsed())
