@@ -21,15 +21,16 @@ struct Scenario {
 
 impl Scenario {
     fn new(version: &'static str) -> Result<Option<Self>> {
-        // Members that die without a goodbye are found out in seconds instead of in six.
-        Self::with_config(version, &[("group.min.session.timeout.ms", "1000")])
+        Self::with_config(version, &[])
     }
 
     fn with_config(version: &'static str, config: &[(&str, &str)]) -> Result<Option<Self>> {
         let Some(python) = available(Python::with("kafka-python", version))? else {
             return Ok(None);
         };
-        let broker = available(BrokerProcess::start_with(config))?;
+        // Members that die without a goodbye are found out in three seconds instead of in six.
+        let config = [&[("group.min.session.timeout.ms", "1000")], config].concat();
+        let broker = available(BrokerProcess::start_with(&config))?;
         Ok(broker.map(|broker| Self {
             broker,
             python,
@@ -275,6 +276,17 @@ fn the_round_robin_assignor_deals_partitions_out_in_turn(version: &'static str) 
 }
 
 fn the_sticky_assignor_moves_no_more_than_it_must(version: &'static str) -> Result<()> {
+    if version == "2.0.2" {
+        // On Python 3 its members die of a TypeError when they join a second time: what they keep cannot be
+        // seen, only that all who come in time for the first generation get the same.
+        let delay = [("group.initial.rebalance.delay.ms", "4000")];
+        let Some(scenario) = Scenario::with_config(version, &delay)? else {
+            return Ok(());
+        };
+        let result = scenario.run("assignors.py", &["sticky", "first-generation"])?;
+        assert_eq!(result, r#"{"counts": [2, 2, 2], "generation": 1}"#);
+        return Ok(());
+    }
     let Some(scenario) = Scenario::new(version)? else {
         return Ok(());
     };

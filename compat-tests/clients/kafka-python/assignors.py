@@ -1,6 +1,6 @@
 """What each assignor gives to members that differ in nothing but their name.
 
-usage: assignors.py BOOTSTRAP range|roundrobin|sticky
+usage: assignors.py BOOTSTRAP range|roundrobin|sticky [first-generation]
 """
 
 import sys
@@ -8,7 +8,7 @@ import sys
 from members import Member, wait_stable
 from support import create_topic, result
 
-bootstrap, assignor = sys.argv[1:]
+bootstrap, assignor, *only = sys.argv[1:]
 TOPICS = ["left", "right"]
 PARTITIONS = [(topic, number) for topic in TOPICS for number in range(3)]
 for topic in TOPICS:
@@ -23,7 +23,11 @@ def counts(members):
     return sorted(len(member.owned) for member in members)
 
 
-if assignor == "sticky":
+if only:
+    remaining = [join(name) for name in "abc"]
+    wait_stable(remaining, PARTITIONS)
+    result(counts=counts(remaining), generation=remaining[0].generation)
+elif assignor == "sticky":
     a, b, c = members = [join(name) for name in "abc"]
     wait_stable(members, PARTITIONS)
     three = counts(members)

@@ -10,7 +10,7 @@ import time
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from support import PROMPT, committed_offsets, progress, result
+from support import PROMPT, committed_offsets, iterate, progress, result
 
 TOPIC = "user_logins"
 GROUP = "my-consumer-group"
@@ -61,7 +61,7 @@ consumer = KafkaConsumer(
 
 status_of = {}
 read = set()
-for message in consumer:
+for message in iterate(consumer):
     read.add((message.partition, message.offset))
     status_of[message.value["user"]] = message.value["status"]
     if len(status_of) % 50 == 0:

@@ -9,13 +9,14 @@ import json
 import signal
 import sys
 
+import kafka
 from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from kafka.errors import KafkaError
 
-from support import PROMPT
+from support import PROMPT, poll
 
 ASSIGNORS = {
     "range": RangePartitionAssignor,
@@ -31,7 +32,7 @@ def say(**facts):
     print(json.dumps(facts), flush=True)
 
 
-class Member(ConsumerRebalanceListener):
+class Member:
     def __init__(self):
         self.leaving = False
         self.uncommitted = 0
@@ -46,16 +47,15 @@ class Member(ConsumerRebalanceListener):
             heartbeat_interval_ms=300,
             **PROMPT
         )
-        self.consumer.subscribe(topics.split(","), listener=self)
+        self.consumer.subscribe(topics.split(","), listener=Listener(self))
 
-    def on_partitions_revoked(self, revoked):
-        self.commit()
-        say(revoked=sorted(map(list, revoked)))
-
-    def on_partitions_assigned(self, assigned):
+    def assigned(self, partitions):
         # Neither version has a public way to ask for the generation while it is being assigned.
         generation = self.consumer._coordinator._generation.generation_id
-        say(assigned=sorted(map(list, assigned)), generation=generation)
+        say(assigned=sorted(map(list, partitions)), generation=generation)
+
+    def revoked(self, partitions):
+        say(revoked=sorted(map(list, partitions)))
 
     def commit(self):
         if not self.uncommitted:
@@ -68,7 +68,7 @@ class Member(ConsumerRebalanceListener):
 
     def run(self):
         while not self.leaving:
-            for partition, batch in self.consumer.poll(timeout_ms=100).items():
+            for partition, batch in poll(self.consumer, timeout_ms=100).items():
                 say(topic=partition.topic, partition=partition.partition, read=[record.offset for record in batch])
                 self.uncommitted += len(batch)
             if self.uncommitted >= COMMIT_EVERY:
@@ -78,6 +78,39 @@ class Member(ConsumerRebalanceListener):
 
     def leave(self, *_):
         self.leaving = True
+
+
+if kafka.__version__ == "2.0.2":
+
+    class Listener(ConsumerRebalanceListener):
+        def __init__(self, member):
+            self.member = member
+
+        def on_partitions_revoked(self, revoked):
+            self.member.commit()
+            self.member.revoked(revoked)
+
+        def on_partitions_assigned(self, assigned):
+            self.member.assigned(assigned)
+
+else:
+
+    # 3.x calls the listener from its I/O thread, where nothing may block.
+    class Listener(kafka.AsyncConsumerRebalanceListener):
+        def __init__(self, member):
+            self.member = member
+
+        async def on_partitions_revoked(self, revoked):
+            if self.member.uncommitted:
+                try:
+                    await self.member.consumer.commit_async()
+                    self.member.uncommitted = 0
+                except KafkaError as error:
+                    say(commit_failed=repr(error))
+            self.member.revoked(revoked)
+
+        async def on_partitions_assigned(self, assigned):
+            self.member.assigned(assigned)
 
 
 member = Member()

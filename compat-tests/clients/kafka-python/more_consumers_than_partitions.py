@@ -9,7 +9,7 @@ import threading
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import KafkaAdminClient
 
-from support import PROMPT, create_topic, result, stable_members, until
+from support import PROMPT, create_topic, poll, result, stable_members, until
 
 TOPIC = "user_logins"
 bootstrap = sys.argv[1]
@@ -36,7 +36,7 @@ class Worker(threading.Thread):
             **PROMPT
         )
         while not self.leave.is_set():
-            for batch in consumer.poll(timeout_ms=200).values():
+            for batch in poll(consumer, timeout_ms=200).values():
                 self.received.extend((message.partition, message.offset) for message in batch)
             self.owned = {partition.partition for partition in consumer.assignment()}
         consumer.close()

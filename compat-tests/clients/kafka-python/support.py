@@ -30,6 +30,30 @@ def until(condition, what, seconds=90):
         time.sleep(0.02)
 
 
+def poll(consumer, **arguments):
+    """`poll`, also while no broker answers: 3.0.12 raises then, 2.0.2 waits. The next call connects again."""
+    try:
+        return consumer.poll(**arguments)
+    except KafkaError as error:
+        if not error.retriable:
+            raise
+        time.sleep(0.05)
+        return {}
+
+
+def iterate(consumer):
+    """`for message in consumer`, also across a restart of the broker, for the same reason."""
+    while True:
+        try:
+            yield next(consumer)
+        except StopIteration:
+            return
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            time.sleep(0.05)
+
+
 def create_topic(bootstrap, name, partitions):
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     admin.create_topics([NewTopic(name, num_partitions=partitions, replication_factor=1)])

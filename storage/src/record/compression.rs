@@ -179,30 +179,39 @@ fn read_bounded(
 }
 
 const LZ4_FRAME_MAGIC: [u8; 4] = 0x184D_2204_u32.to_le_bytes();
-const LZ4_CONTENT_CHECKSUM_BIT: u8 = 0x04;
-const LZ4_END_MARK: [u8; 4] = [0; 4];
 
 /// One lz4 frame; what follows it is ignored, as in Kafka's Lz4BlockInputStream.
 fn lz4_decompress(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, CompressionError> {
     // The decoder also takes the legacy frame, whose 8 MiB blocks Kafka refuses.
-    let codec = CompressionType::Lz4;
-    let Some(&flags) = input.get(4).filter(|_| input.starts_with(&LZ4_FRAME_MAGIC)) else {
-        return Err(corrupt(codec, "not an lz4 frame"));
+    if !input.starts_with(&LZ4_FRAME_MAGIC) {
+        return Err(corrupt(CompressionType::Lz4, "not an lz4 frame"));
+    }
+    let mut source = Lz4Source {
+        rest: input,
+        starved: false,
     };
-    let has_content_checksum = flags & LZ4_CONTENT_CHECKSUM_BIT != 0;
-    let mut decoder = FrameDecoder::new(input);
-    let output = read_bounded(codec, &mut decoder, limit_bytes)?;
-    // The decoder takes the end of the input for the end of the frame; the end mark tells them apart.
-    let consumed = &input[..input.len() - decoder.get_ref().len()];
-    let end_mark_at_end = if has_content_checksum {
-        consumed.len().saturating_sub(4)
-    } else {
-        consumed.len()
-    };
-    if consumed[..end_mark_at_end].ends_with(&LZ4_END_MARK) {
-        Ok(output)
-    } else {
-        Err(corrupt(codec, "lz4 frame without end mark"))
+    let output = read_bounded(
+        CompressionType::Lz4,
+        FrameDecoder::new(&mut source),
+        limit_bytes,
+    )?;
+    if source.starved {
+        return Err(corrupt(CompressionType::Lz4, "lz4 frame is cut off"));
+    }
+    Ok(output)
+}
+
+/// Notices that the decoder asked for more than there is: it takes the end of the input for the end of the frame.
+struct Lz4Source<'a> {
+    rest: &'a [u8],
+    starved: bool,
+}
+
+impl Read for Lz4Source<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.rest.read(buffer)?;
+        self.starved |= read < buffer.len();
+        Ok(read)
     }
 }
 

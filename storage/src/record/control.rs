@@ -13,7 +13,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::builder::{BatchBuilder, BuildError};
-use super::iter::Record;
+use super::iter::{Record, RecordSet};
 
 /// How a transaction ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,9 @@ pub enum ControlRecord {
     /// Of another type, to be ignored.
     Other(i16),
 }
+
+/// More than any control batch takes, were it compressed.
+const MAX_CONTROL_BYTES: usize = 64 << 10;
 
 /// A control record that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -78,6 +81,27 @@ impl ControlRecord {
 }
 
 impl EndTxnMarker {
+    /// The marker that `batch`, exactly one control batch, holds; `None` if it is empty or of another type.
+    ///
+    /// # Errors
+    /// A batch or control record that cannot be read.
+    pub fn of_batch(batch: &Bytes) -> Result<Option<Self>, ControlError> {
+        let set = RecordSet::open(batch, MAX_CONTROL_BYTES)
+            .map_err(|_| ControlError("the batch cannot be opened"))?;
+        match set
+            .iter()
+            .next()
+            .map(|record| record.map(|record| ControlRecord::parse(&record)))
+        {
+            Some(Ok(record)) => match record? {
+                ControlRecord::EndTxn(marker) => Ok(Some(marker)),
+                ControlRecord::Other(_) => Ok(None),
+            },
+            Some(Err(_)) => Err(ControlError("the batch has no readable record")),
+            None => Ok(None),
+        }
+    }
+
     /// The key of the marker's record.
     pub fn key(self) -> [u8; 4] {
         [0, 0, 0, (self.result == TransactionResult::Commit) as u8]

@@ -19,4 +19,6 @@ pub use iter::{Header, Headers, Record, RecordError, RecordIter, RecordSet};
 pub use validate::{InvalidRecord, ValidateConfig, ValidateError, ValidatedBatch, validate};
 
 #[cfg(test)]
+mod interop_tests;
+#[cfg(test)]
 mod tests;

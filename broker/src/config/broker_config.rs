@@ -1,0 +1,203 @@
+//! The broker's configuration as the code reads it.
+
+use std::path::PathBuf;
+
+use storage::log::Durability;
+
+use super::ConfigError;
+use super::listeners::{Listener, listeners};
+use super::properties::Properties;
+use super::settings::Settings;
+use super::topic::parse_durability;
+
+/// A broker's static configuration; each field names its Kafka key.
+///
+/// Times are milliseconds, sizes bytes. What only topics use is reached through
+/// [`Settings::topic_config`]; dynamic changes live in the metadata image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerConfig {
+    /// `node.id`
+    pub node_id: i32,
+    /// `broker.rack`
+    pub rack: Option<String>,
+    /// `listeners`, with what `advertised.listeners` says about each; at least one.
+    pub listeners: Vec<Listener>,
+    /// `log.dirs` or `log.dir`
+    pub data_dir: PathBuf,
+    /// The directory is removed at exit; set by the command line, not by a key.
+    pub ephemeral: bool,
+    /// `ottla.durability`
+    pub durability: Durability,
+    /// `ottla.wal.ring.bytes`
+    pub wal_ring_bytes: u64,
+    /// `ottla.accept.any.replication.factor`
+    pub accept_any_replication_factor: bool,
+
+    /// `num.partitions`
+    pub num_partitions: i32,
+    /// `default.replication.factor`
+    pub default_replication_factor: i16,
+    /// `auto.create.topics.enable`
+    pub auto_create_topics_enable: bool,
+    /// `delete.topic.enable`
+    pub delete_topic_enable: bool,
+    /// `max.request.partition.size.limit`
+    pub max_request_partition_size_limit: i32,
+
+    /// `socket.request.max.bytes`
+    pub socket_request_max_bytes: usize,
+    /// `socket.send.buffer.bytes`; -1: the system's default
+    pub socket_send_buffer_bytes: i32,
+    /// `socket.receive.buffer.bytes`; -1: the system's default
+    pub socket_receive_buffer_bytes: i32,
+    /// `socket.listen.backlog.size`
+    pub socket_listen_backlog_size: i32,
+    /// `connections.max.idle.ms`; negative: never
+    pub connections_max_idle_ms: i64,
+    /// `max.connections`
+    pub max_connections: usize,
+    /// `max.connections.per.ip`
+    pub max_connections_per_ip: usize,
+    /// `queued.max.requests`
+    pub queued_max_requests: usize,
+    /// `queued.max.request.bytes`; `None`: the broker chooses
+    pub queued_max_request_bytes: Option<usize>,
+
+    /// `fetch.max.bytes`
+    pub fetch_max_bytes: usize,
+    /// `max.incremental.fetch.session.cache.slots`
+    pub max_incremental_fetch_session_cache_slots: usize,
+    /// `producer.id.expiration.ms`
+    pub producer_id_expiration_ms: i64,
+
+    /// `group.min.session.timeout.ms`
+    pub group_min_session_timeout_ms: i32,
+    /// `group.max.session.timeout.ms`
+    pub group_max_session_timeout_ms: i32,
+    /// `group.initial.rebalance.delay.ms`
+    pub group_initial_rebalance_delay_ms: i32,
+    /// `group.max.size`
+    pub group_max_size: usize,
+    /// `offset.metadata.max.bytes`
+    pub offset_metadata_max_bytes: usize,
+    /// `offsets.retention.minutes`, in milliseconds
+    pub offsets_retention_ms: i64,
+    /// `offsets.retention.check.interval.ms`
+    pub offsets_retention_check_interval_ms: i64,
+    /// `offsets.topic.num.partitions`
+    pub offsets_topic_num_partitions: i32,
+    /// `offsets.topic.segment.bytes`
+    pub offsets_topic_segment_bytes: i32,
+
+    /// Every key as text.
+    pub settings: Settings,
+}
+
+impl BrokerConfig {
+    /// Checks and reads properties; the second value is one warning line for each key without effect.
+    ///
+    /// # Errors
+    /// The first value that cannot be used, with its key and what was expected.
+    pub fn from_properties(properties: Properties) -> Result<(Self, Vec<String>), ConfigError> {
+        let (s, warnings) = Settings::check(properties)?;
+        if !s.list("process.roles").any(|role| role == "broker") {
+            let expected = "expected broker among the roles".to_owned();
+            return Err(ConfigError::invalid(&s, "process.roles", expected));
+        }
+        for key in [
+            "log.retention.ms",
+            "log.retention.minutes",
+            "log.retention.hours",
+        ] {
+            if s.get(key) == Some("0") {
+                let expected = "expected -1 (forever) or at least 1".to_owned();
+                return Err(ConfigError::invalid(&s, key, expected));
+            }
+        }
+        // A stock server.properties with replication factor 3 must not make every topic fail.
+        let factor = i16::try_from(s.int("default.replication.factor")).unwrap_or(i16::MAX);
+        let accept_any_replication_factor = s.bool("ottla.accept.any.replication.factor");
+        if factor < 1 || (factor > 1 && !accept_any_replication_factor) {
+            let expected = "a single node stores one copy: expected 1, or \
+                            ottla.accept.any.replication.factor=true"
+                .to_owned();
+            let key = "default.replication.factor";
+            return Err(ConfigError::invalid(&s, key, expected));
+        }
+        let config = Self {
+            node_id: match (s.explicit("node.id"), s.explicit("broker.id")) {
+                (None, Some(_)) => s.int("broker.id"),
+                _ => s.int("node.id"),
+            },
+            rack: s.get("broker.rack").map(str::to_owned),
+            listeners: listeners(&s)?,
+            data_dir: data_dir(&s)?,
+            ephemeral: false,
+            durability: s
+                .get("ottla.durability")
+                .and_then(parse_durability)
+                .unwrap_or_default(),
+            wal_ring_bytes: u64::try_from(s.long("ottla.wal.ring.bytes")).unwrap_or(0),
+            accept_any_replication_factor,
+            num_partitions: s.int("num.partitions"),
+            default_replication_factor: factor,
+            auto_create_topics_enable: s.bool("auto.create.topics.enable"),
+            delete_topic_enable: s.bool("delete.topic.enable"),
+            max_request_partition_size_limit: s.int("max.request.partition.size.limit"),
+            socket_request_max_bytes: s.count("socket.request.max.bytes"),
+            socket_send_buffer_bytes: s.int("socket.send.buffer.bytes"),
+            socket_receive_buffer_bytes: s.int("socket.receive.buffer.bytes"),
+            socket_listen_backlog_size: s.int("socket.listen.backlog.size"),
+            connections_max_idle_ms: s.long("connections.max.idle.ms"),
+            max_connections: s.count("max.connections"),
+            max_connections_per_ip: s.count("max.connections.per.ip"),
+            queued_max_requests: s.count("queued.max.requests"),
+            queued_max_request_bytes: usize::try_from(s.long("queued.max.request.bytes"))
+                .ok()
+                .filter(|bytes| *bytes > 0),
+            fetch_max_bytes: s.count("fetch.max.bytes"),
+            max_incremental_fetch_session_cache_slots: s
+                .count("max.incremental.fetch.session.cache.slots"),
+            producer_id_expiration_ms: s.long("producer.id.expiration.ms"),
+            group_min_session_timeout_ms: s.int("group.min.session.timeout.ms"),
+            group_max_session_timeout_ms: s.int("group.max.session.timeout.ms"),
+            group_initial_rebalance_delay_ms: s.int("group.initial.rebalance.delay.ms"),
+            group_max_size: s.count("group.max.size"),
+            offset_metadata_max_bytes: s.count("offset.metadata.max.bytes"),
+            offsets_retention_ms: s.long("offsets.retention.minutes") * 60_000,
+            offsets_retention_check_interval_ms: s.long("offsets.retention.check.interval.ms"),
+            offsets_topic_num_partitions: s.int("offsets.topic.num.partitions"),
+            offsets_topic_segment_bytes: s.int("offsets.topic.segment.bytes"),
+            settings: s,
+        };
+        Ok((config, warnings))
+    }
+}
+
+impl Default for BrokerConfig {
+    /// What `ottla` without arguments runs with.
+    fn default() -> Self {
+        let (config, _) = Self::from_properties(Properties::new())
+            .expect("the defaults are valid, a test says so");
+        config
+    }
+}
+
+fn data_dir(settings: &Settings) -> Result<PathBuf, ConfigError> {
+    let key = match settings.get("log.dirs") {
+        Some(_) => "log.dirs",
+        None => "log.dir",
+    };
+    let mut dirs = settings.list(key);
+    match (dirs.next(), dirs.next()) {
+        (Some(dir), None) => Ok(PathBuf::from(dir)),
+        (Some(_), Some(_)) => {
+            let expected = "expected one directory; Ottla keeps all data in one".to_owned();
+            Err(ConfigError::invalid(settings, key, expected))
+        }
+        _ => {
+            let expected = "expected a directory".to_owned();
+            Err(ConfigError::invalid(settings, key, expected))
+        }
+    }
+}

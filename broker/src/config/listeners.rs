@@ -1,0 +1,188 @@
+//! `listeners`, `advertised.listeners` and `listener.security.protocol.map`.
+
+use std::collections::BTreeMap;
+
+use super::ConfigError;
+use super::def::list;
+use super::settings::Settings;
+
+/// A host and a port as written; an empty host is every interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    pub host: String,
+    pub port: u16,
+}
+
+impl std::fmt::Display for HostPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// A port that the broker opens, and what clients are told about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Upper case, unique: `PLAINTEXT` unless named otherwise.
+    pub name: String,
+    /// Where to listen. `localhost` is 127.0.0.1 and, where there is IPv6, `[::1]`.
+    pub bind: HostPort,
+    /// Where clients are told to connect. Port 0: the port that was bound.
+    pub advertised: HostPort,
+}
+
+/// Parses `host:port`; an IPv6 address stands in brackets.
+pub fn parse_host_port(text: &str) -> Option<HostPort> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            host.parse::<std::net::Ipv6Addr>().ok()?;
+            (host, rest.strip_prefix(':')?)
+        }
+        None => text.rsplit_once(':')?,
+    };
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-._:%".contains(c);
+    if !host.chars().all(legal) || (host.contains(':') && !text.starts_with('[')) {
+        return None;
+    }
+    Some(HostPort {
+        host: host.to_owned(),
+        port: port.parse().ok()?,
+    })
+}
+
+/// The listeners to open, in the order in which they are configured.
+pub(super) fn listeners(settings: &Settings) -> Result<Vec<Listener>, ConfigError> {
+    let protocols = protocol_map(settings)?;
+    let controller: Vec<String> = settings
+        .list("controller.listener.names")
+        .map(str::to_uppercase)
+        .collect();
+    let all = parse_endpoints(settings, "listeners")?;
+    let binds: Vec<_> = all
+        .into_iter()
+        .filter(|(name, _)| !controller.contains(name))
+        .collect();
+    let advertised = match settings.get("advertised.listeners") {
+        Some(_) => parse_endpoints(settings, "advertised.listeners")?,
+        None => Vec::new(),
+    };
+    let invalid = |expected: String| ConfigError::invalid(settings, "listeners", expected);
+    if binds.is_empty() {
+        return Err(invalid("expected at least one broker listener".to_owned()));
+    }
+    for (name, _) in &advertised {
+        if !binds.iter().any(|(bound, _)| bound == name) && !controller.contains(name) {
+            return Err(ConfigError::invalid(
+                settings,
+                "advertised.listeners",
+                format!("{name} is not among the listeners"),
+            ));
+        }
+    }
+    let mut listeners: Vec<Listener> = Vec::with_capacity(binds.len());
+    for (name, bind) in binds {
+        match protocols.get(&name).map(String::as_str) {
+            Some("PLAINTEXT") => {}
+            Some(protocol) => {
+                return Err(invalid(format!(
+                    "listener {name} has security protocol {protocol}; only PLAINTEXT is supported yet"
+                )));
+            }
+            None => {
+                return Err(invalid(format!(
+                    "No security protocol defined for listener {name}"
+                )));
+            }
+        }
+        if listeners.iter().any(|other| other.name == name) {
+            return Err(invalid(
+                "Each listener must have a different name".to_owned(),
+            ));
+        }
+        let clash = |other: &Listener| other.bind.port == bind.port && other.bind.host == bind.host;
+        if bind.port != 0 && listeners.iter().any(clash) {
+            return Err(invalid(format!("{bind} is listed twice")));
+        }
+        let explicit = advertised.iter().find(|(other, _)| *other == name);
+        let advertised = match explicit {
+            Some((_, advertised)) => advertised.clone(),
+            None => default_advertised(&bind),
+        };
+        if matches!(advertised.host.as_str(), "0.0.0.0" | "::" | "") {
+            return Err(ConfigError::invalid(
+                settings,
+                if explicit.is_some() {
+                    "advertised.listeners"
+                } else {
+                    "listeners"
+                },
+                format!(
+                    "clients cannot connect to {advertised}; name a host with advertised.listeners or --advertise"
+                ),
+            ));
+        }
+        listeners.push(Listener {
+            name,
+            bind,
+            advertised,
+        });
+    }
+    Ok(listeners)
+}
+
+/// Every interface is advertised by this machine's name, as Kafka does it.
+fn default_advertised(bind: &HostPort) -> HostPort {
+    let mut advertised = bind.clone();
+    if advertised.host.is_empty() {
+        advertised.host = host_name();
+    }
+    advertised
+}
+
+fn host_name() -> String {
+    let uname = rustix::system::uname();
+    match uname.nodename().to_str() {
+        Ok(name) if !name.is_empty() => name.to_owned(),
+        _ => "localhost".to_owned(),
+    }
+}
+
+fn protocol_map(settings: &Settings) -> Result<BTreeMap<String, String>, ConfigError> {
+    const KEY: &str = "listener.security.protocol.map";
+    let mut map = BTreeMap::new();
+    for pair in list(settings.get(KEY).unwrap_or("")) {
+        let Some((name, protocol)) = pair.split_once(':') else {
+            let expected = "expected LISTENER:PROTOCOL,...".to_owned();
+            return Err(ConfigError::invalid(settings, KEY, expected));
+        };
+        let protocol = protocol.trim().to_uppercase();
+        if !["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"].contains(&protocol.as_str()) {
+            let expected = format!("Invalid security protocol `{protocol}`");
+            return Err(ConfigError::invalid(settings, KEY, expected));
+        }
+        map.insert(name.trim().to_uppercase(), protocol);
+    }
+    Ok(map)
+}
+
+fn parse_endpoints(
+    settings: &Settings,
+    key: &'static str,
+) -> Result<Vec<(String, HostPort)>, ConfigError> {
+    settings
+        .list(key)
+        .map(|text| {
+            let (name, rest) = text.split_once("://")?;
+            let named = !name.is_empty() && !name.contains(char::is_whitespace);
+            named.then_some((name.to_uppercase(), parse_host_port(rest)?))
+        })
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| {
+            let expected = "expected NAME://host:port,...".to_owned();
+            ConfigError::invalid(settings, key, expected)
+        })
+}

@@ -1,0 +1,325 @@
+//! Which settings AlterConfigs may change: rules and messages are Kafka's (`ConfigurationControlManager`,
+//! `ConfigAdminManager`, `DynamicBrokerConfig`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::MetadataError;
+use super::image::{MetadataImage, Overrides, ResourceType};
+use super::record::MetadataRecord;
+use super::topics::validate_topic_name;
+use crate::config::broker_keys::broker_config;
+use crate::config::def::{ConfigDef, Kind, UpdateMode, list};
+use crate::config::resource::{CLIENT_METRICS_CONFIGS, GROUP_CONFIGS, illegal_client_match};
+use crate::config::topic::{topic_config, validate_topic_config};
+
+/// Longest value of one key.
+const MAX_VALUE_BYTES: usize = 32_767;
+
+/// What happens to one key (KIP-339).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Set,
+    Delete,
+    /// Adds to a list what is not in it.
+    Append,
+    /// Takes from a list what is in it.
+    Subtract,
+}
+
+/// What happens to the settings of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigChange {
+    /// These and no others (AlterConfigs).
+    Replace(Vec<(String, Option<String>)>),
+    /// Key by key (IncrementalAlterConfigs).
+    Incremental(Vec<(String, Operation, Option<String>)>),
+}
+
+/// A change of one resource's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlterConfig {
+    pub resource_type: ResourceType,
+    pub resource_name: String,
+    pub change: ConfigChange,
+}
+
+/// The records that make a resource's settings what is asked for; none if they are that already.
+pub fn plan_alter(
+    image: &MetadataImage,
+    alter: &AlterConfig,
+) -> Result<Vec<MetadataRecord>, MetadataError> {
+    check_resource(image, alter.resource_type, &alter.resource_name)?;
+    let old = image.overrides(alter.resource_type, &alter.resource_name);
+    let new = changed(alter, old)?;
+    for (key, value) in &new {
+        check_length(key, value)?;
+    }
+    check_settings(image, alter, old, &new)?;
+
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    Ok(keys
+        .into_iter()
+        .filter(|key| old.get(*key) != new.get(*key))
+        .map(|key| MetadataRecord::Config {
+            resource_type: alter.resource_type as i8,
+            resource_name: alter.resource_name.clone(),
+            name: key.clone(),
+            value: new.get(key).cloned(),
+        })
+        .collect())
+}
+
+fn check_length(key: &str, value: &str) -> Result<(), MetadataError> {
+    if value.len() <= MAX_VALUE_BYTES {
+        return Ok(());
+    }
+    Err(MetadataError::InvalidConfig(format!(
+        "The value of {key} is longer than {MAX_VALUE_BYTES} bytes"
+    )))
+}
+
+fn check_resource(
+    image: &MetadataImage,
+    kind: ResourceType,
+    name: &str,
+) -> Result<(), MetadataError> {
+    let invalid = |what: String| Err(MetadataError::InvalidRequest(what));
+    match kind {
+        ResourceType::Topic if name.is_empty() => {
+            invalid("Default topic resources are not allowed.".to_owned())
+        }
+        ResourceType::Topic => {
+            validate_topic_name(name)?;
+            match image.topic(name) {
+                Some(_) => Ok(()),
+                None => Err(MetadataError::NoSuchTopic(name.to_owned())),
+            }
+        }
+        ResourceType::Broker | ResourceType::BrokerLogger => check_broker_name(image, name),
+        ResourceType::Group if name.is_empty() => {
+            invalid("Default group resources are not allowed.".to_owned())
+        }
+        ResourceType::ClientMetrics if name.is_empty() => {
+            invalid("Subscription name can't be empty".to_owned())
+        }
+        ResourceType::Group | ResourceType::ClientMetrics => Ok(()),
+    }
+}
+
+/// Brokers are named by their number; the empty name is all of them.
+pub fn check_broker_name(image: &MetadataImage, name: &str) -> Result<(), MetadataError> {
+    let expected = image.node_id();
+    match name.parse::<i32>() {
+        _ if name.is_empty() => Ok(()),
+        Ok(id) if id == expected => Ok(()),
+        Ok(_) => Err(MetadataError::InvalidRequest(format!(
+            "Unexpected broker id, expected {expected} or empty string, but received {name}"
+        ))),
+        Err(_) => Err(MetadataError::InvalidRequest(format!(
+            "Broker id must be an integer, but it is: {name}"
+        ))),
+    }
+}
+
+fn changed(alter: &AlterConfig, old: &Overrides) -> Result<Overrides, MetadataError> {
+    let keys: Vec<&String> = match &alter.change {
+        ConfigChange::Replace(configs) => configs.iter().map(|(key, _)| key).collect(),
+        ConfigChange::Incremental(configs) => configs.iter().map(|(key, ..)| key).collect(),
+    };
+    if keys.iter().collect::<BTreeSet<_>>().len() != keys.len() {
+        return Err(MetadataError::InvalidRequest(
+            "Error due to duplicate config keys".to_owned(),
+        ));
+    }
+    let null =
+        |key: &str| MetadataError::InvalidRequest(format!("Null value not supported for : {key}"));
+    match &alter.change {
+        ConfigChange::Replace(configs) => configs
+            .iter()
+            .map(|(key, value)| Ok((key.clone(), value.clone().ok_or_else(|| null(key))?)))
+            .collect(),
+        ConfigChange::Incremental(configs) => {
+            let mut new = old.clone();
+            for (key, operation, value) in configs {
+                if *operation == Operation::Delete {
+                    new.remove(key);
+                    continue;
+                }
+                let value = value.as_deref().ok_or_else(|| null(key))?;
+                check_length(key, value)?;
+                let value = match operation {
+                    Operation::Append | Operation::Subtract => {
+                        edited_list(alter.resource_type, key, *operation, value, old)?
+                    }
+                    Operation::Set | Operation::Delete => value.to_owned(),
+                };
+                new.insert(key.clone(), value);
+            }
+            Ok(new)
+        }
+    }
+}
+
+fn edited_list(
+    kind: ResourceType,
+    key: &str,
+    operation: Operation,
+    value: &str,
+    old: &Overrides,
+) -> Result<String, MetadataError> {
+    let row = row_of(kind, key);
+    if !row.is_some_and(|row| row.kind == Kind::List) {
+        let verb = if operation == Operation::Append {
+            "APPEND"
+        } else {
+            "SUBTRACT"
+        };
+        return Err(MetadataError::InvalidConfig(format!(
+            "Can't {verb} to key {key} because its type is not LIST."
+        )));
+    }
+    let default = row.and_then(|row| row.default).unwrap_or("");
+    let current = old.get(key).map_or(default, String::as_str);
+    let mut items: Vec<&str> = list(current).collect();
+    if operation == Operation::Append {
+        let mut present: BTreeSet<&str> = items.iter().copied().collect();
+        items.extend(list(value).filter(|item| present.insert(*item)));
+    } else {
+        let named: BTreeSet<&str> = list(value).collect();
+        items.retain(|item| !named.contains(item));
+    }
+    Ok(items.join(","))
+}
+
+fn row_of(kind: ResourceType, key: &str) -> Option<&'static ConfigDef> {
+    match kind {
+        ResourceType::Topic => topic_config(key).map(|row| &row.def),
+        ResourceType::Broker => broker_config(key),
+        ResourceType::Group => GROUP_CONFIGS.iter().find(|row| row.name == key),
+        ResourceType::ClientMetrics => CLIENT_METRICS_CONFIGS.iter().find(|row| row.name == key),
+        ResourceType::BrokerLogger => None,
+    }
+}
+
+fn check_settings(
+    image: &MetadataImage,
+    alter: &AlterConfig,
+    old: &Overrides,
+    new: &Overrides,
+) -> Result<(), MetadataError> {
+    match alter.resource_type {
+        ResourceType::Topic => validate_topic_config(new)
+            .map_err(|error| MetadataError::InvalidConfig(error.to_string())),
+        ResourceType::Broker => check_broker_settings(&alter.resource_name, old, new),
+        ResourceType::BrokerLogger => match new.keys().next() {
+            Some(logger) => Err(MetadataError::InvalidConfig(format!(
+                "Logger {logger} does not exist!"
+            ))),
+            None => Ok(()),
+        },
+        ResourceType::Group => check_group_settings(image, new),
+        ResourceType::ClientMetrics => check_client_metrics(new),
+    }
+}
+
+/// Only keys that Kafka can change while it runs; a key that nobody knows is kept, as Kafka does for plugins.
+fn check_broker_settings(
+    broker_name: &str,
+    old: &Overrides,
+    new: &Overrides,
+) -> Result<(), MetadataError> {
+    let changes = new
+        .iter()
+        .filter(|(key, value)| old.get(*key) != Some(*value));
+    let touched: BTreeMap<&str, (&'static ConfigDef, &str)> = changes
+        .filter_map(|(key, value)| Some((key.as_str(), (broker_config(key)?, value.as_str()))))
+        .collect();
+    let refuse = |what: &str, mode: UpdateMode| {
+        let keys: Vec<&str> = touched
+            .iter()
+            .filter(|(_, (row, _))| row.update_mode == mode)
+            .map(|(key, _)| *key)
+            .collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        Err(MetadataError::InvalidRequest(format!(
+            "{what}: [{}]",
+            keys.join(", ")
+        )))
+    };
+    refuse(
+        "Cannot update these configs dynamically",
+        UpdateMode::ReadOnly,
+    )?;
+    if broker_name.is_empty() {
+        refuse(
+            "Cannot update these configs at default cluster level, broker id must be specified",
+            UpdateMode::PerBroker,
+        )?;
+    }
+    for (row, value) in touched.values() {
+        row.check(value)
+            .map_err(|error| MetadataError::InvalidRequest(error.to_string()))?;
+    }
+    Ok(())
+}
+
+fn check_group_settings(image: &MetadataImage, new: &Overrides) -> Result<(), MetadataError> {
+    for (key, value) in new {
+        let row = row_of(ResourceType::Group, key).ok_or_else(|| {
+            MetadataError::InvalidConfig(format!("Unknown group config name: {key}"))
+        })?;
+        row.check(value)
+            .map_err(|error| MetadataError::InvalidConfig(error.to_string()))?;
+        // consumer.session.timeout.ms lies between group.consumer.{min,max}.session.timeout.ms.
+        let Some((group_type, rest)) = key.split_once('.') else {
+            continue;
+        };
+        let settings = &image.broker().settings;
+        let bound = |which: &str| -> Option<(String, i64)> {
+            let key = format!("group.{group_type}.{which}.{rest}");
+            let value = settings.get(&key)?.trim().parse().ok()?;
+            Some((key, value))
+        };
+        let Ok(value) = value.trim().parse::<i64>() else {
+            continue;
+        };
+        for (bound, than) in [(bound("min"), "greater"), (bound("max"), "less")] {
+            let Some((bound_key, bound)) = bound else {
+                continue;
+            };
+            let outside = match than {
+                "greater" => value < bound,
+                _ => value > bound,
+            };
+            if outside {
+                return Err(MetadataError::InvalidConfig(format!(
+                    "{key} must be {than} than or equal to {bound_key}"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_client_metrics(new: &Overrides) -> Result<(), MetadataError> {
+    for (key, value) in new {
+        let row = row_of(ResourceType::ClientMetrics, key).ok_or_else(|| {
+            MetadataError::InvalidRequest(format!("Unknown client metrics configuration: {key}"))
+        })?;
+        if key == "interval.ms" && row.check(value).is_err() {
+            return Err(MetadataError::InvalidRequest(format!(
+                "Invalid value {value} for interval.ms, interval must be between 100 and 3600000 (1 hour)"
+            )));
+        }
+        if key == "match"
+            && let Some(pattern) = illegal_client_match(value)
+        {
+            return Err(MetadataError::InvalidConfig(format!(
+                "Illegal client matching pattern: {pattern}"
+            )));
+        }
+    }
+    Ok(())
+}

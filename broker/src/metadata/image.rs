@@ -1,0 +1,395 @@
+//! The whole metadata at one moment, immutable once published.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use storage::log::TopicPartition;
+use uuid::Uuid;
+
+use super::record::{METADATA_VERSION, METADATA_VERSION_FEATURE, MetadataRecord};
+use crate::config::{BrokerConfig, DynamicSettings, TopicConfig};
+
+/// Topic names that the broker keeps for itself; clients may read them.
+pub const INTERNAL_TOPICS: &[&str] = &[
+    "__consumer_offsets",
+    "__transaction_state",
+    "__share_group_state",
+];
+
+/// Every partition is led by this node from the beginning; the epoch never moves.
+pub const LEADER_EPOCH: i32 = 0;
+
+/// What a configuration belongs to; the discriminant is Kafka's on the wire and in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(i8)]
+pub enum ResourceType {
+    Topic = 2,
+    /// By node id; the empty name is every broker.
+    Broker = 4,
+    BrokerLogger = 8,
+    ClientMetrics = 16,
+    Group = 32,
+}
+
+impl ResourceType {
+    pub const ALL: [Self; 5] = [
+        Self::Topic,
+        Self::Broker,
+        Self::BrokerLogger,
+        Self::ClientMetrics,
+        Self::Group,
+    ];
+
+    pub fn from_wire(value: i8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as i8 == value)
+    }
+}
+
+/// Settings of one resource, by key.
+pub type Overrides = BTreeMap<String, String>;
+
+/// One topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicImage {
+    pub name: Arc<str>,
+    pub topic_id: Uuid,
+    pub partition_count: i32,
+    /// The topic's own settings.
+    pub overrides: Overrides,
+    /// What is in force: its own settings over the broker's.
+    pub config: Arc<TopicConfig>,
+}
+
+impl TopicImage {
+    pub fn is_internal(&self) -> bool {
+        INTERNAL_TOPICS.contains(&&*self.name)
+    }
+
+    pub fn has_partition(&self, partition: i32) -> bool {
+        (0..self.partition_count).contains(&partition)
+    }
+
+    /// What a partition's log is called.
+    pub fn partition(&self, partition: i32) -> TopicPartition {
+        TopicPartition {
+            topic: Arc::clone(&self.name),
+            topic_id: self.topic_id,
+            partition,
+        }
+    }
+}
+
+/// A record that does not fit what came before it; a broker does not start on such a log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    #[error(
+        "the metadata needs {METADATA_VERSION_FEATURE} {found}, this version knows up to {METADATA_VERSION}"
+    )]
+    NewerMetadata { found: i16 },
+    #[error("{0}")]
+    Inconsistent(String),
+}
+
+/// All topics, settings and counters. Cloning shares the topics.
+#[derive(Clone, Debug)]
+pub struct MetadataImage {
+    cluster_id: Arc<str>,
+    broker: Arc<BrokerConfig>,
+    topics: BTreeMap<Arc<str>, Arc<TopicImage>>,
+    topics_by_id: HashMap<Uuid, Arc<TopicImage>>,
+    /// Names with `.` or `_`, by what they are called in metrics: two may not look the same there.
+    metric_names: HashMap<Arc<str>, Arc<str>>,
+    /// Of everything but topics, which carry their own.
+    configs: BTreeMap<ResourceType, BTreeMap<Arc<str>, Arc<Overrides>>>,
+    default_topic_config: Arc<TopicConfig>,
+    next_producer_id: i64,
+    metadata_version: i16,
+}
+
+/// Two images are equal when the same records lead to them.
+impl PartialEq for MetadataImage {
+    fn eq(&self, other: &Self) -> bool {
+        self.cluster_id == other.cluster_id
+            && self.topics == other.topics
+            && self.topics_by_id == other.topics_by_id
+            && self.metric_names == other.metric_names
+            && self.configs == other.configs
+            && self.default_topic_config == other.default_topic_config
+            && self.next_producer_id == other.next_producer_id
+            && self.metadata_version == other.metadata_version
+    }
+}
+
+impl MetadataImage {
+    /// A cluster without topics.
+    pub fn empty(cluster_id: &str, broker: Arc<BrokerConfig>) -> Self {
+        let config = broker
+            .settings
+            .topic_config(&Overrides::new(), DynamicSettings::none());
+        Self {
+            cluster_id: cluster_id.into(),
+            broker,
+            topics: BTreeMap::new(),
+            topics_by_id: HashMap::new(),
+            metric_names: HashMap::new(),
+            configs: BTreeMap::new(),
+            default_topic_config: Arc::new(config),
+            next_producer_id: 0,
+            metadata_version: 0,
+        }
+    }
+
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    pub fn node_id(&self) -> i32 {
+        self.broker.node_id
+    }
+
+    /// The broker's static configuration.
+    pub fn broker(&self) -> &Arc<BrokerConfig> {
+        &self.broker
+    }
+
+    pub fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
+        self.topics.get(name)
+    }
+
+    pub fn topic_by_id(&self, topic_id: Uuid) -> Option<&Arc<TopicImage>> {
+        self.topics_by_id.get(&topic_id)
+    }
+
+    /// All topics, by name.
+    pub fn topics(&self) -> impl ExactSizeIterator<Item = &Arc<TopicImage>> {
+        self.topics.values()
+    }
+
+    /// The topics whose names are not before `first`, by name.
+    pub fn topics_from<'a>(&'a self, first: &str) -> impl Iterator<Item = &'a Arc<TopicImage>> {
+        let from = (Bound::Included(first), Bound::Unbounded);
+        self.topics.range::<str, _>(from).map(|(_, topic)| topic)
+    }
+
+    /// The topic that a new name could be mistaken for in metrics, where `.` and `_` are the same.
+    pub fn colliding_topic(&self, name: &str) -> Option<&str> {
+        let found = self.metric_names.get(metric_name(name)?.as_str())?;
+        (**found != *name).then_some(&**found)
+    }
+
+    /// The settings of a resource other than a topic; empty if there are none.
+    pub fn overrides(&self, kind: ResourceType, name: &str) -> &Overrides {
+        static NONE: Overrides = Overrides::new();
+        if kind == ResourceType::Topic {
+            return self.topic(name).map_or(&NONE, |topic| &topic.overrides);
+        }
+        let of_kind = self.configs.get(&kind);
+        of_kind
+            .and_then(|of_kind| of_kind.get(name))
+            .map_or(&NONE, |overrides| overrides)
+    }
+
+    /// The names of all resources of a type, other than topics, that have settings.
+    pub fn configured(&self, kind: ResourceType) -> impl Iterator<Item = &str> {
+        let of_kind = self.configs.get(&kind).into_iter().flatten();
+        of_kind.map(|(name, _)| &**name)
+    }
+
+    /// What AlterConfigs changed of the broker's own settings.
+    pub fn dynamic_settings(&self) -> DynamicSettings<'_> {
+        let node_id = self.broker.node_id.to_string();
+        DynamicSettings {
+            per_broker: self.overrides(ResourceType::Broker, &node_id),
+            cluster_wide: self.overrides(ResourceType::Broker, ""),
+        }
+    }
+
+    /// The configuration of topics without settings of their own.
+    pub fn default_topic_config(&self) -> &Arc<TopicConfig> {
+        &self.default_topic_config
+    }
+
+    /// The first producer id that has never been given out.
+    pub fn next_producer_id(&self) -> i64 {
+        self.next_producer_id
+    }
+
+    /// The level of the records in the log; 0: the log is empty.
+    pub fn metadata_version(&self) -> i16 {
+        self.metadata_version
+    }
+
+    /// Takes one record in. The only way in which an image changes.
+    ///
+    /// # Errors
+    /// The record does not fit; the image is unchanged.
+    pub fn apply(&mut self, record: &MetadataRecord) -> Result<(), ApplyError> {
+        match record {
+            MetadataRecord::Topic { name, topic_id } => self.add_topic(name, *topic_id),
+            MetadataRecord::Partition {
+                topic_id,
+                partition,
+                ..
+            } => self.add_partition(*topic_id, *partition),
+            MetadataRecord::RemoveTopic { topic_id } => self.remove_topic(*topic_id),
+            MetadataRecord::Config {
+                resource_type,
+                resource_name,
+                name,
+                value,
+            } => self.set_config(*resource_type, resource_name, name, value.as_deref()),
+            MetadataRecord::ProducerIds {
+                next_producer_id, ..
+            } => {
+                if *next_producer_id < self.next_producer_id {
+                    return Err(ApplyError::Inconsistent(format!(
+                        "producer ids go back from {} to {next_producer_id}",
+                        self.next_producer_id
+                    )));
+                }
+                self.next_producer_id = *next_producer_id;
+                Ok(())
+            }
+            MetadataRecord::FeatureLevel { name, level } => {
+                if name != METADATA_VERSION_FEATURE {
+                    return Ok(());
+                }
+                if *level > METADATA_VERSION {
+                    return Err(ApplyError::NewerMetadata { found: *level });
+                }
+                self.metadata_version = *level;
+                Ok(())
+            }
+        }
+    }
+
+    fn add_topic(&mut self, name: &str, topic_id: Uuid) -> Result<(), ApplyError> {
+        if self.topics.contains_key(name) || self.topics_by_id.contains_key(&topic_id) {
+            return Err(ApplyError::Inconsistent(format!(
+                "topic {name} with id {topic_id} is there already"
+            )));
+        }
+        let name: Arc<str> = name.into();
+        if let Some(metric_name) = metric_name(&name) {
+            self.metric_names
+                .insert(metric_name.into(), Arc::clone(&name));
+        }
+        self.put_topic(TopicImage {
+            name,
+            topic_id,
+            partition_count: 0,
+            overrides: Overrides::new(),
+            config: Arc::clone(&self.default_topic_config),
+        });
+        Ok(())
+    }
+
+    fn add_partition(&mut self, topic_id: Uuid, partition: i32) -> Result<(), ApplyError> {
+        let topic = self.known(topic_id)?;
+        if partition != topic.partition_count {
+            return Err(ApplyError::Inconsistent(format!(
+                "partition {partition} of topic {} follows {} others",
+                topic.name, topic.partition_count
+            )));
+        }
+        let mut topic = TopicImage::clone(topic);
+        topic.partition_count += 1;
+        self.put_topic(topic);
+        Ok(())
+    }
+
+    fn remove_topic(&mut self, topic_id: Uuid) -> Result<(), ApplyError> {
+        let topic = Arc::clone(self.known(topic_id)?);
+        if let Some(metric_name) = metric_name(&topic.name) {
+            self.metric_names.remove(metric_name.as_str());
+        }
+        self.topics.remove(&topic.name);
+        self.topics_by_id.remove(&topic_id);
+        Ok(())
+    }
+
+    fn set_config(
+        &mut self,
+        resource_type: i8,
+        resource_name: &str,
+        name: &str,
+        value: Option<&str>,
+    ) -> Result<(), ApplyError> {
+        let kind = ResourceType::from_wire(resource_type).ok_or_else(|| {
+            ApplyError::Inconsistent(format!("unknown resource type {resource_type}"))
+        })?;
+        if kind == ResourceType::Topic {
+            let topic = self.topic(resource_name).ok_or_else(|| {
+                ApplyError::Inconsistent(format!("settings of unknown topic {resource_name}"))
+            })?;
+            let mut topic = TopicImage::clone(topic);
+            set(&mut topic.overrides, name, value);
+            topic.config = self.config_of(&topic.overrides);
+            self.put_topic(topic);
+            return Ok(());
+        }
+        let mut overrides = self.overrides(kind, resource_name).clone();
+        set(&mut overrides, name, value);
+        let of_kind = self.configs.entry(kind).or_default();
+        if overrides.is_empty() {
+            of_kind.remove(resource_name);
+            if of_kind.is_empty() {
+                self.configs.remove(&kind);
+            }
+        } else {
+            of_kind.insert(resource_name.into(), Arc::new(overrides));
+        }
+        if kind == ResourceType::Broker {
+            self.refresh_topic_configs();
+        }
+        Ok(())
+    }
+
+    /// The broker's settings are the topics' defaults.
+    fn refresh_topic_configs(&mut self) {
+        let settings = &self.broker.settings;
+        let default = settings.topic_config(&Overrides::new(), self.dynamic_settings());
+        if *self.default_topic_config == default {
+            return;
+        }
+        self.default_topic_config = Arc::new(default);
+        let all: Vec<_> = self.topics.values().cloned().collect();
+        for topic in all {
+            let mut topic = TopicImage::clone(&topic);
+            topic.config = self.config_of(&topic.overrides);
+            self.put_topic(topic);
+        }
+    }
+
+    fn config_of(&self, overrides: &Overrides) -> Arc<TopicConfig> {
+        if overrides.is_empty() {
+            return Arc::clone(&self.default_topic_config);
+        }
+        let settings = &self.broker.settings;
+        Arc::new(settings.topic_config(overrides, self.dynamic_settings()))
+    }
+
+    fn known(&self, topic_id: Uuid) -> Result<&Arc<TopicImage>, ApplyError> {
+        self.topic_by_id(topic_id)
+            .ok_or_else(|| ApplyError::Inconsistent(format!("unknown topic id {topic_id}")))
+    }
+
+    fn put_topic(&mut self, topic: TopicImage) {
+        let topic = Arc::new(topic);
+        self.topics_by_id.insert(topic.topic_id, Arc::clone(&topic));
+        self.topics.insert(Arc::clone(&topic.name), topic);
+    }
+}
+
+fn set(overrides: &mut Overrides, name: &str, value: Option<&str>) {
+    match value {
+        Some(value) => overrides.insert(name.to_owned(), value.to_owned()),
+        None => overrides.remove(name),
+    };
+}
+
+/// A name as metrics show it; `None` when it is its own.
+fn metric_name(name: &str) -> Option<String> {
+    name.contains(['.', '_']).then(|| name.replace('.', "_"))
+}

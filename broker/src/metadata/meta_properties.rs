@@ -1,0 +1,142 @@
+//! `meta.properties`: who a data directory belongs to, in Kafka's format (version 1).
+//!
+//! | key | what |
+//! |---|---|
+//! | version | 1 |
+//! | cluster.id | 22 characters of base64url, made at the first start |
+//! | node.id | the broker that owns the directory |
+//! | directory.id | 22 characters of base64url, made at the first start (KIP-858) |
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use super::topics::new_topic_id;
+use crate::config::{Properties, read_properties};
+
+const FILE_NAME: &str = "meta.properties";
+
+/// Identity of a cluster and of a data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetaProperties {
+    pub cluster_id: String,
+    pub node_id: i32,
+    pub directory_id: String,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MetaPropertiesError {
+    #[error("{}: {source}", .path.display())]
+    Io {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{}: {what}", .path.display())]
+    Invalid { path: PathBuf, what: String },
+    #[error("{} belongs to node.id {found}, but the configuration says {configured}", .path.display())]
+    OtherNode {
+        path: PathBuf,
+        found: i32,
+        configured: i32,
+    },
+}
+
+impl MetaProperties {
+    /// A new identity.
+    pub fn random(node_id: i32) -> Self {
+        Self {
+            cluster_id: base64_url(new_topic_id()),
+            node_id,
+            directory_id: base64_url(new_topic_id()),
+        }
+    }
+
+    /// Reads the directory's identity, or makes one and writes it durably.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, is damaged, or names another broker.
+    pub fn load_or_create(dir: &Path, node_id: i32) -> Result<Self, MetaPropertiesError> {
+        let path = dir.join(FILE_NAME);
+        match fs::metadata(&path) {
+            Ok(_) => Self::load(&path, node_id),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let created = Self::random(node_id);
+                created
+                    .write(dir)
+                    .map_err(|source| MetaPropertiesError::Io { path, source })?;
+                Ok(created)
+            }
+            Err(source) => Err(MetaPropertiesError::Io { path, source }),
+        }
+    }
+
+    fn load(path: &Path, node_id: i32) -> Result<Self, MetaPropertiesError> {
+        let invalid = |what: String| MetaPropertiesError::Invalid {
+            path: path.to_owned(),
+            what,
+        };
+        let properties: Properties =
+            read_properties(path).map_err(|error| invalid(error.to_string()))?;
+        let get = |key: &str| -> Result<String, MetaPropertiesError> {
+            let value = properties.get(key).filter(|value| !value.is_empty());
+            value
+                .cloned()
+                .ok_or_else(|| invalid(format!("{key} is missing")))
+        };
+        let version = get("version")?;
+        if version != "1" {
+            return Err(invalid(format!(
+                "version {version} is not known, expected 1"
+            )));
+        }
+        let found: i32 = get("node.id")?
+            .parse()
+            .map_err(|_| invalid("node.id is not a number".to_owned()))?;
+        if found != node_id {
+            return Err(MetaPropertiesError::OtherNode {
+                path: path.to_owned(),
+                found,
+                configured: node_id,
+            });
+        }
+        Ok(Self {
+            cluster_id: get("cluster.id")?,
+            node_id,
+            directory_id: get("directory.id")?,
+        })
+    }
+
+    /// Written beside and renamed: the file is whole or it is not there.
+    fn write(&self, dir: &Path) -> Result<(), std::io::Error> {
+        let temporary = dir.join(format!("{FILE_NAME}.tmp"));
+        let mut file = File::create(&temporary)?;
+        write!(
+            file,
+            "#\n#Written by Ottla\ncluster.id={}\ndirectory.id={}\nnode.id={}\nversion=1\n",
+            self.cluster_id, self.directory_id, self.node_id
+        )?;
+        file.sync_all()?;
+        fs::rename(&temporary, dir.join(FILE_NAME))?;
+        File::open(dir)?.sync_all()
+    }
+}
+
+/// An id as Kafka writes it: base64url without padding, 22 characters.
+pub fn base64_url(id: Uuid) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let bits = id.as_u128();
+    (0..22)
+        .map(|place: u32| {
+            let shift = 122 - 6 * i64::from(place);
+            let six = if shift >= 0 {
+                bits >> shift
+            } else {
+                bits << -shift
+            };
+            char::from(ALPHABET[(six & 63) as usize])
+        })
+        .collect()
+}

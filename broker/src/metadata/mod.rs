@@ -1,0 +1,329 @@
+//! Metadata: topics, settings, producer ids. Everything durable about it is a log.
+//!
+//! Readers take the [`MetadataImage`] once per request; changes go through [`Metadata`]'s methods to one
+//! [`writer`] task, which appends to the `__cluster_metadata` log before anybody sees them.
+
+mod configs;
+mod error;
+mod image;
+mod meta_properties;
+pub mod operations;
+mod producer_ids;
+mod record;
+mod store;
+mod topics;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use configs::{AlterConfig, ConfigChange, Operation, check_broker_name};
+pub use error::MetadataError;
+pub use image::{
+    INTERNAL_TOPICS, LEADER_EPOCH, MetadataImage, Overrides, ResourceType, TopicImage,
+};
+pub use meta_properties::{MetaProperties, MetaPropertiesError, base64_url};
+pub use record::{METADATA_VERSION, MetadataRecord};
+pub use store::{LogStore, MetadataStore, StoreError, metadata_log_config, metadata_log_id};
+pub use topics::{
+    CLUSTER_METADATA_TOPIC, NewPartitions, NewTopic, Placement, TopicRef, validate_topic_name,
+};
+pub use writer::Observer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::BrokerConfig;
+use producer_ids::ProducerIds;
+use record::METADATA_VERSION_FEATURE;
+use writer::{Change, Draft, Reply, Writer};
+
+/// Changes that may wait for the writer; further ones wait to be queued.
+const MAILBOX_SIZE: usize = 256;
+
+/// Why metadata cannot be opened; the broker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot read the metadata log: {0}")]
+    Load(#[from] StoreError),
+    #[error("cannot start on this metadata log: record {index}: {what}")]
+    Replay { index: usize, what: String },
+}
+
+/// The metadata of a running broker. Cloning shares it.
+#[derive(Clone)]
+pub struct Metadata {
+    image: Arc<ArcSwap<MetadataImage>>,
+    changes: mpsc::Sender<Change>,
+    producer_ids: Arc<ProducerIds>,
+}
+
+impl Metadata {
+    /// Loads everything, shows it to the observer as one change from an empty image, and starts the writer.
+    ///
+    /// The writer ends when the last clone is dropped. Must be called on a tokio runtime.
+    ///
+    /// # Errors
+    /// The log cannot be read, is inconsistent, or was written by a newer version.
+    pub async fn open(
+        store: Box<dyn MetadataStore>,
+        cluster_id: &str,
+        config: Arc<BrokerConfig>,
+        mut observer: Observer,
+    ) -> Result<Self, OpenError> {
+        let loaded = store.load(0).await?;
+        let empty = MetadataImage::empty(cluster_id, config);
+        let mut image = empty.clone();
+        for (index, record) in loaded.records.iter().enumerate() {
+            image.apply(record).map_err(|error| OpenError::Replay {
+                index,
+                what: error.to_string(),
+            })?;
+        }
+        observer(&empty, &image);
+        let image = Arc::new(ArcSwap::from_pointee(image));
+        let (changes, mailbox) = mpsc::channel(MAILBOX_SIZE);
+        let writer = Writer {
+            store,
+            version: loaded.version,
+            image: Arc::clone(&image),
+            observer,
+            changes: mailbox,
+        };
+        tokio::spawn(writer.run());
+        Ok(Self {
+            image,
+            changes,
+            producer_ids: Arc::default(),
+        })
+    }
+
+    /// Everything at this moment. Load it once per request: two loads may differ.
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.image.load_full()
+    }
+
+    /// Creates each topic that may be created; the results are in the order of the request.
+    ///
+    /// A name that occurs twice is refused each time. With `validate_only` nothing happens.
+    pub async fn create_topics(
+        &self,
+        topics: Vec<NewTopic>,
+        validate_only: bool,
+    ) -> Vec<Result<Arc<TopicImage>, MetadataError>> {
+        let count = topics.len();
+        let planned = self.change(move |draft| {
+            let names = occurrences(topics.iter().map(|topic| topic.name.as_str()));
+            let mut scratch = None;
+            let draft = target(draft, validate_only, &mut scratch);
+            let create = |topic: &NewTopic| {
+                refuse_duplicate(&names, &topic.name)?;
+                create_topic(draft, topic)
+            };
+            topics.iter().map(create).collect()
+        });
+        each(planned.await, count)
+    }
+
+    /// Deletes each topic that may be deleted; the results are in the order of the request.
+    pub async fn delete_topics(
+        &self,
+        topics: Vec<TopicRef>,
+    ) -> Vec<Result<Arc<TopicImage>, MetadataError>> {
+        let count = topics.len();
+        let planned = self.change(move |draft| {
+            let delete = |topic: &TopicRef| {
+                let record = topics::plan_delete(draft.image(), topic)?;
+                let MetadataRecord::RemoveTopic { topic_id } = record else {
+                    return Err(MetadataError::UnknownTopic);
+                };
+                let found = draft.image().topic_by_id(topic_id).cloned();
+                draft.take(vec![record])?;
+                found.ok_or(MetadataError::UnknownTopicId)
+            };
+            topics.iter().map(delete).collect()
+        });
+        each(planned.await, count)
+    }
+
+    /// Grows each topic that may grow; the results are in the order of the request.
+    pub async fn create_partitions(
+        &self,
+        requests: Vec<NewPartitions>,
+        validate_only: bool,
+    ) -> Vec<Result<(), MetadataError>> {
+        let count = requests.len();
+        let planned = self.change(move |draft| {
+            let names = occurrences(requests.iter().map(|request| request.name.as_str()));
+            let mut scratch = None;
+            let draft = target(draft, validate_only, &mut scratch);
+            let grow = |request: &NewPartitions| {
+                refuse_duplicate(&names, &request.name)?;
+                let records = topics::plan_partitions(draft.image(), request, draft.room())?;
+                draft.take(records)
+            };
+            requests.iter().map(grow).collect()
+        });
+        each(planned.await, count)
+    }
+
+    /// Changes the settings of each resource that allows it; the results are in the order of the request.
+    pub async fn alter_configs(
+        &self,
+        alters: Vec<AlterConfig>,
+        validate_only: bool,
+    ) -> Vec<Result<(), MetadataError>> {
+        let count = alters.len();
+        let planned = self.change(move |draft| {
+            let mut scratch = None;
+            let draft = target(draft, validate_only, &mut scratch);
+            let alter = |alter: &AlterConfig| {
+                let records = configs::plan_alter(draft.image(), alter)?;
+                draft.take(records)
+            };
+            alters.iter().map(alter).collect()
+        });
+        each(planned.await, count)
+    }
+
+    /// The topics, created with the broker's defaults where they are not there: for auto-creation by clients.
+    ///
+    /// Whether it is allowed is the caller's business; two callers at once create a topic once. Internal topics
+    /// get their own settings and number of partitions. The results are in the order of the names.
+    pub async fn auto_create(
+        &self,
+        names: Vec<String>,
+    ) -> Vec<Result<Arc<TopicImage>, MetadataError>> {
+        let image = self.image.load();
+        let there = names.iter().map(|name| image.topic(name).cloned());
+        if let Some(there) = there.collect::<Option<Vec<_>>>() {
+            return there.into_iter().map(Ok).collect();
+        }
+        drop(image);
+        let count = names.len();
+        let planned = self.change(move |draft| {
+            let ensure = |name: &String| match draft.image().topic(name) {
+                Some(topic) => Ok(Arc::clone(topic)),
+                None => {
+                    let topic = topics::default_topic(draft.image(), name);
+                    create_topic(draft, &topic)
+                }
+            };
+            names.iter().map(ensure).collect()
+        });
+        each(planned.await, count)
+    }
+
+    /// An internal topic, created compacted and with its own number of partitions if it is not there.
+    ///
+    /// `__consumer_offsets` has `offsets.topic.num.partitions`, `__transaction_state` and
+    /// `__share_group_state` those of their keys.
+    pub async fn ensure_internal_topic(
+        &self,
+        name: &str,
+    ) -> Result<Arc<TopicImage>, MetadataError> {
+        let mut created = self.auto_create(vec![name.to_owned()]).await;
+        created.pop().unwrap_or(Err(MetadataError::UnknownTopic))
+    }
+
+    /// Takes `count` producer ids out of circulation for good, durably, and returns the first.
+    pub async fn allocate_producer_ids(&self, count: i64) -> Result<i64, MetadataError> {
+        self.change(move |draft| {
+            let first = draft.image().next_producer_id();
+            let next_producer_id = first.checked_add(count).ok_or_else(|| {
+                MetadataError::PolicyViolation("all producer ids have been used".to_owned())
+            })?;
+            draft.take(vec![MetadataRecord::ProducerIds {
+                broker_id: draft.image().node_id(),
+                next_producer_id,
+            }])?;
+            Ok(first)
+        })
+        .await?
+    }
+
+    /// A producer id that nobody has had before, not even before a kill -9.
+    pub async fn new_producer_id(&self) -> Result<i64, MetadataError> {
+        self.producer_ids.next(self).await
+    }
+
+    /// Plans a change in the writer's turn and waits until it is durable and published.
+    async fn change<T: Send + 'static>(
+        &self,
+        plan: impl FnOnce(&mut Draft) -> T + Send + 'static,
+    ) -> Result<T, MetadataError> {
+        let (reply, outcome) = oneshot::channel();
+        let change: Change = Box::new(move |draft| -> Reply {
+            let planned = stamped(draft, plan);
+            Box::new(move |committed| {
+                // Nobody waits any more: the change holds all the same.
+                let _ = reply.send(committed.map(|()| planned));
+            })
+        });
+        let gone = |_| MetadataError::ShuttingDown;
+        self.changes.send(change).await.map_err(|_| gone(()))?;
+        outcome.await.map_err(|_| gone(()))?
+    }
+}
+
+/// The first change of an empty log says which records the log may hold.
+fn stamped<T>(draft: &mut Draft, plan: impl FnOnce(&mut Draft) -> T) -> T {
+    if draft.image().metadata_version() != METADATA_VERSION {
+        let stamp = MetadataRecord::FeatureLevel {
+            name: METADATA_VERSION_FEATURE.to_owned(),
+            level: METADATA_VERSION,
+        };
+        let taken = draft.take(vec![stamp]);
+        debug_assert!(taken.is_ok(), "a feature level always fits");
+    }
+    plan(draft)
+}
+
+/// The draft itself, or a copy that is thrown away after validation.
+fn target<'a>(
+    draft: &'a mut Draft,
+    validate_only: bool,
+    scratch: &'a mut Option<Draft>,
+) -> &'a mut Draft {
+    if validate_only {
+        scratch.insert(draft.clone())
+    } else {
+        draft
+    }
+}
+
+fn create_topic(draft: &mut Draft, topic: &NewTopic) -> Result<Arc<TopicImage>, MetadataError> {
+    let topic_id = topics::new_topic_id();
+    let records = topics::plan_create(draft.image(), topic, topic_id, draft.room())?;
+    draft.take(records)?;
+    let created = draft.image().topic_by_id(topic_id).cloned();
+    created.ok_or(MetadataError::UnknownTopicId)
+}
+
+fn occurrences<'a>(names: impl Iterator<Item = &'a str>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for name in names {
+        *counts.entry(name.to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+fn refuse_duplicate(names: &BTreeMap<String, usize>, name: &str) -> Result<(), MetadataError> {
+    match names.get(name) {
+        Some(count) if *count > 1 => Err(MetadataError::InvalidRequest(
+            "Duplicate topic name.".to_owned(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// One failure of the whole change is the failure of each part.
+fn each<T>(
+    planned: Result<Vec<Result<T, MetadataError>>, MetadataError>,
+    count: usize,
+) -> Vec<Result<T, MetadataError>> {
+    planned.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect())
+}

@@ -1,0 +1,227 @@
+//! Where metadata is kept: [`MetadataStore`], the second seam beside [`PartitionLog`].
+//!
+//! On one machine it is a log like any other, `__cluster_metadata-0`, written through the same
+//! write-ahead log. A store shared by several brokers needs the same three calls.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use storage::log::{
+    AppendError, AppendOrigin, BoxFuture, FetchWait, Isolation, LogConfig, PartitionLog, Read,
+    ReadError, ReadRequest, TopicPartition,
+};
+use storage::record::{BatchBuilder, RecordSet, ValidatedBatch, batches};
+use uuid::Uuid;
+
+use super::record::{MetadataRecord, RecordError};
+
+/// Bytes of one read while loading.
+const LOAD_CHUNK_BYTES: usize = 4 << 20;
+/// Largest uncompressed batch of the metadata log.
+const MAX_BATCH_BYTES: usize = 64 << 20;
+
+/// Why the store did not do what was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Not appended: somebody else has written since.
+    #[error("metadata is at version {found}, not at {expected}")]
+    Conflict { expected: i64, found: i64 },
+    /// Not appended.
+    #[error("{0}")]
+    NotApplied(String),
+    /// Unknown whether appended.
+    #[error("{0}")]
+    Indeterminate(String),
+    #[error("at offset {offset}: {source}")]
+    Record { offset: i64, source: RecordError },
+    #[error("{0}")]
+    Read(#[from] ReadError),
+    #[error("at offset {offset}: {what}")]
+    Corrupt { offset: i64, what: String },
+}
+
+/// What was loaded, and the version that it makes.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    pub records: Vec<MetadataRecord>,
+    /// What the next append is to expect.
+    pub version: i64,
+}
+
+/// Keeps metadata records in order.
+pub trait MetadataStore: Send + Sync {
+    /// Every record from `from_version` on.
+    fn load(&self, from_version: i64) -> BoxFuture<'_, Result<Loaded, StoreError>>;
+
+    /// Appends all records or none, if nothing was appended since `expected_version`.
+    ///
+    /// Resolves to the new version when the records are durable.
+    fn append<'a>(
+        &'a self,
+        expected_version: i64,
+        records: &'a [MetadataRecord],
+    ) -> BoxFuture<'a, Result<i64, StoreError>>;
+
+    /// Waits until there is a version above `seen_version`.
+    fn watch(&self, seen_version: i64) -> BoxFuture<'_, ()>;
+}
+
+/// The id of the metadata log; Kafka's `Uuid.METADATA_TOPIC_ID`.
+pub fn metadata_log_id() -> TopicPartition {
+    TopicPartition {
+        topic: super::topics::CLUSTER_METADATA_TOPIC.into(),
+        topic_id: Uuid::from_u128(1),
+        partition: 0,
+    }
+}
+
+/// The metadata log is never shortened: it is the only copy.
+pub fn metadata_log_config() -> LogConfig {
+    LogConfig {
+        compact: false,
+        delete: false,
+        retention_ms: -1,
+        retention_bytes: -1,
+        ..LogConfig::default()
+    }
+}
+
+/// Metadata in a log of this machine.
+pub struct LogStore {
+    log: Arc<dyn PartitionLog>,
+}
+
+impl LogStore {
+    pub fn new(log: Arc<dyn PartitionLog>) -> Self {
+        Self { log }
+    }
+
+    async fn read(&self, offset: i64) -> Result<Vec<Bytes>, StoreError> {
+        let request = ReadRequest {
+            fetch_offset: offset,
+            max_bytes: LOAD_CHUNK_BYTES,
+            at_least_one_batch: true,
+            isolation: Isolation::ReadUncommitted,
+        };
+        let fetched = match self.log.read(request)? {
+            Read::Ready(fetched) => fetched,
+            Read::Cold(fetching) => fetching.await?,
+        };
+        Ok(fetched.records)
+    }
+}
+
+impl MetadataStore for LogStore {
+    fn load(&self, from_version: i64) -> BoxFuture<'_, Result<Loaded, StoreError>> {
+        Box::pin(async move {
+            let mut loaded = Loaded {
+                records: Vec::new(),
+                version: from_version,
+            };
+            while loaded.version < self.log.offsets().high_watermark {
+                let before = loaded.version;
+                for bytes in self.read(before).await? {
+                    take_batches(&bytes, &mut loaded)?;
+                }
+                if loaded.version == before {
+                    return Err(StoreError::Corrupt {
+                        offset: before,
+                        what: "the log gives nothing although it does not end here".to_owned(),
+                    });
+                }
+            }
+            Ok(loaded)
+        })
+    }
+
+    fn append<'a>(
+        &'a self,
+        expected_version: i64,
+        records: &'a [MetadataRecord],
+    ) -> BoxFuture<'a, Result<i64, StoreError>> {
+        Box::pin(async move {
+            let bytes = build_batch(records)?;
+            let batch = ValidatedBatch::trusted(bytes).map_err(not_applied)?;
+            let permit = self
+                .log
+                .reserve(batch.size_bytes())
+                .await
+                .map_err(not_applied)?;
+            let found = self.log.offsets().log_end_offset;
+            if found != expected_version {
+                return Err(StoreError::Conflict {
+                    expected: expected_version,
+                    found,
+                });
+            }
+            let pending = self
+                .log
+                .submit(permit, batch, AppendOrigin::Coordinator)
+                .map_err(not_applied)?;
+            match pending.await {
+                Ok(appended) => Ok(appended.last_offset + 1),
+                // Once it is submitted, a failure of the disk says nothing about what is on it.
+                Err(error @ (AppendError::Storage(_) | AppendError::Indeterminate(_))) => {
+                    Err(StoreError::Indeterminate(error.to_string()))
+                }
+                Err(error) => Err(not_applied(error)),
+            }
+        })
+    }
+
+    fn watch(&self, seen_version: i64) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let wait = FetchWait::new(1);
+            let isolation = Isolation::ReadUncommitted;
+            let _registration = self.log.watch(seen_version, isolation, &wait);
+            wait.wait().await;
+        })
+    }
+}
+
+fn not_applied(error: impl std::fmt::Display) -> StoreError {
+    StoreError::NotApplied(error.to_string())
+}
+
+fn build_batch(records: &[MetadataRecord]) -> Result<Bytes, StoreError> {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now_ms = since_epoch.map_or(0, |elapsed| elapsed.as_millis() as i64);
+    let mut builder = BatchBuilder::new();
+    for record in records {
+        builder.append(now_ms, None, Some(&record.encode()), &[]);
+    }
+    builder.build().map_err(not_applied)
+}
+
+/// Takes over the records from `loaded.version` on; the first batch may begin before it.
+fn take_batches(bytes: &Bytes, loaded: &mut Loaded) -> Result<(), StoreError> {
+    let corrupt = |offset: i64, what: String| StoreError::Corrupt { offset, what };
+    for batch in batches(bytes) {
+        let batch = batch.map_err(|error| corrupt(loaded.version, error.to_string()))?;
+        let next = batch.header.next_offset();
+        if next <= loaded.version {
+            continue;
+        }
+        if !batch.header.is_control() {
+            let set = RecordSet::open(&bytes.slice_ref(batch.bytes), MAX_BATCH_BYTES)
+                .map_err(|error| corrupt(batch.header.base_offset, error.to_string()))?;
+            for record in &set {
+                let record =
+                    record.map_err(|error| corrupt(batch.header.base_offset, error.to_string()))?;
+                if record.offset < loaded.version {
+                    continue;
+                }
+                let decoded = MetadataRecord::decode(record.value.unwrap_or_default());
+                loaded
+                    .records
+                    .push(decoded.map_err(|source| StoreError::Record {
+                        offset: record.offset,
+                        source,
+                    })?);
+            }
+        }
+        loaded.version = next;
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! The one task that changes metadata.
+//!
+//! Changes that wait together are planned one after the other, each on what the one before left, and
+//! become durable in one append. Only then is the new image published and everybody answered.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+use super::error::MetadataError;
+use super::image::MetadataImage;
+use super::record::MetadataRecord;
+use super::store::{MetadataStore, StoreError};
+
+/// Largest change; Kafka draws its line at 10,000 records for the same reason.
+const MAX_CHANGE_BYTES: usize = 8 << 20;
+/// No further waiting change joins an append of this size.
+const GROUP_BYTES: usize = 1 << 20;
+/// What a record takes besides the text in it, generously.
+const RECORD_BYTES: usize = 64;
+/// Most changes in one append.
+const GROUP_COUNT: usize = 64;
+
+/// Opens, deletes and reconfigures logs when an image is about to be published.
+pub type Observer = Box<dyn FnMut(&MetadataImage, &MetadataImage) + Send>;
+
+/// Answers who asked for a change, once its fate is known.
+pub(super) type Reply = Box<dyn FnOnce(Result<(), MetadataError>) + Send>;
+/// Plans a change on the draft of the next image.
+pub(super) type Change = Box<dyn FnOnce(&mut Draft) -> Reply + Send>;
+
+/// The next image while it is being made, and the records that lead to it.
+#[derive(Clone)]
+pub struct Draft {
+    image: MetadataImage,
+    records: Vec<MetadataRecord>,
+    /// Of all records, and of those before the change that is being planned.
+    bytes: usize,
+    bytes_before_change: usize,
+}
+
+impl Draft {
+    pub(super) fn new(image: MetadataImage) -> Self {
+        Self {
+            image,
+            records: Vec::new(),
+            bytes: 0,
+            bytes_before_change: 0,
+        }
+    }
+
+    fn begin_change(&mut self) {
+        self.bytes_before_change = self.bytes;
+    }
+
+    /// Records without text that the change may still have; a plan asks before it makes them.
+    pub fn room(&self) -> usize {
+        let used = self.bytes - self.bytes_before_change;
+        MAX_CHANGE_BYTES.saturating_sub(used) / RECORD_BYTES
+    }
+
+    /// The image with everything that was taken in so far.
+    pub fn image(&self) -> &MetadataImage {
+        &self.image
+    }
+
+    /// Takes the records of one planned change in.
+    ///
+    /// # Errors
+    /// The change is too large; the draft is as before.
+    pub fn take(&mut self, records: Vec<MetadataRecord>) -> Result<(), MetadataError> {
+        let bytes: usize = records.iter().map(approximate_bytes).sum();
+        if self.bytes - self.bytes_before_change + bytes > MAX_CHANGE_BYTES {
+            return Err(MetadataError::too_large());
+        }
+        for record in records {
+            if let Err(error) = self.image.apply(&record) {
+                debug_assert!(false, "a planned record does not fit: {error}");
+                return Err(MetadataError::Storage(error.to_string()));
+            }
+            self.records.push(record);
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+fn approximate_bytes(record: &MetadataRecord) -> usize {
+    RECORD_BYTES
+        + match record {
+            MetadataRecord::Topic { name, .. } | MetadataRecord::FeatureLevel { name, .. } => {
+                name.len()
+            }
+            MetadataRecord::Config {
+                resource_name,
+                name,
+                value,
+                ..
+            } => resource_name.len() + name.len() + value.as_ref().map_or(0, String::len),
+            MetadataRecord::Partition { .. }
+            | MetadataRecord::RemoveTopic { .. }
+            | MetadataRecord::ProducerIds { .. } => 0,
+        }
+}
+
+pub(super) struct Writer {
+    pub store: Box<dyn MetadataStore>,
+    pub version: i64,
+    pub image: Arc<ArcSwap<MetadataImage>>,
+    pub observer: Observer,
+    pub changes: mpsc::Receiver<Change>,
+}
+
+impl Writer {
+    /// Runs until nobody can ask for changes any more.
+    pub async fn run(mut self) {
+        let mut failed: Option<MetadataError> = None;
+        while let Some(first) = self.changes.recv().await {
+            let old = self.image.load_full();
+            let mut draft = Draft::new(MetadataImage::clone(&old));
+            draft.begin_change();
+            let mut replies = vec![first(&mut draft)];
+            while draft.bytes < GROUP_BYTES && replies.len() < GROUP_COUNT {
+                let Ok(change) = self.changes.try_recv() else {
+                    break;
+                };
+                draft.begin_change();
+                replies.push(change(&mut draft));
+            }
+            let outcome = match &failed {
+                Some(error) if !draft.records.is_empty() => Err(error.clone()),
+                _ => self.commit(&old, draft).await,
+            };
+            if let Err(error @ MetadataError::Indeterminate(_)) = &outcome {
+                tracing::error!("{error}; metadata cannot be changed before a restart");
+                failed = Some(error.clone());
+            }
+            for reply in replies {
+                reply(outcome.clone());
+            }
+        }
+    }
+
+    async fn commit(&mut self, old: &MetadataImage, draft: Draft) -> Result<(), MetadataError> {
+        if draft.records.is_empty() {
+            return Ok(());
+        }
+        let appended = self.store.append(self.version, &draft.records).await;
+        self.version = appended.map_err(|error| match error {
+            // The end of the log is not where this writer left it: it is not the only one.
+            StoreError::Indeterminate(_) | StoreError::Conflict { .. } => {
+                MetadataError::Indeterminate(error.to_string())
+            }
+            other => MetadataError::Storage(other.to_string()),
+        })?;
+        (self.observer)(old, &draft.image);
+        self.image.store(Arc::new(draft.image));
+        Ok(())
+    }
+}
