@@ -1,7 +1,7 @@
 //! The broker's own configuration keys: those that Ottla uses, and Kafka's others.
 //!
 //! `kafka_keys.txt` names the keys that Kafka 4.3 has and nothing in Ottla reads yet: setting one
-//! is worth a warning, not an error. A key moves from there to [`USED`] with the code that reads it.
+//! is worth a warning, not an error. A key moves from there to `USED` with the code that reads it.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
