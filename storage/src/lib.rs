@@ -2,6 +2,8 @@
 //!
 //! Knows record batches; never requests. [`log::PartitionLog`] is the seam that the broker uses.
 
+pub mod compaction;
+pub mod fs;
 pub mod log;
 pub mod manager;
 pub mod record;
