@@ -7,7 +7,7 @@
 //! | 1 written and synced | `.cleaned` | there | the old: [`recover`] removes `.cleaned` |
 //! | 2 renamed | some or all `.swap` | there | the old while there is a `.cleaned`, else the new |
 //! | 3 old ones removed | `.swap` | some or none | the new: `recover` removes the rest |
-//! | 4 renamed, the `.log` last | some `.swap` | none | the new: `recover` renames the rest |
+//! | 4 renamed, the `.log` first | some `.swap` | none | the new: `recover` renames the rest |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -22,8 +22,8 @@ pub const CLEANED: &str = "cleaned";
 /// The suffix of the files of a cleaned segment that has taken the place of others.
 pub const SWAP: &str = "swap";
 
-/// The log is last: while it is still to be renamed, [`recover`] knows that the other files may have to be, too.
-const PARTS: [&str; 4] = ["index", "timeindex", "txnindex", "log"];
+const LOG: &str = "log";
+const PARTS: [&str; 4] = [LOG, "index", "timeindex", "txnindex"];
 
 /// Path of a segment's file: `part` is `log`, `index`, `timeindex` or `txnindex`; `suffix` may be empty.
 pub fn path(dir: &Path, base_offset: i64, part: &str, suffix: &str) -> PathBuf {
@@ -40,17 +40,12 @@ pub fn path(dir: &Path, base_offset: i64, part: &str, suffix: &str) -> PathBuf {
 /// Some stage was not reached: only [`recover`] can tell which segments there are now.
 pub fn replace(fs: &dyn Fs, dir: &Path, base_offset: i64, replaced: &[i64]) -> io::Result<()> {
     fs.sync_dir(dir)?;
-    let mut parts = Vec::new();
     for part in PARTS {
         let from = path(dir, base_offset, part, CLEANED);
-        let to = path(dir, base_offset, part, SWAP);
-        if fs::if_found(fs.rename(&from, &to))?.is_some() {
-            parts.push(part);
-        }
+        fs::if_found(fs.rename(&from, &path(dir, base_offset, part, SWAP)))?;
     }
     fs.sync_dir(dir)?;
-    remove_replaced(fs, dir, base_offset, &parts, replaced.iter().copied())?;
-    rename_to_final(fs, dir, base_offset, &parts)
+    finish(fs, dir, base_offset, replaced)
 }
 
 /// Removes what there is of a cleaned segment that will not be used, or was not before one is begun anew.
@@ -89,48 +84,39 @@ pub fn recover(fs: &dyn Fs, dir: &Path) -> io::Result<bool> {
         discard(fs, dir, base_offset)?;
         swaps.remove(&base_offset);
     }
-    for (&base_offset, found) in &swaps {
-        let parts: Vec<&str> = PARTS.into_iter().filter(|p| found.contains(p)).collect();
-        if parts.contains(&"log") {
-            let end_offset = next_offset(fs, &path(dir, base_offset, "log", SWAP), base_offset)?;
-            let replaced = segments
-                .iter()
-                .copied()
-                .filter(|&segment| segment == base_offset)
-                .chain(
-                    segments
-                        .range(base_offset + 1..end_offset.max(base_offset + 1))
-                        .copied(),
-                );
-            remove_replaced(fs, dir, base_offset, &parts, replaced)?;
+    for (&base_offset, parts) in &swaps {
+        if parts.contains(&LOG) {
+            let end_offset = next_offset(fs, &path(dir, base_offset, LOG, SWAP), base_offset)?;
+            // Even an empty segment replaces the one of its name.
+            let replaced = segments.range(base_offset..end_offset.max(base_offset + 1));
+            let replaced: Vec<i64> = replaced.copied().collect();
+            finish(fs, dir, base_offset, &replaced)?;
+        } else {
+            rename_to_final(fs, dir, base_offset)?;
         }
-        rename_to_final(fs, dir, base_offset, &parts)?;
     }
     Ok(found)
 }
 
-/// Removes the files of replaced segments, except those that a file of the cleaned one is going to replace.
-fn remove_replaced(
-    fs: &dyn Fs,
-    dir: &Path,
-    base_offset: i64,
-    parts: &[&str],
-    replaced: impl Iterator<Item = i64>,
-) -> io::Result<()> {
-    for old in replaced {
+/// Stages 3 and 4. All files of the replaced segments go before the log gets its final name, and that one is durable
+/// before the next: so as long as there is a `.log.swap`, what has its final name is old.
+fn finish(fs: &dyn Fs, dir: &Path, base_offset: i64, replaced: &[i64]) -> io::Result<()> {
+    for &old in replaced {
         for part in PARTS {
-            if old != base_offset || !parts.contains(&part) {
-                fs::if_found(fs.remove_file(&path(dir, old, part, "")))?;
-            }
+            fs::if_found(fs.remove_file(&path(dir, old, part, "")))?;
         }
     }
-    fs.sync_dir(dir)
+    fs.sync_dir(dir)?;
+    let swap = path(dir, base_offset, LOG, SWAP);
+    fs.rename(&swap, &path(dir, base_offset, LOG, ""))?;
+    fs.sync_dir(dir)?;
+    rename_to_final(fs, dir, base_offset)
 }
 
-fn rename_to_final(fs: &dyn Fs, dir: &Path, base_offset: i64, parts: &[&str]) -> io::Result<()> {
-    for part in parts {
+fn rename_to_final(fs: &dyn Fs, dir: &Path, base_offset: i64) -> io::Result<()> {
+    for part in PARTS {
         let from = path(dir, base_offset, part, SWAP);
-        fs.rename(&from, &path(dir, base_offset, part, ""))?;
+        fs::if_found(fs.rename(&from, &path(dir, base_offset, part, "")))?;
     }
     fs.sync_dir(dir)
 }
