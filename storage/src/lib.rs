@@ -4,10 +4,11 @@
 
 mod bell;
 mod checkpoint;
-pub mod clock;
 mod file_manager;
-pub mod fs;
 mod io_pool;
+pub mod clock;
+pub mod compaction;
+pub mod fs;
 pub mod log;
 mod log_dir;
 mod maintenance;
