@@ -4,11 +4,11 @@
 
 mod bell;
 mod checkpoint;
-mod file_manager;
-mod io_pool;
 pub mod clock;
 pub mod compaction;
+mod file_manager;
 pub mod fs;
+mod io_pool;
 pub mod log;
 mod log_dir;
 mod maintenance;

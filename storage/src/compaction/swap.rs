@@ -133,7 +133,7 @@ fn parse(name: &str) -> Option<(i64, &'static str, &str)> {
 /// The offset after the last batch of a log file.
 fn next_offset(fs: &dyn Fs, path: &Path, base_offset: i64) -> io::Result<i64> {
     let file = fs.open(path, Access::Read)?;
-    let file_bytes = file.len()?;
+    let file_bytes = file.size_bytes()?;
     let mut next_offset = base_offset;
     let mut position = 0;
     while position < file_bytes {

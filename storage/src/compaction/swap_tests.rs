@@ -87,7 +87,7 @@ impl File for Content {
         Ok(length)
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size_bytes(&self) -> io::Result<u64> {
         Ok(self.0.len() as u64)
     }
 
