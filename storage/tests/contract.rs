@@ -261,16 +261,8 @@ async fn a_retry_is_answered_with_the_offset_of_the_original(fixture: Fixture) {
 async fn a_retry_of_a_batch_on_its_way_waits_for_it(fixture: Fixture) {
     let log = fixture.log();
     for sequence in 0..100 {
-        let submit = async || {
-            let permit = log.reserve(100).await.unwrap();
-            log.submit(
-                permit,
-                produced(9, 0, sequence, &[b"a"]),
-                AppendOrigin::Client,
-            )
-            .unwrap()
-        };
-        let (original, retry) = (submit().await, submit().await);
+        let original = submit(&log, produced(9, 0, sequence, &[b"a"])).await;
+        let retry = submit(&log, produced(9, 0, sequence, &[b"a"])).await;
         let retry = retry.await.unwrap();
         // I4: by the time the retry is answered, the original is durable.
         assert!(log.offsets().high_watermark > retry.last_offset);

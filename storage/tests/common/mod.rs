@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use storage::log::{
-    AppendError, AppendOrigin, Appended, FetchedRecords, Isolation, LogConfig, PartitionLog, Read,
-    ReadError, ReadRequest, TopicPartition,
+    AppendError, AppendOrigin, Appended, FetchedRecords, Isolation, LogConfig, PartitionLog,
+    PendingAppend, Read, ReadError, ReadRequest, TopicPartition,
 };
 use storage::manager::{LogManager, LogManagerConfig};
 use storage::record::{BatchBuilder, BatchHeader, RecordSet, ValidatedBatch, batches};
@@ -80,6 +80,13 @@ pub async fn append(
     append_as(log, batch, AppendOrigin::Client).await
 }
 
+/// Hands a batch in without waiting for the disk.
+pub async fn submit(log: &Arc<dyn PartitionLog>, batch: ValidatedBatch) -> PendingAppend {
+    let permit = log.reserve(batch.bytes.len()).await.expect("room");
+    log.submit(permit, batch, AppendOrigin::Client)
+        .expect("the batch is let in")
+}
+
 pub async fn append_as(
     log: &Arc<dyn PartitionLog>,
     batch: ValidatedBatch,
@@ -150,4 +157,40 @@ pub async fn read_all(log: &Arc<dyn PartitionLog>, from: i64) -> Vec<(i64, Vec<u
         );
         next = last;
     }
+}
+
+/// What a process that is killed now would leave behind: the page cache stays, memory goes.
+pub fn copy_of(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().expect("a temporary directory");
+    copy_dir(dir, copy.path());
+    copy
+}
+
+pub fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a new directory");
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).expect("a copy");
+        }
+    }
+}
+
+/// The names in a directory, sorted.
+pub fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(dir)
+        .expect("a directory")
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.sort();
+    names
 }
