@@ -1,12 +1,304 @@
 //! Wiring: every part of the broker, put together once.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use storage::log::PartitionLog;
+use storage::manager::{LogManager, LogManagerConfig, OpenError, StorageError};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::clock::Clock;
 use crate::config::BrokerConfig;
-use crate::metadata::Metadata;
+use crate::coordinator::call::GroupCall;
+use crate::coordinator::load::LoadError;
+use crate::coordinator::runtime::GroupCoordinator;
+use crate::group::{GroupConfig, GroupError, Id};
+use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata};
+use crate::net::budget::RequestBudget;
+use crate::net::limits::ConnectionLimits;
+use crate::net::listener::{self, BindError, BoundListener};
+use crate::partition::fetch_session::FetchSessionCache;
+use crate::partition::registry::PartitionRegistry;
+
+/// Request bytes in memory at once where `queued.max.request.bytes` does not say.
+const REQUEST_BUDGET_BYTES: usize = 512 << 20;
+/// The topic that groups and their offsets live in.
+const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// The running broker, shared by all connections.
 pub struct Broker {
     pub config: Arc<BrokerConfig>,
+    pub clock: Clock,
     pub metadata: Metadata,
+    pub partitions: Arc<PartitionRegistry>,
+    pub fetch_sessions: FetchSessionCache,
+    pub groups: GroupCoordinator,
+    pub request_budget: RequestBudget,
+    pub connection_limits: Arc<ConnectionLimits>,
+    pub logs: Arc<LogManager>,
+    shutdown: watch::Sender<bool>,
+}
+
+/// Why the broker did not start. Each is one line for the operator; nothing keeps running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(transparent)]
+    Storage(#[from] OpenError),
+    #[error(transparent)]
+    Identity(#[from] MetaPropertiesError),
+    #[error(transparent)]
+    Log(#[from] StorageError),
+    #[error(transparent)]
+    Metadata(#[from] metadata::OpenError),
+    #[error("cannot load the groups: {0}")]
+    Groups(#[from] LoadError),
+}
+
+/// A broker that serves clients; dropping it without [`shutdown`](Self::shutdown) is like a crash.
+pub struct RunningBroker {
+    pub broker: Arc<Broker>,
+    addresses: Vec<SocketAddr>,
+    listeners: JoinSet<()>,
+}
+
+impl Broker {
+    /// Recovers the data, loads the coordinators, then opens the ports.
+    ///
+    /// The ports are taken before anything is written, so that one in use stops the start at once.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: BrokerConfig) -> Result<RunningBroker, StartError> {
+        let bound: Vec<BoundListener> = config
+            .listeners
+            .iter()
+            .map(listener::bind)
+            .collect::<Result<_, _>>()?;
+        let logs = LogManager::open(LogManagerConfig {
+            durability: config.durability,
+            wal_ring_bytes: config.wal_ring_bytes,
+            ..LogManagerConfig::new(&config.data_dir)
+        })?;
+        let identity = MetaProperties::load_or_create(&config.data_dir, config.node_id)?;
+        let broker = Self::assemble(config, &identity.cluster_id, logs).await?;
+        let addresses = bound
+            .iter()
+            .flat_map(|bound| bound.addresses().to_vec())
+            .collect();
+        let mut listeners = JoinSet::new();
+        for bound in bound {
+            for listener in bound.open(broker.config.socket_listen_backlog_size)? {
+                listeners.spawn(listener::run(Arc::clone(&broker), listener));
+            }
+        }
+        Ok(RunningBroker {
+            broker,
+            addresses,
+            listeners,
+        })
+    }
+
+    /// Everything but the ports: a broker over logs that are open already.
+    ///
+    /// # Errors
+    /// When metadata or groups cannot be read back.
+    pub async fn assemble(
+        config: BrokerConfig,
+        cluster_id: &str,
+        logs: Arc<LogManager>,
+    ) -> Result<Arc<Self>, StartError> {
+        let config = Arc::new(config);
+        let clock = Clock::new();
+        let shutdown = watch::Sender::new(false);
+        let partitions = Arc::new(PartitionRegistry::default());
+        let metadata = open_metadata(&config, cluster_id, &logs, &partitions).await?;
+        let broker = Arc::new(Self {
+            metadata,
+            fetch_sessions: FetchSessionCache::new(
+                config.max_incremental_fetch_session_cache_slots,
+            ),
+            groups: GroupCoordinator::new(
+                group_config(&config),
+                clock.clone(),
+                shutdown.subscribe(),
+            ),
+            connection_limits: ConnectionLimits::new(
+                config.max_connections,
+                config.max_connections_per_ip,
+            ),
+            request_budget: RequestBudget::new(
+                config
+                    .queued_max_request_bytes
+                    .unwrap_or(REQUEST_BUDGET_BYTES),
+            ),
+            shutdown,
+            config,
+            clock,
+            partitions,
+            logs,
+        });
+        if broker.metadata.image().topic(OFFSETS_TOPIC).is_some() {
+            broker.start_groups().await?;
+        }
+        Ok(broker)
+    }
+
+    /// Puts a request to the group's coordinator, creating `__consumer_offsets` if need be.
+    ///
+    /// # Errors
+    /// COORDINATOR_NOT_AVAILABLE while nothing can answer.
+    pub async fn group_call<C: GroupCall>(
+        &self,
+        group_id: &str,
+        call: C,
+    ) -> Result<C::Reply, GroupError> {
+        self.ensure_group_coordinator().await?;
+        self.groups.call(group_id, call).await
+    }
+
+    /// Puts one request to every shard that owns some of `group_ids`; each reply comes with the groups it is for.
+    pub async fn group_calls<C: GroupCall>(
+        &self,
+        group_ids: &[Id],
+        mut call: impl FnMut(Vec<Id>) -> C,
+    ) -> Vec<(Vec<Id>, Result<C::Reply, GroupError>)> {
+        if let Err(error) = self.ensure_group_coordinator().await {
+            return vec![(group_ids.to_vec(), Err(error))];
+        }
+        let mut by_shard: BTreeMap<usize, Vec<Id>> = BTreeMap::new();
+        for group_id in group_ids {
+            by_shard
+                .entry(self.groups.shard_of(group_id))
+                .or_default()
+                .push(Arc::clone(group_id));
+        }
+        let mut replies = Vec::with_capacity(by_shard.len());
+        for (shard, group_ids) in by_shard {
+            let reply = self.groups.call_shard(shard, call(group_ids.clone())).await;
+            replies.push((group_ids, reply));
+        }
+        replies
+    }
+
+    /// Makes sure that groups can be served: the first use of a group creates `__consumer_offsets`.
+    ///
+    /// # Errors
+    /// COORDINATOR_NOT_AVAILABLE if it cannot be created or loaded.
+    pub async fn ensure_group_coordinator(&self) -> Result<(), GroupError> {
+        if self.groups.is_started() {
+            return Ok(());
+        }
+        let created = self.metadata.ensure_internal_topic(OFFSETS_TOPIC).await;
+        if let Err(error) = created {
+            warn!("cannot create {OFFSETS_TOPIC}: {error}");
+            return Err(GroupError::CoordinatorNotAvailable);
+        }
+        self.start_groups().await.map_err(|error| {
+            warn!("cannot load the groups: {error}");
+            GroupError::CoordinatorNotAvailable
+        })
+    }
+
+    async fn start_groups(&self) -> Result<(), LoadError> {
+        let image = self.metadata.image();
+        let Some(topic) = image.topic(OFFSETS_TOPIC) else {
+            return Ok(());
+        };
+        let logs: Vec<Arc<dyn PartitionLog>> = (0..topic.partition_count)
+            .filter_map(|partition| self.partitions.get(topic.topic_id, partition))
+            .map(|partition| Arc::clone(&partition.log))
+            .collect();
+        self.groups.start(logs).await
+    }
+
+    /// Becomes true when the broker shuts down.
+    pub fn shutdown_signal(&self) -> watch::Receiver<bool> {
+        self.shutdown.subscribe()
+    }
+
+    /// Resolves when the broker shuts down.
+    pub async fn wait_for_shutdown(&self) {
+        let mut signal = self.shutdown_signal();
+        // An error means that the broker is gone altogether.
+        let _ = signal.wait_for(|down| *down).await;
+    }
+
+    /// How long a connection may be silent.
+    pub fn connections_max_idle(&self) -> Duration {
+        match u64::try_from(self.config.connections_max_idle_ms) {
+            Ok(ms) => Duration::from_millis(ms),
+            Err(_) => Duration::MAX,
+        }
+    }
+}
+
+impl RunningBroker {
+    /// Where clients can connect.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Resolves when the data directory has failed: nothing can be acknowledged any more.
+    pub async fn failed(&self) -> StorageError {
+        let mut failed = self.broker.logs.failed();
+        loop {
+            if let Some(error) = failed.borrow_and_update().clone() {
+                return error;
+            }
+            if failed.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Answers what is under way, closes the connections and leaves a clean directory.
+    ///
+    /// # Errors
+    /// Something could not be written; the next start recovers it.
+    pub async fn shutdown(mut self) -> Result<(), StorageError> {
+        info!("shutting down");
+        self.broker.shutdown.send_replace(true);
+        while self.listeners.join_next().await.is_some() {}
+        let logs = Arc::clone(&self.broker.logs);
+        match tokio::task::spawn_blocking(move || logs.shutdown()).await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(StorageError(format!("the shutdown was cut short: {error}"))),
+        }
+    }
+}
+
+/// Opens the metadata log and, with every image that it leads to, the logs of the partitions.
+async fn open_metadata(
+    config: &Arc<BrokerConfig>,
+    cluster_id: &str,
+    logs: &Arc<LogManager>,
+    partitions: &Arc<PartitionRegistry>,
+) -> Result<Metadata, StartError> {
+    let log = logs.open_log(
+        metadata::metadata_log_id(),
+        Arc::new(metadata::metadata_log_config()),
+    )?;
+    let (logs, partitions) = (Arc::clone(logs), Arc::clone(partitions));
+    let observer = Box::new(move |old: &_, new: &_| partitions.follow(&logs, old, new));
+    let store = Box::new(LogStore::new(log));
+    Ok(Metadata::open(store, cluster_id, Arc::clone(config), observer).await?)
+}
+
+fn group_config(config: &BrokerConfig) -> GroupConfig {
+    GroupConfig {
+        min_session_timeout_ms: config.group_min_session_timeout_ms,
+        max_session_timeout_ms: config.group_max_session_timeout_ms,
+        initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
+        max_size: config.group_max_size,
+        offset_metadata_max_bytes: config.offset_metadata_max_bytes,
+        offsets_retention_ms: config.offsets_retention_ms,
+        offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,
+        ..GroupConfig::default()
+    }
 }

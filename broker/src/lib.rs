@@ -4,7 +4,12 @@
 
 pub mod api;
 pub mod broker;
+pub mod clock;
 pub mod config;
 pub mod context;
+pub mod coordinator;
+pub mod dispatch;
 pub mod group;
 pub mod metadata;
+pub mod net;
+pub mod partition;

@@ -1,1 +1,176 @@
-fn main() {}
+//! Arguments, configuration, signals and exit codes.
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | stopped by SIGTERM or Ctrl-C with a clean directory |
+//! | 1 | did not start, or stopped because of a failure; one line on stderr says why |
+//! | 2 | wrong arguments or configuration; one line on stderr says which |
+//! | 128 + n | a second signal n cut the shutdown short |
+
+mod cli;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use broker::broker::{Broker, RunningBroker};
+use broker::config::BrokerConfig;
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use storage::log::Durability;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use cli::Cli;
+
+const FAILED: u8 = 1;
+const WRONG_ARGUMENTS: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    if let Err(error) = start_logging(&cli) {
+        return refuse(WRONG_ARGUMENTS, &error);
+    }
+    // Dropped, and so removed, when main returns.
+    let ephemeral = match cli.ephemeral.then(tempfile::TempDir::new).transpose() {
+        Ok(ephemeral) => ephemeral,
+        Err(error) => return refuse(FAILED, &anyhow!("no temporary directory: {error}")),
+    };
+    let ephemeral_dir = ephemeral.as_ref().map(|dir| dir.path().to_owned());
+    let (config, warnings) = match cli.broker_config(ephemeral_dir) {
+        Ok(config) => config,
+        Err(error) => return refuse(WRONG_ARGUMENTS, &error.into()),
+    };
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    match run(config) {
+        Ok(code) => code,
+        Err(error) => refuse(FAILED, &error),
+    }
+}
+
+fn run(config: BrokerConfig) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| anyhow!("cannot start the runtime: {error}"))?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: BrokerConfig) -> anyhow::Result<ExitCode> {
+    let mut signals =
+        Signals::new().map_err(|error| anyhow!("cannot listen to signals: {error}"))?;
+    let running = tokio::select! {
+        // Its message tells the cause already; the chain would tell it twice.
+        started = Broker::start(config) => started.map_err(|error| anyhow!("{error}"))?,
+        // Nothing has been promised to anybody yet.
+        _ = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
+    announce(&running);
+    tokio::select! {
+        _ = signals.next() => {}
+        failure = running.failed() => {
+            return Err(anyhow!("the data directory has failed: {failure}"));
+        }
+    }
+    tokio::select! {
+        stopped = running.shutdown() => {
+            stopped.map_err(|error| anyhow!("the shutdown was not clean: {error}"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        number = signals.next() => {
+            // At once: not even waiting for tasks that the runtime would wait for.
+            std::process::exit(128 + number);
+        }
+    }
+}
+
+/// SIGTERM and Ctrl-C.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The number of the next signal.
+    async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        }
+    }
+}
+
+/// Where it listens, where the data is, how durable it is.
+fn announce(running: &RunningBroker) {
+    let config = &running.broker.config;
+    let join = |items: Vec<String>| items.join(", ");
+    let addresses = running.addresses().iter().map(ToString::to_string);
+    let advertised = config.listeners.iter();
+    let advertised = advertised.map(|listener| listener.advertised.to_string());
+    let dir = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
+    let durability = match (config.ephemeral, config.durability) {
+        (true, _) => "gone when the broker stops (ephemeral)",
+        (_, Durability::Strict) => "acknowledged records survive a power cut (strict)",
+        (_, Durability::Os) => {
+            "acknowledged records survive a crash of the broker, not a power cut (os)"
+        }
+    };
+    // A closed stdout is no reason to stop.
+    let _ = writeln!(
+        std::io::stdout(),
+        "Ottla {} listens on {}, clients connect to {}; data in {}, {durability}",
+        env!("CARGO_PKG_VERSION"),
+        join(addresses.collect()),
+        join(advertised.collect()),
+        dir.display(),
+    );
+}
+
+fn start_logging(cli: &Cli) -> anyhow::Result<()> {
+    let filter = match &cli.log_level {
+        Some(level) => {
+            EnvFilter::try_new(level).map_err(|error| anyhow!("--log-level {level}: {error}"))?
+        }
+        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    Ok(())
+}
+
+/// Help and version go to stdout; a wrong argument is one line on stderr.
+fn usage(error: &clap::Error) -> ExitCode {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let what = text.lines().next().unwrap_or_default();
+    let what = what.strip_prefix("error: ").unwrap_or(what);
+    eprintln!("ottla: {what}; ottla --help tells the options");
+    ExitCode::from(WRONG_ARGUMENTS)
+}
+
+fn refuse(code: u8, error: &anyhow::Error) -> ExitCode {
+    // Every error of ours names its cause itself.
+    eprintln!("ottla: {error}");
+    ExitCode::from(code)
+}

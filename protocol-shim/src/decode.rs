@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiVersionsResponse, api_versions_response::ApiVersion};
-use kafka_protocol::protocol::{Decodable, Request};
+use kafka_protocol::protocol::Decodable;
 
 use crate::api_spec::{self, API_VERSIONS};
 use crate::error_code::ErrorCode;
@@ -32,15 +32,20 @@ pub enum DecodeError {
     },
 }
 
-/// Decodes the body of a request. Strings, bytes and records of the result share `body`'s memory: copy what is to
-/// outlive the request.
+/// Decodes the body of a request of `api_key`, which must be `R`'s.
+///
+/// Strings, bytes and records of the result share `body`'s memory: copy what is to outlive the request.
 ///
 /// Does not ask whether the API is served ([`api_spec::served`]).
 ///
 /// # Errors
 /// When `body` is not exactly one request of `R` in `version`.
-pub fn decode_request<R: Request>(version: i16, mut body: Bytes) -> Result<R, DecodeError> {
-    let spec = api_spec::spec(R::KEY).ok_or(DecodeError::UnknownApi(R::KEY))?;
+pub fn decode_request<R: Decodable>(
+    api_key: i16,
+    version: i16,
+    mut body: Bytes,
+) -> Result<R, DecodeError> {
+    let spec = api_spec::spec(api_key).ok_or(DecodeError::UnknownApi(api_key))?;
     guard::check(spec, version, &body)?;
     let request =
         <R as Decodable>::decode(&mut body, version).map_err(|error| DecodeError::Malformed {

@@ -2,3 +2,56 @@
 //!
 //! Each has `pub async fn handle(ctx: &RequestContext, request: …Request) -> …Response` and opens
 //! with its key, versions, behaviour, KIPs and deviations. Wire structs stop here.
+
+pub mod alter_configs;
+pub mod api_versions;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_groups;
+pub mod delete_records;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_groups;
+pub mod describe_log_dirs;
+pub mod describe_topic_partitions;
+pub mod fetch;
+pub mod find_coordinator;
+pub mod heartbeat;
+pub mod incremental_alter_configs;
+pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_config_resources;
+pub mod list_groups;
+pub mod list_offsets;
+pub mod metadata;
+pub mod offset_commit;
+pub mod offset_delete;
+pub mod offset_fetch;
+pub mod offset_for_leader_epoch;
+pub mod produce;
+pub mod sync_group;
+
+#[cfg(test)]
+mod admin_tests;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kafka_protocol::protocol::StrBytes;
+
+/// A name that outlives its request, copied so that it does not pin the request's frame.
+fn owned(name: &StrBytes) -> Arc<str> {
+    Arc::from(name.as_str())
+}
+
+/// Bytes that outlive their request, copied for the same reason.
+fn owned_bytes(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
+
+/// A name on its way out.
+fn wire(name: &str) -> StrBytes {
+    StrBytes::from_string(name.to_owned())
+}

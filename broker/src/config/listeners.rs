@@ -121,7 +121,7 @@ pub(super) fn listeners(settings: &Settings) -> Result<Vec<Listener>, ConfigErro
                     "listeners"
                 },
                 format!(
-                    "clients cannot connect to {advertised}; name a host in advertised.listeners"
+                    "clients cannot connect to {advertised}; name a host with advertised.listeners or --advertise"
                 ),
             ));
         }

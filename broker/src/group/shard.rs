@@ -217,6 +217,39 @@ impl GroupShard {
             .collect()
     }
 
+    /// What must survive a restart, as records: offsets, and groups with their members where they are settled.
+    #[cfg(test)]
+    pub(super) fn snapshot(&self) -> Vec<GroupRecord> {
+        let groups = self
+            .groups
+            .values()
+            .filter(|group| group.is_settled())
+            .map(ClassicGroup::to_record);
+        groups.chain(self.offsets.snapshot()).collect()
+    }
+
+    /// Panics unless groups and deadlines agree with each other.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let deadlines = self.timers.keys();
+        self.groups
+            .values()
+            .for_each(|group| group.check(|key| deadlines.contains_key(key)));
+        for key in deadlines.keys() {
+            let (TimerKey::Join(group_id)
+            | TimerKey::Sync(group_id)
+            | TimerKey::Session(group_id, _)) = key
+            else {
+                continue;
+            };
+            let group = self.groups.get(group_id);
+            assert!(
+                group.is_some_and(|group| group.has_use_for(key)),
+                "a stale deadline: {key:?}"
+            );
+        }
+    }
+
     fn join(&mut self, now_ms: i64, token: Token, request: JoinGroup) -> Effects {
         let refusal = if !is_group_id(&request.group_id) {
             Some(GroupError::InvalidGroupId)

@@ -45,4 +45,10 @@ impl<K: Ord + Clone> Timers<K> {
         self.deadlines.remove(&key);
         Some(key)
     }
+
+    #[cfg(test)]
+    pub(super) fn keys(&self) -> &BTreeMap<K, i64> {
+        assert_eq!(self.deadlines.len(), self.queue.len());
+        &self.deadlines
+    }
 }

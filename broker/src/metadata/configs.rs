@@ -52,11 +52,7 @@ pub fn plan_alter(
     let old = image.overrides(alter.resource_type, &alter.resource_name);
     let new = changed(alter, old)?;
     for (key, value) in &new {
-        if value.len() > MAX_VALUE_BYTES {
-            return Err(MetadataError::InvalidConfig(format!(
-                "The value of {key} is longer than {MAX_VALUE_BYTES} bytes"
-            )));
-        }
+        check_length(key, value)?;
     }
     check_settings(image, alter, old, &new)?;
 
@@ -71,6 +67,15 @@ pub fn plan_alter(
             value: new.get(key).cloned(),
         })
         .collect())
+}
+
+fn check_length(key: &str, value: &str) -> Result<(), MetadataError> {
+    if value.len() <= MAX_VALUE_BYTES {
+        return Ok(());
+    }
+    Err(MetadataError::InvalidConfig(format!(
+        "The value of {key} is longer than {MAX_VALUE_BYTES} bytes"
+    )))
 }
 
 fn check_resource(
@@ -141,6 +146,7 @@ fn changed(alter: &AlterConfig, old: &Overrides) -> Result<Overrides, MetadataEr
                     continue;
                 }
                 let value = value.as_deref().ok_or_else(|| null(key))?;
+                check_length(key, value)?;
                 let value = match operation {
                     Operation::Append | Operation::Subtract => {
                         edited_list(alter.resource_type, key, *operation, value, old)?
@@ -175,15 +181,12 @@ fn edited_list(
     let default = row.and_then(|row| row.default).unwrap_or("");
     let current = old.get(key).map_or(default, String::as_str);
     let mut items: Vec<&str> = list(current).collect();
-    for item in list(value) {
-        let position = items.iter().position(|other| *other == item);
-        match (operation, position) {
-            (Operation::Append, None) => items.push(item),
-            (Operation::Subtract, Some(position)) => {
-                items.remove(position);
-            }
-            _ => {}
-        }
+    if operation == Operation::Append {
+        let mut present: BTreeSet<&str> = items.iter().copied().collect();
+        items.extend(list(value).filter(|item| present.insert(*item)));
+    } else {
+        let named: BTreeSet<&str> = list(value).collect();
+        items.retain(|item| !named.contains(item));
     }
     Ok(items.join(","))
 }

@@ -40,6 +40,11 @@ pub enum MetadataError {
 }
 
 impl MetadataError {
+    /// More than one append can hold; Kafka's words.
+    pub(super) fn too_large() -> Self {
+        Self::PolicyViolation("Excessively large number of partitions per request.".to_owned())
+    }
+
     /// What the client is told.
     pub fn code(&self) -> ErrorCode {
         match self {

@@ -1,13 +1,13 @@
 //! Metadata: topics, settings, producer ids. Everything durable about it is a log.
 //!
 //! Readers take the [`MetadataImage`] once per request; changes go through [`Metadata`]'s methods to one
-//! [`writer`] task, which appends to the `__cluster_metadata` log before anybody sees them.
+//! writer task, which appends to the `__cluster_metadata` log before anybody sees them.
 
 mod configs;
-mod delta;
 mod error;
 mod image;
 mod meta_properties;
+pub mod operations;
 mod producer_ids;
 mod record;
 mod store;
@@ -18,7 +18,6 @@ mod writer;
 mod tests;
 
 pub use configs::{AlterConfig, ConfigChange, Operation, check_broker_name};
-pub use delta::LogChanges;
 pub use error::MetadataError;
 pub use image::{
     INTERNAL_TOPICS, LEADER_EPOCH, MetadataImage, Overrides, ResourceType, TopicImage,
@@ -163,7 +162,7 @@ impl Metadata {
             let draft = target(draft, validate_only, &mut scratch);
             let grow = |request: &NewPartitions| {
                 refuse_duplicate(&names, &request.name)?;
-                let records = topics::plan_partitions(draft.image(), request)?;
+                let records = topics::plan_partitions(draft.image(), request, draft.room())?;
                 draft.take(records)
             };
             requests.iter().map(grow).collect()
@@ -190,18 +189,32 @@ impl Metadata {
         each(planned.await, count)
     }
 
-    /// The topic, created with the broker's defaults if it is not there: for auto-creation by clients.
+    /// The topics, created with the broker's defaults where they are not there: for auto-creation by clients.
     ///
-    /// Whether it is allowed is the caller's business; two callers at once create it once.
-    pub async fn auto_create(&self, name: &str) -> Result<Arc<TopicImage>, MetadataError> {
-        let mut topic = NewTopic::with_defaults(name);
-        if let Some(partitions) = self.internal_partitions(name) {
-            topic.placement = Placement::Counts {
-                partitions,
-                replication_factor: -1,
-            };
+    /// Whether it is allowed is the caller's business; two callers at once create a topic once. Internal topics
+    /// get their own settings and number of partitions. The results are in the order of the names.
+    pub async fn auto_create(
+        &self,
+        names: Vec<String>,
+    ) -> Vec<Result<Arc<TopicImage>, MetadataError>> {
+        let image = self.image.load();
+        let there = names.iter().map(|name| image.topic(name).cloned());
+        if let Some(there) = there.collect::<Option<Vec<_>>>() {
+            return there.into_iter().map(Ok).collect();
         }
-        self.ensure_topic(topic).await
+        drop(image);
+        let count = names.len();
+        let planned = self.change(move |draft| {
+            let ensure = |name: &String| match draft.image().topic(name) {
+                Some(topic) => Ok(Arc::clone(topic)),
+                None => {
+                    let topic = topics::default_topic(draft.image(), name);
+                    create_topic(draft, &topic)
+                }
+            };
+            names.iter().map(ensure).collect()
+        });
+        each(planned.await, count)
     }
 
     /// An internal topic, created compacted and with its own number of partitions if it is not there.
@@ -212,7 +225,8 @@ impl Metadata {
         &self,
         name: &str,
     ) -> Result<Arc<TopicImage>, MetadataError> {
-        self.auto_create(name).await
+        let mut created = self.auto_create(vec![name.to_owned()]).await;
+        created.pop().unwrap_or(Err(MetadataError::UnknownTopic))
     }
 
     /// Takes `count` producer ids out of circulation for good, durably, and returns the first.
@@ -234,29 +248,6 @@ impl Metadata {
     /// A producer id that nobody has had before, not even before a kill -9.
     pub async fn new_producer_id(&self) -> Result<i64, MetadataError> {
         self.producer_ids.next(self).await
-    }
-
-    async fn ensure_topic(&self, topic: NewTopic) -> Result<Arc<TopicImage>, MetadataError> {
-        if let Some(topic) = self.image.load().topic(&topic.name) {
-            return Ok(Arc::clone(topic));
-        }
-        self.change(move |draft| match draft.image().topic(&topic.name) {
-            Some(topic) => Ok(Arc::clone(topic)),
-            None => create_topic(draft, &topic),
-        })
-        .await?
-    }
-
-    fn internal_partitions(&self, name: &str) -> Option<i32> {
-        let key = match name {
-            "__consumer_offsets" => "offsets.topic.num.partitions",
-            "__transaction_state" => "transaction.state.log.num.partitions",
-            "__share_group_state" => "share.coordinator.state.topic.num.partitions",
-            _ => return None,
-        };
-        let image = self.image.load();
-        let count = image.broker().settings.get(key)?.trim().parse::<i32>();
-        Some(count.unwrap_or(50).max(1))
     }
 
     /// Plans a change in the writer's turn and waits until it is durable and published.
@@ -306,7 +297,7 @@ fn target<'a>(
 
 fn create_topic(draft: &mut Draft, topic: &NewTopic) -> Result<Arc<TopicImage>, MetadataError> {
     let topic_id = topics::new_topic_id();
-    let records = topics::plan_create(draft.image(), topic, topic_id)?;
+    let records = topics::plan_create(draft.image(), topic, topic_id, draft.room())?;
     draft.take(records)?;
     let created = draft.image().topic_by_id(topic_id).cloned();
     created.ok_or(MetadataError::UnknownTopicId)

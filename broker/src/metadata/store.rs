@@ -11,7 +11,7 @@ use storage::log::{
     AppendError, AppendOrigin, BoxFuture, FetchWait, Isolation, LogConfig, PartitionLog, Read,
     ReadError, ReadRequest, TopicPartition,
 };
-use storage::record::{BatchBuilder, BatchHeader, RecordSet, ValidatedBatch, batches};
+use storage::record::{BatchBuilder, RecordSet, ValidatedBatch, batches};
 use uuid::Uuid;
 
 use super::record::{MetadataRecord, RecordError};
@@ -142,8 +142,12 @@ impl MetadataStore for LogStore {
     ) -> BoxFuture<'a, Result<i64, StoreError>> {
         Box::pin(async move {
             let bytes = build_batch(records)?;
-            let header = BatchHeader::parse(&bytes).map_err(not_applied)?;
-            let permit = self.log.reserve(bytes.len()).await.map_err(not_applied)?;
+            let batch = ValidatedBatch::trusted(bytes).map_err(not_applied)?;
+            let permit = self
+                .log
+                .reserve(batch.size_bytes())
+                .await
+                .map_err(not_applied)?;
             let found = self.log.offsets().log_end_offset;
             if found != expected_version {
                 return Err(StoreError::Conflict {
@@ -151,7 +155,6 @@ impl MetadataStore for LogStore {
                     found,
                 });
             }
-            let batch = ValidatedBatch { bytes, header };
             let pending = self
                 .log
                 .submit(permit, batch, AppendOrigin::Coordinator)

@@ -49,6 +49,25 @@ impl NewTopic {
     }
 }
 
+/// What a topic is that is created because a client asked for it.
+pub fn default_topic(image: &MetadataImage, name: &str) -> NewTopic {
+    let key = match name {
+        "__consumer_offsets" => "offsets.topic.num.partitions",
+        "__transaction_state" => "transaction.state.log.num.partitions",
+        "__share_group_state" => "share.coordinator.state.topic.num.partitions",
+        _ => return NewTopic::with_defaults(name),
+    };
+    let partitions = image.broker().settings.get(key);
+    let partitions = partitions.and_then(|value| value.trim().parse().ok());
+    NewTopic {
+        placement: Placement::Counts {
+            partitions: partitions.unwrap_or(-1),
+            replication_factor: -1,
+        },
+        ..NewTopic::with_defaults(name)
+    }
+}
+
 /// A topic to be grown to `count` partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewPartitions {
@@ -92,11 +111,12 @@ pub fn validate_topic_name(name: &str) -> Result<(), MetadataError> {
     Ok(())
 }
 
-/// The records that create a topic with this id.
+/// The records that create a topic with this id; at most `room` of them.
 pub fn plan_create(
     image: &MetadataImage,
     topic: &NewTopic,
     topic_id: Uuid,
+    room: usize,
 ) -> Result<Vec<MetadataRecord>, MetadataError> {
     let name = &topic.name;
     if name == CLUSTER_METADATA_TOPIC {
@@ -115,6 +135,9 @@ pub fn plan_create(
     }
     let configs = config_overrides(image, topic)?;
     let partition_count = partition_count(image, &topic.placement)?;
+    if partition_count as usize + configs.len() + 1 > room {
+        return Err(MetadataError::too_large());
+    }
 
     let created = MetadataRecord::Topic {
         name: name.clone(),
@@ -256,10 +279,11 @@ fn partition_record(image: &MetadataImage, topic_id: Uuid, partition: i32) -> Me
     }
 }
 
-/// The records that grow a topic.
+/// The records that grow a topic; at most `room` of them.
 pub fn plan_partitions(
     image: &MetadataImage,
     request: &NewPartitions,
+    room: usize,
 ) -> Result<Vec<MetadataRecord>, MetadataError> {
     let topic = image
         .topic(&request.name)
@@ -294,6 +318,9 @@ pub fn plan_partitions(
         for replicas in assignments {
             check_replicas(image, replicas)?;
         }
+    }
+    if added as usize > room {
+        return Err(MetadataError::too_large());
     }
     Ok((current..request.count)
         .map(|partition| partition_record(image, topic.topic_id, partition))

@@ -17,6 +17,8 @@ use super::store::{MetadataStore, StoreError};
 const MAX_CHANGE_BYTES: usize = 8 << 20;
 /// No further waiting change joins an append of this size.
 const GROUP_BYTES: usize = 1 << 20;
+/// What a record takes besides the text in it, generously.
+const RECORD_BYTES: usize = 64;
 /// Most changes in one append.
 const GROUP_COUNT: usize = 64;
 
@@ -33,7 +35,9 @@ pub(super) type Change = Box<dyn FnOnce(&mut Draft) -> Reply + Send>;
 pub struct Draft {
     image: MetadataImage,
     records: Vec<MetadataRecord>,
+    /// Of all records, and of those before the change that is being planned.
     bytes: usize,
+    bytes_before_change: usize,
 }
 
 impl Draft {
@@ -42,7 +46,18 @@ impl Draft {
             image,
             records: Vec::new(),
             bytes: 0,
+            bytes_before_change: 0,
         }
+    }
+
+    fn begin_change(&mut self) {
+        self.bytes_before_change = self.bytes;
+    }
+
+    /// Records without text that the change may still have; a plan asks before it makes them.
+    pub fn room(&self) -> usize {
+        let used = self.bytes - self.bytes_before_change;
+        MAX_CHANGE_BYTES.saturating_sub(used) / RECORD_BYTES
     }
 
     /// The image with everything that was taken in so far.
@@ -56,10 +71,8 @@ impl Draft {
     /// The change is too large; the draft is as before.
     pub fn take(&mut self, records: Vec<MetadataRecord>) -> Result<(), MetadataError> {
         let bytes: usize = records.iter().map(approximate_bytes).sum();
-        if bytes > MAX_CHANGE_BYTES {
-            return Err(MetadataError::PolicyViolation(
-                "Excessively large number of partitions per request.".to_owned(),
-            ));
+        if self.bytes - self.bytes_before_change + bytes > MAX_CHANGE_BYTES {
+            return Err(MetadataError::too_large());
         }
         for record in records {
             if let Err(error) = self.image.apply(&record) {
@@ -74,8 +87,7 @@ impl Draft {
 }
 
 fn approximate_bytes(record: &MetadataRecord) -> usize {
-    const FIXED: usize = 64;
-    FIXED
+    RECORD_BYTES
         + match record {
             MetadataRecord::Topic { name, .. } | MetadataRecord::FeatureLevel { name, .. } => {
                 name.len()
@@ -107,11 +119,13 @@ impl Writer {
         while let Some(first) = self.changes.recv().await {
             let old = self.image.load_full();
             let mut draft = Draft::new(MetadataImage::clone(&old));
+            draft.begin_change();
             let mut replies = vec![first(&mut draft)];
             while draft.bytes < GROUP_BYTES && replies.len() < GROUP_COUNT {
                 let Ok(change) = self.changes.try_recv() else {
                     break;
                 };
+                draft.begin_change();
                 replies.push(change(&mut draft));
             }
             let outcome = match &failed {

@@ -2,7 +2,7 @@
 //!
 //! The decoder reserves room for as many elements as an array's count says, before it has seen one of them. A
 //! count of two billion in a body of four bytes then aborts the process, which nothing can catch. So every body is
-//! walked first, against its [shape](shapes), without allocating: what the walk accepts is complete, holds every
+//! walked first, against its shape (`shapes/`), without allocating: what the walk accepts is complete, holds every
 //! element that it counts, and nothing after them.
 
 pub(crate) mod field;
@@ -14,11 +14,11 @@ use field::{Field, Kind, Shape};
 /// Most tagged fields in one struct. Kafka's own definitions stay below ten.
 pub const MAX_TAGGED_FIELDS: u32 = 64;
 
-/// Most array elements and tagged fields in one request, all arrays together.
+/// Most strings and structs in arrays, and tagged fields, in one request, all arrays together.
 ///
-/// Two bytes on the wire can become some hundred in memory, so a frame of 100 MiB could otherwise still ask
-/// for gigabytes. A fetch of every partition of a very large cluster stays well below.
-pub const MAX_ELEMENTS: usize = 1 << 20;
+/// Three bytes on the wire can become half a kilobyte in memory, so a frame of 100 MiB could otherwise still ask
+/// for gigabytes. A request that names every partition of a very large broker stays below.
+pub const MAX_ELEMENTS: usize = 1 << 18;
 
 /// A body was refused. Names the place, for the log line; the connection is to be closed or the request answered
 /// with INVALID_REQUEST.
@@ -51,7 +51,7 @@ pub enum Violation {
     Length(usize),
     #[error("{count} elements cannot fit in {remaining} bytes")]
     Count { count: usize, remaining: usize },
-    #[error("more than {MAX_ELEMENTS} array elements in one request")]
+    #[error("more than {MAX_ELEMENTS} elements in one request")]
     TooManyElements,
     #[error("{0} tagged fields, more than {MAX_TAGGED_FIELDS}")]
     TooManyTaggedFields(u32),
@@ -150,13 +150,17 @@ impl Walk<'_> {
                 self.skip(count * width)
             }
             Kind::StringArray => {
-                for _ in 0..self.count(nullable, 1)? {
+                let count = self.count(nullable, 1)?;
+                self.spend(count)?;
+                for _ in 0..count {
                     self.string(false)?;
                 }
                 Ok(())
             }
             Kind::StructArray(members) => {
-                for _ in 0..self.count(nullable, 1)? {
+                let count = self.count(nullable, 1)?;
+                self.spend(count)?;
+                for _ in 0..count {
                     self.structure(members)?;
                 }
                 Ok(())
@@ -220,7 +224,6 @@ impl Walk<'_> {
         if count > remaining / min_width {
             return Err(Violation::Count { count, remaining });
         }
-        self.spend(count)?;
         Ok(count)
     }
 

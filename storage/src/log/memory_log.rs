@@ -280,6 +280,7 @@ impl PartitionLog for MemoryLog {
     }
 
     fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)> {
+        // There is one epoch; of a later one nothing is known, as in Kafka's `LeaderEpochFileCache`.
         (leader_epoch == 0).then(|| (0, self.state.lock().log_end_offset))
     }
 

@@ -172,6 +172,7 @@ impl<'a> RecordIter<'a> {
         }
     }
 
+    #[inline]
     fn read(&mut self) -> Result<Record<'a>, &'static str> {
         let before = self.rest.len();
         let length = read_varint(&mut self.rest)?;
@@ -211,6 +212,7 @@ impl<'a> RecordIter<'a> {
         })
     }
 
+    #[cold]
     fn end(&mut self) -> Option<Result<Record<'a>, RecordError>> {
         let trailing_bytes = std::mem::take(&mut self.rest).len();
         let (count, index) = (self.count, self.index);
@@ -227,6 +229,7 @@ impl<'a> RecordIter<'a> {
 impl<'a> Iterator for RecordIter<'a> {
     type Item = Result<Record<'a>, RecordError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.index >= self.count {
             return self.end();

@@ -369,6 +369,7 @@ fn needs_records(header: &BatchHeader, config: &ValidateConfig, now_ms: i64) -> 
     config.compacted || config.validate_all_records || claims_append_time || timestamps_in_question
 }
 
+#[inline]
 fn timestamp_in_range(timestamp: i64, config: &ValidateConfig, now_ms: i64) -> bool {
     let age_ms = now_ms.saturating_sub(timestamp);
     age_ms <= config.timestamp_before_max_ms
@@ -392,9 +393,11 @@ fn check_records(
         deltas_count_up: true,
     };
     let mut refused = Refused::default();
-    for (index, record) in RecordIter::new(header, uncompressed).enumerate() {
-        let record = record.map_err(unreadable)?;
-        let index = index as i32;
+    for (index, record) in (0..).zip(RecordIter::new(header, uncompressed)) {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => return Err(unreadable(error)),
+        };
         if config.compacted && record.key.is_none() {
             refused.add(index, false, || {
                 "Compacted topic cannot accept message without key".into()
@@ -409,6 +412,7 @@ fn check_records(
     Ok(walk)
 }
 
+#[inline]
 fn check_timestamp(
     header: &BatchHeader,
     record: &Record<'_>,
@@ -484,10 +488,10 @@ fn build_anew(
     target: Compression,
 ) -> Result<Bytes, ValidateError> {
     let mut builder = BatchBuilder::like(header).compression(target);
-    for (index, record) in RecordIter::new(header, uncompressed).enumerate() {
+    for (index, record) in (0..).zip(RecordIter::new(header, uncompressed)) {
         let record = record.map_err(unreadable)?;
         builder.append_at(
-            index as i32,
+            index,
             record.timestamp,
             record.key,
             record.value,

@@ -12,6 +12,8 @@
 //! group is gone from the shard. Join and sync requests are parked as tokens in their members; wherever a member stops
 //! waiting, its token is answered, where Kafka now and then forgets one.
 
+#[cfg(test)]
+mod invariants;
 mod join;
 mod member;
 mod membership;
@@ -230,6 +232,11 @@ impl ClassicGroup {
         self.state == State::Empty
     }
 
+    #[cfg(test)]
+    pub(in crate::group) fn is_settled(&self) -> bool {
+        matches!(self.state, State::Empty | State::Stable)
+    }
+
     pub(in crate::group) fn has_pending_members(&self) -> bool {
         !self.pending_join.is_empty()
     }
@@ -367,7 +374,6 @@ impl ClassicGroup {
     fn remove(&mut self, cx: &mut Context<'_>, member_id: &Id) {
         cx.timers.cancel(self.session_key(member_id));
         self.pending_join.remove(member_id);
-        self.pending_sync.remove(member_id);
         let Some(member) = self.members.remove(member_id) else {
             return;
         };

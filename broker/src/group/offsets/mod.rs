@@ -181,27 +181,30 @@ impl Offsets {
         nothing_left
     }
 
-    /// What of this is durable, for comparison: everything but the counters.
+    /// The state as the shortest log that leads to it.
     #[cfg(test)]
-    pub(super) fn durable(
-        &self,
-    ) -> (
-        Vec<(OffsetKey, CommittedOffset)>,
-        Vec<(i64, OffsetKey, CommittedOffset)>,
-    ) {
+    pub(super) fn snapshot(&self) -> Vec<GroupRecord> {
         let committed = self.committed.iter().flat_map(|(group_id, topics)| {
             topics.iter().flat_map(move |(topic, partitions)| {
-                partitions.iter().map(move |(index, stored)| {
-                    (key(group_id, topic, *index), stored.value.clone())
-                })
+                partitions
+                    .iter()
+                    .map(move |(index, stored)| GroupRecord::Offset {
+                        key: key(group_id, topic, *index),
+                        value: Some(stored.value.clone()),
+                    })
             })
         });
-        let pending = self.pending.iter().flat_map(|(producer_id, offsets)| {
+        let pending = self.pending.iter().flat_map(|(&producer_id, offsets)| {
             offsets
                 .iter()
-                .map(|(key, stored)| (*producer_id, key.clone(), stored.value.clone()))
+                .map(move |(key, stored)| GroupRecord::TxnOffset {
+                    producer_id,
+                    producer_epoch: 0,
+                    key: key.clone(),
+                    value: stored.value.clone(),
+                })
         });
-        (committed.collect(), pending.collect())
+        committed.chain(pending).collect()
     }
 }
 

@@ -133,13 +133,17 @@ impl GroupShard {
                         topic: topic.name.clone(),
                         partition_index,
                     };
+                    // A record with an expiry has no room for epoch and topic id. The versions of
+                    // OffsetCommit that ask for an expiry have neither.
+                    let expires = expire_timestamp_ms.is_some();
+                    let leader_epoch = partition.committed_leader_epoch;
                     let value = CommittedOffset {
                         offset: partition.committed_offset,
-                        leader_epoch: partition.committed_leader_epoch,
+                        leader_epoch: if expires { -1 } else { leader_epoch },
                         metadata: partition.metadata,
                         commit_timestamp_ms: now_ms,
                         expire_timestamp_ms,
-                        topic_id: topic.topic_id,
+                        topic_id: if expires { Uuid::nil() } else { topic.topic_id },
                     };
                     self.append(effects, record(key, value));
                     None

@@ -1,1 +1,14 @@
+//! The rules of groups and offsets, each as a sentence.
 
+mod admin;
+mod context;
+mod expiry;
+mod join;
+mod membership;
+mod offsets;
+mod random;
+mod record;
+mod scale;
+mod static_members;
+mod sync;
+mod transactions;

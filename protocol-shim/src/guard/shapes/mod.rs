@@ -2,7 +2,7 @@
 //!
 //! Facts from Kafka's message definitions (`clients/src/main/resources/common/message`), restricted to the
 //! versions in [`crate::api_spec`]. To add a version: extend the field list here, the range there, and let
-//! `tests/guard_shapes.rs` compare both with the decoder.
+//! `guard/tests` compare both with the decoder.
 
 pub(crate) mod admin;
 pub(crate) mod cluster;

@@ -1,12 +1,26 @@
-//! An allocator that remembers, per thread, the largest piece it was asked for.
+//! An allocator that remembers, per thread, what it was asked for.
 
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+/// What a piece of work allocated.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Usage {
+    /// The largest single allocation, in bytes.
+    pub(super) largest: usize,
+    /// All allocations together, in bytes, whether freed again or not.
+    pub(super) total: usize,
+}
+
+const NOTHING: Usage = Usage {
+    largest: 0,
+    total: 0,
+};
+
 thread_local! {
-    static LARGEST: Cell<usize> = const { Cell::new(0) };
+    static USAGE: Cell<Usage> = const { Cell::new(NOTHING) };
 }
 
 struct Recording;
@@ -16,7 +30,13 @@ static ALLOCATOR: Recording = Recording;
 
 fn record(size: usize) {
     // Fails only while the thread ends.
-    let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(size)));
+    let _ = USAGE.try_with(|usage| {
+        let Usage { largest, total } = usage.get();
+        usage.set(Usage {
+            largest: largest.max(size),
+            total: total + size,
+        });
+    });
 }
 
 // SAFETY: every call is handed to the system's allocator unchanged.
@@ -36,9 +56,9 @@ unsafe impl GlobalAlloc for Recording {
     }
 }
 
-/// Size of the largest single allocation that `work` makes on this thread, in bytes.
-pub(super) fn largest_during<T>(work: impl FnOnce() -> T) -> (T, usize) {
-    LARGEST.with(|largest| largest.set(0));
+/// What `work` allocates on this thread.
+pub(super) fn during<T>(work: impl FnOnce() -> T) -> (T, Usage) {
+    USAGE.set(NOTHING);
     let result = work();
-    (result, LARGEST.with(Cell::get))
+    (result, USAGE.get())
 }

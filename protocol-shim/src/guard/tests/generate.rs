@@ -7,22 +7,101 @@ use crate::api_spec::ApiSpec;
 
 /// A body that the decoder must take whole and give back byte for byte.
 pub(super) fn body(rng: &mut StdRng, spec: &ApiSpec, version: i16) -> Vec<u8> {
-    let flexible = spec.is_flexible(version);
+    generate(rng, spec, version, None)
+}
+
+/// A body that has `null_field` wherever it can be, and null each time. Nothing else is null or empty.
+pub(super) fn body_with_null(
+    rng: &mut StdRng,
+    spec: &ApiSpec,
+    version: i16,
+    null_field: &'static Field,
+) -> Vec<u8> {
+    generate(rng, spec, version, Some(null_field))
+}
+
+fn generate(
+    rng: &mut StdRng,
+    spec: &ApiSpec,
+    version: i16,
+    null_field: Option<&'static Field>,
+) -> Vec<u8> {
+    let writer = Writer {
+        flexible: spec.is_flexible(version),
+        out: Vec::new(),
+    };
     let mut generator = Generator {
         rng,
         version,
-        flexible,
-        out: Vec::new(),
+        null_field,
+        writer,
     };
     generator.structure(spec.shape);
-    generator.out
+    generator.writer.out
+}
+
+/// A valid body with `count` elements in every array at `depth`, one in those above, none in those below, and nothing
+/// else that could be left out. `tagged`: each element carries one unknown tagged field of no bytes, if it can.
+pub(super) fn dense_body(
+    spec: &ApiSpec,
+    version: i16,
+    depth: usize,
+    count: usize,
+    tagged: bool,
+) -> Vec<u8> {
+    let mut writer = Writer {
+        flexible: spec.is_flexible(version),
+        out: Vec::new(),
+    };
+    writer.dense(spec.shape, version, depth, count, tagged);
+    writer.out
+}
+
+impl Writer {
+    fn dense(&mut self, shape: Shape, version: i16, depth: usize, count: usize, tagged: bool) {
+        let here = if depth == 0 { count } else { 1 };
+        for field in shape
+            .iter()
+            .filter(|field| field.tag.is_none() && field.is_in(version))
+        {
+            match field.kind {
+                Kind::Fixed(width) => self.out.extend(std::iter::repeat_n(0, width)),
+                Kind::String => self.string(Some("")),
+                Kind::Bytes => self.length32(Some(0)),
+                Kind::Struct(members) => {
+                    if version >= field.nullable_since {
+                        self.out.push(1);
+                    }
+                    self.dense(members, version, depth, count, tagged);
+                }
+                Kind::FixedArray(_) => self.length32(Some(0)),
+                Kind::StringArray => {
+                    self.length32(Some(here));
+                    (0..here).for_each(|_| self.string(Some("")));
+                }
+                Kind::StructArray(members) => {
+                    // Below the level asked for, arrays are empty.
+                    let here = if depth == usize::MAX { 0 } else { here };
+                    self.length32(Some(here));
+                    for _ in 0..here {
+                        let below = depth.checked_sub(1).unwrap_or(usize::MAX);
+                        self.dense(members, version, below, count, tagged);
+                    }
+                }
+            }
+        }
+        if self.flexible {
+            let tags: &[u8] = if tagged { &[1, 100, 0] } else { &[0] };
+            self.out.extend(tags);
+        }
+    }
 }
 
 struct Generator<'a> {
     rng: &'a mut StdRng,
     version: i16,
-    flexible: bool,
-    out: Vec<u8>,
+    null_field: Option<&'static Field>,
+    writer: Writer,
 }
 
 impl Generator<'_> {
@@ -32,53 +111,61 @@ impl Generator<'_> {
                 self.value(field, true);
             }
         }
-        if self.flexible {
+        if self.writer.flexible {
             self.tagged_fields(shape);
         }
     }
 
     /// `any`: null and empty are allowed too. In tagged fields they may be the default, which is never written.
     fn value(&mut self, field: &Field, any: bool) {
-        let null = any && self.version >= field.nullable_since && self.rng.random_bool(0.2);
+        let (any, null) = match self.null_field {
+            Some(null_field) => (false, std::ptr::eq(field, null_field)),
+            None => {
+                let nullable = any && self.version >= field.nullable_since;
+                (any, nullable && self.rng.random_bool(0.2))
+            }
+        };
         let least = usize::from(!any);
         match field.kind {
             Kind::Fixed(width) => self.fixed(width),
             Kind::String => self.string(null, least),
+            Kind::Bytes if null => self.writer.length32(None),
             Kind::Bytes => {
                 let length = self.length(least);
-                self.length32((!null).then_some(length));
-                if !null {
-                    self.rng.fill(&mut extend(&mut self.out, length)[..]);
-                }
+                self.writer.length32(Some(length));
+                self.random_bytes(length);
             }
             Kind::Struct(members) => {
                 if self.version >= field.nullable_since {
-                    self.out.push(if null { 0xff } else { 1 });
+                    self.writer.out.push(if null { 0xff } else { 1 });
                 }
                 if !null {
                     self.structure(members);
                 }
             }
-            Kind::FixedArray(width) => self.array(null, least, |element| element.fixed(width)),
-            Kind::StringArray => self.array(null, least, |element| element.string(false, 0)),
-            Kind::StructArray(members) => {
-                self.array(null, least, |element| element.structure(members))
-            }
+            Kind::FixedArray(width) => self.array(null, least, |this| this.fixed(width)),
+            Kind::StringArray => self.array(null, least, |this| this.string(false, 0)),
+            Kind::StructArray(members) => self.array(null, least, |this| this.structure(members)),
         }
     }
 
     fn array(&mut self, null: bool, least: usize, mut element: impl FnMut(&mut Self)) {
-        let count = self.rng.random_range(least..4);
-        self.length32((!null).then_some(count));
-        if !null {
-            (0..count).for_each(|_| element(self));
+        if null {
+            return self.writer.length32(None);
         }
+        let count = self.rng.random_range(least..4);
+        self.writer.length32(Some(count));
+        (0..count).for_each(|_| element(self));
     }
 
     fn tagged_fields(&mut self, shape: Shape) {
         let mut tags: Vec<u32> = Vec::new();
         for field in shape.iter().filter(|field| field.is_in(self.version)) {
-            tags.extend(field.tag.filter(|_| self.rng.random_bool(0.5)));
+            tags.extend(
+                field
+                    .tag
+                    .filter(|_| self.null_field.is_some() || self.rng.random_bool(0.5)),
+            );
         }
         // Tags that the shape does not know: if the decoder knows one, it will read it as something else.
         for tag in [0..8, 8..300, 300..i32::MAX as u32] {
@@ -88,54 +175,67 @@ impl Generator<'_> {
             }
         }
         tags.sort_unstable();
-        self.varint(tags.len() as u32);
+        self.writer.varint(tags.len() as u32);
         for tag in tags {
-            self.varint(tag);
-            let before = std::mem::take(&mut self.out);
+            let before = std::mem::take(&mut self.writer.out);
             match shape.iter().find(|field| field.tag == Some(tag)) {
                 Some(field) => self.value(field, false),
                 None => {
                     let length = self.length(1);
-                    self.rng.fill(&mut extend(&mut self.out, length)[..]);
+                    self.random_bytes(length);
                 }
             }
-            let payload = std::mem::replace(&mut self.out, before);
-            self.varint(payload.len() as u32);
-            self.out.extend(payload);
+            let payload = std::mem::replace(&mut self.writer.out, before);
+            self.writer.varint(tag);
+            self.writer.varint(payload.len() as u32);
+            self.writer.out.extend(payload);
         }
     }
 
     /// One-byte values are 0 or 1, because a boolean is written back as one of them.
     fn fixed(&mut self, width: usize) {
         if width == 1 {
-            self.out.push(self.rng.random_range(0..2));
+            self.writer.out.push(self.rng.random_range(0..2));
         } else {
-            self.rng.fill(&mut extend(&mut self.out, width)[..]);
+            self.random_bytes(width);
         }
     }
 
+    fn random_bytes(&mut self, length: usize) {
+        let bytes = (0..length).map(|_| self.rng.random::<u8>());
+        self.writer.out.extend(bytes);
+    }
+
     fn string(&mut self, null: bool, least: usize) {
+        if null {
+            return self.writer.string(None);
+        }
         let length = self.length(least);
-        let mut text: String = (0..length)
-            .map(|_| self.rng.random_range('a'..='z'))
-            .collect();
-        if self.rng.random_bool(0.1) {
-            text.push('é');
-        }
-        match (null, self.flexible) {
-            (_, true) => self.length32((!null).then_some(text.len())),
-            (true, false) => self.out.extend([0xff; 2]),
-            (false, false) => self.out.extend((text.len() as i16).to_be_bytes()),
-        }
-        if !null {
-            self.out.extend(text.as_bytes());
-        }
+        let letters = (0..length).map(|_| self.rng.random_range('a'..='ß'));
+        self.writer.string(Some(&letters.collect::<String>()));
     }
 
     /// Mostly short, sometimes long enough for a compact length of two bytes.
     fn length(&mut self, least: usize) -> usize {
         let most = if self.rng.random_bool(0.02) { 300 } else { 12 };
         self.rng.random_range(least..most)
+    }
+}
+
+/// Lengths and strings, compact or not.
+struct Writer {
+    flexible: bool,
+    out: Vec<u8>,
+}
+
+impl Writer {
+    fn string(&mut self, text: Option<&str>) {
+        match text {
+            _ if self.flexible => self.length32(text.map(str::len)),
+            None => self.out.extend([0xff; 2]),
+            Some(text) => self.out.extend((text.len() as i16).to_be_bytes()),
+        }
+        self.out.extend(text.unwrap_or_default().as_bytes());
     }
 
     fn length32(&mut self, length: Option<usize>) {
@@ -154,10 +254,4 @@ impl Generator<'_> {
         }
         self.out.push(value as u8);
     }
-}
-
-fn extend(out: &mut Vec<u8>, length: usize) -> &mut [u8] {
-    let start = out.len();
-    out.resize(start + length, 0);
-    &mut out[start..]
 }

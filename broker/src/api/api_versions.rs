@@ -1,0 +1,77 @@
+//! ApiVersions (key 18), versions 0-4.
+//!
+//! Announces what is served and nothing else. A version that is not served is answered in version 0
+//! with UNSUPPORTED_VERSION before this handler is reached (KIP-511). From v3 the client must name
+//! itself in a sane way, else INVALID_REQUEST; features that work are announced as finalized (KIP-584).
+
+use kafka_protocol::messages::api_versions_response::{
+    ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
+};
+use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+use kafka_protocol::protocol::StrBytes;
+use protocol_shim::api_spec;
+use protocol_shim::error_code::ErrorCode;
+
+use crate::context::RequestContext;
+
+/// Features clients may rely on, with their finalized level: only what works.
+const FEATURES: &[(&str, i16)] = &[];
+
+pub async fn handle(ctx: &RequestContext, request: ApiVersionsRequest) -> ApiVersionsResponse {
+    let named = [
+        &request.client_software_name,
+        &request.client_software_version,
+    ];
+    if ctx.api_version >= 3 && !named.into_iter().all(|name| is_valid_software_name(name)) {
+        return ApiVersionsResponse::default().with_error_code(ErrorCode::InvalidRequest.into());
+    }
+    let api_keys = api_spec::advertised()
+        .map(|spec| {
+            ApiVersion::default()
+                .with_api_key(spec.api_key)
+                .with_min_version(spec.advertised_min_version)
+                .with_max_version(spec.max_version)
+        })
+        .collect();
+    let response = ApiVersionsResponse::default().with_api_keys(api_keys);
+    if ctx.api_version < 3 {
+        return response;
+    }
+    response
+        .with_finalized_features_epoch(0)
+        .with_supported_features(
+            FEATURES
+                .iter()
+                // A range from 0 was not allowed before v4 (KIP-1022).
+                .filter(|_| ctx.api_version >= 4)
+                .map(|(name, level)| {
+                    SupportedFeatureKey::default()
+                        .with_name(StrBytes::from_static_str(name))
+                        .with_min_version(0)
+                        .with_max_version(*level)
+                })
+                .collect(),
+        )
+        .with_finalized_features(
+            FEATURES
+                .iter()
+                .map(|(name, level)| {
+                    FinalizedFeatureKey::default()
+                        .with_name(StrBytes::from_static_str(name))
+                        .with_min_version_level(*level)
+                        .with_max_version_level(*level)
+                })
+                .collect(),
+        )
+}
+
+/// `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?`, as Kafka's `ApiVersionsRequest`.
+fn is_valid_software_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let ends_well = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+    ends_well(bytes.first())
+        && ends_well(bytes.last())
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
+}

@@ -1,0 +1,66 @@
+//! CreatePartitions (key 37), versions 0-3 (KIP-195).
+//!
+//! Grows topics to a number of partitions; the new ones are empty. Fewer or as many as there are:
+//! INVALID_PARTITIONS. A topic that is named twice: INVALID_REQUEST, once.
+//!
+//! Deviation: internal topics do not grow (INVALID_REQUEST): a group belongs to the partition that its id
+//! hashes to. Kafka grows them and loses sight of the groups.
+
+use std::collections::HashSet;
+
+use kafka_protocol::messages::TopicName;
+use kafka_protocol::messages::create_partitions_request::{
+    CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
+};
+use kafka_protocol::messages::create_partitions_response::{
+    CreatePartitionsResponse, CreatePartitionsTopicResult,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::context::RequestContext;
+use crate::metadata::NewPartitions;
+
+pub async fn handle(
+    ctx: &RequestContext,
+    request: CreatePartitionsRequest,
+) -> CreatePartitionsResponse {
+    let names: Vec<TopicName> = request
+        .topics
+        .iter()
+        .map(|topic| topic.name.clone())
+        .collect();
+    let wanted = request.topics.iter().map(new_partitions).collect();
+    let metadata = &ctx.broker.metadata;
+    let outcomes = metadata
+        .create_partitions(wanted, request.validate_only)
+        .await;
+    let mut answered = HashSet::new();
+    let results = names
+        .into_iter()
+        .zip(outcomes)
+        .filter(|(name, _)| answered.insert(name.clone()))
+        .map(|(name, outcome)| {
+            let result = CreatePartitionsTopicResult::default().with_name(name);
+            match outcome {
+                Ok(()) => result,
+                Err(error) => result
+                    .with_error_code(error.code() as i16)
+                    .with_error_message(Some(StrBytes::from_string(error.to_string()))),
+            }
+        })
+        .collect();
+    CreatePartitionsResponse::default().with_results(results)
+}
+
+fn new_partitions(topic: &CreatePartitionsTopic) -> NewPartitions {
+    let brokers = |assignment: &CreatePartitionsAssignment| {
+        let brokers = assignment.broker_ids.iter();
+        brokers.map(|broker| broker.0).collect()
+    };
+    let assignments = topic.assignments.as_ref();
+    NewPartitions {
+        name: topic.name.to_string(),
+        count: topic.count,
+        assignments: assignments.map(|all| all.iter().map(brokers).collect()),
+    }
+}

@@ -1,0 +1,316 @@
+//! DescribeConfigs (key 32), versions 1-4: the settings of topics, brokers (KIP-226), broker loggers (KIP-412),
+//! client metrics (KIP-714) and groups (KIP-848), with where each value comes from.
+//!
+//! Every topic key is reported, whether set or not: admin tools read defaults from here. v1 knows synonyms,
+//! v3 types and documentation (KIP-569). The empty broker name means what was set for all brokers.
+//!
+//! Deviations: `segment.ms` names `log.roll.hours` as the source of its value where Kafka leaves it out, and so
+//! the like; Kafka's keys without effect here are reported with Kafka's defaults and say so in their
+//! documentation; the only logger is `root`, and it is read-only.
+
+use std::borrow::Cow;
+
+use kafka_protocol::messages::describe_configs_request::{
+    DescribeConfigsRequest, DescribeConfigsResource,
+};
+use kafka_protocol::messages::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult,
+    DescribeConfigsSynonym,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::config::broker_keys::{broker_config, broker_configs};
+use crate::config::def::{ConfigDef, Kind, UpdateMode};
+use crate::config::resource::{CLIENT_METRICS_CONFIGS, GROUP_CONFIGS};
+use crate::config::topic::TOPIC_CONFIGS;
+use crate::config::{ConfigSource, ConfigSynonym};
+use crate::context::RequestContext;
+use crate::metadata::{
+    MetadataError, MetadataImage, Overrides, ResourceType, check_broker_name, validate_topic_name,
+};
+
+pub async fn handle(
+    ctx: &RequestContext,
+    request: DescribeConfigsRequest,
+) -> DescribeConfigsResponse {
+    let image = ctx.broker.metadata.image();
+    let mut room = MAX_ENTRIES;
+    let results = request.resources.iter().map(|resource| {
+        let result = DescribeConfigsResult::default()
+            .with_resource_type(resource.resource_type)
+            .with_resource_name(resource.resource_name.clone());
+        match entries(&image, resource, room) {
+            Ok(entries) => {
+                room -= entries.len().min(room);
+                let wanted = |entry: &ConfigEntry| match &resource.configuration_keys {
+                    Some(keys) if !keys.is_empty() => keys.iter().any(|key| **key == *entry.name),
+                    _ => true,
+                };
+                let entries = entries.into_iter().filter(wanted);
+                result.with_configs(entries.map(|entry| entry.on_wire(&request)).collect())
+            }
+            Err(error) => result
+                .with_error_code(error.code() as i16)
+                .with_error_message(Some(StrBytes::from_string(error.to_string()))),
+        }
+    });
+    DescribeConfigsResponse::default().with_results(results.collect())
+}
+
+/// Settings in one response. A few bytes of a request ask for hundreds of them.
+const MAX_ENTRIES: usize = 500_000;
+
+/// One setting in force.
+pub(super) struct ConfigEntry {
+    pub name: Cow<'static, str>,
+    pub value: Option<String>,
+    pub source: ConfigSource,
+    read_only: bool,
+    sensitive: bool,
+    /// `None`: nobody knows the key.
+    kind: Option<Kind>,
+    documentation: &'static str,
+    synonyms: Vec<ConfigSynonym>,
+}
+
+impl ConfigEntry {
+    fn new(row: &'static ConfigDef, value: Option<String>, source: ConfigSource) -> Self {
+        Self {
+            name: Cow::Borrowed(row.name),
+            value: value.filter(|_| !row.is_sensitive()),
+            source,
+            read_only: false,
+            sensitive: row.is_sensitive(),
+            kind: Some(row.kind),
+            documentation: row.documentation,
+            synonyms: Vec::new(),
+        }
+    }
+
+    fn on_wire(self, request: &DescribeConfigsRequest) -> DescribeConfigsResourceResult {
+        let synonyms = if request.include_synonyms {
+            self.synonyms
+        } else {
+            Vec::new()
+        };
+        let sensitive = self.sensitive;
+        let synonyms = synonyms.into_iter().map(|synonym| {
+            let value = (!sensitive).then(|| StrBytes::from_string(synonym.value));
+            DescribeConfigsSynonym::default()
+                .with_name(StrBytes::from_static_str(synonym.name))
+                .with_value(value)
+                .with_source(synonym.source as i8)
+        });
+        let documentation = request
+            .include_documentation
+            .then(|| StrBytes::from_static_str(self.documentation));
+        DescribeConfigsResourceResult::default()
+            .with_name(StrBytes::from_string(self.name.into_owned()))
+            .with_value(self.value.map(StrBytes::from_string))
+            .with_read_only(self.read_only)
+            .with_config_source(self.source as i8)
+            .with_is_sensitive(sensitive)
+            .with_synonyms(synonyms.collect())
+            .with_config_type(self.kind.map_or(0, |kind| kind as i8))
+            .with_documentation(documentation)
+    }
+}
+
+fn entries(
+    image: &MetadataImage,
+    resource: &DescribeConfigsResource,
+    room: usize,
+) -> Result<Vec<ConfigEntry>, MetadataError> {
+    let name = resource.resource_name.as_str();
+    let invalid = |what: String| Err(MetadataError::InvalidRequest(what));
+    if room == 0 {
+        return invalid(format!(
+            "More than {MAX_ENTRIES} settings were asked for in one request"
+        ));
+    }
+    match ResourceType::from_wire(resource.resource_type) {
+        Some(ResourceType::Topic) => {
+            validate_topic_name(name)?;
+            let topic = image.topic(name).ok_or(MetadataError::UnknownTopic)?;
+            Ok(topic_entries(image, &topic.overrides))
+        }
+        Some(ResourceType::Broker) if name.is_empty() => Ok(cluster_wide_entries(image)),
+        Some(ResourceType::Broker) => {
+            check_broker_name(image, name)?;
+            Ok(broker_entries(image))
+        }
+        Some(ResourceType::BrokerLogger) if name.is_empty() => {
+            invalid("Broker id must not be empty".to_owned())
+        }
+        Some(ResourceType::BrokerLogger) => {
+            check_broker_name(image, name)?;
+            Ok(vec![root_logger()])
+        }
+        Some(ResourceType::Group) if name.is_empty() => {
+            invalid("Group name must not be empty".to_owned())
+        }
+        Some(ResourceType::Group) => Ok(group_entries(image, name)),
+        Some(ResourceType::ClientMetrics) if name.is_empty() => {
+            invalid("Client metrics subscription name must not be empty".to_owned())
+        }
+        Some(ResourceType::ClientMetrics) => Ok(client_metrics_entries(image, name)),
+        None => invalid(format!(
+            "Unsupported resource type: {}",
+            resource.resource_type
+        )),
+    }
+}
+
+/// Every topic key, with what is in force for a topic with these settings.
+pub(super) fn topic_entries(image: &MetadataImage, overrides: &Overrides) -> Vec<ConfigEntry> {
+    let settings = &image.broker().settings;
+    let dynamic = image.dynamic_settings();
+    let rows = TOPIC_CONFIGS.iter().filter(|row| !row.def.internal);
+    rows.map(|row| {
+        let (default, mut synonyms) = settings.topic_default(row, dynamic);
+        let own = overrides.get(row.def.name);
+        if let Some(value) = own {
+            let synonym = ConfigSynonym {
+                name: row.def.name,
+                value: value.clone(),
+                source: ConfigSource::Topic,
+            };
+            synonyms.insert(0, synonym);
+        }
+        let source = synonyms
+            .first()
+            .map_or(ConfigSource::Default, |synonym| synonym.source);
+        let value = own.cloned().or(default);
+        ConfigEntry {
+            synonyms,
+            ..ConfigEntry::new(&row.def, value, source)
+        }
+    })
+    .collect()
+}
+
+fn broker_entries(image: &MetadataImage) -> Vec<ConfigEntry> {
+    let dynamic = image.dynamic_settings();
+    let rows = broker_configs().values().filter(|row| !row.internal);
+    let known = rows.map(|row| {
+        let synonyms = image.broker().settings.broker_value(row, dynamic);
+        let strongest = synonyms.first();
+        let value = strongest.map(|synonym| synonym.value.clone());
+        let source = strongest.map_or(ConfigSource::Default, |synonym| synonym.source);
+        ConfigEntry {
+            read_only: row.update_mode == UpdateMode::ReadOnly,
+            documentation: match row.unused {
+                true => "Known to Kafka; has no effect in Ottla yet.",
+                false => row.documentation,
+            },
+            synonyms,
+            ..ConfigEntry::new(row, value, source)
+        }
+    });
+    let unknown = dynamic
+        .per_broker
+        .keys()
+        .filter(|key| broker_config(key).is_none());
+    let unknown = unknown.map(|key| unknown_entry(key, ConfigSource::DynamicBroker));
+    known.chain(unknown).collect()
+}
+
+fn cluster_wide_entries(image: &MetadataImage) -> Vec<ConfigEntry> {
+    let source = ConfigSource::DynamicDefaultBroker;
+    let set = image.dynamic_settings().cluster_wide.iter();
+    set.map(|(key, value)| match broker_config(key) {
+        Some(row) => {
+            let synonym = ConfigSynonym {
+                name: row.name,
+                value: value.clone(),
+                source,
+            };
+            ConfigEntry {
+                synonyms: vec![synonym],
+                ..ConfigEntry::new(row, Some(value.clone()), source)
+            }
+        }
+        None => unknown_entry(key, source),
+    })
+    .collect()
+}
+
+/// A key that somebody set and nobody knows may be a secret of a plugin: Kafka hides it too.
+fn unknown_entry(key: &str, source: ConfigSource) -> ConfigEntry {
+    ConfigEntry {
+        name: Cow::Owned(key.to_owned()),
+        value: None,
+        source,
+        read_only: true,
+        sensitive: true,
+        kind: None,
+        documentation: "",
+        synonyms: Vec::new(),
+    }
+}
+
+fn root_logger() -> ConfigEntry {
+    let level = tracing::level_filters::LevelFilter::current().to_string();
+    ConfigEntry {
+        name: Cow::Borrowed("root"),
+        value: Some(level.to_uppercase()),
+        source: ConfigSource::DynamicBrokerLogger,
+        read_only: true,
+        sensitive: false,
+        kind: Some(Kind::String),
+        documentation: "Set with --log-level or RUST_LOG when the broker starts.",
+        synonyms: Vec::new(),
+    }
+}
+
+/// A group's default is the broker's `group.<type>.<key>` where there is one.
+fn group_entries(image: &MetadataImage, name: &str) -> Vec<ConfigEntry> {
+    let settings = &image.broker().settings;
+    own_or_default(image, ResourceType::Group, name, GROUP_CONFIGS, |row| {
+        settings.get(&format!("group.{}", row.name))
+    })
+}
+
+fn client_metrics_entries(image: &MetadataImage, name: &str) -> Vec<ConfigEntry> {
+    let kind = ResourceType::ClientMetrics;
+    own_or_default(image, kind, name, CLIENT_METRICS_CONFIGS, |_| None)
+}
+
+fn own_or_default<'a>(
+    image: &MetadataImage,
+    kind: ResourceType,
+    name: &str,
+    rows: &'static [ConfigDef],
+    broker_default: impl Fn(&ConfigDef) -> Option<&'a str>,
+) -> Vec<ConfigEntry> {
+    let own_source = match kind {
+        ResourceType::Group => ConfigSource::Group,
+        _ => ConfigSource::ClientMetrics,
+    };
+    let overrides = image.overrides(kind, name);
+    rows.iter()
+        .map(|row| {
+            let default = broker_default(row).or(row.default);
+            let (value, source) = match overrides.get(row.name) {
+                Some(value) => (Some(value.as_str()), own_source),
+                None => (default, ConfigSource::Default),
+            };
+            let synonyms = [
+                overrides
+                    .get(row.name)
+                    .map(|value| (value.as_str(), own_source)),
+                default.map(|value| (value, ConfigSource::Default)),
+            ];
+            let synonyms = synonyms.into_iter().flatten();
+            let synonyms = synonyms.map(|(value, source)| ConfigSynonym {
+                name: row.name,
+                value: value.to_owned(),
+                source,
+            });
+            ConfigEntry {
+                synonyms: synonyms.collect(),
+                ..ConfigEntry::new(row, value.map(str::to_owned), source)
+            }
+        })
+        .collect()
+}

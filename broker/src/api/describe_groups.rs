@@ -1,0 +1,98 @@
+//! DescribeGroups (key 15), versions 0-6.
+//!
+//! State, protocol and members of groups. A group that does not exist is `Dead`, and from v6
+//! GROUP_ID_NOT_FOUND (KIP-1043). Authorized operations are not computed: everything is allowed.
+
+use std::collections::HashMap;
+
+use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
+use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{owned, wire};
+use crate::context::RequestContext;
+use crate::group::{self, DescribeGroups, GroupError, Id};
+
+/// Authorized operations that were not asked for.
+const NOT_REQUESTED: i32 = i32::MIN;
+
+pub async fn handle(
+    ctx: &RequestContext,
+    request: DescribeGroupsRequest,
+) -> DescribeGroupsResponse {
+    let ids: Vec<Id> = request.groups.iter().map(|id| owned(id)).collect();
+    let api_version = ctx.api_version;
+    let described = ctx
+        .broker
+        .group_calls(&ids, |group_ids| DescribeGroups {
+            group_ids,
+            api_version,
+        })
+        .await;
+    let mut groups: HashMap<Id, group::DescribedGroup> = HashMap::new();
+    let mut errors: HashMap<Id, GroupError> = HashMap::new();
+    for (asked, reply) in described {
+        match reply {
+            Ok(reply) => groups.extend(
+                reply
+                    .into_iter()
+                    .map(|group| (group.group_id.clone(), group)),
+            ),
+            Err(error) => errors.extend(asked.into_iter().map(|id| (id, error))),
+        }
+    }
+    let groups = ids
+        .iter()
+        .map(|id| match groups.get(id) {
+            Some(group) => describe(ctx, group),
+            None => {
+                let error = errors
+                    .get(id)
+                    .copied()
+                    .unwrap_or(GroupError::UnknownServerError);
+                DescribedGroup::default()
+                    .with_group_id(wire(id).into())
+                    .with_error_code(error.code())
+                    .with_authorized_operations(NOT_REQUESTED)
+            }
+        })
+        .collect();
+    DescribeGroupsResponse::default().with_groups(groups)
+}
+
+fn describe(ctx: &RequestContext, group: &group::DescribedGroup) -> DescribedGroup {
+    let message = group
+        .error_message
+        .as_deref()
+        .filter(|_| ctx.api_version >= 6)
+        .map(wire);
+    DescribedGroup::default()
+        .with_error_code(GroupError::code_of(group.error))
+        .with_error_message(message)
+        .with_group_id(wire(&group.group_id).into())
+        .with_group_state(StrBytes::from_static_str(group.state))
+        .with_protocol_type(wire(&group.protocol_type))
+        .with_protocol_data(wire(&group.protocol_data))
+        .with_authorized_operations(NOT_REQUESTED)
+        .with_members(
+            group
+                .members
+                .iter()
+                .map(|member| {
+                    DescribedGroupMember::default()
+                        .with_member_id(wire(&member.member_id))
+                        .with_group_instance_id(
+                            member
+                                .group_instance_id
+                                .as_deref()
+                                .filter(|_| ctx.api_version >= 4)
+                                .map(wire),
+                        )
+                        .with_client_id(wire(&member.client_id))
+                        .with_client_host(wire(&member.client_host))
+                        .with_member_metadata(member.metadata.clone())
+                        .with_member_assignment(member.assignment.clone())
+                })
+                .collect(),
+        )
+}

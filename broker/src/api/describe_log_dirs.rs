@@ -1,0 +1,81 @@
+//! DescribeLogDirs (key 35), versions 1-4 (KIP-113): how large the logs of the one data directory are.
+//!
+//! Null topics mean all; a partition that does not exist is left out. v4 tells the total and the usable bytes of
+//! the volume (KIP-827). A replica has no lag and never moves between directories.
+
+use kafka_protocol::messages::TopicName;
+use kafka_protocol::messages::describe_log_dirs_request::DescribeLogDirsRequest;
+use kafka_protocol::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::wire;
+use crate::context::RequestContext;
+use crate::metadata::TopicImage;
+
+/// The volume's size is not known.
+const UNKNOWN_BYTES: i64 = -1;
+
+pub async fn handle(
+    ctx: &RequestContext,
+    request: DescribeLogDirsRequest,
+) -> DescribeLogDirsResponse {
+    let image = ctx.broker.metadata.image();
+    let topics = match &request.topics {
+        None => image
+            .topics()
+            .map(|topic| describe(ctx, topic, 0..topic.partition_count))
+            .collect(),
+        Some(topics) => topics
+            .iter()
+            .filter_map(|asked| {
+                let topic = image.topic(&asked.topic)?;
+                let partitions = asked.partitions.iter().copied();
+                Some(describe(ctx, topic, partitions))
+            })
+            .collect(),
+    };
+    let dir = &ctx.broker.config.data_dir;
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
+    let (total_bytes, usable_bytes) = match rustix::fs::statvfs(&dir) {
+        Ok(volume) => (
+            bytes(volume.f_blocks, volume.f_frsize),
+            bytes(volume.f_bavail, volume.f_frsize),
+        ),
+        Err(_) => (UNKNOWN_BYTES, UNKNOWN_BYTES),
+    };
+    let result = DescribeLogDirsResult::default()
+        .with_log_dir(StrBytes::from_string(dir.display().to_string()))
+        .with_topics(topics)
+        .with_total_bytes(total_bytes)
+        .with_usable_bytes(usable_bytes);
+    DescribeLogDirsResponse::default().with_results(vec![result])
+}
+
+fn bytes(blocks: u64, block_bytes: u64) -> i64 {
+    i64::try_from(blocks.saturating_mul(block_bytes)).unwrap_or(i64::MAX)
+}
+
+fn describe(
+    ctx: &RequestContext,
+    topic: &TopicImage,
+    partitions: impl Iterator<Item = i32>,
+) -> DescribeLogDirsTopic {
+    let partitions = partitions.filter(|partition| topic.has_partition(*partition));
+    let partitions = partitions.map(|partition| {
+        DescribeLogDirsPartition::default()
+            .with_partition_index(partition)
+            .with_partition_size(log_size_bytes(ctx, topic, partition))
+    });
+    DescribeLogDirsTopic::default()
+        .with_name(TopicName(wire(&topic.name)))
+        .with_partitions(partitions.collect())
+}
+
+/// Bytes of a partition's log.
+fn log_size_bytes(ctx: &RequestContext, topic: &TopicImage, partition: i32) -> i64 {
+    let found = ctx.broker.partitions.get(topic.topic_id, partition);
+    let bytes = found.map_or(0, |partition| partition.log.size_bytes());
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

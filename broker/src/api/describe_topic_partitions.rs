@@ -1,0 +1,136 @@
+//! DescribeTopicPartitions (key 75), version 0 (KIP-966): topics and partitions, page by page.
+//!
+//! Topics come in the order of their names; no names means all. A page holds as many partitions as the request
+//! and `max.request.partition.size.limit` allow, and a cursor to the next partition if there are more.
+
+use std::collections::BTreeSet;
+
+use kafka_protocol::messages::describe_topic_partitions_request::DescribeTopicPartitionsRequest;
+use kafka_protocol::messages::describe_topic_partitions_response::{
+    Cursor, DescribeTopicPartitionsResponse, DescribeTopicPartitionsResponsePartition,
+    DescribeTopicPartitionsResponseTopic,
+};
+use kafka_protocol::messages::{BrokerId, TopicName};
+use protocol_shim::ErrorCode;
+
+use super::wire;
+use crate::context::RequestContext;
+use crate::metadata::operations::TOPIC_OPERATIONS;
+use crate::metadata::{LEADER_EPOCH, MetadataImage, TopicImage, validate_topic_name};
+
+pub async fn handle(
+    ctx: &RequestContext,
+    request: DescribeTopicPartitionsRequest,
+) -> DescribeTopicPartitionsResponse {
+    let asked: BTreeSet<&str> = request
+        .topics
+        .iter()
+        .map(|topic| topic.name.as_str())
+        .collect();
+    let (first, first_partition) = match &request.cursor {
+        Some(cursor) if cursor.partition_index < 0 => {
+            let refused = asked
+                .iter()
+                .map(|name| failed(name, ErrorCode::InvalidRequest));
+            return DescribeTopicPartitionsResponse::default().with_topics(refused.collect());
+        }
+        Some(cursor) => (cursor.topic_name.as_str(), cursor.partition_index),
+        None => ("", 0),
+    };
+    let limit = ctx.broker.config.max_request_partition_size_limit;
+    let limit = limit.min(request.response_partition_limit).max(1);
+
+    let image = ctx.broker.metadata.image();
+    let mut page = Page {
+        image: &image,
+        room: limit,
+        topics: Vec::new(),
+        next_cursor: None,
+    };
+    let start_of = |name: &str| if name == first { first_partition } else { 0 };
+    if asked.is_empty() {
+        for topic in image.topics_from(first) {
+            if !page.add(topic, start_of(&topic.name)) {
+                break;
+            }
+        }
+    } else {
+        for name in asked.range(first..) {
+            match image.topic(name) {
+                Some(topic) => {
+                    if !page.add(topic, start_of(name)) {
+                        break;
+                    }
+                }
+                None => {
+                    let error = validate_topic_name(name).map_or_else(
+                        |error| error.code(),
+                        |()| ErrorCode::UnknownTopicOrPartition,
+                    );
+                    page.topics.push(failed(name, error));
+                }
+            }
+        }
+    }
+    DescribeTopicPartitionsResponse::default()
+        .with_topics(page.topics)
+        .with_next_cursor(page.next_cursor)
+}
+
+struct Page<'a> {
+    image: &'a MetadataImage,
+    /// Partitions that still fit.
+    room: i32,
+    topics: Vec<DescribeTopicPartitionsResponseTopic>,
+    next_cursor: Option<Cursor>,
+}
+
+impl Page<'_> {
+    /// Adds what fits of a topic; false, with a cursor, when the page is full before its end.
+    fn add(&mut self, topic: &TopicImage, from: i32) -> bool {
+        let end = topic.partition_count.min(from.saturating_add(self.room));
+        if self.room > 0 {
+            let partitions = (from..end).map(|index| partition(self.image, index));
+            self.topics.push(
+                DescribeTopicPartitionsResponseTopic::default()
+                    .with_name(Some(topic_name(&topic.name)))
+                    .with_topic_id(topic.topic_id)
+                    .with_is_internal(topic.is_internal())
+                    .with_partitions(partitions.collect())
+                    .with_topic_authorized_operations(TOPIC_OPERATIONS),
+            );
+            self.room -= (end - from).max(0);
+        }
+        let complete = end >= topic.partition_count;
+        if !complete {
+            self.next_cursor = Some(
+                Cursor::default()
+                    .with_topic_name(topic_name(&topic.name))
+                    .with_partition_index(end),
+            );
+        }
+        complete
+    }
+}
+
+fn partition(image: &MetadataImage, index: i32) -> DescribeTopicPartitionsResponsePartition {
+    let leader = BrokerId(image.node_id());
+    DescribeTopicPartitionsResponsePartition::default()
+        .with_partition_index(index)
+        .with_leader_id(leader)
+        .with_leader_epoch(LEADER_EPOCH)
+        .with_replica_nodes(vec![leader])
+        .with_isr_nodes(vec![leader])
+        .with_eligible_leader_replicas(Some(Vec::new()))
+        .with_last_known_elr(Some(Vec::new()))
+}
+
+fn failed(name: &str, error: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
+    DescribeTopicPartitionsResponseTopic::default()
+        .with_name(Some(topic_name(name)))
+        .with_error_code(error as i16)
+}
+
+fn topic_name(name: &str) -> TopicName {
+    TopicName(wire(name))
+}

@@ -1,0 +1,284 @@
+//! Fetch (key 1), versions 4-18.
+//!
+//! Long polls until `min_bytes` are there or `max_wait_ms` is over; keeps incremental sessions
+//! (KIP-227); checks leader epochs (KIP-320) and names diverging ones (KIP-595); topics by id from
+//! v13 (KIP-516). Records leave as they are stored, never decoded and never copied.
+//!
+//! Deviations: `rack_id` is not looked at, since there is one replica to fetch from (KIP-392).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::protocol::StrBytes;
+use protocol_shim::decode;
+use protocol_shim::error_code::ErrorCode;
+use protocol_shim::fetch_response::{
+    AbortedTransaction, EpochEndOffset, FetchPartition, FetchResponse, FetchTopic,
+    encode_fetch_response,
+};
+use protocol_shim::header::RequestHeader;
+use storage::log::{FetchedRecords, Isolation, ReadError};
+use tracing::error;
+use uuid::Uuid;
+
+use crate::context::RequestContext;
+use crate::dispatch::{self, Pending, RequestError};
+use crate::metadata::MetadataImage;
+use crate::partition::delayed_fetch::{self, FetchLimits, FetchTarget};
+use crate::partition::fetch_session::{Outcome, Told, TopicKey, WantedPartition};
+use crate::partition::registry::{Partition, check_leader_epoch};
+
+/// Decodes the request; it is worked on when its turn to be answered comes.
+pub fn start(
+    ctx: RequestContext,
+    header: RequestHeader,
+    body: Bytes,
+) -> Result<Pending, RequestError> {
+    let request = decode::decode_request(header.api_key, header.api_version, body)?;
+    Ok(Pending::later(async move {
+        let response = handle(&ctx, request).await;
+        dispatch::sent(encode_fetch_response(
+            header.api_version,
+            header.correlation_id,
+            &response,
+        ))
+    }))
+}
+
+async fn handle(ctx: &RequestContext, request: FetchRequest) -> FetchResponse {
+    let broker = &ctx.broker;
+    let plan = match broker.fetch_sessions.plan(
+        &request,
+        ctx.api_version,
+        broker.clock.now_ms(),
+        rand::random,
+    ) {
+        Ok(plan) => plan,
+        Err(error_code) => {
+            return FetchResponse {
+                error_code,
+                ..FetchResponse::default()
+            };
+        }
+    };
+    let image = broker.metadata.image();
+    let mut asked: Vec<Asked> = plan
+        .partitions
+        .iter()
+        .map(|wanted| find(ctx, &image, wanted))
+        .collect();
+    let targets: Vec<FetchTarget> = asked
+        .iter_mut()
+        .filter_map(|asked| asked.target.take())
+        .collect();
+
+    let limits = FetchLimits {
+        // An answer that is known already is not waited for.
+        max_wait: if targets.len() < asked.len() {
+            Duration::ZERO
+        } else {
+            millis(request.max_wait_ms)
+        },
+        min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
+        max_bytes: usize::try_from(request.max_bytes)
+            .unwrap_or(0)
+            .min(broker.config.fetch_max_bytes),
+        isolation: match request.isolation_level {
+            1 => Isolation::ReadCommitted,
+            _ => Isolation::ReadUncommitted,
+        },
+    };
+    let mut results = delayed_fetch::fetch(limits, &targets, broker.wait_for_shutdown())
+        .await
+        .into_iter();
+
+    let answers: Vec<FetchPartition> = asked
+        .into_iter()
+        .map(|asked| match asked.known {
+            Some(answer) => answer,
+            None => match results.next() {
+                Some(Ok(records)) => answer(asked.partition, records, limits.isolation),
+                Some(Err(error)) => refusal(asked.partition, &error),
+                None => failed(asked.partition, ErrorCode::UnknownServerError),
+            },
+        })
+        .collect();
+    let outcomes: Vec<Outcome> = plan.partitions.iter().zip(&answers).map(outcome).collect();
+    let news = broker.fetch_sessions.conclude(&plan, &outcomes);
+    let named = plan
+        .partitions
+        .iter()
+        .zip(answers)
+        .zip(news)
+        .filter_map(|(named, news)| news.then_some(named));
+    FetchResponse {
+        session_id: plan.session_id,
+        topics: by_topic(named),
+        ..FetchResponse::default()
+    }
+}
+
+/// One wanted partition: either to be read, or its answer is known.
+struct Asked {
+    partition: i32,
+    target: Option<FetchTarget>,
+    known: Option<FetchPartition>,
+}
+
+fn find(ctx: &RequestContext, image: &MetadataImage, wanted: &WantedPartition) -> Asked {
+    let known = |answer| Asked {
+        partition: wanted.partition,
+        target: None,
+        known: Some(answer),
+    };
+    let partition = match lookup(ctx, image, wanted) {
+        Ok(partition) => partition,
+        Err(error_code) => return known(failed(wanted.partition, error_code)),
+    };
+    if let Some(diverging) = diverging_epoch(&partition, wanted) {
+        let offsets = partition.log.offsets();
+        return known(FetchPartition {
+            partition_index: wanted.partition,
+            high_watermark: offsets.high_watermark,
+            last_stable_offset: offsets.last_stable_offset,
+            log_start_offset: offsets.log_start_offset,
+            diverging_epoch: Some(diverging),
+            ..FetchPartition::default()
+        });
+    }
+    let target = FetchTarget {
+        partition,
+        fetch_offset: wanted.fetch_offset,
+        max_bytes: usize::try_from(wanted.max_bytes).unwrap_or(0),
+    };
+    Asked {
+        partition: wanted.partition,
+        target: Some(target),
+        known: None,
+    }
+}
+
+fn lookup(
+    ctx: &RequestContext,
+    image: &MetadataImage,
+    wanted: &WantedPartition,
+) -> Result<Arc<Partition>, ErrorCode> {
+    let topic_id = match &wanted.topic {
+        TopicKey::Id(id) => {
+            image
+                .topic_by_id(*id)
+                .ok_or(ErrorCode::UnknownTopicId)?
+                .topic_id
+        }
+        TopicKey::Name(name) => {
+            image
+                .topic(name)
+                .ok_or(ErrorCode::UnknownTopicOrPartition)?
+                .topic_id
+        }
+    };
+    let partition = ctx
+        .broker
+        .partitions
+        .get(topic_id, wanted.partition)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    check_leader_epoch(&*partition.log, wanted.current_leader_epoch)?;
+    Ok(partition)
+}
+
+/// Where the reader's history and the log's part, if they do (KIP-595).
+fn diverging_epoch(partition: &Partition, wanted: &WantedPartition) -> Option<EpochEndOffset> {
+    if wanted.last_fetched_epoch < 0 {
+        return None;
+    }
+    let (epoch, end_offset) = partition
+        .log
+        .end_offset_for_epoch(wanted.last_fetched_epoch)?;
+    (epoch < wanted.last_fetched_epoch || end_offset < wanted.fetch_offset)
+        .then_some(EpochEndOffset { epoch, end_offset })
+}
+
+fn answer(partition_index: i32, read: FetchedRecords, isolation: Isolation) -> FetchPartition {
+    let aborted = read
+        .aborted_transactions
+        .iter()
+        .map(|aborted| AbortedTransaction {
+            producer_id: aborted.producer_id,
+            first_offset: aborted.first_offset,
+        });
+    FetchPartition {
+        partition_index,
+        high_watermark: read.offsets.high_watermark,
+        last_stable_offset: read.offsets.last_stable_offset,
+        log_start_offset: read.offsets.log_start_offset,
+        aborted_transactions: (isolation == Isolation::ReadCommitted).then(|| aborted.collect()),
+        records: read.records,
+        ..FetchPartition::default()
+    }
+}
+
+fn refusal(partition_index: i32, error: &ReadError) -> FetchPartition {
+    let error_code = match error {
+        ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        ReadError::Corrupt { .. } => ErrorCode::CorruptMessage,
+        ReadError::Storage(_) => ErrorCode::KafkaStorageError,
+        ReadError::Deleted => ErrorCode::UnknownTopicOrPartition,
+    };
+    if let ReadError::Corrupt { .. } | ReadError::Storage(_) = error {
+        error!("cannot fetch: {error}");
+    }
+    failed(partition_index, error_code)
+}
+
+fn failed(partition_index: i32, error_code: ErrorCode) -> FetchPartition {
+    FetchPartition {
+        partition_index,
+        error_code,
+        ..FetchPartition::default()
+    }
+}
+
+fn outcome((wanted, answer): (&WantedPartition, &FetchPartition)) -> Outcome {
+    Outcome {
+        topic: wanted.topic.clone(),
+        partition: wanted.partition,
+        has_records: !answer.records.is_empty() || answer.diverging_epoch.is_some(),
+        failed: answer.error_code != ErrorCode::None,
+        told: Told {
+            high_watermark: answer.high_watermark,
+            log_start_offset: answer.log_start_offset,
+        },
+    }
+}
+
+/// Puts partitions of one topic that follow each other under one heading.
+fn by_topic<'a>(
+    answers: impl Iterator<Item = (&'a WantedPartition, FetchPartition)>,
+) -> Vec<FetchTopic> {
+    let mut topics: Vec<FetchTopic> = Vec::new();
+    let mut current: Option<&TopicKey> = None;
+    for (wanted, answer) in answers {
+        if current != Some(&wanted.topic) {
+            current = Some(&wanted.topic);
+            let (topic, topic_id) = match &wanted.topic {
+                TopicKey::Name(name) => (StrBytes::from_string(name.to_string()), Uuid::nil()),
+                TopicKey::Id(id) => (StrBytes::default(), *id),
+            };
+            topics.push(FetchTopic {
+                topic,
+                topic_id,
+                partitions: Vec::new(),
+            });
+        }
+        if let Some(topic) = topics.last_mut() {
+            topic.partitions.push(answer);
+        }
+    }
+    topics
+}
+
+fn millis(ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}

@@ -1,0 +1,38 @@
+//! InitProducerId (key 22), versions 0-5.
+//!
+//! Gives an idempotent producer its id; epochs begin at 0. Ids are never given twice, not even after
+//! a crash.
+//!
+//! Deviations: transactional ids are refused, since transactions are not served.
+
+use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse};
+use protocol_shim::error_code::ErrorCode;
+use tracing::error;
+
+use crate::context::RequestContext;
+
+pub async fn handle(
+    ctx: &RequestContext,
+    request: InitProducerIdRequest,
+) -> InitProducerIdResponse {
+    let refused = |error: ErrorCode| {
+        InitProducerIdResponse::default()
+            .with_error_code(error.into())
+            .with_producer_id((-1).into())
+            .with_producer_epoch(-1)
+    };
+    match request.transactional_id {
+        Some(id) if id.is_empty() => return refused(ErrorCode::InvalidRequest),
+        Some(_) => return refused(ErrorCode::TransactionalIdAuthorizationFailed),
+        None => {}
+    }
+    match ctx.broker.metadata.new_producer_id().await {
+        Ok(producer_id) => InitProducerIdResponse::default()
+            .with_producer_id(producer_id.into())
+            .with_producer_epoch(0),
+        Err(problem) => {
+            error!("cannot allocate a producer id: {problem}");
+            refused(ErrorCode::CoordinatorNotAvailable)
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! LeaveGroup (key 13), versions 0-5.
+//!
+//! Takes members out of a classic group at once. Several, and static ones by their instance id, from
+//! v3 (KIP-345); before, the response's error is the one member's. See [`crate::group`].
+
+use kafka_protocol::messages::leave_group_response::MemberResponse;
+use kafka_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
+
+use super::{owned, wire};
+use crate::context::RequestContext;
+use crate::group::{GroupError, LeaveGroup, LeavingMember};
+
+pub async fn handle(ctx: &RequestContext, request: LeaveGroupRequest) -> LeaveGroupResponse {
+    let members = if ctx.api_version < 3 {
+        vec![LeavingMember {
+            member_id: owned(&request.member_id),
+            group_instance_id: None,
+            reason: None,
+        }]
+    } else {
+        request
+            .members
+            .iter()
+            .map(|member| LeavingMember {
+                member_id: owned(&member.member_id),
+                group_instance_id: member.group_instance_id.as_ref().map(owned),
+                reason: member.reason.as_ref().map(|reason| reason.as_str().into()),
+            })
+            .collect()
+    };
+    let call = LeaveGroup {
+        group_id: owned(&request.group_id),
+        members,
+    };
+    let reply = match ctx.broker.group_call(&request.group_id, call).await {
+        Ok(reply) => reply,
+        Err(error) => return LeaveGroupResponse::default().with_error_code(error.code()),
+    };
+    if ctx.api_version < 3 {
+        let error = reply
+            .error
+            .or(reply.members.first().and_then(|member| member.error));
+        return LeaveGroupResponse::default().with_error_code(GroupError::code_of(error));
+    }
+    LeaveGroupResponse::default()
+        .with_error_code(GroupError::code_of(reply.error))
+        .with_members(
+            reply
+                .members
+                .iter()
+                .map(|member| {
+                    MemberResponse::default()
+                        .with_member_id(wire(&member.member_id))
+                        .with_group_instance_id(member.group_instance_id.as_deref().map(wire))
+                        .with_error_code(GroupError::code_of(member.error))
+                })
+                .collect(),
+        )
+}

@@ -1,0 +1,53 @@
+//! ListGroups (key 16), versions 0-5.
+//!
+//! All groups, filtered by state (v4, KIP-518) and by type (v5, KIP-848).
+
+use kafka_protocol::messages::list_groups_response::ListedGroup;
+use kafka_protocol::messages::{ListGroupsRequest, ListGroupsResponse};
+use kafka_protocol::protocol::StrBytes;
+
+use super::wire;
+use crate::context::RequestContext;
+use crate::group::ListGroups;
+
+pub async fn handle(ctx: &RequestContext, request: ListGroupsRequest) -> ListGroupsResponse {
+    let call = ListGroups {
+        states_filter: request
+            .states_filter
+            .iter()
+            .map(|state| state.to_string())
+            .collect(),
+        types_filter: request
+            .types_filter
+            .iter()
+            .map(|kind| kind.to_string())
+            .collect(),
+    };
+    let mut groups = Vec::new();
+    // Before the first group is asked for there are no shards, and no groups.
+    for shard in 0..ctx.broker.groups.shard_count() {
+        let listed = match ctx.broker.groups.call_shard(shard, call.clone()).await {
+            Ok(reply) => reply.error.map_or(Ok(reply.groups), Err),
+            Err(error) => Err(error),
+        };
+        match listed {
+            Ok(listed) => groups.extend(listed.iter().map(|group| {
+                ListedGroup::default()
+                    .with_group_id(wire(&group.group_id).into())
+                    .with_protocol_type(wire(&group.protocol_type))
+                    .with_group_state(state(ctx, group.state))
+                    .with_group_type(kind(ctx, group.group_type))
+            })),
+            Err(error) => return ListGroupsResponse::default().with_error_code(error.code()),
+        }
+    }
+    ListGroupsResponse::default().with_groups(groups)
+}
+
+fn state(ctx: &RequestContext, state: &'static str) -> StrBytes {
+    StrBytes::from_static_str(if ctx.api_version >= 4 { state } else { "" })
+}
+
+fn kind(ctx: &RequestContext, kind: &'static str) -> StrBytes {
+    StrBytes::from_static_str(if ctx.api_version >= 5 { kind } else { "" })
+}

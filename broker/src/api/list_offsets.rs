@@ -1,0 +1,119 @@
+//! ListOffsets (key 2), versions 1-10.
+//!
+//! Timestamps below zero ask for a place: -1 latest (the last stable offset for read-committed
+//! clients), -2 earliest, -3 the record with the largest timestamp (KIP-734), -4 earliest local
+//! (KIP-405), -5 latest tiered (KIP-1005): nothing is tiered, so -1 is answered. Any other one asks
+//! for the first record at or after it.
+
+use kafka_protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
+use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use protocol_shim::error_code::ErrorCode;
+use storage::log::{Isolation, ReadError, TimestampOffset};
+
+use crate::context::RequestContext;
+use crate::partition::registry::{Partition, check_leader_epoch};
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+
+pub async fn handle(ctx: &RequestContext, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let isolation = match request.isolation_level {
+        1 => Isolation::ReadCommitted,
+        _ => Isolation::ReadUncommitted,
+    };
+    let image = ctx.broker.metadata.image();
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let topic_id = image.topic(&topic.name).map(|topic| topic.topic_id);
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for asked in &topic.partitions {
+            let partition = topic_id
+                .and_then(|id| ctx.broker.partitions.get(id, asked.partition_index))
+                .ok_or(ErrorCode::UnknownTopicOrPartition);
+            let found = match partition {
+                Ok(partition) => {
+                    find(
+                        &partition,
+                        asked.timestamp,
+                        asked.current_leader_epoch,
+                        isolation,
+                        ctx.api_version,
+                    )
+                    .await
+                }
+                Err(error) => Err(error),
+            };
+            let answer =
+                ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
+            partitions.push(match found {
+                Ok(found) => answer
+                    .with_timestamp(found.timestamp)
+                    .with_offset(found.offset)
+                    .with_leader_epoch(if ctx.api_version >= 4 {
+                        found.leader_epoch
+                    } else {
+                        -1
+                    }),
+                Err(error) => answer.with_error_code(error.into()),
+            });
+        }
+        topics.push(
+            ListOffsetsTopicResponse::default()
+                .with_name(topic.name)
+                .with_partitions(partitions),
+        );
+    }
+    ListOffsetsResponse::default().with_topics(topics)
+}
+
+const NOT_FOUND: TimestampOffset = TimestampOffset {
+    timestamp: -1,
+    offset: -1,
+    leader_epoch: -1,
+};
+
+async fn find(
+    partition: &Partition,
+    timestamp: i64,
+    current_leader_epoch: i32,
+    isolation: Isolation,
+    api_version: i16,
+) -> Result<TimestampOffset, ErrorCode> {
+    let log = &partition.log;
+    check_leader_epoch(&**log, current_leader_epoch)?;
+    let offsets = log.offsets();
+    let place = |offset| TimestampOffset {
+        timestamp: -1,
+        offset,
+        leader_epoch: log.leader_epoch(),
+    };
+    let found = match timestamp {
+        LATEST => {
+            return Ok(place(match isolation {
+                Isolation::ReadUncommitted => offsets.high_watermark,
+                Isolation::ReadCommitted => offsets.last_stable_offset,
+            }));
+        }
+        EARLIEST => return Ok(place(offsets.log_start_offset)),
+        EARLIEST_LOCAL if api_version >= 8 => return Ok(place(offsets.log_start_offset)),
+        LATEST_TIERED if api_version >= 9 => return Ok(NOT_FOUND),
+        MAX_TIMESTAMP if api_version >= 7 => log.offset_of_max_timestamp().await,
+        MAX_TIMESTAMP | EARLIEST_LOCAL | LATEST_TIERED => {
+            return Err(ErrorCode::UnsupportedVersion);
+        }
+        other if other < 0 => return Err(ErrorCode::UnsupportedVersion),
+        timestamp => log.offset_for_timestamp(timestamp, isolation).await,
+    };
+    match found {
+        Ok(found) => Ok(found.unwrap_or(NOT_FOUND)),
+        Err(ReadError::Deleted) => Err(ErrorCode::UnknownTopicOrPartition),
+        Err(ReadError::Corrupt { .. }) => Err(ErrorCode::CorruptMessage),
+        Err(ReadError::OffsetOutOfRange { .. }) => Ok(NOT_FOUND),
+        Err(ReadError::Storage(_)) => Err(ErrorCode::KafkaStorageError),
+    }
+}

@@ -1,0 +1,157 @@
+//! Metadata (key 3), versions 0-13: brokers, topics and who leads their partitions.
+//!
+//! * v0: an empty list of topics means all; from v1 null means all and an empty list none.
+//! * v4: `allow_auto_topic_creation`. Unknown topics are created if the client and
+//!   `auto.create.topics.enable` allow it. Kafka answers the first request LEADER_NOT_AVAILABLE or
+//!   UNKNOWN_TOPIC_OR_PARTITION and lets the client ask again; here the topic is there when the answer leaves.
+//! * v8 (KIP-430): authorized operations on request, of the cluster up to v10.
+//! * v10 (KIP-516): topic ids in the response; from v12 topics may be asked for by id, unknown ones are
+//!   UNKNOWN_TOPIC_ID.
+//!
+//! There is one broker: it leads every partition, is its only replica and the controller.
+
+use std::collections::HashSet;
+
+use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::messages::{BrokerId, TopicName};
+use protocol_shim::ErrorCode;
+use uuid::Uuid;
+
+use super::wire;
+use crate::context::RequestContext;
+use crate::metadata::operations::{CLUSTER_OPERATIONS, OPERATIONS_OMITTED, TOPIC_OPERATIONS};
+use crate::metadata::{LEADER_EPOCH, MetadataImage, TopicImage, validate_topic_name};
+
+pub async fn handle(ctx: &RequestContext, request: MetadataRequest) -> MetadataResponse {
+    let image = ctx.broker.metadata.image();
+    let include_operations = request.include_topic_authorized_operations;
+    let topics = match &request.topics {
+        None => all_topics(&image, include_operations),
+        Some(topics) if topics.is_empty() && ctx.api_version == 0 => {
+            all_topics(&image, include_operations)
+        }
+        Some(topics) => asked_topics(ctx, &image, &request, topics).await,
+    };
+    let cluster_operations =
+        if request.include_cluster_authorized_operations && (8..=10).contains(&ctx.api_version) {
+            CLUSTER_OPERATIONS
+        } else {
+            OPERATIONS_OMITTED
+        };
+    let rack = ctx.broker.config.rack.as_deref().map(wire);
+    let broker = MetadataResponseBroker::default()
+        .with_node_id(BrokerId(image.node_id()))
+        .with_host(wire(&ctx.connection.advertised_host))
+        .with_port(i32::from(ctx.connection.advertised_port))
+        .with_rack(rack);
+    MetadataResponse::default()
+        .with_brokers(vec![broker])
+        .with_cluster_id(Some(wire(image.cluster_id())))
+        .with_controller_id(BrokerId(image.node_id()))
+        .with_topics(topics)
+        .with_cluster_authorized_operations(cluster_operations)
+}
+
+fn all_topics(image: &MetadataImage, include_operations: bool) -> Vec<MetadataResponseTopic> {
+    image
+        .topics()
+        .map(|topic| describe(image, topic, include_operations))
+        .collect()
+}
+
+async fn asked_topics(
+    ctx: &RequestContext,
+    image: &MetadataImage,
+    request: &MetadataRequest,
+    topics: &[MetadataRequestTopic],
+) -> Vec<MetadataResponseTopic> {
+    let may_create =
+        request.allow_auto_topic_creation && ctx.broker.config.auto_create_topics_enable;
+    let include_operations = request.include_topic_authorized_operations;
+    let mut described = Vec::with_capacity(topics.len());
+    let mut missing = Vec::new();
+    let mut seen = HashSet::with_capacity(topics.len());
+    for topic in topics {
+        let by_id = !topic.topic_id.is_nil();
+        if ctx.api_version < 12 && (by_id || topic.name.is_none()) {
+            let name = topic.name.as_deref().map_or("", |name| name.as_str());
+            described.push(failed(ErrorCode::InvalidRequest, Some(name), Uuid::nil()));
+            continue;
+        }
+        let name = topic.name.as_deref().map(|name| name.as_str());
+        if !seen.insert((topic.topic_id, name)) {
+            continue;
+        }
+        let found = match name {
+            Some(name) if !by_id => image.topic(name).ok_or(name),
+            _ => match image.topic_by_id(topic.topic_id) {
+                Some(found) => Ok(found),
+                None => {
+                    described.push(failed(ErrorCode::UnknownTopicId, None, topic.topic_id));
+                    continue;
+                }
+            },
+        };
+        match found {
+            Ok(topic) => described.push(describe(image, topic, include_operations)),
+            Err(name) => match validate_topic_name(name) {
+                Ok(()) if may_create => missing.push(name.to_owned()),
+                Ok(()) => {
+                    let error = ErrorCode::UnknownTopicOrPartition;
+                    described.push(failed(error, Some(name), Uuid::nil()));
+                }
+                Err(error) => described.push(failed(error.code(), Some(name), Uuid::nil())),
+            },
+        }
+    }
+    if !missing.is_empty() {
+        // All in one change: a producer of a hundred topics waits for the disk once.
+        let created = ctx.broker.metadata.auto_create(missing.clone()).await;
+        for (name, created) in missing.iter().zip(created) {
+            described.push(match created {
+                Ok(topic) => describe(image, &topic, include_operations),
+                Err(error) => {
+                    tracing::warn!("cannot create topic {name}: {error}");
+                    failed(error.code(), Some(name), Uuid::nil())
+                }
+            });
+        }
+    }
+    described
+}
+
+fn describe(
+    image: &MetadataImage,
+    topic: &TopicImage,
+    include_operations: bool,
+) -> MetadataResponseTopic {
+    let leader = BrokerId(image.node_id());
+    let partitions = (0..topic.partition_count).map(|partition| {
+        MetadataResponsePartition::default()
+            .with_partition_index(partition)
+            .with_leader_id(leader)
+            .with_leader_epoch(LEADER_EPOCH)
+            .with_replica_nodes(vec![leader])
+            .with_isr_nodes(vec![leader])
+    });
+    MetadataResponseTopic::default()
+        .with_name(Some(TopicName(wire(&topic.name))))
+        .with_topic_id(topic.topic_id)
+        .with_is_internal(topic.is_internal())
+        .with_partitions(partitions.collect())
+        .with_topic_authorized_operations(if include_operations {
+            TOPIC_OPERATIONS
+        } else {
+            OPERATIONS_OMITTED
+        })
+}
+
+fn failed(error: ErrorCode, name: Option<&str>, topic_id: Uuid) -> MetadataResponseTopic {
+    MetadataResponseTopic::default()
+        .with_error_code(error as i16)
+        .with_name(name.map(|name| TopicName(wire(name))))
+        .with_topic_id(topic_id)
+}

@@ -1,0 +1,285 @@
+//! Produce (key 0), versions 3-13; announced from 0 (KAFKA-18659).
+//!
+//! Batches are checked and appended in the order of the connection's requests; the response waits until
+//! they are as durable as the topic promises (acks=1 and acks=all alike), without holding up the next
+//! request. A duplicate of an idempotent batch is answered with the original's offset. Topics by id
+//! from v13 (KIP-516); refused records are named from v8 (KIP-467). After a failed acks=0 request the
+//! connection is closed, which is how Kafka tells.
+//!
+//! Deviations: a transactional id is refused, since transactions are not served.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::messages::produce_request::PartitionProduceData;
+use kafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
+use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use protocol_shim::decode;
+use protocol_shim::error_code::ErrorCode;
+use protocol_shim::header::RequestHeader;
+use storage::log::{AppendError, AppendOrigin, PendingAppend};
+use storage::record::validate::{ValidateError, validate};
+use tokio::time::Instant;
+use tracing::{debug, error};
+use uuid::Uuid;
+
+use super::wire;
+use crate::context::RequestContext;
+use crate::dispatch::{self, Pending, RequestError};
+use crate::metadata::MetadataImage;
+
+/// The client id by which Kafka lets administrators write to internal topics.
+const ADMIN_CLIENT_ID: &str = "__admin_client";
+
+/// Stage 1: checks every batch and appends it. Waits only for room in the log.
+pub async fn start(
+    ctx: RequestContext,
+    header: RequestHeader,
+    body: Bytes,
+) -> Result<Pending, RequestError> {
+    let request: ProduceRequest = decode::decode_request(header.api_key, header.api_version, body)?;
+    let acks = request.acks;
+    let deadline =
+        Instant::now() + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let started = append_all(&ctx, request).await;
+    if acks == 0 {
+        let failed = started
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .find_map(|p| p.outcome.as_ref().err());
+        return match failed {
+            None => Ok(Pending::NoResponse),
+            Some(refusal) => Err(RequestError::UnacknowledgedProduce(
+                refusal.code.to_string(),
+            )),
+        };
+    }
+    Ok(Pending::later(async move {
+        let mut responses = Vec::with_capacity(started.len());
+        for topic in started {
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for partition in topic.partitions {
+                partitions.push(partition.answer(deadline).await);
+            }
+            responses.push(
+                TopicProduceResponse::default()
+                    .with_name(topic.name)
+                    .with_topic_id(topic.topic_id)
+                    .with_partition_responses(partitions),
+            );
+        }
+        let response = ProduceResponse::default().with_responses(responses);
+        dispatch::encode(header.api_version, &header, &response)
+    }))
+}
+
+struct StartedTopic {
+    name: TopicName,
+    topic_id: Uuid,
+    partitions: Vec<StartedPartition>,
+}
+
+struct StartedPartition {
+    index: i32,
+    outcome: Result<StartedAppend, Refusal>,
+}
+
+struct StartedAppend {
+    pending: PendingAppend,
+    log_append_time_ms: i64,
+}
+
+/// What to answer for a partition that took nothing.
+struct Refusal {
+    code: ErrorCode,
+    message: Option<String>,
+    record_errors: Vec<(i32, String)>,
+    log_start_offset: i64,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self {
+            code,
+            message: None,
+            record_errors: Vec::new(),
+            log_start_offset: -1,
+        }
+    }
+}
+
+async fn append_all(ctx: &RequestContext, request: ProduceRequest) -> Vec<StartedTopic> {
+    let image = ctx.broker.metadata.image();
+    let refused_whole = match request.acks {
+        -1..=1 if request.transactional_id.is_some() => {
+            Some(ErrorCode::TransactionalIdAuthorizationFailed)
+        }
+        -1..=1 => None,
+        _ => Some(ErrorCode::InvalidRequiredAcks),
+    };
+    let mut started = Vec::with_capacity(request.topic_data.len());
+    for topic in request.topic_data {
+        let found = match refused_whole {
+            Some(code) => Err(code),
+            None => find_topic(ctx, &image, &topic.name, topic.topic_id),
+        };
+        let mut partitions = Vec::with_capacity(topic.partition_data.len());
+        for data in topic.partition_data {
+            let index = data.index;
+            let outcome = match found {
+                Ok(topic_id) => append(ctx, topic_id, data).await,
+                Err(code) => Err(code.into()),
+            };
+            partitions.push(StartedPartition { index, outcome });
+        }
+        started.push(StartedTopic {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            partitions,
+        });
+    }
+    started
+}
+
+fn find_topic(
+    ctx: &RequestContext,
+    image: &MetadataImage,
+    name: &TopicName,
+    topic_id: Uuid,
+) -> Result<Uuid, ErrorCode> {
+    let topic = if ctx.api_version >= 13 {
+        image
+            .topic_by_id(topic_id)
+            .ok_or(ErrorCode::UnknownTopicId)?
+    } else {
+        image
+            .topic(name)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?
+    };
+    // Only the coordinators write to internal topics.
+    if topic.is_internal() && &*ctx.client_id != ADMIN_CLIENT_ID {
+        return Err(ErrorCode::InvalidTopicException);
+    }
+    Ok(topic.topic_id)
+}
+
+async fn append(
+    ctx: &RequestContext,
+    topic_id: Uuid,
+    data: PartitionProduceData,
+) -> Result<StartedAppend, Refusal> {
+    let partition = ctx
+        .broker
+        .partitions
+        .get(topic_id, data.index)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let records = data.records.unwrap_or_default();
+    let zstd_allowed = ctx.api_version >= 7;
+    let batch = validate(
+        &records,
+        &partition.settings.load().validate,
+        zstd_allowed,
+        ctx.broker.clock.now_ms(),
+    )
+    .map_err(|error| {
+        debug!(log = %partition.log.id(), client_id = %ctx.client_id, "refusing a batch: {error}");
+        Refusal {
+            log_start_offset: partition.log.offsets().log_start_offset,
+            ..refused_batch(error)
+        }
+    })?;
+    let log_append_time_ms = batch.log_append_time_ms().unwrap_or(-1);
+    let refused = |error| refused_append(&error);
+    let permit = partition
+        .log
+        .reserve(batch.size_bytes())
+        .await
+        .map_err(refused)?;
+    let pending = partition
+        .log
+        .submit(permit, batch, AppendOrigin::Client)
+        .map_err(refused)?;
+    Ok(StartedAppend {
+        pending,
+        log_append_time_ms,
+    })
+}
+
+impl StartedPartition {
+    /// Stage 2: waits until the batch is durable, at most until the producer's own timeout.
+    async fn answer(self, deadline: Instant) -> PartitionProduceResponse {
+        let response = PartitionProduceResponse::default().with_index(self.index);
+        let outcome = match self.outcome {
+            Ok(append) => match tokio::time::timeout_at(deadline, append.pending).await {
+                Ok(Ok(appended)) => Ok((appended, append.log_append_time_ms)),
+                Ok(Err(error)) => Err(refused_append(&error)),
+                Err(_) => Err(ErrorCode::RequestTimedOut.into()),
+            },
+            Err(refusal) => Err(refusal),
+        };
+        match outcome {
+            Ok((appended, log_append_time_ms)) => response
+                .with_base_offset(appended.base_offset)
+                .with_log_append_time_ms(log_append_time_ms)
+                .with_log_start_offset(appended.log_start_offset),
+            Err(refusal) => response
+                .with_error_code(refusal.code.into())
+                .with_base_offset(-1)
+                .with_log_append_time_ms(-1)
+                .with_log_start_offset(refusal.log_start_offset)
+                .with_error_message(refusal.message.map(StrBytes::from_string))
+                .with_record_errors(
+                    refusal
+                        .record_errors
+                        .into_iter()
+                        .map(|(batch_index, message)| {
+                            BatchIndexAndErrorMessage::default()
+                                .with_batch_index(batch_index)
+                                .with_batch_index_error_message(Some(wire(&message)))
+                        })
+                        .collect(),
+                ),
+        }
+    }
+}
+
+fn refused_batch(error: ValidateError) -> Refusal {
+    let code = match &error {
+        ValidateError::CorruptMessage(_) => ErrorCode::CorruptMessage,
+        ValidateError::InvalidRecord { .. } => ErrorCode::InvalidRecord,
+        ValidateError::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
+        ValidateError::MessageTooLarge(_) => ErrorCode::MessageTooLarge,
+        ValidateError::UnsupportedCompressionType(_) => ErrorCode::UnsupportedCompressionType,
+    };
+    let record_errors = error
+        .record_errors()
+        .iter()
+        .map(|r| (r.batch_index, r.message.clone()))
+        .collect();
+    Refusal {
+        code,
+        message: Some(error.to_string()),
+        record_errors,
+        log_start_offset: -1,
+    }
+}
+
+fn refused_append(error: &AppendError) -> Refusal {
+    let code = match error {
+        AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+        AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+        AppendError::InvalidTxnState { .. } => ErrorCode::InvalidTxnState,
+        AppendError::Storage(_) | AppendError::Indeterminate(_) => ErrorCode::KafkaStorageError,
+        AppendError::Deleted => ErrorCode::UnknownTopicOrPartition,
+    };
+    if code == ErrorCode::KafkaStorageError {
+        error!("cannot append: {error}");
+    }
+    Refusal {
+        message: Some(error.to_string()),
+        ..code.into()
+    }
+}

@@ -1,0 +1,39 @@
+//! SyncGroup (key 14), versions 0-5.
+//!
+//! The leader hands in the assignment, every member gets its own; answered when the leader has sent it.
+//! From v5 the protocol's type and name are checked (KIP-559). See [`crate::group`].
+
+use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
+
+use super::{owned, owned_bytes, wire};
+use crate::context::RequestContext;
+use crate::group::{GroupError, SyncGroup};
+
+pub async fn handle(ctx: &RequestContext, request: SyncGroupRequest) -> SyncGroupResponse {
+    let call = SyncGroup {
+        group_id: owned(&request.group_id),
+        generation_id: request.generation_id,
+        member_id: owned(&request.member_id),
+        group_instance_id: request.group_instance_id.as_ref().map(owned),
+        protocol_type: request.protocol_type.as_ref().map(owned),
+        protocol_name: request.protocol_name.as_ref().map(owned),
+        assignments: request
+            .assignments
+            .iter()
+            .map(|assignment| {
+                (
+                    owned(&assignment.member_id),
+                    owned_bytes(&assignment.assignment),
+                )
+            })
+            .collect(),
+    };
+    match ctx.broker.group_call(&request.group_id, call).await {
+        Ok(reply) => SyncGroupResponse::default()
+            .with_error_code(GroupError::code_of(reply.error))
+            .with_protocol_type(reply.protocol_type.as_deref().map(wire))
+            .with_protocol_name(reply.protocol_name.as_deref().map(wire))
+            .with_assignment(reply.assignment),
+        Err(error) => SyncGroupResponse::default().with_error_code(error.code()),
+    }
+}

@@ -1,0 +1,49 @@
+//! Typed requests to group shards: which reply belongs to which request.
+
+use crate::group::{
+    CommitOffsets, DeleteGroups, DeleteOffsets, DeleteOffsetsReply, DeletedGroup, DeletedTopic,
+    DescribeGroups, DescribedGroup, FetchOffsets, FetchedGroup, GroupError, GroupReply,
+    GroupRequest, Heartbeat, JoinGroup, JoinReply, LeaveGroup, LeaveReply, ListGroups,
+    ListGroupsReply, SyncGroup, SyncReply, TopicResult,
+};
+
+/// A request whose reply is known by type.
+pub trait GroupCall {
+    type Reply;
+    fn into_request(self) -> GroupRequest;
+    /// `None` if the reply belongs to another kind of request, which a shard never gives.
+    fn reply(reply: GroupReply) -> Option<Self::Reply>;
+}
+
+macro_rules! calls {
+    ($($request:ty as $kind:ident -> $reply:ty;)*) => {
+        $(impl GroupCall for $request {
+            type Reply = $reply;
+
+            fn into_request(self) -> GroupRequest {
+                GroupRequest::$kind(self)
+            }
+
+            fn reply(reply: GroupReply) -> Option<$reply> {
+                match reply {
+                    GroupReply::$kind(reply) => Some(reply),
+                    _ => None,
+                }
+            }
+        })*
+    };
+}
+
+calls! {
+    JoinGroup as Join -> JoinReply;
+    SyncGroup as Sync -> SyncReply;
+    Heartbeat as Heartbeat -> Option<GroupError>;
+    LeaveGroup as Leave -> LeaveReply;
+    CommitOffsets as CommitOffsets -> Vec<TopicResult>;
+    FetchOffsets as FetchOffsets -> Vec<FetchedGroup>;
+    DeleteOffsets as DeleteOffsets -> DeleteOffsetsReply;
+    DescribeGroups as DescribeGroups -> Vec<DescribedGroup>;
+    ListGroups as ListGroups -> ListGroupsReply;
+    DeleteGroups as DeleteGroups -> Vec<DeletedGroup>;
+    Vec<DeletedTopic> as TopicsDeleted -> Option<GroupError>;
+}

@@ -1,0 +1,6 @@
+//! Coordination, the asynchronous part: tasks that own pure state machines and their logs.
+
+pub mod call;
+pub mod load;
+pub mod runtime;
+mod shard;

@@ -1,0 +1,143 @@
+use super::{
+    super::*,
+    context::{TestContext, nobody, protocol},
+};
+
+#[test]
+fn a_group_is_described_in_every_state() {
+    let mut cx = TestContext::new();
+    let id = cx.new_member_id("g");
+    assert_eq!(cx.state("g"), "Empty");
+    let token = cx.join("g", &id);
+    let joining = cx.describe("g");
+    assert_eq!(
+        (
+            joining.state,
+            &*joining.protocol_type,
+            &*joining.protocol_data
+        ),
+        ("CompletingRebalance", "consumer", "")
+    );
+    assert!(
+        joining.members[0].metadata.is_empty(),
+        "the subscription shows when the group is stable"
+    );
+    let member = super::context::Joined {
+        member_id: id.clone(),
+        generation_id: cx.join_reply(token).generation_id,
+    };
+    cx.sync_all("g", &[member]);
+    let stable = cx.describe("g");
+    assert_eq!(
+        (stable.error, stable.state, &*stable.protocol_data),
+        (None, "Stable", "range")
+    );
+    let member = &stable.members[0];
+    assert_eq!(
+        (&*member.client_id, &*member.client_host),
+        ("client", "/127.0.0.1")
+    );
+    assert_eq!(member.metadata, protocol("range", &["topic"]).metadata);
+    assert_eq!(&*member.assignment, id.as_bytes());
+    let newcomer = cx.new_member_id("g");
+    cx.join("g", &newcomer);
+    assert_eq!(cx.state("g"), "PreparingRebalance");
+}
+
+#[test]
+fn an_unknown_group_is_dead_and_from_version_6_on_not_found() {
+    let mut cx = TestContext::new();
+    for (api_version, error) in [(5, None), (6, Some(GroupError::GroupIdNotFound))] {
+        let request = DescribeGroups {
+            group_ids: vec!["g".into()],
+            api_version,
+        };
+        let token = cx.send(GroupRequest::DescribeGroups(request));
+        let GroupReply::DescribeGroups(groups) = cx.reply(token) else {
+            panic!();
+        };
+        assert_eq!((groups[0].state, groups[0].error), ("Dead", error));
+        assert_eq!(
+            groups[0].error_message.as_deref(),
+            error.map(|_| "Group g not found.")
+        );
+    }
+}
+
+#[test]
+fn groups_are_listed_by_state_and_type_without_regard_to_case() {
+    let mut cx = TestContext::new();
+    cx.stable_group("stable", 1);
+    cx.commit("simple", &nobody(), 1);
+    let mut names = |states: &[&str], types: &[&str]| -> Vec<String> {
+        cx.list(states, types)
+            .into_iter()
+            .map(|group| group.group_id.to_string())
+            .collect()
+    };
+    assert_eq!(names(&[], &[]), ["simple", "stable"]);
+    assert_eq!(names(&["STABLE"], &[]), ["stable"]);
+    assert_eq!(names(&["empty", "dead"], &["Classic"]), ["simple"]);
+    assert_eq!(
+        names(&["empty", "stable"], &["classic"]),
+        ["simple", "stable"]
+    );
+    assert!(names(&[], &["consumer"]).is_empty());
+    assert!(names(&["no such state"], &[]).is_empty());
+    let group = &cx.list(&["stable"], &[])[0];
+    assert_eq!(
+        (&*group.protocol_type, group.state, group.group_type),
+        ("consumer", "Stable", "classic")
+    );
+}
+
+#[test]
+fn only_groups_without_members_can_be_deleted_and_their_offsets_go_with_them() {
+    let mut cx = TestContext::new();
+    let members = cx.stable_group("g", 1);
+    cx.commit("g", &members[0], 1);
+    cx.commit("simple", &nobody(), 1);
+    let errors = cx.delete_groups(&["g", "unknown", "simple"]);
+    assert_eq!(
+        errors,
+        [
+            Some(GroupError::NonEmptyGroup),
+            Some(GroupError::GroupIdNotFound),
+            None
+        ]
+    );
+    cx.leave("g", &[(&members[0].member_id, None)]);
+    assert_eq!(cx.delete_groups(&["g"]), [None]);
+    cx.crash();
+    assert!(cx.list(&[], &[]).is_empty());
+    assert_eq!(cx.fetch("g", "topic", false), Ok(None));
+}
+
+#[test]
+fn a_deleted_group_starts_anew() {
+    let mut cx = TestContext::new();
+    let members = cx.stable_group("g", 1);
+    cx.leave("g", &[(&members[0].member_id, None)]);
+    let pending = cx.new_member_id("g");
+    assert_eq!(cx.delete_groups(&["g"]), [None]);
+    let token = cx.join("g", &pending);
+    assert_eq!(cx.join_error(token), GroupError::UnknownMemberId);
+    cx.advance(20_000);
+    assert_eq!(cx.stable_group("g", 1)[0].generation_id, 1);
+}
+
+#[test]
+fn the_partition_of_a_group_is_javas_hash_of_its_name() {
+    // From java.lang.String.hashCode, 50 partitions; the third has the hash Integer.MIN_VALUE.
+    let known = [
+        ("", 0),
+        ("my-group", 12),
+        ("polygenelubricants", 0),
+        ("grüße", 23),
+        ("😀", 49),
+    ];
+    for (group, partition) in known {
+        assert_eq!(partition_for(group, 50), partition, "{group}");
+    }
+    assert_eq!(partition_for("any", 1), 0);
+}

@@ -1,0 +1,633 @@
+//! A shard with its owner played by the test: the log, the replies, the clock.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::super::*;
+
+/// A member as a test thinks of it.
+#[derive(Debug, Clone)]
+pub(super) struct Joined {
+    pub(super) member_id: Id,
+    pub(super) generation_id: i32,
+}
+
+/// What one step appended and may say once that is durable.
+struct Step {
+    log_length: usize,
+    replies: Vec<(Token, GroupReply)>,
+}
+
+/// Something the world outside can rely on from now on.
+pub(super) enum Visible {
+    Record(GroupRecord),
+    Reply(Token, GroupReply),
+}
+
+pub(super) struct TestContext {
+    pub(super) config: GroupConfig,
+    pub(super) shard: GroupShard,
+    pub(super) now_ms: i64,
+    /// Whether deadlines that have come are served after every request, as the owner does when its queue is empty.
+    pub(super) serve_deadlines: bool,
+    pub(super) log: Vec<GroupRecord>,
+    pub(super) notes: Vec<Note>,
+    /// Whether records stay in flight, and replies held back, until [`flush`](Self::flush).
+    pub(super) hold: bool,
+    in_flight: VecDeque<Step>,
+    durable_length: usize,
+    /// Everything that became durable or went out, in order.
+    pub(super) visible: Vec<Visible>,
+    /// Follows the log alone.
+    replica: GroupShard,
+    /// Every token handed in; `None` while it has no reply.
+    replies: BTreeMap<Token, Option<GroupReply>>,
+    next_uuid: u128,
+}
+
+impl TestContext {
+    pub(super) fn new() -> Self {
+        Self::with_config(GroupConfig::default())
+    }
+
+    pub(super) fn with_config(config: GroupConfig) -> Self {
+        let mut cx = Self {
+            shard: GroupShard::new(config.clone()),
+            replica: GroupShard::new(config.clone()),
+            config,
+            now_ms: 1_000_000,
+            serve_deadlines: true,
+            log: Vec::new(),
+            notes: Vec::new(),
+            hold: false,
+            in_flight: VecDeque::new(),
+            durable_length: 0,
+            visible: Vec::new(),
+            replies: BTreeMap::new(),
+            next_uuid: 1,
+        };
+        let effects = cx.shard.loaded(cx.now_ms);
+        cx.take(effects);
+        cx
+    }
+
+    /// The owner's part of a step, and the rule that holds after every one: replaying the log gives the live state.
+    fn take(&mut self, effects: Effects) {
+        for record in effects.records {
+            self.replica.apply(&through_bytes(&record));
+            self.log.push(record);
+        }
+        self.notes.extend(effects.notes);
+        self.shard.check();
+        let live = self.shard.snapshot();
+        let mut replayed = self.replica.snapshot();
+        replayed.retain(|record| match record {
+            GroupRecord::Group { group_id, .. } => {
+                let group = self.shard.groups.get(group_id);
+                group
+                    .unwrap_or_else(|| panic!("group {group_id} is in the log only"))
+                    .is_settled()
+            }
+            _ => true,
+        });
+        assert_eq!(
+            live, replayed,
+            "replaying the log does not give the live state"
+        );
+        self.in_flight.push_back(Step {
+            log_length: self.log.len(),
+            replies: effects.replies,
+        });
+        if !self.hold {
+            self.flush(usize::MAX);
+        }
+    }
+
+    /// The records of the first `count` steps in flight become durable, and their replies go out.
+    pub(super) fn flush(&mut self, count: usize) {
+        for step in self.in_flight.drain(..count.min(self.in_flight.len())) {
+            let records = &self.log[self.durable_length..step.log_length];
+            self.visible
+                .extend(records.iter().cloned().map(Visible::Record));
+            self.durable_length = step.log_length;
+            for (token, reply) in step.replies {
+                self.visible.push(Visible::Reply(token, reply.clone()));
+                answer(&mut self.replies, token, reply);
+            }
+        }
+    }
+
+    /// Hands in a request; the reply may come later.
+    pub(super) fn send(&mut self, request: GroupRequest) -> Token {
+        let token = Token(self.replies.len() as u64);
+        self.replies.insert(token, None);
+        let effects = self.shard.handle(self.now_ms, token, request);
+        self.take(effects);
+        if self.serve_deadlines {
+            self.serve();
+        }
+        token
+    }
+
+    /// Serves the deadlines that have come.
+    pub(super) fn serve(&mut self) {
+        while self
+            .shard
+            .next_deadline()
+            .is_some_and(|at_ms| at_ms <= self.now_ms)
+        {
+            let effects = self.shard.on_deadline(self.now_ms);
+            self.take(effects);
+        }
+    }
+
+    /// Lets time pass, deadline by deadline.
+    pub(super) fn advance(&mut self, by_ms: i64) {
+        let until_ms = self.now_ms + by_ms;
+        while let Some(at_ms) = self
+            .shard
+            .next_deadline()
+            .filter(|&at_ms| at_ms <= until_ms)
+        {
+            self.now_ms = self.now_ms.max(at_ms);
+            self.serve();
+        }
+        self.now_ms = until_ms;
+    }
+
+    /// An append fails: what was in flight is lost, and a new shard is loaded from the log.
+    pub(super) fn crash(&mut self) {
+        let config = self.config.clone();
+        let dead = std::mem::replace(&mut self.shard, GroupShard::new(config.clone()));
+        let held = self.in_flight.drain(..).flat_map(|step| step.replies);
+        let failed =
+            held.map(|(token, reply)| (token, reply.into_failed(GroupError::NotCoordinator)));
+        for (token, reply) in failed.chain(dead.unload(GroupError::NotCoordinator)) {
+            answer(&mut self.replies, token, reply);
+        }
+        assert_eq!(self.parked(), [], "nobody will ever answer these");
+        self.replica = GroupShard::new(config);
+        self.log.truncate(self.durable_length);
+        for record in &self.log {
+            self.shard.apply(&through_bytes(record));
+            self.replica.apply(&through_bytes(record));
+        }
+        let effects = self.shard.loaded(self.now_ms);
+        self.take(effects);
+    }
+
+    pub(super) fn parked(&self) -> Vec<Token> {
+        self.replies
+            .iter()
+            .filter(|(_, reply)| reply.is_none())
+            .map(|(token, _)| *token)
+            .collect()
+    }
+
+    pub(super) fn is_parked(&self, token: Token) -> bool {
+        self.replies[&token].is_none()
+    }
+
+    pub(super) fn poll(&self, token: Token) -> Option<GroupReply> {
+        self.replies[&token].clone()
+    }
+
+    pub(super) fn reply(&self, token: Token) -> GroupReply {
+        self.replies[&token]
+            .clone()
+            .unwrap_or_else(|| panic!("{token:?} is still parked"))
+    }
+
+    pub(super) fn join_reply(&self, token: Token) -> JoinReply {
+        match self.reply(token) {
+            GroupReply::Join(reply) => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn join_error(&self, token: Token) -> GroupError {
+        self.join_reply(token).error.expect("an error")
+    }
+
+    pub(super) fn sync_reply(&self, token: Token) -> SyncReply {
+        match self.reply(token) {
+            GroupReply::Sync(reply) => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn uuid(&mut self) -> Uuid {
+        self.next_uuid += 1;
+        Uuid::from_u128(self.next_uuid)
+    }
+
+    /// JoinGroup of the newest version, by a consumer that knows `range`, changed by `edit`.
+    pub(super) fn join_with(
+        &mut self,
+        group: &str,
+        member_id: &str,
+        edit: impl FnOnce(&mut JoinGroup),
+    ) -> Token {
+        let mut request = JoinGroup {
+            group_id: group.into(),
+            member_id: member_id.into(),
+            group_instance_id: None,
+            client_id: "client".into(),
+            client_host: "/127.0.0.1".into(),
+            session_timeout_ms: 10_000,
+            rebalance_timeout_ms: 60_000,
+            protocol_type: "consumer".into(),
+            protocols: vec![protocol("range", &["topic"])],
+            reason: None,
+            api_version: 9,
+            member_uuid: self.uuid(),
+        };
+        edit(&mut request);
+        self.send(GroupRequest::Join(request))
+    }
+
+    pub(super) fn join(&mut self, group: &str, member_id: &str) -> Token {
+        self.join_with(group, member_id, |_| {})
+    }
+
+    pub(super) fn join_static(&mut self, group: &str, member_id: &str, instance_id: &str) -> Token {
+        self.join_with(group, member_id, |request| {
+            request.group_instance_id = Some(instance_id.into())
+        })
+    }
+
+    /// The id that MEMBER_ID_REQUIRED gives to a new dynamic member.
+    pub(super) fn new_member_id(&mut self, group: &str) -> Id {
+        let token = self.join(group, "");
+        let reply = self.join_reply(token);
+        assert_eq!(reply.error, Some(GroupError::MemberIdRequired));
+        reply.member_id
+    }
+
+    /// A stable group of `count` dynamic members; the first is its leader.
+    pub(super) fn stable_group(&mut self, group: &str, count: usize) -> Vec<Joined> {
+        let ids: Vec<Id> = (0..count).map(|_| self.new_member_id(group)).collect();
+        self.serve_deadlines = false;
+        let joins: Vec<Token> = ids.iter().map(|id| self.join(group, id)).collect();
+        self.serve_deadlines = true;
+        self.advance(i64::from(self.config.initial_rebalance_delay_ms) * 2);
+        self.serve();
+        let members: Vec<Joined> = joins
+            .iter()
+            .map(|token| {
+                let JoinReply {
+                    error,
+                    generation_id,
+                    member_id,
+                    ..
+                } = self.join_reply(*token);
+                assert_eq!(error, None);
+                Joined {
+                    member_id,
+                    generation_id,
+                }
+            })
+            .collect();
+        self.sync_all(group, &members);
+        members
+    }
+
+    /// Syncs all members, the leader last, each getting an assignment that is its id.
+    pub(super) fn sync_all(&mut self, group: &str, members: &[Joined]) {
+        let assignments: Vec<(&str, &str)> = members
+            .iter()
+            .map(|member| (&*member.member_id, &*member.member_id))
+            .collect();
+        let tokens: Vec<Token> = members
+            .iter()
+            .rev()
+            .map(|member| self.sync(group, member, &assignments))
+            .collect();
+        for (token, member) in tokens.iter().zip(members.iter().rev()) {
+            let reply = self.sync_reply(*token);
+            assert_eq!(
+                (reply.error, &*reply.assignment),
+                (None, member.member_id.as_bytes())
+            );
+        }
+    }
+
+    pub(super) fn sync(
+        &mut self,
+        group: &str,
+        member: &Joined,
+        assignments: &[(&str, &str)],
+    ) -> Token {
+        self.sync_with(group, member, assignments, |_| {})
+    }
+
+    pub(super) fn sync_with(
+        &mut self,
+        group: &str,
+        member: &Joined,
+        assignments: &[(&str, &str)],
+        edit: impl FnOnce(&mut SyncGroup),
+    ) -> Token {
+        let mut request = SyncGroup {
+            group_id: group.into(),
+            generation_id: member.generation_id,
+            member_id: member.member_id.clone(),
+            group_instance_id: None,
+            protocol_type: Some("consumer".into()),
+            protocol_name: Some("range".into()),
+            assignments: assignments
+                .iter()
+                .map(|(id, assignment)| {
+                    ((*id).into(), Bytes::copy_from_slice(assignment.as_bytes()))
+                })
+                .collect(),
+        };
+        edit(&mut request);
+        self.send(GroupRequest::Sync(request))
+    }
+
+    pub(super) fn heartbeat(&mut self, group: &str, member: &Joined) -> Option<GroupError> {
+        self.heartbeat_as(group, member, None)
+    }
+
+    pub(super) fn heartbeat_as(
+        &mut self,
+        group: &str,
+        member: &Joined,
+        instance_id: Option<&str>,
+    ) -> Option<GroupError> {
+        let token = self.send(GroupRequest::Heartbeat(Heartbeat {
+            group_id: group.into(),
+            generation_id: member.generation_id,
+            member_id: member.member_id.clone(),
+            group_instance_id: instance_id.map(Id::from),
+        }));
+        match self.reply(token) {
+            GroupReply::Heartbeat(error) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// LeaveGroup of `(member id, instance id)`s; the errors, in that order.
+    pub(super) fn leave(
+        &mut self,
+        group: &str,
+        members: &[(&str, Option<&str>)],
+    ) -> Vec<Option<GroupError>> {
+        let members = members
+            .iter()
+            .map(|(member_id, instance_id)| LeavingMember {
+                member_id: (*member_id).into(),
+                group_instance_id: instance_id.map(Id::from),
+                reason: None,
+            });
+        let request = LeaveGroup {
+            group_id: group.into(),
+            members: members.collect(),
+        };
+        let token = self.send(GroupRequest::Leave(request));
+        match self.reply(token) {
+            GroupReply::Leave(reply) => {
+                assert_eq!(reply.error, None);
+                reply
+                    .members
+                    .into_iter()
+                    .map(|member| member.error)
+                    .collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Commits `offset` for `topic-0`.
+    pub(super) fn commit(
+        &mut self,
+        group: &str,
+        member: &Joined,
+        offset: i64,
+    ) -> Option<GroupError> {
+        self.commit_with(group, member, offset, |_| {})
+    }
+
+    pub(super) fn commit_with(
+        &mut self,
+        group: &str,
+        member: &Joined,
+        offset: i64,
+        edit: impl FnOnce(&mut CommitOffsets),
+    ) -> Option<GroupError> {
+        let mut request = CommitOffsets {
+            group_id: group.into(),
+            generation_id_or_member_epoch: member.generation_id,
+            member_id: member.member_id.clone(),
+            group_instance_id: None,
+            retention_time_ms: None,
+            topics: vec![commit_topic("topic", offset)],
+            api_version: 9,
+        };
+        edit(&mut request);
+        let token = self.send(GroupRequest::CommitOffsets(request));
+        match self.reply(token) {
+            GroupReply::CommitOffsets(topics) => topics[0].partitions[0].error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn commit_txn(
+        &mut self,
+        group: &str,
+        member: &Joined,
+        producer_id: i64,
+        offset: i64,
+    ) -> Option<GroupError> {
+        let token = self.send(GroupRequest::CommitTxnOffsets(CommitTxnOffsets {
+            group_id: group.into(),
+            producer_id,
+            producer_epoch: 0,
+            generation_id: member.generation_id,
+            member_id: member.member_id.clone(),
+            group_instance_id: None,
+            topics: vec![commit_topic("topic", offset)],
+        }));
+        match self.reply(token) {
+            GroupReply::CommitTxnOffsets(topics) => topics[0].partitions[0].error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn end_txn(&mut self, producer_id: i64, commit: bool) {
+        let request = EndTxn {
+            producer_id,
+            producer_epoch: 0,
+            coordinator_epoch: 0,
+            commit,
+        };
+        let token = self.send(GroupRequest::EndTxn(request));
+        assert_eq!(self.reply(token), GroupReply::EndTxn(None));
+    }
+
+    /// The offset committed for partition 0 of `topic`, or why there is none.
+    pub(super) fn fetch(
+        &mut self,
+        group: &str,
+        topic: &str,
+        require_stable: bool,
+    ) -> Result<Option<i64>, GroupError> {
+        let topic = FetchTopic {
+            name: topic.into(),
+            topic_id: Uuid::nil(),
+            partition_indexes: vec![0],
+        };
+        let fetched = self.fetch_group(group, Some(vec![topic]), require_stable);
+        let partition = &fetched.topics[0].partitions[0];
+        partition.error.map_or(
+            Ok(Some(partition.committed_offset).filter(|&offset| offset != -1)),
+            Err,
+        )
+    }
+
+    pub(super) fn fetch_group(
+        &mut self,
+        group: &str,
+        topics: Option<Vec<FetchTopic>>,
+        require_stable: bool,
+    ) -> FetchedGroup {
+        let groups = vec![FetchGroup {
+            group_id: group.into(),
+            topics,
+        }];
+        let token = self.send(GroupRequest::FetchOffsets(FetchOffsets {
+            groups,
+            require_stable,
+        }));
+        match self.reply(token) {
+            GroupReply::FetchOffsets(mut groups) => groups.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn describe(&mut self, group: &str) -> DescribedGroup {
+        let request = DescribeGroups {
+            group_ids: vec![group.into()],
+            api_version: 6,
+        };
+        let token = self.send(GroupRequest::DescribeGroups(request));
+        match self.reply(token) {
+            GroupReply::DescribeGroups(mut groups) => groups.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn state(&mut self, group: &str) -> &'static str {
+        self.describe(group).state
+    }
+
+    pub(super) fn list(&mut self, states: &[&str], types: &[&str]) -> Vec<ListedGroup> {
+        let strings = |names: &[&str]| names.iter().map(|name| (*name).to_string()).collect();
+        let request = ListGroups {
+            states_filter: strings(states),
+            types_filter: strings(types),
+        };
+        let token = self.send(GroupRequest::ListGroups(request));
+        match self.reply(token) {
+            GroupReply::ListGroups(reply) => reply.groups,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn delete_groups(&mut self, groups: &[&str]) -> Vec<Option<GroupError>> {
+        let group_ids = groups.iter().map(|group| (*group).into()).collect();
+        let token = self.send(GroupRequest::DeleteGroups(DeleteGroups { group_ids }));
+        match self.reply(token) {
+            GroupReply::DeleteGroups(groups) => {
+                groups.into_iter().map(|group| group.error).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Deletes the offset of partition 0 of `topic`: the top-level error, or the partition's.
+    pub(super) fn delete_offset(&mut self, group: &str, topic: &str) -> Option<GroupError> {
+        let request = DeleteOffsets {
+            group_id: group.into(),
+            topics: vec![(topic.into(), vec![0])],
+        };
+        let token = self.send(GroupRequest::DeleteOffsets(request));
+        match self.reply(token) {
+            GroupReply::DeleteOffsets(reply) => {
+                reply.error.or_else(|| reply.topics[0].partitions[0].error)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn notes_of(&self, pick: impl Fn(&NoteKind) -> bool) -> usize {
+        self.notes.iter().filter(|note| pick(&note.what)).count()
+    }
+}
+
+fn answer(replies: &mut BTreeMap<Token, Option<GroupReply>>, token: Token, reply: GroupReply) {
+    let slot = replies
+        .get_mut(&token)
+        .unwrap_or_else(|| panic!("{token:?} is not known"));
+    assert!(
+        slot.is_none(),
+        "{token:?} was answered twice: {slot:?}, {reply:?}"
+    );
+    *slot = Some(reply);
+}
+
+/// Who commits without being in a group.
+pub(super) fn nobody() -> Joined {
+    Joined {
+        member_id: "".into(),
+        generation_id: -1,
+    }
+}
+
+pub(super) fn protocol(name: &str, topics: &[&str]) -> Protocol {
+    let mut metadata = vec![0, 1];
+    metadata.extend((topics.len() as i32).to_be_bytes());
+    for topic in topics {
+        metadata.extend((topic.len() as i16).to_be_bytes());
+        metadata.extend(topic.as_bytes());
+    }
+    metadata.extend((-1i32).to_be_bytes());
+    Protocol {
+        name: name.into(),
+        metadata: metadata.into(),
+    }
+}
+
+pub(super) fn commit_topic(name: &str, offset: i64) -> CommitTopic {
+    CommitTopic {
+        name: name.into(),
+        topic_id: Uuid::nil(),
+        partitions: vec![CommitPartition {
+            partition_index: 0,
+            committed_offset: offset,
+            committed_leader_epoch: 5,
+            metadata: "note".into(),
+        }],
+    }
+}
+
+/// The record as it comes back from the log.
+fn through_bytes(record: &GroupRecord) -> GroupRecord {
+    let Some((key, value)) = record.encode().expect("records of the shard have bytes") else {
+        return record.clone();
+    };
+    let producer = match record {
+        GroupRecord::TxnOffset {
+            producer_id,
+            producer_epoch,
+            ..
+        } => Some((*producer_id, *producer_epoch)),
+        _ => None,
+    };
+    let decoded = GroupRecord::decode(&key, value.as_deref(), producer)
+        .expect("what was written can be read");
+    decoded.expect("the type is known")
+}

@@ -1,0 +1,47 @@
+//! Metadata without a broker around it.
+
+mod log;
+mod records;
+mod rules;
+
+use std::sync::Arc;
+
+use super::*;
+use crate::config::Properties;
+
+/// A broker's configuration from `key=value` lines.
+fn broker_config(lines: &str) -> Arc<BrokerConfig> {
+    let pairs = lines.lines().filter_map(|line| line.split_once('='));
+    let properties: Properties = pairs
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+    Arc::new(BrokerConfig::from_properties(properties).expect("valid").0)
+}
+
+/// Metadata in memory, as good as a log for everything but crashes.
+async fn in_memory(lines: &str) -> Metadata {
+    let manager = storage::manager::LogManager::in_memory();
+    let log = manager
+        .open_log(metadata_log_id(), Arc::new(metadata_log_config()))
+        .expect("open");
+    let store = Box::new(LogStore::new(log));
+    let config = broker_config(lines);
+    Metadata::open(store, "test-cluster", config, Box::new(|_, _| {}))
+        .await
+        .expect("open")
+}
+
+fn topic(name: &str, partitions: i32) -> NewTopic {
+    NewTopic {
+        placement: Placement::Counts {
+            partitions,
+            replication_factor: -1,
+        },
+        ..NewTopic::with_defaults(name)
+    }
+}
+
+async fn create(metadata: &Metadata, topic: NewTopic) -> Result<Arc<TopicImage>, MetadataError> {
+    let mut outcomes = metadata.create_topics(vec![topic], false).await;
+    outcomes.pop().expect("one outcome")
+}

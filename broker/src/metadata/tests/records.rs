@@ -1,0 +1,166 @@
+//! The bytes of metadata records.
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::super::record::*;
+
+const TOPIC_ID: Uuid = Uuid::from_u128(0x0102030405060708090a0b0c0d0e0f10);
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The expected bytes were written by Kafka 4.3.1's `MetadataRecordSerde`.
+#[test]
+fn records_are_kafkas_to_the_byte() {
+    let config = |resource_type, resource_name: &str, name: &str, value: Option<&str>| {
+        MetadataRecord::Config {
+            resource_type,
+            resource_name: resource_name.to_owned(),
+            name: name.to_owned(),
+            value: value.map(str::to_owned),
+        }
+    };
+    for (record, expected) in [
+        (
+            MetadataRecord::Topic {
+                name: "events".to_owned(),
+                topic_id: TOPIC_ID,
+            },
+            "010200076576656e74730102030405060708090a0b0c0d0e0f1000",
+        ),
+        (
+            MetadataRecord::Partition {
+                topic_id: TOPIC_ID,
+                partition: 2,
+                replicas: vec![1],
+                leader: 1,
+                leader_epoch: 0,
+            },
+            "010300000000020102030405060708090a0b0c0d0e0f1002000000010200000001010100000001000000000000000000",
+        ),
+        (
+            MetadataRecord::RemoveTopic { topic_id: TOPIC_ID },
+            "0109000102030405060708090a0b0c0d0e0f1000",
+        ),
+        (
+            config(2, "events", "retention.ms", Some("1000")),
+            "01040002076576656e74730d726574656e74696f6e2e6d73053130303000",
+        ),
+        (config(4, "", "x", None), "010400040102780000"),
+        (
+            MetadataRecord::ProducerIds {
+                broker_id: 1,
+                next_producer_id: 1000,
+            },
+            "010f0000000001ffffffffffffffff00000000000003e800",
+        ),
+        (
+            MetadataRecord::FeatureLevel {
+                name: METADATA_VERSION_FEATURE.to_owned(),
+                level: 1,
+            },
+            "010c00176f74746c612e6d657461646174612e76657273696f6e000100",
+        ),
+    ] {
+        let bytes = record.encode();
+        assert_eq!(hex(&bytes), expected, "{record:?}");
+        assert_eq!(MetadataRecord::decode(&bytes), Ok(record));
+    }
+}
+
+#[test]
+fn a_record_of_a_newer_version_is_not_read() {
+    let newer = |bytes: &[u8]| {
+        matches!(
+            MetadataRecord::decode(bytes),
+            Err(RecordError::Newer { .. })
+        )
+    };
+    let record = MetadataRecord::RemoveTopic { topic_id: TOPIC_ID };
+    for (place, what) in [(0, "frame"), (1, "type"), (2, "version")] {
+        let mut bytes = record.encode();
+        bytes[place] = 100;
+        assert!(newer(&bytes), "{what}");
+    }
+    let mut tagged = record.encode();
+    *tagged.last_mut().expect("tagged field count") = 1;
+    tagged.extend([7, 1, 0]);
+    assert!(newer(&tagged), "tagged field");
+}
+
+#[test]
+fn a_record_with_bytes_after_its_end_is_damaged() {
+    let mut bytes = MetadataRecord::RemoveTopic { topic_id: TOPIC_ID }.encode();
+    bytes.push(0);
+    assert_eq!(MetadataRecord::decode(&bytes), Err(RecordError::Damaged));
+}
+
+fn any_record() -> impl Strategy<Value = MetadataRecord> {
+    let id = any::<u128>().prop_map(Uuid::from_u128);
+    let text = ".{0,40}";
+    prop_oneof![
+        (text, id.clone()).prop_map(|(name, topic_id)| MetadataRecord::Topic { name, topic_id }),
+        (
+            id.clone(),
+            any::<i32>(),
+            proptest::collection::vec(any::<i32>(), 0..5),
+            any::<i32>(),
+            any::<i32>()
+        )
+            .prop_map(|(topic_id, partition, replicas, leader, leader_epoch)| {
+                MetadataRecord::Partition {
+                    topic_id,
+                    partition,
+                    replicas,
+                    leader,
+                    leader_epoch,
+                }
+            }),
+        id.prop_map(|topic_id| MetadataRecord::RemoveTopic { topic_id }),
+        (any::<i8>(), text, text, proptest::option::of(text)).prop_map(
+            |(resource_type, resource_name, name, value)| MetadataRecord::Config {
+                resource_type,
+                resource_name,
+                name,
+                value,
+            }
+        ),
+        (any::<i32>(), any::<i64>()).prop_map(|(broker_id, next_producer_id)| {
+            MetadataRecord::ProducerIds {
+                broker_id,
+                next_producer_id,
+            }
+        }),
+        (text, any::<i16>()).prop_map(|(name, level)| MetadataRecord::FeatureLevel { name, level }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_back(record in any_record()) {
+        prop_assert_eq!(MetadataRecord::decode(&record.encode()), Ok(record));
+    }
+
+    #[test]
+    fn no_prefix_of_a_record_is_a_record(record in any_record(), cut in any::<prop::sample::Index>()) {
+        let bytes = record.encode();
+        prop_assert!(MetadataRecord::decode(&bytes[..cut.index(bytes.len())]).is_err());
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = MetadataRecord::decode(&bytes);
+    }
+
+    #[test]
+    fn any_change_of_a_byte_is_read_or_refused(
+        record in any_record(), place in any::<prop::sample::Index>(), byte in any::<u8>()
+    ) {
+        let mut bytes = record.encode();
+        let place = place.index(bytes.len());
+        bytes[place] = byte;
+        let _ = MetadataRecord::decode(&bytes);
+    }
+}

@@ -1,0 +1,207 @@
+//! One connection: frames in, responses out, in the order of the requests.
+//!
+//! Stage 1 of every request runs here, in order, and gives a [`Pending`] response; the writer half
+//! drains those from a bounded queue. One task serves both halves.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use protocol_shim::encode::ResponseFrame;
+use protocol_shim::frame::{self, FrameError};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, warn};
+
+use crate::broker::Broker;
+use crate::context::ConnectionInfo;
+use crate::dispatch::{self, Pending, RequestError};
+use crate::net::budget::BudgetShare;
+
+/// Requests of one connection that may be under way at once; a client that sends more is not read.
+const MAX_PIPELINED_REQUESTS: usize = 64;
+/// Read buffer of a connection that waits for its next request.
+const IDLE_BUFFER_BYTES: usize = 4096;
+/// A frame up to this size is given its buffer at once, a larger one as its bytes arrive.
+const TRUSTED_FRAME_BYTES: usize = 1 << 20;
+/// How long responses under way are waited for once the broker shuts down or the client has erred.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Slices handed to one vectored write; the kernel takes 1024 at most.
+const MAX_WRITE_SLICES: usize = 256;
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum Close {
+    #[error("closed by the client")]
+    ByClient,
+    #[error("the broker is shutting down")]
+    Shutdown,
+    #[error("no request for {0:?}")]
+    Idle(Duration),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// A response under way and the request bytes it may still need.
+struct Queued {
+    pending: Pending,
+    share: BudgetShare,
+}
+
+/// Serves one connection until either side ends it.
+pub async fn serve<S>(broker: Arc<Broker>, info: Arc<ConnectionInfo>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (reader, writer) = tokio::io::split(stream);
+    let (queue, responses) = mpsc::channel(MAX_PIPELINED_REQUESTS);
+    let mut requests = std::pin::pin!(read_requests(&broker, &info, reader, queue));
+    let mut writing = std::pin::pin!(write_responses(writer, responses));
+    let close = tokio::select! {
+        close = &mut requests => {
+            if matches!(close, Close::Shutdown | Close::Frame(_) | Close::Request(_)) {
+                // What was asked before is still answered.
+                let _ = tokio::time::timeout(DRAIN_TIMEOUT, writing).await;
+            }
+            close
+        }
+        written = &mut writing => match written {
+            Ok(()) => Close::ByClient,
+            Err(error) => Close::Io(error),
+        },
+    };
+    match close {
+        Close::Frame(_) | Close::Request(_) => {
+            warn!(peer = %info.peer_addr, listener = %info.listener_name, "closing connection: {close}");
+        }
+        _ => debug!(peer = %info.peer_addr, "connection ended: {close}"),
+    }
+}
+
+async fn read_requests(
+    broker: &Arc<Broker>,
+    info: &Arc<ConnectionInfo>,
+    reader: impl AsyncRead + Unpin,
+    queue: mpsc::Sender<Queued>,
+) -> Close {
+    let mut frames = FrameReader {
+        broker,
+        reader,
+        buffer: BytesMut::new(),
+        shutdown: broker.shutdown_signal(),
+    };
+    loop {
+        let (frame, share) = match frames.next().await {
+            Ok(frame) => frame,
+            Err(close) => return close,
+        };
+        // Waiting for a place in the queue before the request is looked at bounds what is under way.
+        let Ok(place) = queue.reserve().await else {
+            return Close::ByClient;
+        };
+        match dispatch::dispatch(broker, info, frame).await {
+            Ok(pending) => place.send(Queued { pending, share }),
+            Err(error) => return error.into(),
+        }
+    }
+}
+
+struct FrameReader<'a, R> {
+    broker: &'a Broker,
+    reader: R,
+    buffer: BytesMut,
+    shutdown: watch::Receiver<bool>,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<'_, R> {
+    /// The next frame's body, without its length, and its share of the request budget.
+    async fn next(&mut self) -> Result<(Bytes, BudgetShare), Close> {
+        while self.buffer.len() < frame::LENGTH_BYTES {
+            self.fill(IDLE_BUFFER_BYTES).await?;
+        }
+        let mut length = [0; frame::LENGTH_BYTES];
+        self.buffer.copy_to_slice(&mut length);
+        let length = frame::frame_length(length, self.broker.config.socket_request_max_bytes)?;
+
+        let mut share = BudgetShare::default();
+        let mut granted = length.min(TRUSTED_FRAME_BYTES);
+        self.broker.request_budget.grow(&mut share, granted).await;
+        while self.buffer.len() < length {
+            if self.buffer.len() == granted {
+                granted = length.min(granted * 2);
+                self.broker.request_budget.grow(&mut share, granted).await;
+            }
+            self.fill(granted - self.buffer.len()).await?;
+        }
+        Ok((self.buffer.split_to(length).freeze(), share))
+    }
+
+    /// Reads what has arrived into at least one byte and, if there is no room yet, `room` bytes.
+    async fn fill(&mut self, room: usize) -> Result<(), Close> {
+        if self.buffer.capacity() - self.buffer.len() < room {
+            self.buffer.reserve(room);
+        }
+        let idle = self.broker.connections_max_idle();
+        tokio::select! {
+            read = tokio::time::timeout(idle, self.reader.read_buf(&mut self.buffer)) => match read {
+                Ok(Ok(0)) => Err(Close::ByClient),
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(error.into()),
+                Err(_) => Err(Close::Idle(idle)),
+            },
+            _ = self.shutdown.wait_for(|down| *down) => Err(Close::Shutdown),
+        }
+    }
+}
+
+async fn write_responses(
+    mut writer: impl AsyncWrite + Unpin,
+    mut responses: mpsc::Receiver<Queued>,
+) -> io::Result<()> {
+    while let Some(Queued { pending, share }) = responses.recv().await {
+        let response = match pending {
+            Pending::Ready(response) => Some(response),
+            Pending::Later(response) => response.await,
+            Pending::NoResponse => None,
+        };
+        drop(share);
+        if let Some(response) = response {
+            write_response(&mut writer, response).await?;
+        }
+    }
+    writer.shutdown().await
+}
+
+/// Writes a response without joining its parts.
+async fn write_response(
+    writer: &mut (impl AsyncWrite + Unpin),
+    response: ResponseFrame,
+) -> io::Result<()> {
+    let mut parts: VecDeque<Bytes> = response.into_parts().collect();
+    while !parts.is_empty() {
+        let slices: Vec<IoSlice<'_>> = parts
+            .iter()
+            .take(MAX_WRITE_SLICES)
+            .map(|part| IoSlice::new(part))
+            .collect();
+        let mut written = writer.write_vectored(&slices).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        while let Some(part) = parts.front_mut() {
+            if written < part.len() {
+                part.advance(written);
+                break;
+            }
+            written -= part.len();
+            parts.pop_front();
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! Binds ports, and accepts connections until the broker shuts down.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tracing::warn;
+
+use crate::broker::Broker;
+use crate::config::{self, HostPort};
+use crate::context::ConnectionInfo;
+use crate::net::connection;
+
+/// Pause after accept fails for lack of file descriptors, instead of spinning.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The smallest queue of connections not yet accepted: Kafka's default of 50 is small for a test suite's burst.
+const MIN_BACKLOG: i32 = 1024;
+
+/// A listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("cannot listen on {address}: the port is in use")]
+    InUse { address: SocketAddr },
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("cannot listen on {host}: {source}")]
+    Resolve { host: HostPort, source: io::Error },
+}
+
+/// Ports that are taken but not open yet: whoever connects is refused until [`BoundListener::open`].
+pub struct BoundListener {
+    name: String,
+    sockets: Vec<Socket>,
+    addresses: Vec<SocketAddr>,
+    advertised: HostPort,
+}
+
+/// One open socket, and the name and address its clients are told.
+pub struct Listener {
+    name: String,
+    socket: TcpListener,
+    advertised: HostPort,
+}
+
+/// Takes the ports of a listener: an empty host is every interface, `localhost` is 127.0.0.1 and, where
+/// there is IPv6, `[::1]`.
+///
+/// # Errors
+/// When the host has no address here or a port is taken.
+pub fn bind(listener: &config::Listener) -> Result<BoundListener, BindError> {
+    let HostPort { host, port } = &listener.bind;
+    let (required, optional) = match host.as_str() {
+        "" => (
+            vec![IpAddr::from(Ipv4Addr::UNSPECIFIED)],
+            Some(IpAddr::from(Ipv6Addr::UNSPECIFIED)),
+        ),
+        "localhost" => (
+            vec![IpAddr::from(Ipv4Addr::LOCALHOST)],
+            Some(IpAddr::from(Ipv6Addr::LOCALHOST)),
+        ),
+        host => {
+            let resolved =
+                (host, *port)
+                    .to_socket_addrs()
+                    .map_err(|source| BindError::Resolve {
+                        host: listener.bind.clone(),
+                        source,
+                    })?;
+            (resolved.map(|address| address.ip()).take(1).collect(), None)
+        }
+    };
+    let mut port = *port;
+    let mut bound = BoundListener {
+        name: listener.name.clone(),
+        sockets: Vec::new(),
+        addresses: Vec::new(),
+        advertised: listener.advertised.clone(),
+    };
+    for ip in required {
+        bound.bind(SocketAddr::new(ip, port))?;
+        // With port 0 all addresses share the port that the first was given.
+        port = bound.addresses.last().map_or(port, SocketAddr::port);
+    }
+    if let Some(ip) = optional {
+        // Any other failure: this machine has no IPv6.
+        if let Err(error @ BindError::InUse { .. }) = bound.bind(SocketAddr::new(ip, port)) {
+            return Err(error);
+        }
+    }
+    if bound.advertised.port == 0 {
+        bound.advertised.port = port;
+    }
+    Ok(bound)
+}
+
+impl BoundListener {
+    fn bind(&mut self, address: SocketAddr) -> Result<(), BindError> {
+        let bind = || {
+            let socket = Socket::new(
+                Domain::for_address(address),
+                Type::STREAM,
+                Some(Protocol::TCP),
+            )?;
+            if address.is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
+            // A restart must not wait for old connections in TIME_WAIT; a listening socket still excludes us.
+            socket.set_reuse_address(true)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            let bound_to = socket.local_addr()?.as_socket().unwrap_or(address);
+            Ok((socket, bound_to))
+        };
+        let (socket, bound_to) = bind().map_err(|source| failed(address, source))?;
+        self.sockets.push(socket);
+        self.addresses.push(bound_to);
+        Ok(())
+    }
+
+    /// Where clients can connect once this is open.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Opens the ports. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When another process opened a port in the meantime.
+    pub fn open(self, backlog: i32) -> Result<Vec<Listener>, BindError> {
+        let open = |(socket, address): (Socket, SocketAddr)| {
+            let listen = || {
+                socket.listen(backlog.max(MIN_BACKLOG))?;
+                TcpListener::from_std(socket.into())
+            };
+            let socket = listen().map_err(|source| failed(address, source))?;
+            Ok(Listener {
+                name: self.name.clone(),
+                socket,
+                advertised: self.advertised.clone(),
+            })
+        };
+        self.sockets
+            .into_iter()
+            .zip(self.addresses)
+            .map(open)
+            .collect()
+    }
+}
+
+fn failed(address: SocketAddr, source: io::Error) -> BindError {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { address },
+        _ => BindError::Bind { address, source },
+    }
+}
+
+/// Serves a listener's connections; returns when the broker shuts down and they have ended.
+pub async fn run(broker: Arc<Broker>, listener: Listener) {
+    let mut shutdown = broker.shutdown_signal();
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.socket.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            _ = shutdown.wait_for(|down| *down) => break,
+        };
+        let (stream, peer_addr) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(listener = %listener.name, "cannot accept a connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let place = match broker.connection_limits.admit(peer_addr.ip()) {
+            Ok(place) => place,
+            Err(refused) => {
+                warn!(peer = %peer_addr, "refusing connection: {refused}");
+                continue;
+            }
+        };
+        if let Err(error) = set_options(&stream) {
+            warn!(peer = %peer_addr, "cannot set socket options: {error}");
+            continue;
+        }
+        let info = Arc::new(ConnectionInfo {
+            peer_addr,
+            advertised_host: listener.advertised.host.clone(),
+            advertised_port: listener.advertised.port,
+            listener_name: listener.name.clone(),
+        });
+        let served = connection::serve(Arc::clone(&broker), info, stream);
+        connections.spawn(async move {
+            served.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new())
+}

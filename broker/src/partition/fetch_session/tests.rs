@@ -1,0 +1,175 @@
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
+use kafka_protocol::protocol::StrBytes;
+
+use super::*;
+
+fn request(session_id: i32, epoch: i32, partitions: &[i32]) -> FetchRequest {
+    let partitions: Vec<_> = partitions
+        .iter()
+        .map(|p| {
+            FetchPartition::default()
+                .with_partition(*p)
+                .with_partition_max_bytes(1)
+        })
+        .collect();
+    let topics = if partitions.is_empty() {
+        Vec::new()
+    } else {
+        let name = StrBytes::from_static_str("t");
+        vec![
+            FetchTopic::default()
+                .with_topic(name.into())
+                .with_partitions(partitions),
+        ]
+    };
+    FetchRequest::default()
+        .with_session_id(session_id)
+        .with_session_epoch(epoch)
+        .with_topics(topics)
+}
+
+fn outcome(partition: i32, has_records: bool, high_watermark: i64) -> Outcome {
+    Outcome {
+        topic: TopicKey::Name("t".into()),
+        partition,
+        has_records,
+        failed: false,
+        told: Told {
+            high_watermark,
+            log_start_offset: 0,
+        },
+    }
+}
+
+fn ids() -> impl FnMut() -> i32 {
+    let mut last = 0;
+    move || {
+        last += 1;
+        last
+    }
+}
+
+fn wanted(plan: &FetchPlan) -> Vec<i32> {
+    plan.partitions
+        .iter()
+        .map(|wanted| wanted.partition)
+        .collect()
+}
+
+/// A cache with one session of partitions 0 and 1, of which both high watermarks are told.
+fn with_session() -> FetchSessionCache {
+    let cache = FetchSessionCache::new(1);
+    let plan = cache.plan(&request(0, 0, &[0, 1]), 12, 0, ids()).unwrap();
+    assert_eq!(plan.session_id, 1);
+    assert_eq!(
+        cache.conclude(&plan, &[outcome(0, false, 5), outcome(1, false, 5)]),
+        [true, true]
+    );
+    cache
+}
+
+#[test]
+fn a_full_fetch_answers_every_partition_and_an_incremental_one_only_news() {
+    let cache = with_session();
+    let plan = cache.plan(&request(1, 1, &[]), 12, 0, ids()).unwrap();
+    assert!(plan.incremental);
+    assert_eq!(wanted(&plan), [0, 1]);
+    let news = cache.conclude(&plan, &[outcome(0, false, 5), outcome(1, false, 6)]);
+    assert_eq!(
+        news,
+        [false, true],
+        "the high watermark of partition 1 moved"
+    );
+}
+
+#[test]
+fn the_epoch_counts_every_fetch_and_a_wrong_one_is_refused() {
+    let cache = with_session();
+    assert!(cache.plan(&request(1, 1, &[]), 12, 0, ids()).is_ok());
+    let again = cache.plan(&request(1, 1, &[]), 12, 0, ids());
+    assert_eq!(again.unwrap_err(), ErrorCode::InvalidFetchSessionEpoch);
+    assert!(cache.plan(&request(1, 2, &[]), 12, 0, ids()).is_ok());
+    assert_eq!(
+        next_epoch(i32::MAX),
+        1,
+        "epochs wrap past the ones with a meaning"
+    );
+}
+
+#[test]
+fn an_unknown_session_and_a_change_from_names_to_ids_are_refused() {
+    let cache = with_session();
+    let unknown = cache.plan(&request(9, 1, &[]), 12, 0, ids());
+    assert_eq!(unknown.unwrap_err(), ErrorCode::FetchSessionIdNotFound);
+    let by_id = cache.plan(&request(1, 1, &[]), 13, 0, ids());
+    assert_eq!(by_id.unwrap_err(), ErrorCode::FetchSessionTopicIdError);
+}
+
+#[test]
+fn partitions_are_added_and_forgotten_in_place() {
+    let cache = with_session();
+    let forgotten = ForgottenTopic::default()
+        .with_topic(StrBytes::from_static_str("t").into())
+        .with_partitions(vec![0]);
+    let request = request(1, 1, &[2]).with_forgotten_topics_data(vec![forgotten]);
+    let plan = cache.plan(&request, 12, 0, ids()).unwrap();
+    assert_eq!(wanted(&plan), [1, 2]);
+}
+
+#[test]
+fn a_partition_that_gave_records_goes_to_the_end() {
+    let cache = with_session();
+    let plan = cache.plan(&request(1, 1, &[]), 12, 0, ids()).unwrap();
+    cache.conclude(&plan, &[outcome(0, true, 6), outcome(1, false, 5)]);
+    let plan = cache.plan(&request(1, 2, &[]), 12, 0, ids()).unwrap();
+    assert_eq!(wanted(&plan), [1, 0]);
+}
+
+#[test]
+fn a_failed_partition_is_named_until_it_succeeds() {
+    let cache = with_session();
+    let failed = || Outcome {
+        failed: true,
+        ..outcome(0, false, -1)
+    };
+    for epoch in 1..3 {
+        let plan = cache.plan(&request(1, epoch, &[]), 12, 0, ids()).unwrap();
+        assert_eq!(
+            cache.conclude(&plan, &[failed(), outcome(1, false, 5)]),
+            [true, false]
+        );
+    }
+    let plan = cache.plan(&request(1, 3, &[]), 12, 0, ids()).unwrap();
+    assert_eq!(
+        cache.conclude(&plan, &[outcome(0, false, 5), outcome(1, false, 5)]),
+        [true, false]
+    );
+}
+
+#[test]
+fn without_a_free_slot_there_is_no_session_until_one_has_been_idle_for_two_minutes() {
+    let cache = with_session();
+    let mut next = ids();
+    next();
+    let plan = cache
+        .plan(&request(0, 0, &[0]), 12, EVICTION_MS - 1, &mut next)
+        .unwrap();
+    assert_eq!((plan.session_id, plan.incremental), (0, false));
+    let plan = cache
+        .plan(&request(0, 0, &[0]), 12, EVICTION_MS, &mut next)
+        .unwrap();
+    assert_eq!(plan.session_id, 2);
+    let evicted = cache.plan(&request(1, 1, &[]), 12, EVICTION_MS, ids());
+    assert_eq!(evicted.unwrap_err(), ErrorCode::FetchSessionIdNotFound);
+}
+
+#[test]
+fn the_final_epoch_closes_the_session_and_fetches_once_more() {
+    let cache = with_session();
+    let plan = cache
+        .plan(&request(1, FINAL_EPOCH, &[0]), 12, 0, ids())
+        .unwrap();
+    assert_eq!((plan.session_id, wanted(&plan)), (0, vec![0]));
+    let closed = cache.plan(&request(1, 1, &[]), 12, 0, ids());
+    assert_eq!(closed.unwrap_err(), ErrorCode::FetchSessionIdNotFound);
+}

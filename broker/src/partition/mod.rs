@@ -1,0 +1,5 @@
+//! Partitions of this broker: from topic id and number to the log, and what waits on it.
+
+pub mod delayed_fetch;
+pub mod fetch_session;
+pub mod registry;
