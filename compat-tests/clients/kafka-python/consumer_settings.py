@@ -10,13 +10,13 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from support import PROMPT, committed_offsets, create_topic, result, until
+from support import PATIENT, PROMPT, committed_offsets, create_topic, result, until
 
 TOPIC = "user_logins"
 PARTITION = TopicPartition(TOPIC, 0)
 bootstrap, setting = sys.argv[1:]
 create_topic(bootstrap, TOPIC, 1)
-producer = KafkaProducer(bootstrap_servers=[bootstrap], acks="all", **PROMPT)
+producer = KafkaProducer(bootstrap_servers=[bootstrap], **PATIENT)
 
 
 def write(count):

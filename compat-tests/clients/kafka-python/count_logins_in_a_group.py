@@ -16,6 +16,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from support import (
+    PATIENT,
     PROMPT,
     committed_offsets,
     create_topic,
@@ -106,11 +107,8 @@ add_consumer()
 if events:
     producer = KafkaProducer(
         bootstrap_servers=[bootstrap],
-        acks="all",
-        retries=1000,
-        max_in_flight_requests_per_connection=1,
         value_serializer=lambda event: json.dumps(event).encode(),
-        **PROMPT
+        **PATIENT
     )
 
     def write_logins(numbers, partitions):

@@ -10,7 +10,7 @@ import time
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from support import PROMPT, committed_offsets, iterate, progress, result
+from support import PATIENT, PROMPT, committed_offsets, iterate, progress, result
 
 TOPIC = "user_logins"
 GROUP = "my-consumer-group"
@@ -20,12 +20,8 @@ pace = float(sys.argv[3]) / 1000 if len(sys.argv) > 3 else 0
 
 producer = KafkaProducer(
     bootstrap_servers=[bootstrap],
-    acks="all",
-    # 2.0.2 has no idempotence: only one request in flight keeps the order when one is sent again.
-    retries=1000,
-    max_in_flight_requests_per_connection=1,
     value_serializer=lambda event: json.dumps(event).encode(),
-    **PROMPT
+    **PATIENT
 )
 
 

@@ -11,12 +11,12 @@ import threading
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
-from support import PROMPT, create_topic, progress, result, until
+from support import PATIENT, PROMPT, create_topic, progress, result, until
 
 TOPIC = "user_logins"
 bootstrap = sys.argv[1]
 create_topic(bootstrap, TOPIC, 3)
-producer = KafkaProducer(bootstrap_servers=[bootstrap], acks="all", **PROMPT)
+producer = KafkaProducer(bootstrap_servers=[bootstrap], **PATIENT)
 for partition, count in ((0, 10), (1, 20)):
     for number in range(count):
         producer.send(TOPIC, str(number).encode(), partition=partition)

@@ -9,7 +9,7 @@ import threading
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import KafkaAdminClient
 
-from support import PROMPT, create_topic, poll, result, stable_members, until
+from support import PATIENT, PROMPT, create_topic, poll, result, stable_members, until
 
 TOPIC = "user_logins"
 bootstrap = sys.argv[1]
@@ -59,7 +59,7 @@ def write(count):
     producer.flush()
 
 
-producer = KafkaProducer(bootstrap_servers=[bootstrap], **PROMPT)
+producer = KafkaProducer(bootstrap_servers=[bootstrap], **PATIENT)
 workers = [Worker() for _ in range(4)]
 
 admin = KafkaAdminClient(bootstrap_servers=bootstrap)

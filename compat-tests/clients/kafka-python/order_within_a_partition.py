@@ -7,13 +7,13 @@ import sys
 
 from kafka import KafkaConsumer, KafkaProducer
 
-from support import PROMPT, create_topic, result
+from support import PATIENT, PROMPT, create_topic, result
 
 TOPIC = "user_logins"
 bootstrap, events = sys.argv[1], int(sys.argv[2])
 create_topic(bootstrap, TOPIC, 3)
 
-producer = KafkaProducer(bootstrap_servers=[bootstrap], acks="all", **PROMPT)
+producer = KafkaProducer(bootstrap_servers=[bootstrap], **PATIENT)
 for number in range(events):
     producer.send(TOPIC, str(number).encode(), partition=number % 3)
     if number % 30 == 29:

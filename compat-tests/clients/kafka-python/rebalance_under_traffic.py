@@ -11,7 +11,7 @@ from collections import defaultdict
 from kafka import KafkaProducer, TopicPartition
 
 from members import Member, wait_stable
-from support import PROMPT, committed_offsets, create_topic, end_offsets, result, until
+from support import PATIENT, committed_offsets, create_topic, end_offsets, result, until
 
 TOPIC, GROUP, PARTITIONS = "user_logins", "shifting", 6
 bootstrap = sys.argv[1]
@@ -25,10 +25,7 @@ acknowledged = set()  # (partition, offset)
 def write_events():
     producer = KafkaProducer(
         bootstrap_servers=[bootstrap],
-        acks="all",
-        retries=1000,
-        max_in_flight_requests_per_connection=1,
-        **PROMPT
+        **PATIENT
     )
     futures = []
     number = 0

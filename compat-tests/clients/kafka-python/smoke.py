@@ -7,7 +7,7 @@ import sys
 
 from kafka import KafkaConsumer, KafkaProducer
 
-from support import create_topic, result
+from support import PATIENT, create_topic, result
 
 TOPIC = "smoke"
 CODECS = [None, "gzip", "snappy", "lz4", "zstd"]
@@ -15,7 +15,7 @@ bootstrap = sys.argv[1]
 create_topic(bootstrap, TOPIC, 2)
 
 for codec in CODECS:
-    producer = KafkaProducer(bootstrap_servers=bootstrap, compression_type=codec)
+    producer = KafkaProducer(bootstrap_servers=bootstrap, compression_type=codec, **PATIENT)
     for number in range(20):
         value = ("%s-%d " % (codec, number) * 20).encode()
         headers = [("codec", str(codec).encode())]

@@ -10,6 +10,10 @@ from kafka.errors import KafkaError
 # Clients notice new partitions, and a broker that has come back, within about half a second.
 PROMPT = {"metadata_max_age_ms": 500, "reconnect_backoff_ms": 50, "reconnect_backoff_max_ms": 500}
 
+# A producer that gives up nothing and keeps the order. 2.0.2 does not try again by default, and has no
+# idempotence: only with one request in flight does what is sent again stay in its place.
+PATIENT = {"acks": "all", "retries": 1000, "max_in_flight_requests_per_connection": 1, **PROMPT}
+
 
 def progress(text):
     """A line for the test to wait for."""

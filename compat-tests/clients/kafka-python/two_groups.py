@@ -7,13 +7,13 @@ import sys
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from support import PROMPT, committed_offsets, create_topic, result
+from support import PATIENT, PROMPT, committed_offsets, create_topic, result
 
 TOPIC = "user_logins"
 PARTITION = TopicPartition(TOPIC, 0)
 bootstrap = sys.argv[1]
 create_topic(bootstrap, TOPIC, 1)
-producer = KafkaProducer(bootstrap_servers=[bootstrap], acks="all", **PROMPT)
+producer = KafkaProducer(bootstrap_servers=[bootstrap], **PATIENT)
 
 
 def write(first, last):
