@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::{Buf as _, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     ApiVersionsRequest, CreateTopicsRequest, FindCoordinatorRequest, HeartbeatRequest,
-    MetadataRequest, ResponseHeader, TopicName,
+    ListOffsetsRequest, MetadataRequest, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, HeaderVersion, Request, StrBytes};
 use protocol_shim::ErrorCode;
@@ -66,12 +67,10 @@ pub struct Asked<R> {
 impl<'b> Talk<'b> {
     /// Begins a conversation.
     pub fn new(broker: &'b BrokerProcess) -> Self {
-        let mut names = Names::default();
-        names.set(&broker.address().port().to_string(), "port");
         Self {
             broker,
             connections: BTreeMap::new(),
-            names,
+            names: Names::default(),
             transcript: Vec::new(),
         }
     }
@@ -264,22 +263,35 @@ impl<'b> Talk<'b> {
         Ok(id)
     }
 
-    /// Waits until every partition has a leader.
+    /// Waits until every partition has a leader that knows it.
     ///
     /// # Errors
     /// It takes too long.
     pub fn wait_for_partitions(&mut self, name: &str, partitions: i32) -> Result<()> {
         let topic = MetadataRequestTopic::default().with_name(Some(topic_name(name)));
-        let request = MetadataRequest::default().with_topics(Some(vec![topic]));
+        let known = MetadataRequest::default().with_topics(Some(vec![topic]));
+        let latest = (0..partitions).map(|index| {
+            ListOffsetsPartition::default()
+                .with_partition_index(index)
+                .with_timestamp(-1)
+        });
+        let topic = ListOffsetsTopic::default()
+            .with_name(topic_name(name))
+            .with_partitions(latest.collect());
+        let led = ListOffsetsRequest::default()
+            .with_replica_id((-1).into())
+            .with_topics(vec![topic]);
         self.settle(&format!("topic {name}"), |talk| {
-            let response = talk.quietly(9, &request)?;
+            let response = talk.quietly(9, &known)?;
             let topic = &response.topics[0];
-            let led = topic
+            if topic.error_code != 0 || topic.partitions.len() != usize::try_from(partitions)? {
+                return Ok(false);
+            }
+            let response = talk.quietly(5, &led)?;
+            Ok(response.topics[0]
                 .partitions
                 .iter()
-                .filter(|partition| partition.error_code == 0)
-                .count();
-            Ok(topic.error_code == 0 && led == usize::try_from(partitions)?)
+                .all(|partition| partition.error_code == 0))
         })
     }
 

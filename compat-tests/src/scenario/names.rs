@@ -6,6 +6,7 @@ use super::tree::Tree;
 
 /// Fields whose values every broker chooses for itself, and how they are told apart in the comparison.
 const CHOSEN: &[(&str, &str)] = &[
+    ("port", "port"),
     ("cluster_id", "cluster"),
     ("session_id", "session"),
     ("producer_id", "producer"),
@@ -22,13 +23,18 @@ const NIL_UUID: &str = "00000000-0000-0000-0000-000000000000";
 /// Replaces what one broker chose by names that are the same for both.
 #[derive(Default)]
 pub struct Names {
+    /// Given names.
     by_value: HashMap<String, String>,
-    count: HashMap<&'static str, usize>,
+    /// Numbers in the order of appearance.
+    by_kind: HashMap<&'static str, HashMap<String, usize>>,
 }
 
 impl Names {
-    /// Calls `value` by `name` wherever it appears from now on, alone or within a text.
+    /// Calls `value` by `name` wherever it appears from now on; no id stays no id.
     pub fn set(&mut self, value: &str, name: &str) {
+        if value == NIL_UUID || value.is_empty() {
+            return;
+        }
         self.by_value.insert(value.to_owned(), format!("<{name}>"));
     }
 
@@ -66,7 +72,7 @@ impl Names {
         if let Some((_, kind)) = chosen
             && !NOT_CHOSEN.contains(&value)
         {
-            return self.next(value, kind);
+            return self.numbered(value, kind);
         }
         self.without_uuids(value)
     }
@@ -80,7 +86,7 @@ impl Names {
             let name = match self.by_value.get(uuid) {
                 Some(name) => name.clone(),
                 None if uuid == NIL_UUID => uuid.to_owned(),
-                None => self.next(uuid, "uuid"),
+                None => self.numbered(uuid, "uuid"),
             };
             named.push_str(&name);
             rest = after;
@@ -88,12 +94,12 @@ impl Names {
         named + rest
     }
 
-    fn next(&mut self, value: &str, kind: &'static str) -> String {
-        let count = self.count.entry(kind).or_default();
-        *count += 1;
-        let name = format!("<{kind} {count}>");
-        self.by_value.insert(value.to_owned(), name.clone());
-        name
+    /// The name of a value among those of its kind: a producer id is no offset of the same number.
+    fn numbered(&mut self, value: &str, kind: &'static str) -> String {
+        let of_kind = self.by_kind.entry(kind).or_default();
+        let count = of_kind.len() + 1;
+        let number = *of_kind.entry(value.to_owned()).or_insert(count);
+        format!("<{kind} {number}>")
     }
 }
 
@@ -134,7 +140,7 @@ mod tests {
         assert_eq!(value(&mut names, "producer_id", "4001"), "<producer 2>");
         assert_eq!(value(&mut names, "producer_id", "4000"), "<producer 1>");
         assert_eq!(value(&mut names, "producer_id", "-1"), "-1");
-        assert_eq!(value(&mut names, "producer_epoch", "4002"), "4002");
+        assert_eq!(value(&mut names, "base_offset", "4001"), "4001");
     }
 
     #[test]

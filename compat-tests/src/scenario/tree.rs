@@ -213,7 +213,7 @@ fn keys(items: &[Tree]) -> Vec<String> {
     }
     let by_field = |field: &&str| -> Option<Vec<String>> {
         let keys: Option<Vec<String>> = items.iter().map(|item| key(item, field)).collect();
-        let keys = keys?;
+        let keys = keys.filter(|keys| keys.iter().any(|key| !key.is_empty()))?;
         let mut different = keys.clone();
         different.sort();
         different.dedup();
@@ -226,7 +226,7 @@ fn keys(items: &[Tree]) -> Vec<String> {
 fn key(item: &Tree, field: &str) -> Option<String> {
     let (_, value) = item.fields().iter().find(|(name, _)| name == field)?;
     match value {
-        Tree::Value(value) if !value.is_empty() && value != "None" => Some(value.clone()),
+        Tree::Value(value) if value != "None" => Some(value.clone()),
         _ => None,
     }
 }

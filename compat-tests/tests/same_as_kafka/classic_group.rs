@@ -13,12 +13,25 @@ use kafka_protocol::messages::{
 const REBALANCE_IN_PROGRESS: i16 = 27;
 const MEMBER_ID_REQUIRED: i16 = 79;
 
+/// A consumer's subscription, as it stands in its metadata (version 0). Kafka reads it, and leaves a consumer
+/// that says something else without an answer.
+pub fn subscription(topics: &[&str]) -> Bytes {
+    let mut bytes = vec![0, 0];
+    bytes.extend_from_slice(&(topics.len() as i32).to_be_bytes());
+    for topic in topics {
+        bytes.extend_from_slice(&(topic.len() as i16).to_be_bytes());
+        bytes.extend_from_slice(topic.as_bytes());
+    }
+    bytes.extend_from_slice(&(-1_i32).to_be_bytes());
+    bytes.into()
+}
+
 /// A member's wish to join; `protocols` in the order of its preference.
 pub fn join(version: i16, group: &str, member: &str, protocols: &[&str]) -> JoinGroupRequest {
     let protocols = protocols.iter().map(|name| {
         JoinGroupRequestProtocol::default()
             .with_name(string(name))
-            .with_metadata(Bytes::from(format!("metadata for {name}")))
+            .with_metadata(subscription(&["a-topic"]))
     });
     JoinGroupRequest::default()
         .with_group_id(string(group).into())
@@ -265,14 +278,16 @@ pub fn join_errors(talk: &mut Talk<'_>) -> Result<()> {
         ask("no protocols", join(version, &group, "", &[]))?;
         ask("no protocol type", good().with_protocol_type(string("")))?;
         if version >= 5 {
-            let instance = |name: &str| good().with_group_instance_id(Some(string(name)));
-            ask("empty instance", instance(""))?;
-            ask("instance .", instance("."))?;
-            ask("instance with a blank", instance("a b"))?;
-            ask("too long an instance", instance(&"x".repeat(250)))?;
+            // Each in a group of its own: those that are accepted stay in it.
+            for (number, name) in ["", ".", "a b", &"x".repeat(250)].iter().enumerate() {
+                let request = join(version, &format!("{group}-{number}"), "", &["range"]);
+                let request = request.with_group_instance_id(Some(string(name)));
+                ask(&format!("instance {name:.10}"), request)?;
+            }
+            let unknown = good().with_group_instance_id(Some(string("i")));
             ask(
                 "unknown instance with a member",
-                instance("i").with_member_id(string("nobody")),
+                unknown.with_member_id(string("nobody")),
             )?;
         }
         let member = join_as(talk, "alice", version, good())?;

@@ -13,7 +13,7 @@ use kafka_protocol::messages::offset_fetch_request::{
 };
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest};
 
-use super::classic_group::{heartbeat, join, join_as, leave, sync};
+use super::classic_group::{heartbeat, join, join_as, leave, subscription, sync};
 
 const COMMIT_VERSIONS: std::ops::RangeInclusive<i16> = 2..=9;
 const FETCH_VERSIONS: std::ops::RangeInclusive<i16> = 1..=9;
@@ -394,16 +394,4 @@ fn ask_last(talk: &mut Talk<'_>, request: OffsetDeleteRequest) -> Result<()> {
     talk.ask("the group is gone", 0, &request)?;
     talk.ask("nothing is left", 7, &fetch_request(7, "delete", None))?;
     Ok(())
-}
-
-/// A consumer's subscription, as it stands in its metadata (version 0).
-pub fn subscription(topics: &[&str]) -> bytes::Bytes {
-    let mut bytes = vec![0, 0];
-    bytes.extend_from_slice(&(topics.len() as i32).to_be_bytes());
-    for topic in topics {
-        bytes.extend_from_slice(&(topic.len() as i16).to_be_bytes());
-        bytes.extend_from_slice(topic.as_bytes());
-    }
-    bytes.extend_from_slice(&(-1_i32).to_be_bytes());
-    bytes.into()
 }

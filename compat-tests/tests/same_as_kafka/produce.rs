@@ -175,6 +175,12 @@ pub fn invalid_batches(talk: &mut Talk<'_>) -> Result<()> {
             .with_configs(configs);
         let compacted_id = talk.create(compacted_topic)?;
 
+        let other = format!("invalid-codec-{version}");
+        let other = (other.as_str(), talk.create_topic(&other, 1)?);
+        let not_gzip = patched(&good, position::ATTRIBUTES, &1_i16.to_be_bytes());
+        let records = request(version, other, &[(0, not_gzip)]);
+        talk.ask("codec that it is not", version, &records)?;
+
         let mut to = |what: &str, topic: (&str, Uuid), records: Bytes| -> Result<ProduceResponse> {
             talk.ask(what, version, &request(version, topic, &[(0, records)]))
         };
@@ -245,10 +251,6 @@ pub fn invalid_batches(talk: &mut Talk<'_>) -> Result<()> {
             patched(&good, position::ATTRIBUTES, &7_i16.to_be_bytes()),
         )?;
         ask(
-            "codec that it is not",
-            patched(&good, position::ATTRIBUTES, &1_i16.to_be_bytes()),
-        )?;
-        ask(
             "append time claimed",
             patched(&good, position::ATTRIBUTES, &8_i16.to_be_bytes()),
         )?;
@@ -287,6 +289,16 @@ pub fn invalid_batches(talk: &mut Talk<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Waits until producer ids are given.
+fn wait_for_producer_ids(talk: &mut Talk<'_>) -> Result<()> {
+    let request = InitProducerIdRequest::default()
+        .with_transactional_id(None)
+        .with_transaction_timeout_ms(60_000);
+    talk.settle("a producer id", |talk| {
+        Ok(talk.quietly(4, &request)?.error_code == 0)
+    })
+}
+
 fn new_producer(talk: &mut Talk<'_>) -> Result<i64> {
     let request = InitProducerIdRequest::default()
         .with_transactional_id(None)
@@ -295,6 +307,7 @@ fn new_producer(talk: &mut Talk<'_>) -> Result<i64> {
 }
 
 pub fn idempotent(talk: &mut Talk<'_>) -> Result<()> {
+    wait_for_producer_ids(talk)?;
     for version in [3, 5, 9, 13] {
         let name = format!("idempotent-{version}");
         let topic = (name.as_str(), talk.create_topic(&name, 2)?);
@@ -407,6 +420,7 @@ pub fn timestamps(talk: &mut Talk<'_>) -> Result<()> {
 }
 
 pub fn init_producer_id(talk: &mut Talk<'_>) -> Result<()> {
+    wait_for_producer_ids(talk)?;
     for version in 0..=5 {
         let request = InitProducerIdRequest::default()
             .with_transactional_id(None)
