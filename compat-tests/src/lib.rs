@@ -7,6 +7,7 @@
 //! Every test runs against real Apache Kafka too (`COMPAT_BROKER=kafka`, see [`BrokerKind`]): a test
 //! that fails there is a wrong test.
 
+pub mod bench;
 pub mod broker_process;
 pub mod go;
 pub mod java;

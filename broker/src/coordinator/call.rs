@@ -1,10 +1,10 @@
 //! Typed requests to group shards: which reply belongs to which request.
 
 use crate::group::{
-    CommitOffsets, DeleteGroups, DeleteOffsets, DeleteOffsetsReply, DeletedGroup, DescribeGroups,
-    DescribedGroup, FetchOffsets, FetchedGroup, GroupError, GroupReply, GroupRequest, Heartbeat,
-    JoinGroup, JoinReply, LeaveGroup, LeaveReply, ListGroups, ListGroupsReply, SyncGroup,
-    SyncReply, TopicResult,
+    CommitOffsets, DeleteGroups, DeleteOffsets, DeleteOffsetsReply, DeletedGroup, DeletedTopic,
+    DescribeGroups, DescribedGroup, FetchOffsets, FetchedGroup, GroupError, GroupReply,
+    GroupRequest, Heartbeat, JoinGroup, JoinReply, LeaveGroup, LeaveReply, ListGroups,
+    ListGroupsReply, SyncGroup, SyncReply, TopicResult,
 };
 
 /// A request whose reply is known by type.
@@ -16,7 +16,7 @@ pub trait GroupCall {
 }
 
 macro_rules! calls {
-    ($($request:ident as $kind:ident -> $reply:ty;)*) => {
+    ($($request:ty as $kind:ident -> $reply:ty;)*) => {
         $(impl GroupCall for $request {
             type Reply = $reply;
 
@@ -45,4 +45,5 @@ calls! {
     DescribeGroups as DescribeGroups -> Vec<DescribedGroup>;
     ListGroups as ListGroups -> ListGroupsReply;
     DeleteGroups as DeleteGroups -> Vec<DeletedGroup>;
+    Vec<DeletedTopic> as TopicsDeleted -> Option<GroupError>;
 }

@@ -74,9 +74,9 @@ def auto_offset_reset():
         except KafkaError as error:
             result(error=type(error).__name__)
         return
-    # Where it starts is decided before anything else is written.
-    until(lambda: reader.poll(timeout_ms=100) or reader.assignment(), "an assignment")
     if setting == "latest":
+        # Where it starts is decided before anything else is written.
+        until(lambda: reader.poll(timeout_ms=100) or reader.assignment(), "an assignment")
         reader.position(PARTITION)
         write(10)
     records = read(reader, 10)

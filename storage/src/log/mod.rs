@@ -3,11 +3,22 @@
 //! Two implementations stand behind it: the log on files and [`memory_log`] for tests.
 //! Both pass one contract suite.
 
+mod admission;
 pub mod leader_epoch;
+pub(crate) mod loader;
 pub mod memory_log;
+pub mod offset_index;
+pub(crate) mod partition_log;
 pub mod producer_state;
+pub(crate) mod reader;
+mod scan;
+pub(crate) mod segment;
+pub(crate) mod state;
+pub mod time_index;
 mod timestamp;
+pub mod transaction_index;
 mod waiters;
+pub(crate) mod writer;
 
 use std::fmt;
 use std::future::Future;
@@ -312,8 +323,7 @@ pub trait PartitionLog: Send + Sync {
         &self,
     ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>>;
 
-    /// The largest epoch that is not above `leader_epoch`, and where it ends (OffsetForLeaderEpoch); `None` where
-    /// `leader_epoch` is later than every epoch of this log.
+    /// The largest epoch that is not above `leader_epoch`, and where it ends (OffsetForLeaderEpoch).
     fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)>;
 
     /// Moves the log start offset up (DeleteRecords); resolves to the new one when durable.
