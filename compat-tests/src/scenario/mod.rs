@@ -67,10 +67,12 @@ pub struct Asked<R> {
 impl<'b> Talk<'b> {
     /// Begins a conversation.
     pub fn new(broker: &'b BrokerProcess) -> Self {
+        let mut names = Names::default();
+        names.set(&broker.data_dir().display().to_string(), "data directory");
         Self {
             broker,
             connections: BTreeMap::new(),
-            names: Names::default(),
+            names,
             transcript: Vec::new(),
         }
     }
@@ -292,20 +294,6 @@ impl<'b> Talk<'b> {
                 .partitions
                 .iter()
                 .all(|partition| partition.error_code == 0))
-        })
-    }
-
-    /// Waits until a topic is gone.
-    ///
-    /// # Errors
-    /// It takes too long.
-    pub fn wait_until_gone(&mut self, name: &str) -> Result<()> {
-        let topic = MetadataRequestTopic::default().with_name(Some(topic_name(name)));
-        let request = MetadataRequest::default()
-            .with_topics(Some(vec![topic]))
-            .with_allow_auto_topic_creation(false);
-        self.settle(&format!("the end of {name}"), |talk| {
-            Ok(talk.quietly(9, &request)?.topics[0].error_code != 0)
         })
     }
 

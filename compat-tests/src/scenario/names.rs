@@ -10,10 +10,14 @@ const CHOSEN: &[(&str, &str)] = &[
     ("cluster_id", "cluster"),
     ("session_id", "session"),
     ("producer_id", "producer"),
-    ("log_append_time_ms", "time"),
     ("log_dir", "directory"),
-    ("total_bytes", "bytes"),
-    ("usable_bytes", "bytes"),
+];
+/// Fields whose values are one broker's at one moment; that there is one is all they have in common.
+const MEASURED: &[&str] = &[
+    "log_append_time_ms",
+    "total_bytes",
+    "usable_bytes",
+    "finalized_features_epoch",
 ];
 /// Values of those fields that mean something by themselves.
 const NOT_CHOSEN: &[&str] = &["-1", "0", "None", ""];
@@ -73,6 +77,9 @@ impl Names {
             && !NOT_CHOSEN.contains(&value)
         {
             return self.numbered(value, kind);
+        }
+        if MEASURED.contains(&field) && !NOT_CHOSEN.contains(&value) {
+            return "<some>".to_owned();
         }
         self.without_uuids(value)
     }

@@ -7,7 +7,7 @@ use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use uuid::Uuid;
 
-use super::produce::{batch, request as produce};
+use super::produce::{batch, store};
 
 const VERSIONS: std::ops::RangeInclusive<i16> = 4..=18;
 const UNKNOWN_ID: Uuid = Uuid::from_u128(0x1234_5678_0000_4000_8000_0000_0000_0001);
@@ -46,7 +46,7 @@ fn filled_topic(talk: &mut Talk<'_>, name: &str, batches: &[usize]) -> Result<(U
     let records = batch(&[1_700_000_000_000, 1_700_000_000_001, 1_700_000_000_002])?;
     for (partition, count) in (0..).zip(batches) {
         for _ in 0..*count {
-            talk.quietly(9, &produce(9, (name, id), &[(partition, records.clone())]))?;
+            store(talk, name, partition, records.clone())?;
         }
     }
     Ok((id, records))
@@ -278,7 +278,7 @@ pub fn sessions(talk: &mut Talk<'_>) -> Result<()> {
             &session(mine, 3, of(vec![partition(2, 0)])),
         )?;
         talk.ask("no news again", version, &session(mine, 4, vec![]))?;
-        talk.quietly(9, &produce(9, known, &[(1, records.clone())]))?;
+        store(talk, &name, 1, records.clone())?;
         talk.ask("one has news", version, &session(mine, 5, vec![]))?;
         talk.ask(
             "it gives its records again",
@@ -361,7 +361,9 @@ pub fn sessions(talk: &mut Talk<'_>) -> Result<()> {
             version,
             &session(begun.session_id, 1, vec![]),
         )?;
-        talk.ask("begin with nothing", version, &session(0, 0, vec![]))?;
     }
+    // Last: it takes a session's place in the count.
+    let nothing = request(vec![]).with_session_epoch(0);
+    talk.ask("begin with nothing", 12, &nothing)?;
     Ok(())
 }

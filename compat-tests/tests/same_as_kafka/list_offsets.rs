@@ -12,9 +12,8 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{
 use kafka_protocol::messages::{
     DeleteRecordsRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest,
 };
-use uuid::Uuid;
 
-use super::produce::{batch, request as produce};
+use super::produce::{batch, store};
 
 const T: i64 = 1_700_000_000_000;
 
@@ -45,14 +44,7 @@ pub fn places_and_times(talk: &mut Talk<'_>) -> Result<()> {
         (1, &[T + 7, T + 9, T + 9]),
     ];
     for (partition, timestamps) in batches {
-        talk.quietly(
-            9,
-            &produce(
-                9,
-                ("offsets", Uuid::nil()),
-                &[(*partition, batch(timestamps)?)],
-            ),
-        )?;
+        store(talk, "offsets", *partition, batch(timestamps)?)?;
     }
     for version in 1..=10 {
         for timestamp in -8..0 {
@@ -145,10 +137,7 @@ pub fn places_and_times(talk: &mut Talk<'_>) -> Result<()> {
 
 pub fn leader_epochs(talk: &mut Talk<'_>) -> Result<()> {
     talk.create_topic("epochs", 2)?;
-    talk.quietly(
-        9,
-        &produce(9, ("epochs", Uuid::nil()), &[(0, batch(&[T, T])?)]),
-    )?;
+    store(talk, "epochs", 0, batch(&[T, T])?)?;
     for version in 2..=4 {
         let asked = |partition, current, epoch| {
             OffsetForLeaderPartition::default()
@@ -190,10 +179,7 @@ pub fn delete_records(talk: &mut Talk<'_>) -> Result<()> {
         let name = format!("truncated-{version}");
         talk.create_topic(&name, 2)?;
         for _ in 0..3 {
-            talk.quietly(
-                9,
-                &produce(9, (&name, Uuid::nil()), &[(0, batch(&[T, T])?)]),
-            )?;
+            store(talk, &name, 0, batch(&[T, T])?)?;
         }
         let mut ask = |what: &str, topic: &str, partitions: &[(i32, i64)]| -> Result<()> {
             let partitions = partitions.iter().map(|(index, offset)| {

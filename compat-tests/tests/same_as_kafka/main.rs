@@ -68,10 +68,17 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("log dirs", cluster::describe_log_dirs),
 ];
 
-/// What both brokers are started with.
+/// What both brokers are started with; most of it is what makes Kafka run as a single node.
 const CONFIG: &[(&str, &str)] = &[
     ("offsets.topic.num.partitions", "1"),
+    ("offsets.topic.replication.factor", "1"),
+    ("transaction.state.log.replication.factor", "1"),
+    ("transaction.state.log.min.isr", "1"),
+    ("share.coordinator.state.topic.replication.factor", "1"),
+    ("share.coordinator.state.topic.min.isr", "1"),
     ("group.initial.rebalance.delay.ms", "0"),
+    // Their records may be older than the retention time: nothing is deleted while this runs.
+    ("log.initial.task.delay.ms", "3600000"),
 ];
 
 #[test]

@@ -1,6 +1,6 @@
 //! Produce and InitProducerId.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use compat_tests::records::{position, seal};
 use compat_tests::scenario::{Talk, string, topic_name};
@@ -62,6 +62,15 @@ pub fn request(version: i16, topic: (&str, Uuid), batches: &[(i32, Bytes)]) -> P
         .with_acks(-1)
         .with_timeout_ms(10_000)
         .with_topic_data(vec![data])
+}
+
+/// Stores a batch, as a preparation.
+pub fn store(talk: &mut Talk<'_>, topic: &str, partition: i32, records: Bytes) -> Result<()> {
+    let request = request(9, (topic, Uuid::nil()), &[(partition, records)]);
+    let response = talk.quietly(9, &request)?;
+    let error = response.responses[0].partition_responses[0].error_code;
+    ensure!(error == 0, "cannot store a batch: {response:?}");
+    Ok(())
 }
 
 pub fn errors_of_requests(talk: &mut Talk<'_>) -> Result<()> {
