@@ -43,7 +43,7 @@ struct Args {
     recovery_gib: f64,
     /// The largest number of partitions.
     #[arg(long, default_value_t = 10_000)]
-    max_partitions: i32,
+    max_partitions: u32,
     /// Print the names of the workloads and end.
     #[arg(long)]
     list: bool,
