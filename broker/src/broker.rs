@@ -19,6 +19,7 @@ use crate::coordinator::runtime::GroupCoordinator;
 use crate::group::{GroupConfig, GroupError, Id};
 use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata};
 use crate::net::budget::RequestBudget;
+use crate::net::limits::ConnectionLimits;
 use crate::net::listener::{self, BindError, BoundListener};
 use crate::partition::fetch_session::FetchSessionCache;
 use crate::partition::registry::PartitionRegistry;
@@ -37,6 +38,7 @@ pub struct Broker {
     pub fetch_sessions: FetchSessionCache,
     pub groups: GroupCoordinator,
     pub request_budget: RequestBudget,
+    pub connection_limits: Arc<ConnectionLimits>,
     pub logs: Arc<LogManager>,
     shutdown: watch::Sender<bool>,
 }
@@ -125,6 +127,10 @@ impl Broker {
                 group_config(&config),
                 clock.clone(),
                 shutdown.subscribe(),
+            ),
+            connection_limits: ConnectionLimits::new(
+                config.max_connections,
+                config.max_connections_per_ip,
             ),
             request_budget: RequestBudget::new(
                 config

@@ -1,5 +1,6 @@
 //! Python clients: one virtual environment for each pinned set of packages.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,19 +17,24 @@ pub struct Python {
 impl Python {
     /// The environment for `clients/CLIENT/requirements-VERSION.txt`, made on first use.
     ///
+    /// A `site-VERSION.pth` beside it is run when the environment's Python starts: it gives an old client
+    /// what a new Python has taken away, without a change to the client.
+    ///
     /// # Errors
     /// [`Missing`] where there is no Python 3 with venv; pip's output where the packages do not install.
     pub fn with(client: &str, version: &str) -> Result<Self> {
         let programs = crate_dir().join("clients").join(client);
         let requirements = programs.join(format!("requirements-{version}.txt"));
-        let pinned = std::fs::read_to_string(&requirements)
+        let pinned = fs::read_to_string(&requirements)
             .with_context(|| format!("{}", requirements.display()))?;
+        let startup =
+            fs::read_to_string(programs.join(format!("site-{version}.pth"))).unwrap_or_default();
         let python = run(Command::new("python3").args(["-c", "import sys; print(sys.version)"]))?;
         let venv = crate_dir()
             .join(".venvs")
             .join(format!("{client}-{version}"));
-        prepare_once(&venv, &format!("{python}\n{pinned}"), || {
-            make(&venv, &requirements)
+        prepare_once(&venv, &format!("{python}\n{pinned}\n{startup}"), || {
+            make(&venv, &requirements, &startup)
         })?;
         Ok(Self {
             interpreter: venv.join("bin/python"),
@@ -47,7 +53,7 @@ impl Python {
     }
 }
 
-fn make(venv: &Path, requirements: &Path) -> Result<()> {
+fn make(venv: &Path, requirements: &Path, startup: &str) -> Result<()> {
     let made = Command::new("python3")
         .args(["-m", "venv"])
         .arg(venv)
@@ -63,8 +69,8 @@ fn make(venv: &Path, requirements: &Path) -> Result<()> {
             String::from_utf8_lossy(&made.stderr)
         );
     }
-    let pip = venv.join("bin/python");
-    run(Command::new(pip)
+    let python = venv.join("bin/python");
+    run(Command::new(&python)
         .args([
             "-m",
             "pip",
@@ -74,5 +80,10 @@ fn make(venv: &Path, requirements: &Path) -> Result<()> {
             "-r",
         ])
         .arg(requirements))?;
+    if !startup.is_empty() {
+        let packages = "import sysconfig; print(sysconfig.get_path('purelib'))";
+        let packages = run(Command::new(&python).args(["-c", packages]))?;
+        fs::write(Path::new(packages.trim()).join("startup.pth"), startup)?;
+    }
     Ok(())
 }

@@ -46,14 +46,22 @@ impl IoPool {
         })
     }
 
+    /// Runs a job before all writes. After [`IoPool::close`] it is dropped.
     pub fn read(&self, job: impl FnOnce() + Send + 'static) {
-        self.shared.queues.lock().reads.push_back(Box::new(job));
-        self.shared.arrived.notify_one();
+        let mut queues = self.shared.queues.lock();
+        if !queues.closed {
+            queues.reads.push_back(Box::new(job));
+            self.shared.arrived.notify_one();
+        }
     }
 
+    /// Runs a job when no read waits. After [`IoPool::close`] it is dropped.
     pub fn write(&self, job: impl FnOnce() + Send + 'static) {
-        self.shared.queues.lock().writes.push_back(Box::new(job));
-        self.shared.arrived.notify_one();
+        let mut queues = self.shared.queues.lock();
+        if !queues.closed {
+            queues.writes.push_back(Box::new(job));
+            self.shared.arrived.notify_one();
+        }
     }
 
     /// Runs `job` for each item, several at a time, and returns when all are done.
@@ -66,7 +74,9 @@ impl IoPool {
     ) -> Vec<R> {
         let job = Arc::new(job);
         let (sender, results) = std::sync::mpsc::channel();
+        let mut count = 0;
         for item in items {
+            count += 1;
             let (job, sender) = (Arc::clone(&job), sender.clone());
             self.write(move || {
                 // The receiver is there until all results have arrived.
@@ -74,7 +84,13 @@ impl IoPool {
             });
         }
         drop(sender);
-        results.iter().collect()
+        let results: Vec<R> = results.iter().collect();
+        assert_eq!(
+            results.len(),
+            count,
+            "the pool was closed while it was in use"
+        );
+        results
     }
 
     /// Finishes what was queued and ends the threads.

@@ -5,6 +5,7 @@
 mod bell;
 mod checkpoint;
 pub mod clock;
+pub mod compaction;
 mod file_manager;
 pub mod fs;
 mod io_pool;

@@ -34,7 +34,7 @@ def read(source, count):
     records = []
 
     def enough():
-        for batch in source.poll(timeout_ms=200).values():
+        for batch in source.poll(timeout_ms=3000).values():
             records.extend(batch)
         return len(records) >= count
 
@@ -76,7 +76,7 @@ def auto_offset_reset():
         return
     if setting == "latest":
         # Where it starts is decided before anything else is written.
-        until(lambda: reader.poll(timeout_ms=100) or reader.assignment(), "an assignment")
+        until(lambda: reader.poll(timeout_ms=3000) or reader.assignment(), "an assignment")
         reader.position(PARTITION)
         write(10)
     records = read(reader, 10)
@@ -109,7 +109,7 @@ def max_poll_records():
     batches = []
 
     def sip():
-        batches.append([r.offset for batch in reader.poll(timeout_ms=200).values() for r in batch])
+        batches.append([r.offset for batch in reader.poll(timeout_ms=3000).values() for r in batch])
         return sum(map(len, batches)) >= 100
 
     until(sip, "a hundred records")
@@ -137,7 +137,7 @@ def max_poll_interval_ms():
     def take_over():
         other = consumer(**settings)
         while not over.is_set():
-            for batch in other.poll(timeout_ms=200).values():
+            for batch in other.poll(timeout_ms=2000).values():
                 taken.extend(batch)
         other.close()
 

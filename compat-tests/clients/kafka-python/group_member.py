@@ -68,7 +68,7 @@ class Member:
 
     def run(self):
         while not self.leaving:
-            for partition, batch in poll(self.consumer, timeout_ms=100).items():
+            for partition, batch in poll(self.consumer, timeout_ms=3000).items():
                 say(topic=partition.topic, partition=partition.partition, read=[record.offset for record in batch])
                 self.uncommitted += len(batch)
             if self.uncommitted >= COMMIT_EVERY:

@@ -31,7 +31,7 @@ consumer = KafkaConsumer(
     enable_auto_commit=False,
     **PROMPT
 )
-until(lambda: consumer.poll(timeout_ms=100) or len(consumer.assignment()) == 3, "three partitions")
+until(lambda: consumer.poll(timeout_ms=5000) or len(consumer.assignment()) == 3, "three partitions")
 consumer.commit(
     {
         TopicPartition(TOPIC, 0): OffsetAndMetadata(10, ""),

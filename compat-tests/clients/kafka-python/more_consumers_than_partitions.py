@@ -36,7 +36,7 @@ class Worker(threading.Thread):
             **PROMPT
         )
         while not self.leave.is_set():
-            for batch in poll(consumer, timeout_ms=200).values():
+            for batch in poll(consumer, timeout_ms=2000).values():
                 self.received.extend((message.partition, message.offset) for message in batch)
             self.owned = {partition.partition for partition in consumer.assignment()}
         consumer.close()

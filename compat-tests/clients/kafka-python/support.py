@@ -31,7 +31,11 @@ def until(condition, what, seconds=90):
 
 
 def poll(consumer, **arguments):
-    """`poll`, also while no broker answers: 3.0.12 raises then, 2.0.2 waits. The next call connects again."""
+    """`poll`, also while no broker answers: 3.0.12 raises then, 2.0.2 waits. The next call connects again.
+
+    Give it seconds while a group may be joining: where a `poll` of 3.0.12 ends in the moment in which the
+    group settles, the consumer can lose its assignment for good, and sends no heartbeat any more.
+    """
     try:
         return consumer.poll(**arguments)
     except KafkaError as error:

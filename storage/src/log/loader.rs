@@ -374,7 +374,8 @@ fn replay_producers(context: &LoadContext<'_>, loaded: &mut Loaded) -> Result<()
         .segments
         .partition_point(|segment| segment.base_offset <= from_offset)
         .saturating_sub(1);
-    for segment in loaded.segments[first..].to_vec() {
+    let later = loaded.segments[first..].to_vec();
+    for segment in later {
         let path = segment.path(Part::Log);
         let position = segment
             .position_before(context.fs, from_offset.max(segment.base_offset))

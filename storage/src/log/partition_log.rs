@@ -618,6 +618,9 @@ impl PartitionLog for FileLogHandle {
 
     fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)> {
         let state = self.0.state();
+        if leader_epoch == state.leader_epoch() {
+            return Some((leader_epoch, state.high_watermark));
+        }
         let (epoch, end) = state
             .epochs
             .end_offset_for(leader_epoch, state.high_watermark)?;

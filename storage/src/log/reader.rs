@@ -248,7 +248,7 @@ impl Search {
         timestamp: i64,
     ) -> SearchResult {
         let mut found = None;
-        for segment in &self.segments {
+        for segment in self.written_segments() {
             if let Some(newest) = self.newest_in(fs, id, segment)?
                 && newest < timestamp
             {
@@ -290,7 +290,7 @@ impl Search {
             }
             false
         };
-        for segment in &self.segments {
+        for segment in self.written_segments() {
             // Without a complete time index the whole segment has to be looked at.
             let last = segment
                 .open(fs, Part::TimeIndex)
@@ -309,6 +309,13 @@ impl Search {
             }
             _ => Ok(None),
         }
+    }
+
+    /// The segments that have files.
+    fn written_segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        self.segments
+            .iter()
+            .filter(|segment| segment.written_bytes() > 0)
     }
 
     /// The largest timestamp of a segment, if its index is known to tell.
@@ -341,9 +348,6 @@ impl Search {
         visit: &mut dyn FnMut(&Bytes) -> bool,
     ) -> Result<(), ReadError> {
         let to = segment.written_bytes();
-        if to == 0 {
-            return Ok(());
-        }
         let position = segment
             .position_before(fs, from_offset)
             .map_err(|error| failed(id, &error))?;

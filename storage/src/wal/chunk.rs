@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn unused_chunks_are_kept_up_to_the_limit_and_given_back_on_demand() {
         let pool = ChunkPool::new(128 << 10);
-        let chunks: Vec<_> = (0..3).map(|_| pool.take(1)).collect();
+        let chunks: Vec<_> = (0..3).map(|_| pool.take(64 << 10)).collect();
         drop(chunks);
         assert_eq!(pool.free_bytes.load(Ordering::Relaxed), 128 << 10);
         pool.release_free();

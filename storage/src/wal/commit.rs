@@ -133,10 +133,6 @@ impl Wal {
         &self.ring
     }
 
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
     /// Appends an entry; `on_durable` is called when its fate is known, unless this returns an error.
     ///
     /// `declared` is the caller's own and false at first: `declaration` is then asked for the name of the log.
@@ -246,16 +242,6 @@ impl Wal {
         }
     }
 
-    /// Writes what has been collected, if anything: what the commit thread does in a loop.
-    pub fn commit_collected(&self) -> bool {
-        let groups = self.filling.lock().take();
-        let any = !groups.is_empty();
-        if any {
-            self.commit(groups);
-        }
-        any
-    }
-
     fn commit(&self, groups: Vec<Group>) {
         let strict = groups.iter().any(|group| group.strict);
         let synced = self.synced || strict;
@@ -356,6 +342,16 @@ impl Wal {
     /// Brings back declarations that could not be saved.
     pub fn put_back_declared(&self, declared: Vec<(u32, Vec<u8>)>) {
         self.filling.lock().declared.extend(declared);
+    }
+}
+
+#[cfg(test)]
+impl Wal {
+    /// Entries that wait to be written.
+    pub fn appended_count(&self) -> usize {
+        let filling = self.filling.lock();
+        let groups = filling.sealed.iter().chain(&filling.open);
+        groups.map(|group| group.owners.len()).sum()
     }
 }
 
