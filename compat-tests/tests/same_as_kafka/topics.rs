@@ -18,6 +18,9 @@ use uuid::Uuid;
 
 const UNKNOWN_ID: Uuid = Uuid::from_u128(0x1234_5678_0000_4000_8000_0000_0000_0001);
 
+/// A config and its value.
+type Setting<'a> = (&'a str, Option<&'a str>);
+
 fn topic(name: &str, partitions: i32, replication_factor: i16) -> CreatableTopic {
     CreatableTopic::default()
         .with_name(topic_name(name))
@@ -40,7 +43,7 @@ pub fn config(name: &str, value: Option<&str>) -> CreatableTopicConfig {
         .with_value(value.map(string))
 }
 
-fn with_configs(name: &str, configs: &[(&str, Option<&str>)]) -> CreatableTopic {
+fn with_configs(name: &str, configs: &[Setting<'_>]) -> CreatableTopic {
     topic(name, 1, 1).with_configs(
         configs
             .iter()
@@ -186,12 +189,12 @@ pub fn create(talk: &mut Talk<'_>) -> Result<()> {
         both.num_partitions = -1;
         both.replication_factor = 1;
         create("by hand and by factor", false, vec![both])?;
-        let good: &[(&str, Option<&str>)] = &[
+        let good: &[Setting<'_>] = &[
             ("retention.ms", Some("1000")),
             ("cleanup.policy", Some("compact,delete")),
         ];
         create("configs", false, vec![with_configs(&name("i"), good)])?;
-        let bad: &[(&str, &[(&str, Option<&str>)])] = &[
+        let bad: &[(&str, &[Setting<'_>])] = &[
             ("unknown", &[("no.such.config", Some("1"))]),
             ("not a number", &[("retention.ms", Some("soon"))]),
             ("below its minimum", &[("segment.bytes", Some("1"))]),
