@@ -285,7 +285,7 @@ async fn open_metadata(
         Arc::new(metadata::metadata_log_config()),
     )?;
     let (logs, partitions) = (Arc::clone(logs), Arc::clone(partitions));
-    let observer = Box::new(move |old: &_, new: &_| partitions.follow(&logs, old, new));
+    let observer = Arc::new(move |old: &_, new: &_| partitions.follow(&logs, old, new));
     let store = Box::new(LogStore::new(log));
     Ok(Metadata::open(store, cluster_id, Arc::clone(config), observer).await?)
 }

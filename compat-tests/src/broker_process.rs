@@ -353,7 +353,11 @@ fn build_ottla() -> Result<PathBuf> {
     Ok(profile_dir.join("ottla"))
 }
 
-fn kafka_script() -> Result<PathBuf> {
+/// The script that runs Kafka and its tools: what `KAFKA_PEER` names.
+///
+/// # Errors
+/// [`Missing`] where there is none.
+pub fn kafka_script() -> Result<PathBuf> {
     let script = match std::env::var_os("KAFKA_PEER") {
         Some(script) => PathBuf::from(script),
         None => crate_dir().join("../../shared/peers/kafka/kafka"),

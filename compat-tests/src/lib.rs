@@ -26,6 +26,7 @@ pub mod program;
 pub mod python;
 pub mod raw_client;
 pub mod records;
+pub mod scenario;
 pub mod toolchain;
 
 pub use broker_process::{BrokerKind, BrokerProcess};

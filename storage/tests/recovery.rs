@@ -89,7 +89,7 @@ async fn what_was_acknowledged_survives_a_crash() {
         let running = LogManager::open(config(dir.path())).unwrap();
         fill(&open(&running, "topic", 0), 0, 10, 100).await;
         fill(&open(&running, "topic", 1), 0, 3, 5_000).await;
-        let crashed = copy_of(dir.path());
+        let crashed = crash(running, dir.path());
         let manager = LogManager::open(config(crashed.path())).unwrap();
         let report = manager.recovery_report();
         assert!(!report.clean);
@@ -107,7 +107,7 @@ async fn a_crash_after_the_ring_has_turned_many_times_loses_nothing() {
     let log = open(&running, "topic", 0);
     // 6 MB through a ring of 1 MB.
     fill(&log, 0, 2_000, 3_000).await;
-    let crashed = copy_of(dir.path());
+    let crashed = crash(running, dir.path());
     let recovered = manager(crashed.path());
     let report = recovered.recovery_report();
     assert!(report.replayed_bytes <= 1 << 20, "{report:?}");
@@ -122,9 +122,7 @@ async fn crash_after_crash_keeps_everything_and_goes_on() {
         let log = open(&running, "topic", 0);
         expect(&log, round * 200, 1_000).await;
         fill(&log, round * 200, (round + 1) * 200, 1_000).await;
-        let crashed = copy_of(dir.path());
-        drop((log, running));
-        dir = crashed;
+        dir = crash(running, dir.path());
     }
     let recovered = manager(dir.path());
     expect(&open(&recovered, "topic", 0), 1_000, 1_000).await;
@@ -135,7 +133,7 @@ async fn recovery_is_the_same_when_it_is_interrupted_and_begun_again() {
     let dir = tempfile::tempdir().unwrap();
     let running = manager(dir.path());
     fill(&open(&running, "topic", 0), 0, 300, 1_000).await;
-    let crashed = copy_of(dir.path());
+    let crashed = crash(running, dir.path());
     // The second recovery finds the segments that the first has written, and the old checkpoint.
     let wal = copy_of(&crashed.path().join("wal"));
     drop(manager(crashed.path()));
@@ -216,7 +214,7 @@ async fn idempotence_survives_crash_and_shutdown() {
         if orderly {
             running.shutdown().unwrap();
         }
-        let crashed = copy_of(dir.path());
+        let crashed = crash(running, dir.path());
         let again = manager(crashed.path());
         let log = open(&again, "topic", 0);
         for sequence in 15..20 {
@@ -255,7 +253,7 @@ async fn transactions_survive_crash_and_shutdown() {
         if orderly {
             running.shutdown().unwrap();
         }
-        let crashed = copy_of(dir.path());
+        let crashed = crash(running, dir.path());
         let again = manager(crashed.path());
         let log = open(&again, "topic", 0);
         assert_eq!(log.offsets(), before);
@@ -285,7 +283,7 @@ async fn the_log_start_survives_crash_and_shutdown() {
         if orderly {
             running.shutdown().unwrap();
         }
-        let crashed = copy_of(dir.path());
+        let crashed = crash(running, dir.path());
         let again = manager(crashed.path());
         assert_eq!(open(&again, "topic", 0).offsets().log_start_offset, 4);
     }
@@ -306,7 +304,7 @@ async fn segments_roll_by_size_and_all_of_them_recover() {
         if orderly {
             running.shutdown().unwrap();
         }
-        let crashed = copy_of(dir.path());
+        let crashed = crash(running, dir.path());
         let again = manager(crashed.path());
         let log = open_with(&again, "topic", 0, config.clone());
         expect(&log, 500, 500).await;
@@ -331,10 +329,11 @@ async fn a_deleted_topic_does_not_come_back() {
     running.delete_log(log.id()).unwrap();
     let mut id = log.id().clone();
     id.topic_id = uuid::Uuid::from_u128(4711);
-    let crashed_before = copy_of(dir.path());
+    let crashed_before = crash(running, dir.path());
+    let running = manager(dir.path());
     let log = running.open_log(id.clone(), Arc::default()).unwrap();
     fill(&log, 0, 3, 50).await;
-    let crashed_after = copy_of(dir.path());
+    let crashed_after = crash(running, dir.path());
     for (crashed, count) in [(crashed_before, 0), (crashed_after, 3)] {
         let again = manager(crashed.path());
         let log = again.open_log(id.clone(), Arc::default()).unwrap();
@@ -377,7 +376,7 @@ async fn a_torn_last_write_is_dropped_and_nothing_else() {
     for number in 0..5 {
         append(&log, batch(&[&value(number, 6_000)])).await.unwrap();
     }
-    let crashed = copy_of(dir.path());
+    let crashed = crash(running, dir.path());
     let ring = &rings(crashed.path())[0];
     let groups = groups(ring);
     let (at, length) = *groups.last().unwrap();
@@ -404,7 +403,7 @@ async fn a_hole_in_acknowledged_data_is_named_and_nothing_is_touched() {
     for number in 0..5 {
         append(&log, batch(&[&value(number, 6_000)])).await.unwrap();
     }
-    let crashed = copy_of(dir.path());
+    let crashed = crash(running, dir.path());
     let ring = rings(crashed.path())[0].clone();
     let (at, _) = groups(&ring)[2];
     damage(&ring, |bytes| bytes[at + 200] ^= 1);
@@ -428,7 +427,7 @@ async fn a_missing_ring_or_checkpoint_is_not_taken_for_an_empty_log() {
     let running = manager(dir.path());
     let log = open(&running, "topic", 0);
     append(&log, batch(&[b"value"])).await.unwrap();
-    let without_ring = copy_of(dir.path());
+    let without_ring = crash(running, dir.path());
     for ring in rings(without_ring.path()) {
         std::fs::remove_file(ring).unwrap();
     }
@@ -453,7 +452,7 @@ async fn a_segment_shorter_than_its_durable_part_is_named() {
     running.shutdown().unwrap();
     let again = manager(dir.path());
     fill(&open(&again, "topic", 0), 10, 11, 1_000).await;
-    let crashed = copy_of(dir.path());
+    let crashed = crash(again, dir.path());
     let segment = crashed.path().join("topic-0/00000000000000000000.log");
     damage(&segment, |bytes| bytes.truncate(5_000));
     match LogManager::open(small(crashed.path())).err() {
@@ -472,7 +471,7 @@ async fn a_newer_format_is_refused() {
     append(&open(&running, "topic", 0), batch(&[b"value"]))
         .await
         .unwrap();
-    let crashed = copy_of(dir.path());
+    let crashed = crash(running, dir.path());
     damage(&rings(crashed.path())[0], |bytes| bytes[4] = 2);
     let error = LogManager::open(small(crashed.path())).err();
     assert!(

@@ -72,7 +72,7 @@ impl Metadata {
         store: Box<dyn MetadataStore>,
         cluster_id: &str,
         config: Arc<BrokerConfig>,
-        mut observer: Observer,
+        observer: Observer,
     ) -> Result<Self, OpenError> {
         let loaded = store.load(0).await?;
         let empty = MetadataImage::empty(cluster_id, config);

@@ -72,6 +72,12 @@ pub async fn create_topics(case: &mut Case) {
             topic.error_code
         };
         assert_eq!(error_of("first"), 0);
+        assert!(
+            response
+                .topics
+                .iter()
+                .all(|topic| { topic.error_message.is_none() == (topic.error_code == 0) })
+        );
         assert_eq!(error_of("by-hand"), 0);
         assert_eq!(error_of("topic"), 36);
         assert_eq!(error_of("not valid"), 17);
@@ -370,6 +376,14 @@ pub async fn describe_topic_partitions(case: &mut Case) {
         .with_topic_name(cursor.topic_name)
         .with_partition_index(cursor.partition_index);
     request.cursor = Some(cursor);
+    let mut elsewhere = request.clone();
+    elsewhere.topics.truncate(0);
+    elsewhere.topics.push(named("other"));
+    let refused = case.client.call(case.version, elsewhere).await;
+    assert_eq!(
+        refused.topics[0].error_code, 42,
+        "the cursor is not on a topic asked for"
+    );
     request.response_partition_limit = 2000;
     let response = case.client.call(case.version, request).await;
     let errors: Vec<_> = response

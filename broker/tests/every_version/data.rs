@@ -158,6 +158,10 @@ pub async fn fetch(case: &mut Case) {
         assert_eq!(response.responses[0].partitions[0].error_code, 75);
     }
     if case.version >= 12 {
+        let mut ahead = fetch_request(case, &[(0, 0)]);
+        ahead.topics[0].partitions[0].last_fetched_epoch = 7;
+        let response = case.client.call(case.version, ahead).await;
+        assert_eq!(response.responses[0].partitions[0].error_code, 1);
         let mut diverging = fetch_request(case, &[(0, 5)]);
         diverging.topics[0].partitions[0].last_fetched_epoch = 0;
         let response = case.client.call(case.version, diverging).await;
@@ -421,6 +425,10 @@ pub async fn init_producer_id(case: &mut Case) {
     let second = case.client.call(case.version, request.clone()).await;
     assert_eq!((first.error_code, first.producer_epoch), (0, 0));
     assert_ne!(first.producer_id, second.producer_id);
+    if case.version >= 3 {
+        let half = request.clone().with_producer_epoch(3);
+        assert_eq!(case.client.call(case.version, half).await.error_code, 42);
+    }
     request.transactional_id = Some(TransactionalId(string("")));
     assert_eq!(case.client.call(case.version, request).await.error_code, 42);
 }

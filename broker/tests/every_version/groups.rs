@@ -50,7 +50,7 @@ fn commit(group: &'static str, partitions: &[(&'static str, i32)]) -> OffsetComm
 }
 
 pub async fn offset_commit(case: &mut Case) {
-    let mut request = commit("group", &[("topic", 1), ("unknown", 0)]);
+    let mut request = commit("group", &[("topic", 1), ("unknown", 0), ("topic", 9)]);
     request.topics[0].partitions[0].committed_metadata = None;
     if case.version >= 6 {
         request.topics[0].partitions[0].committed_leader_epoch = 0;
@@ -61,7 +61,7 @@ pub async fn offset_commit(case: &mut Case) {
         .iter()
         .map(|t| t.partitions[0].error_code)
         .collect();
-    assert_eq!(errors, [0, 3]);
+    assert_eq!(errors, [0, 3, 3]);
 
     request.generation_id_or_member_epoch = 4;
     request.member_id = string("nobody");
@@ -71,7 +71,7 @@ pub async fn offset_commit(case: &mut Case) {
         .iter()
         .map(|t| t.partitions[0].error_code)
         .collect();
-    assert_eq!(errors, [UNKNOWN_MEMBER_ID, 3]);
+    assert_eq!(errors, [UNKNOWN_MEMBER_ID, 3, 3]);
 
     request.topics.clear();
     assert!(
@@ -166,10 +166,15 @@ pub async fn offset_delete(case: &mut Case) {
     };
     let mut request = OffsetDeleteRequest::default()
         .with_group_id(group_id("group"))
-        .with_topics(vec![topic("topic", &[0, 1]), topic("unknown", &[0])]);
+        .with_topics(vec![topic("topic", &[0, 9, 1]), topic("unknown", &[0])]);
     let response = case.client.call(case.version, request.clone()).await;
     assert_eq!(response.error_code, 0);
-    assert_eq!(response.topics[0].partitions.len(), 2);
+    let errors: Vec<_> = response.topics[0]
+        .partitions
+        .iter()
+        .map(|partition| partition.error_code)
+        .collect();
+    assert_eq!(errors, [0, 3, 0]);
     assert_eq!(response.topics[1].partitions[0].error_code, 3);
     request.group_id = group_id("unknown");
     assert_eq!(case.client.call(case.version, request).await.error_code, 69);
@@ -237,6 +242,8 @@ async fn join_alone(client: &mut Client, version: i16) -> JoinGroupResponse {
     if version >= 4 {
         let response = client.call(version, request.clone()).await;
         assert_eq!(response.error_code, MEMBER_ID_REQUIRED);
+        let no_protocol = (version < 7).then_some("");
+        assert_eq!(response.protocol_name.as_deref(), no_protocol);
         request.member_id = response.member_id;
     }
     let response = client.call(version, request).await;
@@ -367,6 +374,8 @@ pub async fn sync_group(case: &mut Case) {
         UNKNOWN_MEMBER_ID
     );
     if case.version >= 5 {
+        let none = request.clone().with_protocol_name(None);
+        assert_eq!(case.client.call(case.version, none).await.error_code, 23);
         let other = request.with_protocol_name(Some(string("roundrobin")));
         assert_eq!(case.client.call(case.version, other).await.error_code, 23);
     }
@@ -477,6 +486,10 @@ pub async fn describe_groups(case: &mut Case) {
     assert_eq!((group.error_code, &*group.group_state), (0, "Empty"));
     let error = if case.version >= 6 { 69 } else { 0 };
     assert_eq!((unknown.error_code, &*unknown.group_state), (error, "Dead"));
+    if case.version >= 3 {
+        // READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS.
+        assert_eq!(members.authorized_operations, 0b1101_0100_1000);
+    }
     let request = DescribeGroupsRequest::default();
     assert!(
         case.client

@@ -62,5 +62,5 @@ pub struct Settings {
     /// How much is in the log directory when the broker starts after a kill.
     pub recovery_bytes: u64,
     /// The largest number of partitions.
-    pub max_partitions: i32,
+    pub max_partitions: u32,
 }

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
 use compat_tests::BrokerKind;
 use compat_tests::bench::contender::Settings;
+use compat_tests::bench::page_cache::Ballast;
 use compat_tests::bench::workloads::{self, Workload};
 use compat_tests::bench::{machine, report};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -43,7 +44,7 @@ struct Args {
     recovery_gib: f64,
     /// The largest number of partitions.
     #[arg(long, default_value_t = 10_000)]
-    max_partitions: i32,
+    max_partitions: u32,
     /// Print the names of the workloads and end.
     #[arg(long)]
     list: bool,
@@ -71,9 +72,10 @@ fn main() -> Result<()> {
     raise_descriptor_limit()?;
     let settings = settings(&args);
     let machine = machine::describe();
+    let mut ballast = Ballast::new()?;
     let mut results = Vec::new();
     for workload in workloads {
-        let result = run(&workload, &args, &settings)?;
+        let result = run(&workload, &args, &settings, &mut ballast)?;
         println!("\n{}\n{}", result.figure_table(), result.target_rows());
         results.push(result);
     }
@@ -125,7 +127,12 @@ fn settings(args: &Args) -> Settings {
     }
 }
 
-fn run(workload: &Workload, args: &Args, settings: &Settings) -> Result<report::Results> {
+fn run(
+    workload: &Workload,
+    args: &Args,
+    settings: &Settings,
+    ballast: &mut Ballast,
+) -> Result<report::Results> {
     let rounds_count = if args.quick { 1 } else { args.rounds };
     let mut rounds = Vec::new();
     for round in 1..=rounds_count {

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::offset_map::OffsetMap;
-use super::transactions::{AbortedTxn, Control, Transactions};
+use super::transactions::{Control, Transactions};
+use crate::log::transaction_index::AbortedTxn;
 use crate::record::batch::{self, NO_TIMESTAMP, TimestampType};
 use crate::record::control::ControlError;
 use crate::record::{
@@ -70,7 +71,7 @@ pub struct LastRecord {
 
 /// What a cleaning depends on, besides the log.
 #[derive(Debug, Clone, Copy)]
-pub struct CleanContext {
+pub(super) struct CleanContext {
     pub now_ms: i64,
     /// `delete.retention.ms`
     pub delete_retention_ms: i64,

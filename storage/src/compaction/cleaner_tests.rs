@@ -348,6 +348,15 @@ fn a_batch_that_decompresses_to_more_than_allowed_is_not_cleaned() {
 }
 
 #[test]
+fn a_segment_that_cannot_be_read_to_its_end_is_not_replaced_by_its_beginning() {
+    let mut log = TestLog::new();
+    log.append(&records(BatchBuilder::new(), &[("a", Some("1"))]));
+    close(&mut log);
+    log.missing_bytes = 1;
+    assert!(matches!(fails(&log), CompactionError::Incomplete { .. }));
+}
+
+#[test]
 fn a_cleaning_can_be_broken_off_at_any_batch_and_leaves_whole_segments() {
     for allowed in 0.. {
         let mut log = TestLog::new();

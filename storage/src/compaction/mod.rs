@@ -19,15 +19,15 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use thiserror::Error;
 
-pub use cleaner::{Cause, CleanContext, CleanError, CleanStats, LastRecord};
-pub use offset_map::OffsetMap;
+pub use cleaner::{Cause, CleanError, CleanStats, LastRecord};
 pub use policy::{CLEANER_OFFSETS, LogBounds, LogToClean, SegmentSummary, filthiest};
 pub use rate_limiter::RateLimiter;
-pub use transactions::AbortedTxn;
 
 use crate::log::LogConfig;
+use crate::log::transaction_index::AbortedTxn;
 use crate::record::BatchHeader;
-use cleaner::{BatchChecker, BatchFilter, MapBuilder};
+use cleaner::{BatchChecker, BatchFilter, CleanContext, MapBuilder};
+use offset_map::OffsetMap;
 
 /// What compaction needs of a log. Nothing else may remove or replace closed segments meanwhile.
 pub trait CompactableLog {
@@ -38,6 +38,7 @@ pub trait CompactableLog {
     fn closed_segments(&self) -> Vec<SegmentSummary>;
 
     /// The batches of a closed segment, one by one and in order, from the one with `offset` or an earlier one on.
+    /// What cannot be read is an error, not an end.
     fn read(
         &self,
         segment_base_offset: i64,
@@ -108,6 +109,15 @@ pub enum CompactionError {
     /// Rewritten batches can be larger. Positions in a segment have 31 bits.
     #[error("the cleaned segment {segment_base_offset} would be larger than 2 GiB")]
     SegmentTooLarge { segment_base_offset: i64 },
+    /// To go on would lose what was not read.
+    #[error(
+        "segment {segment_base_offset} has {size_bytes} bytes, of which {read_bytes} were read"
+    )]
+    Incomplete {
+        segment_base_offset: i64,
+        size_bytes: u64,
+        read_bytes: u64,
+    },
     #[error("compaction was cancelled")]
     Cancelled,
 }
@@ -259,9 +269,11 @@ fn copy_group<L: CompactableLog>(
             .map_or(end_offset, |next| next.base_offset);
         filter.expect_aborted(log.aborted_transactions(segment.base_offset, segment_end)?);
         let mut checker = BatchChecker::new(segment.base_offset, segment_end);
+        let mut read_bytes = 0;
         for batch in log.read(segment.base_offset, segment.base_offset)? {
             let batch = batch?;
             pace(batch.len())?;
+            read_bytes += batch.len() as u64;
             let retained = checker
                 .check(&batch)
                 .and_then(|header| filter.filter(&header, &batch))
@@ -279,6 +291,13 @@ fn copy_group<L: CompactableLog>(
             }
             pace(retained.len())?;
             cleaned.append(&header, &retained)?;
+        }
+        if read_bytes != segment.size_bytes {
+            return Err(CompactionError::Incomplete {
+                segment_base_offset: segment.base_offset,
+                size_bytes: segment.size_bytes,
+                read_bytes,
+            });
         }
     }
     Ok(changed)

@@ -95,10 +95,6 @@ impl OffsetMap {
         self.len
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Keys that fit.
     pub fn capacity(&self) -> usize {
         self.capacity

@@ -21,6 +21,8 @@ pub(super) struct TestLog {
     pub segments: RefCell<BTreeMap<i64, Segment>>,
     pub last_records: HashMap<i64, LastRecord>,
     pub next_offset: i64,
+    /// Bytes that segments are said to have more than they do.
+    pub missing_bytes: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -57,7 +59,7 @@ impl CompactableLog for TestLog {
             .take(closed)
             .map(|(&base_offset, segment)| SegmentSummary {
                 base_offset,
-                size_bytes: segment.size_bytes(),
+                size_bytes: segment.size_bytes() + self.missing_bytes,
                 offset_index_bytes: 0,
                 time_index_bytes: 0,
                 largest_timestamp: 0,

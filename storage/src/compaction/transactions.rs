@@ -4,17 +4,8 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
+use crate::log::transaction_index::AbortedTxn;
 use crate::record::{BatchHeader, TransactionResult};
-
-/// An aborted transaction, as an entry of a `.txnindex` has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AbortedTxn {
-    pub producer_id: i64,
-    pub first_offset: i64,
-    /// Offset of its marker.
-    pub last_offset: i64,
-    pub last_stable_offset: i64,
-}
 
 /// What a control batch holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -345,6 +345,16 @@ impl Wal {
     }
 }
 
+#[cfg(test)]
+impl Wal {
+    /// Entries that wait to be written.
+    pub fn appended_count(&self) -> usize {
+        let filling = self.filling.lock();
+        let groups = filling.sealed.iter().chain(&filling.open);
+        groups.map(|group| group.owners.len()).sum()
+    }
+}
+
 impl Filling {
     /// The groups for the next write.
     fn take(&mut self) -> Vec<Group> {

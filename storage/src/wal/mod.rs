@@ -11,3 +11,6 @@ pub mod format;
 pub mod logs;
 pub mod replay;
 pub mod ring;
+
+#[cfg(test)]
+mod tests;

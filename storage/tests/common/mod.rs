@@ -159,7 +159,14 @@ pub async fn read_all(log: &Arc<dyn PartitionLog>, from: i64) -> Vec<(i64, Vec<u
     }
 }
 
-/// What a process that is killed now would leave behind: the page cache stays, memory goes.
+/// Ends a manager like a process that is killed, and gives a copy of what that leaves behind.
+pub fn crash(manager: Arc<LogManager>, dir: &Path) -> tempfile::TempDir {
+    // Without a shutdown nothing more is written: the page cache stays, memory goes.
+    assert_eq!(Arc::strong_count(&manager), 1);
+    drop(manager);
+    copy_of(dir)
+}
+
 pub fn copy_of(dir: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().expect("a temporary directory");
     copy_dir(dir, copy.path());

@@ -2,6 +2,7 @@
 
 pub mod consumer;
 pub mod open_loop;
+pub mod poll;
 pub mod probe;
 pub mod producer;
 pub mod readback;

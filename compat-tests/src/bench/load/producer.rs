@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::{Instant, SystemTime};
+use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context as _, Result, ensure};
-use rustix::event::epoll;
+use anyhow::{Context as _, Result, anyhow, ensure};
 
+use super::poll::Poll;
 use crate::BrokerProcess;
 use crate::bench::admin::{Topic, init_producer_id};
 use crate::bench::batch::{BatchShape, Producer};
@@ -44,20 +45,24 @@ impl ProduceLoad {
     /// A request fails, or is acknowledged with an offset that cannot be.
     pub fn run(&self, broker: &BrokerProcess, window: Window) -> Result<(Produced, Usage)> {
         let sessions = self.sessions(broker.address())?;
-        self.measure(broker, window, || {
-            std::thread::scope(|scope| {
-                let run = |mut session: Session| {
-                    scope.spawn(move || session.run(window).map(|()| session))
-                };
-                let threads: Vec<_> = sessions.into_iter().map(run).collect();
-                let join = |thread: std::thread::ScopedJoinHandle<'_, Result<Session>>| {
-                    thread
-                        .join()
-                        .map_err(|_| anyhow::anyhow!("a producer panicked"))?
-                };
-                threads.into_iter().map(join).collect()
-            })
-        })
+        self.measure(broker, window, || run_threads(sessions, window))
+    }
+
+    /// Produces about `bytes` and waits until all is acknowledged; gives the records of each topic's
+    /// partitions.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn fill(&self, address: SocketAddr, bytes: u64) -> Result<Vec<Vec<i64>>> {
+        const LIMIT: Duration = Duration::from_secs(3600);
+        let mut sessions = self.sessions(address)?;
+        for session in &mut sessions {
+            let request_bytes = session.shares[0].template.frame().len() as u64;
+            session.requests_left = (bytes / self.connections as u64).div_ceil(request_bytes);
+        }
+        let window = Window::after(Instant::now(), Duration::ZERO, LIMIT);
+        let sessions = run_threads(sessions, window)?;
+        Ok(self.acknowledged(&sessions))
     }
 
     /// Runs it with one thread for all connections: for many of them with small requests, where a thread
@@ -81,11 +86,10 @@ impl ProduceLoad {
             let usage = Usage::during(broker, window)?;
             let sessions = sessions
                 .join()
-                .map_err(|_| anyhow::anyhow!("the generator panicked"))??;
+                .map_err(|_| anyhow!("the generator panicked"))??;
             Ok((sessions, usage))
         })?;
-        let by_partition = |topic: &Topic| vec![0; topic.partitions as usize];
-        let acknowledged = self.topics.iter().map(by_partition).collect();
+        let acknowledged = self.acknowledged(&sessions);
         let mut all = Produced {
             requests: 0,
             bytes: 0,
@@ -96,17 +100,25 @@ impl ProduceLoad {
             all.requests += session.requests;
             all.bytes += session.bytes;
             all.latency.merge(&session.latency)?;
-            for (sum, share) in all.acknowledged.iter_mut().zip(&session.shares) {
-                for (sum, partition) in sum.iter_mut().zip(&share.partitions) {
-                    *sum += partition.acknowledged;
-                }
-            }
         }
         ensure!(
             all.requests > 0,
             "nothing was acknowledged within the window"
         );
         Ok((all, usage))
+    }
+
+    fn acknowledged(&self, sessions: &[Session]) -> Vec<Vec<i64>> {
+        let by_partition = |topic: &Topic| vec![0; topic.partitions as usize];
+        let mut acknowledged: Vec<Vec<i64>> = self.topics.iter().map(by_partition).collect();
+        for session in sessions {
+            for (sums, share) in acknowledged.iter_mut().zip(&session.shares) {
+                for (sum, partition) in sums.iter_mut().zip(&share.partitions) {
+                    *sum += partition.acknowledged;
+                }
+            }
+        }
+        acknowledged
     }
 
     fn sessions(&self, address: SocketAddr) -> Result<Vec<Session>> {
@@ -150,6 +162,7 @@ struct Session {
     shares: Vec<Share>,
     next_share: usize,
     limit: usize,
+    requests_left: u64,
     in_flight: VecDeque<Sent>,
     requests: u64,
     bytes: u64,
@@ -191,6 +204,7 @@ impl Session {
             shares,
             next_share: index % load.topics.len(),
             limit: load.in_flight,
+            requests_left: u64::MAX,
             in_flight: VecDeque::new(),
             requests: 0,
             bytes: 0,
@@ -209,12 +223,13 @@ impl Session {
     }
 
     fn send_up_to_limit(&mut self, window: Window) -> Result<()> {
-        while self.in_flight.len() < self.limit {
+        while self.in_flight.len() < self.limit && self.requests_left > 0 {
             let now = Instant::now();
             if now >= window.until {
                 break;
             }
             self.send(now)?;
+            self.requests_left -= 1;
         }
         Ok(())
     }
@@ -292,27 +307,33 @@ impl Session {
     }
 }
 
+fn run_threads(sessions: Vec<Session>, window: Window) -> Result<Vec<Session>> {
+    std::thread::scope(|scope| {
+        let run = |mut session: Session| scope.spawn(move || session.run(window).map(|()| session));
+        let threads: Vec<_> = sessions.into_iter().map(run).collect();
+        let join = |thread: ScopedJoinHandle<'_, Result<Session>>| {
+            thread.join().map_err(|_| anyhow!("a producer panicked"))?
+        };
+        threads.into_iter().map(join).collect()
+    })
+}
+
 fn run_polled(mut sessions: Vec<Session>, window: Window) -> Result<Vec<Session>> {
-    let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    for (index, session) in sessions.iter_mut().enumerate() {
-        let data = epoll::EventData::new_u64(index as u64);
-        epoll::add(&poll, &session.connection, data, epoll::EventFlags::IN)?;
+    let mut poll = Poll::new(sessions.iter().map(|session| &session.connection))?;
+    for session in &mut sessions {
         session.send_up_to_limit(window)?;
     }
-    let mut events = Vec::with_capacity(sessions.len());
     while sessions.iter().any(|session| !session.in_flight.is_empty()) {
-        events.clear();
-        epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), None)?;
-        for event in &events {
-            let session = &mut sessions[event.data.u64() as usize];
+        poll.wait(|index| {
+            let session = &mut sessions[index];
             loop {
                 session.receive(window)?;
                 session.send_up_to_limit(window)?;
                 if !session.connection.has_response() {
-                    break;
+                    return Ok(());
                 }
             }
-        }
+        })?;
     }
     Ok(sessions)
 }

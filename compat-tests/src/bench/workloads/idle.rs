@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use rustix::event::epoll;
 
 use super::{Workload, window};
 use crate::BrokerProcess;
@@ -11,6 +10,7 @@ use crate::bench::admin::{self, Topic};
 use crate::bench::connection::Connection;
 use crate::bench::contender::{Contender, KAFKA, OTTLA, Settings};
 use crate::bench::figures::{Figures, Limit, Target};
+use crate::bench::load::poll::Poll;
 use crate::bench::request::{FetchLimits, FetchTemplate};
 use crate::bench::usage::{Latency, Usage};
 use crate::bench::wire::read_fetch_response;
@@ -70,20 +70,15 @@ fn long_poll(
     let window = window(settings);
     std::thread::scope(|scope| {
         let polls = scope.spawn(move || -> Result<(u64, Latency)> {
-            let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-            for (index, (connection, template, sent_at)) in consumers.iter_mut().enumerate() {
-                let data = epoll::EventData::new_u64(index as u64);
-                epoll::add(&poll, &*connection, data, epoll::EventFlags::IN)?;
+            let mut poll = Poll::new(consumers.iter().map(|(connection, ..)| connection))?;
+            for (connection, template, sent_at) in &mut consumers {
                 *sent_at = Instant::now();
                 connection.send(template.frame())?;
             }
             let (mut polls, mut latency) = (0, Latency::new()?);
-            let mut events = Vec::with_capacity(consumers.len());
             while Instant::now() < window.until {
-                events.clear();
-                epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), None)?;
-                for event in &events {
-                    let (connection, template, sent_at) = &mut consumers[event.data.u64() as usize];
+                poll.wait(|index| {
+                    let (connection, template, sent_at) = &mut consumers[index];
                     read_fetch_response(connection.receive()?, |fetched| {
                         ensure!(
                             fetched.error_code == 0,
@@ -99,8 +94,8 @@ fn long_poll(
                         latency.record(now - *sent_at);
                     }
                     *sent_at = now;
-                    connection.send(template.frame())?;
-                }
+                    connection.send(template.frame())
+                })?;
             }
             Ok((polls, latency))
         });

@@ -8,12 +8,18 @@ use super::contender::{Contender, Settings};
 use super::figures::{Figures, Target};
 use super::usage::Window;
 
+mod codecs;
+mod cold_fetch;
 mod idle;
 mod latency;
 mod memory;
+mod offset_commit;
 mod one_record;
+mod partitions;
 mod produce;
+mod recovery;
 mod start;
+mod stock_clients;
 mod tail_fetch;
 
 /// One thing that is measured.
@@ -32,11 +38,17 @@ pub fn all() -> Vec<Workload> {
     vec![
         produce::workload(),
         tail_fetch::workload(),
+        cold_fetch::workload(),
         one_record::workload(),
         latency::workload(),
+        partitions::workload(),
+        codecs::workload(),
         start::workload(),
+        recovery::workload(),
         memory::workload(),
+        offset_commit::workload(),
         idle::workload(),
+        stock_clients::workload(),
     ]
 }
 

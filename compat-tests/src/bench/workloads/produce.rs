@@ -34,14 +34,18 @@ pub(super) fn workload() -> Workload {
 }
 
 fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
-    let load = ProduceLoad {
-        topics: vec![Topic::bench(12)],
+    run_load(contender, settings, &bulk_load(vec![Topic::bench(12)]))
+}
+
+/// Four producers that together write to 12 partitions in every request.
+pub(super) fn bulk_load(topics: Vec<Topic>) -> ProduceLoad {
+    ProduceLoad {
+        topics,
         shape: BatchShape::kib_records(BATCH_BYTES),
         connections: 4,
         in_flight: 5,
         batches_per_request: 3,
-    };
-    run_load(contender, settings, &load)
+    }
 }
 
 /// Starts a broker, runs a bulk load, checks what came of it.
