@@ -6,6 +6,15 @@
 //!
 //! Every test runs against real Apache Kafka too (`COMPAT_BROKER=kafka`, see [`BrokerKind`]): a test
 //! that fails there is a wrong test.
+//!
+//! | environment | meaning |
+//! |---|---|
+//! | `COMPAT_BROKER=kafka` | run against real Kafka, through the script that `KAFKA_PEER` names |
+//! | `OTTLA_BIN=PATH` | test this binary instead of building one |
+//! | `CI=true` | a suite whose toolchain is missing fails instead of being skipped |
+//! | `SEED=NUMBER` | repeat a random test |
+//!
+//! What takes minutes is `#[ignore]`d: `cargo test -p compat-tests -- --ignored`.
 
 pub mod bench;
 pub mod broker_process;

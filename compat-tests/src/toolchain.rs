@@ -51,6 +51,16 @@ pub fn in_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true")
 }
 
+/// The seed of a random test: `SEED`, or another one each time; printed, so that a failure can be repeated.
+pub fn seed() -> u64 {
+    let given = std::env::var("SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| u64::from(std::process::id()));
+    println!("SEED={seed}");
+    seed
+}
+
 /// The directory of this crate, where `clients/`, `.venvs/` and `.cache/` are.
 pub fn crate_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -65,7 +75,8 @@ pub fn crate_dir() -> &'static Path {
 pub fn prepare_once(dir: &Path, inputs: &str, prepare: impl FnOnce() -> Result<()>) -> Result<()> {
     let parent = dir.parent().context("a prepared directory has a parent")?;
     fs::create_dir_all(parent)?;
-    let lock_path = dir.with_extension("lock");
+    let name = dir.file_name().context("a prepared directory has a name")?;
+    let lock_path = parent.join(format!("{}.lock", name.display()));
     let lock = File::create(&lock_path).with_context(|| format!("{}", lock_path.display()))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
 

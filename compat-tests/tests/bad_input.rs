@@ -8,15 +8,31 @@ use bytes::{Buf as _, Bytes};
 use compat_tests::records::{
     self, batch, create_topic, end_offset, fetch, position, produce, seal,
 };
-use compat_tests::toolchain::skip;
+use compat_tests::toolchain::{seed, skip};
 use compat_tests::{BrokerKind, BrokerProcess, RawClient, available};
-use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
-use kafka_protocol::protocol::Decodable as _;
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
+use kafka_protocol::messages::{
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, GroupId, HeartbeatRequest, JoinGroupRequest,
+    JoinGroupResponse, LeaveGroupRequest, OffsetCommitRequest, SyncGroupRequest, TopicName,
+};
+use kafka_protocol::protocol::{Decodable as _, StrBytes};
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
 const CORRUPT_MESSAGE: i16 = 2;
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const MESSAGE_TOO_LARGE: i16 = 10;
+const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
+const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+const NOT_COORDINATOR: i16 = 16;
+const ILLEGAL_GENERATION: i16 = 22;
+const INCONSISTENT_GROUP_PROTOCOL: i16 = 23;
+const INVALID_GROUP_ID: i16 = 24;
+const UNKNOWN_MEMBER_ID: i16 = 25;
+const INVALID_SESSION_TIMEOUT: i16 = 26;
 const UNSUPPORTED_VERSION: i16 = 35;
 const INVALID_RECORD: i16 = 87;
 
@@ -244,12 +260,7 @@ fn mutated_requests_never_end_the_broker() -> Result<()> {
     let Some(fixture) = Fixture::new()? else {
         return Ok(());
     };
-    let seed = std::env::var("SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
-    println!("SEED={seed}");
-    let mut random = Xorshift(seed | 1);
+    let mut random = Xorshift(seed() | 1);
     // Each known API at each of its versions, with a body of noise.
     for key in (0..93).filter(|key| ApiKey::try_from(*key).is_ok()) {
         for version in 0..14 {
@@ -383,6 +394,140 @@ fn a_fetch_outside_the_log_is_out_of_range() -> Result<()> {
         records[..8],
         0_i64.to_be_bytes(),
         "the whole batch that holds offset 2"
+    );
+    fixture.assert_serves()
+}
+
+fn group(name: &'static str) -> GroupId {
+    GroupId(StrBytes::from_static_str(name))
+}
+
+/// Joins with one protocol, waiting while real Kafka makes its offsets topic.
+fn join(
+    client: &mut RawClient,
+    group_name: &'static str,
+    protocol: &'static str,
+    session_timeout_ms: i32,
+) -> Result<JoinGroupResponse> {
+    let protocol =
+        JoinGroupRequestProtocol::default().with_name(StrBytes::from_static_str(protocol));
+    let request = JoinGroupRequest::default()
+        .with_group_id(group(group_name))
+        .with_session_timeout_ms(session_timeout_ms)
+        .with_rebalance_timeout_ms(10_000)
+        .with_protocol_type(StrBytes::from_static_str("consumer"))
+        .with_protocols(vec![protocol]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        // Version 3: a member id is given at once, without a second request.
+        let response = client.call(3, &request)?;
+        let not_yet = [
+            COORDINATOR_LOAD_IN_PROGRESS,
+            COORDINATOR_NOT_AVAILABLE,
+            NOT_COORDINATOR,
+        ];
+        if !not_yet.contains(&response.error_code) || Instant::now() > deadline {
+            return Ok(response);
+        }
+        // Asking for the coordinator is what makes real Kafka create the topic.
+        let find = kafka_protocol::messages::FindCoordinatorRequest::default()
+            .with_key(StrBytes::from_static_str(group_name));
+        client.call(2, &find)?;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn heartbeat(client: &mut RawClient, generation_id: i32, member_id: &StrBytes) -> Result<i16> {
+    let request = HeartbeatRequest::default()
+        .with_group_id(group("g"))
+        .with_generation_id(generation_id)
+        .with_member_id(member_id.clone());
+    Ok(client.call(3, &request)?.error_code)
+}
+
+fn commit(client: &mut RawClient, generation_id: i32, member_id: &StrBytes) -> Result<i16> {
+    let partition = OffsetCommitRequestPartition::default().with_committed_offset(1);
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(TopicName(StrBytes::from_static_str("t")))
+        .with_partitions(vec![partition]);
+    let request = OffsetCommitRequest::default()
+        .with_group_id(group("g"))
+        .with_generation_id_or_member_epoch(generation_id)
+        .with_member_id(member_id.clone())
+        .with_topics(vec![topic]);
+    Ok(client.call(7, &request)?.topics[0].partitions[0].error_code)
+}
+
+#[test]
+fn strangers_and_old_generations_of_a_group_are_refused() -> Result<()> {
+    let Some(fixture) = Fixture::new()? else {
+        return Ok(());
+    };
+    let mut client = fixture.client_with_topic()?;
+    settle(&mut client, "t")?;
+    let joined = join(&mut client, "g", "range", 10_000)?;
+    assert_eq!((joined.error_code, joined.generation_id), (0, 1));
+    assert_eq!(joined.leader, joined.member_id);
+    let assignment = SyncGroupRequestAssignment::default()
+        .with_member_id(joined.member_id.clone())
+        .with_assignment(Bytes::from_static(b"all"));
+    let sync = SyncGroupRequest::default()
+        .with_group_id(group("g"))
+        .with_generation_id(1)
+        .with_member_id(joined.member_id.clone())
+        .with_assignments(vec![assignment]);
+    let synced = client.call(3, &sync)?;
+    assert_eq!(
+        (synced.error_code, synced.assignment),
+        (0, Bytes::from_static(b"all"))
+    );
+
+    let member = &joined.member_id;
+    let stranger = StrBytes::from_static_str("stranger");
+    assert_eq!(heartbeat(&mut client, 1, member)?, 0);
+    assert_eq!(heartbeat(&mut client, 1, &stranger)?, UNKNOWN_MEMBER_ID);
+    assert_eq!(heartbeat(&mut client, 0, member)?, ILLEGAL_GENERATION);
+    assert_eq!(heartbeat(&mut client, 2, member)?, ILLEGAL_GENERATION);
+    assert_eq!(commit(&mut client, 1, member)?, 0);
+    assert_eq!(commit(&mut client, 1, &stranger)?, UNKNOWN_MEMBER_ID);
+    assert_eq!(commit(&mut client, 0, member)?, ILLEGAL_GENERATION);
+    // A simple consumer may not commit behind the back of a group with members.
+    assert_eq!(
+        commit(&mut client, -1, &StrBytes::default())?,
+        UNKNOWN_MEMBER_ID
+    );
+    assert_eq!(
+        client
+            .call(3, &sync.clone().with_generation_id(9))?
+            .error_code,
+        ILLEGAL_GENERATION
+    );
+    assert_eq!(
+        client
+            .call(3, &sync.with_member_id(stranger.clone()))?
+            .error_code,
+        UNKNOWN_MEMBER_ID
+    );
+    let leave = LeaveGroupRequest::default()
+        .with_group_id(group("g"))
+        .with_member_id(stranger);
+    assert_eq!(client.call(2, &leave)?.error_code, UNKNOWN_MEMBER_ID);
+
+    assert_eq!(
+        join(&mut client, "g", "roundrobin", 10_000)?.error_code,
+        INCONSISTENT_GROUP_PROTOCOL
+    );
+    assert_eq!(
+        join(&mut client, "g", "range", 100)?.error_code,
+        INVALID_SESSION_TIMEOUT
+    );
+    assert_eq!(
+        join(&mut client, "g", "range", i32::MAX)?.error_code,
+        INVALID_SESSION_TIMEOUT
+    );
+    assert_eq!(
+        join(&mut client, "", "range", 10_000)?.error_code,
+        INVALID_GROUP_ID
     );
     fixture.assert_serves()
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use compat_tests::python::Python;
+use compat_tests::toolchain::seed;
 use compat_tests::{BrokerProcess, Program, available};
 
 /// Nothing lost, nothing twice, nothing moved.
@@ -21,15 +22,16 @@ fn kill_and_restart(kills: u32) -> Result<()> {
     };
     let limit = Duration::from_secs(60 + 30 * u64::from(kills));
     let mut program = Program::start(python.command("crash.py", &[&broker.bootstrap()]), limit)?;
-    let mut seed = u64::from(std::process::id());
-    println!("seed {seed}");
+    let mut random = seed();
     for _ in 0..kills {
         // Some acknowledgements after each start, then a moment that nobody chose.
         program
             .wait_for_line("# acknowledged")
             .with_context(|| broker.log_tail())?;
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        std::thread::sleep(Duration::from_micros(seed >> 46));
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        std::thread::sleep(Duration::from_micros(random >> 46));
         broker.kill9()?;
         broker.restart()?;
     }
