@@ -146,6 +146,9 @@ fn run(
             if left_out {
                 continue;
             }
+            if !args.quick {
+                ballast.fill()?;
+            }
             eprint!(
                 "{} {round}/{rounds_count} {}: ",
                 workload.name, contender.name
