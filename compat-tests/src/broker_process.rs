@@ -12,22 +12,23 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::java::KafkaTools;
 use crate::proc_stats;
-use crate::toolchain::{Missing, crate_dir, run};
+use crate::toolchain::{crate_dir, run};
 
 /// Ample for a debug build on a busy machine; real Kafka needs about 5 s.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const EXIT_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// Any 16 bytes in base64 will do.
+const KAFKA_CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
 
 /// Which broker the tests run against: `COMPAT_BROKER=ottla` (the default) or `COMPAT_BROKER=kafka`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BrokerKind {
     /// The binary of this workspace, or the one that `OTTLA_BIN` names.
     Ottla,
-    /// Real Apache Kafka, through the script that `KAFKA_PEER` names (`start PORT DIR`, `stop DIR`,
-    /// `kill DIR`; extra properties in `KAFKA_EXTRA`); by default `../shared/peers/kafka/kafka`, beside
-    /// the workspace.
+    /// Real Apache Kafka, a single node, from the jars of `clients/java/pom.xml`.
     Kafka,
 }
 
@@ -52,9 +53,7 @@ pub struct BrokerProcess {
     config: Vec<(String, String)>,
     args: Vec<String>,
     root: TempDir,
-    /// Ottla's process. Kafka's belongs to its script and is known by its pid only.
     child: Option<Child>,
-    kafka_pid: Option<u32>,
 }
 
 impl BrokerProcess {
@@ -87,7 +86,6 @@ impl BrokerProcess {
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             root: tempfile::Builder::new().prefix("ottla-compat-").tempdir()?,
             child: None,
-            kafka_pid: None,
         };
         broker.launch()?;
         Ok(broker)
@@ -128,9 +126,7 @@ impl BrokerProcess {
     /// It is not running.
     pub fn pid(&self) -> Result<u32> {
         let child = self.child.as_ref().map(Child::id);
-        child
-            .or(self.kafka_pid)
-            .context("the broker is not running")
+        child.context("the broker is not running")
     }
 
     /// Resident memory in bytes.
@@ -154,9 +150,6 @@ impl BrokerProcess {
     /// # Errors
     /// It was not running any more: it had crashed.
     pub fn kill9(&mut self) -> Result<()> {
-        if self.kind == BrokerKind::Kafka {
-            return self.kafka_end("kill");
-        }
         let mut child = self.child.take().context("the broker is not running")?;
         if let Some(status) = child.try_wait()? {
             bail!(
@@ -174,20 +167,15 @@ impl BrokerProcess {
     /// # Errors
     /// It does not end in time, or with an exit code other than 0.
     pub fn terminate(&mut self) -> Result<()> {
-        if self.kind == BrokerKind::Kafka {
-            return self.kafka_end("stop");
-        }
         let mut child = self.child.take().context("the broker is not running")?;
         let pid = Pid::from_child(&child);
         kill_process(pid, Signal::TERM)?;
         let deadline = Instant::now() + EXIT_TIMEOUT;
         loop {
             if let Some(status) = child.try_wait()? {
-                ensure!(
-                    status.success(),
-                    "after SIGTERM: {status}\n{}",
-                    self.log_tail()
-                );
+                // A Java virtual machine says that it was terminated.
+                let in_order = status.success() || self.kind == BrokerKind::Kafka;
+                ensure!(in_order, "after SIGTERM: {status}\n{}", self.log_tail());
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -207,7 +195,7 @@ impl BrokerProcess {
     /// # Errors
     /// As [`BrokerProcess::start_with`].
     pub fn restart(&mut self) -> Result<()> {
-        if self.child.is_some() || self.kafka_pid.is_some() {
+        if self.child.is_some() {
             self.kill9()?;
         }
         self.launch()
@@ -253,9 +241,66 @@ impl BrokerProcess {
             .stderr(log);
         self.child = Some(command.spawn()?);
 
-        let deadline = Instant::now() + READY_TIMEOUT;
         // The port opens when recovery is done: a connection is the readiness that clients see.
-        while TcpStream::connect(self.address()).is_err() {
+        self.wait_until(|broker| TcpStream::connect(broker.address()).is_ok())
+    }
+
+    /// Formats the directory if it is new, and starts Kafka as its own scripts do, with half a GiB of heap.
+    fn launch_kafka(&mut self) -> Result<()> {
+        let tools = KafkaTools::new()?;
+        let config = self.root.path().join("server.properties");
+        fs::write(&config, self.kafka_properties())?;
+        let config = config.display().to_string();
+        if !self.data_dir().exists() {
+            let format = [
+                "format",
+                "--standalone",
+                "-t",
+                KAFKA_CLUSTER_ID,
+                "-c",
+                &config,
+            ];
+            tools.run("kafka.tools.StorageTool", &format)?;
+        }
+        let log = File::create(self.log_path())?;
+        let mut command = tools.server("kafka.Kafka", &[&config]);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        self.child = Some(command.spawn()?);
+        // Its port opens earlier.
+        self.wait_until(|broker| broker.log().contains("Kafka Server started"))
+    }
+
+    fn kafka_properties(&self) -> String {
+        let (port, controller_port) = (self.port, self.port + 10_000);
+        let listeners =
+            format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}");
+        let mut lines = format!(
+            "process.roles=broker,controller\n\
+             node.id=1\n\
+             controller.quorum.bootstrap.servers=127.0.0.1:{controller_port}\n\
+             listeners={listeners}\n\
+             advertised.listeners={listeners}\n\
+             controller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+             log.dirs={}\n\
+             offsets.topic.replication.factor=1\n\
+             transaction.state.log.replication.factor=1\n\
+             transaction.state.log.min.isr=1\n\
+             share.coordinator.state.topic.replication.factor=1\n\
+             share.coordinator.state.topic.min.isr=1\n\
+             group.initial.rebalance.delay.ms=0\n",
+            self.data_dir().display()
+        );
+        lines.push_str(&self.properties());
+        lines
+    }
+
+    fn wait_until(&mut self, ready: impl Fn(&Self) -> bool) -> Result<()> {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        while !ready(self) {
             self.ensure_running()?;
             ensure!(
                 Instant::now() < deadline,
@@ -266,27 +311,6 @@ impl BrokerProcess {
         }
         // Another process on that port would have answered too.
         self.ensure_running()
-    }
-
-    fn launch_kafka(&mut self) -> Result<()> {
-        let mut command = Command::new(kafka_script()?);
-        command
-            .arg("start")
-            .arg(self.port.to_string())
-            .arg(self.root.path());
-        command.env("KAFKA_EXTRA", self.properties());
-        if std::env::var_os("KAFKA_HEAP").is_none() {
-            command.env("KAFKA_HEAP", "-Xms512m -Xmx512m");
-        }
-        let pid = run(&mut command)?;
-        self.kafka_pid = Some(pid.trim().parse()?);
-        Ok(())
-    }
-
-    fn kafka_end(&mut self, how: &str) -> Result<()> {
-        self.kafka_pid.take().context("the broker is not running")?;
-        run(Command::new(kafka_script()?).arg(how).arg(self.root.path()))?;
-        Ok(())
     }
 
     fn properties(&self) -> String {
@@ -351,25 +375,6 @@ fn build_ottla() -> Result<PathBuf> {
     }
     run(&mut cargo)?;
     Ok(profile_dir.join("ottla"))
-}
-
-/// The script that runs Kafka and its tools: what `KAFKA_PEER` names.
-///
-/// # Errors
-/// [`Missing`] where there is none.
-pub fn kafka_script() -> Result<PathBuf> {
-    let script = match std::env::var_os("KAFKA_PEER") {
-        Some(script) => PathBuf::from(script),
-        None => crate_dir().join("../../shared/peers/kafka/kafka"),
-    };
-    if script.is_file() {
-        return Ok(script);
-    }
-    Err(Missing(format!(
-        "no Kafka to compare with: {} does not exist",
-        script.display()
-    ))
-    .into())
 }
 
 /// A port that nothing listens on.

@@ -39,9 +39,21 @@ impl KafkaTools {
 
     /// A command that runs a main class, or a single `.java` file of `clients/java`.
     pub fn command(&self, main: &str, args: &[&str]) -> Command {
+        self.java(&["-Xmx256m"], main, args)
+    }
+
+    /// A command that runs Kafka's server, with `KAFKA_HEAP` (default `-Xms512m -Xmx512m`) and its log at INFO.
+    pub fn server(&self, main: &str, args: &[&str]) -> Command {
+        let heap = std::env::var("KAFKA_HEAP").unwrap_or_else(|_| "-Xms512m -Xmx512m".to_owned());
+        let mut options: Vec<&str> = heap.split_whitespace().collect();
+        options.extend(["-XX:+UseG1GC", "-Dpeer.log=INFO"]);
+        self.java(&options, main, args)
+    }
+
+    fn java(&self, options: &[&str], main: &str, args: &[&str]) -> Command {
         let mut java = Command::new("java");
         let log4j = self.programs.join("log4j2.properties");
-        java.arg("-Xmx256m")
+        java.args(options)
             .arg(format!("-Dlog4j2.configurationFile={}", log4j.display()));
         java.arg("-cp").arg(self.libs.join("*"));
         if main.ends_with(".java") {

@@ -9,7 +9,7 @@
 //!
 //! | environment | meaning |
 //! |---|---|
-//! | `COMPAT_BROKER=kafka` | run against real Kafka, through the script that `KAFKA_PEER` names |
+//! | `COMPAT_BROKER=kafka` | run against real Kafka, from Maven Central's jars, with the heap of `KAFKA_HEAP` |
 //! | `OTTLA_BIN=PATH` | test this binary instead of building one |
 //! | `CI=true` | a suite whose toolchain is missing fails instead of being skipped |
 //! | `SEED=NUMBER` | repeat a random test |

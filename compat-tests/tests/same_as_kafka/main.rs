@@ -5,7 +5,7 @@
 //! cannot have in common (ids, ports, times) is named by its first appearance; of texts for people only
 //! whether there is one is compared.
 //!
-//! Needs Java and Kafka's jars; skipped where they are not. `SCENARIO=name` runs the scenarios whose names
+//! Needs Java and Maven, for Kafka's jars; skipped where they are not. `SCENARIO=name` runs the scenarios whose names
 //! begin so, and leaves the table's completeness unchecked.
 
 mod classic_group;
@@ -23,7 +23,7 @@ mod topics;
 use anyhow::{Context as _, Result, bail};
 use compat_tests::scenario::comparison::{differences, judge};
 use compat_tests::scenario::{Exchange, Talk};
-use compat_tests::{BrokerKind, BrokerProcess, Missing, toolchain};
+use compat_tests::{BrokerKind, BrokerProcess, toolchain};
 
 type Scenario = fn(&mut Talk<'_>) -> Result<()>;
 
@@ -83,15 +83,9 @@ const CONFIG: &[(&str, &str)] = &[
 
 #[test]
 fn every_answer_is_that_of_kafka_or_its_difference_is_meant() -> Result<()> {
-    let kafka = match BrokerProcess::start_as(BrokerKind::Kafka, CONFIG, &[]) {
-        Ok(kafka) => kafka,
-        Err(error) => match error.downcast::<Missing>() {
-            Ok(missing) => {
-                toolchain::skip(&missing.0);
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        },
+    let started = BrokerProcess::start_as(BrokerKind::Kafka, CONFIG, &[]);
+    let Some(kafka) = toolchain::available(started)? else {
+        return Ok(());
     };
     let ottla = BrokerProcess::start_as(BrokerKind::Ottla, CONFIG, &[])?;
     for broker in [&kafka, &ottla] {

@@ -1,6 +1,5 @@
 //! Kafka's own performance tools against both: does the generator tell the truth?
 
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -10,8 +9,7 @@ use crate::BrokerProcess;
 use crate::bench::admin::{self, Topic};
 use crate::bench::contender::{Contender, KAFKA, OTTLA, OTTLA_OS, Settings};
 use crate::bench::figures::Figures;
-use crate::broker_process::kafka_script;
-use crate::toolchain::run as run_command;
+use crate::java::KafkaTools;
 
 const RECORD_BYTES: u64 = 1024;
 const RECORDS_A_SECOND: u64 = 60_000;
@@ -45,7 +43,7 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
     let (output, cpu) = tool(
         &broker,
         &[
-            "producer-perf-test",
+            "ProducerPerformance",
             "--topic",
             "bench-12",
             "--num-records",
@@ -68,7 +66,7 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
         .context(output.clone())?;
     let records_a_second = number_before(line, " records/sec")?;
     figures.push(
-        "producer-perf-test",
+        "ProducerPerformance",
         "MB/s",
         records_a_second * RECORD_BYTES as f64 / 1e6,
     );
@@ -87,7 +85,7 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
     let (output, cpu) = tool(
         &broker,
         &[
-            "consumer-perf-test",
+            "ConsumerPerformance",
             "--topic",
             "bench-12",
             "--num-records",
@@ -110,7 +108,7 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
 
     let count = END_TO_END_RECORDS.to_string();
     let arguments = [
-        "e2e-latency",
+        "EndToEndLatency",
         &broker.bootstrap(),
         "bench-1",
         &count,
@@ -141,7 +139,10 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
 fn tool(broker: &BrokerProcess, arguments: &[&str]) -> Result<(String, f64)> {
     let before = broker.cpu_time()?;
     let start = Instant::now();
-    let output = run_command(Command::new(kafka_script()?).arg("tool").args(arguments))
+    let (name, arguments) = arguments.split_first().context("a tool has a name")?;
+    let class = format!("org.apache.kafka.tools.{name}");
+    let output = KafkaTools::new()?
+        .run(&class, arguments)
         .with_context(|| format!("after {:?}", start.elapsed()))?;
     Ok((output, (broker.cpu_time()? - before).as_secs_f64()))
 }
