@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::{ConsumerGroup, MemberState, partitions_of};
+use super::{ConsumerGroup, partitions_of};
 use crate::group::{event::Id, shard::TimerKey};
 
 impl ConsumerGroup {
@@ -74,9 +74,7 @@ impl ConsumerGroup {
     }
 
     fn is_revoking(&self, member_id: &Id) -> bool {
-        self.members.get(member_id).is_some_and(|member| {
-            member.current.state == MemberState::UnrevokedPartitions
-                && member.current.member_epoch >= 0
-        })
+        let member = self.members.get(member_id);
+        member.is_some_and(|member| member.current.is_revoking())
     }
 }

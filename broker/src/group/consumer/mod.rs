@@ -182,7 +182,7 @@ impl ConsumerGroup {
         let session_timeout_ms = self.session_timeout_ms(cx);
         for (member_id, member) in &self.members {
             cx.schedule(self.session_key(member_id), session_timeout_ms);
-            if member.current.state == MemberState::UnrevokedPartitions {
+            if member.current.is_revoking() {
                 cx.schedule(
                     self.rebalance_key(member_id),
                     member.subscription.rebalance_timeout_ms,
@@ -363,6 +363,11 @@ pub(in crate::group) struct DescribeContext<'a> {
 impl CurrentAssignment {
     fn is_reconciled_to(&self, target_epoch: i32) -> bool {
         self.state == MemberState::Stable && self.member_epoch == target_epoch
+    }
+
+    /// Whether the member is here and has to give something up. One that left for a while has given up already.
+    fn is_revoking(&self) -> bool {
+        self.state == MemberState::UnrevokedPartitions && self.member_epoch >= 0
     }
 }
 
