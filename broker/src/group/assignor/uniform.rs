@@ -32,10 +32,7 @@ pub(super) fn assign(spec: &Spec<'_>) -> BTreeMap<Id, Partitions> {
     for pool in &mut pools {
         pool.fill(&mut loads);
     }
-    while pools
-        .iter_mut()
-        .fold(false, |moved, pool| pool.balance(&mut loads) || moved)
-    {}
+    while pools.iter_mut().any(|pool| pool.balance(&mut loads)) {}
 
     let mut assignment: Vec<Partitions> = vec![Partitions::new(); order.len()];
     for (member, partitions) in pools.into_iter().flat_map(|pool| pool.owned) {

@@ -124,10 +124,10 @@ fn most_members_decide_on_the_assignor() {
     let mut cx = context();
     let mut members = cx.settled("g", 3);
     assert_eq!(cx.describe_consumer("g").assignor, "uniform");
-    for number in 0..2 {
+    for member in &members[..2] {
         let request = ConsumerHeartbeat {
             server_assignor: Some("range".into()),
-            ..members[number].quiet()
+            ..member.quiet()
         };
         cx.consumer_heartbeat(request);
     }
