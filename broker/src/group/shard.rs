@@ -435,17 +435,19 @@ impl GroupShard {
     ) -> Result<ConsumerHeartbeatReply, Refusal> {
         request.validate(&self.config)?;
         let group_id = request.group_id.clone();
-        let missing = |why: &str| {
-            let message = format!("Group {group_id} {why}.");
-            Err(Refusal::new(GroupError::GroupIdNotFound, message))
-        };
+        let not_found = |message: String| Err(Refusal::new(GroupError::GroupIdNotFound, message));
         let is_join = request.member_epoch == JOIN_EPOCH;
         match self.groups.get(&group_id) {
             Some(Group::Consumer(_)) => {}
             Some(Group::Classic(group)) if !is_join || !group.is_empty() => {
-                return missing("is not a consumer group");
+                return not_found(format!("Group {group_id} is not a consumer group."));
             }
-            None if !is_join => return missing("not found"),
+            None if request.member_epoch < JOIN_EPOCH => {
+                return not_found(format!("Group {group_id} not found."));
+            }
+            None if !is_join => {
+                return not_found(format!("Consumer group {group_id} not found."));
+            }
             Some(Group::Classic(_)) | None => {
                 // On its own until it is known that the member may join: a refusal leaves no group behind.
                 let mut group = ConsumerGroup::new(group_id.clone());

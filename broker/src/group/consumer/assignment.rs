@@ -24,7 +24,9 @@ impl ConsumerGroup {
         self.refresh_regexes(cx);
         self.checked_catalog = Some(cx.catalog_version);
         let metadata_hash = self.metadata_hash(cx.catalog);
-        if !must_bump && metadata_hash == self.epoch.metadata_hash {
+        let is_new = self.epoch.epoch == 0;
+        let bumps = must_bump || metadata_hash != self.epoch.metadata_hash;
+        if !bumps && !is_new {
             return;
         }
         self.note(
@@ -34,7 +36,8 @@ impl ConsumerGroup {
                 reason: reason.to_owned(),
             },
         );
-        let epoch = self.epoch.epoch.saturating_add(1);
+        // A group begins with epoch 1, so that the first subscription makes it 2.
+        let epoch = self.epoch.epoch.max(1).saturating_add(i32::from(bumps));
         self.append(
             cx,
             ConsumerRecord::Group(Some(GroupEpoch {

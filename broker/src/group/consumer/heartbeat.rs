@@ -158,13 +158,12 @@ impl ConsumerGroup {
         let subscribes_anew = changes_regex || after.topic_names != before.topic_names;
         let topics_may_differ = subscribes_anew || self.is_catalog_new(cx);
         if topics_may_differ || self.epoch.epoch == 0 {
-            let must_bump = subscribes_anew || self.epoch.epoch == 0;
             let reason = if subscribes_anew {
                 format!("member {member_id} joined or changed its subscription")
             } else {
                 "subscribed topics changed".to_owned()
             };
-            self.refresh_epoch(cx, must_bump, &reason);
+            self.refresh_epoch(cx, subscribes_anew, &reason);
         }
         self.refresh_target(cx);
         let current = self.reconcile(cx, &member_id, &request.owned, topics_may_differ);
@@ -197,6 +196,8 @@ impl ConsumerGroup {
         }
         let Some(instance_id) = &request.instance_id else {
             return match self.members.get(member_id) {
+                // A member may start over under its id: it has given up everything.
+                Some(_) if is_join => Ok(Sender::Known),
                 Some(member) => {
                     check_epoch(&member.current, request)?;
                     Ok(Sender::Known)

@@ -83,17 +83,17 @@ fn an_old_epoch_is_good_for_what_the_member_had_then_and_still_has() {
     cx.beat(&mut old);
     let mut members = vec![old, Consumer::new("g", "b", &["t"])];
     cx.settle(&mut members);
-    assert_eq!(members[0].epoch, 2);
+    assert_eq!(members[0].epoch, 3);
     for partition in 0..6 {
         let kept = members[0].owned[&topic_id("t")].contains(&partition);
         let expected = (!kept).then_some(GroupError::StaleMemberEpoch);
         assert_eq!(
-            cx.commit_as("a", 1, partition, 9),
+            cx.commit_as("a", 2, partition, 9),
             expected,
             "partition {partition}"
         );
         assert_eq!(
-            cx.commit_as("b", 1, partition, 9),
+            cx.commit_as("b", 2, partition, 9),
             Some(GroupError::StaleMemberEpoch)
         );
     }

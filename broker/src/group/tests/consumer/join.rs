@@ -7,7 +7,7 @@ fn the_first_member_gets_everything_at_once() {
     let mut cx = context();
     let mut consumer = Consumer::new("g", "a", &["t"]);
     cx.beat(&mut consumer);
-    assert_eq!((consumer.epoch, consumer.size()), (1, 6));
+    assert_eq!((consumer.epoch, consumer.size()), (2, 6));
     assert_eq!(cx.describe_consumer("g").state, "Stable");
 }
 
@@ -142,7 +142,7 @@ fn any_epoch_but_the_members_own_is_fenced() {
     let mut cx = context();
     let members = cx.settled("g", 2);
     let epoch = members[0].epoch;
-    for wrong in [epoch + 1, 0] {
+    for wrong in [epoch + 1, 1] {
         let request = ConsumerHeartbeat {
             member_epoch: wrong,
             owned: Some(Vec::new()),
@@ -157,6 +157,30 @@ fn any_epoch_but_the_members_own_is_fenced() {
 }
 
 #[test]
+fn a_member_that_starts_over_under_its_id_gets_its_partitions_back() {
+    let mut cx = context();
+    let mut members = cx.settled("g", 2);
+    let before = members.clone();
+    members[0].epoch = 0;
+    members[0].owned.clear();
+    cx.beat(&mut members[0]);
+    assert_eq!(
+        (members[0].epoch, &members[0].owned),
+        (before[0].epoch, &before[0].owned)
+    );
+}
+
+#[test]
+fn a_group_nobody_subscribes_in_begins_with_epoch_1_and_any_other_with_2() {
+    let mut cx = context();
+    let mut idle = Consumer::new("idle", "a", &[]);
+    cx.beat(&mut idle);
+    let mut busy = Consumer::new("busy", "a", &["t"]);
+    cx.beat(&mut busy);
+    assert_eq!((idle.epoch, busy.epoch), (1, 2));
+}
+
+#[test]
 fn the_previous_epoch_is_good_while_the_member_has_nothing_it_should_not_have() {
     let mut cx = context();
     let mut consumer = Consumer::new("g", "a", &["t"]);
@@ -168,7 +192,7 @@ fn the_previous_epoch_is_good_while_the_member_has_nothing_it_should_not_have() 
         ..consumer.full()
     };
     let reply = cx.consumer_heartbeat(again);
-    assert_eq!((reply.refusal, reply.member_epoch), (None, 1));
+    assert_eq!((reply.refusal, reply.member_epoch), (None, 2));
     assert_eq!(reply.assignment, Some(consumer.owned));
 }
 

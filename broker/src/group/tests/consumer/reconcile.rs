@@ -11,12 +11,12 @@ fn a_member_keeps_its_epoch_until_it_has_given_up_what_others_get() {
     cx.beat(&mut new);
     assert_eq!(
         (new.epoch, new.size()),
-        (2, 0),
+        (3, 0),
         "everything is still at the other"
     );
 
     let reply = cx.consumer_heartbeat(old.quiet());
-    assert_eq!(reply.member_epoch, 1);
+    assert_eq!(reply.member_epoch, 2);
     let told: usize = reply
         .assignment
         .iter()
@@ -26,7 +26,7 @@ fn a_member_keeps_its_epoch_until_it_has_given_up_what_others_get() {
     assert_eq!(told, 3, "it is told what it may keep");
     let reply = cx.consumer_heartbeat(old.full());
     assert_eq!(
-        reply.member_epoch, 1,
+        reply.member_epoch, 2,
         "it still says that it has everything"
     );
 
@@ -34,9 +34,9 @@ fn a_member_keeps_its_epoch_until_it_has_given_up_what_others_get() {
     assert_eq!(new.size(), 0);
     old.owned = reply.assignment.expect("a full request");
     cx.beat(&mut old);
-    assert_eq!((old.epoch, old.size()), (2, 3));
+    assert_eq!((old.epoch, old.size()), (3, 3));
     cx.beat(&mut new);
-    assert_eq!((new.epoch, new.size()), (2, 3));
+    assert_eq!((new.epoch, new.size()), (3, 3));
     assert_eq!(cx.describe_consumer("g").state, "Stable");
 }
 
@@ -111,12 +111,12 @@ fn targets_are_computed_no_more_often_than_the_interval_says() {
             described.assignment_epoch,
             described.state
         ),
-        (2, 1, "Assigning")
+        (3, 2, "Assigning")
     );
-    assert_eq!(second.epoch, 1, "the epoch of the target there is");
+    assert_eq!(second.epoch, 2, "the epoch of the target there is");
     cx.advance(1_000);
     cx.beat(&mut second);
-    assert_eq!(cx.describe_consumer("g").assignment_epoch, 2);
+    assert_eq!(cx.describe_consumer("g").assignment_epoch, 3);
 }
 
 #[test]
