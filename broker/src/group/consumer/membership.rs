@@ -152,11 +152,10 @@ impl ConsumerGroup {
         member_id: Option<&str>,
         member_epoch: i32,
     ) -> Result<(), GroupError> {
-        let Some(member_id) = member_id.filter(|id| member_epoch >= 0 || !id.is_empty()) else {
-            return if member_epoch < 0 {
-                Ok(())
-            } else {
-                Err(GroupError::UnknownMemberId)
+        let Some(member_id) = member_id else {
+            return match member_epoch {
+                ..0 => Ok(()),
+                _ => Err(GroupError::UnknownMemberId),
             };
         };
         let member = self

@@ -28,11 +28,19 @@ pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
             .dfa_size_limit(MAX_COMPILED_BYTES)
             .nest_limit(MAX_NESTING)
             .build()
-            .map_err(|error| error.to_string())
+            .map_err(|error| in_one_line(&error))
     };
     // Alone first: within the group, an expression such as `a)|(b` would pass.
     build(pattern)?;
     build(&format!(r"\A(?:{pattern})\z"))
+}
+
+/// A syntax error is drawn over several lines; the last one says what is wrong.
+fn in_one_line(error: &regex::Error) -> String {
+    let drawn = error.to_string();
+    let last = drawn.lines().last().unwrap_or_default().trim();
+    let what = last.strip_prefix("error: ").unwrap_or(last);
+    what.trim_end_matches('.').to_owned()
 }
 
 /// The topics that each expression matches. One that does not compile, which a newer version may have let pass,

@@ -26,7 +26,7 @@ pub(super) struct TestCatalog {
 
 impl TestCatalog {
     /// Creates or changes a topic; its id is made from its name.
-    pub(super) fn topic(&mut self, name: &str, partition_count: i32) {
+    pub(super) fn put(&mut self, name: &str, partition_count: i32) {
         self.topics
             .insert(name.into(), (topic_id(name), partition_count));
     }

@@ -122,6 +122,7 @@ fn a_member_fetches_with_its_epoch_and_tools_fetch_always() {
         Some(GroupError::UnknownMemberId)
     );
     assert_eq!(cx.fetch_as(None, -1), None);
+    assert_eq!(cx.fetch_as(Some(""), -1), Some(GroupError::UnknownMemberId));
 }
 
 #[test]

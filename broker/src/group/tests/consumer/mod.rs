@@ -5,6 +5,7 @@ mod join;
 mod random;
 mod reconcile;
 mod record;
+mod scale;
 mod static_members;
 mod tools;
 mod topics;
@@ -91,7 +92,7 @@ fn context() -> TestContext {
         consumer_assignment_interval_ms: 0,
         ..GroupConfig::default()
     });
-    cx.set_catalog(|catalog| catalog.topic("t", 6));
+    cx.set_catalog(|catalog| catalog.put("t", 6));
     cx
 }
 

@@ -29,7 +29,7 @@ impl World {
             ..GroupConfig::default()
         };
         let mut cx = TestContext::with_config(config);
-        cx.set_catalog(|catalog| catalog.topic("t", 5));
+        cx.set_catalog(|catalog| catalog.put("t", 5));
         Self {
             cx,
             random,
@@ -59,7 +59,7 @@ impl World {
                 let name = TOPICS[self.random.random_range(0..TOPICS.len())];
                 let partition_count = self.random.random_range(1..9);
                 self.cx
-                    .set_catalog(|catalog| catalog.topic(name, partition_count));
+                    .set_catalog(|catalog| catalog.put(name, partition_count));
             }
             1 => self.cx.set_catalog(|catalog| catalog.remove("u")),
             2 => self

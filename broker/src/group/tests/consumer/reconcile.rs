@@ -85,7 +85,7 @@ fn a_member_that_unsubscribes_loses_the_topic_although_the_target_is_old() {
     let mut cx = context();
     cx.config.consumer_assignment_interval_ms = 1_000;
     cx.crash();
-    cx.set_catalog(|catalog| catalog.topic("u", 2));
+    cx.set_catalog(|catalog| catalog.put("u", 2));
     let mut consumer = Consumer::new("g", "a", &["t", "u"]);
     cx.beat(&mut consumer);
     assert_eq!(consumer.size(), 8);
@@ -99,7 +99,7 @@ fn a_member_that_unsubscribes_loses_the_topic_although_the_target_is_old() {
 #[test]
 fn targets_are_computed_no_more_often_than_the_interval_says() {
     let mut cx = TestContext::new();
-    cx.set_catalog(|catalog| catalog.topic("t", 6));
+    cx.set_catalog(|catalog| catalog.put("t", 6));
     let mut first = Consumer::new("g", "a", &["t"]);
     cx.beat(&mut first);
     let mut second = Consumer::new("g", "b", &["t"]);

@@ -6,7 +6,7 @@ use super::*;
 fn new_partitions_are_assigned_with_the_next_heartbeats() {
     let mut cx = context();
     let mut members = cx.settled("g", 2);
-    cx.set_catalog(|catalog| catalog.topic("t", 10));
+    cx.set_catalog(|catalog| catalog.put("t", 10));
     cx.settle(&mut members);
     assert_eq!(sizes(&members), [5, 5]);
 }
@@ -17,7 +17,7 @@ fn a_topic_that_appears_later_is_assigned() {
     let mut members = vec![Consumer::new("g", "a", &["later"])];
     cx.settle(&mut members);
     assert_eq!((members[0].size(), members[0].epoch), (0, 2));
-    cx.set_catalog(|catalog| catalog.topic("later", 3));
+    cx.set_catalog(|catalog| catalog.put("later", 3));
     cx.settle(&mut members);
     assert_eq!((members[0].size(), members[0].epoch), (3, 3));
 }
@@ -36,7 +36,7 @@ fn a_topic_nobody_reads_and_settings_do_not_disturb_a_group() {
     let mut cx = context();
     let mut members = cx.settled("g", 2);
     let length = cx.log.len();
-    cx.set_catalog(|catalog| catalog.topic("other", 3));
+    cx.set_catalog(|catalog| catalog.put("other", 3));
     cx.settle(&mut members);
     assert_eq!(cx.log.len(), length);
 }
@@ -45,9 +45,9 @@ fn a_topic_nobody_reads_and_settings_do_not_disturb_a_group() {
 fn a_regular_expression_subscribes_to_whole_names_that_match_now_and_later() {
     let mut cx = context();
     cx.set_catalog(|catalog| {
-        catalog.topic("log-a", 1);
-        catalog.topic("log-b", 2);
-        catalog.topic("my-log-c", 4);
+        catalog.put("log-a", 1);
+        catalog.put("log-b", 2);
+        catalog.put("my-log-c", 4);
     });
     let mut members = vec![Consumer {
         regex: Some("log-[a-z]".into()),
@@ -55,7 +55,7 @@ fn a_regular_expression_subscribes_to_whole_names_that_match_now_and_later() {
     }];
     cx.settle(&mut members);
     assert_eq!(members[0].size(), 3);
-    cx.set_catalog(|catalog| catalog.topic("log-z", 8));
+    cx.set_catalog(|catalog| catalog.put("log-z", 8));
     cx.settle(&mut members);
     assert_eq!(members[0].size(), 11);
     cx.crash();
@@ -66,7 +66,7 @@ fn a_regular_expression_subscribes_to_whole_names_that_match_now_and_later() {
 #[test]
 fn names_and_a_regular_expression_add_up_and_an_expression_can_be_taken_back() {
     let mut cx = context();
-    cx.set_catalog(|catalog| catalog.topic("u", 2));
+    cx.set_catalog(|catalog| catalog.put("u", 2));
     let mut members = vec![Consumer {
         regex: Some("u+".into()),
         ..Consumer::new("g", "a", &["t"])
