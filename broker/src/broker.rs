@@ -19,6 +19,7 @@ use crate::coordinator::runtime::GroupCoordinator;
 use crate::group::{Assignor, GroupConfig, GroupError, Id};
 use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata};
 use crate::net::budget::RequestBudget;
+use crate::net::limits::ConnectionLimits;
 use crate::net::listener::{self, BindError, BoundListener};
 use crate::partition::fetch_session::FetchSessionCache;
 use crate::partition::registry::PartitionRegistry;
@@ -37,6 +38,7 @@ pub struct Broker {
     pub fetch_sessions: FetchSessionCache,
     pub groups: GroupCoordinator,
     pub request_budget: RequestBudget,
+    pub connection_limits: Arc<ConnectionLimits>,
     pub logs: Arc<LogManager>,
     shutdown: watch::Sender<bool>,
 }
@@ -128,6 +130,10 @@ impl Broker {
                 config.max_incremental_fetch_session_cache_slots,
             ),
             groups,
+            connection_limits: ConnectionLimits::new(
+                config.max_connections,
+                config.max_connections_per_ip,
+            ),
             request_budget: RequestBudget::new(
                 config
                     .queued_max_request_bytes
@@ -281,7 +287,7 @@ async fn open_metadata(
         Arc::new(metadata::metadata_log_config()),
     )?;
     let (logs, partitions) = (Arc::clone(logs), Arc::clone(partitions));
-    let observer = Box::new(move |old: &_, new: &_| partitions.follow(&logs, old, new));
+    let observer = Arc::new(move |old: &_, new: &_| partitions.follow(&logs, old, new));
     let store = Box::new(LogStore::new(log));
     Ok(Metadata::open(store, cluster_id, Arc::clone(config), observer).await?)
 }

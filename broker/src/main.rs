@@ -12,7 +12,7 @@ mod cli;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use broker::broker::{Broker, RunningBroker};
 use broker::config::BrokerConfig;
 use clap::Parser as _;
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     // Dropped, and so removed, when main returns.
     let ephemeral = match cli.ephemeral.then(tempfile::TempDir::new).transpose() {
         Ok(ephemeral) => ephemeral,
-        Err(error) => return refuse(FAILED, &anyhow::anyhow!("no temporary directory: {error}")),
+        Err(error) => return refuse(FAILED, &anyhow!("no temporary directory: {error}")),
     };
     let ephemeral_dir = ephemeral.as_ref().map(|dir| dir.path().to_owned());
     let (config, warnings) = match cli.broker_config(ephemeral_dir) {
@@ -57,15 +57,16 @@ fn run(config: BrokerConfig) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("cannot start the runtime")?;
+        .map_err(|error| anyhow!("cannot start the runtime: {error}"))?;
     runtime.block_on(serve(config))
 }
 
 async fn serve(config: BrokerConfig) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::new().context("cannot listen to signals")?;
+    let mut signals =
+        Signals::new().map_err(|error| anyhow!("cannot listen to signals: {error}"))?;
     let running = tokio::select! {
         // Its message tells the cause already; the chain would tell it twice.
-        started = Broker::start(config) => started.map_err(|error| anyhow::anyhow!("{error}"))?,
+        started = Broker::start(config) => started.map_err(|error| anyhow!("{error}"))?,
         // Nothing has been promised to anybody yet.
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };
@@ -73,12 +74,12 @@ async fn serve(config: BrokerConfig) -> anyhow::Result<ExitCode> {
     tokio::select! {
         _ = signals.next() => {}
         failure = running.failed() => {
-            return Err(anyhow::anyhow!("the data directory has failed: {failure}"));
+            return Err(anyhow!("the data directory has failed: {failure}"));
         }
     }
     tokio::select! {
         stopped = running.shutdown() => {
-            stopped.context("the shutdown was not clean")?;
+            stopped.map_err(|error| anyhow!("the shutdown was not clean: {error}"))?;
             Ok(ExitCode::SUCCESS)
         }
         number = signals.next() => {
@@ -139,8 +140,9 @@ fn announce(running: &RunningBroker) {
 
 fn start_logging(cli: &Cli) -> anyhow::Result<()> {
     let filter = match &cli.log_level {
-        Some(level) => EnvFilter::try_new(level)
-            .map_err(|error| anyhow::anyhow!("--log-level {level}: {error}"))?,
+        Some(level) => {
+            EnvFilter::try_new(level).map_err(|error| anyhow!("--log-level {level}: {error}"))?
+        }
         None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
     };
     tracing_subscriber::fmt()
@@ -168,6 +170,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn refuse(code: u8, error: &anyhow::Error) -> ExitCode {
-    eprintln!("ottla: {error:#}");
+    // Every error of ours names its cause itself.
+    eprintln!("ottla: {error}");
     ExitCode::from(code)
 }

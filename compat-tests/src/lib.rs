@@ -1,1 +1,26 @@
+//! The real binary against real clients.
+//!
+//! [`BrokerProcess`] runs a broker as a user runs it: a process, a port, a data directory. The tests
+//! under `tests/` point unmodified clients at it: programs in the languages of `clients/`, started
+//! through [`Program`], or raw protocol requests through [`RawClient`].
+//!
+//! Every test runs against real Apache Kafka too (`COMPAT_BROKER=kafka`, see [`BrokerKind`]): a test
+//! that fails there is a wrong test.
 
+pub mod bench;
+pub mod broker_process;
+pub mod go;
+pub mod java;
+pub mod node;
+pub mod proc_stats;
+pub mod program;
+pub mod python;
+pub mod raw_client;
+pub mod records;
+pub mod scenario;
+pub mod toolchain;
+
+pub use broker_process::{BrokerKind, BrokerProcess};
+pub use program::Program;
+pub use raw_client::RawClient;
+pub use toolchain::{Missing, available};

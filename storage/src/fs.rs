@@ -60,7 +60,7 @@ pub trait File: Debug + Send + Sync {
     /// Writes all of `slices`, one after the other.
     fn write_at(&self, slices: &[&[u8]], position: u64) -> io::Result<()>;
     fn sync_data(&self) -> io::Result<()>;
-    fn len(&self) -> io::Result<u64>;
+    fn size_bytes(&self) -> io::Result<u64>;
     fn set_len(&self, bytes: u64) -> io::Result<()>;
     /// Reserves room on the disk without changing the length.
     fn allocate(&self, position: u64, bytes: u64) -> io::Result<()>;
@@ -69,7 +69,7 @@ pub trait File: Debug + Send + Sync {
 /// Reads a whole file that is known to be small.
 pub fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
     let file = fs.open(path, Access::Read)?;
-    let length = usize::try_from(file.len()?).map_err(io::Error::other)?;
+    let length = usize::try_from(file.size_bytes()?).map_err(io::Error::other)?;
     let mut bytes = vec![0; length];
     let read = file.read_at(&mut bytes, 0)?;
     bytes.truncate(read);
@@ -234,7 +234,7 @@ impl File for RealFile {
         self.0.sync_data()
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size_bytes(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 

@@ -2,6 +2,17 @@
 //!
 //! Knows record batches; never requests. [`log::PartitionLog`] is the seam that the broker uses.
 
+mod bell;
+mod checkpoint;
+pub mod clock;
+pub mod compaction;
+mod file_manager;
+pub mod fs;
+mod io_pool;
 pub mod log;
+mod log_dir;
+mod maintenance;
 pub mod manager;
 pub mod record;
+mod recovery;
+mod wal;

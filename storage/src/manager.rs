@@ -1,13 +1,17 @@
 //! One log directory: opens, finds, deletes and closes its logs.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::clock::{Clock, SystemClock};
+use crate::file_manager::FileManager;
+use crate::fs::{Fs, RealFs};
 use crate::log::memory_log::MemoryLog;
 use crate::log::{Durability, LogConfig, PartitionLog, TopicPartition};
 
@@ -19,8 +23,18 @@ pub struct LogManagerConfig {
     pub durability: Durability,
     /// How far the write-ahead log may grow. It begins small and grows with use.
     pub wal_ring_bytes: u64,
+    /// What it grows by: no batch may be larger.
+    pub wal_region_bytes: u64,
+    /// What it begins with, written before the directory is open.
+    pub wal_first_region_bytes: u64,
     /// Bytes that may be on their way from producers to segments; appends beyond wait.
     pub append_budget_bytes: u64,
+    /// Bytes of batches kept in memory for consumers that read the tail.
+    pub tail_cache_bytes: u64,
+    /// Threads for cold reads and segment writes.
+    pub io_threads: usize,
+    pub fs: Arc<dyn Fs>,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl LogManagerConfig {
@@ -30,7 +44,13 @@ impl LogManagerConfig {
             dir: dir.into(),
             durability: Durability::Strict,
             wal_ring_bytes: 1 << 30,
+            wal_region_bytes: 64 << 20,
+            wal_first_region_bytes: 4 << 20,
             append_budget_bytes: 256 << 20,
+            tail_cache_bytes: 64 << 20,
+            io_threads: 4,
+            fs: Arc::new(RealFs),
+            clock: Arc::new(SystemClock::default()),
         }
     }
 }
@@ -45,20 +65,25 @@ pub enum OpenError {
         dir: PathBuf,
         source: std::io::Error,
     },
-    #[error("{} was written by a newer version (format {found}, this version reads up to {known})", .path.display())]
-    NewerFormat {
-        path: PathBuf,
-        found: u16,
-        known: u16,
-    },
+    #[error("{} was written by a newer version of this broker (format {found})", .path.display())]
+    NewerFormat { path: PathBuf, found: u16 },
     /// Acknowledged data may be missing in the middle of the write-ahead log.
-    #[error("hole in the write-ahead log {}: {what}", .path.display())]
+    #[error("hole in the write-ahead log: {}: {what}", .path.display())]
     HoleInWal { path: PathBuf, what: String },
+    /// A file is not what the other files say it is.
+    #[error("damaged: {}: {what}", .path.display())]
+    Damaged { path: PathBuf, what: String },
     #[error("{}: {source}", .path.display())]
-    Io {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl OpenError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        |source| Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
 }
 
 /// What went wrong with files, in words.
@@ -74,37 +99,45 @@ pub struct RecoveryReport {
     pub replayed_batches: u64,
     pub replayed_bytes: u64,
     pub replayed_partitions: usize,
-    /// Bytes at the end of the write-ahead log that had not been acknowledged and were dropped.
+    /// Bytes at the end of the write-ahead log that were not completely written, hence not acknowledged, and dropped.
     pub truncated_bytes: u64,
     pub took: Duration,
 }
 
 /// All logs of one log directory.
-pub struct LogManager {
+pub struct LogManager(Backing);
+
+enum Backing {
+    Files(FileManager),
+    Memory(Memory),
+}
+
+struct Memory {
     logs: Mutex<HashMap<TopicPartition, Arc<MemoryLog>>>,
     recovery_report: RecoveryReport,
     failed: watch::Sender<Option<StorageError>>,
 }
 
 impl LogManager {
-    /// Locks the directory and recovers everything that its write-ahead log holds.
+    /// Locks the directory, creating it if need be, and recovers everything that its write-ahead log holds.
     ///
     /// # Errors
     /// See [`OpenError`]; each is a sentence for the operator.
-    pub fn open(_config: LogManagerConfig) -> Result<Arc<Self>, OpenError> {
-        Ok(Self::in_memory())
+    pub fn open(config: LogManagerConfig) -> Result<Arc<Self>, OpenError> {
+        let files = FileManager::open(config)?;
+        Ok(Arc::new(Self(Backing::Files(files))))
     }
 
     /// Logs without files, for tests.
     pub fn in_memory() -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self(Backing::Memory(Memory {
             logs: Mutex::default(),
             recovery_report: RecoveryReport {
                 clean: true,
                 ..RecoveryReport::default()
             },
             failed: watch::Sender::new(None),
-        })
+        })))
     }
 
     /// Opens a log or creates it. No file is touched before it is used.
@@ -116,32 +149,50 @@ impl LogManager {
         id: TopicPartition,
         config: Arc<LogConfig>,
     ) -> Result<Arc<dyn PartitionLog>, StorageError> {
-        let mut logs = self.logs.lock();
-        let log = logs
-            .entry(id.clone())
-            .or_insert_with(|| Arc::new(MemoryLog::new(id, config)));
-        Ok(Arc::clone(log) as Arc<dyn PartitionLog>)
+        match &self.0 {
+            Backing::Files(files) => files.open_log(id, config),
+            Backing::Memory(memory) => {
+                let mut logs = memory.logs.lock();
+                let log = logs
+                    .entry(id.clone())
+                    .or_insert_with(|| Arc::new(MemoryLog::new(id, config)));
+                Ok(Arc::clone(log) as Arc<dyn PartitionLog>)
+            }
+        }
     }
 
     /// Deletes a log: at once for its users, its files after `file.delete.delay.ms`.
     ///
+    /// Returns when the deletion is durable, which takes a write to the disk.
+    ///
     /// # Errors
     /// The deletion could not be made durable.
     pub fn delete_log(&self, id: &TopicPartition) -> Result<(), StorageError> {
-        if let Some(log) = self.logs.lock().remove(id) {
-            log.delete();
+        match &self.0 {
+            Backing::Files(files) => files.delete_log(id),
+            Backing::Memory(memory) => {
+                if let Some(log) = memory.logs.lock().remove(id) {
+                    log.delete();
+                }
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// What opening the directory found and did.
     pub fn recovery_report(&self) -> &RecoveryReport {
-        &self.recovery_report
+        match &self.0 {
+            Backing::Files(files) => files.recovery_report(),
+            Backing::Memory(memory) => &memory.recovery_report,
+        }
     }
 
     /// Becomes `Some` when the directory goes offline: nothing is acknowledged any more.
     pub fn failed(&self) -> watch::Receiver<Option<StorageError>> {
-        self.failed.subscribe()
+        match &self.0 {
+            Backing::Files(files) => files.failed(),
+            Backing::Memory(memory) => memory.failed.subscribe(),
+        }
     }
 
     /// Writes everything out and leaves a clean directory. Calling it again does nothing.
@@ -149,6 +200,9 @@ impl LogManager {
     /// # Errors
     /// Something could not be written; the next start recovers it.
     pub fn shutdown(&self) -> Result<(), StorageError> {
-        Ok(())
+        match &self.0 {
+            Backing::Files(files) => files.shutdown(),
+            Backing::Memory(_) => Ok(()),
+        }
     }
 }

@@ -101,7 +101,9 @@ fn created_topic(
     with_configs: bool,
 ) -> CreatableTopicResult {
     let name = TopicName(wire(&topic.name));
-    let result = CreatableTopicResult::default().with_name(name);
+    let result = CreatableTopicResult::default()
+        .with_name(name)
+        .with_error_message(None);
     if ctx.api_version < 5 {
         return result;
     }

@@ -1,12 +1,13 @@
 //! DeleteTopics (key 20), versions 1-6.
 //!
 //! Up to v5 by name, from v6 by name or by topic id (KIP-516). Each topic succeeds or fails by itself; one
-//! that is named twice fails. Without `delete.topic.enable`: TOPIC_DELETION_DISABLED, INVALID_REQUEST before v3.
+//! that is named twice fails. Offsets that groups have committed for a deleted topic are forgotten. Without `delete.topic.enable`: TOPIC_DELETION_DISABLED, INVALID_REQUEST before v3.
 //!
 //! Deviation: internal topics are not deleted (INVALID_REQUEST): they hold what was acknowledged to groups.
 //! Kafka deletes them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
@@ -18,6 +19,7 @@ use protocol_shim::ErrorCode;
 
 use super::wire;
 use crate::context::RequestContext;
+use crate::group::DeletedTopic;
 use crate::metadata::{MetadataError, TopicRef};
 
 pub async fn handle(ctx: &RequestContext, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
@@ -43,6 +45,11 @@ pub async fn handle(ctx: &RequestContext, request: DeleteTopicsRequest) -> Delet
         }
     }
     let outcomes = ctx.broker.metadata.delete_topics(wanted).await;
+    let deleted = outcomes.iter().flatten().map(|topic| DeletedTopic {
+        name: Arc::clone(&topic.name),
+        topic_id: topic.topic_id,
+    });
+    ctx.broker.groups.topics_deleted(deleted.collect()).await;
     for (topic, outcome) in accepted.into_iter().zip(outcomes) {
         responses.push(match outcome {
             Ok(deleted) => DeletableTopicResult::default()

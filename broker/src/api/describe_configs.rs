@@ -257,7 +257,7 @@ fn root_logger() -> ConfigEntry {
         source: ConfigSource::DynamicBrokerLogger,
         read_only: true,
         sensitive: false,
-        kind: Some(Kind::String),
+        kind: None,
         documentation: "Set with --log-level or RUST_LOG when the broker starts.",
         synonyms: Vec::new(),
     }
@@ -267,7 +267,8 @@ fn root_logger() -> ConfigEntry {
 fn group_entries(image: &MetadataImage, name: &str) -> Vec<ConfigEntry> {
     let settings = &image.broker().settings;
     own_or_default(image, ResourceType::Group, name, GROUP_CONFIGS, |row| {
-        settings.get(&format!("group.{}", row.name))
+        let key = format!("group.{}", row.name);
+        broker_config(&key).and_then(|row| Some((row.name, settings.get(&key)?)))
     })
 }
 
@@ -281,7 +282,7 @@ fn own_or_default<'a>(
     kind: ResourceType,
     name: &str,
     rows: &'static [ConfigDef],
-    broker_default: impl Fn(&ConfigDef) -> Option<&'a str>,
+    broker_default: impl Fn(&ConfigDef) -> Option<(&'static str, &'a str)>,
 ) -> Vec<ConfigEntry> {
     let own_source = match kind {
         ResourceType::Group => ConfigSource::Group,
@@ -290,23 +291,25 @@ fn own_or_default<'a>(
     let overrides = image.overrides(kind, name);
     rows.iter()
         .map(|row| {
-            let default = broker_default(row).or(row.default);
-            let (value, source) = match overrides.get(row.name) {
-                Some(value) => (Some(value.as_str()), own_source),
-                None => (default, ConfigSource::Default),
-            };
+            let own = overrides.get(row.name).map(String::as_str);
+            let by_broker = broker_default(row);
+            let default = by_broker.map(|(_, value)| value).or(row.default);
+            let source = own.map_or(ConfigSource::Default, |_| own_source);
+            // Client metrics have defaults, but no synonyms for them.
+            let default_synonym = by_broker
+                .or_else(|| Some((row.name, row.default?)))
+                .filter(|_| kind == ResourceType::Group);
             let synonyms = [
-                overrides
-                    .get(row.name)
-                    .map(|value| (value.as_str(), own_source)),
-                default.map(|value| (value, ConfigSource::Default)),
+                own.map(|value| (row.name, value, own_source)),
+                default_synonym.map(|(name, value)| (name, value, ConfigSource::Default)),
             ];
             let synonyms = synonyms.into_iter().flatten();
-            let synonyms = synonyms.map(|(value, source)| ConfigSynonym {
-                name: row.name,
+            let synonyms = synonyms.map(|(name, value, source)| ConfigSynonym {
+                name,
                 value: value.to_owned(),
                 source,
             });
+            let value = own.or(default);
             ConfigEntry {
                 synonyms: synonyms.collect(),
                 ..ConfigEntry::new(row, value.map(str::to_owned), source)

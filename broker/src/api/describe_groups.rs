@@ -1,7 +1,7 @@
 //! DescribeGroups (key 15), versions 0-6.
 //!
 //! State, protocol and members of groups. A group that does not exist is `Dead`, and from v6
-//! GROUP_ID_NOT_FOUND (KIP-1043). Authorized operations are not computed: everything is allowed.
+//! GROUP_ID_NOT_FOUND (KIP-1043). From v3 on request with what the client may do (KIP-430): everything.
 
 use std::collections::HashMap;
 
@@ -12,9 +12,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::{owned, wire};
 use crate::context::RequestContext;
 use crate::group::{self, DescribeGroups, GroupError, Id};
-
-/// Authorized operations that were not asked for.
-const NOT_REQUESTED: i32 = i32::MIN;
+use crate::metadata::operations::{GROUP_OPERATIONS, OPERATIONS_OMITTED};
 
 pub async fn handle(
     ctx: &RequestContext,
@@ -44,7 +42,7 @@ pub async fn handle(
     let groups = ids
         .iter()
         .map(|id| match groups.get(id) {
-            Some(group) => describe(ctx, group),
+            Some(group) => describe(ctx, group, request.include_authorized_operations),
             None => {
                 let error = errors
                     .get(id)
@@ -53,14 +51,23 @@ pub async fn handle(
                 DescribedGroup::default()
                     .with_group_id(wire(id).into())
                     .with_error_code(error.code())
-                    .with_authorized_operations(NOT_REQUESTED)
+                    .with_authorized_operations(OPERATIONS_OMITTED)
             }
         })
         .collect();
     DescribeGroupsResponse::default().with_groups(groups)
 }
 
-fn describe(ctx: &RequestContext, group: &group::DescribedGroup) -> DescribedGroup {
+fn describe(
+    ctx: &RequestContext,
+    group: &group::DescribedGroup,
+    include_operations: bool,
+) -> DescribedGroup {
+    let operations = if include_operations && group.error.is_none() {
+        GROUP_OPERATIONS
+    } else {
+        OPERATIONS_OMITTED
+    };
     let message = group
         .error_message
         .as_deref()
@@ -73,7 +80,7 @@ fn describe(ctx: &RequestContext, group: &group::DescribedGroup) -> DescribedGro
         .with_group_state(StrBytes::from_static_str(group.state))
         .with_protocol_type(wire(&group.protocol_type))
         .with_protocol_data(wire(&group.protocol_data))
-        .with_authorized_operations(NOT_REQUESTED)
+        .with_authorized_operations(operations)
         .with_members(
             group
                 .members

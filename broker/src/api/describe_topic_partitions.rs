@@ -28,10 +28,12 @@ pub async fn handle(
         .map(|topic| topic.name.as_str())
         .collect();
     let (first, first_partition) = match &request.cursor {
-        Some(cursor) if cursor.partition_index < 0 => {
-            let refused = asked
-                .iter()
-                .map(|name| failed(name, ErrorCode::InvalidRequest));
+        Some(cursor)
+            if cursor.partition_index < 0
+                || !(asked.is_empty() || asked.contains(cursor.topic_name.as_str())) =>
+        {
+            let refused = request.topics.iter();
+            let refused = refused.map(|topic| failed(&topic.name, ErrorCode::InvalidRequest));
             return DescribeTopicPartitionsResponse::default().with_topics(refused.collect());
         }
         Some(cursor) => (cursor.topic_name.as_str(), cursor.partition_index),
@@ -62,12 +64,18 @@ pub async fn handle(
                         break;
                     }
                 }
+                None if page.room == 0 => {
+                    page.next_cursor = Some(cursor(name, 0));
+                    break;
+                }
                 None => {
                     let error = validate_topic_name(name).map_or_else(
                         |error| error.code(),
                         |()| ErrorCode::UnknownTopicOrPartition,
                     );
-                    page.topics.push(failed(name, error));
+                    page.topics.push(
+                        failed(name, error).with_topic_authorized_operations(TOPIC_OPERATIONS),
+                    );
                 }
             }
         }
@@ -103,11 +111,7 @@ impl Page<'_> {
         }
         let complete = end >= topic.partition_count;
         if !complete {
-            self.next_cursor = Some(
-                Cursor::default()
-                    .with_topic_name(topic_name(&topic.name))
-                    .with_partition_index(end),
-            );
+            self.next_cursor = Some(cursor(&topic.name, end));
         }
         complete
     }
@@ -129,6 +133,12 @@ fn failed(name: &str, error: ErrorCode) -> DescribeTopicPartitionsResponseTopic 
     DescribeTopicPartitionsResponseTopic::default()
         .with_name(Some(topic_name(name)))
         .with_error_code(error as i16)
+}
+
+fn cursor(topic: &str, partition: i32) -> Cursor {
+    Cursor::default()
+        .with_topic_name(topic_name(topic))
+        .with_partition_index(partition)
 }
 
 fn topic_name(name: &str) -> TopicName {

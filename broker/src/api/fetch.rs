@@ -137,7 +137,11 @@ fn find(ctx: &RequestContext, image: &MetadataImage, wanted: &WantedPartition) -
         Ok(partition) => partition,
         Err(error_code) => return known(failed(wanted.partition, error_code)),
     };
-    if let Some(diverging) = diverging_epoch(&partition, wanted) {
+    let diverging = match diverging_epoch(&partition, wanted) {
+        Ok(diverging) => diverging,
+        Err(error_code) => return known(failed(wanted.partition, error_code)),
+    };
+    if let Some(diverging) = diverging {
         let offsets = partition.log.offsets();
         return known(FetchPartition {
             partition_index: wanted.partition,
@@ -189,15 +193,22 @@ fn lookup(
 }
 
 /// Where the reader's history and the log's part, if they do (KIP-595).
-fn diverging_epoch(partition: &Partition, wanted: &WantedPartition) -> Option<EpochEndOffset> {
+///
+/// # Errors
+/// OFFSET_OUT_OF_RANGE where the reader has seen an epoch that the log knows nothing of.
+fn diverging_epoch(
+    partition: &Partition,
+    wanted: &WantedPartition,
+) -> Result<Option<EpochEndOffset>, ErrorCode> {
     if wanted.last_fetched_epoch < 0 {
-        return None;
+        return Ok(None);
     }
     let (epoch, end_offset) = partition
         .log
-        .end_offset_for_epoch(wanted.last_fetched_epoch)?;
-    (epoch < wanted.last_fetched_epoch || end_offset < wanted.fetch_offset)
-        .then_some(EpochEndOffset { epoch, end_offset })
+        .end_offset_for_epoch(wanted.last_fetched_epoch)
+        .ok_or(ErrorCode::OffsetOutOfRange)?;
+    let diverges = epoch < wanted.last_fetched_epoch || end_offset < wanted.fetch_offset;
+    Ok(diverges.then_some(EpochEndOffset { epoch, end_offset }))
 }
 
 fn answer(partition_index: i32, read: FetchedRecords, isolation: Isolation) -> FetchPartition {

@@ -34,7 +34,7 @@ pub async fn handle(
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
         match outcome {
-            Ok(()) => response,
+            Ok(()) => response.with_error_message(None),
             Err(error) => response
                 .with_error_code(error.code() as i16)
                 .with_error_message(Some(StrBytes::from_string(error.to_string()))),

@@ -11,6 +11,9 @@ use tracing::error;
 
 use crate::context::RequestContext;
 
+/// No producer id, no epoch.
+const NONE: i64 = -1;
+
 pub async fn handle(
     ctx: &RequestContext,
     request: InitProducerIdRequest,
@@ -21,6 +24,10 @@ pub async fn handle(
             .with_producer_id((-1).into())
             .with_producer_epoch(-1)
     };
+    // An id and its epoch belong together (KIP-360).
+    if (request.producer_id.0 == NONE) != (i64::from(request.producer_epoch) == NONE) {
+        return refused(ErrorCode::InvalidRequest);
+    }
     match request.transactional_id {
         Some(id) if id.is_empty() => return refused(ErrorCode::InvalidRequest),
         Some(_) => return refused(ErrorCode::TransactionalIdAuthorizationFailed),

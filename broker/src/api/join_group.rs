@@ -46,7 +46,11 @@ pub async fn handle(ctx: &RequestContext, request: JoinGroupRequest) -> JoinGrou
 }
 
 fn response(ctx: &RequestContext, reply: JoinReply) -> JoinGroupResponse {
-    let protocol_name = reply.protocol_name.as_deref().map(wire);
+    let protocol_name = reply
+        .protocol_name
+        .as_deref()
+        .filter(|_| reply.error.is_none());
+    let protocol_name = protocol_name.map(wire);
     JoinGroupResponse::default()
         .with_error_code(GroupError::code_of(reply.error))
         .with_generation_id(reply.generation_id)

@@ -35,6 +35,9 @@ pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod sync_group;
 
+#[cfg(test)]
+mod admin_tests;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -1,9 +1,10 @@
 //! OffsetCommit (key 8), versions 2-9.
 //!
-//! Commits offsets durably: the response leaves when they are on stable media. Partitions of topics that
+//! Commits offsets durably: the response leaves when they are on stable media. Partitions that
 //! do not exist get UNKNOWN_TOPIC_OR_PARTITION, the others go on. See [`crate::group`].
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use kafka_protocol::messages::offset_commit_response::{
@@ -12,24 +13,25 @@ use kafka_protocol::messages::offset_commit_response::{
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::error_code::ErrorCode;
-use uuid::Uuid;
 
 use super::owned;
 use crate::context::RequestContext;
-use crate::group::{CommitOffsets, CommitPartition, CommitTopic, GroupError, TopicResult};
+use crate::group::{CommitOffsets, CommitPartition, CommitTopic, GroupError, PartitionResult};
+use crate::metadata::TopicImage;
 
 pub async fn handle(ctx: &RequestContext, request: OffsetCommitRequest) -> OffsetCommitResponse {
     let image = ctx.broker.metadata.image();
-    let known: Vec<Option<Uuid>> = request
+    let known: Vec<Option<&Arc<TopicImage>>> = request
         .topics
         .iter()
-        .map(|topic| image.topic(&topic.name).map(|topic| topic.topic_id))
+        .map(|topic| image.topic(&topic.name))
         .collect();
     let topics: Vec<CommitTopic> = request
         .topics
         .iter()
         .zip(&known)
-        .filter_map(|(topic, id)| id.map(|topic_id| commit_topic(topic, topic_id)))
+        .filter_map(|(asked, topic)| Some(commit_topic(asked, (*topic)?)))
+        .filter(|topic| !topic.partitions.is_empty())
         .collect();
 
     let results = if topics.is_empty() {
@@ -47,40 +49,48 @@ pub async fn handle(ctx: &RequestContext, request: OffsetCommitRequest) -> Offse
         };
         ctx.broker.group_call(&request.group_id, call).await
     };
-    let mut results: Result<VecDeque<TopicResult>, GroupError> = results.map(VecDeque::from);
+    // In the order of the request, without the partitions that do not exist.
+    let mut results = results.map(|topics| {
+        let partitions = topics.into_iter().flat_map(|topic| topic.partitions);
+        partitions.collect::<VecDeque<PartitionResult>>()
+    });
+    let mut error_of = |exists: bool| match &mut results {
+        _ if !exists => ErrorCode::UnknownTopicOrPartition.into(),
+        Err(error) => error.code(),
+        Ok(results) => results
+            .pop_front()
+            .map_or(ErrorCode::UnknownServerError.into(), |result| {
+                GroupError::code_of(result.error)
+            }),
+    };
 
-    let topics = request
-        .topics
-        .into_iter()
-        .zip(known)
-        .map(|(topic, known)| {
-            let partitions = match (&mut results, known) {
-                (_, None) => same_error(&topic, ErrorCode::UnknownTopicOrPartition.into()),
-                (Err(error), Some(_)) => same_error(&topic, error.code()),
-                (Ok(results), Some(_)) => match results.pop_front() {
-                    Some(result) => result
-                        .partitions
-                        .iter()
-                        .map(|p| answer(p.partition_index, GroupError::code_of(p.error)))
-                        .collect(),
-                    None => same_error(&topic, ErrorCode::UnknownServerError.into()),
-                },
-            };
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for (asked, topic) in request.topics.into_iter().zip(known) {
+        let partitions = asked.partitions.iter().map(|partition| {
+            let index = partition.partition_index;
+            let exists = topic.is_some_and(|topic| topic.has_partition(index));
+            OffsetCommitResponsePartition::default()
+                .with_partition_index(index)
+                .with_error_code(error_of(exists))
+        });
+        let partitions = partitions.collect();
+        topics.push(
             OffsetCommitResponseTopic::default()
-                .with_name(topic.name)
-                .with_partitions(partitions)
-        })
-        .collect();
+                .with_name(asked.name)
+                .with_partitions(partitions),
+        );
+    }
     OffsetCommitResponse::default().with_topics(topics)
 }
 
-fn commit_topic(topic: &OffsetCommitRequestTopic, topic_id: Uuid) -> CommitTopic {
+/// What is asked of a topic, without the partitions that do not exist.
+fn commit_topic(asked: &OffsetCommitRequestTopic, topic: &TopicImage) -> CommitTopic {
+    let existing = asked.partitions.iter();
+    let existing = existing.filter(|partition| topic.has_partition(partition.partition_index));
     CommitTopic {
-        name: owned(&topic.name),
-        topic_id,
-        partitions: topic
-            .partitions
-            .iter()
+        name: owned(&asked.name),
+        topic_id: topic.topic_id,
+        partitions: existing
             .map(|partition| CommitPartition {
                 partition_index: partition.partition_index,
                 committed_offset: partition.committed_offset,
@@ -93,21 +103,4 @@ fn commit_topic(topic: &OffsetCommitRequestTopic, topic_id: Uuid) -> CommitTopic
             })
             .collect(),
     }
-}
-
-fn same_error(
-    topic: &OffsetCommitRequestTopic,
-    error_code: i16,
-) -> Vec<OffsetCommitResponsePartition> {
-    topic
-        .partitions
-        .iter()
-        .map(|partition| answer(partition.partition_index, error_code))
-        .collect()
-}
-
-fn answer(partition_index: i32, error_code: i16) -> OffsetCommitResponsePartition {
-    OffsetCommitResponsePartition::default()
-        .with_partition_index(partition_index)
-        .with_error_code(error_code)
 }

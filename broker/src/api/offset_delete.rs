@@ -2,6 +2,7 @@
 //!
 //! Removes committed offsets of topics that the group does not subscribe to. See [`crate::group`].
 
+use kafka_protocol::messages::offset_delete_request::OffsetDeleteRequestTopic;
 use kafka_protocol::messages::offset_delete_response::{
     OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
@@ -10,23 +11,23 @@ use protocol_shim::error_code::ErrorCode;
 
 use super::owned;
 use crate::context::RequestContext;
-use crate::group::{DeleteOffsets, GroupError, PartitionResult};
+use crate::group::{DeleteOffsets, GroupError};
 
 pub async fn handle(ctx: &RequestContext, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
     let image = ctx.broker.metadata.image();
-    let (known, unknown): (Vec<_>, Vec<_>) = request
-        .topics
-        .iter()
-        .partition(|topic| image.topic(&topic.name).is_some());
+    let exists = |topic: &OffsetDeleteRequestTopic, partition: i32| {
+        image
+            .topic(&topic.name)
+            .is_some_and(|topic| topic.has_partition(partition))
+    };
+    let existing = |topic: &OffsetDeleteRequestTopic| {
+        let partitions = topic.partitions.iter().map(|p| p.partition_index);
+        let partitions = partitions.filter(|partition| exists(topic, *partition));
+        (owned(&topic.name), partitions.collect())
+    };
     let call = DeleteOffsets {
         group_id: owned(&request.group_id),
-        topics: known
-            .iter()
-            .map(|topic| {
-                let partitions = topic.partitions.iter().map(|p| p.partition_index).collect();
-                (owned(&topic.name), partitions)
-            })
-            .collect(),
+        topics: request.topics.iter().map(existing).collect(),
     };
     let reply = match ctx.broker.group_call(&request.group_id, call).await {
         Ok(reply) => reply,
@@ -35,25 +36,29 @@ pub async fn handle(ctx: &RequestContext, request: OffsetDeleteRequest) -> Offse
     if reply.error.is_some() {
         return OffsetDeleteResponse::default().with_error_code(GroupError::code_of(reply.error));
     }
-    let deleted = known.into_iter().zip(&reply.topics).map(|(topic, result)| {
-        let answer = |p: &PartitionResult| {
-            OffsetDeleteResponsePartition::default()
-                .with_partition_index(p.partition_index)
-                .with_error_code(GroupError::code_of(p.error))
-        };
-        OffsetDeleteResponseTopic::default()
-            .with_name(topic.name.clone())
-            .with_partitions(result.partitions.iter().map(answer).collect())
-    });
-    let missing = unknown.into_iter().map(|topic| {
+    // In the order of the request, without the partitions that do not exist.
+    let mut results = reply.topics.iter().flat_map(|topic| &topic.partitions);
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
         let partitions = topic.partitions.iter().map(|p| {
+            let error_code = match exists(topic, p.partition_index) {
+                true => results
+                    .next()
+                    .map_or(ErrorCode::UnknownServerError.into(), |result| {
+                        GroupError::code_of(result.error)
+                    }),
+                false => ErrorCode::UnknownTopicOrPartition.into(),
+            };
             OffsetDeleteResponsePartition::default()
                 .with_partition_index(p.partition_index)
-                .with_error_code(ErrorCode::UnknownTopicOrPartition.into())
+                .with_error_code(error_code)
         });
-        OffsetDeleteResponseTopic::default()
-            .with_name(topic.name.clone())
-            .with_partitions(partitions.collect())
-    });
-    OffsetDeleteResponse::default().with_topics(deleted.chain(missing).collect())
+        let partitions = partitions.collect();
+        topics.push(
+            OffsetDeleteResponseTopic::default()
+                .with_name(topic.name.clone())
+                .with_partitions(partitions),
+        );
+    }
+    OffsetDeleteResponse::default().with_topics(topics)
 }

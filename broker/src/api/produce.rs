@@ -30,9 +30,15 @@ use super::wire;
 use crate::context::RequestContext;
 use crate::dispatch::{self, Pending, RequestError};
 use crate::metadata::MetadataImage;
+use crate::partition::registry::Partition;
 
 /// The client id by which Kafka lets administrators write to internal topics.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
+
+/// `acks` of a producer that wants every replica to have the records.
+const ALL_REPLICAS: i16 = -1;
+/// What a disk may take, however short the timeout of the producer.
+const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Stage 1: checks every batch and appends it. Waits only for room in the log.
 pub async fn start(
@@ -42,8 +48,9 @@ pub async fn start(
 ) -> Result<Pending, RequestError> {
     let request: ProduceRequest = decode::decode_request(header.api_key, header.api_version, body)?;
     let acks = request.acks;
-    let deadline =
-        Instant::now() + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    // With acks=1 Kafka has no timeout; with acks=all and one replica it answers whatever the timeout.
+    let deadline = (acks == ALL_REPLICAS).then(|| Instant::now() + timeout.max(MIN_TIMEOUT));
     let started = append_all(&ctx, request).await;
     if acks == 0 {
         let failed = started
@@ -186,13 +193,16 @@ async fn append(
     )
     .map_err(|error| {
         debug!(log = %partition.log.id(), client_id = %ctx.client_id, "refusing a batch: {error}");
-        Refusal {
-            log_start_offset: partition.log.offsets().log_start_offset,
-            ..refused_batch(error)
-        }
+        refused_batch(error, &partition)
     })?;
     let log_append_time_ms = batch.log_append_time_ms().unwrap_or(-1);
-    let refused = |error| refused_append(&error);
+    let refused = |error| {
+        let log_start_offset = partition.log.offsets().log_start_offset;
+        Refusal {
+            log_start_offset,
+            ..refused_append(&error)
+        }
+    };
     let permit = partition
         .log
         .reserve(batch.size_bytes())
@@ -209,15 +219,21 @@ async fn append(
 }
 
 impl StartedPartition {
-    /// Stage 2: waits until the batch is durable, at most until the producer's own timeout.
-    async fn answer(self, deadline: Instant) -> PartitionProduceResponse {
+    /// Stage 2: waits until the batch is durable, at most until `deadline`.
+    async fn answer(self, deadline: Option<Instant>) -> PartitionProduceResponse {
         let response = PartitionProduceResponse::default().with_index(self.index);
         let outcome = match self.outcome {
-            Ok(append) => match tokio::time::timeout_at(deadline, append.pending).await {
-                Ok(Ok(appended)) => Ok((appended, append.log_append_time_ms)),
-                Ok(Err(error)) => Err(refused_append(&error)),
-                Err(_) => Err(ErrorCode::RequestTimedOut.into()),
-            },
+            Ok(append) => {
+                let appended = match deadline {
+                    Some(deadline) => tokio::time::timeout_at(deadline, append.pending).await,
+                    None => Ok(append.pending.await),
+                };
+                match appended {
+                    Ok(Ok(appended)) => Ok((appended, append.log_append_time_ms)),
+                    Ok(Err(error)) => Err(refused_append(&error)),
+                    Err(_) => Err(ErrorCode::RequestTimedOut.into()),
+                }
+            }
             Err(refusal) => Err(refusal),
         };
         match outcome {
@@ -246,7 +262,7 @@ impl StartedPartition {
     }
 }
 
-fn refused_batch(error: ValidateError) -> Refusal {
+fn refused_batch(error: ValidateError, partition: &Partition) -> Refusal {
     let code = match &error {
         ValidateError::CorruptMessage(_) => ErrorCode::CorruptMessage,
         ValidateError::InvalidRecord { .. } => ErrorCode::InvalidRecord,
@@ -263,7 +279,11 @@ fn refused_batch(error: ValidateError) -> Refusal {
         code,
         message: Some(error.to_string()),
         record_errors,
-        log_start_offset: -1,
+        // Kafka tells it where the records are at fault, not the bytes.
+        log_start_offset: match code {
+            ErrorCode::CorruptMessage | ErrorCode::MessageTooLarge => -1,
+            _ => partition.log.offsets().log_start_offset,
+        },
     }
 }
 

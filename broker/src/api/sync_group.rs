@@ -1,7 +1,7 @@
 //! SyncGroup (key 14), versions 0-5.
 //!
 //! The leader hands in the assignment, every member gets its own; answered when the leader has sent it.
-//! From v5 the protocol's type and name are checked (KIP-559). See [`crate::group`].
+//! From v5 the protocol's type and name must be there and right (KIP-559). See [`crate::group`].
 
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
@@ -10,6 +10,11 @@ use crate::context::RequestContext;
 use crate::group::{GroupError, SyncGroup};
 
 pub async fn handle(ctx: &RequestContext, request: SyncGroupRequest) -> SyncGroupResponse {
+    let names_protocol = request.protocol_type.is_some() && request.protocol_name.is_some();
+    if ctx.api_version >= 5 && !names_protocol {
+        let error = GroupError::InconsistentGroupProtocol;
+        return SyncGroupResponse::default().with_error_code(error.code());
+    }
     let call = SyncGroup {
         group_id: owned(&request.group_id),
         generation_id: request.generation_id,

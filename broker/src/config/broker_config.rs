@@ -46,10 +46,6 @@ pub struct BrokerConfig {
 
     /// `socket.request.max.bytes`
     pub socket_request_max_bytes: usize,
-    /// `socket.send.buffer.bytes`; -1: the system's default
-    pub socket_send_buffer_bytes: i32,
-    /// `socket.receive.buffer.bytes`; -1: the system's default
-    pub socket_receive_buffer_bytes: i32,
     /// `socket.listen.backlog.size`
     pub socket_listen_backlog_size: i32,
     /// `connections.max.idle.ms`; negative: never
@@ -58,8 +54,6 @@ pub struct BrokerConfig {
     pub max_connections: usize,
     /// `max.connections.per.ip`
     pub max_connections_per_ip: usize,
-    /// `queued.max.requests`
-    pub queued_max_requests: usize,
     /// `queued.max.request.bytes`; `None`: the broker chooses
     pub queued_max_request_bytes: Option<usize>,
 
@@ -67,8 +61,6 @@ pub struct BrokerConfig {
     pub fetch_max_bytes: usize,
     /// `max.incremental.fetch.session.cache.slots`
     pub max_incremental_fetch_session_cache_slots: usize,
-    /// `producer.id.expiration.ms`
-    pub producer_id_expiration_ms: i64,
 
     /// `group.min.session.timeout.ms`
     pub group_min_session_timeout_ms: i32,
@@ -155,20 +147,16 @@ impl BrokerConfig {
             delete_topic_enable: s.bool("delete.topic.enable"),
             max_request_partition_size_limit: s.int("max.request.partition.size.limit"),
             socket_request_max_bytes: s.count("socket.request.max.bytes"),
-            socket_send_buffer_bytes: s.int("socket.send.buffer.bytes"),
-            socket_receive_buffer_bytes: s.int("socket.receive.buffer.bytes"),
             socket_listen_backlog_size: s.int("socket.listen.backlog.size"),
             connections_max_idle_ms: s.long("connections.max.idle.ms"),
             max_connections: s.count("max.connections"),
             max_connections_per_ip: s.count("max.connections.per.ip"),
-            queued_max_requests: s.count("queued.max.requests"),
             queued_max_request_bytes: usize::try_from(s.long("queued.max.request.bytes"))
                 .ok()
                 .filter(|bytes| *bytes > 0),
             fetch_max_bytes: s.count("fetch.max.bytes"),
             max_incremental_fetch_session_cache_slots: s
                 .count("max.incremental.fetch.session.cache.slots"),
-            producer_id_expiration_ms: s.long("producer.id.expiration.ms"),
             group_min_session_timeout_ms: s.int("group.min.session.timeout.ms"),
             group_max_session_timeout_ms: s.int("group.max.session.timeout.ms"),
             group_initial_rebalance_delay_ms: s.int("group.initial.rebalance.delay.ms"),

@@ -1,7 +1,7 @@
 //! The broker's own configuration keys: those that Ottla uses, and Kafka's others.
 //!
 //! `kafka_keys.txt` names the keys that Kafka 4.3 has and nothing in Ottla reads yet: setting one
-//! is worth a warning, not an error. A key moves from there to [`USED`] with the code that reads it.
+//! is worth a warning, not an error. A key moves from there to `USED` with the code that reads it.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -149,20 +149,12 @@ static USED: &[ConfigDef] = &[
         .doc("How far the write-ahead log may grow."),
     def("process.roles", Kind::List, "broker,controller").rule(Rule::OneOf(&["broker", "controller"]))
         .doc("Must name broker; Ottla is its own controller."),
-    def("producer.id.expiration.ms", Kind::Int, "86400000").at_least(1).dynamic()
-        .doc("How long the state of a silent idempotent producer is kept."),
     def("queued.max.request.bytes", Kind::Long, "-1")
         .doc("Bytes of requests that may be in memory at one time; -1: the broker chooses."),
-    def("queued.max.requests", Kind::Int, "500").at_least(1)
-        .doc("Requests that may wait for their responses at one time."),
     def("socket.listen.backlog.size", Kind::Int, "50").at_least(1)
         .doc("Connections that the system accepts ahead of the broker."),
-    def("socket.receive.buffer.bytes", Kind::Int, "102400")
-        .doc("SO_RCVBUF of client connections; -1: the system's default."),
     def("socket.request.max.bytes", Kind::Int, "104857600").at_least(1)
         .doc("Largest request frame that is accepted."),
-    def("socket.send.buffer.bytes", Kind::Int, "102400")
-        .doc("SO_SNDBUF of client connections; -1: the system's default."),
     def("unclean.leader.election.enable", Kind::Boolean, "false").dynamic()
         .doc("Default of the topic's unclean.leader.election.enable."),
     def("log.preallocate", Kind::Boolean, "false").dynamic().without_effect(),

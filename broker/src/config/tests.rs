@@ -100,7 +100,6 @@ fn the_defaults_are_kafkas() {
     assert_eq!(config.offsets_retention_ms, 7 * 86_400_000);
     assert_eq!(config.offsets_topic_num_partitions, 50);
     assert_eq!(config.offsets_topic_segment_bytes, 104_857_600);
-    assert_eq!(config.producer_id_expiration_ms, 86_400_000);
     assert_eq!(config.queued_max_request_bytes, None);
     assert_eq!(config.durability, Durability::Strict);
 }

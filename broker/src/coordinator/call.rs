@@ -2,7 +2,7 @@
 
 use crate::group::{
     CommitOffsets, ConsumerHeartbeat, ConsumerHeartbeatReply, DeleteGroups, DeleteOffsets,
-    DeleteOffsetsReply, DeletedGroup, DescribeConsumerGroups, DescribeGroups,
+    DeleteOffsetsReply, DeletedGroup, DeletedTopic, DescribeConsumerGroups, DescribeGroups,
     DescribedConsumerGroup, DescribedGroup, FetchOffsets, FetchedGroup, GroupError, GroupReply,
     GroupRequest, Heartbeat, JoinGroup, JoinReply, LeaveGroup, LeaveReply, ListGroups,
     ListGroupsReply, SyncGroup, SyncReply, TopicResult,
@@ -17,7 +17,7 @@ pub trait GroupCall {
 }
 
 macro_rules! calls {
-    ($($request:ident as $kind:ident -> $reply:ty;)*) => {
+    ($($request:ty as $kind:ident -> $reply:ty;)*) => {
         $(impl GroupCall for $request {
             type Reply = $reply;
 
@@ -48,4 +48,5 @@ calls! {
     DescribeConsumerGroups as DescribeConsumerGroups -> Vec<DescribedConsumerGroup>;
     ListGroups as ListGroups -> ListGroupsReply;
     DeleteGroups as DeleteGroups -> Vec<DeletedGroup>;
+    Vec<DeletedTopic> as TopicsDeleted -> Option<GroupError>;
 }

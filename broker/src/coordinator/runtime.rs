@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use storage::log::PartitionLog;
 use tokio::sync::{OnceCell, mpsc, oneshot, watch};
+use tracing::debug;
 
 use crate::clock::Clock;
 use crate::coordinator::call::GroupCall;
 use crate::coordinator::load::LoadError;
 use crate::coordinator::shard::{self, Command};
-use crate::group::{self, GroupConfig, GroupError, Token};
+use crate::group::{self, DeletedTopic, GroupConfig, GroupError, Token};
 use crate::metadata::Metadata;
 
 /// Requests that may wait for one shard; more wait outside, on their connections.
@@ -124,5 +125,20 @@ impl GroupCoordinator {
         mailbox.send(command).await.map_err(|_| unavailable)?;
         let reply = reply.await.map_err(|_| unavailable)?;
         C::reply(reply).ok_or(GroupError::UnknownServerError)
+    }
+
+    /// Forgets what was committed for topics that no longer exist.
+    ///
+    /// A shard that cannot do so now loses nothing: an offset of another topic id is never given out.
+    pub async fn topics_deleted(&self, topics: Vec<DeletedTopic>) {
+        if topics.is_empty() {
+            return;
+        }
+        for shard in 0..self.shard_count() {
+            let forgotten = self.call_shard(shard, topics.clone()).await;
+            if let Err(error) | Ok(Some(error)) = forgotten {
+                debug!("offsets of deleted topics stay until they expire: {error}");
+            }
+        }
     }
 }

@@ -48,6 +48,7 @@ impl ResourceType {
 
 /// Settings of one resource, by key.
 pub type Overrides = BTreeMap<String, String>;
+type OverridesByName = BTreeMap<Arc<str>, Arc<Overrides>>;
 
 /// One topic.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,17 +92,20 @@ pub enum ApplyError {
     Inconsistent(String),
 }
 
-/// All topics, settings and counters. Cloning shares the topics.
+/// All topics, settings and counters.
+///
+/// Cloning shares everything; the first change of a clone copies the one index that it touches, not the
+/// topics in it.
 #[derive(Clone, Debug)]
 pub struct MetadataImage {
     cluster_id: Arc<str>,
     broker: Arc<BrokerConfig>,
-    topics: BTreeMap<Arc<str>, Arc<TopicImage>>,
-    topics_by_id: HashMap<Uuid, Arc<TopicImage>>,
+    topics: Arc<BTreeMap<Arc<str>, Arc<TopicImage>>>,
+    topics_by_id: Arc<HashMap<Uuid, Arc<TopicImage>>>,
     /// Names with `.` or `_`, by what they are called in metrics: two may not look the same there.
-    metric_names: HashMap<Arc<str>, Arc<str>>,
+    metric_names: Arc<HashMap<Arc<str>, Arc<str>>>,
     /// Of everything but topics, which carry their own.
-    configs: BTreeMap<ResourceType, BTreeMap<Arc<str>, Arc<Overrides>>>,
+    configs: Arc<BTreeMap<ResourceType, OverridesByName>>,
     default_topic_config: Arc<TopicConfig>,
     next_producer_id: i64,
     metadata_version: i16,
@@ -130,10 +134,10 @@ impl MetadataImage {
         Self {
             cluster_id: cluster_id.into(),
             broker,
-            topics: BTreeMap::new(),
-            topics_by_id: HashMap::new(),
-            metric_names: HashMap::new(),
-            configs: BTreeMap::new(),
+            topics: Arc::default(),
+            topics_by_id: Arc::default(),
+            metric_names: Arc::default(),
+            configs: Arc::default(),
             default_topic_config: Arc::new(config),
             next_producer_id: 0,
             metadata_version: 0,
@@ -272,8 +276,7 @@ impl MetadataImage {
         }
         let name: Arc<str> = name.into();
         if let Some(metric_name) = metric_name(&name) {
-            self.metric_names
-                .insert(metric_name.into(), Arc::clone(&name));
+            Arc::make_mut(&mut self.metric_names).insert(metric_name.into(), Arc::clone(&name));
         }
         self.put_topic(TopicImage {
             name,
@@ -302,10 +305,10 @@ impl MetadataImage {
     fn remove_topic(&mut self, topic_id: Uuid) -> Result<(), ApplyError> {
         let topic = Arc::clone(self.known(topic_id)?);
         if let Some(metric_name) = metric_name(&topic.name) {
-            self.metric_names.remove(metric_name.as_str());
+            Arc::make_mut(&mut self.metric_names).remove(metric_name.as_str());
         }
-        self.topics.remove(&topic.name);
-        self.topics_by_id.remove(&topic_id);
+        Arc::make_mut(&mut self.topics).remove(&topic.name);
+        Arc::make_mut(&mut self.topics_by_id).remove(&topic_id);
         Ok(())
     }
 
@@ -331,11 +334,12 @@ impl MetadataImage {
         }
         let mut overrides = self.overrides(kind, resource_name).clone();
         set(&mut overrides, name, value);
-        let of_kind = self.configs.entry(kind).or_default();
+        let configs = Arc::make_mut(&mut self.configs);
+        let of_kind = configs.entry(kind).or_default();
         if overrides.is_empty() {
             of_kind.remove(resource_name);
             if of_kind.is_empty() {
-                self.configs.remove(&kind);
+                configs.remove(&kind);
             }
         } else {
             of_kind.insert(resource_name.into(), Arc::new(overrides));
@@ -377,8 +381,8 @@ impl MetadataImage {
 
     fn put_topic(&mut self, topic: TopicImage) {
         let topic = Arc::new(topic);
-        self.topics_by_id.insert(topic.topic_id, Arc::clone(&topic));
-        self.topics.insert(Arc::clone(&topic.name), topic);
+        Arc::make_mut(&mut self.topics_by_id).insert(topic.topic_id, Arc::clone(&topic));
+        Arc::make_mut(&mut self.topics).insert(Arc::clone(&topic.name), topic);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Metadata: topics, settings, producer ids. Everything durable about it is a log.
 //!
 //! Readers take the [`MetadataImage`] once per request; changes go through [`Metadata`]'s methods to one
-//! [`writer`] task, which appends to the `__cluster_metadata` log before anybody sees them.
+//! writer task, which appends to the `__cluster_metadata` log before anybody sees them.
 
 mod configs;
 mod error;
@@ -72,7 +72,7 @@ impl Metadata {
         store: Box<dyn MetadataStore>,
         cluster_id: &str,
         config: Arc<BrokerConfig>,
-        mut observer: Observer,
+        observer: Observer,
     ) -> Result<Self, OpenError> {
         let loaded = store.load(0).await?;
         let empty = MetadataImage::empty(cluster_id, config);

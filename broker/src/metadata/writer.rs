@@ -22,8 +22,8 @@ const RECORD_BYTES: usize = 64;
 /// Most changes in one append.
 const GROUP_COUNT: usize = 64;
 
-/// Opens, deletes and reconfigures logs when an image is about to be published.
-pub type Observer = Box<dyn FnMut(&MetadataImage, &MetadataImage) + Send>;
+/// Opens, deletes and reconfigures logs when an image is about to be published. May wait for the disk.
+pub type Observer = Arc<dyn Fn(&MetadataImage, &MetadataImage) + Send + Sync>;
 
 /// Answers who asked for a change, once its fate is known.
 pub(super) type Reply = Box<dyn FnOnce(Result<(), MetadataError>) + Send>;
@@ -130,7 +130,7 @@ impl Writer {
             }
             let outcome = match &failed {
                 Some(error) if !draft.records.is_empty() => Err(error.clone()),
-                _ => self.commit(&old, draft).await,
+                _ => self.commit(old, draft).await,
             };
             if let Err(error @ MetadataError::Indeterminate(_)) = &outcome {
                 tracing::error!("{error}; metadata cannot be changed before a restart");
@@ -142,7 +142,7 @@ impl Writer {
         }
     }
 
-    async fn commit(&mut self, old: &MetadataImage, draft: Draft) -> Result<(), MetadataError> {
+    async fn commit(&mut self, old: Arc<MetadataImage>, draft: Draft) -> Result<(), MetadataError> {
         if draft.records.is_empty() {
             return Ok(());
         }
@@ -154,8 +154,12 @@ impl Writer {
             }
             other => MetadataError::Storage(other.to_string()),
         })?;
-        (self.observer)(old, &draft.image);
-        self.image.store(Arc::new(draft.image));
+        let image = Arc::new(draft.image);
+        let (observer, next) = (Arc::clone(&self.observer), Arc::clone(&image));
+        if let Err(error) = tokio::task::spawn_blocking(move || observer(&old, &next)).await {
+            tracing::error!("the logs did not follow a change of metadata: {error}");
+        }
+        self.image.store(image);
         Ok(())
     }
 }

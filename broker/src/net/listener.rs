@@ -179,10 +179,13 @@ pub async fn run(broker: Arc<Broker>, listener: Listener) {
                 continue;
             }
         };
-        if connections.len() >= broker.config.max_connections {
-            warn!(peer = %peer_addr, "refusing connection: max.connections={} reached", broker.config.max_connections);
-            continue;
-        }
+        let place = match broker.connection_limits.admit(peer_addr.ip()) {
+            Ok(place) => place,
+            Err(refused) => {
+                warn!(peer = %peer_addr, "refusing connection: {refused}");
+                continue;
+            }
+        };
         if let Err(error) = set_options(&stream) {
             warn!(peer = %peer_addr, "cannot set socket options: {error}");
             continue;
@@ -193,7 +196,11 @@ pub async fn run(broker: Arc<Broker>, listener: Listener) {
             advertised_port: listener.advertised.port,
             listener_name: listener.name.clone(),
         });
-        connections.spawn(connection::serve(Arc::clone(&broker), info, stream));
+        let served = connection::serve(Arc::clone(&broker), info, stream);
+        connections.spawn(async move {
+            served.await;
+            drop(place);
+        });
     }
     drop(listener);
     while connections.join_next().await.is_some() {}

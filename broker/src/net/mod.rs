@@ -2,4 +2,5 @@
 
 pub mod budget;
 pub mod connection;
+pub mod limits;
 pub mod listener;

@@ -8,13 +8,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::admission::{Admission, admit};
+use super::loader::producer_config;
+use super::producer_state::ProducerState;
+use super::transaction_index::{AbortedTxn, overlapping};
 use super::waiters::Waiters;
 use super::{
     AppendError, AppendOrigin, AppendPermit, Appended, BoxFuture, FetchWait, FetchedRecords,
     Isolation, LogConfig, LogOffsets, PartitionLog, PendingAppend, Read, ReadError, ReadRequest,
     TimestampOffset, TopicPartition, WaitRegistration, timestamp,
 };
-use crate::record::{self, BatchHeader, ValidatedBatch};
+use crate::record::{BatchHeader, ValidatedBatch};
 
 /// A [`PartitionLog`] without files.
 pub struct MemoryLog {
@@ -29,6 +33,8 @@ struct State {
     log_end_offset: i64,
     size_bytes: u64,
     config: Arc<LogConfig>,
+    producers: ProducerState,
+    aborted: Vec<AbortedTxn>,
     deleted: bool,
 }
 
@@ -47,6 +53,8 @@ impl MemoryLog {
                 log_end_offset: 0,
                 size_bytes: 0,
                 config,
+                producers: ProducerState::new(producer_config(), 0),
+                aborted: Vec::new(),
                 deleted: false,
             }),
             waiters: Arc::default(),
@@ -68,7 +76,10 @@ impl State {
     fn offsets(&self) -> LogOffsets {
         LogOffsets {
             log_start_offset: self.log_start_offset,
-            last_stable_offset: self.log_end_offset,
+            last_stable_offset: self
+                .producers
+                .first_unstable_offset()
+                .unwrap_or(self.log_end_offset),
             high_watermark: self.log_end_offset,
             log_end_offset: self.log_end_offset,
         }
@@ -104,32 +115,50 @@ impl PartitionLog for MemoryLog {
         &self,
         _permit: AppendPermit,
         batch: ValidatedBatch,
-        _origin: AppendOrigin,
+        origin: AppendOrigin,
     ) -> Result<PendingAppend, AppendError> {
-        let mut state = self.state.lock();
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
         if state.deleted {
             return Err(AppendError::Deleted);
         }
-        let base_offset = state.log_end_offset;
-        let mut bytes = batch.bytes.to_vec();
-        let header = record::batch::set_offset_and_epoch(&mut bytes, base_offset, 0)
-            .and_then(|()| BatchHeader::parse(&bytes))
-            .map_err(|error| AppendError::Storage(error.to_string()))?;
+        let marker = match admit(&state.producers, &self.id, &batch, origin)? {
+            Admission::Append(marker) => marker,
+            Admission::Duplicate {
+                base_offset,
+                last_offset,
+            } => {
+                return Ok(Box::pin(std::future::ready(Ok(Appended {
+                    base_offset,
+                    last_offset,
+                    log_start_offset: state.log_start_offset,
+                    duplicate: true,
+                }))));
+            }
+        };
+        let bytes = batch.to_bytes(state.log_end_offset, 0);
+        let header =
+            BatchHeader::parse(&bytes).map_err(|error| AppendError::Storage(error.to_string()))?;
         let appended = Appended {
-            base_offset,
+            base_offset: header.base_offset,
             last_offset: header.last_offset(),
             log_start_offset: state.log_start_offset,
             duplicate: false,
         };
+        let stable_before = state.offsets().last_stable_offset;
         state.log_end_offset = header.next_offset();
-        state.size_bytes += bytes.len() as u64;
+        let completed = state.producers.apply(&header, marker, header.max_timestamp);
+        state.producers.on_high_watermark(header.next_offset());
+        state
+            .aborted
+            .extend(completed.as_ref().and_then(AbortedTxn::of));
         let added = bytes.len() as i64;
-        state.batches.push_back(Stored {
-            header,
-            bytes: bytes.into(),
-        });
-        drop(state);
-        self.waiters.advanced(added, added);
+        state.size_bytes += bytes.len() as u64;
+        state.batches.push_back(Stored { header, bytes });
+        let stable = state.offsets().last_stable_offset > stable_before;
+        drop(guard);
+        self.waiters
+            .advanced(added, if stable { i64::MAX } else { 0 });
         Ok(Box::pin(std::future::ready(Ok(appended))))
     }
 
@@ -162,6 +191,7 @@ impl PartitionLog for MemoryLog {
         }
         let mut records = Vec::new();
         let mut size_bytes = 0;
+        let mut next_offset = request.fetch_offset;
         for batch in state
             .visible(request.isolation)
             .skip_while(|batch| batch.header.last_offset() < request.fetch_offset)
@@ -171,13 +201,20 @@ impl PartitionLog for MemoryLog {
                 break;
             }
             size_bytes += batch.bytes.len();
+            next_offset = batch.header.next_offset();
             records.push(batch.bytes.clone());
         }
+        let aborted_transactions = match request.isolation {
+            Isolation::ReadUncommitted => Vec::new(),
+            Isolation::ReadCommitted => {
+                overlapping(&state.aborted, request.fetch_offset, next_offset)
+            }
+        };
         Ok(Read::Ready(FetchedRecords {
             records,
             size_bytes,
             offsets,
-            aborted_transactions: Vec::new(),
+            aborted_transactions,
         }))
     }
 
@@ -243,7 +280,8 @@ impl PartitionLog for MemoryLog {
     }
 
     fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)> {
-        (leader_epoch >= 0).then(|| (0, self.state.lock().log_end_offset))
+        // There is one epoch; of a later one nothing is known, as in Kafka's `LeaderEpochFileCache`.
+        (leader_epoch == 0).then(|| (0, self.state.lock().log_end_offset))
     }
 
     fn delete_records_before(&self, offset: i64) -> BoxFuture<'static, Result<i64, AppendError>> {

@@ -3,11 +3,22 @@
 //! Two implementations stand behind it: the log on files and [`memory_log`] for tests.
 //! Both pass one contract suite.
 
+mod admission;
 pub mod leader_epoch;
+pub(crate) mod loader;
 pub mod memory_log;
+pub mod offset_index;
+pub(crate) mod partition_log;
 pub mod producer_state;
+pub(crate) mod reader;
+mod scan;
+pub(crate) mod segment;
+pub(crate) mod state;
+pub mod time_index;
 mod timestamp;
+pub mod transaction_index;
 mod waiters;
+pub(crate) mod writer;
 
 use std::fmt;
 use std::future::Future;

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | 0 | 4 | magic `OCKP` |
 //! | 4 | 2 | format version 1 |
-//! | 6 | 2 | zero |
+//! | 6 | 2 | flags: bit 0 set if the log was closed in order: there is nothing to replay, and the ring may be gone |
 //! | 8 | 8 | number of this checkpoint; the higher one counts |
 //! | 16 | 8 | generation of the log: changes with each start |
 //! | 24 | 8 | sequence of the first group that has to be replayed |
@@ -25,6 +25,7 @@ use crate::fs::{Access, BLOCK_BYTES, Fs, if_found};
 
 const MAGIC: [u8; 4] = *b"OCKP";
 pub const FORMAT_VERSION: u16 = 1;
+const FLAG_CLOSED: u16 = 1;
 const CRC_AT: usize = 44;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub struct Checkpoint {
     pub generation: u64,
     pub start_sequence: u64,
     pub start: RingPosition,
+    pub closed: bool,
 }
 
 /// What a checkpoint file turned out to hold.
@@ -91,7 +93,7 @@ impl Checkpoint {
     /// Writes the checkpoint over the older of the two and returns when it is durable.
     pub fn write(&self, fs: &dyn Fs, dir: &Path) -> io::Result<()> {
         let file = fs.open(&path(dir, self.number), Access::Write)?;
-        let is_new = file.len()? == 0;
+        let is_new = file.size_bytes()? == 0;
         file.write_at(&[&self.encode()], 0)?;
         file.sync_data()?;
         if is_new {
@@ -112,6 +114,7 @@ impl Checkpoint {
         let mut bytes = [0; BLOCK_BYTES];
         bytes[0..4].copy_from_slice(&MAGIC);
         bytes[4..6].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[6..8].copy_from_slice(&(u16::from(self.closed) * FLAG_CLOSED).to_le_bytes());
         bytes[8..16].copy_from_slice(&self.number.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.generation.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.start_sequence.to_le_bytes());
@@ -135,6 +138,7 @@ impl Checkpoint {
             number: u64::from_le_bytes(field(bytes, 8)),
             generation: u64::from_le_bytes(field(bytes, 16)),
             start_sequence: u64::from_le_bytes(field(bytes, 24)),
+            closed: u16::from_le_bytes(field(bytes, 6)) & FLAG_CLOSED != 0,
             start: RingPosition {
                 region: u32::from_le_bytes(field(bytes, 32)),
                 position: u64::from_le_bytes(field(bytes, 36)),

@@ -143,6 +143,45 @@ impl Drop for Chunk {
     }
 }
 
+/// A part of a frozen chunk.
+#[derive(Clone, Debug)]
+pub struct ChunkSlice {
+    chunk: Bytes,
+    start: usize,
+    end: usize,
+}
+
+impl ChunkSlice {
+    pub fn new(chunk: &Bytes, range: std::ops::Range<usize>) -> Self {
+        Self {
+            chunk: chunk.clone(),
+            start: range.start,
+            end: range.end,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    pub fn as_slice(&self) -> &[u8] {
+        &self.chunk[self.start..self.end]
+    }
+
+    pub fn to_bytes(&self) -> Bytes {
+        self.chunk.slice(self.start..self.end)
+    }
+
+    /// Grows by `next` if that follows in the same chunk: what one partition appends to a group often does.
+    pub fn join(&mut self, next: &Self) -> bool {
+        let adjacent = self.end == next.start && self.chunk.as_ptr() == next.chunk.as_ptr();
+        if adjacent {
+            self.end = next.end;
+        }
+        adjacent
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,7 +208,7 @@ mod tests {
     #[test]
     fn unused_chunks_are_kept_up_to_the_limit_and_given_back_on_demand() {
         let pool = ChunkPool::new(128 << 10);
-        let chunks: Vec<_> = (0..3).map(|_| pool.take(1)).collect();
+        let chunks: Vec<_> = (0..3).map(|_| pool.take(64 << 10)).collect();
         drop(chunks);
         assert_eq!(pool.free_bytes.load(Ordering::Relaxed), 128 << 10);
         pool.release_free();

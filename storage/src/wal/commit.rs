@@ -12,8 +12,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
-use super::chunk::{Chunk, ChunkPool};
-use super::format::{self, EntryKind, GROUP_HEADER_BYTES, Row};
+use super::chunk::{Chunk, ChunkPool, ChunkSlice};
+use super::format::{self, EntryKind, GROUP_HEADER_BYTES, Place, Row, Seal};
 use super::ring::{Ring, RingPosition};
 use crate::bell::Bell;
 use crate::fs::BLOCK_BYTES;
@@ -39,14 +39,15 @@ pub enum WalError {
 }
 
 /// Called once, by the commit thread: the entry's payload as it was written, or why it was not.
-pub type OnDurable = Box<dyn FnOnce(Result<Bytes, WalError>) + Send>;
+pub type OnDurable = Box<dyn FnOnce(Result<ChunkSlice, WalError>) + Send>;
 
 /// An entry to be appended.
 pub struct NewEntry<'a> {
     pub log_id: u32,
     pub kind: EntryKind,
     pub offset: i64,
-    /// Copied into the log, and there changed by `patch`.
+    pub place: Place,
+    /// Copied into the log; the copy is what `patch` changes.
     pub payload: &'a [u8],
     /// Must not return before the entry is on stable media, even where others may.
     pub strict: bool,
@@ -57,11 +58,11 @@ pub struct Wal {
     ring: Ring,
     pool: Arc<ChunkPool>,
     generation: u64,
+    /// Whether each write reaches stable media before it returns.
     synced: bool,
     filling: Mutex<Filling>,
     arrived: Condvar,
     committed: Mutex<Committed>,
-    advanced: Condvar,
     /// Rung when the ring needs to grow or wants a checkpoint.
     maintenance: Arc<Bell>,
 }
@@ -70,21 +71,19 @@ struct Filling {
     open: Option<Group>,
     sealed: VecDeque<Group>,
     next_sequence: u64,
-    /// Counts checkpoints: a log is declared anew in each epoch, so that replay needs nothing older.
-    epoch: u64,
-    cut_at: Option<u64>,
+    /// Declarations that the table of logs does not have yet.
+    declared: Vec<(u32, Vec<u8>)>,
     chunk_bytes: usize,
+    write_limit_bytes: usize,
     thread_waits: bool,
     refused: Option<WalError>,
 }
 
-#[derive(Clone, Copy)]
-struct Committed {
-    next_sequence: u64,
-    end: RingPosition,
-    cut_at: Option<u64>,
-    cut_end: Option<RingPosition>,
-    failed: bool,
+/// Up to where the log is durable, and its entries' owners have been told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    pub next_sequence: u64,
+    pub end: RingPosition,
 }
 
 /// Entries that are written together.
@@ -94,13 +93,6 @@ struct Group {
     rows: Vec<Row>,
     owners: Vec<(Range<usize>, OnDurable)>,
     strict: bool,
-}
-
-/// Where replay starts once everything before it has reached the segments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cut {
-    pub start_sequence: u64,
-    pub start: RingPosition,
 }
 
 impl Wal {
@@ -114,6 +106,8 @@ impl Wal {
         maintenance: Arc<Bell>,
     ) -> Self {
         let end = ring.position();
+        let smallest = usize::try_from(ring.smallest_region_bytes()).unwrap_or(usize::MAX);
+        let write_limit_bytes = WRITE_LIMIT_BYTES.min(smallest);
         Self {
             ring,
             pool,
@@ -123,21 +117,14 @@ impl Wal {
                 open: None,
                 sealed: VecDeque::new(),
                 next_sequence,
-                epoch: 1,
-                cut_at: None,
+                declared: Vec::new(),
                 chunk_bytes: CHUNK_MIN_BYTES,
+                write_limit_bytes,
                 thread_waits: false,
                 refused: None,
             }),
             arrived: Condvar::new(),
-            committed: Mutex::new(Committed {
-                next_sequence,
-                end,
-                cut_at: None,
-                cut_end: None,
-                failed: false,
-            }),
-            advanced: Condvar::new(),
+            committed: Mutex::new(Committed { next_sequence, end }),
             maintenance,
         }
     }
@@ -146,19 +133,14 @@ impl Wal {
         &self.ring
     }
 
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
     /// Appends an entry; `on_durable` is called when its fate is known, unless this returns an error.
     ///
-    /// `declared` is the caller's own: the epoch in which its log was declared last. If that is
-    /// over, the log is declared again with the payload that `declaration` gives.
+    /// `declared` is the caller's own and false at first: `declaration` is then asked for the name of the log.
     pub fn append(
         &self,
         entry: &NewEntry<'_>,
-        declared: &mut u64,
-        declaration: impl FnOnce() -> (i64, Vec<u8>),
+        declared: &mut bool,
+        declaration: impl FnOnce() -> Vec<u8>,
         patch: impl FnOnce(&mut [u8]),
         on_durable: OnDurable,
     ) -> Result<(), WalError> {
@@ -166,8 +148,8 @@ impl Wal {
         if let Some(error) = &filling.refused {
             return Err(error.clone());
         }
-        let declaration = (*declared != filling.epoch).then(declaration);
-        let declaration_bytes = declaration.as_ref().map_or(0, |(_, payload)| payload.len());
+        let declaration = (!*declared).then(declaration);
+        let declaration_bytes = declaration.as_ref().map_or(0, Vec::len);
         let payload_bytes = entry.payload.len() + declaration_bytes;
         let needed_bytes = padded_bytes(payload_bytes, 2);
         let limit_bytes = self.ring.group_limit_bytes();
@@ -178,22 +160,25 @@ impl Wal {
             });
         }
         let group = self.group_with_room(&mut filling, payload_bytes, needed_bytes);
-        if let Some((offset, payload)) = &declaration {
-            group
-                .rows
-                .push(Row::new(entry.log_id, EntryKind::Declare, *offset, payload));
+        if let Some(payload) = &declaration {
+            let (id, kind) = (entry.log_id, EntryKind::Declare);
+            let row = Row::new(id, kind, 0, Place::default(), payload);
+            group.rows.push(row);
             group.chunk.push(payload);
         }
         let at = group.chunk.len();
         let copy = group.chunk.push(entry.payload);
         patch(copy);
-        let row = Row::new(entry.log_id, entry.kind, entry.offset, copy);
+        let row = Row::new(entry.log_id, entry.kind, entry.offset, entry.place, copy);
         group.rows.push(row);
         group
             .owners
             .push((at..at + entry.payload.len(), on_durable));
         group.strict |= entry.strict;
-        *declared = filling.epoch;
+        if let Some(payload) = declaration {
+            filling.declared.push((entry.log_id, payload));
+            *declared = true;
+        }
         if std::mem::take(&mut filling.thread_waits) {
             drop(filling);
             self.arrived.notify_one();
@@ -212,7 +197,9 @@ impl Wal {
             .take_if(|group| group.bytes_with(payload_bytes, 2) > group.chunk.room());
         if let Some(full) = full {
             filling.sealed.push_back(full);
-            filling.chunk_bytes = (filling.chunk_bytes * 4).min(CHUNK_MAX_BYTES);
+            filling.chunk_bytes = (filling.chunk_bytes * 4)
+                .min(CHUNK_MAX_BYTES)
+                .min(filling.write_limit_bytes);
         }
         let (sequence, chunk_bytes) = (filling.next_sequence, filling.chunk_bytes);
         if filling.open.is_none() {
@@ -255,16 +242,6 @@ impl Wal {
         }
     }
 
-    /// Writes what has been collected, if anything: what the commit thread does in a loop.
-    pub fn commit_collected(&self) -> bool {
-        let groups = self.filling.lock().take();
-        let any = !groups.is_empty();
-        if any {
-            self.commit(groups);
-        }
-        any
-    }
-
     fn commit(&self, groups: Vec<Group>) {
         let strict = groups.iter().any(|group| group.strict);
         let synced = self.synced || strict;
@@ -272,7 +249,15 @@ impl Wal {
         let next_sequence = groups.last().map_or(0, |group| group.sequence + 1);
         let groups: Vec<_> = groups
             .into_iter()
-            .map(|group| group.seal(self.generation, synced))
+            .map(|group| {
+                let seal = Seal {
+                    generation: self.generation,
+                    sequence: group.sequence,
+                    write_sequence: first_sequence,
+                    synced,
+                };
+                group.seal(seal)
+            })
             .collect();
         let bytes = groups.iter().map(|(bytes, _)| bytes.len() as u64).sum();
         if self.ring.wants_growth() || self.ring.shortage(bytes).is_some() {
@@ -290,7 +275,9 @@ impl Wal {
                 })
                 .map_err(|error| WalError::WriteFailed(error.to_string()))
         } else {
-            Err(WalError::Offline("closed while waiting for room".to_owned()))
+            Err(WalError::Offline(
+                "closed while waiting for room".to_owned(),
+            ))
         };
         if let Err(error) = &written {
             self.fail(&error.to_string());
@@ -298,20 +285,13 @@ impl Wal {
         for (bytes, owners) in groups {
             for (range, on_durable) in owners {
                 on_durable(match &written {
-                    Ok(_) => Ok(bytes.slice(range)),
+                    Ok(_) => Ok(ChunkSlice::new(&bytes, range)),
                     Err(error) => Err(error.clone()),
                 });
             }
         }
         if let Ok(end) = written {
-            let mut committed = self.committed.lock();
-            committed.next_sequence = next_sequence;
-            committed.end = end;
-            if committed.cut_at == Some(next_sequence) {
-                committed.cut_end = Some(end);
-            }
-            drop(committed);
-            self.advanced.notify_all();
+            *self.committed.lock() = Committed { next_sequence, end };
         }
     }
 
@@ -331,8 +311,6 @@ impl Wal {
         for (_, on_durable) in waiting.into_iter().flat_map(|group| group.owners) {
             on_durable(Err(error.clone()));
         }
-        self.committed.lock().failed = true;
-        self.advanced.notify_all();
         self.maintenance.ring();
     }
 
@@ -351,43 +329,34 @@ impl Wal {
         self.arrived.notify_all();
     }
 
-    /// Draws the line for a checkpoint: what is appended from now on lies behind it.
-    ///
-    /// Returns the sequence number with which replay would start.
-    pub fn cut(&self) -> u64 {
-        let mut filling = self.filling.lock();
-        if let Some(open) = filling.open.take() {
-            filling.sealed.push_back(open);
-        }
-        filling.epoch += 1;
-        let at = filling.next_sequence;
-        filling.cut_at = Some(at);
-        let mut committed = self.committed.lock();
-        committed.cut_at = Some(at);
-        committed.cut_end = (committed.next_sequence == at).then_some(committed.end);
-        at
+    /// Up to where the log is durable: a checkpoint may let replay begin there once the segments have what lies before.
+    pub fn committed(&self) -> Committed {
+        *self.committed.lock()
     }
 
-    /// Waits until everything before the last cut is durable; `None` if the log failed first.
-    pub fn wait_for_cut(&self) -> Option<Cut> {
-        let mut committed = self.committed.lock();
-        loop {
-            if let (Some(start_sequence), Some(start)) = (committed.cut_at, committed.cut_end) {
-                return Some(Cut {
-                    start_sequence,
-                    start,
-                });
-            }
-            if committed.failed {
-                return None;
-            }
-            self.advanced.wait(&mut committed);
-        }
+    /// The declarations since the last call; a checkpoint saves them before replay begins behind them.
+    pub fn take_declared(&self) -> Vec<(u32, Vec<u8>)> {
+        std::mem::take(&mut self.filling.lock().declared)
+    }
+
+    /// Brings back declarations that could not be saved.
+    pub fn put_back_declared(&self, declared: Vec<(u32, Vec<u8>)>) {
+        self.filling.lock().declared.extend(declared);
+    }
+}
+
+#[cfg(test)]
+impl Wal {
+    /// Entries that wait to be written.
+    pub fn appended_count(&self) -> usize {
+        let filling = self.filling.lock();
+        let groups = filling.sealed.iter().chain(&filling.open);
+        groups.map(|group| group.owners.len()).sum()
     }
 }
 
 impl Filling {
-    /// The groups for the next write, up to the line that a checkpoint has drawn.
+    /// The groups for the next write.
     fn take(&mut self) -> Vec<Group> {
         if self.sealed.is_empty()
             && let Some(open) = &self.open
@@ -400,9 +369,7 @@ impl Filling {
         let mut bytes = 0;
         while let Some(next) = self.sealed.front() {
             bytes += next.bytes_with(0, 0);
-            if !groups.is_empty()
-                && (bytes > WRITE_LIMIT_BYTES || self.cut_at == Some(next.sequence))
-            {
+            if !groups.is_empty() && bytes > self.write_limit_bytes {
                 break;
             }
             groups.extend(self.sealed.pop_front());
@@ -419,17 +386,10 @@ impl Group {
     }
 
     /// Adds table and header; from here on the bytes do not change.
-    fn seal(mut self, generation: u64, synced: bool) -> (Bytes, Vec<(Range<usize>, OnDurable)>) {
+    fn seal(mut self, seal: Seal) -> (Bytes, Vec<(Range<usize>, OnDurable)>) {
         let payload_bytes = self.chunk.len() - GROUP_HEADER_BYTES;
         let group_bytes = padded_bytes(payload_bytes, self.rows.len());
-        let (header, table) = format::seal(
-            generation,
-            self.sequence,
-            synced,
-            group_bytes,
-            payload_bytes,
-            &self.rows,
-        );
+        let (header, table) = seal.apply(group_bytes, payload_bytes, &self.rows);
         self.chunk.push(&table);
         self.chunk.pad_to_block();
         self.chunk.as_mut_slice()[..GROUP_HEADER_BYTES].copy_from_slice(&header);

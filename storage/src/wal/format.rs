@@ -15,19 +15,22 @@
 //! | 24 | 4 | bytes of the group, padding included |
 //! | 28 | 4 | bytes of the payloads |
 //! | 32 | 4 | entries in the table |
-//! | 36 | 4 | CRC-32C of bytes 0..36 and of the table |
-//! | 40 | 24 | zero |
+//! | 36 | 4 | CRC-32C of bytes 0..36 and 40..64 and of the table |
+//! | 40 | 8 | sequence of the first group of the same device write: what follows a torn one in its own write proves nothing |
+//! | 48 | 16 | zero |
 //!
 //! | at | bytes | row of the table |
 //! |---|---|---|
-//! | 0 | 4 | log id: declared earlier, or by this entry |
+//! | 0 | 4 | log id: declared by an earlier entry, or in the table of logs (see [`super::logs`]) |
 //! | 4 | 1 | kind of entry |
-//! | 5 | 1 | flags: bit 0 set if a batch starts a new segment |
-//! | 6 | 2 | zero |
+//! | 5 | 3 | zero |
 //! | 8 | 4 | bytes of the payload |
 //! | 12 | 4 | CRC-32C of the payload; of a batch only its first 21 bytes, since its own CRC covers the rest |
-//! | 16 | 8 | base offset of a batch; new log start offset; next offset of a declared log |
-//! | 24 | 8 | zero |
+//! | 16 | 8 | base offset of a batch; new log start offset |
+//! | 24 | 4 | of a batch: its base offset relative to that of its segment |
+//! | 28 | 4 | of a batch: its position in the segment; 0 if it is the segment's first |
+//!
+//! So each batch says where it goes, and replay can begin with any group.
 
 use crc_fast::{CrcAlgorithm, Digest, checksum};
 
@@ -39,38 +42,27 @@ pub const FORMAT_VERSION: u16 = 1;
 
 const MAGIC: [u8; 4] = *b"OWAL";
 const FLAG_SYNCED: u16 = 1;
-const FLAG_STARTS_SEGMENT: u8 = 1;
 /// Base offset to CRC: what a batch's own CRC leaves out.
 const BATCH_PREFIX_BYTES: usize = 21;
 
 /// What an entry says about its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum EntryKind {
     /// A record batch.
-    Batch { starts_segment: bool },
-    /// Names the log that an id stands for, and where its next batch goes.
-    Declare,
+    Batch = 1,
+    /// Names the log that an id stands for.
+    Declare = 2,
     /// The log start offset moved up.
-    LogStart,
+    LogStart = 3,
     /// The log is deleted.
-    Delete,
+    Delete = 4,
 }
 
 impl EntryKind {
-    fn encode(self) -> (u8, u8) {
-        match self {
-            Self::Batch { starts_segment } => (1, u8::from(starts_segment) * FLAG_STARTS_SEGMENT),
-            Self::Declare => (2, 0),
-            Self::LogStart => (3, 0),
-            Self::Delete => (4, 0),
-        }
-    }
-
-    fn decode(kind: u8, flags: u8) -> Option<Self> {
+    fn decode(kind: u8) -> Option<Self> {
         Some(match kind {
-            1 => Self::Batch {
-                starts_segment: flags & FLAG_STARTS_SEGMENT != 0,
-            },
+            1 => Self::Batch,
             2 => Self::Declare,
             3 => Self::LogStart,
             4 => Self::Delete,
@@ -87,46 +79,66 @@ pub struct Row {
     pub payload_bytes: u32,
     pub crc: u32,
     pub offset: i64,
+    pub place: Place,
+}
+
+/// Where a batch goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Base offset of the batch, relative to that of its segment.
+    pub relative_offset: u32,
+    /// In the segment; 0 if the segment begins with the batch.
+    pub position: u32,
 }
 
 impl Row {
     /// The row of an entry with this payload.
-    pub fn new(log_id: u32, kind: EntryKind, offset: i64, payload: &[u8]) -> Self {
+    pub fn new(log_id: u32, kind: EntryKind, offset: i64, place: Place, payload: &[u8]) -> Self {
         Self {
             log_id,
             kind,
             payload_bytes: payload.len() as u32,
             crc: payload_crc(kind, payload),
             offset,
+            place,
         }
     }
 
+    /// Base offset of the segment that a batch goes to.
+    pub fn segment_base_offset(&self) -> i64 {
+        self.offset - i64::from(self.place.relative_offset)
+    }
+
     fn encode(&self) -> [u8; ROW_BYTES] {
-        let (kind, flags) = self.kind.encode();
         let mut row = [0; ROW_BYTES];
         row[0..4].copy_from_slice(&self.log_id.to_le_bytes());
-        row[4] = kind;
-        row[5] = flags;
+        row[4] = self.kind as u8;
         row[8..12].copy_from_slice(&self.payload_bytes.to_le_bytes());
         row[12..16].copy_from_slice(&self.crc.to_le_bytes());
         row[16..24].copy_from_slice(&self.offset.to_le_bytes());
+        row[24..28].copy_from_slice(&self.place.relative_offset.to_le_bytes());
+        row[28..32].copy_from_slice(&self.place.position.to_le_bytes());
         row
     }
 
     fn decode(row: &[u8; ROW_BYTES]) -> Option<Self> {
         Some(Self {
             log_id: u32::from_le_bytes(field(row, 0)),
-            kind: EntryKind::decode(row[4], row[5])?,
+            kind: EntryKind::decode(row[4])?,
             payload_bytes: u32::from_le_bytes(field(row, 8)),
             crc: u32::from_le_bytes(field(row, 12)),
             offset: i64::from_le_bytes(field(row, 16)),
+            place: Place {
+                relative_offset: u32::from_le_bytes(field(row, 24)),
+                position: u32::from_le_bytes(field(row, 28)),
+            },
         })
     }
 }
 
 fn payload_crc(kind: EntryKind, payload: &[u8]) -> u32 {
     let covered = match kind {
-        EntryKind::Batch { .. } => &payload[..payload.len().min(BATCH_PREFIX_BYTES)],
+        EntryKind::Batch => &payload[..payload.len().min(BATCH_PREFIX_BYTES)],
         _ => payload,
     };
     checksum(CrcAlgorithm::Crc32Iscsi, covered) as u32
@@ -142,6 +154,8 @@ pub struct GroupHeader {
     pub group_bytes: u32,
     pub payload_bytes: u32,
     pub entries: u32,
+    /// Of the first group of the same device write.
+    pub write_sequence: u64,
     crc: u32,
 }
 
@@ -160,6 +174,7 @@ impl GroupHeader {
             group_bytes: u32::from_le_bytes(field(header, 24)),
             payload_bytes: u32::from_le_bytes(field(header, 28)),
             entries: u32::from_le_bytes(field(header, 32)),
+            write_sequence: u64::from_le_bytes(field(header, 40)),
             crc: u32::from_le_bytes(field(header, 36)),
         })
     }
@@ -174,6 +189,7 @@ impl GroupHeader {
         header[24..28].copy_from_slice(&self.group_bytes.to_le_bytes());
         header[28..32].copy_from_slice(&self.payload_bytes.to_le_bytes());
         header[32..36].copy_from_slice(&self.entries.to_le_bytes());
+        header[40..48].copy_from_slice(&self.write_sequence.to_le_bytes());
         let crc = group_crc(&header, table);
         header[36..40].copy_from_slice(&crc.to_le_bytes());
         header
@@ -183,6 +199,7 @@ impl GroupHeader {
 fn group_crc(header: &[u8; GROUP_HEADER_BYTES], table: &[u8]) -> u32 {
     let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
     digest.update(&header[..36]);
+    digest.update(&header[40..]);
     digest.update(table);
     digest.finalize() as u32
 }
@@ -192,30 +209,40 @@ pub fn unpadded_bytes(payload_bytes: usize, entries: usize) -> usize {
     GROUP_HEADER_BYTES + payload_bytes + entries * ROW_BYTES
 }
 
-/// The table for `rows`, and the header of the group that they and `payload_bytes` of payload make.
-pub fn seal(
-    generation: u64,
-    sequence: u64,
-    synced: bool,
-    group_bytes: usize,
-    payload_bytes: usize,
-    rows: &[Row],
-) -> ([u8; GROUP_HEADER_BYTES], Vec<u8>) {
-    let mut table = Vec::with_capacity(rows.len() * ROW_BYTES);
-    for row in rows {
-        table.extend_from_slice(&row.encode());
+/// What makes a group of rows and payloads one that can be found again.
+#[derive(Clone, Copy, Debug)]
+pub struct Seal {
+    pub generation: u64,
+    pub sequence: u64,
+    pub write_sequence: u64,
+    pub synced: bool,
+}
+
+impl Seal {
+    /// The header and the table of a group.
+    pub fn apply(
+        self,
+        group_bytes: usize,
+        payload_bytes: usize,
+        rows: &[Row],
+    ) -> ([u8; GROUP_HEADER_BYTES], Vec<u8>) {
+        let mut table = Vec::with_capacity(rows.len() * ROW_BYTES);
+        for row in rows {
+            table.extend_from_slice(&row.encode());
+        }
+        let header = GroupHeader {
+            version: FORMAT_VERSION,
+            synced: self.synced,
+            generation: self.generation,
+            sequence: self.sequence,
+            group_bytes: group_bytes as u32,
+            payload_bytes: payload_bytes as u32,
+            entries: rows.len() as u32,
+            write_sequence: self.write_sequence,
+            crc: 0,
+        };
+        (header.encode(&table), table)
     }
-    let header = GroupHeader {
-        version: FORMAT_VERSION,
-        synced,
-        generation,
-        sequence,
-        group_bytes: group_bytes as u32,
-        payload_bytes: payload_bytes as u32,
-        entries: rows.len() as u32,
-        crc: 0,
-    };
-    (header.encode(&table), table)
 }
 
 /// An entry of a group that was read back and found intact.
@@ -255,7 +282,7 @@ fn is_intact(row: &Row, payload: &[u8]) -> bool {
         return false;
     }
     match row.kind {
-        EntryKind::Batch { .. } => BatchHeader::parse(payload).is_ok_and(|header| {
+        EntryKind::Batch => BatchHeader::parse(payload).is_ok_and(|header| {
             header.size_bytes() == payload.len()
                 && header.base_offset == row.offset
                 && verify_crc(payload).is_ok()

@@ -8,5 +8,9 @@ pub mod checkpoint;
 pub mod chunk;
 pub mod commit;
 pub mod format;
+pub mod logs;
 pub mod replay;
 pub mod ring;
+
+#[cfg(test)]
+mod tests;

@@ -69,6 +69,10 @@ struct State {
     full: Vec<Region>,
     total_bytes: u64,
     next_index: u32,
+    /// The writer waits for room.
+    waiting: bool,
+    /// Of the last group in the current region.
+    last_sequence: u64,
     closed: bool,
 }
 
@@ -99,9 +103,9 @@ impl Ring {
         for index in list_regions(&*fs, &config.dir)? {
             let path = region_path(&config.dir, index);
             let file = open_file(&*fs, &path, &mut direct)?;
-            let bytes = file.len()? / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
+            let bytes = file.size_bytes()? / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
             // A crash while it was written ahead may have left a short one.
-            if bytes >= config.first_region_bytes {
+            if bytes >= config.first_region_bytes.min(config.region_bytes) {
                 regions.push(Region {
                     index,
                     file,
@@ -138,6 +142,8 @@ impl Ring {
                 free: regions,
                 full: Vec::new(),
                 total_bytes,
+                waiting: false,
+                last_sequence: 0,
                 closed: false,
             }),
             changed: Condvar::new(),
@@ -156,6 +162,11 @@ impl Ring {
     /// The largest group that the ring will ever take.
     pub fn group_limit_bytes(&self) -> u64 {
         self.config.region_bytes
+    }
+
+    /// No region is smaller.
+    pub fn smallest_region_bytes(&self) -> u64 {
+        self.config.first_region_bytes.min(self.config.region_bytes)
     }
 
     /// Whether a commit of `bytes` would have to wait, and for what.
@@ -231,13 +242,15 @@ impl Ring {
             if state.position + bytes <= state.current.bytes
                 || state.free.iter().any(|region| region.bytes >= bytes)
             {
+                state.waiting = false;
                 return true;
             }
+            state.waiting = true;
             self.changed.wait(&mut state);
         }
     }
 
-    /// Writes groups, the first of which has `first_sequence`, one after the other; returns where they end.
+    /// Writes groups, numbered from `first_sequence` on, one after the other; returns where they end.
     ///
     /// There is room: [`Ring::wait_for_room`] said so, and there is one writer.
     pub fn write(&self, groups: &[&[u8]], first_sequence: u64) -> io::Result<RingPosition> {
@@ -250,7 +263,7 @@ impl Ring {
                 };
                 let next = state.free.remove(at);
                 let mut left = std::mem::replace(&mut state.current, next);
-                left.last_sequence = first_sequence.saturating_sub(1);
+                left.last_sequence = state.last_sequence;
                 state.full.push(left);
                 state.position = 0;
             }
@@ -262,6 +275,7 @@ impl Ring {
         }
         let mut state = self.state.lock();
         state.position = position + bytes;
+        state.last_sequence = first_sequence + groups.len() as u64 - 1;
         Ok(RingPosition {
             region: state.current.index,
             position: state.position,
@@ -273,9 +287,7 @@ impl Ring {
         let files: Vec<_> = {
             let state = self.state.lock();
             let full = state.full.iter().map(|region| &region.file);
-            full.chain([&state.current.file])
-                .map(Arc::clone)
-                .collect()
+            full.chain([&state.current.file]).map(Arc::clone).collect()
         };
         files.iter().try_for_each(|file| file.sync_data())
     }
@@ -288,6 +300,10 @@ impl Ring {
             .partition(|region| region.last_sequence < start_sequence);
         state.full = full;
         state.free.extend(free);
+        if state.waiting && state.free.is_empty() && state.last_sequence < start_sequence {
+            // All there is, is the current region, and nothing in it is needed any more.
+            state.position = 0;
+        }
         drop(state);
         self.changed.notify_all();
     }

@@ -20,7 +20,7 @@ fn store(manager: &LogManager) -> LogStore {
 
 async fn open(manager: &LogManager) -> Metadata {
     let store = Box::new(store(manager));
-    let opened = Metadata::open(store, "c", broker_config(""), Box::new(|_, _| {})).await;
+    let opened = Metadata::open(store, "c", broker_config(""), Arc::new(|_, _| {})).await;
     opened.expect("open")
 }
 
@@ -216,7 +216,7 @@ async fn a_log_of_a_newer_version_is_not_opened() {
         .await
         .expect("appended");
     let newer = Box::new(store(&manager));
-    let opened = Metadata::open(newer, "c", broker_config(""), Box::new(|_, _| {})).await;
+    let opened = Metadata::open(newer, "c", broker_config(""), Arc::new(|_, _| {})).await;
     let error = opened.err().expect("refused").to_string();
     assert!(error.contains("ottla.metadata.version 2"), "{error}");
 }
@@ -232,7 +232,7 @@ async fn a_log_that_contradicts_itself_is_not_opened() {
         .await
         .expect("appended");
     let broken = Box::new(store(&manager));
-    let opened = Metadata::open(broken, "c", broker_config(""), Box::new(|_, _| {})).await;
+    let opened = Metadata::open(broken, "c", broker_config(""), Arc::new(|_, _| {})).await;
     assert!(matches!(
         opened.err(),
         Some(OpenError::Replay { index: 0, .. })
@@ -244,7 +244,7 @@ async fn the_observer_sees_every_topic_before_anybody_else_does() {
     let manager = LogManager::in_memory();
     let shown = Arc::new(Mutex::new(Vec::new()));
     let observed = Arc::clone(&shown);
-    let observer: Observer = Box::new(move |old, new| {
+    let observer: Observer = Arc::new(move |old: &MetadataImage, new: &MetadataImage| {
         let counts = (old.topics().len(), new.topics().len());
         observed.lock().push(counts);
     });
@@ -256,7 +256,7 @@ async fn the_observer_sees_every_topic_before_anybody_else_does() {
 
     let shown_again = Arc::new(Mutex::new(Vec::new()));
     let observed = Arc::clone(&shown_again);
-    let observer: Observer = Box::new(move |old, new| {
+    let observer: Observer = Arc::new(move |old: &MetadataImage, new: &MetadataImage| {
         let counts = (old.topics().len(), new.topics().len());
         observed.lock().push(counts);
     });
@@ -306,7 +306,7 @@ async fn failing(indeterminate: bool) -> (Metadata, Arc<AtomicBool>) {
         broken: Arc::clone(&broken),
         indeterminate,
     });
-    let observer = Box::new(|_: &_, _: &_| {});
+    let observer = Arc::new(|_: &_, _: &_| {});
     let opened = Metadata::open(store, "c", broker_config(""), observer).await;
     (opened.expect("open"), broken)
 }

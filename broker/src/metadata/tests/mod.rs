@@ -26,7 +26,7 @@ async fn in_memory(lines: &str) -> Metadata {
         .expect("open");
     let store = Box::new(LogStore::new(log));
     let config = broker_config(lines);
-    Metadata::open(store, "test-cluster", config, Box::new(|_, _| {}))
+    Metadata::open(store, "test-cluster", config, Arc::new(|_, _| {}))
         .await
         .expect("open")
 }

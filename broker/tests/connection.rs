@@ -1,0 +1,422 @@
+//! What a connection promises, whatever is asked over it.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use broker::broker::Broker;
+use broker::config::BrokerConfig;
+use bytes::{Buf, Bytes};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, FetchRequest, FetchResponse, HeartbeatRequest,
+    ListOffsetsRequest, MetadataRequest, ProduceRequest,
+};
+use kafka_protocol::protocol::Decodable;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use support::{
+    Client, batch, connect, connect_watched, group_id, produce, start_broker, start_broker_with,
+    topic_name,
+};
+
+const FETCH: i16 = 12;
+const PRODUCE: i16 = 9;
+const LIST_OFFSETS: i16 = 7;
+const METADATA: i16 = 9;
+const API_VERSIONS: i16 = 2;
+
+/// Asks for partitions of `topic` from offsets, and waits for at least one byte.
+fn fetch(topic: &'static str, partitions: &[(i32, i64)], max_wait: Duration) -> FetchRequest {
+    let partitions = partitions.iter().map(|(partition, offset)| {
+        FetchPartition::default()
+            .with_partition(*partition)
+            .with_fetch_offset(*offset)
+            .with_partition_max_bytes(1 << 20)
+    });
+    let topic = FetchTopic::default()
+        .with_topic(topic_name(topic))
+        .with_partitions(partitions.collect());
+    FetchRequest::default()
+        .with_replica_id((-1).into())
+        .with_max_wait_ms(max_wait.as_millis() as i32)
+        .with_min_bytes(1)
+        .with_max_bytes(1 << 20)
+        .with_session_epoch(-1)
+        .with_topics(vec![topic])
+}
+
+/// Bytes of records that each partition of the response gives.
+fn sizes(response: &FetchResponse) -> Vec<usize> {
+    let partitions = response
+        .responses
+        .iter()
+        .flat_map(|topic| &topic.partitions);
+    partitions
+        .map(|p| p.records.as_ref().map_or(0, Bytes::len))
+        .collect()
+}
+
+async fn latest_offset(client: &mut Client, topic: &'static str) -> i64 {
+    let partition = ListOffsetsPartition::default().with_timestamp(-1);
+    let topic = ListOffsetsTopic::default()
+        .with_name(topic_name(topic))
+        .with_partitions(vec![partition]);
+    let request = ListOffsetsRequest::default()
+        .with_replica_id((-1).into())
+        .with_topics(vec![topic]);
+    client.call(LIST_OFFSETS, request).await.topics[0].partitions[0].offset
+}
+
+#[tokio::test(start_paused = true)]
+async fn pipelined_requests_are_answered_in_their_order_however_long_one_takes() {
+    let broker = start_broker().await;
+    let mut client = connect(&broker);
+    client.create_topic("topic", 1).await;
+    let patient = fetch("topic", &[(0, 0)], Duration::from_secs(30));
+    let started = Instant::now();
+    let long_poll = client.send(FETCH, patient).await;
+    let metadata = client
+        .send(METADATA, MetadataRequest::default().with_topics(None))
+        .await;
+    let heartbeat = HeartbeatRequest::default().with_group_id(group_id("group"));
+    let heartbeat = client.send(0, heartbeat).await;
+    let versions = client
+        .send(API_VERSIONS, ApiVersionsRequest::default())
+        .await;
+
+    assert_eq!(sizes(&client.answer(long_poll).await), [0]);
+    assert_eq!(started.elapsed().as_secs(), 30);
+    assert_eq!(client.answer(metadata).await.topics.len(), 1);
+    assert_eq!(client.answer(heartbeat).await.error_code, 25);
+    assert_eq!(client.answer(versions).await.error_code, 0);
+}
+
+#[tokio::test]
+async fn more_requests_than_are_looked_at_at_once_are_answered_all_the_same() {
+    let broker = start_broker().await;
+    let mut client = connect(&broker);
+    let mut asked = Vec::new();
+    for _ in 0..500 {
+        asked.push(
+            client
+                .send(API_VERSIONS, ApiVersionsRequest::default())
+                .await,
+        );
+    }
+    for request in asked {
+        assert_eq!(client.answer(request).await.error_code, 0);
+    }
+}
+
+#[tokio::test]
+async fn batches_of_one_connection_are_appended_in_the_order_of_its_requests() {
+    let broker = start_broker().await;
+    let mut client = connect(&broker);
+    client.create_topic("topic", 1).await;
+    let mut asked = Vec::new();
+    for _ in 0..50 {
+        asked.push(
+            client
+                .send(PRODUCE, produce("topic", vec![(0, batch(&["a", "b"]))]))
+                .await,
+        );
+    }
+    for (request, base_offset) in asked.into_iter().zip((0..).step_by(2)) {
+        let response = client.answer(request).await;
+        assert_eq!(
+            response.responses[0].partition_responses[0].base_offset,
+            base_offset
+        );
+    }
+}
+
+fn unacknowledged(topic: &'static str) -> ProduceRequest {
+    produce(topic, vec![(0, batch(&["a"]))]).with_acks(0)
+}
+
+#[tokio::test]
+async fn produce_with_acks_0_has_no_response_and_is_done_before_the_next_request() {
+    let broker = start_broker().await;
+    let mut client = connect(&broker);
+    client.create_topic("topic", 1).await;
+    client.send(PRODUCE, unacknowledged("topic")).await;
+    client.send(PRODUCE, unacknowledged("topic")).await;
+    assert_eq!(latest_offset(&mut client, "topic").await, 2);
+}
+
+#[tokio::test]
+async fn produce_with_acks_0_that_fails_closes_the_connection_after_what_was_asked_before() {
+    let broker = start_broker().await;
+    let mut client = connect(&broker);
+    let versions = client
+        .send(API_VERSIONS, ApiVersionsRequest::default())
+        .await;
+    client.send(PRODUCE, unacknowledged("unknown")).await;
+    assert_eq!(client.answer(versions).await.error_code, 0);
+    assert_eq!(client.next_frame().await, None);
+}
+
+/// What no client may send: bytes that follow the length prefix, and why.
+fn malformed_frames() -> Vec<(&'static str, Vec<u8>)> {
+    // Key, version, correlation id, null client id.
+    let header = |key: i16, version: i16| {
+        let mut bytes = [key.to_be_bytes(), version.to_be_bytes()].concat();
+        bytes.extend_from_slice(&[0, 0, 0, 99, 0xff, 0xff]);
+        bytes
+    };
+    let request = |key, version, body: &[u8]| [header(key, version), body.to_vec()].concat();
+    vec![
+        ("an empty frame", vec![]),
+        ("half a header", header(3, 1)[..5].to_vec()),
+        ("an unknown API", header(1000, 0)),
+        ("an API that brokers do not serve to clients", header(4, 0)),
+        ("a version that is too old", header(1, 0)),
+        ("a version that is too new", header(3, 99)),
+        (
+            "a body that ends early",
+            request(3, 1, &[0, 0, 0, 1, 0, 9, b'x']),
+        ),
+        (
+            "a body with something behind it",
+            request(3, 1, &[0, 0, 0, 0, 7]),
+        ),
+        (
+            "a count that nobody could mean",
+            request(3, 1, &[0x7f, 0xff, 0xff, 0xff]),
+        ),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_frame_closes_the_connection_after_what_was_asked_before() {
+    let broker = start_broker().await;
+    connect(&broker).create_topic("topic", 1).await;
+    for (what, frame) in malformed_frames() {
+        let mut client = connect(&broker);
+        let patient = fetch("topic", &[(0, 0)], Duration::from_secs(3));
+        let long_poll = client.send(FETCH, patient).await;
+        client.send_frame(&frame).await;
+        assert_eq!(sizes(&client.answer(long_poll).await), [0], "{what}");
+        assert_eq!(client.next_frame().await, None, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_length_that_no_frame_may_have_closes_the_connection_before_the_frame_is_read() {
+    let broker = start_broker_with(&[("socket.request.max.bytes", "1000")]).await;
+    for length in [-1, i32::MIN, 1001, i32::MAX] {
+        let mut client = connect(&broker);
+        let versions = client
+            .send(API_VERSIONS, ApiVersionsRequest::default())
+            .await;
+        client.send_bytes(&length.to_be_bytes()).await;
+        assert_eq!(client.answer(versions).await.error_code, 0);
+        assert_eq!(client.next_frame().await, None, "a frame of {length} bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_arrives_byte_by_byte_is_answered() {
+    let broker = start_broker().await;
+    let mut client = connect(&broker);
+    // ApiVersions v0: a header without client id, no body.
+    for byte in [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 42, 0xff, 0xff] {
+        client.send_bytes(&[byte]).await;
+        tokio::task::yield_now().await;
+    }
+    let mut frame = client.next_frame().await.unwrap();
+    assert_eq!(frame.get_i32(), 42);
+}
+
+#[tokio::test]
+async fn an_unknown_version_of_api_versions_is_answered_in_version_0_with_the_known_range() {
+    let broker = start_broker().await;
+    let mut client = connect(&broker);
+    let asked = client
+        .send_body(18, 77, 2, b"whatever the future brings")
+        .await;
+    let mut frame = client.next_frame().await.unwrap();
+    assert_eq!(frame.get_i32(), asked);
+    let response = ApiVersionsResponse::decode(&mut frame, 0).unwrap();
+    assert_eq!(response.error_code, 35);
+    let range: Vec<_> = response
+        .api_keys
+        .iter()
+        .map(|api| (api.api_key, api.min_version, api.max_version))
+        .collect();
+    assert_eq!(range, [(18, 0, 4)]);
+    assert!(!frame.has_remaining());
+    // The client asks again on the same connection.
+    let response = client
+        .call(API_VERSIONS, ApiVersionsRequest::default())
+        .await;
+    assert_eq!(response.error_code, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_poll_is_woken_at_once_by_a_produce_on_another_connection() {
+    let broker = start_broker().await;
+    let mut consumer = connect(&broker);
+    let mut producer = connect(&broker);
+    producer.create_topic("topic", 2).await;
+    let started = Instant::now();
+    let patient = fetch("topic", &[(0, 0), (1, 0)], Duration::from_secs(300));
+    let long_poll = consumer.send(FETCH, patient).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let records = batch(&["a"]);
+    producer
+        .call(PRODUCE, produce("topic", vec![(1, records.clone())]))
+        .await;
+    let response = consumer.answer(long_poll).await;
+    assert_eq!(sizes(&response), [0, records.len()]);
+    assert_eq!(started.elapsed().as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_poll_waits_until_min_bytes_are_there_over_all_partitions() {
+    let broker = start_broker().await;
+    let mut consumer = connect(&broker);
+    let mut producer = connect(&broker);
+    producer.create_topic("topic", 2).await;
+    let records = batch(&["a"]);
+    let started = Instant::now();
+    let request = fetch("topic", &[(0, 0), (1, 0)], Duration::from_secs(300))
+        .with_min_bytes(2 * records.len() as i32);
+    let long_poll = consumer.send(FETCH, request).await;
+    for partition in [0, 1] {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        producer
+            .call(
+                PRODUCE,
+                produce("topic", vec![(partition, records.clone())]),
+            )
+            .await;
+    }
+    assert_eq!(sizes(&consumer.answer(long_poll).await), [records.len(); 2]);
+    assert_eq!(started.elapsed().as_secs(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_poll_does_not_wait_where_an_error_is_known() {
+    let broker = start_broker().await;
+    let mut client = connect(&broker);
+    client.create_topic("topic", 1).await;
+    let started = Instant::now();
+    for (partition, offset, error) in [(0, 5, 1), (7, 0, 3)] {
+        let request = fetch(
+            "topic",
+            &[(0, 0), (partition, offset)],
+            Duration::from_secs(300),
+        );
+        let response = client.call(FETCH, request).await;
+        assert_eq!(response.responses[0].partitions[1].error_code, error);
+    }
+    assert_eq!(started.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn max_bytes_bounds_a_fetch_over_all_partitions_and_gives_the_first_batch_whole() {
+    let broker = start_broker().await;
+    let mut client = connect(&broker);
+    client.create_topic("topic", 3).await;
+    let records = batch(&["a", "b", "c"]);
+    let size = records.len();
+    for _ in 0..2 {
+        let batches = (0..3).map(|partition| (partition, records.clone()));
+        client
+            .call(PRODUCE, produce("topic", batches.collect()))
+            .await;
+    }
+    // (max_bytes, partition_max_bytes) and what each partition gives.
+    let expected = [
+        ((6 * size, 2 * size), [2 * size; 3]),
+        ((3 * size, 2 * size), [2 * size, size, 0]),
+        ((2 * size, size), [size, size, 0]),
+        ((1, 1), [size, 0, 0]),
+        ((6 * size, 1), [size, 0, 0]),
+        ((1, 6 * size), [size, 0, 0]),
+    ];
+    for ((max_bytes, partition_max_bytes), sizes_expected) in expected {
+        let mut request = fetch("topic", &[(0, 0), (1, 0), (2, 0)], Duration::ZERO);
+        request.max_bytes = max_bytes as i32;
+        for partition in &mut request.topics[0].partitions {
+            partition.partition_max_bytes = partition_max_bytes as i32;
+        }
+        let response = client.call(FETCH, request).await;
+        assert_eq!(
+            sizes(&response),
+            sizes_expected,
+            "{max_bytes}, {partition_max_bytes}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_silent_for_connections_max_idle_ms_is_closed() {
+    let broker = start_broker_with(&[("connections.max.idle.ms", "60000")]).await;
+    let mut client = connect(&broker);
+    let started = Instant::now();
+    assert_eq!(client.next_frame().await, None);
+    assert_eq!(started.elapsed().as_secs(), 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_away_during_a_long_poll_leaves_nothing_behind() {
+    let broker = start_broker().await;
+    let (mut client, serving) = connect_watched(&broker);
+    client.create_topic("topic", 1).await;
+    let patient = fetch("topic", &[(0, 0)], Duration::from_secs(300));
+    client.send(FETCH, patient).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let left = Instant::now();
+    drop(client);
+    serving.await.unwrap();
+    assert_eq!(left.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_shutdown_answers_a_long_poll_at_once_and_closes_the_connection() {
+    let data = tempfile::tempdir().unwrap();
+    let properties = [
+        ("listeners", "PLAINTEXT://127.0.0.1:0"),
+        ("log.dirs", data.path().to_str().unwrap()),
+    ];
+    let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let (config, _) = BrokerConfig::from_properties(properties.into()).unwrap();
+    let running = Broker::start(config).await.unwrap();
+    let address = running.addresses()[0];
+
+    let mut client = Client::new(TcpStream::connect(address).await.unwrap());
+    client.create_topic("topic", 1).await;
+    // All three arrive at once: when the first is answered, the broker has the others.
+    client.hold();
+    let before = client
+        .send(API_VERSIONS, ApiVersionsRequest::default())
+        .await;
+    let patient = fetch("topic", &[(0, 0)], Duration::from_secs(300));
+    let long_poll = client.send(FETCH, patient).await;
+    let behind = client
+        .send(API_VERSIONS, ApiVersionsRequest::default())
+        .await;
+    client.release().await;
+    assert_eq!(client.answer(before).await.error_code, 0);
+    let mut idle = Client::new(TcpStream::connect(address).await.unwrap());
+    idle.call(API_VERSIONS, ApiVersionsRequest::default()).await;
+
+    let shutdown = tokio::spawn(running.shutdown());
+    assert_eq!(sizes(&client.answer(long_poll).await), [0]);
+    assert_eq!(client.answer(behind).await.error_code, 0);
+    assert_eq!(client.next_frame().await, None);
+    assert_eq!(idle.next_frame().await, None);
+    let stopped = tokio::time::timeout(Duration::from_secs(60), shutdown).await;
+    stopped.unwrap().unwrap().unwrap();
+    assert!(
+        TcpStream::connect(address).await.is_err(),
+        "the port is closed"
+    );
+}

@@ -1,0 +1,66 @@
+//! Who is measured, and how long.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::{BrokerKind, BrokerProcess};
+
+/// A broker in one configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Contender {
+    pub name: &'static str,
+    pub kind: BrokerKind,
+    /// Server properties on top of the defaults.
+    pub config: &'static [(&'static str, &'static str)],
+}
+
+/// Acknowledges what is on stable media: the default.
+pub const OTTLA: Contender = Contender {
+    name: "ottla",
+    kind: BrokerKind::Ottla,
+    config: &[],
+};
+/// Acknowledges what is in the page cache, as Kafka does.
+pub const OTTLA_OS: Contender = Contender {
+    name: "ottla os",
+    kind: BrokerKind::Ottla,
+    config: &[("ottla.durability", "os")],
+};
+/// Acknowledges what is in the page cache: the default.
+pub const KAFKA: Contender = Contender {
+    name: "kafka",
+    kind: BrokerKind::Kafka,
+    config: &[],
+};
+/// Acknowledges what is on stable media.
+pub const KAFKA_FLUSH: Contender = Contender {
+    name: "kafka flush=1",
+    kind: BrokerKind::Kafka,
+    config: &[("log.flush.interval.messages", "1")],
+};
+
+impl Contender {
+    /// Starts it on an empty directory.
+    ///
+    /// # Errors
+    /// As [`BrokerProcess::start_as`].
+    pub fn start(&self) -> Result<BrokerProcess> {
+        BrokerProcess::start_as(self.kind, self.config, &[])
+    }
+}
+
+/// What the command line chooses.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long each workload is measured.
+    pub seconds: Duration,
+    /// How long it runs before that: a virtual machine compiles what it has seen often.
+    pub warmup: Duration,
+    /// How much is read back from disk by the cold fetch.
+    pub cold_bytes: u64,
+    /// How much is in the log directory when the broker starts after a kill.
+    pub recovery_bytes: u64,
+    /// The largest number of partitions.
+    pub max_partitions: u32,
+}

@@ -1,0 +1,64 @@
+//! Compressed batches pass through: a gigabyte on the wire costs what an uncompressed one costs.
+
+use anyhow::Result;
+use storage::record::CompressionType;
+
+use super::Workload;
+use super::produce::{BATCH_BYTES, bulk_load, run_load};
+use crate::bench::admin::Topic;
+use crate::bench::batch::BatchShape;
+use crate::bench::contender::{Contender, KAFKA, OTTLA, Settings};
+use crate::bench::figures::{Figures, Limit, Target};
+
+const CODECS: [(&str, CompressionType); 5] = [
+    ("none", CompressionType::None),
+    ("zstd", CompressionType::Zstd),
+    ("lz4", CompressionType::Lz4),
+    ("snappy", CompressionType::Snappy),
+    ("gzip", CompressionType::Gzip),
+];
+/// What two runs of the same load differ by.
+const TOLERANCE: f64 = 1.1;
+
+pub(super) fn workload() -> Workload {
+    let cost = |codec: &str| format!("{codec}, CPU per GB");
+    let to_itself = |(codec, _): &(&str, CompressionType)| {
+        Target::to_itself(
+            &OTTLA,
+            &cost(codec),
+            &cost("none"),
+            Limit::AtMost(TOLERANCE),
+        )
+    };
+    Workload {
+        name: "codecs",
+        about: "The load of `produce`, with as many 1 KiB records in a batch as compress to 64 KiB. CPU is \
+                per compressed GB.",
+        contenders: vec![OTTLA, KAFKA],
+        targets: CODECS[1..].iter().map(to_itself).collect(),
+        run,
+    }
+}
+
+fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
+    let mut figures = Figures::default();
+    for (name, compression) in CODECS {
+        let mut load = bulk_load(vec![Topic::bench(12)]);
+        load.shape = fill_batch(BatchShape {
+            compression,
+            ..load.shape
+        })?;
+        figures.extend(&format!("{name}, "), &run_load(contender, settings, &load)?);
+    }
+    Ok(figures)
+}
+
+/// As many records as fit into a batch once they are compressed.
+fn fill_batch(shape: BatchShape) -> Result<BatchShape> {
+    let compressed_bytes = shape.build(0)?.len();
+    let records_count = shape.records_count as usize * BATCH_BYTES / compressed_bytes;
+    Ok(BatchShape {
+        records_count: i32::try_from(records_count)?,
+        ..shape
+    })
+}

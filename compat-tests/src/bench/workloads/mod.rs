@@ -1,0 +1,58 @@
+//! What is measured. One file for each row of the table, in the order of the report.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::contender::{Contender, Settings};
+use super::figures::{Figures, Target};
+use super::usage::Window;
+
+mod codecs;
+mod cold_fetch;
+mod idle;
+mod latency;
+mod memory;
+mod offset_commit;
+mod one_record;
+mod partitions;
+mod produce;
+mod recovery;
+mod start;
+mod stock_clients;
+mod tail_fetch;
+
+/// One thing that is measured.
+pub struct Workload {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// In the order in which they run, in every round.
+    pub contenders: Vec<Contender>,
+    pub targets: Vec<Target>,
+    /// Starts a contender on an empty directory, loads it, stops it.
+    pub run: fn(&Contender, &Settings) -> Result<Figures>,
+}
+
+/// All of them.
+pub fn all() -> Vec<Workload> {
+    vec![
+        produce::workload(),
+        tail_fetch::workload(),
+        cold_fetch::workload(),
+        one_record::workload(),
+        latency::workload(),
+        partitions::workload(),
+        codecs::workload(),
+        start::workload(),
+        recovery::workload(),
+        memory::workload(),
+        offset_commit::workload(),
+        idle::workload(),
+        stock_clients::workload(),
+    ]
+}
+
+/// The window of a workload that starts now.
+fn window(settings: &Settings) -> Window {
+    Window::after(Instant::now(), settings.warmup, settings.seconds)
+}

@@ -1,0 +1,194 @@
+//! Measures Ottla and real Kafka side by side: `cargo run --release -p compat-tests --bin bench`.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Parser, ValueEnum};
+use compat_tests::BrokerKind;
+use compat_tests::bench::contender::Settings;
+use compat_tests::bench::page_cache::Ballast;
+use compat_tests::bench::workloads::{self, Workload};
+use compat_tests::bench::{machine, report};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Starts Ottla and real Kafka in turn and prints what each can do, and the ratios.
+#[derive(Parser)]
+struct Args {
+    /// Run this workload; may be given more than once. Default: all.
+    #[arg(long)]
+    workload: Vec<String>,
+    /// How long each run is measured.
+    #[arg(long, default_value_t = 15.0)]
+    seconds: f64,
+    /// How long each run warms up before that.
+    #[arg(long, default_value_t = 8.0)]
+    warmup: f64,
+    /// How often each workload is run.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Short and rough: does everything still work? Its figures mean little.
+    #[arg(long)]
+    quick: bool,
+    /// Run one of the brokers alone.
+    #[arg(long)]
+    only: Option<Only>,
+    /// Data that the cold fetch reads, in GiB.
+    #[arg(long, default_value_t = 2.0)]
+    cold_gib: f64,
+    /// Data that is there at the start after a kill, in GiB.
+    #[arg(long, default_value_t = 2.0)]
+    recovery_gib: f64,
+    /// The largest number of partitions.
+    #[arg(long, default_value_t = 10_000)]
+    max_partitions: u32,
+    /// Print the names of the workloads and end.
+    #[arg(long)]
+    list: bool,
+    /// Write the report to this file.
+    #[arg(long)]
+    markdown: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Only {
+    Ottla,
+    Kafka,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let workloads = chosen(&args)?;
+    if args.list {
+        for workload in workloads {
+            println!("{:<16} {}", workload.name, workload.about);
+        }
+        return Ok(());
+    }
+    with_kafkas_own_heap()?;
+    raise_descriptor_limit()?;
+    let settings = settings(&args);
+    let machine = machine::describe();
+    let mut ballast = Ballast::new()?;
+    let mut results = Vec::new();
+    for workload in workloads {
+        let result = run(&workload, &args, &settings, &mut ballast)?;
+        println!("\n{}\n{}", result.figure_table(), result.target_rows());
+        results.push(result);
+    }
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    let command = format!(
+        "cargo run --release -p compat-tests --bin bench -- {}",
+        command.join(" ")
+    );
+    let report = report::markdown(command.trim_end_matches([' ', '-']), &machine, &results);
+    match args.markdown {
+        Some(file) => fs::write(&file, report).with_context(|| format!("{}", file.display()))?,
+        None => println!("\n{report}"),
+    }
+    Ok(())
+}
+
+fn chosen(args: &Args) -> Result<Vec<Workload>> {
+    let mut workloads = workloads::all();
+    for name in &args.workload {
+        ensure!(
+            workloads.iter().any(|w| w.name == name),
+            "no workload {name}; --list names them"
+        );
+    }
+    if !args.workload.is_empty() {
+        workloads.retain(|workload| args.workload.iter().any(|name| name == workload.name));
+    }
+    Ok(workloads)
+}
+
+fn settings(args: &Args) -> Settings {
+    let gib = |gib: f64| (gib * f64::from(1 << 30)) as u64;
+    let settings = Settings {
+        seconds: Duration::from_secs_f64(args.seconds),
+        warmup: Duration::from_secs_f64(args.warmup),
+        cold_bytes: gib(args.cold_gib),
+        recovery_bytes: gib(args.recovery_gib),
+        max_partitions: args.max_partitions,
+    };
+    if !args.quick {
+        return settings;
+    }
+    Settings {
+        seconds: Duration::from_secs(2),
+        warmup: Duration::from_secs(1),
+        cold_bytes: gib(0.25),
+        recovery_bytes: gib(0.25),
+        max_partitions: args.max_partitions.min(1000),
+    }
+}
+
+fn run(
+    workload: &Workload,
+    args: &Args,
+    settings: &Settings,
+    ballast: &mut Ballast,
+) -> Result<report::Results> {
+    let rounds_count = if args.quick { 1 } else { args.rounds };
+    let mut rounds = Vec::new();
+    for round in 1..=rounds_count {
+        let mut runs = Vec::new();
+        for contender in &workload.contenders {
+            let left_out = match args.only {
+                None => false,
+                Some(Only::Ottla) => contender.kind != BrokerKind::Ottla,
+                Some(Only::Kafka) => contender.kind != BrokerKind::Kafka,
+            };
+            if left_out {
+                continue;
+            }
+            eprint!(
+                "{} {round}/{rounds_count} {}: ",
+                workload.name, contender.name
+            );
+            let start = Instant::now();
+            let figures = (workload.run)(contender, settings)
+                .with_context(|| format!("{} with {}", workload.name, contender.name))?;
+            eprintln!("{:.0} s", start.elapsed().as_secs_f64());
+            runs.push((contender.name, figures));
+        }
+        rounds.push(runs);
+    }
+    Ok(report::Results {
+        workload: workload.name,
+        about: workload.about,
+        rounds,
+        targets: workload.targets.clone(),
+    })
+}
+
+/// Gives Kafka the heap of its own start script, unless the environment says otherwise.
+///
+/// The environment of a running process cannot be changed safely, so this program starts itself anew.
+fn with_kafkas_own_heap() -> Result<()> {
+    if std::env::var_os("KAFKA_HEAP").is_some() {
+        return Ok(());
+    }
+    let error = Command::new(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .env("KAFKA_HEAP", "-Xmx1G -Xms1G")
+        .exec();
+    Err(error).context("start anew")
+}
+
+/// Thousands of connections and partitions take a descriptor each; the brokers inherit the limit.
+fn raise_descriptor_limit() -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    )?;
+    Ok(())
+}

@@ -1,0 +1,397 @@
+//! A broker as a user runs it: a process, a port, a data directory.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::proc_stats;
+use crate::toolchain::{Missing, crate_dir, run};
+
+/// Ample for a debug build on a busy machine; real Kafka needs about 5 s.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Which broker the tests run against: `COMPAT_BROKER=ottla` (the default) or `COMPAT_BROKER=kafka`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokerKind {
+    /// The binary of this workspace, or the one that `OTTLA_BIN` names.
+    Ottla,
+    /// Real Apache Kafka, through the script that `KAFKA_PEER` names (`start PORT DIR`, `stop DIR`,
+    /// `kill DIR`; extra properties in `KAFKA_EXTRA`); by default `../shared/peers/kafka/kafka`, beside
+    /// the workspace.
+    Kafka,
+}
+
+impl BrokerKind {
+    /// The kind that the environment chooses.
+    ///
+    /// # Errors
+    /// `COMPAT_BROKER` names neither.
+    pub fn from_env() -> Result<Self> {
+        match std::env::var("COMPAT_BROKER").as_deref() {
+            Err(_) | Ok("" | "ottla") => Ok(Self::Ottla),
+            Ok("kafka") => Ok(Self::Kafka),
+            Ok(other) => bail!("COMPAT_BROKER={other}: it is ottla or kafka"),
+        }
+    }
+}
+
+/// A running broker; killed when dropped, its data removed.
+pub struct BrokerProcess {
+    kind: BrokerKind,
+    port: u16,
+    config: Vec<(String, String)>,
+    args: Vec<String>,
+    root: TempDir,
+    /// Ottla's process. Kafka's belongs to its script and is known by its pid only.
+    child: Option<Child>,
+    kafka_pid: Option<u32>,
+}
+
+impl BrokerProcess {
+    /// Starts the broker that the environment chooses, on a free port and an empty directory.
+    ///
+    /// # Errors
+    /// As [`BrokerProcess::start_with`].
+    pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts it with server properties on top of its defaults.
+    ///
+    /// # Errors
+    /// [`Missing`] where there is no Kafka to run; the broker's log where it does not come up.
+    pub fn start_with(config: &[(&str, &str)]) -> Result<Self> {
+        Self::start_as(BrokerKind::from_env()?, config, &[])
+    }
+
+    /// Starts a broker of the given kind; `args` are further command line options, for Ottla only.
+    ///
+    /// # Errors
+    /// As [`BrokerProcess::start_with`].
+    pub fn start_as(kind: BrokerKind, config: &[(&str, &str)], args: &[&str]) -> Result<Self> {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let mut broker = Self {
+            kind,
+            port: free_port()?,
+            config: config.iter().map(owned).collect(),
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            root: tempfile::Builder::new().prefix("ottla-compat-").tempdir()?,
+            child: None,
+            kafka_pid: None,
+        };
+        broker.launch()?;
+        Ok(broker)
+    }
+
+    /// `host:port`, as clients want it.
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// Where the partitions' directories are.
+    pub fn data_dir(&self) -> PathBuf {
+        self.root.path().join("data")
+    }
+
+    /// What the broker has written to stdout and stderr since its last start (Ottla: since its first).
+    pub fn log(&self) -> String {
+        let bytes = fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The end of the log, for an error message.
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = &lines[lines.len().saturating_sub(25)..];
+        format!("the broker's log ends so:\n{}", tail.join("\n"))
+    }
+
+    /// Its process id.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn pid(&self) -> Result<u32> {
+        let child = self.child.as_ref().map(Child::id);
+        child
+            .or(self.kafka_pid)
+            .context("the broker is not running")
+    }
+
+    /// Resident memory in bytes.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        proc_stats::resident_bytes(self.pid()?)
+    }
+
+    /// CPU time used since its start.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        proc_stats::cpu_time(self.pid()?)
+    }
+
+    /// Ends it with SIGKILL and waits until it is gone.
+    ///
+    /// # Errors
+    /// It was not running any more: it had crashed.
+    pub fn kill9(&mut self) -> Result<()> {
+        if self.kind == BrokerKind::Kafka {
+            return self.kafka_end("kill");
+        }
+        let mut child = self.child.take().context("the broker is not running")?;
+        if let Some(status) = child.try_wait()? {
+            bail!(
+                "the broker had ended by itself: {status}\n{}",
+                self.log_tail()
+            );
+        }
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Ends it with SIGTERM and waits until it is gone.
+    ///
+    /// # Errors
+    /// It does not end in time, or with an exit code other than 0.
+    pub fn terminate(&mut self) -> Result<()> {
+        if self.kind == BrokerKind::Kafka {
+            return self.kafka_end("stop");
+        }
+        let mut child = self.child.take().context("the broker is not running")?;
+        let pid = Pid::from_child(&child);
+        kill_process(pid, Signal::TERM)?;
+        let deadline = Instant::now() + EXIT_TIMEOUT;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                ensure!(
+                    status.success(),
+                    "after SIGTERM: {status}\n{}",
+                    self.log_tail()
+                );
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                child.kill()?;
+                child.wait()?;
+                bail!(
+                    "still running {EXIT_TIMEOUT:?} after SIGTERM\n{}",
+                    self.log_tail()
+                );
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// Starts it again on the same port and directory, killing it first where it still runs.
+    ///
+    /// # Errors
+    /// As [`BrokerProcess::start_with`].
+    pub fn restart(&mut self) -> Result<()> {
+        if self.child.is_some() || self.kafka_pid.is_some() {
+            self.kill9()?;
+        }
+        self.launch()
+    }
+
+    /// The error that a broker which ended by itself deserves.
+    ///
+    /// # Errors
+    /// It is not running any more.
+    pub fn ensure_running(&mut self) -> Result<()> {
+        if let Some(child) = &mut self.child
+            && let Some(status) = child.try_wait()?
+        {
+            bail!("the broker ended by itself: {status}\n{}", self.log_tail());
+        }
+        self.pid().map(|_| ())
+    }
+
+    fn launch(&mut self) -> Result<()> {
+        match self.kind {
+            BrokerKind::Ottla => self.launch_ottla(),
+            BrokerKind::Kafka => self.launch_kafka(),
+        }
+    }
+
+    fn launch_ottla(&mut self) -> Result<()> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())?;
+        let mut command = Command::new(ottla_binary()?);
+        command.args(["--listen", &self.bootstrap()]);
+        command.arg("--data-dir").arg(self.data_dir());
+        if !self.config.is_empty() {
+            let path = self.root.path().join("server.properties");
+            fs::write(&path, self.properties())?;
+            command.arg("--config").arg(path);
+        }
+        command.args(&self.args);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        self.child = Some(command.spawn()?);
+
+        let deadline = Instant::now() + READY_TIMEOUT;
+        // The port opens when recovery is done: a connection is the readiness that clients see.
+        while TcpStream::connect(self.address()).is_err() {
+            self.ensure_running()?;
+            ensure!(
+                Instant::now() < deadline,
+                "not ready in {READY_TIMEOUT:?}\n{}",
+                self.log_tail()
+            );
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        // Another process on that port would have answered too.
+        self.ensure_running()
+    }
+
+    fn launch_kafka(&mut self) -> Result<()> {
+        let mut command = Command::new(kafka_script()?);
+        command
+            .arg("start")
+            .arg(self.port.to_string())
+            .arg(self.root.path());
+        command.env("KAFKA_EXTRA", self.properties());
+        if std::env::var_os("KAFKA_HEAP").is_none() {
+            command.env("KAFKA_HEAP", "-Xms512m -Xmx512m");
+        }
+        let pid = run(&mut command)?;
+        self.kafka_pid = Some(pid.trim().parse()?);
+        Ok(())
+    }
+
+    fn kafka_end(&mut self, how: &str) -> Result<()> {
+        self.kafka_pid.take().context("the broker is not running")?;
+        run(Command::new(kafka_script()?).arg(how).arg(self.root.path()))?;
+        Ok(())
+    }
+
+    fn properties(&self) -> String {
+        let line = |(key, value): &(String, String)| format!("{key}={value}\n");
+        self.config.iter().map(line).collect()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        let name = match self.kind {
+            BrokerKind::Ottla => "broker.log",
+            BrokerKind::Kafka => "server.log",
+        };
+        self.root.path().join(name)
+    }
+}
+
+impl Drop for BrokerProcess {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.log_tail());
+        }
+        // Errors have nowhere to go from here; a broker that is gone already is fine.
+        let _ = self.kill9();
+    }
+}
+
+/// The binary under test: `OTTLA_BIN`, or built from this workspace with the profile of the caller.
+///
+/// # Errors
+/// It does not build.
+pub fn ottla_binary() -> Result<&'static Path> {
+    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BINARY.get_or_init(|| build_ottla().map_err(|error| format!("{error:#}")));
+    built.as_deref().map_err(|error| anyhow!("{error}"))
+}
+
+fn build_ottla() -> Result<PathBuf> {
+    if let Some(binary) = std::env::var_os("OTTLA_BIN") {
+        return Ok(binary.into());
+    }
+    // This executable is target/PROFILE/deps/NAME (a test) or target/PROFILE/NAME (the benchmark).
+    let executable = std::env::current_exe()?;
+    let is_profile = |dir: &&Path| {
+        dir.file_name()
+            .is_some_and(|name| name == "debug" || name == "release")
+    };
+    let profile_dir = executable
+        .ancestors()
+        .find(is_profile)
+        .context("not started from a target directory")?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(["build", "--quiet", "-p", "broker", "--bin", "ottla"])
+        .current_dir(crate_dir());
+    cargo.arg("--target-dir").arg(
+        profile_dir
+            .parent()
+            .context("a profile has a target directory")?,
+    );
+    if profile_dir.ends_with("release") {
+        cargo.arg("--release");
+    }
+    run(&mut cargo)?;
+    Ok(profile_dir.join("ottla"))
+}
+
+/// The script that runs Kafka and its tools: what `KAFKA_PEER` names.
+///
+/// # Errors
+/// [`Missing`] where there is none.
+pub fn kafka_script() -> Result<PathBuf> {
+    let script = match std::env::var_os("KAFKA_PEER") {
+        Some(script) => PathBuf::from(script),
+        None => crate_dir().join("../../shared/peers/kafka/kafka"),
+    };
+    if script.is_file() {
+        return Ok(script);
+    }
+    Err(Missing(format!(
+        "no Kafka to compare with: {} does not exist",
+        script.display()
+    ))
+    .into())
+}
+
+/// A port that nothing listens on.
+///
+/// Below Linux's ephemeral range: while a broker is down, a client's own connection must not take its
+/// port. Kafka's controller takes the port 10,000 above.
+///
+/// # Errors
+/// None is free.
+pub fn free_port() -> Result<u16> {
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 2_700;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = std::process::id().wrapping_mul(131);
+    for _ in 0..COUNT {
+        let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let index = start.wrapping_add(step) % u32::from(COUNT);
+        let port = FIRST + u16::try_from(index).context("below COUNT")?;
+        let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if is_free(port) && is_free(port + 10_000) {
+            return Ok(port);
+        }
+    }
+    bail!("no free port")
+}

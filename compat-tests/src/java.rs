@@ -1,0 +1,63 @@
+//! Kafka's own Java client and command-line tools, from Maven Central.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::toolchain::{crate_dir, find, prepare_once, run};
+
+/// The jars of `clients/java/pom.xml`, downloaded on first use.
+pub struct KafkaTools {
+    libs: PathBuf,
+    programs: PathBuf,
+}
+
+impl KafkaTools {
+    /// Finds Java and Maven and has the jars ready.
+    ///
+    /// # Errors
+    /// [`crate::Missing`] where there is no Java or Maven; Maven's output where it fails.
+    pub fn new() -> Result<Self> {
+        find("java")?;
+        find("mvn")?;
+        let programs = crate_dir().join("clients/java");
+        let pom = programs.join("pom.xml");
+        let pinned = std::fs::read_to_string(&pom).with_context(|| format!("{}", pom.display()))?;
+        let libs = crate_dir().join(".cache/java");
+        prepare_once(&libs, &pinned, || {
+            let mut maven = Command::new("mvn");
+            maven
+                .args(["-q", "-B", "-f"])
+                .arg(&pom)
+                .arg("dependency:copy-dependencies");
+            maven.arg(format!("-DoutputDirectory={}", libs.display()));
+            run(&mut maven).map(|_| ())
+        })?;
+        Ok(Self { libs, programs })
+    }
+
+    /// A command that runs a main class, or a single `.java` file of `clients/java`.
+    pub fn command(&self, main: &str, args: &[&str]) -> Command {
+        let mut java = Command::new("java");
+        let log4j = self.programs.join("log4j2.properties");
+        java.arg("-Xmx256m")
+            .arg(format!("-Dlog4j2.configurationFile={}", log4j.display()));
+        java.arg("-cp").arg(self.libs.join("*"));
+        if main.ends_with(".java") {
+            java.arg(self.programs.join(main));
+        } else {
+            java.arg(main);
+        }
+        java.args(args);
+        java
+    }
+
+    /// Runs a tool to its end and gives what it wrote to stdout.
+    ///
+    /// # Errors
+    /// Its exit code is not 0.
+    pub fn run(&self, main: &str, args: &[&str]) -> Result<String> {
+        run(&mut self.command(main, args))
+    }
+}

@@ -1,0 +1,35 @@
+//! Node.js clients: the packages of `clients/CLIENT/package-lock.json`, installed on first use.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::toolchain::{crate_dir, find, prepare_once, run};
+
+/// A command that runs a program of `clients/CLIENT`.
+///
+/// # Errors
+/// [`crate::Missing`] where there is no Node.js or npm; npm's output where it fails.
+pub fn command(client: &str, program: &str) -> Result<Command> {
+    find("node")?;
+    find("npm")?;
+    let source = crate_dir().join("clients").join(client);
+    let read = |name| {
+        let path = source.join(name);
+        std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))
+    };
+    let (package, lock) = (read("package.json")?, read("package-lock.json")?);
+    let dir = crate_dir().join(".cache").join(client);
+    prepare_once(&dir, &format!("{package}{lock}"), || {
+        std::fs::write(dir.join("package.json"), &package)?;
+        std::fs::write(dir.join("package-lock.json"), &lock)?;
+        run(Command::new("npm")
+            .current_dir(&dir)
+            .args(["ci", "--no-audit", "--no-fund"]))
+        .map(|_| ())
+    })?;
+    let mut node = Command::new("node");
+    node.env("NODE_PATH", dir.join("node_modules"))
+        .arg(source.join(program));
+    Ok(node)
+}

@@ -1,0 +1,149 @@
+//! The same requests to real Kafka and to Ottla: every field of every answer is the same, or the difference
+//! stands in [`deliberate::TABLE`] with its reason. An entry of the table that is not needed any more fails too.
+//!
+//! A scenario is a list of raw requests in chosen versions (see [`compat_tests::scenario`]). What the two
+//! cannot have in common (ids, ports, times) is named by its first appearance; of texts for people only
+//! whether there is one is compared.
+//!
+//! Needs Java and Kafka's jars; skipped where they are not. `SCENARIO=name` runs the scenarios whose names
+//! begin so, and leaves the table's completeness unchecked.
+
+mod classic_group;
+mod cluster;
+mod configs;
+mod deliberate;
+mod fetch;
+mod group_admin;
+mod list_offsets;
+mod metadata;
+mod offsets;
+mod produce;
+mod topics;
+
+use anyhow::{Context as _, Result, bail};
+use compat_tests::scenario::comparison::{differences, judge};
+use compat_tests::scenario::{Exchange, Talk};
+use compat_tests::{BrokerKind, BrokerProcess, Missing, toolchain};
+
+type Scenario = fn(&mut Talk<'_>) -> Result<()>;
+
+/// In this order: the first ones look at everything that there is.
+const SCENARIOS: &[(&str, Scenario)] = &[
+    ("api versions", cluster::api_versions),
+    ("cluster", cluster::describe_cluster),
+    ("metadata of all topics", metadata::all_topics),
+    ("metadata of some topics", metadata::some_topics),
+    ("metadata creates topics", metadata::auto_creation),
+    ("create topics", topics::create),
+    ("delete topics", topics::delete),
+    ("create partitions", topics::grow),
+    ("describe topic partitions", topics::describe_partitions),
+    ("describe configs", configs::describe),
+    ("describe broker configs", configs::describe_broker),
+    ("alter configs", configs::alter),
+    ("incremental alter configs", configs::alter_incrementally),
+    ("produce", produce::errors_of_requests),
+    ("produce invalid batches", produce::invalid_batches),
+    ("produce idempotently", produce::idempotent),
+    ("produce timestamps", produce::timestamps),
+    ("init producer id", produce::init_producer_id),
+    ("fetch", fetch::offsets_and_errors),
+    ("fetch limits", fetch::limits),
+    ("fetch sessions", fetch::sessions),
+    ("list offsets", list_offsets::places_and_times),
+    ("offset for leader epoch", list_offsets::leader_epochs),
+    ("delete records", list_offsets::delete_records),
+    ("find coordinator", cluster::find_coordinator),
+    ("group of one", classic_group::one_member),
+    ("group join errors", classic_group::join_errors),
+    ("group of two", classic_group::two_members),
+    ("group of static members", classic_group::static_members),
+    ("commit offsets", offsets::commit),
+    ("commit offsets as a member", offsets::commit_as_member),
+    ("fetch offsets", offsets::fetch),
+    ("delete offsets", offsets::delete),
+    ("describe groups", group_admin::describe),
+    ("list groups", group_admin::list),
+    ("delete groups", group_admin::delete),
+    ("log dirs", cluster::describe_log_dirs),
+];
+
+/// What both brokers are started with; most of it is what makes Kafka run as a single node.
+const CONFIG: &[(&str, &str)] = &[
+    ("offsets.topic.num.partitions", "1"),
+    ("offsets.topic.replication.factor", "1"),
+    ("transaction.state.log.replication.factor", "1"),
+    ("transaction.state.log.min.isr", "1"),
+    ("share.coordinator.state.topic.replication.factor", "1"),
+    ("share.coordinator.state.topic.min.isr", "1"),
+    ("group.initial.rebalance.delay.ms", "0"),
+    // Their records may be older than the retention time: nothing is deleted while this runs.
+    ("log.initial.task.delay.ms", "3600000"),
+];
+
+#[test]
+fn every_answer_is_that_of_kafka_or_its_difference_is_meant() -> Result<()> {
+    let kafka = match BrokerProcess::start_as(BrokerKind::Kafka, CONFIG, &[]) {
+        Ok(kafka) => kafka,
+        Err(error) => match error.downcast::<Missing>() {
+            Ok(missing) => {
+                toolchain::skip(&missing.0);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        },
+    };
+    let ottla = BrokerProcess::start_as(BrokerKind::Ottla, CONFIG, &[])?;
+    for broker in [&kafka, &ottla] {
+        Talk::new(broker).wait_for_coordinator("any group")?;
+    }
+
+    let chosen = std::env::var("SCENARIO").unwrap_or_default();
+    let mut found = Vec::new();
+    let mut failed = Vec::new();
+    for (name, scenario) in SCENARIOS
+        .iter()
+        .filter(|(name, _)| name.starts_with(&chosen))
+    {
+        let compared = run(*scenario, &kafka)
+            .context("Kafka")
+            .and_then(|by_kafka| {
+                let by_ottla = run(*scenario, &ottla).context("Ottla")?;
+                differences(name, &by_kafka, &by_ottla)
+            });
+        match compared {
+            Ok(mut differences) => found.append(&mut differences),
+            Err(error) => failed.push(format!("{name}: {error:#}")),
+        }
+    }
+
+    let verdict = judge(found, deliberate::TABLE);
+    for difference in &verdict.unexpected {
+        println!("{difference}");
+    }
+    for failure in &failed {
+        println!("FAILED {failure}");
+    }
+    for outdated in verdict.outdated.iter().filter(|_| chosen.is_empty()) {
+        println!("not a difference any more, remove it from the table: {outdated:?}");
+    }
+    let outdated = if chosen.is_empty() {
+        verdict.outdated.len()
+    } else {
+        0
+    };
+    if failed.len() + verdict.unexpected.len() + outdated > 0 {
+        bail!(
+            "{} scenarios failed, {} unexpected differences, {outdated} outdated entries: see above",
+            failed.len(),
+            verdict.unexpected.len(),
+        );
+    }
+    Ok(())
+}
+
+fn run(scenario: Scenario, broker: &BrokerProcess) -> Result<Vec<Exchange>> {
+    let mut talk = Talk::new(broker);
+    scenario(&mut talk)?;
+    Ok(talk.into_transcript())
+}

@@ -1,0 +1,476 @@
+//! A log directory on files: opening, its threads, and closing.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
+
+use crate::bell::Bell;
+use crate::checkpoint::{
+    CLEAN_SHUTDOWN, LOG_START_OFFSETS, RECOVERY_POINTS, read_offsets, write_offsets,
+};
+use crate::fs::{self, Access, Fs, LockGuard, if_found};
+use crate::io_pool::IoPool;
+use crate::log::loader::{LoadError, owner_of};
+use crate::log::partition_log::{FileLog, FileLogHandle};
+use crate::log::{Durability, LogConfig, PartitionLog, TopicPartition};
+use crate::log_dir::LogDir;
+use crate::maintenance::Maintenance;
+use crate::manager::{LogManagerConfig, OpenError, RecoveryReport, StorageError};
+use crate::recovery::{Recovery, RecoveryError};
+use crate::wal::checkpoint::{Checkpoint, CheckpointError};
+use crate::wal::chunk::ChunkPool;
+use crate::wal::commit::Wal;
+use crate::wal::format::{GROUP_HEADER_BYTES, GroupHeader};
+use crate::wal::logs::LogTable;
+use crate::wal::replay::ReplayError;
+use crate::wal::ring::{Ring, RingConfig, list_regions, region_path};
+
+/// What unused chunks may keep allocated while there is traffic.
+const FREE_CHUNKS_BYTES: usize = 32 << 20;
+const WAL_DIR: &str = "wal";
+const LOCK_FILE: &str = ".lock";
+const DELETED_SUFFIX: &str = "-delete";
+const FILE_NAME_LIMIT: usize = 255;
+
+/// The logs of a directory.
+pub(crate) struct FileManager {
+    shared: Arc<LogDir>,
+    logs: Mutex<HashMap<TopicPartition, Arc<FileLog>>>,
+    next_log_id: AtomicU32,
+    maintenance: Arc<Maintenance>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    recovery_report: RecoveryReport,
+    failed: watch::Receiver<Option<StorageError>>,
+    /// Taken when the directory is closed.
+    lock: Mutex<Option<LockGuard>>,
+}
+
+impl FileManager {
+    pub fn open(config: LogManagerConfig) -> Result<Self, OpenError> {
+        let started_ms = config.clock.monotonic_ms();
+        let (fs, dir) = (Arc::clone(&config.fs), config.dir.clone());
+        let lock = lock(&*fs, &dir)?;
+        let wal_dir = dir.join(WAL_DIR);
+        fs.create_dir_all(&wal_dir)
+            .and_then(|()| fs.sync_dir(&dir))
+            .map_err(OpenError::io(&wal_dir))?;
+        let pool = IoPool::start(config.io_threads.max(1)).map_err(OpenError::io(&dir))?;
+        let log_starts_path = dir.join(LOG_START_OFFSETS);
+        let mut log_starts =
+            read_offsets(&*fs, &log_starts_path).map_err(OpenError::io(&log_starts_path))?;
+        let marker = dir.join(CLEAN_SHUTDOWN);
+        let was_clean = if_found(fs.open(&marker, Access::Read))
+            .map_err(OpenError::io(&marker))?
+            .is_some();
+
+        let previous = read_checkpoint(&*fs, &wal_dir)?;
+        let mut recovery_report = RecoveryReport {
+            clean: was_clean || previous.is_none(),
+            ..RecoveryReport::default()
+        };
+        let mut next_sequence = 1;
+        let mut deleted = Vec::new();
+        if let Some(checkpoint) = &previous {
+            let recovery = Recovery {
+                fs: &fs,
+                clock: &*config.clock,
+                pool: &pool,
+                dir: &dir,
+                wal_dir: &wal_dir,
+            };
+            let recovered = recovery.run(checkpoint, &mut log_starts)?;
+            write_offsets(&*fs, &log_starts_path, &log_starts)
+                .map_err(OpenError::io(&log_starts_path))?;
+            next_sequence = recovered.end.next_sequence;
+            recovery_report.clean = was_clean && recovered.end.groups == 0;
+            recovery_report.replayed_batches = recovered.batches;
+            recovery_report.replayed_bytes = recovered.bytes;
+            recovery_report.replayed_partitions = recovered.partitions;
+            recovery_report.truncated_bytes = recovered.end.torn_bytes;
+            deleted = recovered.deleted;
+        }
+        if was_clean {
+            fs.remove_file(&marker)
+                .and_then(|()| fs.sync_dir(&dir))
+                .map_err(OpenError::io(&marker))?;
+        }
+
+        let bell = Arc::<Bell>::default();
+        let chunks = ChunkPool::new(FREE_CHUNKS_BYTES);
+        let (wal, table, checkpoint) = open_wal(
+            &config,
+            &wal_dir,
+            &chunks,
+            &bell,
+            previous.as_ref(),
+            next_sequence,
+        )
+        .map_err(OpenError::io(&wal_dir))?;
+        let budget_bytes = usize::try_from(config.append_budget_bytes).unwrap_or(usize::MAX);
+        let append_budget_bytes = budget_bytes.min(u32::MAX as usize);
+        let shared = Arc::new(LogDir {
+            may_cut_tails: !recovery_report.clean && config.durability == Durability::Os,
+            path: dir.clone(),
+            fs,
+            clock: config.clock,
+            wal,
+            pool,
+            chunks,
+            durability: config.durability,
+            append_budget: Arc::new(Semaphore::new(append_budget_bytes)),
+            append_budget_bytes,
+            busy: Mutex::default(),
+            committed_bytes: AtomicU64::new(0),
+            log_starts: Mutex::new(log_starts),
+            log_starts_changed: AtomicBool::new(false),
+            maintenance: bell,
+        });
+        let (failed_sender, failed) = watch::channel(None);
+        let maintenance = Arc::new(Maintenance::new(
+            Arc::clone(&shared),
+            wal_dir,
+            usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX),
+            checkpoint,
+            table,
+            failed_sender,
+        ));
+        let threads = start_threads(&shared, &maintenance).map_err(OpenError::io(&dir))?;
+        recovery_report.took =
+            Duration::from_millis(shared.clock.monotonic_ms().saturating_sub(started_ms));
+        let manager = Self {
+            shared,
+            logs: Mutex::default(),
+            next_log_id: AtomicU32::new(1),
+            maintenance,
+            threads: Mutex::new(threads),
+            recovery_report,
+            failed,
+            lock: Mutex::new(Some(lock)),
+        };
+        for id in deleted {
+            manager.doom_directory(&dir.join(id.to_string()), &id, 0);
+        }
+        manager.remove_left_over();
+        Ok(manager)
+    }
+
+    pub fn open_log(
+        &self,
+        id: TopicPartition,
+        config: Arc<LogConfig>,
+    ) -> Result<Arc<dyn PartitionLog>, StorageError> {
+        if let Some(error) = self.shared.wal.refused() {
+            return Err(StorageError(error.to_string()));
+        }
+        Ok(Arc::new(FileLogHandle(self.log(id, config))))
+    }
+
+    fn log(&self, id: TopicPartition, config: Arc<LogConfig>) -> Arc<FileLog> {
+        let mut logs = self.logs.lock();
+        let log = logs.entry(id.clone()).or_insert_with(|| {
+            let log_id = self.next_log_id.fetch_add(1, Ordering::Relaxed);
+            Arc::new(FileLog::new(id, log_id, config, Arc::clone(&self.shared)))
+        });
+        Arc::clone(log)
+    }
+
+    pub fn delete_log(&self, id: &TopicPartition) -> Result<(), StorageError> {
+        let log = self.log(id.clone(), Arc::default());
+        let failed = |why: String| StorageError(format!("{id} could not be deleted: {why}"));
+        let delay_ms = log.delete().map_err(|error| failed(error.to_string()))?;
+        log.while_not_writing(|| self.doom_directory(log.dir(), id, delay_ms));
+        self.logs.lock().remove(id);
+        Ok(())
+    }
+
+    /// Renames the directory of a deleted log and has it removed later.
+    fn doom_directory(&self, dir: &Path, id: &TopicPartition, delay_ms: u64) {
+        let key = (id.topic.to_string(), id.partition);
+        if self.shared.log_starts.lock().remove(&key).is_some() {
+            self.shared
+                .log_starts_changed
+                .store(true, Ordering::Release);
+        }
+        let owner = owner_of(&*self.shared.fs, dir).ok().flatten();
+        if owner.is_some_and(|owner| owner != id.topic_id) {
+            return;
+        }
+        let doomed = dir.with_file_name(deleted_name(id));
+        let renamed = if_found(self.shared.fs.rename(dir, &doomed)).and_then(|found| {
+            if found.is_some() {
+                self.shared.fs.sync_dir(&self.shared.path)?;
+            }
+            Ok(found)
+        });
+        match renamed {
+            Ok(Some(())) => {
+                let due_ms = self.shared.clock.monotonic_ms().saturating_add(delay_ms);
+                self.maintenance.remove_at(due_ms, doomed);
+            }
+            Ok(None) => {}
+            // It will be set aside if a topic of this name comes again.
+            Err(error) => {
+                tracing::warn!(directory = %dir.display(), %error, "a deleted log could not be renamed");
+            }
+        }
+    }
+
+    /// Removes, in the background, what earlier deletions have not got round to.
+    fn remove_left_over(&self) {
+        let shared = Arc::clone(&self.shared);
+        let maintenance = Arc::clone(&self.maintenance);
+        self.shared.pool.write(move || {
+            for entry in shared.fs.list(&shared.path).unwrap_or_default() {
+                if entry.is_dir && entry.name.ends_with(DELETED_SUFFIX) {
+                    maintenance.remove_at(0, shared.path.join(entry.name));
+                }
+            }
+        });
+    }
+
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.recovery_report
+    }
+
+    pub fn failed(&self) -> watch::Receiver<Option<StorageError>> {
+        self.failed.clone()
+    }
+
+    pub fn shutdown(&self) -> Result<(), StorageError> {
+        let Some(lock) = self.lock.lock().take() else {
+            return Ok(());
+        };
+        let refused_before = self.shared.wal.refused();
+        self.shared.wal.close();
+        self.stop_threads();
+        let closed = match refused_before {
+            Some(error) => Err(io::Error::other(error.to_string())),
+            None => self.close_files(),
+        };
+        self.release();
+        drop(lock);
+        closed.map_err(|error| {
+            StorageError(format!(
+                "{} was not closed in order, the next start will recover it: {error}",
+                self.shared.path.display()
+            ))
+        })
+    }
+
+    fn stop_threads(&self) {
+        self.maintenance.stop();
+        for thread in self.threads.lock().drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a storage thread panicked");
+            }
+        }
+    }
+
+    /// Leaves a directory as Kafka would: segments, indexes, snapshots and checkpoints, and no write-ahead log.
+    fn close_files(&self) -> io::Result<()> {
+        let shared = &self.shared;
+        let logs: Vec<_> = self.logs.lock().values().cloned().collect();
+        shared
+            .pool
+            .for_each(logs.clone(), |log| log.close())
+            .into_iter()
+            .collect::<io::Result<Vec<()>>>()?;
+        let path = shared.path.join(RECOVERY_POINTS);
+        let mut recovery_points = read_offsets(&*shared.fs, &path).unwrap_or_default();
+        for log in logs {
+            if let Some(end_offset) = log.end_offset() {
+                let id = log.topic_partition();
+                recovery_points.insert((id.topic.to_string(), id.partition), end_offset);
+            }
+        }
+        write_offsets(&*shared.fs, &path, &recovery_points)?;
+        self.maintenance.checkpoint_closed()?;
+        remove_wal(&*shared.fs, &shared.path.join(WAL_DIR))?;
+        fs::replace(
+            &*shared.fs,
+            &shared.path.join(CLEAN_SHUTDOWN),
+            br#"{"version":0,"brokerEpoch":-1}"#,
+        )
+    }
+
+    /// Lets go of everything, so that nothing touches the directory any more.
+    fn release(&self) {
+        self.shared.append_budget.close();
+        self.shared.pool.close();
+        self.shared.busy.lock().clear();
+        for (_, log) in self.logs.lock().drain() {
+            log.wake_all();
+        }
+    }
+}
+
+impl Drop for FileManager {
+    /// Without [`FileManager::shutdown`] the directory is left as a crash would leave it.
+    fn drop(&mut self) {
+        if let Some(lock) = self.lock.lock().take() {
+            self.shared.wal.fail("the log manager was dropped");
+            self.stop_threads();
+            self.release();
+            drop(lock);
+        }
+    }
+}
+
+fn lock(fs: &dyn Fs, dir: &Path) -> Result<LockGuard, OpenError> {
+    let not_writable = |source| OpenError::NotWritable {
+        dir: dir.to_owned(),
+        source,
+    };
+    fs.create_dir_all(dir).map_err(not_writable)?;
+    let locked = fs.lock(&dir.join(LOCK_FILE)).map_err(not_writable)?;
+    locked.ok_or_else(|| OpenError::Locked {
+        dir: dir.to_owned(),
+    })
+}
+
+/// The newest checkpoint. Without one there must be nothing that it could be missing for.
+fn read_checkpoint(fs: &dyn Fs, wal_dir: &Path) -> Result<Option<Checkpoint>, OpenError> {
+    let checkpoint = Checkpoint::read(fs, wal_dir).map_err(|error| match error {
+        CheckpointError::Io(source) => OpenError::io(wal_dir)(source),
+        CheckpointError::NewerFormat { path, found } => OpenError::NewerFormat { path, found },
+    })?;
+    if checkpoint.is_some() {
+        return Ok(checkpoint);
+    }
+    for index in list_regions(fs, wal_dir).map_err(OpenError::io(wal_dir))? {
+        let path = region_path(wal_dir, index);
+        let mut head = [0; GROUP_HEADER_BYTES];
+        fs.open(&path, Access::Read)
+            .and_then(|file| file.read_at(&mut head, 0))
+            .map_err(OpenError::io(&path))?;
+        if GroupHeader::parse(&head).is_some() {
+            return Err(OpenError::HoleInWal {
+                path,
+                what: "holds data, but there is no valid checkpoint that says where it begins"
+                    .to_owned(),
+            });
+        }
+    }
+    Ok(None)
+}
+
+/// Starts a new generation of the write-ahead log. What the one before held is in the segments now.
+fn open_wal(
+    config: &LogManagerConfig,
+    wal_dir: &Path,
+    chunks: &Arc<ChunkPool>,
+    bell: &Arc<Bell>,
+    previous: Option<&Checkpoint>,
+    next_sequence: u64,
+) -> io::Result<(Wal, LogTable, Checkpoint)> {
+    let synced = config.durability == Durability::Strict;
+    let ring = Ring::open(
+        Arc::clone(&config.fs),
+        RingConfig {
+            dir: wal_dir.to_owned(),
+            max_bytes: config.wal_ring_bytes,
+            first_region_bytes: config.wal_first_region_bytes,
+            region_bytes: config.wal_region_bytes,
+            synced,
+        },
+        Arc::clone(chunks),
+    )?;
+    // Random, so that no bytes that a producer sends can pass for a group of this log.
+    let (generation, _) = Uuid::new_v4().as_u64_pair();
+    let table = LogTable::create(&*config.fs, wal_dir, generation)?;
+    let checkpoint = Checkpoint {
+        number: previous.map_or(0, |previous| previous.number + 1),
+        generation,
+        start_sequence: next_sequence,
+        start: ring.position(),
+        closed: false,
+    };
+    checkpoint.write(&*config.fs, wal_dir)?;
+    LogTable::remove_others(&*config.fs, wal_dir, Some(generation))?;
+    let wal = Wal::new(
+        ring,
+        Arc::clone(chunks),
+        generation,
+        next_sequence,
+        synced,
+        Arc::clone(bell),
+    );
+    Ok((wal, table, checkpoint))
+}
+
+fn start_threads(
+    shared: &Arc<LogDir>,
+    maintenance: &Arc<Maintenance>,
+) -> io::Result<Vec<JoinHandle<()>>> {
+    let (committing, maintaining) = (Arc::clone(shared), Arc::clone(maintenance));
+    Ok(vec![
+        std::thread::Builder::new()
+            .name("wal-commit".to_owned())
+            .spawn(move || committing.wal.run())?,
+        std::thread::Builder::new()
+            .name("log-maintenance".to_owned())
+            .spawn(move || maintaining.run())?,
+    ])
+}
+
+/// Removes the write-ahead log, the checkpoint last: what is left by a crash in between is still understood.
+fn remove_wal(fs: &dyn Fs, wal_dir: &Path) -> io::Result<()> {
+    for index in list_regions(fs, wal_dir)? {
+        fs.remove_file(&region_path(wal_dir, index))?;
+    }
+    LogTable::remove_others(fs, wal_dir, None)?;
+    fs.sync_dir(wal_dir)?;
+    Checkpoint::remove(fs, wal_dir)?;
+    fs.remove_dir_all(wal_dir)?;
+    match wal_dir.parent() {
+        Some(parent) => fs.sync_dir(parent),
+        None => Ok(()),
+    }
+}
+
+/// The name of a deleted log's directory, as Kafka makes it: no longer than a file name may be.
+fn deleted_name(id: &TopicPartition) -> String {
+    let suffix = format!(
+        "-{}.{}{DELETED_SUFFIX}",
+        id.partition,
+        Uuid::new_v4().simple()
+    );
+    let mut length = id.topic.len().min(FILE_NAME_LIMIT - suffix.len());
+    while !id.topic.is_char_boundary(length) {
+        length -= 1;
+    }
+    format!("{}{suffix}", &id.topic[..length])
+}
+
+impl From<RecoveryError> for OpenError {
+    fn from(error: RecoveryError) -> Self {
+        match error {
+            RecoveryError::Replay(ReplayError::Io { path, source })
+            | RecoveryError::Load(LoadError::Io { path, source })
+            | RecoveryError::Io { path, source } => Self::Io { path, source },
+            RecoveryError::Replay(ReplayError::NewerFormat { path, found }) => {
+                Self::NewerFormat { path, found }
+            }
+            RecoveryError::Replay(ReplayError::Hole { path, what }) => {
+                Self::HoleInWal { path, what }
+            }
+            RecoveryError::Load(LoadError::Damaged {
+                path,
+                position,
+                what,
+            }) => Self::Damaged {
+                path,
+                what: format!("at byte {position}: {what}"),
+            },
+            RecoveryError::Inconsistent { path, what } => Self::Damaged { path, what },
+        }
+    }
+}

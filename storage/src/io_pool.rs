@@ -1,0 +1,135 @@
+//! A few threads for what blocks: cold reads, segment writes, syncs.
+//!
+//! Reads go first: a consumer waits for them, while segments are written behind.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::{Condvar, Mutex};
+
+type Job = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Queues {
+    reads: VecDeque<Job>,
+    writes: VecDeque<Job>,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    queues: Mutex<Queues>,
+    arrived: Condvar,
+}
+
+/// Runs jobs on plain threads; dropping it finishes what was queued.
+pub(crate) struct IoPool {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl IoPool {
+    pub fn start(threads: usize) -> std::io::Result<Self> {
+        let shared = Arc::<Shared>::default();
+        let threads = (0..threads)
+            .map(|number| {
+                let shared = Arc::clone(&shared);
+                std::thread::Builder::new()
+                    .name(format!("storage-io-{number}"))
+                    .spawn(move || shared.run())
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            shared,
+            threads: Mutex::new(threads),
+        })
+    }
+
+    /// Runs a job before all writes. After [`IoPool::close`] it is dropped.
+    pub fn read(&self, job: impl FnOnce() + Send + 'static) {
+        let mut queues = self.shared.queues.lock();
+        if !queues.closed {
+            queues.reads.push_back(Box::new(job));
+            self.shared.arrived.notify_one();
+        }
+    }
+
+    /// Runs a job when no read waits. After [`IoPool::close`] it is dropped.
+    pub fn write(&self, job: impl FnOnce() + Send + 'static) {
+        let mut queues = self.shared.queues.lock();
+        if !queues.closed {
+            queues.writes.push_back(Box::new(job));
+            self.shared.arrived.notify_one();
+        }
+    }
+
+    /// Runs `job` for each item, several at a time, and returns when all are done.
+    ///
+    /// Must not be called from a job: it would wait for its own thread.
+    pub fn for_each<T: Send + 'static, R: Send + 'static>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        job: impl Fn(T) -> R + Send + Sync + 'static,
+    ) -> Vec<R> {
+        let job = Arc::new(job);
+        let (sender, results) = std::sync::mpsc::channel();
+        let mut count = 0;
+        for item in items {
+            count += 1;
+            let (job, sender) = (Arc::clone(&job), sender.clone());
+            self.write(move || {
+                // The receiver is there until all results have arrived.
+                let _ = sender.send(job(item));
+            });
+        }
+        drop(sender);
+        let results: Vec<R> = results.iter().collect();
+        assert_eq!(
+            results.len(),
+            count,
+            "the pool was closed while it was in use"
+        );
+        results
+    }
+
+    /// Finishes what was queued and ends the threads.
+    pub fn close(&self) {
+        self.shared.queues.lock().closed = true;
+        self.shared.arrived.notify_all();
+        let me = std::thread::current().id();
+        for thread in self.threads.lock().drain(..) {
+            // The last user of the pool may be one of its own jobs.
+            if thread.thread().id() != me && thread.join().is_err() {
+                tracing::error!("a storage thread panicked");
+            }
+        }
+    }
+}
+
+impl Drop for IoPool {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        let mut queues = self.queues.lock();
+        loop {
+            let job = match queues.reads.pop_front() {
+                Some(read) => Some(read),
+                None => queues.writes.pop_front(),
+            };
+            match job {
+                Some(job) => {
+                    drop(queues);
+                    job();
+                    queues = self.queues.lock();
+                }
+                None if queues.closed => return,
+                None => self.arrived.wait(&mut queues),
+            }
+        }
+    }
+}

@@ -1,0 +1,726 @@
+//! The log on files: one partition behind the seam.
+//!
+//! A batch is checked, given its offsets and copied into the write-ahead log under the
+//! partition's lock, which is held for about a microsecond and never over I/O. When the commit
+//! thread reports it durable, it becomes visible and joins the tail: the batches in memory from
+//! which readers are served and segments are written. The segment follows later.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::oneshot;
+
+use super::admission::{Admission, admit};
+use super::loader::{LoadContext, load};
+use super::producer_state::snapshot;
+use super::reader::{self, ReadPlan};
+use super::segment::{Incoming, OpenSegment, Segment};
+use super::state::{Phase, State, TailBatch};
+use super::transaction_index::AbortedTxn;
+use super::waiters::Waiters;
+use super::writer::{SegmentWriter, Snapshot};
+use super::{
+    AppendError, AppendOrigin, AppendPermit, Appended, BoxFuture, FetchWait, Isolation, LogConfig,
+    LogOffsets, PartitionLog, PendingAppend, Read, ReadError, ReadRequest, TimestampOffset,
+    TopicPartition, WaitRegistration,
+};
+use crate::log_dir::LogDir;
+use crate::record::batch::{self, BatchHeader, TimestampType};
+use crate::record::{EndTxnMarker, ValidatedBatch};
+use crate::wal::chunk::ChunkSlice;
+use crate::wal::commit::{NewEntry, WalError};
+use crate::wal::format::{EntryKind, Place};
+use crate::wal::logs;
+
+/// A segment is written when so much of it is waiting. Fewer, larger writes cost less.
+const WRITE_AT_BYTES: u64 = 256 << 10;
+/// What one write takes at most.
+const RUN_LIMIT_BYTES: u64 = 4 << 20;
+/// How much is appended between two snapshots of the producers: what a start reads again at most.
+const SNAPSHOT_INTERVAL_BYTES: u64 = 16 << 20;
+
+/// A partition on files.
+pub(crate) struct FileLog {
+    id: TopicPartition,
+    log_id: u32,
+    shared: Arc<LogDir>,
+    dir: Arc<PathBuf>,
+    state: Mutex<State>,
+    writer: Mutex<SegmentWriter>,
+    waiters: Arc<Waiters>,
+}
+
+/// A batch on its way through the write-ahead log.
+struct InFlight {
+    base_offset: i64,
+    last_offset: i64,
+    position: u64,
+    reserved_bytes: usize,
+    reply: oneshot::Sender<Result<Appended, AppendError>>,
+}
+
+impl FileLog {
+    /// A log whose files are looked at when it is first used.
+    pub fn new(
+        id: TopicPartition,
+        log_id: u32,
+        config: Arc<LogConfig>,
+        shared: Arc<LogDir>,
+    ) -> Self {
+        let dir = Arc::new(shared.path.join(id.to_string()));
+        Self {
+            writer: Mutex::new(SegmentWriter::new(
+                Arc::clone(&shared.fs),
+                id.clone(),
+                Arc::clone(&dir),
+            )),
+            id,
+            log_id,
+            shared,
+            dir,
+            state: Mutex::new(State::unloaded(config)),
+            waiters: Arc::default(),
+        }
+    }
+
+    pub fn dir(&self) -> &PathBuf {
+        &self.dir
+    }
+
+    /// The state, read from the files if this is the first use.
+    fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Unloaded) {
+            self.load(&mut state);
+        }
+        state
+    }
+
+    fn load(&self, state: &mut State) {
+        let key = (self.id.topic.to_string(), self.id.partition);
+        let context = LoadContext {
+            fs: &*self.shared.fs,
+            id: &self.id,
+            dir: &self.dir,
+            index_interval_bytes: state.config.index_interval_bytes,
+            now_ms: self.shared.clock.now_ms(),
+            log_start_offset: self.shared.log_starts.lock().get(&key).copied(),
+            may_cut_tail: self.shared.may_cut_tails,
+        };
+        match load(&context) {
+            Ok(loaded) => {
+                let snapshots = loaded.snapshots.clone();
+                state.loaded(loaded);
+                // Nobody holds the writer's lock before the log is loaded.
+                if let Some(mut writer) = self.writer.try_lock() {
+                    writer.known_snapshots(snapshots);
+                }
+            }
+            Err(error) => {
+                tracing::error!(partition = %self.id, %error, "the log cannot be used");
+                state.phase = Phase::Unusable(error.to_string());
+            }
+        }
+    }
+
+    /// Enters the log into the list of those with something in memory.
+    fn mark_busy(self: &Arc<Self>, state: &mut State) {
+        if !state.listed_as_busy {
+            state.listed_as_busy = true;
+            let mut busy = self.shared.busy.lock();
+            if busy.is_empty() {
+                self.shared.maintenance.ring();
+            }
+            busy.push(Arc::clone(self));
+        }
+    }
+
+    fn append(
+        self: &Arc<Self>,
+        permit: AppendPermit,
+        validated: ValidatedBatch,
+        origin: AppendOrigin,
+    ) -> Result<PendingAppend, AppendError> {
+        let now_ms = self.shared.clock.now_ms();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        state.check_appendable()?;
+        let marker = match admit(&state.producers, &self.id, &validated, origin)? {
+            Admission::Append(marker) => marker,
+            Admission::Duplicate {
+                base_offset,
+                last_offset,
+            } => return Ok(state.answer_duplicate(base_offset, last_offset)),
+        };
+        let header = stored_header(&validated, state.log_end_offset, state.leader_epoch());
+        let incoming = Incoming {
+            last_offset: header.last_offset(),
+            max_timestamp: header.max_timestamp,
+            bytes: validated.bytes.len() as u64,
+        };
+        let open = state.open.back();
+        let starts_segment =
+            open.is_none_or(|open| open.must_roll(&state.config, &incoming, now_ms));
+        let place = match open {
+            Some(open) if !starts_segment => open.place(header.base_offset),
+            _ => Place::default(),
+        };
+        let (reply, answer) = oneshot::channel();
+        let in_flight = InFlight {
+            base_offset: header.base_offset,
+            last_offset: header.last_offset(),
+            position: u64::from(place.position),
+            reserved_bytes: take_over(permit),
+            reply,
+        };
+        let reserved_bytes = in_flight.reserved_bytes;
+        let log = Arc::clone(self);
+        let appended = self.shared.wal.append(
+            &NewEntry {
+                log_id: self.log_id,
+                kind: EntryKind::Batch,
+                offset: header.base_offset,
+                place,
+                payload: &validated.bytes,
+                strict: self.shared.is_strict(state.config.durability),
+            },
+            &mut state.declared,
+            || logs::declaration(&self.id),
+            |copy| patch(copy, &validated, &header),
+            Box::new(move |written| log.committed(in_flight, written)),
+        );
+        if let Err(error) = appended {
+            self.shared.append_budget.add_permits(reserved_bytes);
+            return Err(not_applied(&error));
+        }
+        self.take_in(state, &header, marker, &incoming, starts_segment, now_ms);
+        Ok(answered(answer))
+    }
+
+    /// Makes a batch that has entered the write-ahead log part of the state.
+    fn take_in(
+        &self,
+        state: &mut State,
+        header: &BatchHeader,
+        marker: Option<EndTxnMarker>,
+        incoming: &Incoming,
+        starts_segment: bool,
+        now_ms: i64,
+    ) {
+        if starts_segment {
+            if state.log_end_offset > state.log_start_offset {
+                let snapshot = snapshot_of(state);
+                state.snapshots.push_back(snapshot);
+            }
+            let segment = Segment::new(Arc::clone(&self.dir), header.base_offset, 0);
+            state.segments.push(Arc::clone(&segment));
+            state.open.push_back(OpenSegment::new(segment, now_ms));
+        }
+        let interval_bytes = state.config.index_interval_bytes;
+        let completed = state.producers.apply(header, marker, now_ms);
+        if let Some(open) = state.open.back_mut() {
+            open.append(incoming, interval_bytes);
+            if let Some(aborted) = completed.as_ref().and_then(AbortedTxn::of) {
+                open.pending_aborted.push(aborted);
+                state.aborted.push(aborted);
+            }
+        }
+        state.epochs_changed |= state
+            .epochs
+            .assign(header.partition_leader_epoch, header.base_offset);
+        state.log_end_offset = header.next_offset();
+        state.size_bytes += incoming.bytes;
+        state.bytes_since_snapshot += incoming.bytes;
+    }
+
+    /// The commit thread reports the fate of a batch.
+    fn committed(self: &Arc<Self>, batch: InFlight, written: Result<ChunkSlice, WalError>) {
+        let written = match written {
+            Ok(written) => written,
+            Err(error) => {
+                self.shared.append_budget.add_permits(batch.reserved_bytes);
+                self.state.lock().fail_duplicates(&error);
+                let _ = batch.reply.send(Err(indeterminate(&error)));
+                self.waiters.wake_all();
+                return;
+            }
+        };
+        let bytes = written.len() as u64;
+        let age = self
+            .shared
+            .committed_bytes
+            .fetch_add(bytes, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Deleted) {
+            drop(state);
+            self.shared.append_budget.add_permits(batch.reserved_bytes);
+            let _ = batch.reply.send(Err(AppendError::Deleted));
+            return;
+        }
+        let stable_before = state.offsets().last_stable_offset;
+        state.tail.push_back(TailBatch {
+            base_offset: batch.base_offset,
+            last_offset: batch.last_offset,
+            position: batch.position,
+            reserved_bytes: batch.reserved_bytes,
+            age,
+            bytes: written,
+        });
+        state.high_watermark = batch.last_offset + 1;
+        state.unwritten_bytes += bytes;
+        state.needs_sync = true;
+        let high_watermark = state.high_watermark;
+        state.producers.on_high_watermark(high_watermark);
+        let offsets = state.offsets();
+        let appended = Appended {
+            base_offset: batch.base_offset,
+            last_offset: batch.last_offset,
+            log_start_offset: offsets.log_start_offset,
+            duplicate: false,
+        };
+        state.answer_waiting_duplicates();
+        self.mark_busy(&mut state);
+        let write_now = state.unwritten_bytes >= WRITE_AT_BYTES && !state.write_queued;
+        state.write_queued |= write_now;
+        drop(state);
+        let stable_bytes = match offsets.last_stable_offset {
+            stable if stable == offsets.high_watermark && stable_before == batch.base_offset => {
+                bytes as i64
+            }
+            // The end of a transaction shows more than this batch: let the reader count.
+            stable if stable > stable_before => i64::MAX,
+            _ => 0,
+        };
+        self.waiters.advanced(bytes as i64, stable_bytes);
+        // Nobody may be waiting: the producer asked for no acknowledgement, or has gone.
+        let _ = batch.reply.send(Ok(appended));
+        if write_now {
+            let log = Arc::clone(self);
+            self.shared.pool.write(move || log.write_queued());
+        }
+    }
+
+    fn write_queued(self: &Arc<Self>) {
+        self.state.lock().write_queued = false;
+        if let Err(error) = self.write_segments() {
+            tracing::error!(partition = %self.id, %error, "writing a segment failed; it is tried again");
+        }
+    }
+
+    /// Writes all that is durable in the write-ahead log to the segments.
+    pub fn write_segments(&self) -> std::io::Result<()> {
+        let mut writer = self.writer.lock();
+        loop {
+            let run = {
+                let mut state = self.state.lock();
+                if matches!(state.phase, Phase::Deleted | Phase::Unloaded) {
+                    return Ok(());
+                }
+                state.next_run(RUN_LIMIT_BYTES)
+            };
+            let Some(run) = run else {
+                return Ok(());
+            };
+            let written = writer.write(&run);
+            let mut state = self.state.lock();
+            if let Err(error) = written {
+                state.put_back(run);
+                return Err(error);
+            }
+            let reserved_bytes = state.written(run);
+            let snapshots = state.due_snapshots();
+            drop(state);
+            self.shared.append_budget.add_permits(reserved_bytes);
+            for snapshot in &snapshots {
+                writer.write_snapshot(snapshot)?;
+            }
+        }
+    }
+
+    /// Brings the files up to the write-ahead log and makes them durable: one log's share of a checkpoint.
+    pub fn make_durable(&self) -> std::io::Result<()> {
+        {
+            let mut state = self.state.lock();
+            if !matches!(state.phase, Phase::Ready) || !state.needs_sync {
+                return Ok(());
+            }
+            state.needs_sync = false;
+            if state.bytes_since_snapshot >= SNAPSHOT_INTERVAL_BYTES {
+                let snapshot = snapshot_of(&mut state);
+                state.snapshots.push_back(snapshot);
+            }
+        }
+        let result = self.write_segments().and_then(|()| {
+            let mut writer = self.writer.lock();
+            let epochs = self.state.lock().changed_epochs();
+            if let Some(text) = epochs {
+                writer.write_epochs(&text)?;
+            }
+            writer.sync()
+        });
+        if result.is_err() {
+            self.state.lock().needs_sync = true;
+        }
+        result
+    }
+
+    /// Drops from memory what is in the segments and older than `age`; says whether anything is left to look after.
+    pub fn release_memory(&self, age: u64) -> bool {
+        let mut state = self.state.lock();
+        let dropped = state.drop_tail_before(age);
+        let busy = !state.tail.is_empty() || state.needs_sync;
+        let idle = state.unwritten_bytes == 0 && !state.needs_sync;
+        if !busy {
+            state.listed_as_busy = false;
+        }
+        drop(state);
+        drop(dropped);
+        if idle && let Some(mut writer) = self.writer.try_lock() {
+            writer.close_files();
+        }
+        busy
+    }
+
+    /// Writes what the next start needs to be quick: after it nothing has to be scanned.
+    pub fn close(&self) -> std::io::Result<()> {
+        {
+            let mut state = self.state.lock();
+            if !matches!(state.phase, Phase::Ready) {
+                return Ok(());
+            }
+            if state.bytes_since_snapshot > 0 {
+                let snapshot = snapshot_of(&mut state);
+                state.snapshots.push_back(snapshot);
+            }
+            state.finish_last = true;
+            state.needs_sync = true;
+        }
+        self.make_durable()?;
+        self.release_memory(u64::MAX);
+        Ok(())
+    }
+
+    /// The log end offset, if the log was used.
+    pub fn end_offset(&self) -> Option<i64> {
+        let state = self.state.lock();
+        matches!(state.phase, Phase::Ready).then_some(state.log_end_offset)
+    }
+
+    /// Ends the log for its users, and returns when the write-ahead log says so and after how many ms its files may go.
+    pub fn delete(self: &Arc<Self>) -> Result<u64, WalError> {
+        let (sender, written) = mpsc::channel();
+        let (delay_ms, reserved_bytes) = {
+            let mut state = self.state.lock();
+            let state = &mut *state;
+            self.shared.wal.append(
+                &NewEntry {
+                    log_id: self.log_id,
+                    kind: EntryKind::Delete,
+                    offset: 0,
+                    place: Place::default(),
+                    payload: &[],
+                    strict: true,
+                },
+                &mut state.declared,
+                || logs::declaration(&self.id),
+                |_| {},
+                Box::new(move |result| {
+                    let _ = sender.send(result.map(|_| ()));
+                }),
+            )?;
+            state.phase = Phase::Deleted;
+            let delay_ms = u64::try_from(state.config.file_delete_delay_ms).unwrap_or(0);
+            (delay_ms, state.clear())
+        };
+        self.shared.append_budget.add_permits(reserved_bytes);
+        self.waiters.wake_all();
+        written.recv().unwrap_or(Err(WalError::Closed))?;
+        Ok(delay_ms)
+    }
+
+    /// Runs `work` while nothing is being written to the log's directory.
+    pub fn while_not_writing<R>(&self, work: impl FnOnce() -> R) -> R {
+        let mut writer = self.writer.lock();
+        writer.close_files();
+        work()
+    }
+
+    pub fn topic_partition(&self) -> &TopicPartition {
+        &self.id
+    }
+
+    /// Wakes everyone who waits for the log: it will not advance any more.
+    pub fn wake_all(&self) {
+        self.waiters.wake_all();
+    }
+}
+
+/// Room in the budget, now owned by the engine; in bytes.
+fn take_over(permit: AppendPermit) -> usize {
+    permit.into_inner().map_or(0, |permit| {
+        let bytes = permit.num_permits();
+        permit.forget();
+        bytes
+    })
+}
+
+/// The header as it will be stored: the copy differs from what was received in nothing else.
+fn stored_header(batch: &ValidatedBatch, base_offset: i64, leader_epoch: i32) -> BatchHeader {
+    BatchHeader {
+        base_offset,
+        partition_leader_epoch: leader_epoch,
+        max_timestamp: batch.max_timestamp(),
+        ..batch.header
+    }
+}
+
+fn patch(copy: &mut [u8], batch: &ValidatedBatch, stored: &BatchHeader) {
+    let timestamp_type = match batch.log_append_time_ms() {
+        Some(_) => TimestampType::LogAppendTime,
+        None => TimestampType::CreateTime,
+    };
+    batch::set_offset_and_epoch(copy, stored.base_offset, stored.partition_leader_epoch)
+        .and_then(|()| batch::set_max_timestamp(copy, timestamp_type, stored.max_timestamp))
+        .expect("a validated batch has a whole header");
+}
+
+fn snapshot_of(state: &mut State) -> Snapshot {
+    state.bytes_since_snapshot = 0;
+    Snapshot {
+        offset: state.log_end_offset,
+        kafka: snapshot::to_snapshot(&state.producers),
+        sidecar: snapshot::to_sidecar(&state.producers),
+    }
+}
+
+fn answered(answer: oneshot::Receiver<Result<Appended, AppendError>>) -> PendingAppend {
+    Box::pin(async move {
+        answer.await.unwrap_or_else(|_| {
+            Err(AppendError::Indeterminate(
+                "the log directory was closed".to_owned(),
+            ))
+        })
+    })
+}
+
+fn not_applied(error: &WalError) -> AppendError {
+    AppendError::Storage(error.to_string())
+}
+
+fn indeterminate(error: &WalError) -> AppendError {
+    match error {
+        WalError::WriteFailed(_) => AppendError::Indeterminate(error.to_string()),
+        _ => AppendError::Storage(error.to_string()),
+    }
+}
+
+/// The seam's handle on a [`FileLog`].
+pub(crate) struct FileLogHandle(pub Arc<FileLog>);
+
+impl PartitionLog for FileLogHandle {
+    fn id(&self) -> &TopicPartition {
+        &self.0.id
+    }
+
+    fn reserve(&self, bytes: usize) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
+        let shared = &self.0.shared;
+        // A batch larger than the budget waits until it is alone.
+        let permits = u32::try_from(bytes.min(shared.append_budget_bytes)).unwrap_or(u32::MAX);
+        let budget = Arc::clone(&shared.append_budget);
+        if let Ok(permit) = Arc::clone(&budget).try_acquire_many_owned(permits) {
+            return Box::pin(std::future::ready(Ok(AppendPermit::of(permit))));
+        }
+        shared.maintenance.ring();
+        Box::pin(async move {
+            match budget.acquire_many_owned(permits).await {
+                Ok(permit) => Ok(AppendPermit::of(permit)),
+                Err(_) => Err(AppendError::Storage(
+                    "the log directory is closed".to_owned(),
+                )),
+            }
+        })
+    }
+
+    fn submit(
+        &self,
+        permit: AppendPermit,
+        batch: ValidatedBatch,
+        origin: AppendOrigin,
+    ) -> Result<PendingAppend, AppendError> {
+        self.0.append(permit, batch, origin)
+    }
+
+    fn offsets(&self) -> LogOffsets {
+        self.0.state().offsets()
+    }
+
+    fn leader_epoch(&self) -> i32 {
+        self.0.state().leader_epoch()
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.0.state().size_bytes
+    }
+
+    fn read(&self, request: ReadRequest) -> Result<Read, ReadError> {
+        let plan = self.0.state().plan_read(&request)?;
+        match plan {
+            ReadPlan::Ready(records) => Ok(Read::Ready(records)),
+            ReadPlan::Cold(cold) => {
+                let (sender, answer) = oneshot::channel();
+                let (fs, id) = (Arc::clone(&self.0.shared.fs), self.0.id.clone());
+                self.0.shared.pool.read(move || {
+                    // The reader may have gone away.
+                    let _ = sender.send(cold.read(&*fs, &id));
+                });
+                Ok(Read::Cold(read_answer(answer)))
+            }
+        }
+    }
+
+    fn watch(
+        &self,
+        seen_end: i64,
+        isolation: Isolation,
+        wait: &Arc<FetchWait>,
+    ) -> WaitRegistration {
+        let state = self.0.state();
+        let registration = self.0.waiters.register(isolation, wait);
+        if !matches!(state.phase, Phase::Ready) || state.visible_end(isolation) > seen_end {
+            wait.wake();
+        }
+        registration
+    }
+
+    fn offset_for_timestamp(
+        &self,
+        timestamp: i64,
+        isolation: Isolation,
+    ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>> {
+        let search = match self.0.state().plan_search(isolation) {
+            Ok(search) => search,
+            Err(error) => return Box::pin(std::future::ready(Err(error))),
+        };
+        self.search(move |fs, id| search.first_at_or_after(fs, id, timestamp))
+    }
+
+    fn offset_of_max_timestamp(
+        &self,
+    ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>> {
+        let search = match self.0.state().plan_search(Isolation::ReadUncommitted) {
+            Ok(search) => search,
+            Err(error) => return Box::pin(std::future::ready(Err(error))),
+        };
+        self.search(move |fs, id| search.max(fs, id))
+    }
+
+    fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)> {
+        let state = self.0.state();
+        if leader_epoch == state.leader_epoch() {
+            return Some((leader_epoch, state.high_watermark));
+        }
+        let (epoch, end) = state
+            .epochs
+            .end_offset_for(leader_epoch, state.high_watermark)?;
+        Some((epoch, end.min(state.high_watermark)))
+    }
+
+    fn delete_records_before(&self, offset: i64) -> BoxFuture<'static, Result<i64, AppendError>> {
+        self.0.move_log_start(offset)
+    }
+
+    fn set_config(&self, config: Arc<LogConfig>) {
+        self.0.state.lock().config = config;
+    }
+}
+
+impl FileLogHandle {
+    fn search(
+        &self,
+        job: impl FnOnce(&dyn crate::fs::Fs, &TopicPartition) -> reader::SearchResult + Send + 'static,
+    ) -> BoxFuture<'static, reader::SearchResult> {
+        let (sender, answer) = oneshot::channel();
+        let (fs, id) = (Arc::clone(&self.0.shared.fs), self.0.id.clone());
+        self.0.shared.pool.read(move || {
+            let _ = sender.send(job(&*fs, &id));
+        });
+        read_answer(answer)
+    }
+}
+
+fn read_answer<T: Send + 'static>(
+    answer: oneshot::Receiver<Result<T, ReadError>>,
+) -> BoxFuture<'static, Result<T, ReadError>> {
+    Box::pin(async move {
+        answer.await.unwrap_or_else(|_| {
+            Err(ReadError::Storage(
+                "the log directory was closed".to_owned(),
+            ))
+        })
+    })
+}
+
+impl FileLog {
+    fn move_log_start(
+        self: &Arc<Self>,
+        offset: i64,
+    ) -> BoxFuture<'static, Result<i64, AppendError>> {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        if let Err(error) = state.check_appendable() {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let offset = offset.min(state.high_watermark);
+        if offset <= state.log_start_offset {
+            return Box::pin(std::future::ready(Ok(state.log_start_offset)));
+        }
+        let (reply, answer) = oneshot::channel();
+        let log = Arc::clone(self);
+        let appended = self.shared.wal.append(
+            &NewEntry {
+                log_id: self.log_id,
+                kind: EntryKind::LogStart,
+                offset,
+                place: Place::default(),
+                payload: &[],
+                strict: self.shared.is_strict(state.config.durability),
+            },
+            &mut state.declared,
+            || logs::declaration(&self.id),
+            |_| {},
+            Box::new(move |written| {
+                let _ = reply.send(match written {
+                    Ok(_) => Ok(log.log_start_moved(offset)),
+                    Err(error) => Err(indeterminate(&error)),
+                });
+            }),
+        );
+        drop(guard);
+        match appended {
+            Ok(()) => Box::pin(async move {
+                answer.await.unwrap_or_else(|_| {
+                    Err(AppendError::Indeterminate(
+                        "the log directory was closed".to_owned(),
+                    ))
+                })
+            }),
+            Err(error) => Box::pin(std::future::ready(Err(not_applied(&error)))),
+        }
+    }
+
+    /// The new log start is durable.
+    fn log_start_moved(&self, offset: i64) -> i64 {
+        let mut state = self.state.lock();
+        state.log_start_offset = state.log_start_offset.max(offset);
+        let log_start_offset = state.log_start_offset;
+        drop(state);
+        let key = (self.id.topic.to_string(), self.id.partition);
+        self.shared.log_starts.lock().insert(key, log_start_offset);
+        self.shared
+            .log_starts_changed
+            .store(true, Ordering::Release);
+        log_start_offset
+    }
+}

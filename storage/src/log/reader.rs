@@ -1,0 +1,403 @@
+//! Reads: planned under the log's lock, from the tail in memory or else, off the async workers, from segments.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::scan::{ScanEnd, scan};
+use super::segment::{Part, Segment};
+use super::state::State;
+use super::transaction_index::{AbortedTxn, overlapping};
+use super::{
+    FetchedRecords, Isolation, LogOffsets, ReadError, ReadRequest, TimestampOffset, TopicPartition,
+    time_index, timestamp,
+};
+use crate::fs::Fs;
+use crate::record::batch::verify_crc;
+use crate::wal::chunk::ChunkSlice;
+
+/// What one cold read returns at most.
+const COLD_READ_LIMIT_BYTES: usize = 4 << 20;
+
+pub(crate) enum ReadPlan {
+    Ready(FetchedRecords),
+    Cold(ColdRead),
+}
+
+/// A read from segments, planned.
+pub(crate) struct ColdRead {
+    request: ReadRequest,
+    /// From the one that may hold the fetch offset on.
+    segments: Vec<Arc<Segment>>,
+    /// Exclusive; batches that begin here or later are not visible.
+    end_offset: i64,
+    offsets: LogOffsets,
+    aborted: Vec<AbortedTxn>,
+}
+
+impl State {
+    pub fn plan_read(&self, request: &ReadRequest) -> Result<ReadPlan, ReadError> {
+        self.check_readable()?;
+        let offsets = self.offsets();
+        if request.fetch_offset < offsets.log_start_offset
+            || request.fetch_offset > offsets.log_end_offset
+        {
+            return Err(ReadError::OffsetOutOfRange {
+                fetch_offset: request.fetch_offset,
+                log_start_offset: offsets.log_start_offset,
+                high_watermark: offsets.high_watermark,
+            });
+        }
+        let end_offset = self.visible_end(request.isolation);
+        if request.fetch_offset >= end_offset {
+            return Ok(ReadPlan::Ready(FetchedRecords {
+                records: Vec::new(),
+                size_bytes: 0,
+                offsets,
+                aborted_transactions: Vec::new(),
+            }));
+        }
+        if let Some(first) = self.tail.front()
+            && first.base_offset <= request.fetch_offset
+        {
+            return Ok(ReadPlan::Ready(
+                self.read_tail(request, end_offset, offsets),
+            ));
+        }
+        let first = self
+            .segments
+            .partition_point(|segment| segment.base_offset <= request.fetch_offset)
+            .saturating_sub(1);
+        Ok(ReadPlan::Cold(ColdRead {
+            request: *request,
+            // Compaction may have left a segment without the batch that is looked for.
+            segments: self.segments[first..].iter().take(3).cloned().collect(),
+            end_offset,
+            offsets,
+            aborted: match request.isolation {
+                Isolation::ReadUncommitted => Vec::new(),
+                Isolation::ReadCommitted => self.aborted_from(request.fetch_offset),
+            },
+        }))
+    }
+
+    fn aborted_from(&self, offset: i64) -> Vec<AbortedTxn> {
+        let first = self.aborted.partition_point(|txn| txn.last_offset < offset);
+        self.aborted[first..].to_vec()
+    }
+
+    fn read_tail(
+        &self,
+        request: &ReadRequest,
+        end_offset: i64,
+        offsets: LogOffsets,
+    ) -> FetchedRecords {
+        let first = self
+            .tail
+            .partition_point(|batch| batch.last_offset < request.fetch_offset);
+        let mut slices: Vec<ChunkSlice> = Vec::new();
+        let mut size_bytes = 0;
+        let mut next_offset = request.fetch_offset;
+        for batch in self.tail.range(first..) {
+            let always = size_bytes == 0 && request.at_least_one_batch;
+            let fits = size_bytes + batch.bytes.len() <= request.max_bytes;
+            if batch.base_offset >= end_offset || !(fits || always) {
+                break;
+            }
+            size_bytes += batch.bytes.len();
+            next_offset = batch.last_offset + 1;
+            if !slices
+                .last_mut()
+                .is_some_and(|last| last.join(&batch.bytes))
+            {
+                slices.push(batch.bytes.clone());
+            }
+        }
+        let aborted_transactions = match request.isolation {
+            Isolation::ReadUncommitted => Vec::new(),
+            Isolation::ReadCommitted => {
+                overlapping(&self.aborted, request.fetch_offset, next_offset)
+            }
+        };
+        FetchedRecords {
+            records: slices.iter().map(ChunkSlice::to_bytes).collect(),
+            size_bytes,
+            offsets,
+            aborted_transactions,
+        }
+    }
+
+    /// Everything that a look-up by time needs.
+    pub fn plan_search(&self, isolation: Isolation) -> Result<Search, ReadError> {
+        self.check_readable()?;
+        Ok(Search {
+            segments: self.segments.clone(),
+            open_from: self.open.front().map(|open| open.segment.base_offset),
+            tail: self
+                .tail
+                .range(self.written..)
+                .map(|batch| batch.bytes.clone())
+                .collect(),
+            from_offset: self.log_start_offset,
+            end_offset: self.visible_end(isolation),
+        })
+    }
+}
+
+impl ColdRead {
+    /// Reads whole batches from the first segment that has any from the fetch offset on.
+    pub fn read(&self, fs: &dyn Fs, id: &TopicPartition) -> Result<FetchedRecords, ReadError> {
+        let mut records: Vec<Bytes> = Vec::new();
+        let mut size_bytes = 0;
+        let mut next_offset = self.request.fetch_offset;
+        for segment in &self.segments {
+            self.read_segment(fs, id, segment, &mut |bytes, last_offset| {
+                let fits = size_bytes + bytes.len() <= self.limit_bytes();
+                let always = size_bytes == 0 && self.request.at_least_one_batch;
+                if !(fits || always) {
+                    return ControlFlow::Break(());
+                }
+                size_bytes += bytes.len();
+                next_offset = last_offset + 1;
+                records.push(bytes);
+                ControlFlow::Continue(())
+            })?;
+            if size_bytes > 0 {
+                break;
+            }
+        }
+        Ok(FetchedRecords {
+            records,
+            size_bytes,
+            offsets: self.offsets,
+            aborted_transactions: overlapping(
+                &self.aborted,
+                self.request.fetch_offset,
+                next_offset,
+            ),
+        })
+    }
+
+    fn limit_bytes(&self) -> usize {
+        self.request.max_bytes.min(COLD_READ_LIMIT_BYTES)
+    }
+
+    fn read_segment(
+        &self,
+        fs: &dyn Fs,
+        id: &TopicPartition,
+        segment: &Segment,
+        take: &mut dyn FnMut(Bytes, i64) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let failed = |error: std::io::Error| ReadError::Storage(format!("{id}: {error}"));
+        let from_offset = self.request.fetch_offset;
+        let to = segment.written_bytes();
+        let position = segment.position_before(fs, from_offset).map_err(failed)?;
+        let log = segment.open(fs, Part::Log).map_err(failed)?;
+        let mut damaged = None;
+        let end = scan(&*log, position, to, |found| {
+            let header = &found.header;
+            if header.base_offset >= self.end_offset {
+                return ControlFlow::Break(());
+            }
+            if header.last_offset() < from_offset {
+                return ControlFlow::Continue(());
+            }
+            if let Err(error) = verify_crc(&found.bytes) {
+                damaged = Some((header.base_offset, error.to_string()));
+                return ControlFlow::Break(());
+            }
+            take(found.bytes, header.last_offset())
+        })
+        .map_err(failed)?;
+        if let ScanEnd::Invalid { position, error } = end {
+            damaged = Some((from_offset, format!("byte {position}: {error}")));
+        }
+        match damaged {
+            Some((offset, what)) => Err(ReadError::Corrupt {
+                partition: id.clone(),
+                offset,
+                what,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A look-up by time, planned.
+pub(crate) struct Search {
+    segments: Vec<Arc<Segment>>,
+    /// Base offset of the first segment whose indexes are not complete.
+    open_from: Option<i64>,
+    /// What is not in a segment yet.
+    tail: Vec<ChunkSlice>,
+    from_offset: i64,
+    /// Exclusive.
+    end_offset: i64,
+}
+
+pub(crate) type SearchResult = Result<Option<TimestampOffset>, ReadError>;
+
+impl Search {
+    /// The first visible record that is not older than `timestamp`.
+    pub fn first_at_or_after(
+        &self,
+        fs: &dyn Fs,
+        id: &TopicPartition,
+        timestamp: i64,
+    ) -> SearchResult {
+        let mut found = None;
+        for segment in self.written_segments() {
+            if let Some(newest) = self.newest_in(fs, id, segment)?
+                && newest < timestamp
+            {
+                continue;
+            }
+            let relative = segment
+                .open(fs, Part::TimeIndex)
+                .and_then(|file| time_index::lookup(&*file, timestamp))
+                .map_err(|error| failed(id, &error))?;
+            let from = self
+                .from_offset
+                .max(segment.base_offset + i64::from(relative));
+            self.scan_segment(fs, id, segment, from, &mut |batch| {
+                found = self.in_batch(id, batch, timestamp).transpose();
+                found.is_some()
+            })?;
+            if found.is_some() {
+                break;
+            }
+        }
+        if found.is_none() {
+            self.scan_tail(&mut |batch| {
+                found = self.in_batch(id, batch, timestamp).transpose();
+                found.is_some()
+            });
+        }
+        found.transpose()
+    }
+
+    /// The first visible record with the largest timestamp.
+    pub fn max(&self, fs: &dyn Fs, id: &TopicPartition) -> SearchResult {
+        let mut newest: Option<(i64, Bytes)> = None;
+        let mut consider = |batch: &Bytes, max_timestamp: i64| {
+            if newest
+                .as_ref()
+                .is_none_or(|(best, _)| max_timestamp > *best)
+            {
+                newest = Some((max_timestamp, batch.clone()));
+            }
+            false
+        };
+        for segment in self.written_segments() {
+            // Without a complete time index the whole segment has to be looked at.
+            let last = segment
+                .open(fs, Part::TimeIndex)
+                .and_then(|file| time_index::last(&*file))
+                .map_err(|error| failed(id, &error))?;
+            let from = last.map_or(0, |last| last.relative_offset);
+            let from = self.from_offset.max(segment.base_offset + i64::from(from));
+            self.scan_segment(fs, id, segment, from, &mut |batch| {
+                consider(batch, max_timestamp_of(batch))
+            })?;
+        }
+        self.scan_tail(&mut |batch| consider(batch, max_timestamp_of(batch)));
+        match newest {
+            Some((max_timestamp, batch)) if max_timestamp >= 0 => {
+                self.in_batch(id, &batch, max_timestamp)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The segments that have files.
+    fn written_segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        self.segments
+            .iter()
+            .filter(|segment| segment.written_bytes() > 0)
+    }
+
+    /// The largest timestamp of a segment, if its index is known to tell.
+    fn newest_in(
+        &self,
+        fs: &dyn Fs,
+        id: &TopicPartition,
+        segment: &Segment,
+    ) -> Result<Option<i64>, ReadError> {
+        if self
+            .open_from
+            .is_none_or(|open| segment.base_offset >= open)
+        {
+            return Ok(None);
+        }
+        let last = segment
+            .open(fs, Part::TimeIndex)
+            .and_then(|file| time_index::last(&*file))
+            .map_err(|error| failed(id, &error))?;
+        Ok(last.map(|last| last.timestamp))
+    }
+
+    /// Calls `visit` for the visible batches of a segment until it returns true.
+    fn scan_segment(
+        &self,
+        fs: &dyn Fs,
+        id: &TopicPartition,
+        segment: &Segment,
+        from_offset: i64,
+        visit: &mut dyn FnMut(&Bytes) -> bool,
+    ) -> Result<(), ReadError> {
+        let to = segment.written_bytes();
+        let position = segment
+            .position_before(fs, from_offset)
+            .map_err(|error| failed(id, &error))?;
+        let log = segment
+            .open(fs, Part::Log)
+            .map_err(|error| failed(id, &error))?;
+        let end = scan(&*log, position, to, |found| {
+            if found.header.base_offset >= self.end_offset {
+                return ControlFlow::Break(());
+            }
+            if found.header.last_offset() < from_offset || !visit(&found.bytes) {
+                return ControlFlow::Continue(());
+            }
+            ControlFlow::Break(())
+        })
+        .map_err(|error| failed(id, &error))?;
+        match end {
+            ScanEnd::Invalid { position, error } => Err(ReadError::Corrupt {
+                partition: id.clone(),
+                offset: from_offset,
+                what: format!("byte {position}: {error}"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn scan_tail(&self, visit: &mut dyn FnMut(&Bytes) -> bool) {
+        for slice in &self.tail {
+            let bytes = slice.to_bytes();
+            let base_offset = crate::record::BatchHeader::parse(&bytes)
+                .map_or(i64::MAX, |header| header.base_offset);
+            if base_offset >= self.end_offset || visit(&bytes) {
+                return;
+            }
+        }
+    }
+
+    fn in_batch(&self, id: &TopicPartition, batch: &Bytes, timestamp: i64) -> SearchResult {
+        if max_timestamp_of(batch) < timestamp {
+            return Ok(None);
+        }
+        timestamp::first_at_or_after(batch, timestamp, self.from_offset)
+            .map_err(|error| failed(id, &error))
+    }
+}
+
+fn max_timestamp_of(batch: &Bytes) -> i64 {
+    crate::record::BatchHeader::parse(batch).map_or(-1, |header| header.max_timestamp)
+}
+
+fn failed(id: &TopicPartition, error: &dyn std::fmt::Display) -> ReadError {
+    ReadError::Storage(format!("{id}: {error}"))
+}

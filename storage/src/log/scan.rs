@@ -1,0 +1,94 @@
+//! Walks over the batches of a segment file.
+
+use std::io;
+use std::ops::ControlFlow;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::fs::File;
+use crate::record::batch::BATCH_HEADER_BYTES;
+use crate::record::{BatchError, BatchHeader};
+
+/// What one read fetches.
+const WINDOW_BYTES: usize = 256 << 10;
+
+/// A batch found in a file.
+pub(crate) struct Found {
+    pub header: BatchHeader,
+    pub position: u64,
+    /// The whole batch. Its CRC has not been checked.
+    pub bytes: Bytes,
+}
+
+/// How a scan ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ScanEnd<B> {
+    /// The visitor had what it wanted.
+    Stopped(B),
+    /// All batches were visited.
+    Complete,
+    /// What lies at `position` is not a whole batch.
+    Invalid { position: u64, error: BatchError },
+}
+
+/// Calls `visit` for the batches between two positions.
+pub(crate) fn scan<B>(
+    file: &dyn File,
+    from: u64,
+    to: u64,
+    mut visit: impl FnMut(Found) -> ControlFlow<B>,
+) -> io::Result<ScanEnd<B>> {
+    let mut position = from;
+    let mut wanted = WINDOW_BYTES;
+    while position < to {
+        let length = (to - position).min(wanted as u64) as usize;
+        let mut window = BytesMut::zeroed(length);
+        let read = file.read_at(&mut window, position)?;
+        window.truncate(read);
+        let mut window = window.freeze();
+        let at_start = position;
+        while !window.is_empty() {
+            let header = match BatchHeader::parse(&window) {
+                Ok(header) => header,
+                Err(error) if is_final(position, window.len(), to, &error) => {
+                    return Ok(ScanEnd::Invalid { position, error });
+                }
+                Err(_) => break,
+            };
+            let bytes = header.size_bytes();
+            if bytes > window.len() {
+                if position + bytes as u64 > to || read < length {
+                    let error = BatchError::Truncated {
+                        needed_bytes: bytes,
+                        available_bytes: window.len(),
+                    };
+                    return Ok(ScanEnd::Invalid { position, error });
+                }
+                wanted = bytes.max(WINDOW_BYTES);
+                break;
+            }
+            let found = Found {
+                header,
+                position,
+                bytes: window.split_to(bytes),
+            };
+            position += bytes as u64;
+            if let ControlFlow::Break(value) = visit(found) {
+                return Ok(ScanEnd::Stopped(value));
+            }
+        }
+        if position == at_start && read < length {
+            let error = BatchError::Truncated {
+                needed_bytes: BATCH_HEADER_BYTES,
+                available_bytes: read,
+            };
+            return Ok(ScanEnd::Invalid { position, error });
+        }
+    }
+    Ok(ScanEnd::Complete)
+}
+
+/// Whether reading more would not help: the header is wrong and not just cut off by the window.
+fn is_final(position: u64, available: usize, to: u64, error: &BatchError) -> bool {
+    !matches!(error, BatchError::Truncated { .. }) || position + available as u64 >= to
+}

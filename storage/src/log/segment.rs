@@ -1,0 +1,255 @@
+//! One segment: a file of batches, its indexes, and what is known of it in memory.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::LogConfig;
+use super::offset_index::{self, OffsetEntry};
+use super::time_index::{self, TimeEntry};
+use super::transaction_index::AbortedTxn;
+use crate::fs::{Access, File, Fs};
+use crate::wal::format::Place;
+
+/// Positions in a segment are signed 32-bit numbers in Kafka's indexes.
+const SEGMENT_LIMIT_BYTES: u64 = i32::MAX as u64;
+
+/// Which of a segment's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Log,
+    OffsetIndex,
+    TimeIndex,
+    TransactionIndex,
+}
+
+impl Part {
+    pub const ALL: [Self; 4] = [
+        Self::Log,
+        Self::OffsetIndex,
+        Self::TimeIndex,
+        Self::TransactionIndex,
+    ];
+
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::OffsetIndex => "index",
+            Self::TimeIndex => "timeindex",
+            Self::TransactionIndex => "txnindex",
+        }
+    }
+}
+
+/// The name of a file that belongs to an offset: 20 digits and a suffix.
+pub(crate) fn file_name(offset: i64, suffix: &str) -> String {
+    format!("{offset:020}.{suffix}")
+}
+
+/// The offset in the name of a file with this suffix.
+pub(crate) fn offset_of(name: &str, suffix: &str) -> Option<i64> {
+    let digits = name.strip_suffix(suffix)?.strip_suffix('.')?;
+    let well_formed = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| well_formed)
+}
+
+/// A segment as its readers and its writer share it. Its files are opened when they are needed.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub base_offset: i64,
+    dir: Arc<PathBuf>,
+    /// How much of the log file may be read.
+    written_bytes: AtomicU64,
+    files: Mutex<[Option<Arc<dyn File>>; 4]>,
+}
+
+impl Segment {
+    pub fn new(dir: Arc<PathBuf>, base_offset: i64, written_bytes: u64) -> Arc<Self> {
+        Arc::new(Self {
+            base_offset,
+            dir,
+            written_bytes: AtomicU64::new(written_bytes),
+            files: Mutex::default(),
+        })
+    }
+
+    pub fn path(&self, part: Part) -> PathBuf {
+        path(&self.dir, self.base_offset, part)
+    }
+
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Ordering::Acquire)
+    }
+
+    pub fn set_written_bytes(&self, bytes: u64) {
+        self.written_bytes.store(bytes, Ordering::Release);
+    }
+
+    /// One of the segment's files, created if it is not there.
+    pub fn open(&self, fs: &dyn Fs, part: Part) -> io::Result<Arc<dyn File>> {
+        let mut files = self.files.lock();
+        let slot = &mut files[part as usize];
+        if let Some(file) = slot {
+            return Ok(Arc::clone(file));
+        }
+        let file = fs.open(&self.path(part), Access::Write)?;
+        *slot = Some(Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// The files that are open.
+    pub fn opened(&self) -> Vec<Arc<dyn File>> {
+        self.files.lock().iter().flatten().cloned().collect()
+    }
+
+    /// Closes the files; they are opened again when needed.
+    pub fn close(&self) {
+        *self.files.lock() = Default::default();
+    }
+
+    /// Position from which to look for an offset.
+    pub fn position_before(&self, fs: &dyn Fs, offset: i64) -> io::Result<u64> {
+        let relative = u32::try_from(offset - self.base_offset).unwrap_or(u32::MAX);
+        let index = self.open(fs, Part::OffsetIndex)?;
+        let position = u64::from(offset_index::lookup(&*index, relative)?);
+        // An index is not trusted: what points behind the data is as good as nothing.
+        Ok(if position < self.written_bytes() {
+            position
+        } else {
+            0
+        })
+    }
+}
+
+pub(crate) fn path(dir: &Path, base_offset: i64, part: Part) -> PathBuf {
+    dir.join(file_name(base_offset, part.suffix()))
+}
+
+/// A batch about to be appended, as far as segments care.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Incoming {
+    pub last_offset: i64,
+    pub max_timestamp: i64,
+    pub bytes: u64,
+}
+
+/// Entries for the two indexes, made when a batch is appended and written with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IndexEntries {
+    pub offset: OffsetEntry,
+    pub time: Option<TimeEntry>,
+}
+
+/// A segment whose end has not been written yet: what the next append to it needs to know.
+#[derive(Debug)]
+pub(crate) struct OpenSegment {
+    pub segment: Arc<Segment>,
+    /// Bytes in the segment, those included that are still to be written.
+    pub bytes: u64,
+    /// Largest timestamp of the first batch: what `segment.ms` counts from.
+    pub first_timestamp: Option<i64>,
+    pub created_ms: i64,
+    pub max_timestamp: i64,
+    pub offset_of_max_timestamp: i64,
+    pub bytes_since_index_entry: u64,
+    /// Entries in the index files and in `pending`.
+    pub offset_entries: u64,
+    pub time_entries: u64,
+    pub last_time_entry: Option<TimeEntry>,
+    pub pending: VecDeque<IndexEntries>,
+    pub pending_aborted: Vec<AbortedTxn>,
+}
+
+impl OpenSegment {
+    pub fn new(segment: Arc<Segment>, now_ms: i64) -> Self {
+        Self {
+            segment,
+            bytes: 0,
+            first_timestamp: None,
+            created_ms: now_ms,
+            max_timestamp: -1,
+            offset_of_max_timestamp: -1,
+            bytes_since_index_entry: 0,
+            offset_entries: 0,
+            time_entries: 0,
+            last_time_entry: None,
+            pending: VecDeque::new(),
+            pending_aborted: Vec::new(),
+        }
+    }
+
+    /// Whether the batch has to go into a new segment (LogSegment.shouldRoll).
+    pub fn must_roll(&self, config: &LogConfig, batch: &Incoming, now_ms: i64) -> bool {
+        if self.bytes == 0 {
+            return false;
+        }
+        let waited_ms = match self.first_timestamp {
+            Some(first) if first >= 0 => batch.max_timestamp.saturating_sub(first),
+            _ => now_ms.saturating_sub(self.created_ms),
+        };
+        let index_bytes = config.segment_index_bytes;
+        self.bytes + batch.bytes > config.segment_bytes.min(SEGMENT_LIMIT_BYTES)
+            || waited_ms > config.segment_ms
+            || (self.offset_entries + 1) * offset_index::ENTRY_BYTES as u64 > index_bytes
+            || (self.time_entries + 2) * time_index::ENTRY_BYTES as u64 > index_bytes
+            || batch.last_offset - self.segment.base_offset > i64::from(i32::MAX)
+    }
+
+    /// Takes a batch in and returns its position.
+    pub fn append(&mut self, batch: &Incoming, index_interval_bytes: u64) -> u64 {
+        let position = self.bytes;
+        self.first_timestamp.get_or_insert(batch.max_timestamp);
+        if batch.max_timestamp > self.max_timestamp {
+            self.max_timestamp = batch.max_timestamp;
+            self.offset_of_max_timestamp = batch.last_offset;
+        }
+        if self.bytes_since_index_entry > index_interval_bytes
+            && let Ok(file_position) = u32::try_from(position)
+        {
+            let offset = OffsetEntry {
+                relative_offset: self.relative(batch.last_offset),
+                position: file_position,
+            };
+            let time = self.next_time_entry();
+            self.offset_entries += 1;
+            self.pending.push_back(IndexEntries { offset, time });
+            self.bytes_since_index_entry = 0;
+        }
+        self.bytes += batch.bytes;
+        self.bytes_since_index_entry += batch.bytes;
+        position
+    }
+
+    /// The entry that ends the time index: without it a look-up would miss the last batches.
+    pub fn next_time_entry(&mut self) -> Option<TimeEntry> {
+        let newer = self
+            .last_time_entry
+            .is_none_or(|last| self.max_timestamp > last.timestamp);
+        if self.max_timestamp < 0 || !newer {
+            return None;
+        }
+        let entry = TimeEntry {
+            timestamp: self.max_timestamp,
+            relative_offset: self.relative(self.offset_of_max_timestamp),
+        };
+        self.last_time_entry = Some(entry);
+        self.time_entries += 1;
+        Some(entry)
+    }
+
+    /// Where a batch goes that is appended next.
+    pub fn place(&self, base_offset: i64) -> Place {
+        Place {
+            relative_offset: self.relative(base_offset),
+            position: u32::try_from(self.bytes).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn relative(&self, offset: i64) -> u32 {
+        u32::try_from(offset - self.segment.base_offset).unwrap_or(u32::MAX)
+    }
+}

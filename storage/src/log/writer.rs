@@ -1,0 +1,247 @@
+//! Writes the segment files of one log, behind the write-ahead log.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::TopicPartition;
+use super::offset_index;
+use super::segment::{self, IndexEntries, Part, Segment, file_name};
+use super::time_index::{self, TimeEntry};
+use super::transaction_index::AbortedTxn;
+use crate::checkpoint::partition_metadata;
+use crate::fs::{self, Access, File, Fs};
+use crate::wal::chunk::ChunkSlice;
+
+/// Batches that follow each other in one segment, and the index entries that go with them.
+pub(crate) struct Run {
+    pub segment: Arc<Segment>,
+    pub position: u64,
+    /// Those that lie next to each other in memory are one slice.
+    pub batches: Vec<ChunkSlice>,
+    pub bytes: u64,
+    /// The offset after the last batch.
+    pub end_offset: i64,
+    pub index: Vec<IndexEntries>,
+    /// How many entries the index files have before these.
+    pub offset_entries_before: u64,
+    pub time_entries_before: u64,
+    pub aborted: Vec<AbortedTxn>,
+    /// The segment ends here; the entry that closes its time index.
+    pub finish: Option<Option<TimeEntry>>,
+}
+
+/// The producers of a log at an offset, as the bytes of their two files.
+pub(crate) struct Snapshot {
+    pub offset: i64,
+    pub kafka: Vec<u8>,
+    pub sidecar: Vec<u8>,
+}
+
+/// The suffix of Kafka's producer snapshot, and of the file beside it that remembers more batches.
+pub(crate) const SNAPSHOT_SUFFIX: &str = "snapshot";
+pub(crate) const SIDECAR_SUFFIX: &str = "producers";
+const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
+pub(crate) const METADATA_FILE: &str = "partition.metadata";
+
+/// The one writer of a log's directory.
+pub(crate) struct SegmentWriter {
+    fs: Arc<dyn Fs>,
+    id: TopicPartition,
+    dir: Arc<PathBuf>,
+    dir_exists: bool,
+    names_changed: bool,
+    current: Option<Arc<Segment>>,
+    unsynced: Vec<Arc<dyn File>>,
+    log_written: bool,
+    snapshots: Vec<i64>,
+}
+
+impl SegmentWriter {
+    pub fn new(fs: Arc<dyn Fs>, id: TopicPartition, dir: Arc<PathBuf>) -> Self {
+        Self {
+            fs,
+            id,
+            dir,
+            dir_exists: false,
+            names_changed: false,
+            current: None,
+            unsynced: Vec::new(),
+            log_written: false,
+            snapshots: Vec::new(),
+        }
+    }
+
+    /// Makes the directory and says in it whose it is, before anything else is in it.
+    fn ensure_dir(&mut self) -> io::Result<()> {
+        if self.dir_exists {
+            return Ok(());
+        }
+        let metadata = self.dir.join(METADATA_FILE);
+        if fs::if_found(self.fs.open(&metadata, Access::Read))?.is_none() {
+            self.fs.create_dir_all(&self.dir)?;
+            let file = self.fs.open(&metadata, Access::Write)?;
+            file.write_at(&[partition_metadata(self.id.topic_id).as_bytes()], 0)?;
+            self.unsynced.push(file);
+            self.names_changed = true;
+        }
+        self.dir_exists = true;
+        Ok(())
+    }
+
+    /// Writes a run; it is durable after [`SegmentWriter::sync`].
+    pub fn write(&mut self, run: &Run) -> io::Result<()> {
+        self.ensure_dir()?;
+        let fs = &*self.fs;
+        let segment = &run.segment;
+        if self
+            .current
+            .as_ref()
+            .is_none_or(|current| !Arc::ptr_eq(current, segment))
+        {
+            self.names_changed |= run.position == 0;
+            self.current = Some(Arc::clone(segment));
+            // Kafka expects both, even if they are empty.
+            segment.open(fs, Part::OffsetIndex)?;
+            segment.open(fs, Part::TimeIndex)?;
+        }
+        let log = segment.open(fs, Part::Log)?;
+        if !run.batches.is_empty() {
+            let slices: Vec<&[u8]> = run.batches.iter().map(ChunkSlice::as_slice).collect();
+            log.write_at(&slices, run.position)?;
+            segment.set_written_bytes(run.position + run.bytes);
+            self.log_written = true;
+        }
+        if !run.index.is_empty() {
+            let entries: Vec<u8> = run
+                .index
+                .iter()
+                .flat_map(|entries| entries.offset.encode())
+                .collect();
+            segment.open(fs, Part::OffsetIndex)?.write_at(
+                &[&entries],
+                run.offset_entries_before * offset_index::ENTRY_BYTES as u64,
+            )?;
+        }
+        let times: Vec<u8> = run
+            .index
+            .iter()
+            .filter_map(|entries| entries.time)
+            .chain(run.finish.flatten())
+            .flat_map(TimeEntry::encode)
+            .collect();
+        if !times.is_empty() {
+            segment.open(fs, Part::TimeIndex)?.write_at(
+                &[&times],
+                run.time_entries_before * time_index::ENTRY_BYTES as u64,
+            )?;
+        }
+        if !run.aborted.is_empty() {
+            let entries: Vec<u8> = run.aborted.iter().flat_map(AbortedTxn::encode).collect();
+            let file = segment.open(fs, Part::TransactionIndex)?;
+            file.write_at(&[&entries], file.size_bytes()?)?;
+            self.unsynced.push(file);
+            self.names_changed = true;
+        }
+        if run.finish.is_some() {
+            // A segment that is read only from now on is made durable whole, indexes included.
+            self.unsynced.extend(segment.opened());
+            segment.close();
+            self.current = None;
+            self.log_written = false;
+        }
+        Ok(())
+    }
+
+    /// Writes the producers' snapshot for an offset that has been written.
+    pub fn write_snapshot(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+        self.ensure_dir()?;
+        for (suffix, bytes) in [
+            (SIDECAR_SUFFIX, &snapshot.sidecar),
+            (SNAPSHOT_SUFFIX, &snapshot.kafka),
+        ] {
+            let path = self.dir.join(file_name(snapshot.offset, suffix));
+            let file = self.fs.open(&path, Access::Write)?;
+            file.set_len(0)?;
+            file.write_at(&[bytes], 0)?;
+            self.unsynced.push(file);
+        }
+        self.names_changed = true;
+        self.snapshots.push(snapshot.offset);
+        Ok(())
+    }
+
+    /// Notes a snapshot that is there already.
+    pub fn known_snapshots(&mut self, offsets: Vec<i64>) {
+        self.snapshots = offsets;
+    }
+
+    pub fn write_epochs(&mut self, text: &str) -> io::Result<()> {
+        self.ensure_dir()?;
+        fs::replace(&*self.fs, &self.dir.join(EPOCHS_FILE), text.as_bytes())
+    }
+
+    /// Makes everything written so far durable.
+    pub fn sync(&mut self) -> io::Result<()> {
+        for file in &self.unsynced {
+            file.sync_data()?;
+        }
+        self.unsynced.clear();
+        if self.log_written
+            && let Some(current) = &self.current
+        {
+            current.open(&*self.fs, Part::Log)?.sync_data()?;
+            self.log_written = false;
+        }
+        if self.names_changed {
+            self.fs.sync_dir(&self.dir)?;
+            if let Some(parent) = self.dir.parent() {
+                self.fs.sync_dir(parent)?;
+            }
+            self.names_changed = false;
+        }
+        self.remove_old_snapshots()
+    }
+
+    /// Keeps the last two snapshots: the newest may not survive a crash that the older one does.
+    fn remove_old_snapshots(&mut self) -> io::Result<()> {
+        let surplus = self.snapshots.len().saturating_sub(2);
+        for offset in self.snapshots.drain(..surplus) {
+            for suffix in [SIDECAR_SUFFIX, SNAPSHOT_SUFFIX] {
+                let path = self.dir.join(file_name(offset, suffix));
+                fs::if_found(self.fs.remove_file(&path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what an earlier attempt has left of a segment that is about to be written from its start.
+    pub fn discard_segment(&mut self, base_offset: i64) -> io::Result<()> {
+        for part in Part::ALL {
+            let path = segment::path(&self.dir, base_offset, part);
+            fs::if_found(self.fs.remove_file(&path))?;
+        }
+        Ok(())
+    }
+
+    /// As [`SegmentWriter::sync`], for a directory that may have been written to before a crash.
+    pub fn sync_all(&mut self) -> io::Result<()> {
+        self.ensure_dir()?;
+        self.names_changed = true;
+        if let Some(current) = &self.current {
+            self.unsynced.extend(current.opened());
+        }
+        self.sync()
+    }
+
+    /// Closes the files of the segment that is being written.
+    pub fn close_files(&mut self) {
+        if let Some(current) = self.current.take() {
+            current.close();
+        }
+    }
+}
+
+pub(crate) fn epochs_path(dir: &std::path::Path) -> PathBuf {
+    dir.join(EPOCHS_FILE)
+}

@@ -1,0 +1,50 @@
+//! What the logs of one directory share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use crate::bell::Bell;
+use crate::checkpoint::Offsets;
+use crate::clock::Clock;
+use crate::fs::Fs;
+use crate::io_pool::IoPool;
+use crate::log::Durability;
+use crate::log::partition_log::FileLog;
+use crate::wal::chunk::ChunkPool;
+use crate::wal::commit::Wal;
+
+/// The files, threads and budgets of a log directory.
+pub(crate) struct LogDir {
+    pub path: PathBuf,
+    pub fs: Arc<dyn Fs>,
+    pub clock: Arc<dyn Clock>,
+    pub wal: Wal,
+    pub pool: IoPool,
+    pub chunks: Arc<ChunkPool>,
+    pub durability: Durability,
+    /// The last shutdown was not orderly, and some of what was in the page cache may be gone.
+    pub may_cut_tails: bool,
+    /// Room for batches between submission and their segment.
+    pub append_budget: Arc<Semaphore>,
+    pub append_budget_bytes: usize,
+    /// Logs with something in memory: to be written, to be synced, or kept for readers.
+    pub busy: Mutex<Vec<Arc<FileLog>>>,
+    /// Bytes committed since the start: the age of what is kept in memory is counted in it.
+    pub committed_bytes: AtomicU64,
+    /// Log start offsets that the segments' names do not tell.
+    pub log_starts: Mutex<Offsets>,
+    pub log_starts_changed: AtomicBool,
+    /// Wakes the maintenance thread.
+    pub maintenance: Arc<Bell>,
+}
+
+impl LogDir {
+    /// Whether an acknowledgement of this log waits for stable media.
+    pub fn is_strict(&self, topic: Option<Durability>) -> bool {
+        topic.unwrap_or(self.durability) == Durability::Strict
+    }
+}

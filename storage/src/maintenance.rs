@@ -1,0 +1,289 @@
+//! The thread that looks after a log directory: grows the ring, writes what has waited long
+//! enough, takes checkpoints, gives memory back, and removes deleted directories.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::checkpoint::{LOG_START_OFFSETS, write_offsets};
+use crate::fs::if_found;
+use crate::log::partition_log::FileLog;
+use crate::log_dir::LogDir;
+use crate::manager::StorageError;
+use crate::wal::checkpoint::Checkpoint;
+use crate::wal::commit::WalError;
+use crate::wal::logs::LogTable;
+use crate::wal::ring::Shortage;
+
+/// How often a busy directory is looked at. A batch is in its segment after about as long.
+const TICK: Duration = Duration::from_secs(1);
+/// How often an idle one is: the bell rings if there is something to do.
+const IDLE_TICK: Duration = Duration::from_secs(3600);
+/// A checkpoint is taken at least so often while there is something to take it of.
+const CHECKPOINT_INTERVAL_MS: u64 = 60_000;
+/// Without appends for so long, everything is written, checkpointed and dropped from memory.
+const QUIET_MS: u64 = 5_000;
+
+/// The state of the maintenance thread.
+pub(crate) struct Maintenance {
+    shared: Arc<LogDir>,
+    wal_dir: PathBuf,
+    tail_cache_bytes: usize,
+    stop: AtomicBool,
+    checkpoints: Mutex<Checkpoints>,
+    doomed: Mutex<Vec<(u64, PathBuf)>>,
+    failed: watch::Sender<Option<StorageError>>,
+}
+
+struct Checkpoints {
+    last: Checkpoint,
+    taken_ms: u64,
+    table: LogTable,
+}
+
+/// What was seen at the last look, to tell whether the directory is quiet.
+struct Seen {
+    committed_bytes: u64,
+    changed_ms: u64,
+    written_ms: u64,
+    released: bool,
+}
+
+impl Maintenance {
+    pub fn new(
+        shared: Arc<LogDir>,
+        wal_dir: PathBuf,
+        tail_cache_bytes: usize,
+        last: Checkpoint,
+        table: LogTable,
+        failed: watch::Sender<Option<StorageError>>,
+    ) -> Self {
+        let taken_ms = shared.clock.monotonic_ms();
+        Self {
+            shared,
+            wal_dir,
+            tail_cache_bytes,
+            stop: AtomicBool::new(false),
+            checkpoints: Mutex::new(Checkpoints {
+                last,
+                taken_ms,
+                table,
+            }),
+            doomed: Mutex::default(),
+            failed,
+        }
+    }
+
+    /// Ends [`Maintenance::run`].
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.shared.maintenance.ring();
+    }
+
+    /// Removes a directory at a time of the monotonic clock.
+    pub fn remove_at(&self, due_ms: u64, path: PathBuf) {
+        self.doomed.lock().push((due_ms, path));
+        self.shared.maintenance.ring();
+    }
+
+    /// The thread.
+    pub fn run(&self) {
+        let now = self.shared.clock.monotonic_ms();
+        let mut seen = Seen {
+            committed_bytes: 0,
+            changed_ms: now,
+            written_ms: now,
+            released: true,
+        };
+        while !self.stop.load(Ordering::Acquire) {
+            let tick = if self.is_idle() && seen.released {
+                IDLE_TICK
+            } else {
+                TICK
+            };
+            self.shared.maintenance.wait(tick);
+            match self.shared.wal.refused() {
+                None => self.look_after(&mut seen),
+                Some(WalError::Closed) => {}
+                Some(error) => {
+                    tracing::error!(directory = %self.shared.path.display(), %error, "offline");
+                    self.failed
+                        .send_replace(Some(StorageError(error.to_string())));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.shared.busy.lock().is_empty() && self.doomed.lock().is_empty()
+    }
+
+    fn look_after(&self, seen: &mut Seen) {
+        let shared = &self.shared;
+        let ring = shared.wal.ring();
+        if ring.wants_growth()
+            && let Err(error) = ring.grow()
+        {
+            tracing::warn!(%error, "the write-ahead log could not grow");
+        }
+        let now_ms = shared.clock.monotonic_ms();
+        let committed_bytes = shared.committed_bytes.load(Ordering::Relaxed);
+        if committed_bytes != seen.committed_bytes {
+            seen.committed_bytes = committed_bytes;
+            seen.changed_ms = now_ms;
+            seen.released = false;
+        }
+        let quiet = now_ms - seen.changed_ms >= QUIET_MS;
+        let short_of_budget =
+            shared.append_budget.available_permits() < shared.append_budget_bytes / 2;
+        if short_of_budget || now_ms - seen.written_ms >= TICK.as_millis() as u64 {
+            self.write_segments();
+            seen.written_ms = now_ms;
+        }
+        if self.checkpoint_is_due(now_ms, quiet)
+            && let Err(error) = self.checkpoint()
+        {
+            tracing::error!(%error, "checkpoint failed; it is tried again");
+        }
+        self.release_memory(committed_bytes, quiet);
+        seen.released = quiet;
+        self.remove_doomed(now_ms);
+    }
+
+    fn write_segments(&self) {
+        let logs: Vec<_> = self.shared.busy.lock().clone();
+        for error in self
+            .shared
+            .pool
+            .for_each(logs, |log| log.write_segments())
+            .into_iter()
+            .filter_map(Result::err)
+        {
+            tracing::error!(%error, "writing a segment failed; it is tried again");
+        }
+    }
+
+    fn checkpoint_is_due(&self, now_ms: u64, quiet: bool) -> bool {
+        let checkpoints = self.checkpoints.lock();
+        let committed = self.shared.wal.committed();
+        if committed.next_sequence == checkpoints.last.start_sequence {
+            return false;
+        }
+        let (full_bytes, max_bytes) = self.shared.wal.ring().fill();
+        quiet
+            || now_ms - checkpoints.taken_ms >= CHECKPOINT_INTERVAL_MS
+            || full_bytes >= max_bytes / 2
+            || self.shared.wal.ring().shortage(1 << 20) == Some(Shortage::Checkpoint)
+    }
+
+    /// Makes everything durable where it belongs, so that replay may begin behind it and the ring is free again.
+    pub fn checkpoint(&self) -> io::Result<()> {
+        let shared = &self.shared;
+        let mut checkpoints = self.checkpoints.lock();
+        let committed = shared.wal.committed();
+        let declared = shared.wal.take_declared();
+        if !declared.is_empty()
+            && let Err(error) = checkpoints.table.add(&*shared.fs, &declared)
+        {
+            shared.wal.put_back_declared(declared);
+            return Err(error);
+        }
+        let logs: Vec<_> = shared.busy.lock().clone();
+        shared
+            .pool
+            .for_each(logs, |log: Arc<FileLog>| log.make_durable())
+            .into_iter()
+            .collect::<io::Result<Vec<()>>>()?;
+        self.save_log_starts()?;
+        let checkpoint = Checkpoint {
+            number: checkpoints.last.number + 1,
+            start_sequence: committed.next_sequence,
+            start: committed.end,
+            ..checkpoints.last
+        };
+        checkpoint.write(&*shared.fs, &self.wal_dir)?;
+        checkpoints.last = checkpoint;
+        checkpoints.taken_ms = shared.clock.monotonic_ms();
+        shared.wal.ring().release(committed.next_sequence);
+        Ok(())
+    }
+
+    /// The last checkpoint of an orderly shutdown: nothing is to be replayed, and the ring may go.
+    pub fn checkpoint_closed(&self) -> io::Result<()> {
+        self.checkpoint()?;
+        let mut checkpoints = self.checkpoints.lock();
+        let checkpoint = Checkpoint {
+            number: checkpoints.last.number + 1,
+            closed: true,
+            ..checkpoints.last
+        };
+        checkpoint.write(&*self.shared.fs, &self.wal_dir)?;
+        checkpoints.last = checkpoint;
+        Ok(())
+    }
+
+    fn save_log_starts(&self) -> io::Result<()> {
+        let shared = &self.shared;
+        if !shared.log_starts_changed.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let offsets = shared.log_starts.lock().clone();
+        let saved = write_offsets(&*shared.fs, &shared.path.join(LOG_START_OFFSETS), &offsets);
+        if saved.is_err() {
+            shared.log_starts_changed.store(true, Ordering::Release);
+        }
+        saved
+    }
+
+    /// Keeps the newest batches in memory for their readers, and gives back the rest.
+    fn release_memory(&self, committed_bytes: u64, quiet: bool) {
+        let shared = &self.shared;
+        let limit = self.tail_cache_bytes;
+        if !quiet && shared.chunks.used_bytes() <= limit {
+            return;
+        }
+        let keep_bytes = if quiet { 0 } else { limit as u64 };
+        // A chunk with few batches in it weighs more than they do: keep less until the limit holds.
+        for keep_bytes in [keep_bytes, keep_bytes / 4, 0] {
+            let age = match keep_bytes {
+                0 => u64::MAX,
+                bytes => committed_bytes.saturating_sub(bytes),
+            };
+            let logs = std::mem::take(&mut *shared.busy.lock());
+            let still_busy: Vec<_> = logs
+                .into_iter()
+                .filter(|log| log.release_memory(age))
+                .collect();
+            shared.busy.lock().extend(still_busy);
+            if shared.chunks.used_bytes() <= limit {
+                break;
+            }
+        }
+        if quiet {
+            shared.chunks.release_free();
+        }
+    }
+
+    fn remove_doomed(&self, now_ms: u64) {
+        let due: Vec<_> = {
+            let mut doomed = self.doomed.lock();
+            doomed
+                .extract_if(.., |(due_ms, _)| *due_ms <= now_ms)
+                .collect()
+        };
+        for (_, path) in due {
+            let fs = Arc::clone(&self.shared.fs);
+            self.shared.pool.write(move || {
+                if let Err(error) = if_found(fs.remove_dir_all(&path)) {
+                    tracing::warn!(directory = %path.display(), %error, "a deleted log could not be removed");
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! Brings the segments up to the write-ahead log after a stop that was not orderly.
+//!
+//! The log is read twice. First it is checked from the checkpoint to its end; if anything is wrong
+//! with it, nothing is touched. Then each log's segment is cut to the position that its first
+//! entry names, and everything from there on is written again. Until the next checkpoint this can
+//! be repeated any number of times, so a crash during recovery does no harm.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::checkpoint::Offsets;
+use crate::clock::Clock;
+use crate::fs::Fs;
+use crate::io_pool::IoPool;
+use crate::log::loader::{LoadContext, LoadError, open_end, owner_of, set_aside};
+use crate::log::segment::{self, Incoming, OpenSegment, Part, Segment, offset_of};
+use crate::log::state::{State, TailBatch};
+use crate::log::writer::SegmentWriter;
+use crate::log::{LogConfig, TopicPartition};
+use crate::record::BatchHeader;
+use crate::wal::checkpoint::Checkpoint;
+use crate::wal::chunk::ChunkSlice;
+use crate::wal::format::{Entry, EntryKind, Row};
+use crate::wal::logs::{self, LogTable};
+use crate::wal::replay::{LogEnd, ReplayError, replay};
+
+/// Batches of one log are written together up to this size.
+const WRITE_AT_BYTES: u64 = 1 << 20;
+/// What all logs together may keep in memory.
+const MEMORY_LIMIT_BYTES: u64 = 64 << 20;
+
+/// Why the logs could not be recovered. Nothing that was acknowledged has been deleted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecoveryError {
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("{}: {source}", .path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{}: {what}", .path.display())]
+    Inconsistent { path: PathBuf, what: String },
+}
+
+/// What recovery works on.
+pub(crate) struct Recovery<'a> {
+    pub fs: &'a Arc<dyn Fs>,
+    pub clock: &'a dyn Clock,
+    pub pool: &'a IoPool,
+    /// The log directory.
+    pub dir: &'a Path,
+    pub wal_dir: &'a Path,
+}
+
+/// What recovery did.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub end: LogEnd,
+    pub batches: u64,
+    pub bytes: u64,
+    pub partitions: usize,
+    /// Directories of logs whose deletion had begun.
+    pub deleted: Vec<TopicPartition>,
+}
+
+/// What the first reading of the log found.
+#[derive(Default)]
+struct Contents {
+    logs: HashMap<u32, TopicPartition>,
+    deleted: HashSet<u32>,
+    /// Of logs with the same name, the one declared last.
+    newest: HashMap<(Arc<str>, i32), u32>,
+    log_starts: HashMap<u32, i64>,
+    with_batches: HashSet<u32>,
+}
+
+impl Recovery<'_> {
+    /// Replays the log from `checkpoint`, and enters log start offsets that it has moved into `log_starts`.
+    pub fn run(
+        &self,
+        checkpoint: &Checkpoint,
+        log_starts: &mut Offsets,
+    ) -> Result<Recovered, RecoveryError> {
+        let mut contents = self.table(checkpoint)?;
+        let end = replay(&**self.fs, self.wal_dir, checkpoint, |entries| {
+            entries
+                .iter()
+                .try_for_each(|entry| contents.note(entry, self.wal_dir))
+        })?;
+        let mut recovered = Recovered {
+            end,
+            batches: 0,
+            bytes: 0,
+            partitions: 0,
+            deleted: contents
+                .deleted
+                .iter()
+                .filter_map(|id| contents.logs.get(id).cloned())
+                .collect(),
+        };
+        for log in &recovered.deleted {
+            log_starts.remove(&(log.topic.to_string(), log.partition));
+        }
+        for (id, &offset) in &contents.log_starts {
+            if let Some(log) = contents.live(*id) {
+                log_starts.insert((log.topic.to_string(), log.partition), offset);
+            }
+        }
+        if contents.with_batches.is_empty() {
+            return Ok(recovered);
+        }
+        let mut restored: BTreeMap<u32, Restored> = BTreeMap::new();
+        let mut held_bytes = 0;
+        replay(&**self.fs, self.wal_dir, checkpoint, |entries| {
+            for entry in entries {
+                if entry.row.kind != EntryKind::Batch {
+                    continue;
+                }
+                let Some(log) = contents.live(entry.row.log_id) else {
+                    continue;
+                };
+                let log_start_offset = contents.log_starts.get(&entry.row.log_id);
+                let log = match restored.entry(entry.row.log_id) {
+                    std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+                    std::collections::btree_map::Entry::Vacant(new) => {
+                        new.insert(self.open(log, log_start_offset.copied())?)
+                    }
+                };
+                recovered.batches += 1;
+                recovered.bytes += entry.payload.len() as u64;
+                held_bytes += entry.payload.len() as u64;
+                log.append(self, entry)?;
+                if log.state.unwritten_bytes >= WRITE_AT_BYTES {
+                    held_bytes -= log.write()?;
+                }
+            }
+            if held_bytes > MEMORY_LIMIT_BYTES {
+                for log in restored.values_mut() {
+                    log.write()?;
+                }
+                held_bytes = 0;
+            }
+            Ok::<(), RecoveryError>(())
+        })?;
+        recovered.partitions = restored.len();
+        let finished = self.pool.for_each(restored.into_values(), Restored::finish);
+        finished.into_iter().collect::<Result<Vec<()>, _>>()?;
+        Ok(recovered)
+    }
+
+    fn table(&self, checkpoint: &Checkpoint) -> Result<Contents, RecoveryError> {
+        let logs =
+            LogTable::read(&**self.fs, self.wal_dir, checkpoint.generation).map_err(|source| {
+                RecoveryError::Io {
+                    path: self.wal_dir.to_owned(),
+                    source,
+                }
+            })?;
+        let mut contents = Contents::default();
+        let mut ids: Vec<_> = logs.into_iter().collect();
+        ids.sort_unstable_by_key(|(id, _)| *id);
+        for (id, log) in ids {
+            contents.declare(id, log);
+        }
+        Ok(contents)
+    }
+
+    fn open(
+        &self,
+        id: &TopicPartition,
+        log_start_offset: Option<i64>,
+    ) -> Result<Restored, RecoveryError> {
+        let dir = Arc::new(self.dir.join(id.to_string()));
+        if let Some(owner) = owner_of(&**self.fs, &dir)?
+            && owner != id.topic_id
+        {
+            // The name was given to a new topic before the old one's deletion was done.
+            set_aside(&**self.fs, &dir)?;
+        }
+        Ok(Restored {
+            writer: SegmentWriter::new(Arc::clone(self.fs), id.clone(), Arc::clone(&dir)),
+            id: id.clone(),
+            dir,
+            state: State::unloaded(Arc::new(LogConfig::default())),
+            log_start_offset: log_start_offset.unwrap_or(0),
+        })
+    }
+}
+
+impl Contents {
+    fn declare(&mut self, id: u32, log: TopicPartition) {
+        self.newest
+            .insert((Arc::clone(&log.topic), log.partition), id);
+        self.logs.insert(id, log);
+    }
+
+    /// The log with this id, unless it was deleted or another has taken its name.
+    fn live(&self, id: u32) -> Option<&TopicPartition> {
+        let log = self.logs.get(&id)?;
+        let newest = self.newest.get(&(Arc::clone(&log.topic), log.partition));
+        (newest == Some(&id) && !self.deleted.contains(&id)).then_some(log)
+    }
+
+    fn note(&mut self, entry: &Entry<'_>, wal_dir: &Path) -> Result<(), RecoveryError> {
+        let id = entry.row.log_id;
+        let inconsistent = |what: &str| RecoveryError::Inconsistent {
+            path: wal_dir.to_owned(),
+            what: format!("entry of log {id}: {what}"),
+        };
+        if entry.row.kind == EntryKind::Declare {
+            let log = logs::declared(entry.payload)
+                .ok_or_else(|| inconsistent("its declaration cannot be read"))?;
+            self.declare(id, log);
+            return Ok(());
+        }
+        if !self.logs.contains_key(&id) {
+            return Err(inconsistent("nothing says which log that is"));
+        }
+        match entry.row.kind {
+            EntryKind::Batch => {
+                self.with_batches.insert(id);
+            }
+            EntryKind::LogStart => {
+                let offset = self.log_starts.entry(id).or_insert(entry.row.offset);
+                *offset = entry.row.offset.max(*offset);
+            }
+            EntryKind::Delete => {
+                self.deleted.insert(id);
+            }
+            EntryKind::Declare => {}
+        }
+        Ok(())
+    }
+}
+
+/// A log whose segments are being written again.
+struct Restored {
+    id: TopicPartition,
+    dir: Arc<PathBuf>,
+    state: State,
+    writer: SegmentWriter,
+    log_start_offset: i64,
+}
+
+impl Restored {
+    fn append(&mut self, recovery: &Recovery<'_>, entry: &Entry<'_>) -> Result<(), RecoveryError> {
+        let row = &entry.row;
+        let header = BatchHeader::parse(entry.payload)
+            .map_err(|error| self.inconsistent(row, &error.to_string()))?;
+        if row.place.position == 0 {
+            self.start_segment(recovery, row.offset)?;
+        } else if self.state.open.is_empty() && !self.open_segment(recovery, row)? {
+            // The segment is gone because the log start has moved past it, and so is this batch.
+            return Ok(());
+        }
+        let Some(open) = self.state.open.back_mut() else {
+            return Ok(());
+        };
+        let expected = (
+            open.segment.base_offset,
+            open.bytes,
+            self.state.log_end_offset,
+        );
+        let found = (
+            row.segment_base_offset(),
+            u64::from(row.place.position),
+            row.offset,
+        );
+        if expected != found {
+            return Err(self.inconsistent(
+                row,
+                &format!(
+                    "goes to byte {} of segment {}, which ends with byte {} and offset {}",
+                    found.1, found.0, expected.1, expected.2
+                ),
+            ));
+        }
+        let incoming = Incoming {
+            last_offset: header.last_offset(),
+            max_timestamp: header.max_timestamp,
+            bytes: entry.payload.len() as u64,
+        };
+        open.append(&incoming, self.state.config.index_interval_bytes);
+        let chunk = Bytes::copy_from_slice(entry.payload);
+        self.state.tail.push_back(TailBatch {
+            base_offset: row.offset,
+            last_offset: header.last_offset(),
+            position: row.place.position.into(),
+            reserved_bytes: 0,
+            age: 0,
+            bytes: ChunkSlice::new(&chunk, 0..chunk.len()),
+        });
+        self.state.log_end_offset = header.next_offset();
+        self.state.high_watermark = header.next_offset();
+        self.state.unwritten_bytes += incoming.bytes;
+        Ok(())
+    }
+
+    fn start_segment(
+        &mut self,
+        recovery: &Recovery<'_>,
+        base_offset: i64,
+    ) -> Result<(), RecoveryError> {
+        if self.state.open.is_empty() {
+            self.open_previous(recovery, base_offset)?;
+        }
+        self.writer
+            .discard_segment(base_offset)
+            .map_err(|source| self.io_error(source))?;
+        let segment = Segment::new(Arc::clone(&self.dir), base_offset, 0);
+        self.state
+            .open
+            .push_back(OpenSegment::new(segment, recovery.clock.now_ms()));
+        self.state.log_end_offset = base_offset;
+        Ok(())
+    }
+
+    /// Opens the segment before the one that the log's first entry starts: its indexes may want their last entries.
+    fn open_previous(
+        &mut self,
+        recovery: &Recovery<'_>,
+        base_offset: i64,
+    ) -> Result<(), RecoveryError> {
+        let names = crate::fs::if_found(recovery.fs.list(&self.dir))
+            .map_err(|source| self.io_error(source))?
+            .unwrap_or_default();
+        let previous = names
+            .iter()
+            .filter_map(|entry| offset_of(&entry.name, Part::Log.suffix()))
+            .filter(|&offset| offset < base_offset)
+            .max();
+        let Some(previous) = previous else {
+            return Ok(());
+        };
+        let path = segment::path(&self.dir, previous, Part::Log);
+        let bytes = recovery
+            .fs
+            .open(&path, crate::fs::Access::Read)
+            .and_then(|file| file.size_bytes())
+            .map_err(|source| self.io_error(source))?;
+        let segment = Segment::new(Arc::clone(&self.dir), previous, bytes);
+        let (open, _) = open_end(&self.load_context(recovery), &segment)?;
+        self.state.open.push_back(open);
+        Ok(())
+    }
+
+    fn load_context<'a>(&'a self, recovery: &'a Recovery<'_>) -> LoadContext<'a> {
+        LoadContext {
+            fs: &**recovery.fs,
+            id: &self.id,
+            dir: &self.dir,
+            index_interval_bytes: self.state.config.index_interval_bytes,
+            now_ms: recovery.clock.now_ms(),
+            log_start_offset: None,
+            may_cut_tail: false,
+        }
+    }
+
+    /// Opens the segment that the log's first entry continues, and cuts it there. False if it is rightly gone.
+    fn open_segment(&mut self, recovery: &Recovery<'_>, row: &Row) -> Result<bool, RecoveryError> {
+        let position = u64::from(row.place.position);
+        let segment = Segment::new(Arc::clone(&self.dir), row.segment_base_offset(), position);
+        let path = segment.path(Part::Log);
+        let opened = crate::fs::if_found(recovery.fs.open(&path, crate::fs::Access::Read))
+            .and_then(|file| file.map(|file| file.size_bytes()).transpose())
+            .map_err(|source| self.io_error(source))?;
+        match opened {
+            Some(bytes) if bytes >= position => {}
+            None if row.offset < self.log_start_offset => return Ok(false),
+            found => {
+                return Err(RecoveryError::Inconsistent {
+                    path,
+                    what: format!(
+                        "has {} bytes, but {position} were durable",
+                        found.map_or("no".to_owned(), |bytes| bytes.to_string())
+                    ),
+                });
+            }
+        }
+        let (open, end_offset) = open_end(&self.load_context(recovery), &segment)?;
+        segment
+            .open(&**recovery.fs, Part::Log)
+            .and_then(|file| file.set_len(position))
+            .map_err(|source| self.io_error(source))?;
+        self.state.open.push_back(open);
+        self.state.log_end_offset = end_offset;
+        Ok(true)
+    }
+
+    /// Writes what is held and returns how much that was.
+    fn write(&mut self) -> Result<u64, RecoveryError> {
+        let mut bytes = 0;
+        while let Some(run) = self.state.next_run(u64::MAX) {
+            self.writer
+                .write(&run)
+                .map_err(|source| self.io_error(source))?;
+            bytes += run.bytes;
+            self.state.written(run);
+        }
+        self.state.drop_tail_before(u64::MAX);
+        Ok(bytes)
+    }
+
+    fn finish(mut self) -> Result<(), RecoveryError> {
+        self.write()?;
+        self.writer
+            .sync_all()
+            .map_err(|source| self.io_error(source))
+    }
+
+    fn io_error(&self, source: io::Error) -> RecoveryError {
+        RecoveryError::Io {
+            path: self.dir.to_path_buf(),
+            source,
+        }
+    }
+
+    fn inconsistent(&self, row: &Row, what: &str) -> RecoveryError {
+        RecoveryError::Inconsistent {
+            path: self.dir.to_path_buf(),
+            what: format!("batch with base offset {}: {what}", row.offset),
+        }
+    }
+}

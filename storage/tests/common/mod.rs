@@ -1,0 +1,203 @@
+//! What the tests of the engine share.
+#![allow(dead_code)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use storage::log::{
+    AppendError, AppendOrigin, Appended, FetchedRecords, Isolation, LogConfig, PartitionLog,
+    PendingAppend, Read, ReadError, ReadRequest, TopicPartition,
+};
+use storage::manager::{LogManager, LogManagerConfig};
+use storage::record::{BatchBuilder, BatchHeader, RecordSet, ValidatedBatch, batches};
+use uuid::Uuid;
+
+/// A manager with a ring so small that it turns often.
+pub fn small(dir: &Path) -> LogManagerConfig {
+    LogManagerConfig {
+        wal_ring_bytes: 1 << 20,
+        wal_region_bytes: 256 << 10,
+        wal_first_region_bytes: 256 << 10,
+        append_budget_bytes: 1 << 20,
+        tail_cache_bytes: 128 << 10,
+        io_threads: 2,
+        ..LogManagerConfig::new(dir)
+    }
+}
+
+pub fn partition(topic: &str, number: i32) -> TopicPartition {
+    // The same name is the same topic, however often a test opens it.
+    let id = topic
+        .bytes()
+        .fold(7u128, |id, byte| id.wrapping_mul(257) + u128::from(byte));
+    TopicPartition {
+        topic: Arc::from(topic),
+        topic_id: Uuid::from_u128(id),
+        partition: number,
+    }
+}
+
+pub fn open(manager: &LogManager, topic: &str, number: i32) -> Arc<dyn PartitionLog> {
+    open_with(manager, topic, number, LogConfig::default())
+}
+
+pub fn open_with(
+    manager: &LogManager,
+    topic: &str,
+    number: i32,
+    config: LogConfig,
+) -> Arc<dyn PartitionLog> {
+    manager
+        .open_log(partition(topic, number), Arc::new(config))
+        .expect("the log opens")
+}
+
+/// One batch with a record for each value, a millisecond apart.
+pub fn batch_at(timestamp: i64, values: &[&[u8]]) -> ValidatedBatch {
+    trusted(build(BatchBuilder::new(), timestamp, values))
+}
+
+pub fn batch(values: &[&[u8]]) -> ValidatedBatch {
+    batch_at(1_000, values)
+}
+
+pub fn build(mut builder: BatchBuilder, timestamp: i64, values: &[&[u8]]) -> Bytes {
+    for (at, value) in values.iter().enumerate() {
+        builder.append(timestamp + at as i64, None, Some(value), &[]);
+    }
+    builder.build().expect("the batch is small")
+}
+
+pub fn trusted(bytes: Bytes) -> ValidatedBatch {
+    ValidatedBatch::trusted(bytes).expect("one whole batch")
+}
+
+pub async fn append(
+    log: &Arc<dyn PartitionLog>,
+    batch: ValidatedBatch,
+) -> Result<Appended, AppendError> {
+    append_as(log, batch, AppendOrigin::Client).await
+}
+
+/// Hands a batch in without waiting for the disk.
+pub async fn submit(log: &Arc<dyn PartitionLog>, batch: ValidatedBatch) -> PendingAppend {
+    let permit = log.reserve(batch.bytes.len()).await.expect("room");
+    log.submit(permit, batch, AppendOrigin::Client)
+        .expect("the batch is let in")
+}
+
+pub async fn append_as(
+    log: &Arc<dyn PartitionLog>,
+    batch: ValidatedBatch,
+    origin: AppendOrigin,
+) -> Result<Appended, AppendError> {
+    let permit = log.reserve(batch.bytes.len()).await?;
+    log.submit(permit, batch, origin)?.await
+}
+
+pub fn request(fetch_offset: i64) -> ReadRequest {
+    ReadRequest {
+        fetch_offset,
+        max_bytes: 1 << 20,
+        at_least_one_batch: true,
+        isolation: Isolation::ReadUncommitted,
+    }
+}
+
+pub async fn read(
+    log: &Arc<dyn PartitionLog>,
+    request: ReadRequest,
+) -> Result<FetchedRecords, ReadError> {
+    match log.read(request)? {
+        Read::Ready(records) => Ok(records),
+        Read::Cold(records) => records.await,
+    }
+}
+
+/// The headers of the batches of a read.
+pub fn headers(fetched: &FetchedRecords) -> Vec<BatchHeader> {
+    fetched
+        .records
+        .iter()
+        .flat_map(|records| batches(records).map(|batch| batch.expect("whole batches").header))
+        .collect()
+}
+
+/// Offset and value of every record of a read.
+pub fn values(fetched: &FetchedRecords) -> Vec<(i64, Vec<u8>)> {
+    let mut values = Vec::new();
+    for records in &fetched.records {
+        for batch in batches(records) {
+            let batch = batch.expect("whole batches");
+            let set = RecordSet::open(&records.slice_ref(batch.bytes), 1 << 30).expect("records");
+            for record in &set {
+                let record = record.expect("a record");
+                values.push((record.offset, record.value.unwrap_or_default().to_vec()));
+            }
+        }
+    }
+    values
+}
+
+/// Everything that a log shows from an offset on.
+pub async fn read_all(log: &Arc<dyn PartitionLog>, from: i64) -> Vec<(i64, Vec<u8>)> {
+    let mut all = Vec::new();
+    let mut next = from;
+    loop {
+        let fetched = read(log, request(next)).await.expect("a readable log");
+        let Some(last) = headers(&fetched).last().map(BatchHeader::next_offset) else {
+            return all;
+        };
+        assert!(last > next, "a read must move on");
+        all.extend(
+            values(&fetched)
+                .into_iter()
+                .filter(|(offset, _)| *offset >= next),
+        );
+        next = last;
+    }
+}
+
+/// Ends a manager like a process that is killed, and gives a copy of what that leaves behind.
+pub fn crash(manager: Arc<LogManager>, dir: &Path) -> tempfile::TempDir {
+    // Without a shutdown nothing more is written: the page cache stays, memory goes.
+    assert_eq!(Arc::strong_count(&manager), 1);
+    drop(manager);
+    copy_of(dir)
+}
+
+pub fn copy_of(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().expect("a temporary directory");
+    copy_dir(dir, copy.path());
+    copy
+}
+
+pub fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a new directory");
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).expect("a copy");
+        }
+    }
+}
+
+/// The names in a directory, sorted.
+pub fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(dir)
+        .expect("a directory")
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.sort();
+    names
+}

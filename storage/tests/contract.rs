@@ -1,0 +1,605 @@
+//! What every partition log promises, held against the log in memory and the log on files.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::*;
+use storage::log::{
+    AbortedTransaction, AppendError, AppendOrigin, Durability, FetchWait, Isolation, PartitionLog,
+    ReadError, ReadRequest,
+};
+use storage::manager::{LogManager, LogManagerConfig};
+use storage::record::{BatchBuilder, BatchHeader, EndTxnMarker, TransactionResult, ValidatedBatch};
+
+/// A manager, and the directory that goes with it.
+struct Fixture {
+    manager: Arc<LogManager>,
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Fixture {
+    fn in_memory() -> Self {
+        Self {
+            manager: LogManager::in_memory(),
+            _dir: None,
+        }
+    }
+
+    fn on_files(durability: Durability) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let manager = LogManager::open(LogManagerConfig {
+            durability,
+            ..small(dir.path())
+        })
+        .expect("an empty directory opens");
+        Self {
+            manager,
+            _dir: Some(dir),
+        }
+    }
+
+    fn log(&self) -> Arc<dyn PartitionLog> {
+        open(&self.manager, "topic", 0)
+    }
+}
+
+/// Makes a test of each rule for each kind of log.
+macro_rules! contract {
+    ($($rule:ident)*) => {
+        mod in_memory {
+            $(#[tokio::test] async fn $rule() { super::$rule(super::Fixture::in_memory()).await })*
+        }
+        mod on_files {
+            $(#[tokio::test] async fn $rule() {
+                super::$rule(super::Fixture::on_files(super::Durability::Strict)).await
+            })*
+        }
+        mod on_files_in_the_page_cache {
+            $(#[tokio::test] async fn $rule() {
+                super::$rule(super::Fixture::on_files(super::Durability::Os)).await
+            })*
+        }
+    };
+}
+
+contract! {
+    offsets_are_given_in_the_order_of_submission_without_a_gap
+    bytes_are_stored_as_they_came_but_for_offset_and_leader_epoch
+    a_broker_timestamp_is_written_into_the_stored_batch
+    an_acknowledged_batch_is_visible
+    a_read_starts_with_the_whole_batch_that_holds_the_offset
+    a_read_stops_at_max_bytes_but_gives_one_batch_if_asked
+    a_read_outside_of_the_log_says_where_the_log_is
+    a_retry_is_answered_with_the_offset_of_the_original
+    a_retry_of_a_batch_on_its_way_waits_for_it
+    a_gap_in_the_sequence_is_refused_and_stores_nothing
+    an_old_producer_epoch_is_refused
+    an_open_transaction_is_hidden_from_read_committed
+    an_aborted_transaction_is_named_to_read_committed
+    a_poll_wakes_when_enough_bytes_are_visible
+    a_poll_wakes_at_once_if_it_has_not_seen_the_end
+    a_poll_that_went_away_is_forgotten
+    a_timestamp_finds_the_first_record_that_is_not_older
+    the_largest_timestamp_finds_its_first_record
+    an_empty_log_has_no_timestamps
+    records_are_deleted_up_to_an_offset_but_not_beyond_the_high_watermark
+    the_current_epoch_ends_at_the_high_watermark
+    a_deleted_log_wakes_its_polls_and_refuses_everything
+    a_topic_created_again_under_the_same_name_is_empty
+    two_handles_are_one_log
+    partitions_are_independent
+    concurrent_appends_keep_the_order_of_each_producer
+}
+
+async fn offsets_are_given_in_the_order_of_submission_without_a_gap(fixture: Fixture) {
+    let log = fixture.log();
+    let mut pending = Vec::new();
+    for count in 1..=20 {
+        let values = vec![&b"value"[..]; count];
+        let permit = log.reserve(1000).await.unwrap();
+        pending.push(
+            log.submit(permit, batch(&values), AppendOrigin::Client)
+                .unwrap(),
+        );
+    }
+    let mut expected = 0;
+    for (count, pending) in (1..=20).zip(pending) {
+        let appended = pending.await.unwrap();
+        assert_eq!(
+            (appended.base_offset, appended.last_offset),
+            (expected, expected + count - 1)
+        );
+        assert!(!appended.duplicate);
+        expected += count;
+    }
+    let all = read_all(&log, 0).await;
+    let offsets: Vec<i64> = all.iter().map(|(offset, _)| *offset).collect();
+    assert_eq!(offsets, (0..expected).collect::<Vec<_>>());
+}
+
+async fn bytes_are_stored_as_they_came_but_for_offset_and_leader_epoch(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, batch(&[b"first"])).await.unwrap();
+    let sent = batch(&[b"second", b"third"]);
+    append(&log, sent.clone()).await.unwrap();
+    let fetched = read(&log, request(1)).await.unwrap();
+    let stored = fetched.records.concat();
+    assert_eq!(stored.len(), sent.bytes.len());
+    let header = BatchHeader::parse(&stored).unwrap();
+    assert_eq!((header.base_offset, header.partition_leader_epoch), (1, 0));
+    assert_eq!(stored[8..12], sent.bytes[8..12]);
+    assert_eq!(stored[16..], sent.bytes[16..]);
+    assert_eq!(
+        log.size_bytes() as usize,
+        batch(&[b"first"]).bytes.len() + stored.len()
+    );
+}
+
+async fn a_broker_timestamp_is_written_into_the_stored_batch(fixture: Fixture) {
+    use storage::record::{TimestampType, ValidateConfig, batch::verify_crc, validate};
+    let log = fixture.log();
+    let config = ValidateConfig {
+        timestamp_type: TimestampType::LogAppendTime,
+        ..ValidateConfig::default()
+    };
+    let sent = build(BatchBuilder::new(), 5, &[b"value"]);
+    let batch = validate(&sent, &config, true, 77_000).unwrap();
+    append(&log, batch).await.unwrap();
+    let stored = read(&log, request(0)).await.unwrap().records.concat();
+    let header = BatchHeader::parse(&stored).unwrap();
+    assert_eq!(header.timestamp_type(), TimestampType::LogAppendTime);
+    assert_eq!(header.max_timestamp, 77_000);
+    verify_crc(&stored).unwrap();
+}
+
+async fn an_acknowledged_batch_is_visible(fixture: Fixture) {
+    let log = fixture.log();
+    for count in 1..=50 {
+        let appended = append(&log, batch(&[b"value"])).await.unwrap();
+        assert_eq!(appended.last_offset, count - 1);
+        let offsets = log.offsets();
+        assert_eq!(offsets.high_watermark, count);
+        assert_eq!(offsets.last_stable_offset, count);
+        let fetched = read(&log, request(appended.base_offset)).await.unwrap();
+        assert_eq!(values(&fetched), [(count - 1, b"value".to_vec())]);
+    }
+}
+
+async fn a_read_starts_with_the_whole_batch_that_holds_the_offset(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, batch(&[b"a", b"b", b"c"])).await.unwrap();
+    append(&log, batch(&[b"d", b"e"])).await.unwrap();
+    for (offset, first) in [(0, 0), (1, 0), (2, 0), (3, 3), (4, 3)] {
+        let fetched = read(&log, request(offset)).await.unwrap();
+        assert_eq!(headers(&fetched)[0].base_offset, first, "offset {offset}");
+        assert_eq!(values(&fetched).last().unwrap().0, 4);
+    }
+}
+
+async fn a_read_stops_at_max_bytes_but_gives_one_batch_if_asked(fixture: Fixture) {
+    let log = fixture.log();
+    let one = batch(&[&[7; 500]]);
+    for _ in 0..5 {
+        append(&log, one.clone()).await.unwrap();
+    }
+    let bytes = one.bytes.len();
+    let read = async |max_bytes, at_least_one_batch| {
+        let request = ReadRequest {
+            max_bytes,
+            at_least_one_batch,
+            ..request(1)
+        };
+        let fetched = read(&log, request).await.unwrap();
+        assert_eq!(
+            fetched.size_bytes,
+            fetched
+                .records
+                .iter()
+                .map(|records| records.len())
+                .sum::<usize>()
+        );
+        headers(&fetched).len()
+    };
+    assert_eq!(read(bytes * 2, true).await, 2);
+    assert_eq!(read(bytes * 3 - 1, true).await, 2);
+    assert_eq!(read(bytes - 1, true).await, 1);
+    assert_eq!(read(0, true).await, 1);
+    assert_eq!(read(bytes - 1, false).await, 0);
+    assert_eq!(read(bytes * 100, false).await, 4);
+}
+
+async fn a_read_outside_of_the_log_says_where_the_log_is(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, batch(&[b"a", b"b", b"c"])).await.unwrap();
+    assert!(read(&log, request(3)).await.unwrap().records.is_empty());
+    for offset in [-1, 4, i64::MAX, i64::MIN] {
+        match read(&log, request(offset)).await {
+            Err(ReadError::OffsetOutOfRange {
+                fetch_offset,
+                log_start_offset,
+                high_watermark,
+            }) => assert_eq!(
+                (fetch_offset, log_start_offset, high_watermark),
+                (offset, 0, 3)
+            ),
+            other => panic!("{offset}: {other:?}"),
+        }
+    }
+}
+
+fn produced(producer_id: i64, epoch: i16, sequence: i32, values: &[&[u8]]) -> ValidatedBatch {
+    let builder = BatchBuilder::new().producer(producer_id, epoch, sequence);
+    trusted(build(builder, 1_000, values))
+}
+
+async fn a_retry_is_answered_with_the_offset_of_the_original(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, batch(&[b"other"])).await.unwrap();
+    for sequence in 0..5 {
+        let appended = append(&log, produced(9, 0, sequence * 2, &[b"a", b"b"])).await;
+        assert_eq!(appended.unwrap().base_offset, 1 + i64::from(sequence) * 2);
+    }
+    // Kafka remembers the last five batches of a producer.
+    for sequence in 0..5 {
+        let again = append(&log, produced(9, 0, sequence * 2, &[b"a", b"b"]))
+            .await
+            .unwrap();
+        assert!(again.duplicate);
+        let base_offset = 1 + i64::from(sequence) * 2;
+        assert_eq!(
+            (again.base_offset, again.last_offset),
+            (base_offset, base_offset + 1)
+        );
+    }
+    assert_eq!(log.offsets().log_end_offset, 11);
+}
+
+async fn a_retry_of_a_batch_on_its_way_waits_for_it(fixture: Fixture) {
+    let log = fixture.log();
+    for sequence in 0..100 {
+        let original = submit(&log, produced(9, 0, sequence, &[b"a"])).await;
+        let retry = submit(&log, produced(9, 0, sequence, &[b"a"])).await;
+        let retry = retry.await.unwrap();
+        // I4: by the time the retry is answered, the original is durable.
+        assert!(log.offsets().high_watermark > retry.last_offset);
+        assert!(retry.duplicate);
+        assert_eq!(original.await.unwrap().base_offset, retry.base_offset);
+    }
+    assert_eq!(log.offsets().log_end_offset, 100);
+}
+
+async fn a_gap_in_the_sequence_is_refused_and_stores_nothing(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, produced(9, 0, 0, &[b"a"])).await.unwrap();
+    match append(&log, produced(9, 0, 2, &[b"c"])).await {
+        Err(AppendError::OutOfOrderSequence {
+            producer_id,
+            expected,
+            got,
+            ..
+        }) => assert_eq!((producer_id, expected, got), (9, 1, 2)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(log.offsets().log_end_offset, 1);
+    append(&log, produced(9, 0, 1, &[b"b"])).await.unwrap();
+}
+
+async fn an_old_producer_epoch_is_refused(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, produced(9, 5, 0, &[b"a"])).await.unwrap();
+    match append(&log, produced(9, 4, 0, &[b"b"])).await {
+        Err(AppendError::InvalidProducerEpoch {
+            producer_id,
+            current,
+            got,
+        }) => assert_eq!((producer_id, current, got), (9, 5, 4)),
+        other => panic!("{other:?}"),
+    }
+    append(&log, produced(9, 6, 0, &[b"c"])).await.unwrap();
+    assert_eq!(log.offsets().log_end_offset, 2);
+}
+
+fn transactional(producer_id: i64, sequence: i32, values: &[&[u8]]) -> ValidatedBatch {
+    let builder = BatchBuilder::new()
+        .producer(producer_id, 0, sequence)
+        .transactional();
+    trusted(build(builder, 1_000, values))
+}
+
+async fn end_transaction(log: &Arc<dyn PartitionLog>, producer_id: i64, result: TransactionResult) {
+    let marker = EndTxnMarker {
+        result,
+        coordinator_epoch: 0,
+    };
+    let batch = marker.to_batch(producer_id, 0, 2_000).unwrap();
+    append_as(log, trusted(batch), AppendOrigin::Coordinator)
+        .await
+        .unwrap();
+}
+
+async fn an_open_transaction_is_hidden_from_read_committed(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, batch(&[b"plain"])).await.unwrap();
+    append(&log, transactional(9, 0, &[b"a"])).await.unwrap();
+    append(&log, batch(&[b"behind"])).await.unwrap();
+    let offsets = log.offsets();
+    assert_eq!((offsets.last_stable_offset, offsets.high_watermark), (1, 3));
+    let committed = ReadRequest {
+        isolation: Isolation::ReadCommitted,
+        ..request(0)
+    };
+    let fetched = read(&log, committed).await.unwrap();
+    assert_eq!(values(&fetched), [(0, b"plain".to_vec())]);
+    assert_eq!(read_all(&log, 0).await.len(), 3);
+    end_transaction(&log, 9, TransactionResult::Commit).await;
+    assert_eq!(log.offsets().last_stable_offset, 4);
+    let fetched = read(&log, committed).await.unwrap();
+    assert_eq!(headers(&fetched).len(), 4);
+    assert!(fetched.aborted_transactions.is_empty());
+}
+
+async fn an_aborted_transaction_is_named_to_read_committed(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, transactional(8, 0, &[b"kept"])).await.unwrap();
+    append(&log, transactional(9, 0, &[b"dropped"]))
+        .await
+        .unwrap();
+    end_transaction(&log, 9, TransactionResult::Abort).await;
+    end_transaction(&log, 8, TransactionResult::Commit).await;
+    append(&log, batch(&[b"plain"])).await.unwrap();
+    let aborted = async |isolation, from| {
+        let request = ReadRequest {
+            isolation,
+            ..request(from)
+        };
+        read(&log, request).await.unwrap().aborted_transactions
+    };
+    let named = [AbortedTransaction {
+        producer_id: 9,
+        first_offset: 1,
+    }];
+    assert_eq!(aborted(Isolation::ReadCommitted, 0).await, named);
+    assert_eq!(aborted(Isolation::ReadCommitted, 2).await, named);
+    assert_eq!(aborted(Isolation::ReadCommitted, 3).await, []);
+    assert_eq!(aborted(Isolation::ReadUncommitted, 0).await, []);
+}
+
+async fn woken(wait: &Arc<FetchWait>) -> bool {
+    tokio::time::timeout(Duration::from_secs(10), wait.wait())
+        .await
+        .is_ok()
+}
+
+fn is_woken(wait: &Arc<FetchWait>) -> bool {
+    use std::future::Future;
+    let mut waiting = std::pin::pin!(wait.wait());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    waiting.as_mut().poll(&mut context).is_ready()
+}
+
+async fn a_poll_wakes_when_enough_bytes_are_visible(fixture: Fixture) {
+    let log = fixture.log();
+    let one = batch(&[b"value"]);
+    let wait = FetchWait::new(2 * one.bytes.len() as i64);
+    let _registered = log.watch(0, Isolation::ReadUncommitted, &wait);
+    append(&log, one.clone()).await.unwrap();
+    assert!(!is_woken(&wait), "one of two batches is not enough");
+    append(&log, one).await.unwrap();
+    assert!(woken(&wait).await);
+}
+
+async fn a_poll_wakes_at_once_if_it_has_not_seen_the_end(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, batch(&[b"value"])).await.unwrap();
+    let behind = FetchWait::new(1 << 20);
+    let _behind = log.watch(0, Isolation::ReadUncommitted, &behind);
+    assert!(is_woken(&behind));
+    let up_to_date = FetchWait::new(1);
+    let _up_to_date = log.watch(1, Isolation::ReadUncommitted, &up_to_date);
+    assert!(!is_woken(&up_to_date));
+}
+
+async fn a_poll_that_went_away_is_forgotten(fixture: Fixture) {
+    let log = fixture.log();
+    let wait = FetchWait::new(1);
+    drop(log.watch(0, Isolation::ReadUncommitted, &wait));
+    append(&log, batch(&[b"value"])).await.unwrap();
+    assert!(!is_woken(&wait));
+}
+
+async fn a_timestamp_finds_the_first_record_that_is_not_older(fixture: Fixture) {
+    let log = fixture.log();
+    // Records at 100, 101, 102 | 300 | 200, 201: time need not rise with offsets.
+    append(&log, batch_at(100, &[b"a", b"b", b"c"]))
+        .await
+        .unwrap();
+    append(&log, batch_at(300, &[b"d"])).await.unwrap();
+    append(&log, batch_at(200, &[b"e", b"f"])).await.unwrap();
+    let find = async |timestamp| {
+        log.offset_for_timestamp(timestamp, Isolation::ReadUncommitted)
+            .await
+            .unwrap()
+            .map(|found| (found.timestamp, found.offset, found.leader_epoch))
+    };
+    assert_eq!(find(0).await, Some((100, 0, 0)));
+    assert_eq!(find(101).await, Some((101, 1, 0)));
+    assert_eq!(find(103).await, Some((300, 3, 0)));
+    assert_eq!(find(300).await, Some((300, 3, 0)));
+    assert_eq!(find(301).await, None);
+}
+
+async fn the_largest_timestamp_finds_its_first_record(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, batch_at(100, &[b"a", b"b", b"c"]))
+        .await
+        .unwrap();
+    append(&log, batch_at(300, &[b"d"])).await.unwrap();
+    append(&log, batch_at(299, &[b"e", b"f"])).await.unwrap();
+    let found = log.offset_of_max_timestamp().await.unwrap().unwrap();
+    assert_eq!((found.timestamp, found.offset), (300, 3));
+}
+
+async fn an_empty_log_has_no_timestamps(fixture: Fixture) {
+    let log = fixture.log();
+    let found = log
+        .offset_for_timestamp(0, Isolation::ReadUncommitted)
+        .await
+        .unwrap();
+    assert_eq!(found, None);
+    assert_eq!(log.offset_of_max_timestamp().await.unwrap(), None);
+    assert!(read(&log, request(0)).await.unwrap().records.is_empty());
+    assert_eq!(log.size_bytes(), 0);
+}
+
+async fn records_are_deleted_up_to_an_offset_but_not_beyond_the_high_watermark(fixture: Fixture) {
+    let log = fixture.log();
+    for _ in 0..5 {
+        append(&log, batch(&[b"a", b"b"])).await.unwrap();
+    }
+    assert_eq!(log.delete_records_before(3).await.unwrap(), 3);
+    assert_eq!(log.offsets().log_start_offset, 3);
+    assert!(matches!(
+        read(&log, request(2)).await,
+        Err(ReadError::OffsetOutOfRange {
+            log_start_offset: 3,
+            ..
+        })
+    ));
+    let rest = read_all(&log, 3).await;
+    assert_eq!(rest.first().map(|(offset, _)| *offset), Some(3));
+    assert_eq!(rest.len(), 7);
+    assert_eq!(
+        log.delete_records_before(1).await.unwrap(),
+        3,
+        "it never goes back"
+    );
+    assert_eq!(log.delete_records_before(1_000).await.unwrap(), 10);
+    assert_eq!(append(&log, batch(&[b"c"])).await.unwrap().base_offset, 10);
+    let found = log
+        .offset_for_timestamp(0, Isolation::ReadUncommitted)
+        .await;
+    assert_eq!(found.unwrap().unwrap().offset, 10);
+}
+
+async fn the_current_epoch_ends_at_the_high_watermark(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, batch(&[b"a", b"b"])).await.unwrap();
+    assert_eq!(log.leader_epoch(), 0);
+    assert_eq!(log.end_offset_for_epoch(0), Some((0, 2)));
+    assert_eq!(log.end_offset_for_epoch(1), None);
+    assert_eq!(log.end_offset_for_epoch(-1), None);
+}
+
+async fn a_deleted_log_wakes_its_polls_and_refuses_everything(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, batch(&[b"value"])).await.unwrap();
+    let wait = FetchWait::new(1 << 20);
+    let _registered = log.watch(1, Isolation::ReadUncommitted, &wait);
+    fixture.manager.delete_log(log.id()).unwrap();
+    assert!(is_woken(&wait));
+    assert!(matches!(
+        read(&log, request(0)).await,
+        Err(ReadError::Deleted)
+    ));
+    assert!(matches!(
+        append(&log, batch(&[b"value"])).await,
+        Err(AppendError::Deleted)
+    ));
+    assert!(matches!(
+        log.delete_records_before(1).await,
+        Err(AppendError::Deleted)
+    ));
+    let late = FetchWait::new(1);
+    let _late = log.watch(1, Isolation::ReadUncommitted, &late);
+    assert!(is_woken(&late), "nothing will ever come");
+}
+
+async fn a_topic_created_again_under_the_same_name_is_empty(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, batch(&[b"old"])).await.unwrap();
+    fixture.manager.delete_log(log.id()).unwrap();
+    let mut id = log.id().clone();
+    id.topic_id = uuid::Uuid::from_u128(99);
+    let again = fixture.manager.open_log(id, Arc::default()).unwrap();
+    assert_eq!(again.offsets().log_end_offset, 0);
+    assert_eq!(
+        append(&again, batch(&[b"new"])).await.unwrap().base_offset,
+        0
+    );
+    assert_eq!(read_all(&again, 0).await, [(0, b"new".to_vec())]);
+}
+
+async fn two_handles_are_one_log(fixture: Fixture) {
+    let (one, other) = (fixture.log(), fixture.log());
+    append(&one, batch(&[b"a"])).await.unwrap();
+    append(&other, batch(&[b"b"])).await.unwrap();
+    assert_eq!(one.offsets(), other.offsets());
+    assert_eq!(read_all(&one, 0).await.len(), 2);
+}
+
+async fn partitions_are_independent(fixture: Fixture) {
+    let logs: Vec<_> = (0..10)
+        .map(|number| open(&fixture.manager, "many", number))
+        .collect();
+    for (number, log) in logs.iter().enumerate() {
+        for _ in 0..number {
+            append(log, batch(&[format!("of {number}").as_bytes()]))
+                .await
+                .unwrap();
+        }
+    }
+    for (number, log) in logs.iter().enumerate() {
+        let all = read_all(log, 0).await;
+        assert_eq!(all.len(), number);
+        let expected = format!("of {number}").into_bytes();
+        assert!(all.iter().all(|(_, value)| *value == expected));
+    }
+}
+
+async fn concurrent_appends_keep_the_order_of_each_producer(fixture: Fixture) {
+    const PRODUCERS: i64 = 8;
+    const BATCHES: i32 = 100;
+    let log = fixture.log();
+    let tasks: Vec<_> = (0..PRODUCERS)
+        .map(|producer_id| {
+            let log = Arc::clone(&log);
+            tokio::spawn(async move {
+                let mut pending = Vec::new();
+                for sequence in 0..BATCHES {
+                    let value = format!("{producer_id}:{sequence}");
+                    let values: &[&[u8]] = &[value.as_bytes(), &[0; 500]];
+                    let batch = produced(producer_id, 0, sequence * 2, values);
+                    let permit = log.reserve(batch.bytes.len()).await.unwrap();
+                    pending.push(log.submit(permit, batch, AppendOrigin::Client).unwrap());
+                    tokio::task::yield_now().await;
+                }
+                for pending in pending {
+                    pending.await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let all = read_all(&log, 0).await;
+    assert_eq!(all.len() as i64, PRODUCERS * i64::from(BATCHES) * 2);
+    for producer_id in 0..PRODUCERS {
+        let prefix = format!("{producer_id}:");
+        let seen: Vec<i32> = all
+            .iter()
+            .filter_map(|(_, value)| {
+                std::str::from_utf8(value)
+                    .ok()?
+                    .strip_prefix(&prefix)?
+                    .parse()
+                    .ok()
+            })
+            .collect();
+        assert_eq!(seen, (0..BATCHES).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,236 @@
+//! What happens when the disk is slow, full or broken.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::*;
+use parking_lot::{Condvar, Mutex};
+use storage::fs::{Access, DirEntry, File, Fs, LockGuard, RealFs};
+use storage::log::AppendError;
+use storage::manager::{LogManager, LogManagerConfig};
+
+/// What happens to writes and syncs of the files whose name begins with a prefix.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Fault {
+    #[default]
+    None,
+    /// They wait until the fault is taken away.
+    Stall,
+    FailWrites(i32),
+    FailSyncs,
+}
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+#[derive(Debug, Default)]
+struct Faults {
+    fault: Mutex<(&'static str, Fault)>,
+    changed: Condvar,
+}
+
+impl Faults {
+    fn set(&self, prefix: &'static str, fault: Fault) {
+        *self.fault.lock() = (prefix, fault);
+        self.changed.notify_all();
+    }
+
+    fn of(&self, path: &Path) -> Fault {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let mut guard = self.fault.lock();
+        loop {
+            match *guard {
+                (prefix, fault) if !name.starts_with(prefix) || fault == Fault::None => {
+                    return Fault::None;
+                }
+                (_, Fault::Stall) => self.changed.wait(&mut guard),
+                (_, fault) => return fault,
+            }
+        }
+    }
+}
+
+/// The real file system with a fault in it.
+#[derive(Debug)]
+struct FaultyFs {
+    faults: Arc<Faults>,
+    direct: bool,
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    path: PathBuf,
+    file: Arc<dyn File>,
+    faults: Arc<Faults>,
+}
+
+impl Fs for FaultyFs {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
+        if !self.direct && matches!(access, Access::Direct | Access::DirectSync) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(Arc::new(FaultyFile {
+            path: path.to_owned(),
+            file: RealFs.open(path, access)?,
+            faults: Arc::clone(&self.faults),
+        }))
+    }
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        RealFs.create_dir_all(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        RealFs.list(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealFs.rename(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        RealFs.remove_file(path)
+    }
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        RealFs.remove_dir_all(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        RealFs.sync_dir(path)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {
+        RealFs.lock(path)
+    }
+}
+
+impl File for FaultyFile {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, position)
+    }
+    fn write_at(&self, slices: &[&[u8]], position: u64) -> io::Result<()> {
+        match self.faults.of(&self.path) {
+            Fault::FailWrites(error) => Err(io::Error::from_raw_os_error(error)),
+            _ => self.file.write_at(slices, position),
+        }
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        match self.faults.of(&self.path) {
+            Fault::FailSyncs => Err(io::Error::from_raw_os_error(EIO)),
+            _ => self.file.sync_data(),
+        }
+    }
+    fn size_bytes(&self) -> io::Result<u64> {
+        self.file.size_bytes()
+    }
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)
+    }
+    fn allocate(&self, position: u64, bytes: u64) -> io::Result<()> {
+        self.file.allocate(position, bytes)
+    }
+}
+
+fn open_faulty(dir: &Path, direct: bool) -> (Arc<LogManager>, Arc<Faults>) {
+    let faults = Arc::<Faults>::default();
+    let fs = FaultyFs {
+        faults: Arc::clone(&faults),
+        direct,
+    };
+    let config = LogManagerConfig {
+        fs: Arc::new(fs),
+        ..small(dir)
+    };
+    (LogManager::open(config).unwrap(), faults)
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_or_visible_before_its_write_is_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let (manager, faults) = open_faulty(dir.path(), true);
+    let log = open(&manager, "topic", 0);
+    append(&log, batch(&[b"first"])).await.unwrap();
+    faults.set("ring", Fault::Stall);
+    let mut pending = submit(&log, batch(&[b"second"])).await;
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut pending).await;
+    assert!(early.is_err(), "acknowledged while the write was under way");
+    assert_eq!(log.offsets().high_watermark, 1);
+    assert_eq!(log.offsets().log_end_offset, 2);
+    assert!(read(&log, request(1)).await.unwrap().records.is_empty());
+    assert_eq!(log.end_offset_for_epoch(0), Some((0, 1)));
+    faults.set("", Fault::None);
+    assert_eq!(pending.await.unwrap().base_offset, 1);
+    assert_eq!(log.offsets().high_watermark, 2);
+}
+
+#[tokio::test]
+async fn a_failed_write_or_sync_is_never_acknowledged_and_takes_the_directory_offline() {
+    for (direct, fault) in [
+        (true, Fault::FailWrites(EIO)),
+        (false, Fault::FailWrites(EIO)),
+        (false, Fault::FailSyncs),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (manager, faults) = open_faulty(dir.path(), direct);
+        let log = open(&manager, "topic", 0);
+        append(&log, batch(&[b"acknowledged"])).await.unwrap();
+        let mut failed = manager.failed();
+        faults.set("ring", fault);
+        let lost = append(&log, batch(&[b"lost"])).await;
+        assert!(
+            matches!(lost, Err(AppendError::Indeterminate(_))),
+            "{lost:?}"
+        );
+        faults.set("", Fault::None);
+        // A second try could succeed and still lose what the first one left half done.
+        let refused = append(&log, batch(&[b"refused"])).await;
+        assert!(
+            matches!(refused, Err(AppendError::Storage(_))),
+            "{refused:?}"
+        );
+        let offline = failed.wait_for(Option::is_some);
+        tokio::time::timeout(Duration::from_secs(10), offline)
+            .await
+            .expect("the manager says that it is offline")
+            .unwrap();
+        assert_eq!(read_all(&log, 0).await, [(0, b"acknowledged".to_vec())]);
+        assert!(manager.shutdown().is_err());
+        drop((log, manager));
+
+        let again = LogManager::open(small(dir.path())).unwrap();
+        let log = open(&again, "topic", 0);
+        let found = read_all(&log, 0).await;
+        assert_eq!(found[0], (0, b"acknowledged".to_vec()));
+        assert!(found.len() <= 2);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_under_the_segments_delays_appends_and_heals_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (manager, faults) = open_faulty(dir.path(), true);
+    let log = open(&manager, "topic", 0);
+    faults.set("0000", Fault::FailWrites(ENOSPC));
+    // More than the ring and the budget hold: the last ones have to wait.
+    let value = vec![b'x'; 50_000];
+    let mut appending = {
+        let log = Arc::clone(&log);
+        tokio::spawn(async move {
+            for _ in 0..60 {
+                append(&log, batch(&[&value])).await.unwrap();
+            }
+        })
+    };
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut appending).await;
+    assert!(early.is_err(), "nothing holds the appends back");
+    let durable = log.offsets().high_watermark;
+    assert!(durable > 0);
+    assert_eq!(read_all(&log, 0).await.len() as i64, durable);
+    faults.set("", Fault::None);
+    tokio::time::timeout(Duration::from_secs(20), appending)
+        .await
+        .expect("appends go on when there is room again")
+        .unwrap();
+    assert_eq!(read_all(&log, 0).await.len(), 60);
+    manager.shutdown().unwrap();
+}
