@@ -1,8 +1,7 @@
 //! ConsumerGroupDescribe (key 69), versions 0-1.
 //!
 //! State, epochs and members of groups of the consumer protocol (KIP-848); any other group is
-//! GROUP_ID_NOT_FOUND. v1 says which protocol a member uses (KIP-1099). Authorized operations are not
-//! computed: everything is allowed.
+//! GROUP_ID_NOT_FOUND. v1 says which protocol a member uses (KIP-1099).
 
 use std::collections::HashMap;
 
@@ -18,9 +17,8 @@ use crate::group::{
     DescribeConsumerGroups, DescribedConsumer, DescribedConsumerGroup, GroupError, Id,
     NamedPartitions,
 };
+use crate::metadata::operations::{GROUP_OPERATIONS, OPERATIONS_OMITTED};
 
-/// Authorized operations that were not asked for.
-const NOT_REQUESTED: i32 = i32::MIN;
 /// A member that uses the consumer protocol.
 const CONSUMER_MEMBER: i8 = 1;
 /// What versions without a member type have in its place.
@@ -38,11 +36,12 @@ pub async fn handle(
     let mut groups: HashMap<Id, DescribedGroup> = HashMap::new();
     for (asked, reply) in described {
         match reply {
-            Ok(reply) => groups.extend(
-                reply
-                    .into_iter()
-                    .map(|group| (group.group_id.clone(), describe(ctx, group))),
-            ),
+            Ok(reply) => groups.extend(reply.into_iter().map(|group| {
+                (
+                    group.group_id.clone(),
+                    describe(ctx, group, request.include_authorized_operations),
+                )
+            })),
             Err(error) => groups.extend(asked.into_iter().map(|id| {
                 let group = failed(&id, error);
                 (id, group)
@@ -60,10 +59,14 @@ fn failed(group_id: &str, error: GroupError) -> DescribedGroup {
     DescribedGroup::default()
         .with_group_id(wire(group_id).into())
         .with_error_code(error.code())
-        .with_authorized_operations(NOT_REQUESTED)
+        .with_authorized_operations(OPERATIONS_OMITTED)
 }
 
-fn describe(ctx: &RequestContext, group: DescribedConsumerGroup) -> DescribedGroup {
+fn describe(
+    ctx: &RequestContext,
+    group: DescribedConsumerGroup,
+    include_operations: bool,
+) -> DescribedGroup {
     if let Some(refusal) = group.refusal {
         let message = Some(refusal.message).filter(|text| !text.is_empty());
         return failed(&group.group_id, refusal.error)
@@ -80,7 +83,11 @@ fn describe(ctx: &RequestContext, group: DescribedConsumerGroup) -> DescribedGro
         .with_assignment_epoch(group.assignment_epoch)
         .with_assignor_name(StrBytes::from_static_str(group.assignor))
         .with_members(members.collect())
-        .with_authorized_operations(NOT_REQUESTED)
+        .with_authorized_operations(if include_operations {
+            GROUP_OPERATIONS
+        } else {
+            OPERATIONS_OMITTED
+        })
 }
 
 fn member(ctx: &RequestContext, member: DescribedConsumer) -> Member {

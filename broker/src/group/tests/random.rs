@@ -618,7 +618,7 @@ fn offset_of(record: &GroupRecord, group: &str) -> Option<Option<i64>> {
     }
 }
 
-fn number_from_env(name: &str) -> Option<u64> {
+pub(super) fn number_from_env(name: &str) -> Option<u64> {
     std::env::var(name)
         .ok()
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))

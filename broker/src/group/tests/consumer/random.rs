@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
+use super::super::random::number_from_env;
 use super::*;
 
-const SCHEDULES: u64 = 150;
+const SCHEDULES: u64 = 300;
 const STEPS: usize = 150;
 const TOPICS: [&str; 3] = ["t", "u", "vv"];
 const REGEXES: [&str; 3] = ["", "[tu]", "v+"];
@@ -268,12 +269,12 @@ impl World {
 
 #[test]
 fn whatever_happens_partitions_have_one_owner_and_members_come_to_rest() {
-    let seed = std::env::var("SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let first: u64 = seed.unwrap_or_else(|| rand::rng().random());
-    for seed in (0..SCHEDULES).map(|number| first.wrapping_add(number)) {
-        println!("seed {seed}");
+    let seeds = match number_from_env("GROUP_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number_from_env("GROUP_SCHEDULES").unwrap_or(SCHEDULES),
+    };
+    for seed in seeds {
+        println!("repeat with GROUP_SEED={seed}");
         let mut world = World::new(seed);
         for _ in 0..STEPS {
             world.step();
