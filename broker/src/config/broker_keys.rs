@@ -40,7 +40,7 @@ static USED: &[ConfigDef] = &[
     def("delete.topic.enable", Kind::Boolean, "true").doc("Whether DeleteTopics is allowed."),
     def("fetch.max.bytes", Kind::Int, "57671680").at_least(1024)
         .doc("Largest amount of records in one Fetch response, whatever the client asks for."),
-    def("group.consumer.assignment.interval.ms", Kind::Int, "1000").at_least(0)
+    def("group.consumer.assignment.interval.ms", Kind::Int, "1000").at_least(0).dynamic()
         .doc("Shortest time between two assignments of a consumer group that does not set its own."),
     def("group.consumer.assignors", Kind::List, "uniform,range").rule(Rule::OneOf(CONSUMER_ASSIGNORS))
         .doc("Assignors that members of consumer groups may ask for; the first is used where nobody asks."),

@@ -20,7 +20,12 @@ impl Catalog for MetadataImage {
     }
 
     fn group_setting(&self, group_id: &str, key: &str) -> Option<i32> {
-        let value = self.overrides(ResourceType::Group, group_id).get(key)?;
-        value.trim().parse().ok()
+        let own = self.overrides(ResourceType::Group, group_id).get(key);
+        // The broker's setting that the group's goes over may have been altered while running.
+        let of_all = || {
+            let altered = self.dynamic_settings().cluster_wide;
+            altered.get(&format!("group.{key}"))
+        };
+        own.or_else(of_all)?.trim().parse().ok()
     }
 }
