@@ -18,7 +18,7 @@ pub static TABLE: &[Deliberate] = &[
         "the decoder has no OffsetFetch v10 request"),
     row("api versions: ApiVersions v* known: api_keys[35].max_version", "5", "4",
         "the decoder has no DescribeLogDirs v5"),
-    row("api versions: ApiVersions v* known: *_features.(order)", "*", "",
+    row("api versions: ApiVersions v* known: *_features.(order)", "*", "group.version",
         "no feature is announced before it works"),
     row("api versions: ApiVersions v* known: finalized_features_epoch", "<some>", "0",
         "no feature is announced before it works"),
