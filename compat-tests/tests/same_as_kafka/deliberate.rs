@@ -20,6 +20,8 @@ pub static TABLE: &[Deliberate] = &[
         "the decoder has no DescribeLogDirs v5"),
     row("api versions: ApiVersions v* known: *_features.(order)", "*", "group.version",
         "no feature is announced before it works"),
+    row("api versions: ApiVersions v3 known: supported_features.(order)", "*", "",
+        "no feature is announced before it works"),
     row("api versions: ApiVersions v* known: finalized_features_epoch", "<some>", "0",
         "no feature is announced before it works"),
     row("produce invalid batches: Produce v* transactional without an id: *.error_code",
