@@ -16,7 +16,7 @@ use crate::config::BrokerConfig;
 use crate::coordinator::call::GroupCall;
 use crate::coordinator::load::LoadError;
 use crate::coordinator::runtime::GroupCoordinator;
-use crate::group::{GroupConfig, GroupError, Id};
+use crate::group::{Assignor, GroupConfig, GroupError, Id};
 use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata};
 use crate::net::budget::RequestBudget;
 use crate::net::limits::ConnectionLimits;
@@ -118,16 +118,18 @@ impl Broker {
         let shutdown = watch::Sender::new(false);
         let partitions = Arc::new(PartitionRegistry::default());
         let metadata = open_metadata(&config, cluster_id, &logs, &partitions).await?;
+        let groups = GroupCoordinator::new(
+            group_config(&config),
+            metadata.clone(),
+            clock.clone(),
+            shutdown.subscribe(),
+        );
         let broker = Arc::new(Self {
             metadata,
             fetch_sessions: FetchSessionCache::new(
                 config.max_incremental_fetch_session_cache_slots,
             ),
-            groups: GroupCoordinator::new(
-                group_config(&config),
-                clock.clone(),
-                shutdown.subscribe(),
-            ),
+            groups,
             connection_limits: ConnectionLimits::new(
                 config.max_connections,
                 config.max_connections_per_ip,
@@ -296,6 +298,15 @@ fn group_config(config: &BrokerConfig) -> GroupConfig {
         max_session_timeout_ms: config.group_max_session_timeout_ms,
         initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
         max_size: config.group_max_size,
+        consumer_session_timeout_ms: config.group_consumer_session_timeout_ms,
+        consumer_heartbeat_interval_ms: config.group_consumer_heartbeat_interval_ms,
+        consumer_assignment_interval_ms: config.group_consumer_assignment_interval_ms,
+        consumer_max_size: config.group_consumer_max_size,
+        consumer_assignors: config
+            .group_consumer_assignors
+            .iter()
+            .filter_map(|name| Assignor::from_name(name))
+            .collect(),
         offset_metadata_max_bytes: config.offset_metadata_max_bytes,
         offsets_retention_ms: config.offsets_retention_ms,
         offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,

@@ -99,6 +99,8 @@ pub async fn dispatch(
         Ok(ApiKey::SyncGroup) => answer!(sync_group),
         Ok(ApiKey::Heartbeat) => answer!(heartbeat),
         Ok(ApiKey::LeaveGroup) => answer!(leave_group),
+        Ok(ApiKey::ConsumerGroupHeartbeat) => answer!(consumer_group_heartbeat),
+        Ok(ApiKey::ConsumerGroupDescribe) => answer!(consumer_group_describe),
         Ok(ApiKey::OffsetCommit) => answer!(offset_commit),
         Ok(ApiKey::OffsetFetch) => answer!(offset_fetch),
         Ok(ApiKey::OffsetDelete) => answer!(offset_delete),

@@ -188,8 +188,8 @@ pub static API_SPECS: &[ApiSpec] = &[
     api(16, "ListGroups",                     (0, 5),  3,     Group, group::LIST_GROUPS).served(),
     api(42, "DeleteGroups",                   (0, 2),  2,     Group, group::DELETE_GROUPS).served(),
     api(47, "OffsetDelete",                   (0, 0),  NEVER, Group, group::OFFSET_DELETE).served(),
-    api(68, "ConsumerGroupHeartbeat",         (0, 1),  0,     Group, group::CONSUMER_GROUP_HEARTBEAT),
-    api(69, "ConsumerGroupDescribe",          (0, 1),  0,     Group, group::CONSUMER_GROUP_DESCRIBE),
+    api(68, "ConsumerGroupHeartbeat",         (0, 1),  0,     Group, group::CONSUMER_GROUP_HEARTBEAT).served(),
+    api(69, "ConsumerGroupDescribe",          (0, 1),  0,     Group, group::CONSUMER_GROUP_DESCRIBE).served(),
     // Producer ids and transactions.
     api(22, "InitProducerId",                 (0, 5),  2,     Transaction, transaction::INIT_PRODUCER_ID).served(),
     api(24, "AddPartitionsToTxn",             (0, 5),  3,     Transaction, transaction::ADD_PARTITIONS_TO_TXN),

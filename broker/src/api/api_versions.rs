@@ -15,7 +15,7 @@ use protocol_shim::error_code::ErrorCode;
 use crate::context::RequestContext;
 
 /// Features clients may rely on, with their finalized level: only what works.
-const FEATURES: &[(&str, i16)] = &[];
+const FEATURES: &[(&str, i16)] = &[("group.version", 1)];
 
 pub async fn handle(ctx: &RequestContext, request: ApiVersionsRequest) -> ApiVersionsResponse {
     let named = [

@@ -29,6 +29,8 @@ pub async fn handle(ctx: &RequestContext, request: OffsetFetchRequest) -> Offset
             .iter()
             .map(|group| FetchGroup {
                 group_id: owned(&group.group_id),
+                member_id: group.member_id.as_ref().map(owned),
+                member_epoch: group.member_epoch,
                 topics: group.topics.as_ref().map(|topics| {
                     topics
                         .iter()
@@ -44,6 +46,8 @@ pub async fn handle(ctx: &RequestContext, request: OffsetFetchRequest) -> Offset
 
     let group = FetchGroup {
         group_id: owned(&request.group_id),
+        member_id: None,
+        member_epoch: -1,
         topics: request.topics.as_ref().map(|topics| {
             topics
                 .iter()

@@ -70,6 +70,16 @@ pub struct BrokerConfig {
     pub group_initial_rebalance_delay_ms: i32,
     /// `group.max.size`
     pub group_max_size: usize,
+    /// `group.consumer.session.timeout.ms`
+    pub group_consumer_session_timeout_ms: i32,
+    /// `group.consumer.heartbeat.interval.ms`
+    pub group_consumer_heartbeat_interval_ms: i32,
+    /// `group.consumer.assignment.interval.ms`
+    pub group_consumer_assignment_interval_ms: i32,
+    /// `group.consumer.assignors`
+    pub group_consumer_assignors: Vec<String>,
+    /// `group.consumer.max.size`
+    pub group_consumer_max_size: usize,
     /// `offset.metadata.max.bytes`
     pub offset_metadata_max_bytes: usize,
     /// `offsets.retention.minutes`, in milliseconds
@@ -151,6 +161,14 @@ impl BrokerConfig {
             group_max_session_timeout_ms: s.int("group.max.session.timeout.ms"),
             group_initial_rebalance_delay_ms: s.int("group.initial.rebalance.delay.ms"),
             group_max_size: s.count("group.max.size"),
+            group_consumer_session_timeout_ms: s.int("group.consumer.session.timeout.ms"),
+            group_consumer_heartbeat_interval_ms: s.int("group.consumer.heartbeat.interval.ms"),
+            group_consumer_assignment_interval_ms: s.int("group.consumer.assignment.interval.ms"),
+            group_consumer_assignors: s
+                .list("group.consumer.assignors")
+                .map(str::to_owned)
+                .collect(),
+            group_consumer_max_size: s.count("group.consumer.max.size"),
             offset_metadata_max_bytes: s.count("offset.metadata.max.bytes"),
             offsets_retention_ms: s.long("offsets.retention.minutes") * 60_000,
             offsets_retention_check_interval_ms: s.long("offsets.retention.check.interval.ms"),

@@ -12,6 +12,9 @@ use super::topic::{CLEANUP_POLICIES, COMPRESSION_TYPES, DURABILITIES, TIMESTAMP_
 const LONG_MAX: &str = "9223372036854775807";
 const INT_MAX: &str = "2147483647";
 
+/// The assignors there are (KIP-848). Kafka takes class names too; there are no classes here.
+const CONSUMER_ASSIGNORS: &[&str] = &["uniform", "range"];
+
 #[rustfmt::skip]
 static USED: &[ConfigDef] = &[
     def_null("advertised.listeners", Kind::List)
@@ -37,6 +40,27 @@ static USED: &[ConfigDef] = &[
     def("delete.topic.enable", Kind::Boolean, "true").doc("Whether DeleteTopics is allowed."),
     def("fetch.max.bytes", Kind::Int, "57671680").at_least(1024)
         .doc("Largest amount of records in one Fetch response, whatever the client asks for."),
+    def("group.consumer.assignment.interval.ms", Kind::Int, "1000").at_least(0).dynamic()
+        .doc("Shortest time between two assignments of a consumer group that does not set its own."),
+    def("group.consumer.assignors", Kind::List, "uniform,range").rule(Rule::OneOf(CONSUMER_ASSIGNORS))
+        .doc("Assignors that members of consumer groups may ask for; the first is used where nobody asks."),
+    def("group.consumer.heartbeat.interval.ms", Kind::Int, "5000").at_least(1)
+        .doc("Time between two heartbeats of a consumer group's member, unless the group sets its own."),
+    def("group.consumer.max.assignment.interval.ms", Kind::Int, "15000").at_least(0)
+        .doc("Largest consumer.assignment.interval.ms that a group may set."),
+    def("group.consumer.max.heartbeat.interval.ms", Kind::Int, "15000").at_least(1)
+        .doc("Largest consumer.heartbeat.interval.ms that a group may set."),
+    def("group.consumer.max.session.timeout.ms", Kind::Int, "60000").at_least(1)
+        .doc("Largest consumer.session.timeout.ms that a group may set."),
+    def("group.consumer.max.size", Kind::Int, INT_MAX).at_least(1).doc("Most members of one consumer group."),
+    def("group.consumer.min.assignment.interval.ms", Kind::Int, "0").at_least(0)
+        .doc("Smallest consumer.assignment.interval.ms that a group may set."),
+    def("group.consumer.min.heartbeat.interval.ms", Kind::Int, "5000").at_least(1)
+        .doc("Smallest consumer.heartbeat.interval.ms that a group may set."),
+    def("group.consumer.min.session.timeout.ms", Kind::Int, "45000").at_least(1)
+        .doc("Smallest consumer.session.timeout.ms that a group may set."),
+    def("group.consumer.session.timeout.ms", Kind::Int, "45000").at_least(1)
+        .doc("A consumer group's member that is silent for this long is removed, unless the group sets its own."),
     // Kafka's default is 3000: on one machine members arrive together or do not care.
     def("group.initial.rebalance.delay.ms", Kind::Int, "0")
         .doc("How long an empty classic group waits for more members after the first join."),

@@ -1,8 +1,9 @@
 //! Typed requests to group shards: which reply belongs to which request.
 
 use crate::group::{
-    CommitOffsets, DeleteGroups, DeleteOffsets, DeleteOffsetsReply, DeletedGroup, DeletedTopic,
-    DescribeGroups, DescribedGroup, FetchOffsets, FetchedGroup, GroupError, GroupReply,
+    CommitOffsets, ConsumerHeartbeat, ConsumerHeartbeatReply, DeleteGroups, DeleteOffsets,
+    DeleteOffsetsReply, DeletedGroup, DeletedTopic, DescribeConsumerGroups, DescribeGroups,
+    DescribedConsumerGroup, DescribedGroup, FetchOffsets, FetchedGroup, GroupError, GroupReply,
     GroupRequest, Heartbeat, JoinGroup, JoinReply, LeaveGroup, LeaveReply, ListGroups,
     ListGroupsReply, SyncGroup, SyncReply, TopicResult,
 };
@@ -39,10 +40,12 @@ calls! {
     SyncGroup as Sync -> SyncReply;
     Heartbeat as Heartbeat -> Option<GroupError>;
     LeaveGroup as Leave -> LeaveReply;
+    ConsumerHeartbeat as ConsumerHeartbeat -> ConsumerHeartbeatReply;
     CommitOffsets as CommitOffsets -> Vec<TopicResult>;
     FetchOffsets as FetchOffsets -> Vec<FetchedGroup>;
     DeleteOffsets as DeleteOffsets -> DeleteOffsetsReply;
     DescribeGroups as DescribeGroups -> Vec<DescribedGroup>;
+    DescribeConsumerGroups as DescribeConsumerGroups -> Vec<DescribedConsumerGroup>;
     ListGroups as ListGroups -> ListGroupsReply;
     DeleteGroups as DeleteGroups -> Vec<DeletedGroup>;
     Vec<DeletedTopic> as TopicsDeleted -> Option<GroupError>;

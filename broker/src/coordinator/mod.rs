@@ -1,6 +1,7 @@
 //! Coordination, the asynchronous part: tasks that own pure state machines and their logs.
 
 pub mod call;
+mod catalog;
 pub mod load;
 pub mod runtime;
 mod shard;

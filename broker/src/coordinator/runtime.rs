@@ -12,6 +12,7 @@ use crate::coordinator::call::GroupCall;
 use crate::coordinator::load::LoadError;
 use crate::coordinator::shard::{self, Command};
 use crate::group::{self, DeletedTopic, GroupConfig, GroupError, Token};
+use crate::metadata::Metadata;
 
 /// Requests that may wait for one shard; more wait outside, on their connections.
 const MAILBOX_REQUESTS: usize = 1024;
@@ -19,6 +20,7 @@ const MAILBOX_REQUESTS: usize = 1024;
 /// All shards. There are none until something asks for a group for the first time.
 pub struct GroupCoordinator {
     config: GroupConfig,
+    metadata: Metadata,
     clock: Clock,
     shutdown: watch::Receiver<bool>,
     shards: OnceCell<Vec<mpsc::Sender<Command>>>,
@@ -26,9 +28,15 @@ pub struct GroupCoordinator {
 }
 
 impl GroupCoordinator {
-    pub fn new(config: GroupConfig, clock: Clock, shutdown: watch::Receiver<bool>) -> Self {
+    pub fn new(
+        config: GroupConfig,
+        metadata: Metadata,
+        clock: Clock,
+        shutdown: watch::Receiver<bool>,
+    ) -> Self {
         Self {
             config,
+            metadata,
             clock,
             shutdown,
             shards: OnceCell::new(),
@@ -46,10 +54,12 @@ impl GroupCoordinator {
                 let mut shards = Vec::with_capacity(logs.len());
                 for log in logs {
                     let (mailbox, commands) = mpsc::channel(MAILBOX_REQUESTS);
-                    let loaded = shard::load(&*log, &self.config, &self.clock).await?;
+                    let loaded =
+                        shard::load(&*log, &self.config, &self.metadata, &self.clock).await?;
                     tokio::spawn(shard::run(
                         log,
                         self.config.clone(),
+                        self.metadata.clone(),
                         self.clock.clone(),
                         self.shutdown.clone(),
                         loaded,

@@ -19,6 +19,7 @@ use crate::coordinator::load::{self, LoadError};
 use crate::group::{
     Effects, GroupConfig, GroupError, GroupRecord, GroupReply, GroupRequest, GroupShard, Token,
 };
+use crate::metadata::{Metadata, MetadataImage};
 
 /// Requests handled in one step.
 const STEP_REQUESTS: usize = 256;
@@ -38,9 +39,12 @@ pub(super) struct Command {
 pub(super) async fn load(
     log: &dyn PartitionLog,
     config: &GroupConfig,
+    metadata: &Metadata,
     clock: &Clock,
 ) -> Result<Loaded, LoadError> {
     let mut shard = GroupShard::new(config.clone());
+    let image = metadata.image();
+    shard.set_catalog(image.clone());
     load::for_each_record(log, |header, record| {
         if header.is_control() {
             return;
@@ -60,12 +64,18 @@ pub(super) async fn load(
     })
     .await?;
     let effects = shard.loaded(clock.now_ms());
-    Ok(Loaded { shard, effects })
+    Ok(Loaded {
+        shard,
+        image,
+        effects,
+    })
 }
 
 /// A shard fresh from its log, and what it wants done first.
 pub(super) struct Loaded {
     shard: GroupShard,
+    /// The metadata that the shard knows.
+    image: Arc<MetadataImage>,
     effects: Effects,
 }
 
@@ -77,6 +87,7 @@ struct Held {
 
 struct Runner {
     log: Arc<dyn PartitionLog>,
+    metadata: Metadata,
     clock: Clock,
     shutdown: watch::Receiver<bool>,
     reply_to: HashMap<Token, oneshot::Sender<GroupReply>>,
@@ -87,6 +98,7 @@ struct Runner {
 pub(super) async fn run(
     log: Arc<dyn PartitionLog>,
     config: GroupConfig,
+    metadata: Metadata,
     clock: Clock,
     shutdown: watch::Receiver<bool>,
     loaded: Loaded,
@@ -94,6 +106,7 @@ pub(super) async fn run(
 ) {
     let mut runner = Runner {
         log,
+        metadata,
         clock,
         shutdown,
         reply_to: HashMap::new(),
@@ -103,7 +116,7 @@ pub(super) async fn run(
     loop {
         let loaded = match next.take() {
             Some(loaded) => loaded,
-            None => match load(&*runner.log, &config, &runner.clock).await {
+            None => match load(&*runner.log, &config, &runner.metadata, &runner.clock).await {
                 Ok(loaded) => loaded,
                 Err(error) => {
                     error!(log = %runner.log.id(), "cannot load groups: {error}");
@@ -131,7 +144,11 @@ enum Ended {
 
 impl Runner {
     async fn serve(&mut self, loaded: Loaded, commands: &mut mpsc::Receiver<Command>) -> Ended {
-        let Loaded { mut shard, effects } = loaded;
+        let Loaded {
+            mut shard,
+            mut image,
+            effects,
+        } = loaded;
         let mut step = vec![effects];
         let mut batch = Vec::with_capacity(STEP_REQUESTS);
         let mut shutdown = self.shutdown.clone();
@@ -150,6 +167,11 @@ impl Runner {
                 count = commands.recv_many(&mut batch, STEP_REQUESTS), if may_handle => {
                     if count == 0 {
                         return Ended::Shutdown(Box::new(shard));
+                    }
+                    let newest = self.metadata.image();
+                    if !Arc::ptr_eq(&newest, &image) {
+                        shard.set_catalog(newest.clone());
+                        image = newest;
                     }
                     let now_ms = self.clock.now_ms();
                     for Command { token, request, reply_to } in batch.drain(..) {

@@ -1,27 +1,74 @@
 //! DescribeGroups, ListGroups and DeleteGroups.
 
-use super::{effects::Effects, event::*, record::GroupRecord, reply::*, shard::GroupShard};
+use super::{
+    any::Group, effects::Effects, event::*, record::GroupRecord, reply::*, shard::GroupShard,
+};
 
 /// From this version on clients know GROUP_ID_NOT_FOUND as an answer to a description.
 const FIRST_VERSION_KNOWING_GROUP_ID_NOT_FOUND: i16 = 6;
-/// What the classic protocol is called among the types of groups.
-const CLASSIC: &str = "classic";
 
 impl GroupShard {
     pub(super) fn describe_groups(&self, request: &DescribeGroups) -> Vec<DescribedGroup> {
         let describe = |group_id: &Id| match self.groups.get(group_id) {
-            Some(group) => group.describe(),
-            None => {
+            Some(Group::Classic(group)) => group.describe(),
+            other => {
+                let why = match other {
+                    Some(_) => "is not a classic group",
+                    None => "not found",
+                };
                 let known = request.api_version >= FIRST_VERSION_KNOWING_GROUP_ID_NOT_FOUND;
                 DescribedGroup {
                     error: known.then_some(GroupError::GroupIdNotFound),
-                    error_message: known.then(|| format!("Group {group_id} not found.")),
+                    error_message: known.then(|| format!("Group {group_id} {why}.")),
                     state: "Dead",
                     ..DescribedGroup::named(group_id.clone())
                 }
             }
         };
         request.group_ids.iter().map(describe).collect()
+    }
+
+    pub(super) fn describe_consumer_groups(
+        &self,
+        request: &DescribeConsumerGroups,
+    ) -> Vec<DescribedConsumerGroup> {
+        let default_assignor = self.config.consumer_default_assignor();
+        let describe = |group_id: &Id| {
+            let group = self.groups.get(group_id);
+            let described =
+                group.and_then(|group| group.describe_consumer(&*self.catalog, default_assignor));
+            described.unwrap_or_else(|| {
+                let why = match group {
+                    Some(_) => "is not a consumer group",
+                    None => "not found",
+                };
+                let message = format!("Group {group_id} {why}.");
+                DescribedConsumerGroup {
+                    refusal: Some(Refusal::new(GroupError::GroupIdNotFound, message)),
+                    ..DescribedConsumerGroup::named(group_id.clone())
+                }
+            })
+        };
+        request.group_ids.iter().map(describe).collect()
+    }
+
+    /// Everything needed to forget a group, but not its offsets.
+    pub(super) fn group_tombstones(&self, group_id: &Id) -> Vec<GroupRecord> {
+        match self.groups.get(group_id) {
+            None => Vec::new(),
+            Some(Group::Classic(_)) => vec![GroupRecord::Group {
+                group_id: group_id.clone(),
+                value: None,
+            }],
+            Some(Group::Consumer(group)) => group
+                .tombstones()
+                .into_iter()
+                .map(|record| GroupRecord::Consumer {
+                    group_id: group_id.clone(),
+                    record,
+                })
+                .collect(),
+        }
     }
 
     pub(super) fn list_groups(&self, request: &ListGroups) -> ListGroupsReply {
@@ -32,14 +79,14 @@ impl GroupShard {
                     .any(|wanted| wanted.trim().eq_ignore_ascii_case(name))
         };
         let groups = self.groups.iter().filter(|(_, group)| {
-            passes(&request.states_filter, group.state().name())
-                && passes(&request.types_filter, CLASSIC)
+            passes(&request.states_filter, group.state_name())
+                && passes(&request.types_filter, group.type_name())
         });
         let groups = groups.map(|(group_id, group)| ListedGroup {
             group_id: group_id.clone(),
             protocol_type: group.protocol_type(),
-            state: group.state().name(),
-            group_type: CLASSIC,
+            state: group.state_name(),
+            group_type: group.type_name(),
         });
         ListGroupsReply {
             error: None,
@@ -72,13 +119,9 @@ impl GroupShard {
         for key in self.offsets.keys_of(group_id) {
             self.append(effects, GroupRecord::Offset { key, value: None });
         }
-        self.append(
-            effects,
-            GroupRecord::Group {
-                group_id: group_id.clone(),
-                value: None,
-            },
-        );
+        for record in self.group_tombstones(group_id) {
+            self.append(effects, record);
+        }
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! Kafka's primitive types, read from bytes that may be anything and written into records.
 
+use uuid::Uuid;
+
 use super::record::RecordError;
 
 /// What an int16 length can say.
@@ -31,6 +33,14 @@ impl<'a> Reader<'a> {
             .ok_or(RecordError::Truncated)?;
         self.rest = rest;
         Ok(head)
+    }
+
+    pub(super) fn i8(&mut self) -> Result<i8, RecordError> {
+        self.array().map(i8::from_be_bytes)
+    }
+
+    pub(super) fn uuid(&mut self) -> Result<Uuid, RecordError> {
+        self.array().map(Uuid::from_bytes)
     }
 
     pub(super) fn i16(&mut self) -> Result<i16, RecordError> {
@@ -121,6 +131,27 @@ impl<'a> Reader<'a> {
         self.length(flexible, true)?.ok_or(RecordError::BadLength)
     }
 
+    /// Whether the compact array that comes next is null; leaves it where it is.
+    pub(super) fn is_null_array(&self) -> Result<bool, RecordError> {
+        self.rest
+            .first()
+            .map(|&byte| byte == 0)
+            .ok_or(RecordError::Truncated)
+    }
+
+    /// Reads a compact array. No capacity is taken from its count, which is the record's claim.
+    pub(super) fn compact_array<T>(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<T, RecordError>,
+    ) -> Result<Vec<T>, RecordError> {
+        let count = self.count_of(true)?;
+        let mut elements = Vec::new();
+        for _ in 0..count {
+            elements.push(element(self)?);
+        }
+        Ok(elements)
+    }
+
     /// Hands each tagged field's number and bytes to `field`.
     pub(super) fn tagged_fields(
         &mut self,
@@ -202,6 +233,42 @@ impl Writer {
             u32::try_from(value.len() + 1).map_err(|_| RecordError::StringTooLong(value.len()))?;
         self.uvarint(length);
         self.bytes(value.as_bytes());
+        Ok(())
+    }
+
+    pub(super) fn i8(&mut self, value: i8) {
+        self.bytes(&value.to_be_bytes());
+    }
+
+    pub(super) fn nullable_compact_string(
+        &mut self,
+        value: Option<&str>,
+    ) -> Result<(), RecordError> {
+        match value {
+            Some(value) => self.compact_string(value),
+            None => {
+                self.uvarint(0);
+                Ok(())
+            }
+        }
+    }
+
+    /// The count of a compact array; its elements follow.
+    pub(super) fn compact_count(&mut self, count: usize) -> Result<(), RecordError> {
+        self.uvarint(u32::try_from(count + 1).map_err(|_| RecordError::BadLength)?);
+        Ok(())
+    }
+
+    /// The tagged fields of a struct that has at most one, number 0.
+    pub(super) fn tagged_field(&mut self, field: Option<Self>) -> Result<(), RecordError> {
+        let Some(field) = field else {
+            self.uvarint(0);
+            return Ok(());
+        };
+        self.uvarint(1);
+        self.uvarint(0);
+        self.uvarint(u32::try_from(field.buffer.len()).map_err(|_| RecordError::BadLength)?);
+        self.bytes(&field.buffer);
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! Settings of the group coordinator, by Kafka's names.
 
+use super::assignor::Assignor;
+
 /// What a [`GroupShard`](super::GroupShard) needs to know of the broker's configuration.
 ///
 /// Times are milliseconds. `Default` gives Kafka's defaults, but for `group.initial.rebalance.delay.ms`.
@@ -16,6 +18,16 @@ pub struct GroupConfig {
     pub initial_rebalance_delay_ms: i32,
     /// `group.max.size`: members beyond this get GROUP_MAX_SIZE_REACHED.
     pub max_size: usize,
+    /// `group.consumer.session.timeout.ms`: a member of a consumer group that is silent for this long is removed.
+    pub consumer_session_timeout_ms: i32,
+    /// `group.consumer.heartbeat.interval.ms`: how often such a member is told to send a heartbeat.
+    pub consumer_heartbeat_interval_ms: i32,
+    /// `group.consumer.assignment.interval.ms`: shortest time between two targets of one group (KIP-1263).
+    pub consumer_assignment_interval_ms: i32,
+    /// `group.consumer.max.size`: members beyond this get GROUP_MAX_SIZE_REACHED.
+    pub consumer_max_size: usize,
+    /// `group.consumer.assignors`: what members may ask for; the first is for groups where nobody asks.
+    pub consumer_assignors: Vec<Assignor>,
     /// How long a member that has never finished a join may stay parked in JoinGroup. Kafka's constant.
     pub new_member_join_timeout_ms: i32,
     /// `offset.metadata.max.bytes`: longer commit metadata gets OFFSET_METADATA_TOO_LARGE.
@@ -35,10 +47,25 @@ impl Default for GroupConfig {
             max_session_timeout_ms: 1_800_000,
             initial_rebalance_delay_ms: 0,
             max_size: i32::MAX as usize,
+            consumer_session_timeout_ms: 45_000,
+            consumer_heartbeat_interval_ms: 5_000,
+            consumer_assignment_interval_ms: 1_000,
+            consumer_max_size: i32::MAX as usize,
+            consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
             new_member_join_timeout_ms: 5 * 60 * 1000,
             offset_metadata_max_bytes: 4096,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
             offsets_retention_check_interval_ms: 600_000,
         }
+    }
+}
+
+impl GroupConfig {
+    /// The assignor of consumer groups where no member asks for one.
+    pub(super) fn consumer_default_assignor(&self) -> Assignor {
+        self.consumer_assignors
+            .first()
+            .copied()
+            .unwrap_or(Assignor::Uniform)
     }
 }

@@ -26,6 +26,8 @@ pub enum GroupRequest {
     Heartbeat(Heartbeat),
     /// LeaveGroup, of one member or several.
     Leave(LeaveGroup),
+    /// ConsumerGroupHeartbeat: joining, staying in and leaving a consumer group.
+    ConsumerHeartbeat(ConsumerHeartbeat),
     /// OffsetCommit.
     CommitOffsets(CommitOffsets),
     /// TxnOffsetCommit: the offsets stay pending until the transaction ends.
@@ -38,6 +40,8 @@ pub enum GroupRequest {
     DeleteOffsets(DeleteOffsets),
     /// DescribeGroups, of the groups that live in this shard.
     DescribeGroups(DescribeGroups),
+    /// ConsumerGroupDescribe, of the groups that live in this shard.
+    DescribeConsumerGroups(DescribeConsumerGroups),
     /// ListGroups, this shard's part.
     ListGroups(ListGroups),
     /// DeleteGroups, of the groups that live in this shard.
@@ -118,6 +122,32 @@ pub struct LeavingMember {
     pub reason: Option<Box<str>>,
 }
 
+/// ConsumerGroupHeartbeat 0-1. What is `None`, or -1, has not changed since the last one.
+#[derive(Debug, Clone)]
+pub struct ConsumerHeartbeat {
+    pub group_id: Id,
+    /// May be empty in version 0 when joining.
+    pub member_id: Id,
+    /// 0 joins, -1 leaves, -2 leaves for a while.
+    pub member_epoch: i32,
+    pub instance_id: Option<Id>,
+    pub rack_id: Option<Id>,
+    pub rebalance_timeout_ms: i32,
+    /// From the request header; empty if the client sent none.
+    pub client_id: Id,
+    /// The peer's address as Java prints it: `/127.0.0.1`.
+    pub client_host: Id,
+    pub subscribed_topic_names: Option<Vec<Id>>,
+    pub subscribed_topic_regex: Option<Id>,
+    pub server_assignor: Option<Id>,
+    /// Topic ids and partitions the member has.
+    pub owned: Option<Vec<(Uuid, Vec<i32>)>>,
+    /// 1 and more: the member brings its own id (KIP-1082).
+    pub api_version: i16,
+    /// Random, drawn by the caller: the member's id, should it need one.
+    pub member_uuid: Uuid,
+}
+
 /// OffsetCommit 2-10.
 #[derive(Debug, Clone)]
 pub struct CommitOffsets {
@@ -187,6 +217,10 @@ pub struct FetchOffsets {
 #[derive(Debug, Clone)]
 pub struct FetchGroup {
     pub group_id: Id,
+    /// Version 9 and more: who fetches, if it is a member of a consumer group.
+    pub member_id: Option<Id>,
+    /// -1 if nobody in particular.
+    pub member_epoch: i32,
     /// `None`: all topics the group has offsets for.
     pub topics: Option<Vec<FetchTopic>>,
 }
@@ -213,6 +247,12 @@ pub struct DescribeGroups {
     pub group_ids: Vec<Id>,
     /// 6 and more: an unknown group is GROUP_ID_NOT_FOUND, before that a group in state Dead.
     pub api_version: i16,
+}
+
+/// ConsumerGroupDescribe 0-1.
+#[derive(Debug, Clone)]
+pub struct DescribeConsumerGroups {
+    pub group_ids: Vec<Id>,
 }
 
 /// ListGroups 0-5. An empty filter passes everything; names are compared without case.

@@ -8,6 +8,8 @@
 //!
 //! * **Load**: [`new`](GroupShard::new), [`apply`](GroupShard::apply) for every record of the log in order, then
 //!   [`loaded`](GroupShard::loaded), whose effects are handled like all others.
+//! * **Topics**: [`set_catalog`](GroupShard::set_catalog) before the first request, and again before the next one
+//!   whenever topics or settings of groups have changed. It costs nothing; groups look when a member comes by.
 //! * **Run**: [`handle`](GroupShard::handle) each request in the order it arrives. When the queue of requests is
 //!   drained and [`next_deadline`](GroupShard::next_deadline) has come, call [`on_deadline`](GroupShard::on_deadline).
 //!   Time never goes backwards from one call to the next.
@@ -22,15 +24,19 @@
 //!
 //! # What is durable
 //!
-//! Committed offsets, pending transactional offsets, and groups as they were when they last settled: at the end of a
-//! rebalance, when they became empty, or when a static member was replaced. In between, the classic protocol keeps
-//! a group's membership in memory only. Hence the rule the tests check after every step: replaying the records gives the
+//! Committed offsets, pending transactional offsets, consumer groups whole, and classic groups as they were when they
+//! last settled: at the end of a rebalance, when they became empty, or when a static member was replaced. In between,
+//! the classic protocol keeps a group's membership in memory only. Hence the rule the tests check after every step: replaying the records gives the
 //! same offsets and the same groups, and the same members wherever a group is settled.
 
 mod admin;
+mod any;
+mod assignor;
+mod catalog;
 mod classic;
 mod codec;
 mod config;
+mod consumer;
 mod effects;
 mod event;
 mod offsets;
@@ -42,7 +48,13 @@ mod timer;
 #[cfg(test)]
 mod tests;
 
+pub use assignor::{Assignor, Partitions};
+pub use catalog::Catalog;
 pub use config::GroupConfig;
+pub use consumer::{
+    Assigned, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberState, MemberSubscription,
+    ResolvedRegex, TargetEpoch,
+};
 pub use effects::{Effects, Note, NoteKind};
 pub use event::*;
 pub use record::{

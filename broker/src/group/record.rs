@@ -3,6 +3,7 @@
 //! A key is its type (int16: 0 and 1 an offset, 2 a classic group, more for newer kinds of groups) and fields; a value
 //! is a version (int16) and fields. Written are the versions Kafka 4.3 writes: key types 1 and 2, group metadata
 //! version 3, offsets version 4, or 1 when an offset carries its own expiry. Read is every version there has been.
+//! The records of consumer groups have a file of their own.
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 
 use super::{
     codec::{Reader, Writer},
+    consumer::ConsumerRecord,
     event::Id,
 };
 
@@ -61,6 +63,11 @@ pub enum GroupRecord {
     Group {
         group_id: Id,
         value: Option<GroupMetadata>,
+    },
+    /// Something about a consumer group changed (KIP-848).
+    Consumer {
+        group_id: Id,
+        record: ConsumerRecord,
     },
 }
 
@@ -139,6 +146,7 @@ impl GroupRecord {
                     value.as_ref().map(GroupMetadata::encode).transpose()?,
                 )
             }
+            Self::Consumer { group_id, record } => record.encode(group_id)?,
             Self::EndTxn { .. } => return Ok(None),
         }))
     }
@@ -177,7 +185,10 @@ impl GroupRecord {
                 group_id: reader.string()?.into(),
                 value: value.map(GroupMetadata::decode).transpose()?,
             })),
-            _ => Ok(None),
+            kind => {
+                let record = ConsumerRecord::decode(kind, reader, value)?;
+                Ok(record.map(|(group_id, record)| Self::Consumer { group_id, record }))
+            }
         }
     }
 }

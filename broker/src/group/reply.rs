@@ -4,7 +4,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::event::Id;
+use super::{assignor::Partitions, event::Id};
 
 /// An error as the protocol knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -43,6 +43,20 @@ pub enum GroupError {
     GroupSubscribedToTopic,
     #[error("UNSTABLE_OFFSET_COMMIT")]
     UnstableOffsetCommit,
+    #[error("UNSUPPORTED_VERSION")]
+    UnsupportedVersion,
+    #[error("INVALID_REQUEST")]
+    InvalidRequest,
+    #[error("FENCED_MEMBER_EPOCH")]
+    FencedMemberEpoch,
+    #[error("UNRELEASED_INSTANCE_ID")]
+    UnreleasedInstanceId,
+    #[error("UNSUPPORTED_ASSIGNOR")]
+    UnsupportedAssignor,
+    #[error("STALE_MEMBER_EPOCH")]
+    StaleMemberEpoch,
+    #[error("INVALID_REGULAR_EXPRESSION")]
+    InvalidRegularExpression,
 }
 
 impl GroupError {
@@ -59,6 +73,8 @@ impl GroupError {
             Self::UnknownMemberId => 25,
             Self::InvalidSessionTimeout => 26,
             Self::RebalanceInProgress => 27,
+            Self::UnsupportedVersion => 35,
+            Self::InvalidRequest => 42,
             Self::NonEmptyGroup => 68,
             Self::GroupIdNotFound => 69,
             Self::MemberIdRequired => 79,
@@ -66,6 +82,11 @@ impl GroupError {
             Self::FencedInstanceId => 82,
             Self::GroupSubscribedToTopic => 86,
             Self::UnstableOffsetCommit => 88,
+            Self::FencedMemberEpoch => 110,
+            Self::UnreleasedInstanceId => 111,
+            Self::UnsupportedAssignor => 112,
+            Self::StaleMemberEpoch => 113,
+            Self::InvalidRegularExpression => 128,
         }
     }
 
@@ -82,12 +103,14 @@ pub enum GroupReply {
     Sync(SyncReply),
     Heartbeat(Option<GroupError>),
     Leave(LeaveReply),
+    ConsumerHeartbeat(ConsumerHeartbeatReply),
     CommitOffsets(Vec<TopicResult>),
     CommitTxnOffsets(Vec<TopicResult>),
     EndTxn(Option<GroupError>),
     FetchOffsets(Vec<FetchedGroup>),
     DeleteOffsets(DeleteOffsetsReply),
     DescribeGroups(Vec<DescribedGroup>),
+    DescribeConsumerGroups(Vec<DescribedConsumerGroup>),
     ListGroups(ListGroupsReply),
     DeleteGroups(Vec<DeletedGroup>),
     TopicsDeleted(Option<GroupError>),
@@ -110,6 +133,9 @@ impl GroupReply {
                 error: Some(error),
                 members: Vec::new(),
             }),
+            Self::ConsumerHeartbeat(_) => {
+                Self::ConsumerHeartbeat(ConsumerHeartbeatReply::refused(Refusal::new(error, "")))
+            }
             Self::CommitOffsets(topics) => Self::CommitOffsets(fail_topics(topics)),
             Self::CommitTxnOffsets(topics) => Self::CommitTxnOffsets(fail_topics(topics)),
             Self::EndTxn(_) => Self::EndTxn(Some(error)),
@@ -133,6 +159,15 @@ impl GroupReply {
                     .map(|group| DescribedGroup {
                         error: Some(error),
                         ..DescribedGroup::named(group.group_id)
+                    })
+                    .collect(),
+            ),
+            Self::DescribeConsumerGroups(groups) => Self::DescribeConsumerGroups(
+                groups
+                    .into_iter()
+                    .map(|group| DescribedConsumerGroup {
+                        refusal: Some(Refusal::new(error, "")),
+                        ..DescribedConsumerGroup::named(group.group_id)
                     })
                     .collect(),
             ),
@@ -227,6 +262,46 @@ pub struct LeftMember {
     pub member_id: Id,
     pub group_instance_id: Option<Id>,
     pub error: Option<GroupError>,
+}
+
+/// An error, and what is wrong in words. No words: the error says it all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub error: GroupError,
+    pub message: String,
+}
+
+impl Refusal {
+    pub(super) fn new(error: GroupError, message: impl Into<String>) -> Self {
+        Self {
+            error,
+            message: message.into(),
+        }
+    }
+}
+
+/// ConsumerGroupHeartbeat response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerHeartbeatReply {
+    /// With one, nothing else counts.
+    pub refusal: Option<Refusal>,
+    pub member_id: Option<Id>,
+    pub member_epoch: i32,
+    pub heartbeat_interval_ms: i32,
+    /// What the member may use; `None` if it knows.
+    pub assignment: Option<Partitions>,
+}
+
+impl ConsumerHeartbeatReply {
+    pub(super) fn refused(refusal: Refusal) -> Self {
+        Self {
+            refusal: Some(refusal),
+            member_id: None,
+            member_epoch: 0,
+            heartbeat_interval_ms: 0,
+            assignment: None,
+        }
+    }
 }
 
 /// The outcome of a commit or a deletion for the partitions of one topic.
@@ -326,6 +401,56 @@ pub struct DescribedMember {
     pub assignment: Bytes,
 }
 
+/// ConsumerGroupDescribe response, one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescribedConsumerGroup {
+    pub refusal: Option<Refusal>,
+    pub group_id: Id,
+    /// `Stable`, `Assigning`, ...; empty on error.
+    pub state: &'static str,
+    pub group_epoch: i32,
+    pub assignment_epoch: i32,
+    pub assignor: &'static str,
+    pub members: Vec<DescribedConsumer>,
+}
+
+impl DescribedConsumerGroup {
+    pub(super) fn named(group_id: Id) -> Self {
+        Self {
+            refusal: None,
+            group_id,
+            state: "",
+            group_epoch: 0,
+            assignment_epoch: 0,
+            assignor: "",
+            members: Vec::new(),
+        }
+    }
+}
+
+/// A member of a consumer group as an administrator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescribedConsumer {
+    pub member_id: Id,
+    pub instance_id: Option<Id>,
+    pub rack_id: Option<Id>,
+    pub member_epoch: i32,
+    pub client_id: Id,
+    pub client_host: Id,
+    pub subscribed_topic_names: Vec<Id>,
+    pub subscribed_topic_regex: Option<Id>,
+    pub assignment: Vec<NamedPartitions>,
+    pub target_assignment: Vec<NamedPartitions>,
+}
+
+/// Partitions of one topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedPartitions {
+    pub topic_id: Uuid,
+    pub topic_name: Id,
+    pub partitions: Vec<i32>,
+}
+
 /// ListGroups response, this shard's part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListGroupsReply {
@@ -339,7 +464,7 @@ pub struct ListedGroup {
     pub group_id: Id,
     pub protocol_type: Id,
     pub state: &'static str,
-    /// `classic`.
+    /// `classic` or `consumer`.
     pub group_type: &'static str,
 }
 

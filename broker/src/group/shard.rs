@@ -1,18 +1,31 @@
 //! One partition's worth of groups: routes events to them and time to their timers.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    GroupConfig, classic::ClassicGroup, codec::MAX_STRING_BYTES, effects::Effects, event::*,
-    offsets::Offsets, record::GroupRecord, reply::*, timer::Timers,
+    GroupConfig,
+    any::Group,
+    catalog::{Catalog, NoTopics},
+    classic::ClassicGroup,
+    codec::MAX_STRING_BYTES,
+    consumer::{ConsumerGroup, ConsumerRecord, JOIN_EPOCH},
+    effects::Effects,
+    event::*,
+    offsets::Offsets,
+    record::GroupRecord,
+    reply::*,
+    timer::Timers,
 };
 
 /// All groups and offsets of one `__consumer_offsets` partition. See the [module](super) for how to drive it.
 #[derive(Debug)]
 pub struct GroupShard {
     pub(super) config: GroupConfig,
-    pub(super) groups: BTreeMap<Id, ClassicGroup>,
+    pub(super) groups: BTreeMap<Id, Group>,
     pub(super) offsets: Offsets,
+    pub(super) catalog: Arc<dyn Catalog>,
+    /// Counts the catalogs there have been.
+    catalog_version: u64,
     timers: Timers<TimerKey>,
 }
 
@@ -27,12 +40,16 @@ pub(super) enum TimerKey {
     Sync(Id),
     /// The group's member, or pending member, is removed.
     Session(Id, Id),
+    /// The consumer group's member is removed unless it has given up its partitions.
+    Rebalance(Id, Id),
 }
 
 /// What a group needs to act in one step.
 pub(super) struct Context<'a> {
     pub(super) now_ms: i64,
     pub(super) config: &'a GroupConfig,
+    pub(super) catalog: &'a dyn Catalog,
+    pub(super) catalog_version: u64,
     pub(super) timers: &'a mut Timers<TimerKey>,
     pub(super) effects: &'a mut Effects,
 }
@@ -52,8 +69,18 @@ impl GroupShard {
             config,
             groups: BTreeMap::new(),
             offsets: Offsets::default(),
+            catalog: Arc::new(NoTopics),
+            catalog_version: 0,
             timers: Timers::new(),
         }
+    }
+
+    /// From now on these are the topics and the settings of groups.
+    ///
+    /// Consumer groups compare them with what they subscribe to when one of their members sends its next heartbeat.
+    pub fn set_catalog(&mut self, catalog: Arc<dyn Catalog>) {
+        self.catalog = catalog;
+        self.catalog_version += 1;
     }
 
     /// Takes over one record of the log. Only before [`loaded`](Self::loaded).
@@ -86,19 +113,41 @@ impl GroupShard {
                 group_id,
                 value: Some(metadata),
             } => {
-                self.groups.insert(
-                    group_id.clone(),
-                    ClassicGroup::restore(group_id.clone(), metadata),
-                );
+                let group = ClassicGroup::restore(group_id.clone(), metadata);
+                self.put(group_id, Group::Classic(group));
             }
             GroupRecord::Group {
                 group_id,
                 value: None,
-            } => {
-                if let Some(group) = self.groups.remove(group_id) {
-                    group.cancel_timers(&mut self.timers);
+            } => self.remove_if(group_id, |group| matches!(group, Group::Classic(_))),
+            GroupRecord::Consumer {
+                group_id,
+                record: ConsumerRecord::Group(None),
+            } => self.remove_if(group_id, |group| matches!(group, Group::Consumer(_))),
+            GroupRecord::Consumer { group_id, record } => {
+                let is_there = matches!(self.groups.get(group_id), Some(Group::Consumer(_)));
+                if !is_there && !record.is_tombstone() {
+                    let group = ConsumerGroup::new(group_id.clone());
+                    self.put(group_id, Group::Consumer(group));
+                }
+                if let Some(Group::Consumer(group)) = self.groups.get_mut(group_id) {
+                    group.apply(record);
                 }
             }
+        }
+    }
+
+    fn put(&mut self, group_id: &Id, group: Group) {
+        if let Some(previous) = self.groups.insert(group_id.clone(), group) {
+            previous.cancel_timers(&mut self.timers);
+        }
+    }
+
+    fn remove_if(&mut self, group_id: &Id, is_meant: impl FnOnce(&Group) -> bool) {
+        if self.groups.get(group_id).is_some_and(is_meant)
+            && let Some(group) = self.groups.remove(group_id)
+        {
+            group.cancel_timers(&mut self.timers);
         }
     }
 
@@ -121,6 +170,12 @@ impl GroupShard {
             GroupRequest::Sync(request) => return self.sync(now_ms, token, request),
             GroupRequest::Heartbeat(request) => return self.heartbeat(now_ms, token, request),
             GroupRequest::Leave(request) => return self.leave(now_ms, token, request),
+            GroupRequest::ConsumerHeartbeat(request) => {
+                let reply = self
+                    .consumer_heartbeat(now_ms, request, &mut effects)
+                    .unwrap_or_else(ConsumerHeartbeatReply::refused);
+                effects.reply(token, GroupReply::ConsumerHeartbeat(reply));
+            }
             GroupRequest::CommitOffsets(request) => {
                 let reply = self.commit_offsets(now_ms, request, &mut effects);
                 effects.reply(token, GroupReply::CommitOffsets(reply));
@@ -157,6 +212,12 @@ impl GroupShard {
                     GroupReply::DescribeGroups(self.describe_groups(&request)),
                 );
             }
+            GroupRequest::DescribeConsumerGroups(request) => {
+                effects.reply(
+                    token,
+                    GroupReply::DescribeConsumerGroups(self.describe_consumer_groups(&request)),
+                );
+            }
             GroupRequest::ListGroups(request) => {
                 effects.reply(token, GroupReply::ListGroups(self.list_groups(&request)));
             }
@@ -184,20 +245,25 @@ impl GroupShard {
             match key {
                 TimerKey::Expiry => self.expire(now_ms, &mut effects),
                 TimerKey::Join(group_id) => {
-                    self.with_group(
-                        now_ms,
-                        &group_id,
-                        &mut effects,
-                        ClassicGroup::on_join_deadline,
-                    );
+                    self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
+                        if let Some(group) = group.as_classic_mut() {
+                            group.on_join_deadline(cx);
+                        }
+                    });
                 }
                 TimerKey::Sync(group_id) => {
-                    self.with_group(
-                        now_ms,
-                        &group_id,
-                        &mut effects,
-                        ClassicGroup::on_sync_deadline,
-                    );
+                    self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
+                        if let Some(group) = group.as_classic_mut() {
+                            group.on_sync_deadline(cx);
+                        }
+                    });
+                }
+                TimerKey::Rebalance(group_id, member_id) => {
+                    self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
+                        if let Some(group) = group.as_consumer_mut() {
+                            group.on_rebalance_deadline(cx, &member_id);
+                        }
+                    });
                 }
                 TimerKey::Session(group_id, member_id) => {
                     self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
@@ -220,11 +286,11 @@ impl GroupShard {
     /// What must survive a restart, as records: offsets, and groups with their members where they are settled.
     #[cfg(test)]
     pub(super) fn snapshot(&self) -> Vec<GroupRecord> {
-        let groups = self
-            .groups
-            .values()
-            .filter(|group| group.is_settled())
-            .map(ClassicGroup::to_record);
+        let groups = self.groups.values().flat_map(|group| match group {
+            Group::Classic(group) if group.is_settled() => vec![group.to_record()],
+            Group::Classic(_) => Vec::new(),
+            Group::Consumer(group) => group.snapshot(),
+        });
         groups.chain(self.offsets.snapshot()).collect()
     }
 
@@ -232,21 +298,25 @@ impl GroupShard {
     #[cfg(test)]
     pub(super) fn check(&self) {
         let deadlines = self.timers.keys();
-        self.groups
-            .values()
-            .for_each(|group| group.check(|key| deadlines.contains_key(key)));
+        let has_deadline = |key: &TimerKey| deadlines.contains_key(key);
+        self.groups.values().for_each(|group| match group {
+            Group::Classic(group) => group.check(has_deadline),
+            Group::Consumer(group) => group.check(has_deadline),
+        });
         for key in deadlines.keys() {
             let (TimerKey::Join(group_id)
             | TimerKey::Sync(group_id)
-            | TimerKey::Session(group_id, _)) = key
+            | TimerKey::Session(group_id, _)
+            | TimerKey::Rebalance(group_id, _)) = key
             else {
                 continue;
             };
-            let group = self.groups.get(group_id);
-            assert!(
-                group.is_some_and(|group| group.has_use_for(key)),
-                "a stale deadline: {key:?}"
-            );
+            let is_used = match self.groups.get(group_id) {
+                Some(Group::Classic(group)) => group.has_use_for(key),
+                Some(Group::Consumer(group)) => group.has_use_for(key),
+                None => false,
+            };
+            assert!(is_used, "a stale deadline: {key:?}");
         }
     }
 
@@ -259,8 +329,14 @@ impl GroupShard {
             Some(GroupError::InvalidSessionTimeout)
         } else if !request.fits_record() {
             Some(GroupError::UnknownServerError)
-        } else if self.groups.contains_key(&request.group_id) {
+        } else if let Some(Group::Classic(_)) = self.groups.get(&request.group_id) {
             None
+        } else if self
+            .groups
+            .get(&request.group_id)
+            .is_some_and(|group| !group.is_empty())
+        {
+            Some(GroupError::InconsistentGroupProtocol)
         } else if !request.member_id.is_empty() {
             Some(GroupError::UnknownMemberId)
         } else if request.protocol_type.is_empty() || request.protocols.is_empty() {
@@ -268,29 +344,40 @@ impl GroupShard {
         } else {
             None
         };
-        self.step(now_ms, |groups, cx| {
-            if let Some(error) = refusal {
-                return cx.effects.reply(
-                    token,
-                    GroupReply::Join(JoinReply::error(request.member_id, error)),
-                );
+        let mut effects = Effects::default();
+        if let Some(error) = refusal {
+            let reply = JoinReply::error(request.member_id, error);
+            effects.reply(token, GroupReply::Join(reply));
+            return effects;
+        }
+        let group_id = request.group_id.clone();
+        if self
+            .groups
+            .get(&group_id)
+            .is_none_or(|group| group.as_classic().is_none())
+        {
+            // An empty consumer group makes room. The new one must not vanish with a crash before its
+            // first generation.
+            let group = ClassicGroup::new(group_id.clone(), Some(now_ms));
+            let mut records = self.group_tombstones(&group_id);
+            records.push(group.to_record());
+            for record in records {
+                self.append(&mut effects, record);
             }
-            let group_id = request.group_id.clone();
-            let group = groups.entry(group_id).or_insert_with_key(|group_id| {
-                // The group must not vanish with a crash between now and its first generation.
-                let group = ClassicGroup::new(group_id.clone(), Some(cx.now_ms));
-                cx.effects.records.push(group.to_record());
-                group
-            });
-            group.join(cx, token, request);
-        })
+        }
+        self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
+            if let Some(group) = group.as_classic_mut() {
+                group.join(cx, token, request);
+            }
+        });
+        effects
     }
 
     fn sync(&mut self, now_ms: i64, token: Token, request: SyncGroup) -> Effects {
         self.step(now_ms, |groups, cx| {
             let error = if !is_group_id(&request.group_id) {
                 GroupError::InvalidGroupId
-            } else if let Some(group) = groups.get_mut(&request.group_id) {
+            } else if let Some(group) = classic(groups, &request.group_id) {
                 return group.sync(cx, token, request);
             } else {
                 GroupError::UnknownMemberId
@@ -305,7 +392,7 @@ impl GroupShard {
             let result = if !is_group_id(&request.group_id) {
                 Err(GroupError::InvalidGroupId)
             } else {
-                match groups.get_mut(&request.group_id) {
+                match classic(groups, &request.group_id) {
                     Some(group) => group.heartbeat(cx, &request),
                     None => Err(GroupError::UnknownMemberId),
                 }
@@ -322,7 +409,7 @@ impl GroupShard {
                     members: Vec::new(),
                 }
             } else {
-                let members = match groups.get_mut(&request.group_id) {
+                let members = match classic(groups, &request.group_id) {
                     Some(group) => group.leave(cx, request.members),
                     None => request
                         .members
@@ -339,6 +426,64 @@ impl GroupShard {
         })
     }
 
+    /// Joining makes a consumer group where there is none, or only an empty classic one.
+    fn consumer_heartbeat(
+        &mut self,
+        now_ms: i64,
+        request: ConsumerHeartbeat,
+        effects: &mut Effects,
+    ) -> Result<ConsumerHeartbeatReply, Refusal> {
+        request.validate(&self.config)?;
+        let group_id = request.group_id.clone();
+        let not_found = |message: String| Err(Refusal::new(GroupError::GroupIdNotFound, message));
+        let is_join = request.member_epoch == JOIN_EPOCH;
+        match self.groups.get(&group_id) {
+            Some(Group::Consumer(_)) => {}
+            Some(Group::Classic(group)) if !is_join || !group.is_empty() => {
+                return not_found(format!("Group {group_id} is not a consumer group."));
+            }
+            None if request.member_epoch < JOIN_EPOCH => {
+                return not_found(format!("Group {group_id} not found."));
+            }
+            None if !is_join => {
+                return not_found(format!("Consumer group {group_id} not found."));
+            }
+            Some(Group::Classic(_)) | None => {
+                // On its own until it is known that the member may join: a refusal leaves no group behind.
+                let mut group = ConsumerGroup::new(group_id.clone());
+                let mut made = Effects::default();
+                let mut cx = Context {
+                    now_ms,
+                    config: &self.config,
+                    catalog: &*self.catalog,
+                    catalog_version: self.catalog_version,
+                    timers: &mut self.timers,
+                    effects: &mut made,
+                };
+                let reply = group.heartbeat(&mut cx, request)?;
+                for record in self.group_tombstones(&group_id) {
+                    self.append(effects, record);
+                }
+                effects.records.append(&mut made.records);
+                effects.notes.append(&mut made.notes);
+                self.groups.insert(group_id.clone(), Group::Consumer(group));
+                // The deadlines of the group that made room went with it, and could have had the same names.
+                self.with_group(now_ms, &group_id, effects, Group::loaded);
+                return Ok(reply);
+            }
+        }
+        let mut reply = Ok(ConsumerHeartbeatReply::refused(Refusal::new(
+            GroupError::UnknownServerError,
+            "",
+        )));
+        self.with_group(now_ms, &group_id, effects, |group, cx| {
+            if let Some(group) = group.as_consumer_mut() {
+                reply = group.heartbeat(cx, request);
+            }
+        });
+        reply
+    }
+
     /// Tombstones for offsets whose time is up and for empty groups that have no offsets left (KIP-211).
     fn expire(&mut self, now_ms: i64, effects: &mut Effects) {
         let retention_ms = self.config.offsets_retention_ms;
@@ -347,11 +492,8 @@ impl GroupShard {
             let nothing_left =
                 self.offsets
                     .expire(group_id, group, now_ms, retention_ms, &mut records);
-            if nothing_left && group.is_empty() && !group.has_pending_members() {
-                records.push(GroupRecord::Group {
-                    group_id: group_id.clone(),
-                    value: None,
-                });
+            if nothing_left && group.is_abandoned() {
+                records.extend(self.group_tombstones(group_id));
             }
         }
         records
@@ -370,20 +512,22 @@ impl GroupShard {
     /// Offsets can be committed without a group: that makes a "simple" group, which has no protocol type.
     fn ensure_group(&mut self, group_id: &Id) {
         if !self.groups.contains_key(group_id) {
-            self.groups
-                .insert(group_id.clone(), ClassicGroup::new(group_id.clone(), None));
+            let group = Group::Classic(ClassicGroup::new(group_id.clone(), None));
+            self.groups.insert(group_id.clone(), group);
         }
     }
 
     fn step(
         &mut self,
         now_ms: i64,
-        act: impl FnOnce(&mut BTreeMap<Id, ClassicGroup>, &mut Context<'_>),
+        act: impl FnOnce(&mut BTreeMap<Id, Group>, &mut Context<'_>),
     ) -> Effects {
         let mut effects = Effects::default();
         let mut cx = Context {
             now_ms,
             config: &self.config,
+            catalog: &*self.catalog,
+            catalog_version: self.catalog_version,
             timers: &mut self.timers,
             effects: &mut effects,
         };
@@ -396,7 +540,7 @@ impl GroupShard {
         now_ms: i64,
         group_id: &Id,
         effects: &mut Effects,
-        act: impl FnOnce(&mut ClassicGroup, &mut Context<'_>),
+        act: impl FnOnce(&mut Group, &mut Context<'_>),
     ) {
         if let Some(group) = self.groups.get_mut(group_id) {
             act(
@@ -404,12 +548,18 @@ impl GroupShard {
                 &mut Context {
                     now_ms,
                     config: &self.config,
+                    catalog: &*self.catalog,
+                    catalog_version: self.catalog_version,
                     timers: &mut self.timers,
                     effects,
                 },
             );
         }
     }
+}
+
+fn classic<'a>(groups: &'a mut BTreeMap<Id, Group>, group_id: &Id) -> Option<&'a mut ClassicGroup> {
+    groups.get_mut(group_id).and_then(Group::as_classic_mut)
 }
 
 /// The requests of the group protocol need an id; commits and descriptions accept the empty one, for old clients.

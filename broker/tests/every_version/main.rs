@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod admin;
+mod consumer_groups;
 mod data;
 mod groups;
 #[path = "../support/mod.rs"]
@@ -89,6 +90,8 @@ async fn ask(spec: &ApiSpec, case: &mut Case) {
         ApiKey::Heartbeat => groups::heartbeat(case).await,
         ApiKey::LeaveGroup => groups::leave_group(case).await,
         ApiKey::DescribeGroups => groups::describe_groups(case).await,
+        ApiKey::ConsumerGroupHeartbeat => consumer_groups::heartbeat(case).await,
+        ApiKey::ConsumerGroupDescribe => consumer_groups::describe(case).await,
         ApiKey::ListGroups => groups::list_groups(case).await,
         ApiKey::DeleteGroups => groups::delete_groups(case).await,
         ApiKey::CreateTopics => admin::create_topics(case).await,

@@ -75,7 +75,7 @@ impl ClassicGroup {
     /// Whether a deadline is one this group has a use for.
     pub(in crate::group) fn has_use_for(&self, key: &TimerKey) -> bool {
         match key {
-            TimerKey::Expiry => false,
+            TimerKey::Expiry | TimerKey::Rebalance(..) => false,
             TimerKey::Join(_) => self.state == State::PreparingRebalance,
             TimerKey::Sync(_) => !self.pending_sync.is_empty(),
             TimerKey::Session(_, member_id) => {

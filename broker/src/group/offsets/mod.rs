@@ -5,7 +5,8 @@ mod requests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    classic::{ClassicGroup, RetentionBase},
+    any::Group,
+    classic::RetentionBase,
     event::Id,
     record::{CommittedOffset, GroupRecord, OffsetKey},
 };
@@ -145,7 +146,7 @@ impl Offsets {
     pub(super) fn expire(
         &self,
         group_id: &Id,
-        group: &ClassicGroup,
+        group: &Group,
         now_ms: i64,
         retention_ms: i64,
         tombstones: &mut Vec<GroupRecord>,

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::super::{
+    any::Group,
     codec::MAX_STRING_BYTES,
     effects::Effects,
     event::*,
@@ -60,8 +61,20 @@ impl GroupShard {
             true => Ok(()),
         };
         self.with_group(now_ms, &request.group_id, effects, |group, cx| {
-            let instance_id = request.group_instance_id.as_deref();
-            result = group.authorize_commit(cx, &request.member_id, instance_id, generation_id);
+            let (member_id, instance_id) =
+                (&request.member_id, request.group_instance_id.as_deref());
+            result = match group {
+                Group::Classic(group) => {
+                    group.authorize_commit(cx, member_id, instance_id, generation_id)
+                }
+                Group::Consumer(group) => group.authorize_commit(
+                    member_id,
+                    instance_id,
+                    generation_id,
+                    Some(request.api_version),
+                    &request.topics,
+                ),
+            };
         });
         result
     }
@@ -77,10 +90,17 @@ impl GroupShard {
             Err(GroupError::InvalidGroupId)
         } else {
             match self.groups.get(&request.group_id) {
-                Some(group) => group.authorize_txn_commit(
+                Some(Group::Classic(group)) => group.authorize_txn_commit(
                     &request.member_id,
                     instance_id,
                     request.generation_id,
+                ),
+                Some(Group::Consumer(group)) => group.authorize_commit(
+                    &request.member_id,
+                    instance_id,
+                    request.generation_id,
+                    None,
+                    &request.topics,
                 ),
                 None if request.generation_id < 0 => Ok(()),
                 None => Err(GroupError::IllegalGeneration),
@@ -172,7 +192,17 @@ impl GroupShard {
         let require_stable = request.require_stable;
         let groups = request.groups.into_iter();
         groups
-            .map(|FetchGroup { group_id, topics }| {
+            .map(|request| {
+                if let Err(error) = self.authorize_fetch(&request) {
+                    return FetchedGroup {
+                        group_id: request.group_id,
+                        error: Some(error),
+                        topics: Vec::new(),
+                    };
+                }
+                let FetchGroup {
+                    group_id, topics, ..
+                } = request;
                 let topics = match topics {
                     Some(topics) => topics
                         .into_iter()
@@ -187,6 +217,16 @@ impl GroupShard {
                 }
             })
             .collect()
+    }
+
+    /// Members of consumer groups must be that, and at their epoch; classic members are not asked.
+    fn authorize_fetch(&self, request: &FetchGroup) -> Result<(), GroupError> {
+        match self.groups.get(&request.group_id) {
+            Some(Group::Consumer(group)) => {
+                group.authorize_fetch(request.member_id.as_deref(), request.member_epoch)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn fetch_topic(&self, group_id: &Id, topic: FetchTopic, require_stable: bool) -> FetchedTopic {

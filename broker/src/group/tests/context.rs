@@ -1,6 +1,9 @@
 //! A shard with its owner played by the test: the log, the replies, the clock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -12,6 +15,58 @@ use super::super::*;
 pub(super) struct Joined {
     pub(super) member_id: Id,
     pub(super) generation_id: i32,
+}
+
+/// Topics and settings, as a test makes them up.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TestCatalog {
+    pub(super) topics: BTreeMap<Id, (Uuid, i32)>,
+    pub(super) settings: BTreeMap<(String, String), i32>,
+}
+
+impl TestCatalog {
+    /// Creates or changes a topic; its id is made from its name.
+    pub(super) fn put(&mut self, name: &str, partition_count: i32) {
+        self.topics
+            .insert(name.into(), (topic_id(name), partition_count));
+    }
+}
+
+impl TestCatalog {
+    pub(super) fn remove(&mut self, name: &str) {
+        self.topics.remove(name);
+    }
+}
+
+/// The id of a topic of a test.
+pub(super) fn topic_id(name: &str) -> Uuid {
+    let bytes = name
+        .bytes()
+        .fold(0u128, |id, byte| id << 8 | u128::from(byte));
+    Uuid::from_u128(bytes)
+}
+
+impl Catalog for TestCatalog {
+    fn topic(&self, name: &str) -> Option<(Uuid, i32)> {
+        self.topics.get(name).copied()
+    }
+
+    fn topic_name(&self, topic_id: Uuid) -> Option<Id> {
+        let mut topics = self.topics.iter();
+        topics
+            .find(|(_, (id, _))| *id == topic_id)
+            .map(|(name, _)| name.clone())
+    }
+
+    fn visit_topic_names(&self, visit: &mut dyn FnMut(&Id)) {
+        self.topics.keys().for_each(visit);
+    }
+
+    fn group_setting(&self, group_id: &str, key: &str) -> Option<i32> {
+        self.settings
+            .get(&(group_id.to_owned(), key.to_owned()))
+            .copied()
+    }
 }
 
 /// What one step appended and may say once that is durable.
@@ -45,6 +100,8 @@ pub(super) struct TestContext {
     /// Every token handed in; `None` while it has no reply.
     replies: BTreeMap<Token, Option<GroupReply>>,
     next_uuid: u128,
+    /// What the shard knows of topics.
+    pub(super) catalog: TestCatalog,
 }
 
 impl TestContext {
@@ -67,6 +124,7 @@ impl TestContext {
             visible: Vec::new(),
             replies: BTreeMap::new(),
             next_uuid: 1,
+            catalog: TestCatalog::default(),
         };
         let effects = cx.shard.loaded(cx.now_ms);
         cx.take(effects);
@@ -88,6 +146,8 @@ impl TestContext {
                 let group = self.shard.groups.get(group_id);
                 group
                     .unwrap_or_else(|| panic!("group {group_id} is in the log only"))
+                    .as_classic()
+                    .expect("a classic group's record")
                     .is_settled()
             }
             _ => true,
@@ -174,8 +234,15 @@ impl TestContext {
             self.shard.apply(&through_bytes(record));
             self.replica.apply(&through_bytes(record));
         }
+        self.shard.set_catalog(Arc::new(self.catalog.clone()));
         let effects = self.shard.loaded(self.now_ms);
         self.take(effects);
+    }
+
+    /// Topics or settings of groups change.
+    pub(super) fn set_catalog(&mut self, edit: impl FnOnce(&mut TestCatalog)) {
+        edit(&mut self.catalog);
+        self.shard.set_catalog(Arc::new(self.catalog.clone()));
     }
 
     pub(super) fn parked(&self) -> Vec<Token> {
@@ -218,7 +285,7 @@ impl TestContext {
         }
     }
 
-    fn uuid(&mut self) -> Uuid {
+    pub(super) fn uuid(&mut self) -> Uuid {
         self.next_uuid += 1;
         Uuid::from_u128(self.next_uuid)
     }
@@ -495,6 +562,8 @@ impl TestContext {
         require_stable: bool,
     ) -> FetchedGroup {
         let groups = vec![FetchGroup {
+            member_id: None,
+            member_epoch: -1,
             group_id: group.into(),
             topics,
         }];

@@ -1,6 +1,7 @@
 //! The rules of groups and offsets, each as a sentence.
 
 mod admin;
+mod consumer;
 mod context;
 mod expiry;
 mod join;

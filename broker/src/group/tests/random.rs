@@ -312,7 +312,7 @@ impl Simulation {
     }
 
     fn live(&self, group: &str) -> Option<&super::super::classic::ClassicGroup> {
-        self.cx.shard.groups.get(group)
+        self.cx.shard.groups.get(group)?.as_classic()
     }
 
     fn fetch(&mut self) {
@@ -323,6 +323,8 @@ impl Simulation {
             partition_indexes: vec![0],
         };
         let groups = vec![FetchGroup {
+            member_id: None,
+            member_epoch: -1,
             group_id: group.into(),
             topics: Some(vec![topic]),
         }];
@@ -616,7 +618,7 @@ fn offset_of(record: &GroupRecord, group: &str) -> Option<Option<i64>> {
     }
 }
 
-fn number_from_env(name: &str) -> Option<u64> {
+pub(super) fn number_from_env(name: &str) -> Option<u64> {
     std::env::var(name)
         .ok()
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))

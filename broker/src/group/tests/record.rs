@@ -214,7 +214,7 @@ fn a_transaction_marker_has_no_record() {
 
 #[test]
 fn keys_of_other_kinds_of_groups_are_skipped_and_unknown_value_versions_are_errors() {
-    assert_eq!(decode("00030003677270", "0000"), Ok(None));
+    assert_eq!(decode("00040003677270", "0000"), Ok(None));
     assert_eq!(decode("7fff", ""), Ok(None));
     assert_eq!(
         decode(OFFSET_KEY, "0005"),

@@ -1,0 +1,121 @@
+//! ConsumerGroupDescribe (key 69), versions 0-1.
+//!
+//! State, epochs and members of groups of the consumer protocol (KIP-848); any other group is
+//! GROUP_ID_NOT_FOUND. v1 says which protocol a member uses (KIP-1099).
+
+use std::collections::HashMap;
+
+use kafka_protocol::messages::consumer_group_describe_response::{
+    Assignment, DescribedGroup, Member, TopicPartitions,
+};
+use kafka_protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{owned, wire};
+use crate::context::RequestContext;
+use crate::group::{
+    DescribeConsumerGroups, DescribedConsumer, DescribedConsumerGroup, GroupError, Id,
+    NamedPartitions,
+};
+use crate::metadata::operations::{GROUP_OPERATIONS, OPERATIONS_OMITTED};
+
+/// A member that uses the consumer protocol.
+const CONSUMER_MEMBER: i8 = 1;
+/// What versions without a member type have in its place.
+const UNKNOWN_MEMBER: i8 = -1;
+
+pub async fn handle(
+    ctx: &RequestContext,
+    request: ConsumerGroupDescribeRequest,
+) -> ConsumerGroupDescribeResponse {
+    let ids: Vec<Id> = request.group_ids.iter().map(|id| owned(id)).collect();
+    let described = ctx
+        .broker
+        .group_calls(&ids, |group_ids| DescribeConsumerGroups { group_ids })
+        .await;
+    let mut groups: HashMap<Id, DescribedGroup> = HashMap::new();
+    for (asked, reply) in described {
+        match reply {
+            Ok(reply) => groups.extend(reply.into_iter().map(|group| {
+                (
+                    group.group_id.clone(),
+                    describe(ctx, group, request.include_authorized_operations),
+                )
+            })),
+            Err(error) => groups.extend(asked.into_iter().map(|id| {
+                let group = failed(&id, error);
+                (id, group)
+            })),
+        }
+    }
+    let groups = ids.iter().map(|id| {
+        let group = groups.get(id).cloned();
+        group.unwrap_or_else(|| failed(id, GroupError::UnknownServerError))
+    });
+    ConsumerGroupDescribeResponse::default().with_groups(groups.collect())
+}
+
+fn failed(group_id: &str, error: GroupError) -> DescribedGroup {
+    DescribedGroup::default()
+        .with_group_id(wire(group_id).into())
+        .with_error_code(error.code())
+        .with_authorized_operations(OPERATIONS_OMITTED)
+}
+
+fn describe(
+    ctx: &RequestContext,
+    group: DescribedConsumerGroup,
+    include_operations: bool,
+) -> DescribedGroup {
+    if let Some(refusal) = group.refusal {
+        let message = Some(refusal.message).filter(|text| !text.is_empty());
+        return failed(&group.group_id, refusal.error)
+            .with_error_message(message.as_deref().map(wire));
+    }
+    let members = group
+        .members
+        .into_iter()
+        .map(|member| self::member(ctx, member));
+    DescribedGroup::default()
+        .with_group_id(wire(&group.group_id).into())
+        .with_group_state(StrBytes::from_static_str(group.state))
+        .with_group_epoch(group.group_epoch)
+        .with_assignment_epoch(group.assignment_epoch)
+        .with_assignor_name(StrBytes::from_static_str(group.assignor))
+        .with_members(members.collect())
+        .with_authorized_operations(if include_operations {
+            GROUP_OPERATIONS
+        } else {
+            OPERATIONS_OMITTED
+        })
+}
+
+fn member(ctx: &RequestContext, member: DescribedConsumer) -> Member {
+    let names = member.subscribed_topic_names.iter();
+    Member::default()
+        .with_member_id(wire(&member.member_id))
+        .with_instance_id(member.instance_id.as_deref().map(wire))
+        .with_rack_id(member.rack_id.as_deref().map(wire))
+        .with_member_epoch(member.member_epoch)
+        .with_client_id(wire(&member.client_id))
+        .with_client_host(wire(&member.client_host))
+        .with_subscribed_topic_names(names.map(|name| wire(name).into()).collect())
+        .with_subscribed_topic_regex(member.subscribed_topic_regex.as_deref().map(wire))
+        .with_assignment(assignment(member.assignment))
+        .with_target_assignment(assignment(member.target_assignment))
+        .with_member_type(if ctx.api_version >= 1 {
+            CONSUMER_MEMBER
+        } else {
+            UNKNOWN_MEMBER
+        })
+}
+
+fn assignment(topics: Vec<NamedPartitions>) -> Assignment {
+    let topics = topics.into_iter().map(|topic| {
+        TopicPartitions::default()
+            .with_topic_id(topic.topic_id)
+            .with_topic_name(wire(&topic.topic_name).into())
+            .with_partitions(topic.partitions)
+    });
+    Assignment::default().with_topic_partitions(topics.collect())
+}

@@ -1,0 +1,74 @@
+//! ConsumerGroupHeartbeat (key 68), versions 0-1.
+//!
+//! Joins, stays in and leaves a group of the consumer protocol (KIP-848); the response carries the member's
+//! assignment when it is news. From v1 members bring their own id (KIP-1082) and may subscribe by regular
+//! expression. See [`crate::group`].
+
+use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
+use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+use uuid::Uuid;
+
+use super::{owned, wire};
+use crate::context::RequestContext;
+use crate::group::{ConsumerHeartbeat, ConsumerHeartbeatReply, Partitions};
+
+pub async fn handle(
+    ctx: &RequestContext,
+    request: ConsumerGroupHeartbeatRequest,
+) -> ConsumerGroupHeartbeatResponse {
+    let call = ConsumerHeartbeat {
+        group_id: owned(&request.group_id),
+        member_id: owned(&request.member_id),
+        member_epoch: request.member_epoch,
+        instance_id: request.instance_id.as_ref().map(owned),
+        rack_id: request.rack_id.as_ref().map(owned),
+        rebalance_timeout_ms: request.rebalance_timeout_ms,
+        client_id: ctx.client_id.clone(),
+        client_host: format!("/{}", ctx.connection.peer_addr.ip()).into(),
+        subscribed_topic_names: request
+            .subscribed_topic_names
+            .as_ref()
+            .map(|names| names.iter().map(|name| owned(name)).collect()),
+        subscribed_topic_regex: request.subscribed_topic_regex.as_ref().map(owned),
+        server_assignor: request.server_assignor.as_ref().map(owned),
+        owned: request.topic_partitions.as_ref().map(|topics| {
+            topics
+                .iter()
+                .map(|topic| (topic.topic_id, topic.partitions.clone()))
+                .collect()
+        }),
+        api_version: ctx.api_version,
+        member_uuid: Uuid::new_v4(),
+    };
+    match ctx.broker.group_call(&request.group_id, call).await {
+        Ok(reply) => response(reply),
+        Err(error) => ConsumerGroupHeartbeatResponse::default().with_error_code(error.code()),
+    }
+}
+
+fn response(reply: ConsumerHeartbeatReply) -> ConsumerGroupHeartbeatResponse {
+    if let Some(refusal) = reply.refusal {
+        return ConsumerGroupHeartbeatResponse::default()
+            .with_error_code(refusal.error.code())
+            .with_error_message(
+                Some(refusal.message)
+                    .filter(|text| !text.is_empty())
+                    .as_deref()
+                    .map(wire),
+            );
+    }
+    ConsumerGroupHeartbeatResponse::default()
+        .with_member_id(reply.member_id.as_deref().map(wire))
+        .with_member_epoch(reply.member_epoch)
+        .with_heartbeat_interval_ms(reply.heartbeat_interval_ms)
+        .with_assignment(reply.assignment.map(assignment))
+}
+
+fn assignment(partitions: Partitions) -> Assignment {
+    let topics = partitions.into_iter().map(|(topic_id, partitions)| {
+        TopicPartitions::default()
+            .with_topic_id(topic_id)
+            .with_partitions(partitions.into_iter().collect())
+    });
+    Assignment::default().with_topic_partitions(topics.collect())
+}

@@ -1,0 +1,147 @@
+//! A group of either protocol, where it does not matter of which.
+
+use super::{
+    assignor::Assignor,
+    catalog::Catalog,
+    classic::{ClassicGroup, RetentionBase},
+    consumer::{ConsumerGroup, DescribeContext},
+    event::Id,
+    event::Token,
+    reply::{DescribedConsumerGroup, GroupError, GroupReply},
+    shard::{Context, TimerKey},
+    timer::Timers,
+};
+
+/// One group of a shard.
+#[derive(Debug)]
+pub(super) enum Group {
+    Classic(ClassicGroup),
+    Consumer(ConsumerGroup),
+}
+
+impl Group {
+    pub(super) fn as_classic(&self) -> Option<&ClassicGroup> {
+        match self {
+            Self::Classic(group) => Some(group),
+            Self::Consumer(_) => None,
+        }
+    }
+
+    pub(super) fn as_classic_mut(&mut self) -> Option<&mut ClassicGroup> {
+        match self {
+            Self::Classic(group) => Some(group),
+            Self::Consumer(_) => None,
+        }
+    }
+
+    pub(super) fn as_consumer_mut(&mut self) -> Option<&mut ConsumerGroup> {
+        match self {
+            Self::Consumer(group) => Some(group),
+            Self::Classic(_) => None,
+        }
+    }
+
+    pub(super) fn loaded(&mut self, cx: &mut Context<'_>) {
+        match self {
+            Self::Classic(group) => group.loaded(cx),
+            Self::Consumer(group) => group.loaded(cx),
+        }
+    }
+
+    pub(super) fn on_session_deadline(&mut self, cx: &mut Context<'_>, member_id: &Id) {
+        match self {
+            Self::Classic(group) => group.on_session_deadline(cx, member_id),
+            Self::Consumer(group) => group.on_session_deadline(cx, member_id),
+        }
+    }
+
+    pub(super) fn cancel_timers(&self, timers: &mut Timers<TimerKey>) {
+        match self {
+            Self::Classic(group) => group.cancel_timers(timers),
+            Self::Consumer(group) => group.cancel_timers(timers),
+        }
+    }
+
+    /// Every parked request, answered with `error`. Heartbeats of a consumer group are never parked.
+    pub(super) fn unload(self, error: GroupError) -> Vec<(Token, GroupReply)> {
+        match self {
+            Self::Classic(group) => group.unload(error),
+            Self::Consumer(_) => Vec::new(),
+        }
+    }
+
+    /// What the group's type is called in lists.
+    pub(super) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Classic(_) => "classic",
+            Self::Consumer(_) => "consumer",
+        }
+    }
+
+    pub(super) fn state_name(&self) -> &'static str {
+        match self {
+            Self::Classic(group) => group.state().name(),
+            Self::Consumer(group) => group.state_name(),
+        }
+    }
+
+    pub(super) fn protocol_type(&self) -> Id {
+        match self {
+            Self::Classic(group) => group.protocol_type(),
+            Self::Consumer(group) => group.protocol_type(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Classic(group) => group.is_empty(),
+            Self::Consumer(group) => group.is_empty(),
+        }
+    }
+
+    /// Whether nobody is in the group or about to be.
+    pub(super) fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Classic(group) => group.is_empty() && !group.has_pending_members(),
+            Self::Consumer(group) => group.is_empty(),
+        }
+    }
+
+    pub(super) fn uses_consumer_protocol(&self) -> bool {
+        match self {
+            Self::Classic(group) => group.uses_consumer_protocol(),
+            Self::Consumer(_) => true,
+        }
+    }
+
+    /// Whether a member may be reading `topic`.
+    pub(super) fn is_subscribed_to(&self, topic: &str) -> bool {
+        match self {
+            Self::Classic(group) => group.is_subscribed_to(topic),
+            Self::Consumer(group) => group.is_subscribed_to(topic),
+        }
+    }
+
+    /// `None` while nothing of the group may expire.
+    pub(super) fn retention_base(&self) -> Option<RetentionBase> {
+        match self {
+            Self::Classic(group) => group.retention_base(),
+            Self::Consumer(_) => Some(RetentionBase::SinceCommit),
+        }
+    }
+
+    /// ConsumerGroupDescribe, which knows consumer groups only.
+    pub(super) fn describe_consumer(
+        &self,
+        catalog: &dyn Catalog,
+        default_assignor: Assignor,
+    ) -> Option<DescribedConsumerGroup> {
+        match self {
+            Self::Classic(_) => None,
+            Self::Consumer(group) => Some(group.describe(&DescribeContext {
+                catalog,
+                default_assignor,
+            })),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The `range` assignor: neighbouring partitions to each member, the same runs in topics of the same size.
+
+use std::collections::BTreeMap;
+
+use super::{Partitions, Spec};
+use crate::group::event::Id;
+
+/// Members with an instance id come first, in the order of those; then the others by member id. So a static member
+/// that comes back under a new id gets the same runs.
+pub(super) fn assign(spec: &Spec<'_>) -> BTreeMap<Id, Partitions> {
+    let mut order: Vec<&Id> = spec.members.keys().collect();
+    order.sort_by_key(|id| {
+        let instance_id = spec.members[*id].instance_id;
+        (instance_id.is_none(), instance_id, *id)
+    });
+    let mut assignment: Vec<Partitions> = vec![Partitions::new(); order.len()];
+    for (topic_id, subscribers) in spec.subscribers(&order) {
+        let partition_count = usize::try_from(spec.partition_counts[&topic_id]).unwrap_or(0);
+        let quota = partition_count / subscribers.len();
+        let with_one_more = partition_count % subscribers.len();
+        let mut partitions = 0..;
+        for (position, member) in subscribers.into_iter().enumerate() {
+            let count = quota + usize::from(position < with_one_more);
+            if count > 0 {
+                let run = partitions.by_ref().take(count).collect();
+                assignment[member].insert(topic_id, run);
+            }
+        }
+    }
+    order.into_iter().cloned().zip(assignment).collect()
+}

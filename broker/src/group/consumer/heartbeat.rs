@@ -1,0 +1,373 @@
+//! ConsumerGroupHeartbeat: joining, staying, and getting to the target.
+
+use super::{
+    ConsumerGroup, ConsumerRecord, CurrentAssignment, JOIN_EPOCH, LEAVE_EPOCH, Member, MemberState,
+    MemberSubscription, STATIC_LEAVE_EPOCH,
+    reconcile::{Owned, Reconciliation},
+    regex,
+};
+use crate::group::{
+    assignor::{Assignor, Partitions},
+    codec::MAX_STRING_BYTES,
+    config::GroupConfig,
+    event::{ConsumerHeartbeat, Id},
+    reply::{ConsumerHeartbeatReply, GroupError, Refusal},
+    shard::Context,
+};
+
+/// From this version on the member brings its own id (KIP-1082).
+const FIRST_VERSION_WITH_OWN_MEMBER_ID: i16 = 1;
+
+/// Who sends a heartbeat, as far as the group knows.
+enum Sender {
+    New,
+    Known,
+    /// A static member that comes back under a new id in place of this one.
+    Returning(Id),
+}
+
+impl ConsumerHeartbeat {
+    /// What can be said against a request without knowing its group.
+    pub(in crate::group) fn validate(&self, config: &GroupConfig) -> Result<(), Refusal> {
+        let invalid = |message: &str| Err(Refusal::new(GroupError::InvalidRequest, message));
+        let is_empty = |text: &Option<Id>| text.as_ref().is_some_and(|text| text.is_empty());
+        let epoch = self.member_epoch;
+        let may_get_id = epoch == JOIN_EPOCH && self.api_version < FIRST_VERSION_WITH_OWN_MEMBER_ID;
+        if self.member_id.is_empty() && !may_get_id && epoch >= STATIC_LEAVE_EPOCH {
+            return invalid("MemberId can't be empty.");
+        }
+        if self.group_id.is_empty() {
+            return invalid("GroupId can't be empty.");
+        }
+        if is_empty(&self.instance_id) {
+            return invalid("InstanceId can't be empty.");
+        }
+        if is_empty(&self.rack_id) {
+            return invalid("RackId can't be empty.");
+        }
+        if epoch == JOIN_EPOCH {
+            if self.rebalance_timeout_ms == -1 {
+                return invalid("RebalanceTimeoutMs must be provided in first request.");
+            }
+            if self.owned.as_ref().is_none_or(|owned| !owned.is_empty()) {
+                return invalid("TopicPartitions must be empty when (re-)joining.");
+            }
+            if self.subscribed_topic_names.is_none() && self.subscribed_topic_regex.is_none() {
+                return invalid(
+                    "Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.",
+                );
+            }
+        } else if epoch == STATIC_LEAVE_EPOCH && self.instance_id.is_none() {
+            return invalid("InstanceId can't be null.");
+        } else if epoch < STATIC_LEAVE_EPOCH {
+            return invalid("MemberEpoch is invalid.");
+        }
+        let fits = |text: &Id| text.len() <= MAX_STRING_BYTES;
+        if ![
+            Some(&self.group_id),
+            Some(&self.member_id),
+            self.instance_id.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+        .all(fits)
+        {
+            return invalid("An id is too long.");
+        }
+        let Some(name) = &self.server_assignor else {
+            return Ok(());
+        };
+        let known = Assignor::from_name(name);
+        if known.is_some_and(|assignor| config.consumer_assignors.contains(&assignor)) {
+            return Ok(());
+        }
+        let names = config
+            .consumer_assignors
+            .iter()
+            .map(|assignor| assignor.name());
+        Err(Refusal::new(
+            GroupError::UnsupportedAssignor,
+            format!(
+                "ServerAssignor {name} is not supported. Supported assignors: {}.",
+                names.collect::<Vec<_>>().join(", ")
+            ),
+        ))
+    }
+
+    /// Whether the request says everything, as after an error: then the answer does too.
+    fn is_full(&self) -> bool {
+        let subscribes =
+            self.subscribed_topic_names.is_some() || self.subscribed_topic_regex.is_some();
+        self.member_epoch == JOIN_EPOCH
+            || (self.rebalance_timeout_ms != -1 && subscribes && self.owned.is_some())
+    }
+}
+
+impl ConsumerGroup {
+    /// Handles a heartbeat that [`validate`](ConsumerHeartbeat::validate) let pass. A refusal changes nothing.
+    pub(in crate::group) fn heartbeat(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut request: ConsumerHeartbeat,
+    ) -> Result<ConsumerHeartbeatReply, Refusal> {
+        if request.member_epoch == LEAVE_EPOCH || request.member_epoch == STATIC_LEAVE_EPOCH {
+            return self.leave(cx, &request);
+        }
+        if request.member_id.is_empty() {
+            request.member_id = request.member_uuid.to_string().into();
+        }
+        let member_id = request.member_id.clone();
+        let sender = self.identify(cx, &request)?;
+        let known = match &sender {
+            Sender::New => None,
+            Sender::Known => self.members.get(&member_id),
+            Sender::Returning(previous_id) => self.members.get(previous_id),
+        };
+        let before = known
+            .map(|member| member.subscription.clone())
+            .unwrap_or_default();
+        let after = updated(&before, &request);
+        let changes_regex = after.topic_regex != before.topic_regex;
+        if let Some(pattern) = after
+            .topic_regex
+            .as_ref()
+            .filter(|pattern| changes_regex && !pattern.is_empty())
+        {
+            regex::compile(pattern).map_err(|what| {
+                let message = format!(
+                    "SubscribedTopicRegex `{pattern}` is not a valid regular expression: {what}."
+                );
+                Refusal::new(GroupError::InvalidRegularExpression, message)
+            })?;
+        }
+
+        if let Sender::Returning(previous_id) = &sender {
+            self.replace_member(cx, previous_id, &member_id);
+        }
+        let assigned_before = self
+            .members
+            .get(&member_id)
+            .map(|member| member.current.clone())
+            .unwrap_or(Member::default().current);
+        if matches!(sender, Sender::New) || after != before {
+            self.append(
+                cx,
+                ConsumerRecord::Member(member_id.clone(), Some(after.clone())),
+            );
+        }
+        let subscribes_anew = changes_regex || after.topic_names != before.topic_names;
+        let topics_may_differ = subscribes_anew || self.is_catalog_new(cx);
+        if topics_may_differ || self.epoch.epoch == 0 {
+            let reason = if subscribes_anew {
+                format!("member {member_id} joined or changed its subscription")
+            } else {
+                "subscribed topics changed".to_owned()
+            };
+            self.refresh_epoch(cx, subscribes_anew, &reason);
+        }
+        self.refresh_target(cx);
+        let current = self.reconcile(cx, &member_id, &request.owned, topics_may_differ);
+        let session_timeout_ms = self.session_timeout_ms(cx);
+        cx.schedule(self.session_key(&member_id), session_timeout_ms);
+
+        let assignment = partitions(&current);
+        let says_assignment = request.is_full() || assignment != partitions(&assigned_before);
+        Ok(ConsumerHeartbeatReply {
+            refusal: None,
+            member_id: Some(member_id),
+            member_epoch: current.member_epoch,
+            heartbeat_interval_ms: self.heartbeat_interval_ms(cx),
+            assignment: says_assignment.then_some(assignment),
+        })
+    }
+
+    /// Who this is, or why it may not be that.
+    fn identify(&self, cx: &Context<'_>, request: &ConsumerHeartbeat) -> Result<Sender, Refusal> {
+        let member_id = &request.member_id;
+        let is_join = request.member_epoch == JOIN_EPOCH;
+        if self.members.len() >= cx.config.consumer_max_size
+            && !self.members.contains_key(member_id)
+        {
+            let message = format!(
+                "The consumer group has reached its maximum capacity of {} members.",
+                cx.config.consumer_max_size
+            );
+            return Err(Refusal::new(GroupError::GroupMaxSizeReached, message));
+        }
+        let Some(instance_id) = &request.instance_id else {
+            return match self.members.get(member_id) {
+                // A member may start over under its id: it has given up everything.
+                Some(_) if is_join => Ok(Sender::Known),
+                Some(member) => {
+                    check_epoch(&member.current, request)?;
+                    Ok(Sender::Known)
+                }
+                None if is_join => Ok(Sender::New),
+                None => Err(self.unknown_member(member_id)),
+            };
+        };
+        match self.static_members.get(instance_id) {
+            Some(owner) if is_join => {
+                let left = |member: &Member| member.current.member_epoch == STATIC_LEAVE_EPOCH;
+                if self.members.get(owner).is_some_and(left) {
+                    return Ok(Sender::Returning(owner.clone()));
+                }
+                let message = format!(
+                    "Static member {member_id} with instance id {instance_id} cannot join the group because the instance id is owned by {owner} member."
+                );
+                Err(Refusal::new(GroupError::UnreleasedInstanceId, message))
+            }
+            None if is_join => Ok(match self.members.contains_key(member_id) {
+                true => Sender::Known,
+                false => Sender::New,
+            }),
+            owner => {
+                self.check_static_owner(owner, member_id, instance_id)?;
+                if let Some(member) = self.members.get(member_id) {
+                    check_epoch(&member.current, request)?;
+                }
+                Ok(Sender::Known)
+            }
+        }
+    }
+
+    /// The member that holds an instance id must be the one that asks.
+    pub(super) fn check_static_owner(
+        &self,
+        owner: Option<&Id>,
+        member_id: &Id,
+        instance_id: &Id,
+    ) -> Result<(), Refusal> {
+        match owner {
+            None => Err(Refusal::new(
+                GroupError::UnknownMemberId,
+                format!("Instance id {instance_id} is unknown."),
+            )),
+            Some(owner) if owner != member_id => Err(Refusal::new(
+                GroupError::FencedInstanceId,
+                format!(
+                    "Static member {member_id} with instance id {instance_id} was fenced by member {owner}."
+                ),
+            )),
+            Some(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn unknown_member(&self, member_id: &str) -> Refusal {
+        Refusal::new(
+            GroupError::UnknownMemberId,
+            format!("Member {member_id} is not a member of group {}.", self.id),
+        )
+    }
+
+    /// Takes the member one step towards its target.
+    fn reconcile(
+        &mut self,
+        cx: &mut Context<'_>,
+        member_id: &Id,
+        owned: &Owned,
+        topics_may_differ: bool,
+    ) -> CurrentAssignment {
+        let Some(member) = self.members.get(member_id) else {
+            return CurrentAssignment::default();
+        };
+        let target_epoch = self.target_epoch.epoch;
+        if member.current.is_reconciled_to(target_epoch) && !topics_may_differ {
+            return member.current.clone();
+        }
+        let reconciliation = Reconciliation {
+            target_epoch,
+            target: &self.target_of(member_id),
+            subscribed: &self.subscribed_ids(cx.catalog, &member.subscription),
+            owned,
+            is_taken: |topic_id, index| {
+                let owner = self.owners.get(&(topic_id, index));
+                owner.is_some()
+            },
+        };
+        let next = reconciliation.next(&member.current);
+        if next == member.current {
+            return next;
+        }
+        let rebalance_timeout_ms = member.subscription.rebalance_timeout_ms;
+        let key = self.rebalance_key(member_id);
+        if next.state == MemberState::UnrevokedPartitions {
+            cx.schedule(key, rebalance_timeout_ms);
+        } else {
+            cx.timers.cancel(key);
+        }
+        self.append(
+            cx,
+            ConsumerRecord::Current(member_id.clone(), Some(next.clone())),
+        );
+        next
+    }
+}
+
+/// The subscription after a heartbeat: what the request leaves out stays.
+fn updated(before: &MemberSubscription, request: &ConsumerHeartbeat) -> MemberSubscription {
+    let names = request.subscribed_topic_names.as_ref();
+    let or_before = |new: &Option<Id>, old: &Option<Id>| new.clone().or_else(|| old.clone());
+    MemberSubscription {
+        instance_id: or_before(&request.instance_id, &before.instance_id),
+        rack_id: or_before(&request.rack_id, &before.rack_id),
+        client_id: request.client_id.clone(),
+        client_host: request.client_host.clone(),
+        topic_names: names.map_or_else(
+            || before.topic_names.clone(),
+            |names| names.iter().cloned().collect(),
+        ),
+        topic_regex: or_before(&request.subscribed_topic_regex, &before.topic_regex),
+        rebalance_timeout_ms: match request.rebalance_timeout_ms {
+            -1 => before.rebalance_timeout_ms,
+            timeout_ms => timeout_ms,
+        },
+        server_assignor: or_before(&request.server_assignor, &before.server_assignor),
+    }
+}
+
+/// A member must come with its epoch, or with the one before if it may have missed the answer with the new one.
+fn check_epoch(current: &CurrentAssignment, request: &ConsumerHeartbeat) -> Result<(), Refusal> {
+    let (received, known) = (request.member_epoch, current.member_epoch);
+    let fenced = |how: &str| {
+        let message = format!(
+            "The consumer group member has a {how} member epoch ({received}) than the one known by the group coordinator ({known}). The member must abandon all its partitions and rejoin."
+        );
+        Err(Refusal::new(GroupError::FencedMemberEpoch, message))
+    };
+    if received > known {
+        return fenced("greater");
+    }
+    if received < known {
+        let missed_the_answer = received == current.previous_member_epoch;
+        if !missed_the_answer || !has_only_assigned(current, &request.owned) {
+            return fenced("smaller");
+        }
+    }
+    let brings_nothing = request.owned.as_ref().is_some_and(Vec::is_empty);
+    if current.state == MemberState::Unknown && !brings_nothing {
+        return Err(Refusal::new(
+            GroupError::FencedMemberEpoch,
+            "The consumer group member is in a unknown state. The member must abandon all its partitions and rejoin.",
+        ));
+    }
+    Ok(())
+}
+
+fn has_only_assigned(current: &CurrentAssignment, owned: &Owned) -> bool {
+    let Some(owned) = owned else {
+        return false;
+    };
+    owned.iter().all(|(topic_id, indexes)| {
+        let assigned = current.assigned.get(topic_id);
+        assigned.is_some_and(|assigned| indexes.iter().all(|index| assigned.contains_key(index)))
+    })
+}
+
+/// What a member may use now.
+fn partitions(current: &CurrentAssignment) -> Partitions {
+    let topics = current.assigned.iter();
+    topics
+        .map(|(topic_id, partitions)| (*topic_id, partitions.keys().copied().collect()))
+        .collect()
+}

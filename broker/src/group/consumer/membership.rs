@@ -1,0 +1,171 @@
+//! Leaving, being removed, being replaced, and who may commit and fetch offsets.
+
+use super::{
+    Assigned, ConsumerGroup, ConsumerRecord, CurrentAssignment, Member, STATIC_LEAVE_EPOCH,
+};
+use crate::group::{
+    effects::NoteKind,
+    event::{CommitTopic, ConsumerHeartbeat, Id},
+    reply::{ConsumerHeartbeatReply, GroupError, Refusal},
+    shard::Context,
+};
+
+/// The first version of OffsetCommit in which a member of a consumer group may commit.
+const FIRST_COMMIT_VERSION_WITH_MEMBER_EPOCH: i16 = 9;
+
+impl ConsumerGroup {
+    /// A heartbeat that says goodbye: for good, or for a while if a static member says so.
+    pub(super) fn leave(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &ConsumerHeartbeat,
+    ) -> Result<ConsumerHeartbeatReply, Refusal> {
+        let member_id = &request.member_id;
+        if let Some(instance_id) = &request.instance_id {
+            let owner = self.static_members.get(instance_id);
+            self.check_static_owner(owner, member_id, instance_id)?;
+        }
+        let Some(member) = self.members.get(member_id) else {
+            return Err(self.unknown_member(member_id));
+        };
+        if request.member_epoch == STATIC_LEAVE_EPOCH {
+            let away = CurrentAssignment {
+                member_epoch: STATIC_LEAVE_EPOCH,
+                pending_revocation: Assigned::new(),
+                ..member.current.clone()
+            };
+            cx.timers.cancel(self.rebalance_key(member_id));
+            self.append(cx, ConsumerRecord::Current(member_id.clone(), Some(away)));
+        } else {
+            self.remove_member(cx, member_id, "left the group");
+        }
+        Ok(ConsumerHeartbeatReply {
+            refusal: None,
+            member_id: Some(member_id.clone()),
+            member_epoch: request.member_epoch,
+            heartbeat_interval_ms: 0,
+            assignment: None,
+        })
+    }
+
+    pub(in crate::group) fn on_session_deadline(&mut self, cx: &mut Context<'_>, member_id: &Id) {
+        self.remove_member(cx, member_id, "session timeout");
+    }
+
+    pub(in crate::group) fn on_rebalance_deadline(&mut self, cx: &mut Context<'_>, member_id: &Id) {
+        self.remove_member(cx, member_id, "did not give up its partitions in time");
+    }
+
+    fn remove_member(&mut self, cx: &mut Context<'_>, member_id: &Id, reason: &str) {
+        if !self.members.contains_key(member_id) {
+            return;
+        }
+        self.forget_member(cx, member_id);
+        let removed = NoteKind::MemberRemoved {
+            member_id: member_id.clone(),
+            reason: reason.to_owned(),
+        };
+        self.note(cx, removed);
+        self.refresh_epoch(cx, true, &format!("member {member_id} {reason}"));
+    }
+
+    fn forget_member(&mut self, cx: &mut Context<'_>, member_id: &Id) {
+        cx.timers.cancel(self.session_key(member_id));
+        cx.timers.cancel(self.rebalance_key(member_id));
+        self.append(cx, ConsumerRecord::Current(member_id.clone(), None));
+        self.append(cx, ConsumerRecord::TargetMember(member_id.clone(), None));
+        self.append(cx, ConsumerRecord::Member(member_id.clone(), None));
+    }
+
+    /// A static member comes back: it takes over what its previous self had, and no rebalance follows.
+    pub(super) fn replace_member(&mut self, cx: &mut Context<'_>, previous: &Id, member_id: &Id) {
+        let Some(Member {
+            subscription,
+            current,
+        }) = self.members.get(previous).cloned()
+        else {
+            return;
+        };
+        let target = self.target_of(previous);
+        self.forget_member(cx, previous);
+        let current = CurrentAssignment {
+            member_epoch: 0,
+            previous_member_epoch: 0,
+            ..current
+        };
+        let id = || member_id.clone();
+        self.append(cx, ConsumerRecord::Member(id(), Some(subscription)));
+        self.append(cx, ConsumerRecord::TargetMember(id(), Some(target)));
+        self.append(cx, ConsumerRecord::Current(id(), Some(current)));
+    }
+
+    /// Whether these offsets may be committed; `api_version` is `None` in a transaction.
+    ///
+    /// An epoch behind the member's is good enough for partitions that the member already had then (KIP-1251).
+    pub(in crate::group) fn authorize_commit(
+        &self,
+        member_id: &str,
+        group_instance_id: Option<&str>,
+        member_epoch: i32,
+        api_version: Option<i16>,
+        topics: &[CommitTopic],
+    ) -> Result<(), GroupError> {
+        if member_epoch < 0 && self.members.is_empty() {
+            return Ok(());
+        }
+        let is_transactional = api_version.is_none();
+        let is_anonymous = member_epoch < 0 && member_id.is_empty() && group_instance_id.is_none();
+        if is_transactional && is_anonymous {
+            return Ok(());
+        }
+        let member = self
+            .members
+            .get(member_id)
+            .ok_or(GroupError::UnknownMemberId)?;
+        if api_version.is_some_and(|version| version < FIRST_COMMIT_VERSION_WITH_MEMBER_EPOCH) {
+            return Err(GroupError::UnsupportedVersion);
+        }
+        let current = &member.current;
+        if member_epoch == current.member_epoch {
+            return Ok(());
+        }
+        let had_it_then = |topic: &CommitTopic, partition_index: i32| {
+            [&current.assigned, &current.pending_revocation]
+                .iter()
+                .find_map(|partitions| partitions.get(&topic.topic_id)?.get(&partition_index))
+                .is_some_and(|&since_epoch| since_epoch <= member_epoch)
+        };
+        let all_are_old = topics.iter().all(|topic| {
+            let mut partitions = topic.partitions.iter();
+            partitions.all(|partition| had_it_then(topic, partition.partition_index))
+        });
+        if member_epoch < current.member_epoch && all_are_old {
+            Ok(())
+        } else {
+            Err(GroupError::StaleMemberEpoch)
+        }
+    }
+
+    /// Whether the member may fetch offsets; tools say nothing of themselves and always may.
+    pub(in crate::group) fn authorize_fetch(
+        &self,
+        member_id: Option<&str>,
+        member_epoch: i32,
+    ) -> Result<(), GroupError> {
+        let Some(member_id) = member_id else {
+            return match member_epoch {
+                ..0 => Ok(()),
+                _ => Err(GroupError::UnknownMemberId),
+            };
+        };
+        let member = self
+            .members
+            .get(member_id)
+            .ok_or(GroupError::UnknownMemberId)?;
+        if member_epoch == member.current.member_epoch {
+            Ok(())
+        } else {
+            Err(GroupError::StaleMemberEpoch)
+        }
+    }
+}

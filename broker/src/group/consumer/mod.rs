@@ -1,0 +1,395 @@
+//! A group of the consumer protocol (KIP-848): the coordinator finds the assignment, each member gets there at its
+//! own pace.
+//!
+//! Three epochs say where everybody is. The *group epoch* goes up when members, subscriptions or topics change. The
+//! *target epoch* is the group epoch that the last assignment was computed for. A *member epoch* is the target epoch
+//! that the member has reached; it moves when the member has given up what others are to have.
+//!
+//! Everything but deadlines is in the log: a handler decides, [`ConsumerGroup::apply`] changes. Kafka's
+//! `ConsumerGroup` and `GroupMetadataManager.consumerGroup*` are the model.
+
+mod assignment;
+mod heartbeat;
+#[cfg(test)]
+mod invariants;
+mod membership;
+mod reconcile;
+mod record;
+mod regex;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+pub use record::{
+    Assigned, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberState, MemberSubscription,
+    ResolvedRegex, TargetEpoch,
+};
+
+use super::{
+    assignor::{Assignor, Partitions},
+    catalog::Catalog,
+    effects::{Note, NoteKind},
+    event::Id,
+    record::GroupRecord,
+    reply::*,
+    shard::{Context, TimerKey},
+    timer::Timers,
+};
+
+/// The epoch with which a member asks to join.
+pub(super) const JOIN_EPOCH: i32 = 0;
+/// The epoch with which a member leaves.
+pub(super) const LEAVE_EPOCH: i32 = -1;
+/// The epoch with which a static member leaves for a while.
+pub(super) const STATIC_LEAVE_EPOCH: i32 = -2;
+
+/// The protocol type of every consumer group.
+const PROTOCOL_TYPE: &str = "consumer";
+
+/// One member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Member {
+    subscription: MemberSubscription,
+    current: CurrentAssignment,
+}
+
+impl Default for Member {
+    fn default() -> Self {
+        Self {
+            subscription: MemberSubscription {
+                rebalance_timeout_ms: -1,
+                ..MemberSubscription::default()
+            },
+            current: CurrentAssignment {
+                previous_member_epoch: -1,
+                ..CurrentAssignment::default()
+            },
+        }
+    }
+}
+
+/// One consumer group.
+#[derive(Debug)]
+pub(in crate::group) struct ConsumerGroup {
+    id: Id,
+    epoch: GroupEpoch,
+    members: BTreeMap<Id, Member>,
+    /// Instance id to member id.
+    static_members: BTreeMap<Id, Id>,
+    target_epoch: TargetEpoch,
+    target: BTreeMap<Id, Partitions>,
+    regexes: BTreeMap<Id, ResolvedRegex>,
+    /// Who has a partition, or has not given it up yet.
+    owners: BTreeMap<(Uuid, i32), Id>,
+    /// The version of the catalog that subscriptions were last compared with. Not in the log.
+    checked_catalog: Option<u64>,
+}
+
+impl ConsumerGroup {
+    pub(in crate::group) fn new(id: Id) -> Self {
+        Self {
+            id,
+            epoch: GroupEpoch::default(),
+            members: BTreeMap::new(),
+            static_members: BTreeMap::new(),
+            target_epoch: TargetEpoch::default(),
+            target: BTreeMap::new(),
+            regexes: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            checked_catalog: None,
+        }
+    }
+
+    /// Takes over one record: the only way in which what is durable changes. A compacted log may bring them in an
+    /// order in which they were never written.
+    pub(in crate::group) fn apply(&mut self, record: &ConsumerRecord) {
+        match record {
+            ConsumerRecord::Group(value) => self.epoch = value.unwrap_or_default(),
+            ConsumerRecord::Target(value) => self.target_epoch = value.unwrap_or_default(),
+            ConsumerRecord::Member(member_id, value) => {
+                self.set_subscription(member_id, value.clone());
+            }
+            ConsumerRecord::TargetMember(member_id, Some(partitions)) => {
+                self.target.insert(member_id.clone(), partitions.clone());
+            }
+            ConsumerRecord::TargetMember(member_id, None) => {
+                self.target.remove(member_id);
+            }
+            ConsumerRecord::Current(member_id, Some(current)) => {
+                self.set_current(member_id, current.clone());
+            }
+            ConsumerRecord::Current(member_id, None) => {
+                if self.members.contains_key(member_id) {
+                    self.set_current(member_id, Member::default().current);
+                }
+            }
+            ConsumerRecord::Regex(regex, Some(resolved)) => {
+                self.regexes.insert(regex.clone(), resolved.clone());
+            }
+            ConsumerRecord::Regex(regex, None) => {
+                self.regexes.remove(regex);
+            }
+        }
+    }
+
+    fn set_subscription(&mut self, member_id: &Id, value: Option<MemberSubscription>) {
+        let Some(subscription) = value else {
+            self.set_current(member_id, CurrentAssignment::default());
+            let removed = self.members.remove(member_id);
+            if let Some(instance_id) = removed.and_then(|member| member.subscription.instance_id)
+                && self.static_members.get(&instance_id) == Some(member_id)
+            {
+                self.static_members.remove(&instance_id);
+            }
+            return;
+        };
+        if let Some(instance_id) = &subscription.instance_id {
+            self.static_members
+                .insert(instance_id.clone(), member_id.clone());
+        }
+        self.members
+            .entry(member_id.clone())
+            .or_default()
+            .subscription = subscription;
+    }
+
+    fn set_current(&mut self, member_id: &Id, current: CurrentAssignment) {
+        let owners = &mut self.owners;
+        let member = self.members.entry(member_id.clone()).or_default();
+        for partition in partitions_of(&member.current) {
+            if owners.get(&partition) == Some(member_id) {
+                owners.remove(&partition);
+            }
+        }
+        member.current = current;
+        for partition in partitions_of(&member.current) {
+            owners.insert(partition, member_id.clone());
+        }
+    }
+
+    /// Makes a record part of the state and of the effects.
+    fn append(&mut self, cx: &mut Context<'_>, record: ConsumerRecord) {
+        self.apply(&record);
+        cx.effects.records.push(GroupRecord::Consumer {
+            group_id: self.id.clone(),
+            record,
+        });
+    }
+
+    /// After a load: every member gets a session, and one that has to give partitions up the time for that.
+    pub(in crate::group) fn loaded(&mut self, cx: &mut Context<'_>) {
+        let session_timeout_ms = self.session_timeout_ms(cx);
+        for (member_id, member) in &self.members {
+            cx.schedule(self.session_key(member_id), session_timeout_ms);
+            if member.current.is_revoking() {
+                cx.schedule(
+                    self.rebalance_key(member_id),
+                    member.subscription.rebalance_timeout_ms,
+                );
+            }
+        }
+    }
+
+    pub(in crate::group) fn cancel_timers(&self, timers: &mut Timers<TimerKey>) {
+        for member_id in self.members.keys() {
+            timers.cancel(self.session_key(member_id));
+            timers.cancel(self.rebalance_key(member_id));
+        }
+    }
+
+    pub(in crate::group) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// The name of the state as tools print it.
+    pub(in crate::group) fn state_name(&self) -> &'static str {
+        if self.members.is_empty() {
+            "Empty"
+        } else if self.epoch.epoch > self.target_epoch.epoch {
+            "Assigning"
+        } else if self
+            .members
+            .values()
+            .all(|member| member.current.is_reconciled_to(self.target_epoch.epoch))
+        {
+            "Stable"
+        } else {
+            "Reconciling"
+        }
+    }
+
+    pub(in crate::group) fn protocol_type(&self) -> Id {
+        PROTOCOL_TYPE.into()
+    }
+
+    /// Whether a member reads `topic`.
+    pub(in crate::group) fn is_subscribed_to(&self, topic: &str) -> bool {
+        let by_name = |member: &Member| member.subscription.topic_names.contains(topic);
+        self.members.values().any(by_name)
+            || self
+                .regexes
+                .values()
+                .any(|resolved| resolved.topics.contains(topic))
+    }
+
+    /// Everything needed to forget the group.
+    pub(in crate::group) fn tombstones(&self) -> Vec<ConsumerRecord> {
+        let members = || self.members.keys().cloned();
+        let mut records: Vec<ConsumerRecord> = Vec::new();
+        records.extend(members().map(|id| ConsumerRecord::Current(id, None)));
+        records.extend(members().map(|id| ConsumerRecord::TargetMember(id, None)));
+        records.push(ConsumerRecord::Target(None));
+        records.extend(members().map(|id| ConsumerRecord::Member(id, None)));
+        let regexes = self.regexes.keys().cloned();
+        records.extend(regexes.map(|regex| ConsumerRecord::Regex(regex, None)));
+        records.push(ConsumerRecord::Group(None));
+        records
+    }
+
+    pub(in crate::group) fn describe(&self, cx: &DescribeContext<'_>) -> DescribedConsumerGroup {
+        let name_of = |topic_id: &Uuid| cx.catalog.topic_name(*topic_id);
+        let with_names = |partitions: &mut dyn Iterator<Item = (Uuid, Vec<i32>)>| {
+            let named = partitions.filter_map(|(topic_id, partitions)| {
+                Some(NamedPartitions {
+                    topic_id,
+                    // A topic that has been deleted has no name to show.
+                    topic_name: name_of(&topic_id)?,
+                    partitions,
+                })
+            });
+            named.collect::<Vec<_>>()
+        };
+        let members = self.members.iter().map(|(member_id, member)| {
+            let Member {
+                subscription,
+                current,
+            } = member;
+            let assigned = &mut current
+                .assigned
+                .iter()
+                .map(|(topic_id, partitions)| (*topic_id, partitions.keys().copied().collect()));
+            let target = self.target.get(member_id).into_iter().flatten();
+            let target = &mut target
+                .map(|(topic_id, partitions)| (*topic_id, partitions.iter().copied().collect()));
+            DescribedConsumer {
+                member_id: member_id.clone(),
+                instance_id: subscription.instance_id.clone(),
+                rack_id: subscription.rack_id.clone(),
+                member_epoch: current.member_epoch,
+                client_id: subscription.client_id.clone(),
+                client_host: subscription.client_host.clone(),
+                subscribed_topic_names: subscription.topic_names.iter().cloned().collect(),
+                subscribed_topic_regex: subscription.topic_regex.clone(),
+                assignment: with_names(assigned),
+                target_assignment: with_names(target),
+            }
+        });
+        DescribedConsumerGroup {
+            state: self.state_name(),
+            group_epoch: self.epoch.epoch,
+            assignment_epoch: self.target_epoch.epoch,
+            assignor: self.preferred_assignor(cx.default_assignor).name(),
+            members: members.collect(),
+            ..DescribedConsumerGroup::named(self.id.clone())
+        }
+    }
+
+    fn session_key(&self, member_id: &Id) -> TimerKey {
+        TimerKey::Session(self.id.clone(), member_id.clone())
+    }
+
+    fn rebalance_key(&self, member_id: &Id) -> TimerKey {
+        TimerKey::Rebalance(self.id.clone(), member_id.clone())
+    }
+
+    fn session_timeout_ms(&self, cx: &Context<'_>) -> i32 {
+        cx.catalog
+            .group_setting(&self.id, "consumer.session.timeout.ms")
+            .unwrap_or(cx.config.consumer_session_timeout_ms)
+    }
+
+    fn heartbeat_interval_ms(&self, cx: &Context<'_>) -> i32 {
+        cx.catalog
+            .group_setting(&self.id, "consumer.heartbeat.interval.ms")
+            .unwrap_or(cx.config.consumer_heartbeat_interval_ms)
+    }
+
+    fn note(&self, cx: &mut Context<'_>, what: NoteKind) {
+        cx.effects.notes.push(Note {
+            group_id: self.id.clone(),
+            what,
+        });
+    }
+
+    /// The state as the shortest log that leads to it.
+    #[cfg(test)]
+    pub(in crate::group) fn snapshot(&self) -> Vec<GroupRecord> {
+        let mut records = vec![
+            ConsumerRecord::Group(Some(self.epoch)),
+            ConsumerRecord::Target(Some(self.target_epoch)),
+        ];
+        for (member_id, member) in &self.members {
+            let (id, member) = (member_id.clone(), member.clone());
+            records.push(ConsumerRecord::Member(
+                id.clone(),
+                Some(member.subscription),
+            ));
+            records.push(ConsumerRecord::Current(id, Some(member.current)));
+        }
+        let target = self.target.iter();
+        records.extend(target.map(|(id, partitions)| {
+            ConsumerRecord::TargetMember(id.clone(), Some(partitions.clone()))
+        }));
+        let regexes = self.regexes.iter();
+        records.extend(
+            regexes.map(|(regex, found)| ConsumerRecord::Regex(regex.clone(), Some(found.clone()))),
+        );
+        let group_id = &self.id;
+        let records = records.into_iter().map(|record| GroupRecord::Consumer {
+            group_id: group_id.clone(),
+            record,
+        });
+        records.collect()
+    }
+}
+
+/// What a description needs besides the group.
+pub(in crate::group) struct DescribeContext<'a> {
+    pub(in crate::group) catalog: &'a dyn Catalog,
+    pub(in crate::group) default_assignor: Assignor,
+}
+
+impl CurrentAssignment {
+    fn is_reconciled_to(&self, target_epoch: i32) -> bool {
+        self.state == MemberState::Stable && self.member_epoch == target_epoch
+    }
+
+    /// Whether the member is here and has to give something up. One that left for a while has given up already.
+    fn is_revoking(&self) -> bool {
+        self.state == MemberState::UnrevokedPartitions && self.member_epoch >= 0
+    }
+}
+
+/// Everything a member has or has yet to give up.
+fn partitions_of(current: &CurrentAssignment) -> impl Iterator<Item = (Uuid, i32)> {
+    let topics = current.assigned.iter().chain(&current.pending_revocation);
+    topics.flat_map(|(topic_id, partitions)| partitions.keys().map(|index| (*topic_id, *index)))
+}
+
+/// The topics that a member with this subscription reads, by name.
+fn subscribed_names<'a>(
+    subscription: &'a MemberSubscription,
+    regexes: &'a BTreeMap<Id, ResolvedRegex>,
+) -> impl Iterator<Item = &'a Id> {
+    let resolved = subscription
+        .topic_regex
+        .as_ref()
+        .and_then(|regex| regexes.get(regex));
+    let by_regex: Option<&BTreeSet<Id>> = resolved.map(|resolved| &resolved.topics);
+    let by_name = &subscription.topic_names;
+    let also = by_regex.into_iter().flatten();
+    by_name
+        .iter()
+        .chain(also.filter(move |name| !by_name.contains(*name)))
+}

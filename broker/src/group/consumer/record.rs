@@ -1,0 +1,402 @@
+//! The records of a consumer group: keys 3 and 5 to 8, and 16 for resolved regular expressions.
+//!
+//! Key 4 held what key 3's metadata hash says now (KIP-1101); it is skipped when read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use crate::group::{
+    assignor::Partitions,
+    codec::{Reader, Writer},
+    event::Id,
+    record::{KeyValue, RecordError},
+};
+
+const GROUP_KEY: i16 = 3;
+const MEMBER_KEY: i16 = 5;
+const TARGET_KEY: i16 = 6;
+const TARGET_MEMBER_KEY: i16 = 7;
+const CURRENT_KEY: i16 = 8;
+const REGEX_KEY: i16 = 16;
+
+/// The only version there has been of each value.
+const VALUE_VERSION: i16 = 0;
+
+/// Partitions a member has, by topic, each with the epoch at which the member got it (KIP-1251).
+pub type Assigned = BTreeMap<Uuid, BTreeMap<i32, i32>>;
+
+/// One change to a consumer group. `None` as a value is a tombstone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConsumerRecord {
+    /// The group and its epoch.
+    Group(Option<GroupEpoch>),
+    /// Who a member is and what it subscribes to.
+    Member(Id, Option<MemberSubscription>),
+    /// The epoch that the target is for.
+    Target(Option<TargetEpoch>),
+    /// What a member is to have.
+    TargetMember(Id, Option<Partitions>),
+    /// What a member has.
+    Current(Id, Option<CurrentAssignment>),
+    /// What a regular expression matches.
+    Regex(Id, Option<ResolvedRegex>),
+}
+
+/// The epoch of a group: it goes up whenever a new target is needed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GroupEpoch {
+    pub epoch: i32,
+    /// Of the subscribed topics: a change asks for a new epoch.
+    pub metadata_hash: i64,
+}
+
+/// What a member said of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MemberSubscription {
+    pub instance_id: Option<Id>,
+    pub rack_id: Option<Id>,
+    pub client_id: Id,
+    pub client_host: Id,
+    pub topic_names: BTreeSet<Id>,
+    /// `None` and empty: no subscription by pattern.
+    pub topic_regex: Option<Id>,
+    /// -1 if not known.
+    pub rebalance_timeout_ms: i32,
+    pub server_assignor: Option<Id>,
+}
+
+/// Which group epoch the target was computed for, and when.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TargetEpoch {
+    pub epoch: i32,
+    /// 0 if not known (before Kafka 4.3).
+    pub timestamp_ms: i64,
+}
+
+/// How far a member is on the way to its target.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MemberState {
+    /// At its target.
+    #[default]
+    Stable,
+    /// Has to give up partitions first.
+    UnrevokedPartitions,
+    /// Waits for partitions that others still have.
+    UnreleasedPartitions,
+    /// Written by a version that knows more states.
+    Unknown,
+}
+
+/// What a member has, and the epoch it has it in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CurrentAssignment {
+    pub member_epoch: i32,
+    pub previous_member_epoch: i32,
+    pub state: MemberState,
+    pub assigned: Assigned,
+    /// What the member was told to give up and has not given up yet.
+    pub pending_revocation: Assigned,
+}
+
+/// The topics a regular expression matched.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResolvedRegex {
+    pub topics: BTreeSet<Id>,
+    pub version: i64,
+    pub timestamp_ms: i64,
+}
+
+impl ConsumerRecord {
+    pub(in crate::group) fn is_tombstone(&self) -> bool {
+        match self {
+            Self::Group(value) => value.is_none(),
+            Self::Member(_, value) => value.is_none(),
+            Self::Target(value) => value.is_none(),
+            Self::TargetMember(_, value) => value.is_none(),
+            Self::Current(_, value) => value.is_none(),
+            Self::Regex(_, value) => value.is_none(),
+        }
+    }
+
+    pub(in crate::group) fn encode(&self, group_id: &Id) -> Result<KeyValue, RecordError> {
+        let (kind, name) = match self {
+            Self::Group(_) => (GROUP_KEY, None),
+            Self::Member(id, _) => (MEMBER_KEY, Some(id)),
+            Self::Target(_) => (TARGET_KEY, None),
+            Self::TargetMember(id, _) => (TARGET_MEMBER_KEY, Some(id)),
+            Self::Current(id, _) => (CURRENT_KEY, Some(id)),
+            Self::Regex(regex, _) => (REGEX_KEY, Some(regex)),
+        };
+        let mut key = Writer::default();
+        key.i16(kind);
+        key.string(group_id)?;
+        if let Some(name) = name {
+            key.string(name)?;
+        }
+        let mut value = Writer::default();
+        value.i16(VALUE_VERSION);
+        match self {
+            Self::Group(Some(group)) => group.encode(&mut value)?,
+            Self::Member(_, Some(member)) => member.encode(&mut value)?,
+            Self::Target(Some(target)) => target.encode(&mut value)?,
+            Self::TargetMember(_, Some(partitions)) => encode_target(partitions, &mut value)?,
+            Self::Current(_, Some(current)) => current.encode(&mut value)?,
+            Self::Regex(_, Some(regex)) => regex.encode(&mut value)?,
+            _ => return Ok((key.finish(), None)),
+        }
+        Ok((key.finish(), Some(value.finish())))
+    }
+
+    /// Reads what follows a key's type; `None` for a type that is no consumer group's.
+    pub(in crate::group) fn decode(
+        kind: i16,
+        mut key: Reader<'_>,
+        value: Option<&[u8]>,
+    ) -> Result<Option<(Id, Self)>, RecordError> {
+        if !matches!(
+            kind,
+            GROUP_KEY | MEMBER_KEY | TARGET_KEY | TARGET_MEMBER_KEY | CURRENT_KEY | REGEX_KEY
+        ) {
+            return Ok(None);
+        }
+        let group_id = key.string()?.into();
+        let mut value = value.map(Reader::new);
+        if let Some(value) = &mut value {
+            match value.i16()? {
+                VALUE_VERSION => {}
+                version => return Err(RecordError::UnknownVersion(version)),
+            }
+        }
+        let record = match kind {
+            GROUP_KEY => Self::Group(value.map(GroupEpoch::decode).transpose()?),
+            MEMBER_KEY => Self::Member(
+                key.string()?.into(),
+                value.map(MemberSubscription::decode).transpose()?,
+            ),
+            TARGET_KEY => Self::Target(value.map(TargetEpoch::decode).transpose()?),
+            TARGET_MEMBER_KEY => {
+                Self::TargetMember(key.string()?.into(), value.map(decode_target).transpose()?)
+            }
+            CURRENT_KEY => Self::Current(
+                key.string()?.into(),
+                value.map(CurrentAssignment::decode).transpose()?,
+            ),
+            _ => Self::Regex(
+                key.string()?.into(),
+                value.map(ResolvedRegex::decode).transpose()?,
+            ),
+        };
+        Ok(Some((group_id, record)))
+    }
+}
+
+impl GroupEpoch {
+    fn encode(self, writer: &mut Writer) -> Result<(), RecordError> {
+        writer.i32(self.epoch);
+        writer.tagged_field((self.metadata_hash != 0).then(|| int64(self.metadata_hash)))
+    }
+
+    fn decode(mut reader: Reader<'_>) -> Result<Self, RecordError> {
+        Ok(Self {
+            epoch: reader.i32()?,
+            metadata_hash: tagged_int64(&mut reader)?,
+        })
+    }
+}
+
+impl TargetEpoch {
+    fn encode(self, writer: &mut Writer) -> Result<(), RecordError> {
+        writer.i32(self.epoch);
+        writer.tagged_field((self.timestamp_ms != 0).then(|| int64(self.timestamp_ms)))
+    }
+
+    fn decode(mut reader: Reader<'_>) -> Result<Self, RecordError> {
+        Ok(Self {
+            epoch: reader.i32()?,
+            timestamp_ms: tagged_int64(&mut reader)?,
+        })
+    }
+}
+
+fn int64(value: i64) -> Writer {
+    let mut writer = Writer::default();
+    writer.i64(value);
+    writer
+}
+
+/// Tagged fields of which number 0 is an int64 with the default 0.
+fn tagged_int64(reader: &mut Reader<'_>) -> Result<i64, RecordError> {
+    let mut value = 0;
+    reader.tagged_fields(|tag, field| {
+        if tag == 0 {
+            value = Reader::new(field).i64()?;
+        }
+        Ok(())
+    })?;
+    Ok(value)
+}
+
+impl MemberSubscription {
+    fn encode(&self, writer: &mut Writer) -> Result<(), RecordError> {
+        writer.nullable_compact_string(self.instance_id.as_deref())?;
+        writer.nullable_compact_string(self.rack_id.as_deref())?;
+        writer.compact_string(&self.client_id)?;
+        writer.compact_string(&self.client_host)?;
+        encode_names(&self.topic_names, writer)?;
+        writer.nullable_compact_string(self.topic_regex.as_deref())?;
+        writer.i32(self.rebalance_timeout_ms);
+        writer.nullable_compact_string(self.server_assignor.as_deref())?;
+        writer.tagged_field(None)
+    }
+
+    fn decode(mut reader: Reader<'_>) -> Result<Self, RecordError> {
+        let member = Self {
+            instance_id: reader.nullable_string_of(true)?.map(Id::from),
+            rack_id: reader.nullable_string_of(true)?.map(Id::from),
+            client_id: reader.compact_string()?.into(),
+            client_host: reader.compact_string()?.into(),
+            topic_names: decode_names(&mut reader)?,
+            topic_regex: reader.nullable_string_of(true)?.map(Id::from),
+            rebalance_timeout_ms: reader.i32()?,
+            server_assignor: reader.nullable_string_of(true)?.map(Id::from),
+        };
+        reader.tagged_fields(|_, _| Ok(()))?;
+        Ok(member)
+    }
+}
+
+impl ResolvedRegex {
+    fn encode(&self, writer: &mut Writer) -> Result<(), RecordError> {
+        encode_names(&self.topics, writer)?;
+        writer.i64(self.version);
+        writer.i64(self.timestamp_ms);
+        writer.tagged_field(None)
+    }
+
+    fn decode(mut reader: Reader<'_>) -> Result<Self, RecordError> {
+        let regex = Self {
+            topics: decode_names(&mut reader)?,
+            version: reader.i64()?,
+            timestamp_ms: reader.i64()?,
+        };
+        reader.tagged_fields(|_, _| Ok(()))?;
+        Ok(regex)
+    }
+}
+
+fn encode_names(names: &BTreeSet<Id>, writer: &mut Writer) -> Result<(), RecordError> {
+    writer.compact_count(names.len())?;
+    names
+        .iter()
+        .try_for_each(|name| writer.compact_string(name))
+}
+
+fn decode_names(reader: &mut Reader<'_>) -> Result<BTreeSet<Id>, RecordError> {
+    let names = reader.compact_array(|reader| Ok(Id::from(reader.compact_string()?)))?;
+    Ok(names.into_iter().collect())
+}
+
+fn encode_target(target: &Partitions, writer: &mut Writer) -> Result<(), RecordError> {
+    writer.compact_count(target.len())?;
+    for (topic_id, partitions) in target {
+        writer.bytes(topic_id.as_bytes());
+        writer.compact_count(partitions.len())?;
+        partitions
+            .iter()
+            .for_each(|&partition| writer.i32(partition));
+        writer.tagged_field(None)?;
+    }
+    writer.tagged_field(None)
+}
+
+fn decode_target(mut reader: Reader<'_>) -> Result<Partitions, RecordError> {
+    let topics = reader.compact_array(|reader| {
+        let topic_id = reader.uuid()?;
+        let partitions = reader.compact_array(Reader::i32)?;
+        reader.tagged_fields(|_, _| Ok(()))?;
+        Ok((topic_id, partitions.into_iter().collect()))
+    })?;
+    reader.tagged_fields(|_, _| Ok(()))?;
+    Ok(topics.into_iter().collect())
+}
+
+impl MemberState {
+    fn code(self) -> i8 {
+        match self {
+            Self::Stable => 0,
+            Self::UnrevokedPartitions => 1,
+            Self::UnreleasedPartitions => 2,
+            Self::Unknown => 127,
+        }
+    }
+
+    fn from_code(code: i8) -> Self {
+        [
+            Self::Stable,
+            Self::UnrevokedPartitions,
+            Self::UnreleasedPartitions,
+        ]
+        .into_iter()
+        .find(|state| state.code() == code)
+        .unwrap_or(Self::Unknown)
+    }
+}
+
+impl CurrentAssignment {
+    fn encode(&self, writer: &mut Writer) -> Result<(), RecordError> {
+        writer.i32(self.member_epoch);
+        writer.i32(self.previous_member_epoch);
+        writer.i8(self.state.code());
+        for partitions in [&self.assigned, &self.pending_revocation] {
+            writer.compact_count(partitions.len())?;
+            for (topic_id, partitions) in partitions {
+                writer.bytes(topic_id.as_bytes());
+                writer.compact_count(partitions.len())?;
+                partitions
+                    .keys()
+                    .for_each(|&partition| writer.i32(partition));
+                let mut epochs = Writer::default();
+                epochs.compact_count(partitions.len())?;
+                partitions.values().for_each(|&epoch| epochs.i32(epoch));
+                writer.tagged_field(Some(epochs))?;
+            }
+        }
+        writer.tagged_field(None)
+    }
+
+    fn decode(mut reader: Reader<'_>) -> Result<Self, RecordError> {
+        let member_epoch = reader.i32()?;
+        let current = Self {
+            member_epoch,
+            previous_member_epoch: reader.i32()?,
+            state: MemberState::from_code(reader.i8()?),
+            assigned: decode_assigned(&mut reader, member_epoch)?,
+            pending_revocation: decode_assigned(&mut reader, member_epoch)?,
+        };
+        reader.tagged_fields(|_, _| Ok(()))?;
+        Ok(current)
+    }
+}
+
+/// Records before Kafka 4.3 have no assignment epochs; a member then has its partitions since its own epoch.
+fn decode_assigned(reader: &mut Reader<'_>, member_epoch: i32) -> Result<Assigned, RecordError> {
+    let topics = reader.compact_array(|reader| {
+        let topic_id = reader.uuid()?;
+        let partitions = reader.compact_array(Reader::i32)?;
+        let mut epochs = Vec::new();
+        reader.tagged_fields(|tag, field| {
+            let mut field = Reader::new(field);
+            if tag == 0 && !field.is_null_array()? {
+                epochs = field.compact_array(Reader::i32)?;
+            }
+            Ok(())
+        })?;
+        if !epochs.is_empty() && epochs.len() != partitions.len() {
+            return Err(RecordError::BadLength);
+        }
+        let epochs = epochs.into_iter().chain(std::iter::repeat(member_epoch));
+        Ok((topic_id, partitions.into_iter().zip(epochs).collect()))
+    })?;
+    Ok(topics.into_iter().collect())
+}

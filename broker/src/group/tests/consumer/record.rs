@@ -1,0 +1,105 @@
+//! The bytes of a consumer group's records, against the schemas of Kafka 4.3.
+
+use super::*;
+
+fn encoded(record: ConsumerRecord) -> (Vec<u8>, Vec<u8>) {
+    let record = GroupRecord::Consumer {
+        group_id: "g".into(),
+        record,
+    };
+    let (key, value) = record.encode().unwrap().unwrap();
+    let value = value.unwrap();
+    assert_eq!(
+        GroupRecord::decode(&key, Some(&value), None),
+        Ok(Some(record))
+    );
+    for cut in 0..value.len() {
+        assert!(
+            GroupRecord::decode(&key, Some(&value[..cut]), None).is_err(),
+            "cut at {cut}"
+        );
+    }
+    (key, value)
+}
+
+#[test]
+fn a_group_epoch_is_key_3_with_the_hash_as_a_tagged_field() {
+    let (key, value) = encoded(ConsumerRecord::Group(Some(GroupEpoch {
+        epoch: 2,
+        metadata_hash: 3,
+    })));
+    assert_eq!(key, [0, 3, 0, 1, b'g']);
+    assert_eq!(value, [0, 0, 0, 0, 0, 2, 1, 0, 8, 0, 0, 0, 0, 0, 0, 0, 3]);
+    let (_, value) = encoded(ConsumerRecord::Group(Some(GroupEpoch {
+        epoch: 2,
+        metadata_hash: 0,
+    })));
+    assert_eq!(value, [0, 0, 0, 0, 0, 2, 0]);
+}
+
+#[test]
+fn a_current_assignment_is_key_8_with_the_epochs_of_its_partitions() {
+    let current = CurrentAssignment {
+        member_epoch: 5,
+        previous_member_epoch: 4,
+        state: MemberState::UnreleasedPartitions,
+        assigned: Assigned::from([(uuid::Uuid::from_u128(1), [(7, 5)].into())]),
+        pending_revocation: Assigned::new(),
+    };
+    let (key, value) = encoded(ConsumerRecord::Current("m".into(), Some(current)));
+    assert_eq!(key, [0, 8, 0, 1, b'g', 0, 1, b'm']);
+    let mut expected = vec![0, 0, 0, 0, 0, 5, 0, 0, 0, 4, 2, 2];
+    expected.extend(uuid::Uuid::from_u128(1).as_bytes());
+    expected.extend([2, 0, 0, 0, 7, 1, 0, 5, 2, 0, 0, 0, 5, 1, 0]);
+    assert_eq!(value, expected);
+}
+
+#[test]
+fn partitions_without_epochs_count_as_assigned_at_the_members_epoch() {
+    let mut value = vec![0, 0, 0, 0, 0, 5, 0, 0, 0, 4, 0, 2];
+    value.extend(uuid::Uuid::from_u128(1).as_bytes());
+    value.extend([2, 0, 0, 0, 7, 0, 1, 0]);
+    let record = GroupRecord::decode(&[0, 8, 0, 1, b'g', 0, 1, b'm'], Some(&value), None);
+    let Ok(Some(GroupRecord::Consumer {
+        record: ConsumerRecord::Current(_, Some(current)),
+        ..
+    })) = record
+    else {
+        panic!("{record:?}");
+    };
+    assert_eq!(
+        current.assigned,
+        Assigned::from([(uuid::Uuid::from_u128(1), [(7, 5)].into())])
+    );
+}
+
+#[test]
+fn every_kind_of_record_survives_its_bytes() {
+    let subscription = MemberSubscription {
+        instance_id: Some("i".into()),
+        rack_id: None,
+        client_id: "c".into(),
+        client_host: "/h".into(),
+        topic_names: ["a".into(), "b".into()].into(),
+        topic_regex: Some("x.*".into()),
+        rebalance_timeout_ms: 60_000,
+        server_assignor: Some("range".into()),
+    };
+    let (key, _) = encoded(ConsumerRecord::Member("m".into(), Some(subscription)));
+    assert_eq!(key[..2], [0, 5]);
+    let (key, value) = encoded(ConsumerRecord::Target(Some(TargetEpoch {
+        epoch: 9,
+        timestamp_ms: 1,
+    })));
+    assert_eq!((&key[..2], value[7]), (&[0, 6][..], 0));
+    let target = Partitions::from([(uuid::Uuid::from_u128(2), [0, 3].into())]);
+    let (key, _) = encoded(ConsumerRecord::TargetMember("m".into(), Some(target)));
+    assert_eq!(key[..2], [0, 7]);
+    let resolved = ResolvedRegex {
+        topics: ["a".into()].into(),
+        version: 1,
+        timestamp_ms: 2,
+    };
+    let (key, _) = encoded(ConsumerRecord::Regex("a+".into(), Some(resolved)));
+    assert_eq!(key[..2], [0, 16]);
+}
