@@ -21,10 +21,11 @@ use crate::io_pool::IoPool;
 use crate::log::loader::{LoadError, owner_of};
 use crate::log::partition_log::{FileLog, FileLogHandle};
 use crate::log::{Durability, LogConfig, PartitionLog, TopicPartition};
-use crate::log_dir::LogDir;
+use crate::log_dir::{Doomed, LogDir};
 use crate::maintenance::Maintenance;
 use crate::manager::{LogManagerConfig, OpenError, RecoveryReport, StorageError};
 use crate::recovery::{Recovery, RecoveryError};
+use crate::retention::Schedule;
 use crate::wal::checkpoint::{Checkpoint, CheckpointError};
 use crate::wal::chunk::ChunkPool;
 use crate::wal::commit::Wal;
@@ -131,6 +132,8 @@ impl FileManager {
             committed_bytes: AtomicU64::new(0),
             log_starts: Mutex::new(log_starts),
             log_starts_changed: AtomicBool::new(false),
+            retention: Schedule::default(),
+            doomed: Mutex::default(),
             maintenance: bell,
         });
         let (failed_sender, failed) = watch::channel(None);
@@ -138,6 +141,7 @@ impl FileManager {
             Arc::clone(&shared),
             wal_dir,
             usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX),
+            config.retention_check_interval_ms.max(1),
             checkpoint,
             table,
             failed_sender,
@@ -177,7 +181,10 @@ impl FileManager {
         let mut logs = self.logs.lock();
         let log = logs.entry(id.clone()).or_insert_with(|| {
             let log_id = self.next_log_id.fetch_add(1, Ordering::Relaxed);
-            Arc::new(FileLog::new(id, log_id, config, Arc::clone(&self.shared)))
+            let log = Arc::new(FileLog::new(id, log_id, config, Arc::clone(&self.shared)));
+            // What is in its directory is not known: the next check has a look.
+            log.check_retention_at(0);
+            log
         });
         Arc::clone(log)
     }
@@ -212,8 +219,8 @@ impl FileManager {
         });
         match renamed {
             Ok(Some(())) => {
-                let due_ms = self.shared.clock.monotonic_ms().saturating_add(delay_ms);
-                self.maintenance.remove_at(due_ms, doomed);
+                self.shared
+                    .remove_after(delay_ms, Doomed::Directory(doomed));
             }
             Ok(None) => {}
             // It will be set aside if a topic of this name comes again.
@@ -226,11 +233,10 @@ impl FileManager {
     /// Removes, in the background, what earlier deletions have not got round to.
     fn remove_left_over(&self) {
         let shared = Arc::clone(&self.shared);
-        let maintenance = Arc::clone(&self.maintenance);
         self.shared.pool.write(move || {
             for entry in shared.fs.list(&shared.path).unwrap_or_default() {
                 if entry.is_dir && entry.name.ends_with(DELETED_SUFFIX) {
-                    maintenance.remove_at(0, shared.path.join(entry.name));
+                    shared.remove_after(0, Doomed::Directory(shared.path.join(entry.name)));
                 }
             }
         });

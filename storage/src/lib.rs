@@ -15,4 +15,5 @@ mod maintenance;
 pub mod manager;
 pub mod record;
 mod recovery;
+mod retention;
 mod wal;

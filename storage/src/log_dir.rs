@@ -14,6 +14,7 @@ use crate::fs::Fs;
 use crate::io_pool::IoPool;
 use crate::log::Durability;
 use crate::log::partition_log::FileLog;
+use crate::retention::Schedule;
 use crate::wal::chunk::ChunkPool;
 use crate::wal::commit::Wal;
 
@@ -38,11 +39,28 @@ pub(crate) struct LogDir {
     /// Log start offsets that the segments' names do not tell.
     pub log_starts: Mutex<Offsets>,
     pub log_starts_changed: AtomicBool,
+    /// When retention looks at which log.
+    pub retention: Schedule,
+    /// What is to be removed, and when by the monotonic clock.
+    pub doomed: Mutex<Vec<(u64, Doomed)>>,
     /// Wakes the maintenance thread.
     pub maintenance: Arc<Bell>,
 }
 
+/// Renamed already, so that nobody takes it for what it was.
+pub(crate) enum Doomed {
+    Directory(PathBuf),
+    Files(Vec<PathBuf>),
+}
+
 impl LogDir {
+    /// Removes files when `delay_ms` have passed.
+    pub fn remove_after(&self, delay_ms: u64, doomed: Doomed) {
+        let due_ms = self.clock.monotonic_ms().saturating_add(delay_ms);
+        self.doomed.lock().push((due_ms, doomed));
+        self.maintenance.ring();
+    }
+
     /// Whether an acknowledgement of this log waits for stable media.
     pub fn is_strict(&self, topic: Option<Durability>) -> bool {
         topic.unwrap_or(self.durability) == Durability::Strict

@@ -33,6 +33,8 @@ pub struct LogManagerConfig {
     pub tail_cache_bytes: u64,
     /// Threads for cold reads and segment writes.
     pub io_threads: usize,
+    /// How often logs are looked at that may have something to delete (`log.retention.check.interval.ms`).
+    pub retention_check_interval_ms: u64,
     pub fs: Arc<dyn Fs>,
     pub clock: Arc<dyn Clock>,
 }
@@ -49,6 +51,7 @@ impl LogManagerConfig {
             append_budget_bytes: 256 << 20,
             tail_cache_bytes: 64 << 20,
             io_threads: 4,
+            retention_check_interval_ms: 300_000,
             fs: Arc::new(RealFs),
             clock: Arc::new(SystemClock::default()),
         }

@@ -17,6 +17,9 @@ use crate::fs::{self, Access, Fs};
 use crate::record::EndTxnMarker;
 use crate::record::batch::verify_crc;
 
+/// Of the files of a segment that is no longer part of its log.
+pub(crate) const DELETED_SUFFIX: &str = ".deleted";
+
 /// A log as it was found.
 pub(crate) struct Loaded {
     /// All segments; the last is `open`.
@@ -31,6 +34,8 @@ pub(crate) struct Loaded {
     pub epochs_changed: bool,
     pub aborted: Vec<AbortedTxn>,
     pub snapshots: Vec<i64>,
+    /// Files of segments that were deleted before.
+    pub left_over: Vec<PathBuf>,
 }
 
 /// Why a log cannot be used. Nothing was changed.
@@ -130,6 +135,11 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         .unwrap_or(0)
         .clamp(first_offset, log_end_offset.max(first_offset));
 
+    let left_over = names
+        .iter()
+        .filter(|name| name.ends_with(DELETED_SUFFIX))
+        .map(|name| dir.join(name))
+        .collect();
     let snapshots: Vec<i64> = names
         .iter()
         .filter_map(|name| offset_of(name, SNAPSHOT_SUFFIX))
@@ -145,6 +155,7 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         epochs_changed: false,
         aborted,
         snapshots,
+        left_over,
     };
     loaded.epochs_changed = loaded.epochs.truncate_from_end(log_end_offset + 1);
     replay_producers(context, &mut loaded)?;

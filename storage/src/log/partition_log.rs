@@ -6,7 +6,7 @@
 //! which readers are served and segments are written. The segment follows later.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -15,18 +15,19 @@ use tokio::sync::oneshot;
 use super::admission::{Admission, admit};
 use super::loader::{LoadContext, load};
 use super::producer_state::snapshot;
-use super::reader::{self, ReadPlan};
+use super::reader::{ColdRead, ReadPlan, Search, SearchResult};
 use super::segment::{Incoming, OpenSegment, Segment};
 use super::state::{Phase, State, TailBatch};
 use super::transaction_index::AbortedTxn;
 use super::waiters::Waiters;
 use super::writer::{SegmentWriter, Snapshot};
 use super::{
-    AppendError, AppendOrigin, AppendPermit, Appended, BoxFuture, FetchWait, Isolation, LogConfig,
-    LogOffsets, PartitionLog, PendingAppend, Read, ReadError, ReadRequest, TimestampOffset,
-    TopicPartition, WaitRegistration,
+    AppendError, AppendOrigin, AppendPermit, Appended, BoxFuture, FetchWait, FetchedRecords,
+    Isolation, LogConfig, LogOffsets, PartitionLog, PendingAppend, Read, ReadError, ReadRequest,
+    TimestampOffset, TopicPartition, WaitRegistration,
 };
-use crate::log_dir::LogDir;
+use crate::fs::Fs;
+use crate::log_dir::{Doomed, LogDir};
 use crate::record::batch::{self, BatchHeader, TimestampType};
 use crate::record::{EndTxnMarker, ValidatedBatch};
 use crate::wal::chunk::ChunkSlice;
@@ -43,12 +44,16 @@ const SNAPSHOT_INTERVAL_BYTES: u64 = 16 << 20;
 
 /// A partition on files.
 pub(crate) struct FileLog {
-    id: TopicPartition,
-    log_id: u32,
-    shared: Arc<LogDir>,
-    dir: Arc<PathBuf>,
-    state: Mutex<State>,
-    writer: Mutex<SegmentWriter>,
+    pub(crate) id: TopicPartition,
+    pub(crate) log_id: u32,
+    pub(crate) shared: Arc<LogDir>,
+    pub(crate) dir: Arc<PathBuf>,
+    pub(crate) state: Mutex<State>,
+    pub(crate) writer: Mutex<SegmentWriter>,
+    /// Held by whoever removes or replaces segments.
+    pub(crate) segments_change: Mutex<()>,
+    /// There are segments to be removed.
+    pub(crate) free_wanted: AtomicBool,
     waiters: Arc<Waiters>,
 }
 
@@ -81,6 +86,8 @@ impl FileLog {
             shared,
             dir,
             state: Mutex::new(State::unloaded(config)),
+            segments_change: Mutex::default(),
+            free_wanted: AtomicBool::default(),
             waiters: Arc::default(),
         }
     }
@@ -90,7 +97,7 @@ impl FileLog {
     }
 
     /// The state, read from the files if this is the first use.
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(self: &Arc<Self>) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Unloaded) {
             self.load(&mut state);
@@ -98,7 +105,7 @@ impl FileLog {
         state
     }
 
-    fn load(&self, state: &mut State) {
+    fn load(self: &Arc<Self>, state: &mut State) {
         let key = (self.id.topic.to_string(), self.id.partition);
         let context = LoadContext {
             fs: &*self.shared.fs,
@@ -112,10 +119,18 @@ impl FileLog {
         match load(&context) {
             Ok(loaded) => {
                 let snapshots = loaded.snapshots.clone();
+                if !loaded.left_over.is_empty() {
+                    let left_over = Doomed::Files(loaded.left_over.clone());
+                    self.shared.remove_after(0, left_over);
+                }
                 state.loaded(loaded);
                 // Nobody holds the writer's lock before the log is loaded.
                 if let Some(mut writer) = self.writer.try_lock() {
                     writer.known_snapshots(snapshots);
+                }
+                // The process may have ended between the new log start and the removal.
+                if state.has_segments_below_start() {
+                    self.queue_free_segments();
                 }
             }
             Err(error) => {
@@ -126,7 +141,7 @@ impl FileLog {
     }
 
     /// Enters the log into the list of those with something in memory.
-    fn mark_busy(self: &Arc<Self>, state: &mut State) {
+    pub(crate) fn mark_busy(self: &Arc<Self>, state: &mut State) {
         if !state.listed_as_busy {
             state.listed_as_busy = true;
             let mut busy = self.shared.busy.lock();
@@ -199,9 +214,20 @@ impl FileLog {
         Ok(answered(answer))
     }
 
+    /// Lets the next batch begin a new segment.
+    pub(crate) fn start_segment(&self, state: &mut State, now_ms: i64) {
+        if state.log_end_offset > state.log_start_offset {
+            let snapshot = snapshot_of(state);
+            state.snapshots.push_back(snapshot);
+        }
+        let segment = Segment::new(Arc::clone(&self.dir), state.log_end_offset, 0);
+        state.segments.push(Arc::clone(&segment));
+        state.open.push_back(OpenSegment::new(segment, now_ms));
+    }
+
     /// Makes a batch that has entered the write-ahead log part of the state.
     fn take_in(
-        &self,
+        self: &Arc<Self>,
         state: &mut State,
         header: &BatchHeader,
         marker: Option<EndTxnMarker>,
@@ -210,14 +236,9 @@ impl FileLog {
         now_ms: i64,
     ) {
         if starts_segment {
-            if state.log_end_offset > state.log_start_offset {
-                let snapshot = snapshot_of(state);
-                state.snapshots.push_back(snapshot);
-            }
-            let segment = Segment::new(Arc::clone(&self.dir), header.base_offset, 0);
-            state.segments.push(Arc::clone(&segment));
-            state.open.push_back(OpenSegment::new(segment, now_ms));
+            self.start_segment(state, now_ms);
         }
+        let begins_segment = state.open.back().is_none_or(|open| open.bytes == 0);
         let interval_bytes = state.config.index_interval_bytes;
         let completed = state.producers.apply(header, marker, now_ms);
         if let Some(open) = state.open.back_mut() {
@@ -233,6 +254,7 @@ impl FileLog {
         state.log_end_offset = header.next_offset();
         state.size_bytes += incoming.bytes;
         state.bytes_since_snapshot += incoming.bytes;
+        self.plan_retention(state, begins_segment);
     }
 
     /// The commit thread reports the fate of a batch.
@@ -570,10 +592,10 @@ impl PartitionLog for FileLogHandle {
             ReadPlan::Ready(records) => Ok(Read::Ready(records)),
             ReadPlan::Cold(cold) => {
                 let (sender, answer) = oneshot::channel();
-                let (fs, id) = (Arc::clone(&self.0.shared.fs), self.0.id.clone());
+                let log = Arc::clone(&self.0);
                 self.0.shared.pool.read(move || {
                     // The reader may have gone away.
-                    let _ = sender.send(cold.read(&*fs, &id));
+                    let _ = sender.send(log.read_cold(cold, &request));
                 });
                 Ok(Read::Cold(read_answer(answer)))
             }
@@ -599,21 +621,15 @@ impl PartitionLog for FileLogHandle {
         timestamp: i64,
         isolation: Isolation,
     ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>> {
-        let search = match self.0.state().plan_search(isolation) {
-            Ok(search) => search,
-            Err(error) => return Box::pin(std::future::ready(Err(error))),
-        };
-        self.search(move |fs, id| search.first_at_or_after(fs, id, timestamp))
+        self.search(isolation, move |search, fs, id| {
+            search.first_at_or_after(fs, id, timestamp)
+        })
     }
 
     fn offset_of_max_timestamp(
         &self,
     ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>> {
-        let search = match self.0.state().plan_search(Isolation::ReadUncommitted) {
-            Ok(search) => search,
-            Err(error) => return Box::pin(std::future::ready(Err(error))),
-        };
-        self.search(move |fs, id| search.max(fs, id))
+        self.search(Isolation::ReadUncommitted, Search::max)
     }
 
     fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)> {
@@ -633,18 +649,34 @@ impl PartitionLog for FileLogHandle {
 
     fn set_config(&self, config: Arc<LogConfig>) {
         self.0.state.lock().config = config;
+        self.0.check_retention_at(0);
     }
 }
 
 impl FileLogHandle {
     fn search(
         &self,
-        job: impl FnOnce(&dyn crate::fs::Fs, &TopicPartition) -> reader::SearchResult + Send + 'static,
-    ) -> BoxFuture<'static, reader::SearchResult> {
+        isolation: Isolation,
+        job: impl Fn(&Search, &dyn Fs, &TopicPartition) -> SearchResult + Send + 'static,
+    ) -> BoxFuture<'static, SearchResult> {
+        let mut search = match self.0.state().plan_search(isolation) {
+            Ok(search) => search,
+            Err(error) => return Box::pin(std::future::ready(Err(error))),
+        };
         let (sender, answer) = oneshot::channel();
-        let (fs, id) = (Arc::clone(&self.0.shared.fs), self.0.id.clone());
+        let log = Arc::clone(&self.0);
         self.0.shared.pool.read(move || {
-            let _ = sender.send(job(&*fs, &id));
+            let found = loop {
+                let found = job(&search, &*log.shared.fs, &log.id);
+                if found.is_ok() || !search.is_outdated() {
+                    break found;
+                }
+                search = match log.state().plan_search(isolation) {
+                    Ok(search) => search,
+                    Err(error) => break Err(error),
+                };
+            };
+            let _ = sender.send(found);
         });
         read_answer(answer)
     }
@@ -663,7 +695,25 @@ fn read_answer<T: Send + 'static>(
 }
 
 impl FileLog {
-    fn move_log_start(
+    /// Reads from segments; plans anew if they were removed or replaced since the read was planned.
+    fn read_cold(
+        self: &Arc<Self>,
+        mut cold: ColdRead,
+        request: &ReadRequest,
+    ) -> Result<FetchedRecords, ReadError> {
+        loop {
+            let read = cold.read(&*self.shared.fs, &self.id);
+            if read.is_ok() || !cold.is_outdated() {
+                return read;
+            }
+            match self.state().plan_read(request)? {
+                ReadPlan::Ready(records) => return Ok(records),
+                ReadPlan::Cold(again) => cold = again,
+            }
+        }
+    }
+
+    pub(crate) fn move_log_start(
         self: &Arc<Self>,
         offset: i64,
     ) -> BoxFuture<'static, Result<i64, AppendError>> {
@@ -711,11 +761,16 @@ impl FileLog {
     }
 
     /// The new log start is durable.
-    fn log_start_moved(&self, offset: i64) -> i64 {
+    fn log_start_moved(self: &Arc<Self>, offset: i64) -> i64 {
         let mut state = self.state.lock();
         state.log_start_offset = state.log_start_offset.max(offset);
         let log_start_offset = state.log_start_offset;
+        state.epochs_changed |= state.epochs.truncate_from_start(log_start_offset);
+        let free = state.has_segments_below_start();
         drop(state);
+        if free {
+            self.queue_free_segments();
+        }
         let key = (self.id.topic.to_string(), self.id.partition);
         self.shared.log_starts.lock().insert(key, log_start_offset);
         self.shared

@@ -179,6 +179,11 @@ impl ColdRead {
         })
     }
 
+    /// Whether a segment was removed or replaced meanwhile.
+    pub fn is_outdated(&self) -> bool {
+        self.segments.iter().any(|segment| segment.is_gone())
+    }
+
     fn limit_bytes(&self) -> usize {
         self.request.max_bytes.min(COLD_READ_LIMIT_BYTES)
     }
@@ -309,6 +314,11 @@ impl Search {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Whether a segment was removed or replaced meanwhile.
+    pub fn is_outdated(&self) -> bool {
+        self.segments.iter().any(|segment| segment.is_gone())
     }
 
     /// The segments that have files.
