@@ -16,6 +16,7 @@ use crate::bell::Bell;
 use crate::checkpoint::{
     CLEAN_SHUTDOWN, LOG_START_OFFSETS, RECOVERY_POINTS, read_offsets, write_offsets,
 };
+use crate::compaction::{CLEANER_OFFSETS, LogCleaner};
 use crate::fs::{self, Access, Fs, LockGuard, if_found};
 use crate::io_pool::IoPool;
 use crate::log::loader::{LoadError, owner_of};
@@ -47,6 +48,7 @@ pub(crate) struct FileManager {
     logs: Mutex<HashMap<TopicPartition, Arc<FileLog>>>,
     next_log_id: AtomicU32,
     maintenance: Arc<Maintenance>,
+    cleaner: Option<Arc<LogCleaner>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     recovery_report: RecoveryReport,
     failed: watch::Receiver<Option<StorageError>>,
@@ -67,6 +69,9 @@ impl FileManager {
         let log_starts_path = dir.join(LOG_START_OFFSETS);
         let mut log_starts =
             read_offsets(&*fs, &log_starts_path).map_err(OpenError::io(&log_starts_path))?;
+        let cleaner_offsets_path = dir.join(CLEANER_OFFSETS);
+        let cleaner_offsets = read_offsets(&*fs, &cleaner_offsets_path)
+            .map_err(OpenError::io(&cleaner_offsets_path))?;
         let marker = dir.join(CLEAN_SHUTDOWN);
         let was_clean = if_found(fs.open(&marker, Access::Read))
             .map_err(OpenError::io(&marker))?
@@ -134,6 +139,8 @@ impl FileManager {
             log_starts_changed: AtomicBool::new(false),
             retention: Schedule::default(),
             doomed: Mutex::default(),
+            dirty: Mutex::default(),
+            cleaner_offsets: Mutex::new(cleaner_offsets),
             maintenance: bell,
         });
         let (failed_sender, failed) = watch::channel(None);
@@ -146,7 +153,12 @@ impl FileManager {
             table,
             failed_sender,
         ));
-        let threads = start_threads(&shared, &maintenance).map_err(OpenError::io(&dir))?;
+        let cleaner = config.cleaner.enabled.then(|| {
+            let (shared, maintenance) = (Arc::clone(&shared), Arc::clone(&maintenance));
+            Arc::new(LogCleaner::new(shared, maintenance, config.cleaner))
+        });
+        let threads =
+            start_threads(&shared, &maintenance, cleaner.as_ref()).map_err(OpenError::io(&dir))?;
         recovery_report.took =
             Duration::from_millis(shared.clock.monotonic_ms().saturating_sub(started_ms));
         let manager = Self {
@@ -154,6 +166,7 @@ impl FileManager {
             logs: Mutex::default(),
             next_log_id: AtomicU32::new(1),
             maintenance,
+            cleaner,
             threads: Mutex::new(threads),
             recovery_report,
             failed,
@@ -206,6 +219,7 @@ impl FileManager {
                 .log_starts_changed
                 .store(true, Ordering::Release);
         }
+        self.forget_cleaned(&key);
         let owner = owner_of(&*self.shared.fs, dir).ok().flatten();
         if owner.is_some_and(|owner| owner != id.topic_id) {
             return;
@@ -227,6 +241,21 @@ impl FileManager {
             Err(error) => {
                 tracing::warn!(directory = %dir.display(), %error, "a deleted log could not be renamed");
             }
+        }
+    }
+
+    /// A topic of the same name would be taken for clean up to there.
+    fn forget_cleaned(&self, key: &(String, i32)) {
+        let offsets = {
+            let mut offsets = self.shared.cleaner_offsets.lock();
+            if offsets.remove(key).is_none() {
+                return;
+            }
+            offsets.clone()
+        };
+        let path = self.shared.path.join(CLEANER_OFFSETS);
+        if let Err(error) = write_offsets(&*self.shared.fs, &path, &offsets) {
+            tracing::warn!(file = %path.display(), %error, "not written");
         }
     }
 
@@ -272,6 +301,9 @@ impl FileManager {
     }
 
     fn stop_threads(&self) {
+        if let Some(cleaner) = &self.cleaner {
+            cleaner.stop();
+        }
         self.maintenance.stop();
         for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
@@ -415,16 +447,22 @@ fn open_wal(
 fn start_threads(
     shared: &Arc<LogDir>,
     maintenance: &Arc<Maintenance>,
+    cleaner: Option<&Arc<LogCleaner>>,
 ) -> io::Result<Vec<JoinHandle<()>>> {
     let (committing, maintaining) = (Arc::clone(shared), Arc::clone(maintenance));
-    Ok(vec![
+    let mut threads = vec![
         std::thread::Builder::new()
             .name("wal-commit".to_owned())
             .spawn(move || committing.wal.run())?,
         std::thread::Builder::new()
             .name("log-maintenance".to_owned())
             .spawn(move || maintaining.run())?,
-    ])
+    ];
+    if let Some(cleaner) = cleaner.map(Arc::clone) {
+        let thread = std::thread::Builder::new().name("log-cleaner".to_owned());
+        threads.push(thread.spawn(move || cleaner.run())?);
+    }
+    Ok(threads)
 }
 
 /// Removes the write-ahead log, the checkpoint last: what is left by a crash in between is still understood.

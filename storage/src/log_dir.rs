@@ -1,8 +1,9 @@
 //! What the logs of one directory share.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -43,6 +44,10 @@ pub(crate) struct LogDir {
     pub retention: Schedule,
     /// What is to be removed, and when by the monotonic clock.
     pub doomed: Mutex<Vec<(u64, Doomed)>>,
+    /// Compacted logs that may have a dirty segment, by id.
+    pub dirty: Mutex<HashMap<u32, Weak<FileLog>>>,
+    /// Up to where each log is clean.
+    pub cleaner_offsets: Mutex<Offsets>,
     /// Wakes the maintenance thread.
     pub maintenance: Arc<Bell>,
 }

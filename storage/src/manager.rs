@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::clock::{Clock, SystemClock};
+use crate::compaction::CleanerConfig;
 use crate::file_manager::FileManager;
 use crate::fs::{Fs, RealFs};
 use crate::log::memory_log::MemoryLog;
@@ -35,6 +36,8 @@ pub struct LogManagerConfig {
     pub io_threads: usize,
     /// How often logs are looked at that may have something to delete (`log.retention.check.interval.ms`).
     pub retention_check_interval_ms: u64,
+    /// Compaction of this directory.
+    pub cleaner: CleanerConfig,
     pub fs: Arc<dyn Fs>,
     pub clock: Arc<dyn Clock>,
 }
@@ -52,6 +55,7 @@ impl LogManagerConfig {
             tail_cache_bytes: 64 << 20,
             io_threads: 4,
             retention_check_interval_ms: 300_000,
+            cleaner: CleanerConfig::default(),
             fs: Arc::new(RealFs),
             clock: Arc::new(SystemClock::default()),
         }

@@ -13,6 +13,7 @@ use super::transaction_index::{self, AbortedTxn};
 use super::writer::{METADATA_FILE, SIDECAR_SUFFIX, SNAPSHOT_SUFFIX, epochs_path};
 use super::{TopicPartition, offset_index, time_index};
 use crate::checkpoint::topic_id_of;
+use crate::compaction::swap;
 use crate::fs::{self, Access, Fs};
 use crate::record::EndTxnMarker;
 use crate::record::batch::verify_crc;
@@ -88,6 +89,16 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         .into_iter()
         .map(|entry| entry.name)
         .collect();
+    let replacing = [swap::CLEANED, swap::SWAP];
+    if names
+        .iter()
+        .any(|name| replacing.iter().any(|suffix| name.ends_with(suffix)))
+    {
+        // The process ended while segments were replaced.
+        swap::recover(fs, dir).map_err(io_error(dir))?;
+        let entries = fs.list(dir).map_err(io_error(dir))?;
+        names = entries.into_iter().map(|entry| entry.name).collect();
+    }
     if !names.is_empty() {
         // A directory without an owner is adopted.
         let owner = owner_of(fs, dir)?;

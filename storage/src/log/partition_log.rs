@@ -128,6 +128,7 @@ impl FileLog {
                 if let Some(mut writer) = self.writer.try_lock() {
                     writer.known_snapshots(snapshots);
                 }
+                self.note_dirty(state);
                 // The process may have ended between the new log start and the removal.
                 if state.has_segments_below_start() {
                     self.queue_free_segments();
@@ -214,12 +215,26 @@ impl FileLog {
         Ok(answered(answer))
     }
 
+    /// Topic and partition, as checkpoints name them.
+    pub(crate) fn key(&self) -> (String, i32) {
+        (self.id.topic.to_string(), self.id.partition)
+    }
+
+    /// There may be something to compact.
+    fn note_dirty(self: &Arc<Self>, state: &State) {
+        if state.config.compact && !state.segments.is_empty() {
+            let mut dirty = self.shared.dirty.lock();
+            dirty.insert(self.log_id, Arc::downgrade(self));
+        }
+    }
+
     /// Lets the next batch begin a new segment.
-    pub(crate) fn start_segment(&self, state: &mut State, now_ms: i64) {
+    pub(crate) fn start_segment(self: &Arc<Self>, state: &mut State, now_ms: i64) {
         if state.log_end_offset > state.log_start_offset {
             let snapshot = snapshot_of(state);
             state.snapshots.push_back(snapshot);
         }
+        self.note_dirty(state);
         let segment = Segment::new(Arc::clone(&self.dir), state.log_end_offset, 0);
         state.segments.push(Arc::clone(&segment));
         state.open.push_back(OpenSegment::new(segment, now_ms));
@@ -648,7 +663,10 @@ impl PartitionLog for FileLogHandle {
     }
 
     fn set_config(&self, config: Arc<LogConfig>) {
-        self.0.state.lock().config = config;
+        let mut state = self.0.state.lock();
+        state.config = config;
+        self.0.note_dirty(&state);
+        drop(state);
         self.0.check_retention_at(0);
     }
 }

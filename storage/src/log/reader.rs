@@ -71,8 +71,13 @@ impl State {
             .saturating_sub(1);
         Ok(ReadPlan::Cold(ColdRead {
             request: *request,
-            // Compaction may have left a segment without the batch that is looked for.
-            segments: self.segments[first..].iter().take(3).cloned().collect(),
+            // Compaction may have left a segment without the batch that is looked for, or without any.
+            segments: self.segments[first..]
+                .iter()
+                .filter(|segment| segment.written_bytes() > 0)
+                .take(3)
+                .cloned()
+                .collect(),
             end_offset,
             offsets,
             aborted: match request.isolation {
