@@ -16,6 +16,7 @@ use crate::bell::Bell;
 use crate::checkpoint::{
     CLEAN_SHUTDOWN, LOG_START_OFFSETS, RECOVERY_POINTS, read_offsets, write_offsets,
 };
+use crate::cold_budget::ColdBudget;
 use crate::compaction::{CLEANER_OFFSETS, LogCleaner};
 use crate::fs::{self, Access, Fs, LockGuard, if_found};
 use crate::io_pool::IoPool;
@@ -137,6 +138,7 @@ impl FileManager {
             committed_bytes: AtomicU64::new(0),
             log_starts: Mutex::new(log_starts),
             log_starts_changed: AtomicBool::new(false),
+            cold_reads: ColdBudget::new(config.cold_read_budget_bytes),
             retention: Schedule::default(),
             doomed: Mutex::default(),
             dirty: Mutex::default(),

@@ -5,6 +5,7 @@
 mod bell;
 mod checkpoint;
 pub mod clock;
+mod cold_budget;
 pub mod compaction;
 mod file_manager;
 pub mod fs;

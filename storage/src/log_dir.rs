@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use crate::bell::Bell;
 use crate::checkpoint::Offsets;
 use crate::clock::Clock;
+use crate::cold_budget::ColdBudget;
 use crate::fs::Fs;
 use crate::io_pool::IoPool;
 use crate::log::Durability;
@@ -40,6 +41,8 @@ pub(crate) struct LogDir {
     /// Log start offsets that the segments' names do not tell.
     pub log_starts: Mutex<Offsets>,
     pub log_starts_changed: AtomicBool,
+    /// Room for what is read from segments.
+    pub cold_reads: ColdBudget,
     /// When retention looks at which log.
     pub retention: Schedule,
     /// What is to be removed, and when by the monotonic clock.

@@ -26,6 +26,7 @@ use super::{
     Isolation, LogConfig, LogOffsets, PartitionLog, PendingAppend, Read, ReadError, ReadRequest,
     TimestampOffset, TopicPartition, WaitRegistration,
 };
+use crate::cold_budget::ColdPermit;
 use crate::fs::Fs;
 use crate::log_dir::{Doomed, LogDir};
 use crate::record::batch::{self, BatchHeader, TimestampType};
@@ -606,13 +607,15 @@ impl PartitionLog for FileLogHandle {
         match plan {
             ReadPlan::Ready(records) => Ok(Read::Ready(records)),
             ReadPlan::Cold(cold) => {
-                let (sender, answer) = oneshot::channel();
                 let log = Arc::clone(&self.0);
-                self.0.shared.pool.read(move || {
-                    // The reader may have gone away.
-                    let _ = sender.send(log.read_cold(cold, &request));
-                });
-                Ok(Read::Cold(read_answer(answer)))
+                let bytes = cold.limit_bytes();
+                if let Some(permit) = log.shared.cold_reads.try_take(bytes) {
+                    return Ok(Read::Cold(log.start_cold_read(permit, cold, request)));
+                }
+                Ok(Read::Cold(Box::pin(async move {
+                    let permit = log.shared.cold_reads.take(bytes).await;
+                    log.start_cold_read(permit, cold, request).await
+                })))
             }
         }
     }
@@ -713,6 +716,27 @@ fn read_answer<T: Send + 'static>(
 }
 
 impl FileLog {
+    /// Reads from segments on the I/O pool.
+    fn start_cold_read(
+        self: Arc<Self>,
+        permit: ColdPermit,
+        mut cold: ColdRead,
+        mut request: ReadRequest,
+    ) -> BoxFuture<'static, Result<FetchedRecords, ReadError>> {
+        if permit.is_overdrawn() {
+            request.max_bytes = 0;
+            cold.set_max_bytes(0);
+        }
+        let (sender, answer) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        shared.pool.read(move || {
+            let read = self.read_cold(cold, &request);
+            // The reader may have gone away.
+            let _ = sender.send(read.map(|fetched| permit.hold(fetched)));
+        });
+        read_answer(answer)
+    }
+
     /// Reads from segments; plans anew if they were removed or replaced since the read was planned.
     fn read_cold(
         self: &Arc<Self>,

@@ -189,7 +189,12 @@ impl ColdRead {
         self.segments.iter().any(|segment| segment.is_gone())
     }
 
-    fn limit_bytes(&self) -> usize {
+    pub fn set_max_bytes(&mut self, max_bytes: usize) {
+        self.request.max_bytes = max_bytes;
+    }
+
+    /// What the read takes at most, unless its first batch alone is larger.
+    pub fn limit_bytes(&self) -> usize {
         self.request.max_bytes.min(COLD_READ_LIMIT_BYTES)
     }
 
