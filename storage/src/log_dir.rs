@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::bell::Bell;
 use crate::checkpoint::Offsets;
@@ -41,6 +41,8 @@ pub(crate) struct LogDir {
     /// Log start offsets that the segments' names do not tell.
     pub log_starts: Mutex<Offsets>,
     pub log_starts_changed: AtomicBool,
+    /// There is no room for segments: nothing is appended until there is.
+    pub disk_full: watch::Sender<bool>,
     /// Room for what is read from segments.
     pub cold_reads: ColdBudget,
     /// When retention looks at which log.
@@ -62,6 +64,19 @@ pub(crate) enum Doomed {
 }
 
 impl LogDir {
+    /// Notes whether segments can be written.
+    pub fn set_disk_full(&self, full: bool) {
+        let changed = self
+            .disk_full
+            .send_if_modified(|known| std::mem::replace(known, full) != full);
+        if changed && full {
+            tracing::error!(directory = %self.path.display(), "no space left: nothing is appended until there is");
+            self.maintenance.ring();
+        } else if changed {
+            tracing::info!(directory = %self.path.display(), "there is space again");
+        }
+    }
+
     /// Removes files when `delay_ms` have passed.
     pub fn remove_after(&self, delay_ms: u64, doomed: Doomed) {
         let due_ms = self.clock.monotonic_ms().saturating_add(delay_ms);

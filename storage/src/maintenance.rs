@@ -125,7 +125,9 @@ impl Maintenance {
     }
 
     fn is_idle(&self) -> bool {
-        self.shared.busy.lock().is_empty() && self.shared.doomed.lock().is_empty()
+        self.shared.busy.lock().is_empty()
+            && self.shared.doomed.lock().is_empty()
+            && !*self.shared.disk_full.borrow()
     }
 
     fn look_after(&self, seen: &mut Seen) {
@@ -183,13 +185,17 @@ impl Maintenance {
 
     fn write_segments(&self) {
         let logs: Vec<_> = self.shared.busy.lock().clone();
-        for error in self
+        let errors: Vec<io::Error> = self
             .shared
             .pool
             .for_each(logs, |log| log.write_segments())
             .into_iter()
             .filter_map(Result::err)
-        {
+            .collect();
+        if errors.is_empty() {
+            self.shared.set_disk_full(false);
+        }
+        for error in errors {
             tracing::error!(%error, "writing a segment failed; it is tried again");
         }
     }

@@ -273,7 +273,10 @@ impl FileLog {
     }
 
     fn free_segments_now(&self) -> io::Result<()> {
-        self.write_segments()?;
+        if let Err(error) = self.write_segments() {
+            // What could not be written is in the write-ahead log. What is removed may make the room for it.
+            tracing::warn!(partition = %self.id, %error, "writing a segment failed; it is tried again");
+        }
         let mut writer = self.writer.lock();
         let active = {
             let state = self.state.lock();

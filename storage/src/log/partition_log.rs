@@ -5,9 +5,12 @@
 //! thread reports it durable, it becomes visible and joins the tail: the batches in memory from
 //! which readers are served and segments are written. The segment follows later.
 
+use std::future::{Future, poll_fn};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
+use std::task::Poll;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
@@ -365,6 +368,10 @@ impl FileLog {
             let mut state = self.state.lock();
             if let Err(error) = written {
                 state.put_back(run);
+                drop(state);
+                if error.kind() == std::io::ErrorKind::StorageFull {
+                    self.shared.set_disk_full(true);
+                }
                 return Err(error);
             }
             let reserved_bytes = state.written(run);
@@ -543,6 +550,10 @@ fn answered(answer: oneshot::Receiver<Result<Appended, AppendError>>) -> Pending
     })
 }
 
+fn disk_full() -> AppendError {
+    AppendError::Storage("no space left for segments".to_owned())
+}
+
 fn not_applied(error: &WalError) -> AppendError {
     AppendError::Storage(error.to_string())
 }
@@ -564,6 +575,9 @@ impl PartitionLog for FileLogHandle {
 
     fn reserve(&self, bytes: usize) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
         let shared = &self.0.shared;
+        if *shared.disk_full.borrow() {
+            return Box::pin(std::future::ready(Err(disk_full())));
+        }
         // A batch larger than the budget waits until it is alone.
         let permits = u32::try_from(bytes.min(shared.append_budget_bytes)).unwrap_or(u32::MAX);
         let budget = Arc::clone(&shared.append_budget);
@@ -571,13 +585,22 @@ impl PartitionLog for FileLogHandle {
             return Box::pin(std::future::ready(Ok(AppendPermit::of(permit))));
         }
         shared.maintenance.ring();
+        let mut full = shared.disk_full.subscribe();
         Box::pin(async move {
-            match budget.acquire_many_owned(permits).await {
-                Ok(permit) => Ok(AppendPermit::of(permit)),
-                Err(_) => Err(AppendError::Storage(
-                    "the log directory is closed".to_owned(),
-                )),
-            }
+            let mut room = pin!(budget.acquire_many_owned(permits));
+            let mut full = pin!(full.wait_for(|full| *full));
+            poll_fn(|context| {
+                if let Poll::Ready(permit) = room.as_mut().poll(context) {
+                    return Poll::Ready(match permit {
+                        Ok(permit) => Ok(AppendPermit::of(permit)),
+                        Err(_) => Err(AppendError::Storage(
+                            "the log directory is closed".to_owned(),
+                        )),
+                    });
+                }
+                full.as_mut().poll(context).map(|_| Err(disk_full()))
+            })
+            .await
         })
     }
 
