@@ -11,14 +11,18 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::fs::{Access, if_found};
-use crate::log::LogConfig;
 use crate::log::loader::DELETED_SUFFIX;
-use crate::log::partition_log::FileLog;
+use crate::log::partition_log::{FileLog, indeterminate, not_applied};
 use crate::log::segment::{self, Part, Segment, offset_of};
 use crate::log::state::{Phase, State};
+use crate::log::{AppendError, BoxFuture, LogConfig};
 use crate::log_dir::Doomed;
+use crate::wal::commit::NewEntry;
+use crate::wal::format::{EntryKind, Place};
+use crate::wal::logs;
 
 /// When each log is looked at next, in ms since 1970. Logs that have nothing to lose are not in it.
 #[derive(Default)]
@@ -209,6 +213,73 @@ impl FileLog {
             self.queue_free_segments();
         }
         Ok(due_ms)
+    }
+
+    /// Moves the log start up to `offset`, by an entry in the write-ahead log.
+    pub(crate) fn move_log_start(
+        self: &Arc<Self>,
+        offset: i64,
+    ) -> BoxFuture<'static, Result<i64, AppendError>> {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        if let Err(error) = state.check_appendable() {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let offset = offset.min(state.high_watermark);
+        if offset <= state.log_start_offset {
+            return Box::pin(std::future::ready(Ok(state.log_start_offset)));
+        }
+        let (reply, answer) = oneshot::channel();
+        let log = Arc::clone(self);
+        let appended = self.shared.wal.append(
+            &NewEntry {
+                log_id: self.log_id,
+                kind: EntryKind::LogStart,
+                offset,
+                place: Place::default(),
+                payload: &[],
+                strict: self.shared.is_strict(state.config.durability),
+            },
+            &mut state.declared,
+            || logs::declaration(&self.id),
+            |_| {},
+            Box::new(move |written| {
+                let _ = reply.send(match written {
+                    Ok(_) => Ok(log.log_start_moved(offset)),
+                    Err(error) => Err(indeterminate(&error)),
+                });
+            }),
+        );
+        drop(guard);
+        match appended {
+            Ok(()) => Box::pin(async move {
+                answer.await.unwrap_or_else(|_| {
+                    Err(AppendError::Indeterminate(
+                        "the log directory was closed".to_owned(),
+                    ))
+                })
+            }),
+            Err(error) => Box::pin(std::future::ready(Err(not_applied(&error)))),
+        }
+    }
+
+    /// The new log start is durable.
+    fn log_start_moved(self: &Arc<Self>, offset: i64) -> i64 {
+        let mut state = self.state.lock();
+        state.log_start_offset = state.log_start_offset.max(offset);
+        let log_start_offset = state.log_start_offset;
+        state.epochs_changed |= state.epochs.truncate_from_start(log_start_offset);
+        let free = state.has_segments_below_start();
+        drop(state);
+        if free {
+            self.queue_free_segments();
+        }
+        let key = (self.id.topic.to_string(), self.id.partition);
+        self.shared.log_starts.lock().insert(key, log_start_offset);
+        self.shared
+            .log_starts_changed
+            .store(true, Ordering::Release);
+        log_start_offset
     }
 
     /// When a log that is not loaded is due, from the names and indexes in its directory.

@@ -554,11 +554,11 @@ fn disk_full() -> AppendError {
     AppendError::Storage("no space left for segments".to_owned())
 }
 
-fn not_applied(error: &WalError) -> AppendError {
+pub(crate) fn not_applied(error: &WalError) -> AppendError {
     AppendError::Storage(error.to_string())
 }
 
-fn indeterminate(error: &WalError) -> AppendError {
+pub(crate) fn indeterminate(error: &WalError) -> AppendError {
     match error {
         WalError::WriteFailed(_) => AppendError::Indeterminate(error.to_string()),
         _ => AppendError::Storage(error.to_string()),
@@ -776,71 +776,5 @@ impl FileLog {
                 ReadPlan::Cold(again) => cold = again,
             }
         }
-    }
-
-    pub(crate) fn move_log_start(
-        self: &Arc<Self>,
-        offset: i64,
-    ) -> BoxFuture<'static, Result<i64, AppendError>> {
-        let mut guard = self.state();
-        let state = &mut *guard;
-        if let Err(error) = state.check_appendable() {
-            return Box::pin(std::future::ready(Err(error)));
-        }
-        let offset = offset.min(state.high_watermark);
-        if offset <= state.log_start_offset {
-            return Box::pin(std::future::ready(Ok(state.log_start_offset)));
-        }
-        let (reply, answer) = oneshot::channel();
-        let log = Arc::clone(self);
-        let appended = self.shared.wal.append(
-            &NewEntry {
-                log_id: self.log_id,
-                kind: EntryKind::LogStart,
-                offset,
-                place: Place::default(),
-                payload: &[],
-                strict: self.shared.is_strict(state.config.durability),
-            },
-            &mut state.declared,
-            || logs::declaration(&self.id),
-            |_| {},
-            Box::new(move |written| {
-                let _ = reply.send(match written {
-                    Ok(_) => Ok(log.log_start_moved(offset)),
-                    Err(error) => Err(indeterminate(&error)),
-                });
-            }),
-        );
-        drop(guard);
-        match appended {
-            Ok(()) => Box::pin(async move {
-                answer.await.unwrap_or_else(|_| {
-                    Err(AppendError::Indeterminate(
-                        "the log directory was closed".to_owned(),
-                    ))
-                })
-            }),
-            Err(error) => Box::pin(std::future::ready(Err(not_applied(&error)))),
-        }
-    }
-
-    /// The new log start is durable.
-    fn log_start_moved(self: &Arc<Self>, offset: i64) -> i64 {
-        let mut state = self.state.lock();
-        state.log_start_offset = state.log_start_offset.max(offset);
-        let log_start_offset = state.log_start_offset;
-        state.epochs_changed |= state.epochs.truncate_from_start(log_start_offset);
-        let free = state.has_segments_below_start();
-        drop(state);
-        if free {
-            self.queue_free_segments();
-        }
-        let key = (self.id.topic.to_string(), self.id.partition);
-        self.shared.log_starts.lock().insert(key, log_start_offset);
-        self.shared
-            .log_starts_changed
-            .store(true, Ordering::Release);
-        log_start_offset
     }
 }
