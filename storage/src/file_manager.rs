@@ -16,15 +16,18 @@ use crate::bell::Bell;
 use crate::checkpoint::{
     CLEAN_SHUTDOWN, LOG_START_OFFSETS, RECOVERY_POINTS, read_offsets, write_offsets,
 };
+use crate::cold_budget::ColdBudget;
+use crate::compaction::{CLEANER_OFFSETS, LogCleaner};
 use crate::fs::{self, Access, Fs, LockGuard, if_found};
 use crate::io_pool::IoPool;
 use crate::log::loader::{LoadError, owner_of};
 use crate::log::partition_log::{FileLog, FileLogHandle};
 use crate::log::{Durability, LogConfig, PartitionLog, TopicPartition};
-use crate::log_dir::LogDir;
+use crate::log_dir::{Doomed, LogDir};
 use crate::maintenance::Maintenance;
 use crate::manager::{LogManagerConfig, OpenError, RecoveryReport, StorageError};
 use crate::recovery::{Recovery, RecoveryError};
+use crate::retention::Schedule;
 use crate::wal::checkpoint::{Checkpoint, CheckpointError};
 use crate::wal::chunk::ChunkPool;
 use crate::wal::commit::Wal;
@@ -46,6 +49,7 @@ pub(crate) struct FileManager {
     logs: Mutex<HashMap<TopicPartition, Arc<FileLog>>>,
     next_log_id: AtomicU32,
     maintenance: Arc<Maintenance>,
+    cleaner: Option<Arc<LogCleaner>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     recovery_report: RecoveryReport,
     failed: watch::Receiver<Option<StorageError>>,
@@ -66,6 +70,9 @@ impl FileManager {
         let log_starts_path = dir.join(LOG_START_OFFSETS);
         let mut log_starts =
             read_offsets(&*fs, &log_starts_path).map_err(OpenError::io(&log_starts_path))?;
+        let cleaner_offsets_path = dir.join(CLEANER_OFFSETS);
+        let cleaner_offsets = read_offsets(&*fs, &cleaner_offsets_path)
+            .map_err(OpenError::io(&cleaner_offsets_path))?;
         let marker = dir.join(CLEAN_SHUTDOWN);
         let was_clean = if_found(fs.open(&marker, Access::Read))
             .map_err(OpenError::io(&marker))?
@@ -131,6 +138,12 @@ impl FileManager {
             committed_bytes: AtomicU64::new(0),
             log_starts: Mutex::new(log_starts),
             log_starts_changed: AtomicBool::new(false),
+            disk_full: watch::Sender::new(false),
+            cold_reads: ColdBudget::new(config.cold_read_budget_bytes),
+            retention: Schedule::default(),
+            doomed: Mutex::default(),
+            dirty: Mutex::default(),
+            cleaner_offsets: Mutex::new(cleaner_offsets),
             maintenance: bell,
         });
         let (failed_sender, failed) = watch::channel(None);
@@ -138,11 +151,17 @@ impl FileManager {
             Arc::clone(&shared),
             wal_dir,
             usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX),
+            config.retention_check_interval_ms.max(1),
             checkpoint,
             table,
             failed_sender,
         ));
-        let threads = start_threads(&shared, &maintenance).map_err(OpenError::io(&dir))?;
+        let cleaner = config.cleaner.enabled.then(|| {
+            let (shared, maintenance) = (Arc::clone(&shared), Arc::clone(&maintenance));
+            Arc::new(LogCleaner::new(shared, maintenance, config.cleaner))
+        });
+        let threads =
+            start_threads(&shared, &maintenance, cleaner.as_ref()).map_err(OpenError::io(&dir))?;
         recovery_report.took =
             Duration::from_millis(shared.clock.monotonic_ms().saturating_sub(started_ms));
         let manager = Self {
@@ -150,6 +169,7 @@ impl FileManager {
             logs: Mutex::default(),
             next_log_id: AtomicU32::new(1),
             maintenance,
+            cleaner,
             threads: Mutex::new(threads),
             recovery_report,
             failed,
@@ -177,7 +197,10 @@ impl FileManager {
         let mut logs = self.logs.lock();
         let log = logs.entry(id.clone()).or_insert_with(|| {
             let log_id = self.next_log_id.fetch_add(1, Ordering::Relaxed);
-            Arc::new(FileLog::new(id, log_id, config, Arc::clone(&self.shared)))
+            let log = Arc::new(FileLog::new(id, log_id, config, Arc::clone(&self.shared)));
+            // What is in its directory is not known: the next check has a look.
+            log.check_retention_at(0);
+            log
         });
         Arc::clone(log)
     }
@@ -199,6 +222,7 @@ impl FileManager {
                 .log_starts_changed
                 .store(true, Ordering::Release);
         }
+        self.forget_cleaned(&key);
         let owner = owner_of(&*self.shared.fs, dir).ok().flatten();
         if owner.is_some_and(|owner| owner != id.topic_id) {
             return;
@@ -212,8 +236,8 @@ impl FileManager {
         });
         match renamed {
             Ok(Some(())) => {
-                let due_ms = self.shared.clock.monotonic_ms().saturating_add(delay_ms);
-                self.maintenance.remove_at(due_ms, doomed);
+                self.shared
+                    .remove_after(delay_ms, Doomed::Directory(doomed));
             }
             Ok(None) => {}
             // It will be set aside if a topic of this name comes again.
@@ -223,14 +247,28 @@ impl FileManager {
         }
     }
 
+    /// A topic of the same name would be taken for clean up to there.
+    fn forget_cleaned(&self, key: &(String, i32)) {
+        let offsets = {
+            let mut offsets = self.shared.cleaner_offsets.lock();
+            if offsets.remove(key).is_none() {
+                return;
+            }
+            offsets.clone()
+        };
+        let path = self.shared.path.join(CLEANER_OFFSETS);
+        if let Err(error) = write_offsets(&*self.shared.fs, &path, &offsets) {
+            tracing::warn!(file = %path.display(), %error, "not written");
+        }
+    }
+
     /// Removes, in the background, what earlier deletions have not got round to.
     fn remove_left_over(&self) {
         let shared = Arc::clone(&self.shared);
-        let maintenance = Arc::clone(&self.maintenance);
         self.shared.pool.write(move || {
             for entry in shared.fs.list(&shared.path).unwrap_or_default() {
                 if entry.is_dir && entry.name.ends_with(DELETED_SUFFIX) {
-                    maintenance.remove_at(0, shared.path.join(entry.name));
+                    shared.remove_after(0, Doomed::Directory(shared.path.join(entry.name)));
                 }
             }
         });
@@ -266,6 +304,9 @@ impl FileManager {
     }
 
     fn stop_threads(&self) {
+        if let Some(cleaner) = &self.cleaner {
+            cleaner.stop();
+        }
         self.maintenance.stop();
         for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
@@ -409,16 +450,22 @@ fn open_wal(
 fn start_threads(
     shared: &Arc<LogDir>,
     maintenance: &Arc<Maintenance>,
+    cleaner: Option<&Arc<LogCleaner>>,
 ) -> io::Result<Vec<JoinHandle<()>>> {
     let (committing, maintaining) = (Arc::clone(shared), Arc::clone(maintenance));
-    Ok(vec![
+    let mut threads = vec![
         std::thread::Builder::new()
             .name("wal-commit".to_owned())
             .spawn(move || committing.wal.run())?,
         std::thread::Builder::new()
             .name("log-maintenance".to_owned())
             .spawn(move || maintaining.run())?,
-    ])
+    ];
+    if let Some(cleaner) = cleaner.map(Arc::clone) {
+        let thread = std::thread::Builder::new().name("log-cleaner".to_owned());
+        threads.push(thread.spawn(move || cleaner.run())?);
+    }
+    Ok(threads)
 }
 
 /// Removes the write-ahead log, the checkpoint last: what is left by a crash in between is still understood.

@@ -5,6 +5,7 @@
 mod bell;
 mod checkpoint;
 pub mod clock;
+mod cold_budget;
 pub mod compaction;
 mod file_manager;
 pub mod fs;
@@ -15,4 +16,5 @@ mod maintenance;
 pub mod manager;
 pub mod record;
 mod recovery;
+mod retention;
 mod wal;

@@ -1,19 +1,22 @@
 //! What the logs of one directory share.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::bell::Bell;
 use crate::checkpoint::Offsets;
 use crate::clock::Clock;
+use crate::cold_budget::ColdBudget;
 use crate::fs::Fs;
 use crate::io_pool::IoPool;
 use crate::log::Durability;
 use crate::log::partition_log::FileLog;
+use crate::retention::Schedule;
 use crate::wal::chunk::ChunkPool;
 use crate::wal::commit::Wal;
 
@@ -38,11 +41,49 @@ pub(crate) struct LogDir {
     /// Log start offsets that the segments' names do not tell.
     pub log_starts: Mutex<Offsets>,
     pub log_starts_changed: AtomicBool,
+    /// There is no room for segments: nothing is appended until there is.
+    pub disk_full: watch::Sender<bool>,
+    /// Room for what is read from segments.
+    pub cold_reads: ColdBudget,
+    /// When retention looks at which log.
+    pub retention: Schedule,
+    /// What is to be removed, and when by the monotonic clock.
+    pub doomed: Mutex<Vec<(u64, Doomed)>>,
+    /// Compacted logs that may have a dirty segment, by id.
+    pub dirty: Mutex<HashMap<u32, Weak<FileLog>>>,
+    /// Up to where each log is clean.
+    pub cleaner_offsets: Mutex<Offsets>,
     /// Wakes the maintenance thread.
     pub maintenance: Arc<Bell>,
 }
 
+/// Renamed already, so that nobody takes it for what it was.
+pub(crate) enum Doomed {
+    Directory(PathBuf),
+    Files(Vec<PathBuf>),
+}
+
 impl LogDir {
+    /// Notes whether segments can be written.
+    pub fn set_disk_full(&self, full: bool) {
+        let changed = self
+            .disk_full
+            .send_if_modified(|known| std::mem::replace(known, full) != full);
+        if changed && full {
+            tracing::error!(directory = %self.path.display(), "no space left: nothing is appended until there is");
+            self.maintenance.ring();
+        } else if changed {
+            tracing::info!(directory = %self.path.display(), "there is space again");
+        }
+    }
+
+    /// Removes files when `delay_ms` have passed.
+    pub fn remove_after(&self, delay_ms: u64, doomed: Doomed) {
+        let due_ms = self.clock.monotonic_ms().saturating_add(delay_ms);
+        self.doomed.lock().push((due_ms, doomed));
+        self.maintenance.ring();
+    }
+
     /// Whether an acknowledgement of this log waits for stable media.
     pub fn is_strict(&self, topic: Option<Durability>) -> bool {
         topic.unwrap_or(self.durability) == Durability::Strict

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::checkpoint::{LOG_START_OFFSETS, write_offsets};
 use crate::fs::if_found;
 use crate::log::partition_log::FileLog;
-use crate::log_dir::LogDir;
+use crate::log_dir::{Doomed, LogDir};
 use crate::manager::StorageError;
 use crate::wal::checkpoint::Checkpoint;
 use crate::wal::commit::WalError;
@@ -26,6 +26,8 @@ const TICK: Duration = Duration::from_secs(1);
 const IDLE_TICK: Duration = Duration::from_secs(3600);
 /// A checkpoint is taken at least so often while there is something to take it of.
 const CHECKPOINT_INTERVAL_MS: u64 = 60_000;
+/// How many logs retention looks at in one go; after a start it may be all of them.
+const RETENTION_BATCH: usize = 256;
 /// Without appends for so long, everything is written, checkpointed and dropped from memory.
 const QUIET_MS: u64 = 5_000;
 
@@ -36,7 +38,7 @@ pub(crate) struct Maintenance {
     tail_cache_bytes: usize,
     stop: AtomicBool,
     checkpoints: Mutex<Checkpoints>,
-    doomed: Mutex<Vec<(u64, PathBuf)>>,
+    retention_check_interval_ms: u64,
     failed: watch::Sender<Option<StorageError>>,
 }
 
@@ -52,6 +54,8 @@ struct Seen {
     changed_ms: u64,
     written_ms: u64,
     released: bool,
+    /// When retention is due, by the monotonic clock.
+    retention_ms: u64,
 }
 
 impl Maintenance {
@@ -59,6 +63,7 @@ impl Maintenance {
         shared: Arc<LogDir>,
         wal_dir: PathBuf,
         tail_cache_bytes: usize,
+        retention_check_interval_ms: u64,
         last: Checkpoint,
         table: LogTable,
         failed: watch::Sender<Option<StorageError>>,
@@ -74,7 +79,7 @@ impl Maintenance {
                 taken_ms,
                 table,
             }),
-            doomed: Mutex::default(),
+            retention_check_interval_ms,
             failed,
         }
     }
@@ -82,12 +87,6 @@ impl Maintenance {
     /// Ends [`Maintenance::run`].
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
-        self.shared.maintenance.ring();
-    }
-
-    /// Removes a directory at a time of the monotonic clock.
-    pub fn remove_at(&self, due_ms: u64, path: PathBuf) {
-        self.doomed.lock().push((due_ms, path));
         self.shared.maintenance.ring();
     }
 
@@ -99,6 +98,7 @@ impl Maintenance {
             changed_ms: now,
             written_ms: now,
             released: true,
+            retention_ms: now.saturating_add(self.retention_check_interval_ms),
         };
         while !self.stop.load(Ordering::Acquire) {
             let tick = if self.is_idle() && seen.released {
@@ -106,6 +106,10 @@ impl Maintenance {
             } else {
                 TICK
             };
+            let until_retention = seen
+                .retention_ms
+                .saturating_sub(self.shared.clock.monotonic_ms());
+            let tick = tick.min(Duration::from_millis(until_retention));
             self.shared.maintenance.wait(tick);
             match self.shared.wal.refused() {
                 None => self.look_after(&mut seen),
@@ -121,7 +125,9 @@ impl Maintenance {
     }
 
     fn is_idle(&self) -> bool {
-        self.shared.busy.lock().is_empty() && self.doomed.lock().is_empty()
+        self.shared.busy.lock().is_empty()
+            && self.shared.doomed.lock().is_empty()
+            && !*self.shared.disk_full.borrow()
     }
 
     fn look_after(&self, seen: &mut Seen) {
@@ -154,17 +160,42 @@ impl Maintenance {
         self.release_memory(committed_bytes, quiet);
         seen.released = quiet;
         self.remove_doomed(now_ms);
+        if now_ms >= seen.retention_ms {
+            let more = self.enforce_retention();
+            let interval_ms = self.retention_check_interval_ms;
+            let pause_ms = if more {
+                TICK.as_millis() as u64
+            } else {
+                interval_ms
+            };
+            seen.retention_ms = now_ms.saturating_add(pause_ms.min(interval_ms));
+        }
+    }
+
+    /// Looks at the logs that are due, and says whether there are more of them.
+    fn enforce_retention(&self) -> bool {
+        let now_ms = self.shared.clock.now_ms();
+        let due = self.shared.retention.take_due(now_ms, RETENTION_BATCH);
+        let more = due.len() == RETENTION_BATCH;
+        for log in due {
+            self.shared.pool.write(move || log.enforce_retention());
+        }
+        more
     }
 
     fn write_segments(&self) {
         let logs: Vec<_> = self.shared.busy.lock().clone();
-        for error in self
+        let errors: Vec<io::Error> = self
             .shared
             .pool
             .for_each(logs, |log| log.write_segments())
             .into_iter()
             .filter_map(Result::err)
-        {
+            .collect();
+        if errors.is_empty() {
+            self.shared.set_disk_full(false);
+        }
+        for error in errors {
             tracing::error!(%error, "writing a segment failed; it is tried again");
         }
     }
@@ -272,16 +303,25 @@ impl Maintenance {
 
     fn remove_doomed(&self, now_ms: u64) {
         let due: Vec<_> = {
-            let mut doomed = self.doomed.lock();
+            let mut doomed = self.shared.doomed.lock();
             doomed
                 .extract_if(.., |(due_ms, _)| *due_ms <= now_ms)
                 .collect()
         };
-        for (_, path) in due {
+        for (_, doomed) in due {
             let fs = Arc::clone(&self.shared.fs);
-            self.shared.pool.write(move || {
-                if let Err(error) = if_found(fs.remove_dir_all(&path)) {
-                    tracing::warn!(directory = %path.display(), %error, "a deleted log could not be removed");
+            self.shared.pool.write(move || match doomed {
+                Doomed::Directory(path) => {
+                    if let Err(error) = if_found(fs.remove_dir_all(&path)) {
+                        tracing::warn!(directory = %path.display(), %error, "a deleted log could not be removed");
+                    }
+                }
+                Doomed::Files(paths) => {
+                    for path in paths {
+                        if let Err(error) = if_found(fs.remove_file(&path)) {
+                            tracing::warn!(file = %path.display(), %error, "a deleted segment could not be removed");
+                        }
+                    }
                 }
             });
         }

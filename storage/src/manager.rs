@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::clock::{Clock, SystemClock};
+use crate::compaction::CleanerConfig;
 use crate::file_manager::FileManager;
 use crate::fs::{Fs, RealFs};
 use crate::log::memory_log::MemoryLog;
@@ -31,8 +32,14 @@ pub struct LogManagerConfig {
     pub append_budget_bytes: u64,
     /// Bytes of batches kept in memory for consumers that read the tail.
     pub tail_cache_bytes: u64,
+    /// Bytes read from segments that may be on their way to consumers; reads beyond wait.
+    pub cold_read_budget_bytes: usize,
     /// Threads for cold reads and segment writes.
     pub io_threads: usize,
+    /// How often logs are looked at that may have something to delete (`log.retention.check.interval.ms`).
+    pub retention_check_interval_ms: u64,
+    /// Compaction of this directory.
+    pub cleaner: CleanerConfig,
     pub fs: Arc<dyn Fs>,
     pub clock: Arc<dyn Clock>,
 }
@@ -48,7 +55,10 @@ impl LogManagerConfig {
             wal_first_region_bytes: 4 << 20,
             append_budget_bytes: 256 << 20,
             tail_cache_bytes: 64 << 20,
+            cold_read_budget_bytes: 256 << 20,
             io_threads: 4,
+            retention_check_interval_ms: 300_000,
+            cleaner: CleanerConfig::default(),
             fs: Arc::new(RealFs),
             clock: Arc::new(SystemClock::default()),
         }

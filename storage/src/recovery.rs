@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use crate::checkpoint::Offsets;
 use crate::clock::Clock;
+use crate::compaction::swap;
 use crate::fs::Fs;
 use crate::io_pool::IoPool;
 use crate::log::loader::{LoadContext, LoadError, open_end, owner_of, set_aside};
@@ -181,6 +182,12 @@ impl Recovery<'_> {
             // The name was given to a new topic before the old one's deletion was done.
             set_aside(&**self.fs, &dir)?;
         }
+        crate::fs::if_found(swap::recover(&**self.fs, &dir)).map_err(|source| {
+            RecoveryError::Io {
+                path: dir.to_path_buf(),
+                source,
+            }
+        })?;
         Ok(Restored {
             writer: SegmentWriter::new(Arc::clone(self.fs), id.clone(), Arc::clone(&dir)),
             id: id.clone(),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::*;
 use parking_lot::{Condvar, Mutex};
 use storage::fs::{Access, DirEntry, File, Fs, LockGuard, RealFs};
-use storage::log::AppendError;
+use storage::log::{AppendError, LogConfig};
 use storage::manager::{LogManager, LogManagerConfig};
 
 /// What happens to writes and syncs of the files whose name begins with a prefix.
@@ -206,31 +206,68 @@ async fn a_failed_write_or_sync_is_never_acknowledged_and_takes_the_directory_of
 }
 
 #[tokio::test]
-async fn a_full_disk_under_the_segments_delays_appends_and_heals_by_itself() {
+async fn a_full_disk_refuses_appends_but_not_reads_and_deletions_and_heals_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let (manager, faults) = open_faulty(dir.path(), true);
-    let log = open(&manager, "topic", 0);
-    faults.set("0000", Fault::FailWrites(ENOSPC));
-    // More than the ring and the budget hold: the last ones have to wait.
-    let value = vec![b'x'; 50_000];
-    let mut appending = {
-        let log = Arc::clone(&log);
-        tokio::spawn(async move {
-            for _ in 0..60 {
-                append(&log, batch(&[&value])).await.unwrap();
-            }
-        })
+    let config = || LogConfig {
+        segment_bytes: 120_000,
+        file_delete_delay_ms: 0,
+        ..LogConfig::default()
     };
-    let early = tokio::time::timeout(Duration::from_millis(500), &mut appending).await;
-    assert!(early.is_err(), "nothing holds the appends back");
-    let durable = log.offsets().high_watermark;
-    assert!(durable > 0);
-    assert_eq!(read_all(&log, 0).await.len() as i64, durable);
+    let log = open_with(&manager, "topic", 0, config());
+    let value = vec![b'x'; 50_000];
+    for _ in 0..8 {
+        append(&log, batch(&[&value])).await.unwrap();
+    }
+    let in_segments = || {
+        let dir = dir.path().join("topic-0");
+        dir.exists() && names(&dir).iter().any(|name| name.ends_with("6.log"))
+    };
+    until("segments are written", in_segments).await;
+    faults.set("0000", Fault::FailWrites(ENOSPC));
+    let refused = async {
+        loop {
+            match append(&log, batch(&[&value])).await {
+                Ok(_) => {}
+                Err(error) => return error,
+            }
+        }
+    };
+    let refused = tokio::time::timeout(Duration::from_secs(20), refused).await;
+    let refused = refused.expect("appends are not held back for ever");
+    assert!(matches!(refused, AppendError::Storage(_)), "{refused}");
+    let end = log.offsets().high_watermark;
+    assert_eq!(read_all(&log, 0).await.len() as i64, end);
+    assert_eq!(log.delete_records_before(4).await.unwrap(), 4);
+    until("deleted records make room", || {
+        let names = names(&dir.path().join("topic-0"));
+        !names
+            .iter()
+            .any(|name| name.starts_with("00000000000000000000.log"))
+    })
+    .await;
+    let other = open(&manager, "other", 0);
+    manager.delete_log(other.id()).unwrap();
+
     faults.set("", Fault::None);
-    tokio::time::timeout(Duration::from_secs(20), appending)
+    let healed = async {
+        while append(&log, batch(&[&value])).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), healed)
         .await
-        .expect("appends go on when there is room again")
-        .unwrap();
-    assert_eq!(read_all(&log, 0).await.len(), 60);
+        .expect("appends go on when there is room again");
+    assert_eq!(read_all(&log, 4).await.len() as i64, end + 1 - 4);
     manager.shutdown().unwrap();
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..4_000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("never happened: {what}");
 }

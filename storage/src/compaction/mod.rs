@@ -6,6 +6,8 @@
 //! checkpoint file are Kafka's.
 
 mod cleaner;
+mod file_log;
+mod log_cleaner;
 mod offset_map;
 mod policy;
 mod rate_limiter;
@@ -20,6 +22,8 @@ use bytes::Bytes;
 use thiserror::Error;
 
 pub use cleaner::{Cause, CleanError, CleanStats, LastRecord};
+pub use log_cleaner::CleanerConfig;
+pub(crate) use log_cleaner::LogCleaner;
 pub use policy::{CLEANER_OFFSETS, LogBounds, LogToClean, SegmentSummary, filthiest};
 pub use rate_limiter::RateLimiter;
 

@@ -13,9 +13,13 @@ use super::transaction_index::{self, AbortedTxn};
 use super::writer::{METADATA_FILE, SIDECAR_SUFFIX, SNAPSHOT_SUFFIX, epochs_path};
 use super::{TopicPartition, offset_index, time_index};
 use crate::checkpoint::topic_id_of;
+use crate::compaction::swap;
 use crate::fs::{self, Access, Fs};
 use crate::record::EndTxnMarker;
 use crate::record::batch::verify_crc;
+
+/// Of the files of a segment that is no longer part of its log.
+pub(crate) const DELETED_SUFFIX: &str = ".deleted";
 
 /// A log as it was found.
 pub(crate) struct Loaded {
@@ -31,6 +35,8 @@ pub(crate) struct Loaded {
     pub epochs_changed: bool,
     pub aborted: Vec<AbortedTxn>,
     pub snapshots: Vec<i64>,
+    /// Files of segments that were deleted before.
+    pub left_over: Vec<PathBuf>,
 }
 
 /// Why a log cannot be used. Nothing was changed.
@@ -83,6 +89,16 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         .into_iter()
         .map(|entry| entry.name)
         .collect();
+    let replacing = [swap::CLEANED, swap::SWAP];
+    if names
+        .iter()
+        .any(|name| replacing.iter().any(|suffix| name.ends_with(suffix)))
+    {
+        // The process ended while segments were replaced.
+        swap::recover(fs, dir).map_err(io_error(dir))?;
+        let entries = fs.list(dir).map_err(io_error(dir))?;
+        names = entries.into_iter().map(|entry| entry.name).collect();
+    }
     if !names.is_empty() {
         // A directory without an owner is adopted.
         let owner = owner_of(fs, dir)?;
@@ -130,6 +146,11 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         .unwrap_or(0)
         .clamp(first_offset, log_end_offset.max(first_offset));
 
+    let left_over = names
+        .iter()
+        .filter(|name| name.ends_with(DELETED_SUFFIX))
+        .map(|name| dir.join(name))
+        .collect();
     let snapshots: Vec<i64> = names
         .iter()
         .filter_map(|name| offset_of(name, SNAPSHOT_SUFFIX))
@@ -145,6 +166,7 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         epochs_changed: false,
         aborted,
         snapshots,
+        left_over,
     };
     loaded.epochs_changed = loaded.epochs.truncate_from_end(log_end_offset + 1);
     replay_producers(context, &mut loaded)?;

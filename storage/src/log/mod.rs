@@ -367,6 +367,17 @@ pub struct LogConfig {
     pub durability: Option<Durability>,
 }
 
+impl LogConfig {
+    /// For how long records of a segment may lie apart; compaction must not wait for the segment to be full.
+    pub(crate) fn roll_ms(&self) -> i64 {
+        if self.compact {
+            self.segment_ms.min(self.max_compaction_lag_ms)
+        } else {
+            self.segment_ms
+        }
+    }
+}
+
 impl Default for LogConfig {
     fn default() -> Self {
         Self {

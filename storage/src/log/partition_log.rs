@@ -5,9 +5,12 @@
 //! thread reports it durable, it becomes visible and joins the tail: the batches in memory from
 //! which readers are served and segments are written. The segment follows later.
 
+use std::future::{Future, poll_fn};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
+use std::task::Poll;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
@@ -15,18 +18,20 @@ use tokio::sync::oneshot;
 use super::admission::{Admission, admit};
 use super::loader::{LoadContext, load};
 use super::producer_state::snapshot;
-use super::reader::{self, ReadPlan};
+use super::reader::{ColdRead, ReadPlan, Search, SearchResult};
 use super::segment::{Incoming, OpenSegment, Segment};
 use super::state::{Phase, State, TailBatch};
 use super::transaction_index::AbortedTxn;
 use super::waiters::Waiters;
 use super::writer::{SegmentWriter, Snapshot};
 use super::{
-    AppendError, AppendOrigin, AppendPermit, Appended, BoxFuture, FetchWait, Isolation, LogConfig,
-    LogOffsets, PartitionLog, PendingAppend, Read, ReadError, ReadRequest, TimestampOffset,
-    TopicPartition, WaitRegistration,
+    AppendError, AppendOrigin, AppendPermit, Appended, BoxFuture, FetchWait, FetchedRecords,
+    Isolation, LogConfig, LogOffsets, PartitionLog, PendingAppend, Read, ReadError, ReadRequest,
+    TimestampOffset, TopicPartition, WaitRegistration,
 };
-use crate::log_dir::LogDir;
+use crate::cold_budget::ColdPermit;
+use crate::fs::Fs;
+use crate::log_dir::{Doomed, LogDir};
 use crate::record::batch::{self, BatchHeader, TimestampType};
 use crate::record::{EndTxnMarker, ValidatedBatch};
 use crate::wal::chunk::ChunkSlice;
@@ -43,12 +48,16 @@ const SNAPSHOT_INTERVAL_BYTES: u64 = 16 << 20;
 
 /// A partition on files.
 pub(crate) struct FileLog {
-    id: TopicPartition,
-    log_id: u32,
-    shared: Arc<LogDir>,
-    dir: Arc<PathBuf>,
-    state: Mutex<State>,
-    writer: Mutex<SegmentWriter>,
+    pub(crate) id: TopicPartition,
+    pub(crate) log_id: u32,
+    pub(crate) shared: Arc<LogDir>,
+    pub(crate) dir: Arc<PathBuf>,
+    pub(crate) state: Mutex<State>,
+    pub(crate) writer: Mutex<SegmentWriter>,
+    /// Held by whoever removes or replaces segments.
+    pub(crate) segments_change: Mutex<()>,
+    /// There are segments to be removed.
+    pub(crate) free_wanted: AtomicBool,
     waiters: Arc<Waiters>,
 }
 
@@ -81,6 +90,8 @@ impl FileLog {
             shared,
             dir,
             state: Mutex::new(State::unloaded(config)),
+            segments_change: Mutex::default(),
+            free_wanted: AtomicBool::default(),
             waiters: Arc::default(),
         }
     }
@@ -90,7 +101,7 @@ impl FileLog {
     }
 
     /// The state, read from the files if this is the first use.
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(self: &Arc<Self>) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Unloaded) {
             self.load(&mut state);
@@ -98,7 +109,7 @@ impl FileLog {
         state
     }
 
-    fn load(&self, state: &mut State) {
+    fn load(self: &Arc<Self>, state: &mut State) {
         let key = (self.id.topic.to_string(), self.id.partition);
         let context = LoadContext {
             fs: &*self.shared.fs,
@@ -112,10 +123,19 @@ impl FileLog {
         match load(&context) {
             Ok(loaded) => {
                 let snapshots = loaded.snapshots.clone();
+                if !loaded.left_over.is_empty() {
+                    let left_over = Doomed::Files(loaded.left_over.clone());
+                    self.shared.remove_after(0, left_over);
+                }
                 state.loaded(loaded);
                 // Nobody holds the writer's lock before the log is loaded.
                 if let Some(mut writer) = self.writer.try_lock() {
                     writer.known_snapshots(snapshots);
+                }
+                self.note_dirty(state);
+                // The process may have ended between the new log start and the removal.
+                if state.has_segments_below_start() {
+                    self.queue_free_segments();
                 }
             }
             Err(error) => {
@@ -126,7 +146,7 @@ impl FileLog {
     }
 
     /// Enters the log into the list of those with something in memory.
-    fn mark_busy(self: &Arc<Self>, state: &mut State) {
+    pub(crate) fn mark_busy(self: &Arc<Self>, state: &mut State) {
         if !state.listed_as_busy {
             state.listed_as_busy = true;
             let mut busy = self.shared.busy.lock();
@@ -199,9 +219,34 @@ impl FileLog {
         Ok(answered(answer))
     }
 
+    /// Topic and partition, as checkpoints name them.
+    pub(crate) fn key(&self) -> (String, i32) {
+        (self.id.topic.to_string(), self.id.partition)
+    }
+
+    /// There may be something to compact.
+    fn note_dirty(self: &Arc<Self>, state: &State) {
+        if state.config.compact && !state.segments.is_empty() {
+            let mut dirty = self.shared.dirty.lock();
+            dirty.insert(self.log_id, Arc::downgrade(self));
+        }
+    }
+
+    /// Lets the next batch begin a new segment.
+    pub(crate) fn start_segment(self: &Arc<Self>, state: &mut State, now_ms: i64) {
+        if state.log_end_offset > state.log_start_offset {
+            let snapshot = snapshot_of(state);
+            state.snapshots.push_back(snapshot);
+        }
+        self.note_dirty(state);
+        let segment = Segment::new(Arc::clone(&self.dir), state.log_end_offset, 0);
+        state.segments.push(Arc::clone(&segment));
+        state.open.push_back(OpenSegment::new(segment, now_ms));
+    }
+
     /// Makes a batch that has entered the write-ahead log part of the state.
     fn take_in(
-        &self,
+        self: &Arc<Self>,
         state: &mut State,
         header: &BatchHeader,
         marker: Option<EndTxnMarker>,
@@ -210,14 +255,9 @@ impl FileLog {
         now_ms: i64,
     ) {
         if starts_segment {
-            if state.log_end_offset > state.log_start_offset {
-                let snapshot = snapshot_of(state);
-                state.snapshots.push_back(snapshot);
-            }
-            let segment = Segment::new(Arc::clone(&self.dir), header.base_offset, 0);
-            state.segments.push(Arc::clone(&segment));
-            state.open.push_back(OpenSegment::new(segment, now_ms));
+            self.start_segment(state, now_ms);
         }
+        let begins_segment = state.open.back().is_none_or(|open| open.bytes == 0);
         let interval_bytes = state.config.index_interval_bytes;
         let completed = state.producers.apply(header, marker, now_ms);
         if let Some(open) = state.open.back_mut() {
@@ -233,6 +273,7 @@ impl FileLog {
         state.log_end_offset = header.next_offset();
         state.size_bytes += incoming.bytes;
         state.bytes_since_snapshot += incoming.bytes;
+        self.plan_retention(state, begins_segment);
     }
 
     /// The commit thread reports the fate of a batch.
@@ -327,6 +368,10 @@ impl FileLog {
             let mut state = self.state.lock();
             if let Err(error) = written {
                 state.put_back(run);
+                drop(state);
+                if error.kind() == std::io::ErrorKind::StorageFull {
+                    self.shared.set_disk_full(true);
+                }
                 return Err(error);
             }
             let reserved_bytes = state.written(run);
@@ -505,11 +550,15 @@ fn answered(answer: oneshot::Receiver<Result<Appended, AppendError>>) -> Pending
     })
 }
 
-fn not_applied(error: &WalError) -> AppendError {
+fn disk_full() -> AppendError {
+    AppendError::Storage("no space left for segments".to_owned())
+}
+
+pub(crate) fn not_applied(error: &WalError) -> AppendError {
     AppendError::Storage(error.to_string())
 }
 
-fn indeterminate(error: &WalError) -> AppendError {
+pub(crate) fn indeterminate(error: &WalError) -> AppendError {
     match error {
         WalError::WriteFailed(_) => AppendError::Indeterminate(error.to_string()),
         _ => AppendError::Storage(error.to_string()),
@@ -526,6 +575,9 @@ impl PartitionLog for FileLogHandle {
 
     fn reserve(&self, bytes: usize) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
         let shared = &self.0.shared;
+        if *shared.disk_full.borrow() {
+            return Box::pin(std::future::ready(Err(disk_full())));
+        }
         // A batch larger than the budget waits until it is alone.
         let permits = u32::try_from(bytes.min(shared.append_budget_bytes)).unwrap_or(u32::MAX);
         let budget = Arc::clone(&shared.append_budget);
@@ -533,13 +585,22 @@ impl PartitionLog for FileLogHandle {
             return Box::pin(std::future::ready(Ok(AppendPermit::of(permit))));
         }
         shared.maintenance.ring();
+        let mut full = shared.disk_full.subscribe();
         Box::pin(async move {
-            match budget.acquire_many_owned(permits).await {
-                Ok(permit) => Ok(AppendPermit::of(permit)),
-                Err(_) => Err(AppendError::Storage(
-                    "the log directory is closed".to_owned(),
-                )),
-            }
+            let mut room = pin!(budget.acquire_many_owned(permits));
+            let mut full = pin!(full.wait_for(|full| *full));
+            poll_fn(|context| {
+                if let Poll::Ready(permit) = room.as_mut().poll(context) {
+                    return Poll::Ready(match permit {
+                        Ok(permit) => Ok(AppendPermit::of(permit)),
+                        Err(_) => Err(AppendError::Storage(
+                            "the log directory is closed".to_owned(),
+                        )),
+                    });
+                }
+                full.as_mut().poll(context).map(|_| Err(disk_full()))
+            })
+            .await
         })
     }
 
@@ -569,13 +630,15 @@ impl PartitionLog for FileLogHandle {
         match plan {
             ReadPlan::Ready(records) => Ok(Read::Ready(records)),
             ReadPlan::Cold(cold) => {
-                let (sender, answer) = oneshot::channel();
-                let (fs, id) = (Arc::clone(&self.0.shared.fs), self.0.id.clone());
-                self.0.shared.pool.read(move || {
-                    // The reader may have gone away.
-                    let _ = sender.send(cold.read(&*fs, &id));
-                });
-                Ok(Read::Cold(read_answer(answer)))
+                let log = Arc::clone(&self.0);
+                let bytes = cold.limit_bytes();
+                if let Some(permit) = log.shared.cold_reads.try_take(bytes) {
+                    return Ok(Read::Cold(log.start_cold_read(permit, cold, request)));
+                }
+                Ok(Read::Cold(Box::pin(async move {
+                    let permit = log.shared.cold_reads.take(bytes).await;
+                    log.start_cold_read(permit, cold, request).await
+                })))
             }
         }
     }
@@ -599,21 +662,15 @@ impl PartitionLog for FileLogHandle {
         timestamp: i64,
         isolation: Isolation,
     ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>> {
-        let search = match self.0.state().plan_search(isolation) {
-            Ok(search) => search,
-            Err(error) => return Box::pin(std::future::ready(Err(error))),
-        };
-        self.search(move |fs, id| search.first_at_or_after(fs, id, timestamp))
+        self.search(isolation, move |search, fs, id| {
+            search.first_at_or_after(fs, id, timestamp)
+        })
     }
 
     fn offset_of_max_timestamp(
         &self,
     ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>> {
-        let search = match self.0.state().plan_search(Isolation::ReadUncommitted) {
-            Ok(search) => search,
-            Err(error) => return Box::pin(std::future::ready(Err(error))),
-        };
-        self.search(move |fs, id| search.max(fs, id))
+        self.search(Isolation::ReadUncommitted, Search::max)
     }
 
     fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)> {
@@ -632,19 +689,38 @@ impl PartitionLog for FileLogHandle {
     }
 
     fn set_config(&self, config: Arc<LogConfig>) {
-        self.0.state.lock().config = config;
+        let mut state = self.0.state.lock();
+        state.config = config;
+        self.0.note_dirty(&state);
+        drop(state);
+        self.0.check_retention_at(0);
     }
 }
 
 impl FileLogHandle {
     fn search(
         &self,
-        job: impl FnOnce(&dyn crate::fs::Fs, &TopicPartition) -> reader::SearchResult + Send + 'static,
-    ) -> BoxFuture<'static, reader::SearchResult> {
+        isolation: Isolation,
+        job: impl Fn(&Search, &dyn Fs, &TopicPartition) -> SearchResult + Send + 'static,
+    ) -> BoxFuture<'static, SearchResult> {
+        let mut search = match self.0.state().plan_search(isolation) {
+            Ok(search) => search,
+            Err(error) => return Box::pin(std::future::ready(Err(error))),
+        };
         let (sender, answer) = oneshot::channel();
-        let (fs, id) = (Arc::clone(&self.0.shared.fs), self.0.id.clone());
+        let log = Arc::clone(&self.0);
         self.0.shared.pool.read(move || {
-            let _ = sender.send(job(&*fs, &id));
+            let found = loop {
+                let found = job(&search, &*log.shared.fs, &log.id);
+                if found.is_ok() || !search.is_outdated() {
+                    break found;
+                }
+                search = match log.state().plan_search(isolation) {
+                    Ok(search) => search,
+                    Err(error) => break Err(error),
+                };
+            };
+            let _ = sender.send(found);
         });
         read_answer(answer)
     }
@@ -663,64 +739,42 @@ fn read_answer<T: Send + 'static>(
 }
 
 impl FileLog {
-    fn move_log_start(
-        self: &Arc<Self>,
-        offset: i64,
-    ) -> BoxFuture<'static, Result<i64, AppendError>> {
-        let mut guard = self.state();
-        let state = &mut *guard;
-        if let Err(error) = state.check_appendable() {
-            return Box::pin(std::future::ready(Err(error)));
+    /// Reads from segments on the I/O pool.
+    fn start_cold_read(
+        self: Arc<Self>,
+        permit: ColdPermit,
+        mut cold: ColdRead,
+        mut request: ReadRequest,
+    ) -> BoxFuture<'static, Result<FetchedRecords, ReadError>> {
+        if permit.is_overdrawn() {
+            request.max_bytes = 0;
+            cold.set_max_bytes(0);
         }
-        let offset = offset.min(state.high_watermark);
-        if offset <= state.log_start_offset {
-            return Box::pin(std::future::ready(Ok(state.log_start_offset)));
-        }
-        let (reply, answer) = oneshot::channel();
-        let log = Arc::clone(self);
-        let appended = self.shared.wal.append(
-            &NewEntry {
-                log_id: self.log_id,
-                kind: EntryKind::LogStart,
-                offset,
-                place: Place::default(),
-                payload: &[],
-                strict: self.shared.is_strict(state.config.durability),
-            },
-            &mut state.declared,
-            || logs::declaration(&self.id),
-            |_| {},
-            Box::new(move |written| {
-                let _ = reply.send(match written {
-                    Ok(_) => Ok(log.log_start_moved(offset)),
-                    Err(error) => Err(indeterminate(&error)),
-                });
-            }),
-        );
-        drop(guard);
-        match appended {
-            Ok(()) => Box::pin(async move {
-                answer.await.unwrap_or_else(|_| {
-                    Err(AppendError::Indeterminate(
-                        "the log directory was closed".to_owned(),
-                    ))
-                })
-            }),
-            Err(error) => Box::pin(std::future::ready(Err(not_applied(&error)))),
-        }
+        let (sender, answer) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        shared.pool.read(move || {
+            let read = self.read_cold(cold, &request);
+            // The reader may have gone away.
+            let _ = sender.send(read.map(|fetched| permit.hold(fetched)));
+        });
+        read_answer(answer)
     }
 
-    /// The new log start is durable.
-    fn log_start_moved(&self, offset: i64) -> i64 {
-        let mut state = self.state.lock();
-        state.log_start_offset = state.log_start_offset.max(offset);
-        let log_start_offset = state.log_start_offset;
-        drop(state);
-        let key = (self.id.topic.to_string(), self.id.partition);
-        self.shared.log_starts.lock().insert(key, log_start_offset);
-        self.shared
-            .log_starts_changed
-            .store(true, Ordering::Release);
-        log_start_offset
+    /// Reads from segments; plans anew if they were removed or replaced since the read was planned.
+    fn read_cold(
+        self: &Arc<Self>,
+        mut cold: ColdRead,
+        request: &ReadRequest,
+    ) -> Result<FetchedRecords, ReadError> {
+        loop {
+            let read = cold.read(&*self.shared.fs, &self.id);
+            if read.is_ok() || !cold.is_outdated() {
+                return read;
+            }
+            match self.state().plan_read(request)? {
+                ReadPlan::Ready(records) => return Ok(records),
+                ReadPlan::Cold(again) => cold = again,
+            }
+        }
     }
 }

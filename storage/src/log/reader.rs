@@ -71,8 +71,13 @@ impl State {
             .saturating_sub(1);
         Ok(ReadPlan::Cold(ColdRead {
             request: *request,
-            // Compaction may have left a segment without the batch that is looked for.
-            segments: self.segments[first..].iter().take(3).cloned().collect(),
+            // Compaction may have left a segment without the batch that is looked for, or without any.
+            segments: self.segments[first..]
+                .iter()
+                .filter(|segment| segment.written_bytes() > 0)
+                .take(3)
+                .cloned()
+                .collect(),
             end_offset,
             offsets,
             aborted: match request.isolation {
@@ -179,7 +184,17 @@ impl ColdRead {
         })
     }
 
-    fn limit_bytes(&self) -> usize {
+    /// Whether a segment was removed or replaced meanwhile.
+    pub fn is_outdated(&self) -> bool {
+        self.segments.iter().any(|segment| segment.is_gone())
+    }
+
+    pub fn set_max_bytes(&mut self, max_bytes: usize) {
+        self.request.max_bytes = max_bytes;
+    }
+
+    /// What the read takes at most, unless its first batch alone is larger.
+    pub fn limit_bytes(&self) -> usize {
         self.request.max_bytes.min(COLD_READ_LIMIT_BYTES)
     }
 
@@ -309,6 +324,11 @@ impl Search {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Whether a segment was removed or replaced meanwhile.
+    pub fn is_outdated(&self) -> bool {
+        self.segments.iter().any(|segment| segment.is_gone())
     }
 
     /// The segments that have files.

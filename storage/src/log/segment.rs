@@ -4,15 +4,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::LogConfig;
 use super::offset_index::{self, OffsetEntry};
 use super::time_index::{self, TimeEntry};
 use super::transaction_index::AbortedTxn;
-use crate::fs::{Access, File, Fs};
+use crate::fs::{self, Access, File, Fs};
 use crate::wal::format::Place;
 
 /// Positions in a segment are signed 32-bit numbers in Kafka's indexes.
@@ -64,7 +64,30 @@ pub(crate) struct Segment {
     dir: Arc<PathBuf>,
     /// How much of the log file may be read.
     written_bytes: AtomicU64,
-    files: Mutex<[Option<Arc<dyn File>>; 4]>,
+    /// Of its records; [`UNKNOWN_TIMESTAMP`] until somebody has looked.
+    largest_timestamp: AtomicI64,
+    files: Mutex<Files>,
+}
+
+const UNKNOWN_TIMESTAMP: i64 = i64::MIN;
+
+/// The open files of a segment.
+#[derive(Debug, Default)]
+struct Files {
+    parts: [Option<Arc<dyn File>>; 4],
+    /// The segment was removed or replaced: its names stand for nothing, or for something else.
+    gone: bool,
+}
+
+/// Keeps everyone from opening the files of a segment.
+pub(crate) struct Closed<'a>(MutexGuard<'a, Files>);
+
+impl Closed<'_> {
+    /// The segment is not there any more. Those who have a file open can still read it.
+    pub fn set_gone(&mut self) {
+        self.0.gone = true;
+        self.0.parts = Default::default();
+    }
 }
 
 impl Segment {
@@ -73,6 +96,7 @@ impl Segment {
             base_offset,
             dir,
             written_bytes: AtomicU64::new(written_bytes),
+            largest_timestamp: AtomicI64::new(UNKNOWN_TIMESTAMP),
             files: Mutex::default(),
         })
     }
@@ -92,7 +116,11 @@ impl Segment {
     /// One of the segment's files, created if it is not there.
     pub fn open(&self, fs: &dyn Fs, part: Part) -> io::Result<Arc<dyn File>> {
         let mut files = self.files.lock();
-        let slot = &mut files[part as usize];
+        if files.gone {
+            let what = "the segment was removed or replaced";
+            return Err(io::Error::new(io::ErrorKind::NotFound, what));
+        }
+        let slot = &mut files.parts[part as usize];
         if let Some(file) = slot {
             return Ok(Arc::clone(file));
         }
@@ -103,12 +131,44 @@ impl Segment {
 
     /// The files that are open.
     pub fn opened(&self) -> Vec<Arc<dyn File>> {
-        self.files.lock().iter().flatten().cloned().collect()
+        self.files.lock().parts.iter().flatten().cloned().collect()
     }
 
     /// Closes the files; they are opened again when needed.
     pub fn close(&self) {
-        *self.files.lock() = Default::default();
+        self.files.lock().parts = Default::default();
+    }
+
+    /// Lets nobody open a file of the segment until the guard is dropped.
+    pub fn keep_closed(&self) -> Closed<'_> {
+        Closed(self.files.lock())
+    }
+
+    /// Whether it was removed or replaced: what was planned with it has to be planned again.
+    pub fn is_gone(&self) -> bool {
+        self.files.lock().gone
+    }
+
+    /// The largest timestamp of a closed segment, in ms; `None` if that is not known without reading its index.
+    pub fn known_largest_timestamp(&self) -> Option<i64> {
+        let timestamp = self.largest_timestamp.load(Ordering::Relaxed);
+        (timestamp != UNKNOWN_TIMESTAMP).then_some(timestamp)
+    }
+
+    pub fn set_largest_timestamp(&self, timestamp: i64) {
+        self.largest_timestamp.store(timestamp, Ordering::Relaxed);
+    }
+
+    /// Finds out the largest timestamp of a closed segment. One whose records have none counts from `now_ms`.
+    pub fn find_largest_timestamp(&self, fs: &dyn Fs, now_ms: i64) -> io::Result<i64> {
+        if let Some(known) = self.known_largest_timestamp() {
+            return Ok(known);
+        }
+        let file = fs::if_found(fs.open(&self.path(Part::TimeIndex), Access::Read))?;
+        let last = file.map(|file| time_index::last(&*file)).transpose()?;
+        let timestamp = last.flatten().map_or(now_ms, |last| last.timestamp);
+        self.set_largest_timestamp(timestamp);
+        Ok(timestamp)
     }
 
     /// Position from which to look for an offset.
@@ -182,6 +242,15 @@ impl OpenSegment {
         }
     }
 
+    /// What retention counts from, in ms.
+    pub fn largest_timestamp(&self) -> i64 {
+        if self.max_timestamp >= 0 {
+            self.max_timestamp
+        } else {
+            self.created_ms
+        }
+    }
+
     /// Whether the batch has to go into a new segment (LogSegment.shouldRoll).
     pub fn must_roll(&self, config: &LogConfig, batch: &Incoming, now_ms: i64) -> bool {
         if self.bytes == 0 {
@@ -193,7 +262,7 @@ impl OpenSegment {
         };
         let index_bytes = config.segment_index_bytes;
         self.bytes + batch.bytes > config.segment_bytes.min(SEGMENT_LIMIT_BYTES)
-            || waited_ms > config.segment_ms
+            || waited_ms > config.roll_ms()
             || (self.offset_entries + 1) * offset_index::ENTRY_BYTES as u64 > index_bytes
             || (self.time_entries + 2) * time_index::ENTRY_BYTES as u64 > index_bytes
             || batch.last_offset - self.segment.base_offset > i64::from(i32::MAX)

@@ -78,6 +78,8 @@ pub(crate) struct State {
     /// To be written when their offset has been.
     pub snapshots: VecDeque<Snapshot>,
     pub bytes_since_snapshot: u64,
+    /// When retention looks at the log again, in ms since 1970; `i64::MAX` if nothing is planned.
+    pub retention_due_ms: i64,
     /// The write-ahead log knows the name of this log.
     pub declared: bool,
     duplicates: Vec<WaitingDuplicate>,
@@ -107,6 +109,7 @@ impl State {
             aborted: Vec::new(),
             snapshots: VecDeque::new(),
             bytes_since_snapshot: 0,
+            retention_due_ms: i64::MAX,
             declared: false,
             duplicates: Vec::new(),
         }
@@ -208,6 +211,13 @@ impl State {
         }
     }
 
+    /// Whether the oldest segment, and perhaps more, ends below the log start.
+    pub fn has_segments_below_start(&self) -> bool {
+        self.segments
+            .get(1)
+            .is_some_and(|second| second.base_offset <= self.log_start_offset)
+    }
+
     /// The next batches to be written to a segment; they are all of one.
     pub fn next_run(&mut self, limit_bytes: u64) -> Option<Run> {
         let is_last = self.open.len() == 1;
@@ -281,8 +291,12 @@ impl State {
             self.written += 1;
         }
         self.unwritten_bytes -= run.bytes;
-        if run.finish.is_some() && self.open.len() > 1 {
-            self.open.pop_front();
+        if run.finish.is_some()
+            && self.open.len() > 1
+            && let Some(closed) = self.open.pop_front()
+        {
+            let timestamp = closed.largest_timestamp();
+            closed.segment.set_largest_timestamp(timestamp);
         }
         reserved_bytes
     }

@@ -153,6 +153,17 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// Creates the files of a segment that has no batches yet: its name says where the log ends.
+    pub fn create_segment(&mut self, segment: &Segment) -> io::Result<()> {
+        self.ensure_dir()?;
+        for part in [Part::OffsetIndex, Part::TimeIndex, Part::Log] {
+            segment.open(&*self.fs, part)?;
+        }
+        segment.close();
+        self.names_changed = true;
+        Ok(())
+    }
+
     /// Writes the producers' snapshot for an offset that has been written.
     pub fn write_snapshot(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         self.ensure_dir()?;

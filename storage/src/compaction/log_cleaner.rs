@@ -1,0 +1,210 @@
+//! The thread that compacts the logs of a directory, the filthiest first.
+//!
+//! It looks only at logs that have a dirty closed segment. Before it touches one the write-ahead log gets a
+//! checkpoint: recovery must find every segment that it continues as it was written.
+
+use std::collections::HashSet;
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::{
+    CLEANER_OFFSETS, CompactionError, CompactionSettings, LogToClean, RateLimiter, compact,
+    filthiest,
+};
+use crate::bell::Bell;
+use crate::checkpoint::write_offsets;
+use crate::log::LogConfig;
+use crate::log::partition_log::FileLog;
+use crate::log_dir::LogDir;
+use crate::maintenance::Maintenance;
+
+/// The longest pause without a look at whether to stop.
+const PAUSE_MS: u64 = 50;
+
+/// `log.cleaner.*` of the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CleanerConfig {
+    /// `log.cleaner.enable`
+    pub enabled: bool,
+    /// `log.cleaner.backoff.ms`: how long to wait when nothing is due.
+    pub backoff_ms: u64,
+    /// `log.cleaner.dedupe.buffer.size`: no offset map is larger.
+    pub dedupe_buffer_bytes: usize,
+    /// `log.cleaner.io.max.bytes.per.second`, read and written; 0 is no limit.
+    pub io_max_bytes_per_second: u64,
+    /// No batch is decompressed to more.
+    pub decompressed_limit_bytes: usize,
+}
+
+impl Default for CleanerConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            backoff_ms: 15_000,
+            dedupe_buffer_bytes: 128 << 20,
+            io_max_bytes_per_second: 0,
+            decompressed_limit_bytes: 256 << 20,
+        }
+    }
+}
+
+/// The cleaner of a log directory.
+pub(crate) struct LogCleaner {
+    shared: Arc<LogDir>,
+    maintenance: Arc<Maintenance>,
+    config: CleanerConfig,
+    limiter: Mutex<RateLimiter>,
+    /// Ids of logs that cleaning again would not help.
+    uncleanable: Mutex<HashSet<u32>>,
+    stop: AtomicBool,
+    bell: Bell,
+}
+
+type Due = (Arc<FileLog>, Arc<LogConfig>);
+
+impl LogCleaner {
+    pub fn new(shared: Arc<LogDir>, maintenance: Arc<Maintenance>, config: CleanerConfig) -> Self {
+        let now_ms = shared.clock.monotonic_ms();
+        Self {
+            limiter: Mutex::new(RateLimiter::new(config.io_max_bytes_per_second, now_ms)),
+            shared,
+            maintenance,
+            config,
+            uncleanable: Mutex::default(),
+            stop: AtomicBool::new(false),
+            bell: Bell::default(),
+        }
+    }
+
+    /// Ends [`LogCleaner::run`] soon, in the middle of a segment if need be.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// The thread.
+    pub fn run(&self) {
+        if let Err(error) = rustix::process::setpriority_process(None, 19) {
+            tracing::debug!(%error, "the cleaner runs with normal priority");
+        }
+        while !self.is_stopped() {
+            self.bell
+                .wait(Duration::from_millis(self.config.backoff_ms));
+            while !self.is_stopped() && self.shared.wal.refused().is_none() && self.clean_next() {}
+        }
+    }
+
+    /// Cleans the filthiest log that is due; false if there is none or it went wrong.
+    fn clean_next(&self) -> bool {
+        let candidates = self.shared.dirty.lock().clone();
+        let mut due: Vec<(Due, LogToClean)> = Vec::new();
+        for (log_id, log) in candidates {
+            let look = log
+                .upgrade()
+                .filter(|_| !self.uncleanable.lock().contains(&log_id));
+            let look = look.map(|log| self.look_at(log));
+            match look {
+                Some(Ok(Some((log, range)))) if range.is_due(&log.1) => due.push((log, range)),
+                // It may be filthy enough, or old enough, later.
+                Some(Ok(Some(_))) => {}
+                Some(Err(error)) => tracing::warn!(%error, "a log could not be looked at"),
+                _ => {
+                    self.shared.dirty.lock().remove(&log_id);
+                }
+            }
+        }
+        let Some(((log, config), range)) = filthiest(due) else {
+            return false;
+        };
+        let cleaned = self.clean(&log, &config, &range);
+        if log.state.lock().has_segments_below_start() {
+            log.queue_free_segments();
+        }
+        match cleaned {
+            Ok(()) => true,
+            Err(CompactionError::Cancelled) => false,
+            Err(CompactionError::Io(error)) if error.kind() != io::ErrorKind::InvalidData => {
+                tracing::warn!(partition = %log.id, %error, "compaction failed; it is tried again");
+                false
+            }
+            Err(error) => {
+                tracing::error!(partition = %log.id, %error, "the log cannot be compacted");
+                self.uncleanable.lock().insert(log.log_id);
+                true
+            }
+        }
+    }
+
+    fn look_at(&self, log: Arc<FileLog>) -> io::Result<Option<(Due, LogToClean)>> {
+        let Some((bounds, config)) = log.compaction_bounds() else {
+            return Ok(None);
+        };
+        let segments = log.summaries(&config)?;
+        let now_ms = self.shared.clock.now_ms();
+        let checkpoint = self.shared.cleaner_offsets.lock().get(&log.key()).copied();
+        let range = LogToClean::new(&bounds, &segments, checkpoint, &config, now_ms);
+        // A dirty segment that must not be cleaned yet will be.
+        let waits = segments
+            .last()
+            .is_some_and(|last| last.base_offset >= range.first_dirty_offset);
+        Ok((waits || range.cleanable_bytes > 0).then_some(((log, config), range)))
+    }
+
+    fn clean(
+        &self,
+        log: &Arc<FileLog>,
+        config: &LogConfig,
+        range: &LogToClean,
+    ) -> Result<(), CompactionError> {
+        let _changing = log.segments_change.lock();
+        self.maintenance.checkpoint()?;
+        let settings = CompactionSettings {
+            offset_map_bytes: self.config.dedupe_buffer_bytes,
+            decompressed_limit_bytes: self.config.decompressed_limit_bytes,
+        };
+        let now_ms = self.shared.clock.now_ms();
+        let compacted = compact(&**log, range, config, settings, now_ms, |bytes| {
+            self.pace(bytes)
+        })?;
+        tracing::info!(
+            partition = %log.id,
+            clean_offset = compacted.clean_offset,
+            segments_before = compacted.segments_before,
+            segments_after = compacted.segments_after,
+            read_bytes = compacted.stats.read_bytes,
+            written_bytes = compacted.stats.written_bytes,
+            "compacted"
+        );
+        let offsets = {
+            let mut offsets = self.shared.cleaner_offsets.lock();
+            offsets.insert(log.key(), compacted.clean_offset);
+            offsets.clone()
+        };
+        let path = self.shared.path.join(CLEANER_OFFSETS);
+        Ok(write_offsets(&*self.shared.fs, &path, &offsets)?)
+    }
+
+    /// Pauses as long as the rate demands.
+    fn pace(&self, bytes: usize) -> ControlFlow<()> {
+        let clock = &self.shared.clock;
+        let mut pause_ms = self.limiter.lock().take(bytes as u64, clock.monotonic_ms());
+        while pause_ms > 0 && !self.is_stopped() {
+            let step_ms = pause_ms.min(PAUSE_MS);
+            std::thread::sleep(Duration::from_millis(step_ms));
+            pause_ms -= step_ms;
+        }
+        if self.is_stopped() {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,263 @@
+//! What is too old or too much is deleted, and nothing else.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use common::*;
+use storage::clock::{Clock, SystemClock};
+use storage::log::{LogConfig, PartitionLog, ReadError};
+use storage::manager::{LogManager, LogManagerConfig};
+
+const VALUE_BYTES: usize = 400;
+
+/// A wall clock that is set by the test.
+#[derive(Debug, Default)]
+struct TestClock {
+    now_ms: AtomicI64,
+    system: SystemClock,
+}
+
+impl Clock for TestClock {
+    fn now_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::SeqCst)
+    }
+    fn monotonic_ms(&self) -> u64 {
+        self.system.monotonic_ms()
+    }
+}
+
+fn manager(dir: &Path, clock: &Arc<TestClock>) -> Arc<LogManager> {
+    LogManager::open(LogManagerConfig {
+        retention_check_interval_ms: 5,
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        ..small(dir)
+    })
+    .unwrap()
+}
+
+/// Two batches of [`VALUE_BYTES`] in each segment.
+fn config() -> LogConfig {
+    LogConfig {
+        segment_bytes: 1_000,
+        retention_ms: -1,
+        retention_bytes: -1,
+        file_delete_delay_ms: 0,
+        ..LogConfig::default()
+    }
+}
+
+async fn fill(log: &Arc<dyn PartitionLog>, times: impl IntoIterator<Item = i64>) {
+    for time in times {
+        append(log, batch_at(time, &[&[b'x'; VALUE_BYTES]]))
+            .await
+            .unwrap();
+    }
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+fn segments(dir: &Path, log: &str) -> Vec<i64> {
+    // The first write makes the directory.
+    if !dir.join(log).exists() {
+        return Vec::new();
+    }
+    names(&dir.join(log))
+        .iter()
+        .filter_map(|name| name.strip_suffix(".log")?.parse().ok())
+        .collect()
+}
+
+fn has_deleted_files(dir: &Path, log: &str) -> bool {
+    names(&dir.join(log))
+        .iter()
+        .any(|name| name.ends_with(".deleted"))
+}
+
+#[tokio::test]
+async fn segments_go_when_their_newest_record_is_too_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::<TestClock>::default();
+    let manager = manager(dir.path(), &clock);
+    let config = LogConfig {
+        retention_ms: 1_000,
+        ..config()
+    };
+    let log = open_with(&manager, "topic", 0, config);
+    fill(&log, [100, 200, 300, 400, 500, 600]).await;
+    clock.now_ms.store(1_201, Ordering::SeqCst);
+    until("the first segment goes", || {
+        log.offsets().log_start_offset == 2
+    })
+    .await;
+    until("its files, too", || {
+        segments(dir.path(), "topic-0") == [2, 4] && !has_deleted_files(dir.path(), "topic-0")
+    })
+    .await;
+    assert_eq!(read_all(&log, 2).await.len(), 4);
+    let gone = read(&log, request(0)).await;
+    assert!(
+        matches!(gone, Err(ReadError::OffsetOutOfRange { .. })),
+        "{gone:?}"
+    );
+    let kept_bytes = log.size_bytes();
+    assert!(kept_bytes > 4 * VALUE_BYTES as u64 && kept_bytes < 6 * VALUE_BYTES as u64);
+}
+
+#[tokio::test]
+async fn a_log_of_which_everything_is_too_old_is_empty_and_keeps_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::<TestClock>::default();
+    let running = manager(dir.path(), &clock);
+    let config = LogConfig {
+        retention_ms: 1_000,
+        ..config()
+    };
+    let log = open_with(&running, "topic", 0, config.clone());
+    fill(&log, [100, 200, 300]).await;
+    clock.now_ms.store(10_000, Ordering::SeqCst);
+    until("all records go", || log.offsets().log_start_offset == 3).await;
+    until("all files go", || segments(dir.path(), "topic-0") == [3]).await;
+    assert_eq!(log.size_bytes(), 0);
+    drop(log);
+    // Twice: what a crash leaves has to survive another one.
+    let crashed = crash(running, dir.path());
+    let again = manager(crashed.path(), &clock);
+    let log = open_with(&again, "topic", 0, config.clone());
+    let offsets = log.offsets();
+    assert_eq!((offsets.log_start_offset, offsets.log_end_offset), (3, 3));
+    fill(&log, [9_500]).await;
+    assert_eq!(read_all(&log, 3).await.len(), 1);
+    drop(log);
+    let crashed = crash(again, crashed.path());
+    let again = manager(crashed.path(), &clock);
+    let log = open_with(&again, "topic", 0, config.clone());
+    assert_eq!(log.offsets().log_start_offset, 3);
+    assert_eq!(read_all(&log, 3).await.len(), 1);
+    clock.now_ms.store(20_000, Ordering::SeqCst);
+    until("the new record goes", || {
+        log.offsets().log_start_offset == 4
+    })
+    .await;
+    drop(log);
+    again.shutdown().unwrap();
+    drop(again);
+    let again = manager(crashed.path(), &clock);
+    let offsets = open_with(&again, "topic", 0, config).offsets();
+    assert_eq!((offsets.log_start_offset, offsets.log_end_offset), (4, 4));
+}
+
+#[tokio::test]
+async fn as_many_of_the_oldest_segments_go_as_leave_enough_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::<TestClock>::default();
+    let manager = manager(dir.path(), &clock);
+    let limit = 3_000;
+    let config = LogConfig {
+        retention_bytes: limit,
+        ..config()
+    };
+    let log = open_with(&manager, "topic", 0, config);
+    fill(&log, 0..40).await;
+    let segment_bytes = 2 * log.size_bytes() / 40;
+    until("no segment is too much", || {
+        log.size_bytes() < limit as u64 + 1_000
+    })
+    .await;
+    assert!(log.size_bytes() >= limit as u64, "{segment_bytes}");
+    let start = log.offsets().log_start_offset;
+    assert_eq!(read_all(&log, start).await.len() as i64, 40 - start);
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_has_used_since_the_start_grows_old_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::<TestClock>::default();
+    let first = manager(dir.path(), &clock);
+    let config = LogConfig {
+        retention_ms: 1_000,
+        ..config()
+    };
+    fill(
+        &open_with(&first, "topic", 0, config.clone()),
+        [100, 200, 300],
+    )
+    .await;
+    first.shutdown().unwrap();
+    drop(first);
+    let again = manager(dir.path(), &clock);
+    let _log = open_with(&again, "topic", 0, config);
+    clock.now_ms.store(1_250, Ordering::SeqCst);
+    until("the old segment goes", || {
+        segments(dir.path(), "topic-0") == [2]
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_only_compacted_does_not_grow_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::<TestClock>::default();
+    let manager = manager(dir.path(), &clock);
+    let only_compacted = LogConfig {
+        retention_ms: 1,
+        retention_bytes: 1,
+        compact: true,
+        delete: false,
+        ..config()
+    };
+    let compacted = open_with(&manager, "compacted", 0, only_compacted.clone());
+    let deleted = open_with(
+        &manager,
+        "deleted",
+        0,
+        LogConfig {
+            delete: true,
+            ..only_compacted
+        },
+    );
+    fill(&compacted, [1, 2, 3, 4]).await;
+    fill(&deleted, [1, 2, 3, 4]).await;
+    clock.now_ms.store(10_000, Ordering::SeqCst);
+    until("the other log is empty", || {
+        deleted.offsets().log_start_offset == 4
+    })
+    .await;
+    assert_eq!(compacted.offsets().log_start_offset, 0);
+}
+
+#[tokio::test]
+async fn deleting_records_frees_whole_segments_and_readers_of_them_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::<TestClock>::default();
+    let running = manager(dir.path(), &clock);
+    let log = open_with(&running, "topic", 0, config());
+    fill(&log, 0..10).await;
+    assert_eq!(log.delete_records_before(7).await.unwrap(), 7);
+    until("the segments before go", || {
+        segments(dir.path(), "topic-0") == [6, 8]
+    })
+    .await;
+    assert_eq!(read_all(&log, 7).await.len(), 3);
+    drop(log);
+    let crashed = crash(running, dir.path());
+    let again = manager(crashed.path(), &clock);
+    let log = open_with(&again, "topic", 0, config());
+    assert_eq!(log.offsets().log_start_offset, 7);
+    assert_eq!(read_all(&log, 7).await.len(), 3);
+    until("recovery brings nothing back", || {
+        segments(crashed.path(), "topic-0") == [6, 8]
+    })
+    .await;
+}
