@@ -31,12 +31,13 @@ use crate::wal::commit::Wal;
 use crate::wal::format::{GROUP_HEADER_BYTES, GroupHeader};
 use crate::wal::logs::LogTable;
 use crate::wal::replay::ReplayError;
-use crate::wal::ring::{Ring, RingConfig, list_regions, region_path};
+use crate::wal::ring::{Ring, RingConfig, Shortage, list_regions, region_path};
 
 /// What unused chunks may keep allocated while there is traffic.
 const FREE_CHUNKS_BYTES: usize = 32 << 20;
 const WAL_DIR: &str = "wal";
 const LOCK_FILE: &str = ".lock";
+const COMMIT_THREAD: &str = "wal-commit";
 const DELETED_SUFFIX: &str = "-delete";
 const FILE_NAME_LIMIT: usize = 255;
 
@@ -186,6 +187,12 @@ impl FileManager {
         let log = self.log(id.clone(), Arc::default());
         let failed = |why: String| StorageError(format!("{id} could not be deleted: {why}"));
         let delay_ms = log.delete().map_err(|error| failed(error.to_string()))?;
+        let key = (id.topic.to_string(), id.partition);
+        if self.shared.log_starts.lock().remove(&key).is_some() {
+            self.shared
+                .log_starts_changed
+                .store(true, Ordering::Release);
+        }
         log.while_not_writing(|| self.doom_directory(log.dir(), id, delay_ms));
         self.logs.lock().remove(id);
         Ok(())
@@ -193,12 +200,6 @@ impl FileManager {
 
     /// Renames the directory of a deleted log and has it removed later.
     fn doom_directory(&self, dir: &Path, id: &TopicPartition, delay_ms: u64) {
-        let key = (id.topic.to_string(), id.partition);
-        if self.shared.log_starts.lock().remove(&key).is_some() {
-            self.shared
-                .log_starts_changed
-                .store(true, Ordering::Release);
-        }
         let owner = owner_of(&*self.shared.fs, dir).ok().flatten();
         if owner.is_some_and(|owner| owner != id.topic_id) {
             return;
@@ -267,10 +268,28 @@ impl FileManager {
 
     fn stop_threads(&self) {
         self.maintenance.stop();
-        for thread in self.threads.lock().drain(..) {
+        // The maintenance ends first, and then the commit thread, which may be waiting for it.
+        for thread in self.threads.lock().drain(..).rev() {
+            while thread.thread().name() == Some(COMMIT_THREAD) && !thread.is_finished() {
+                self.make_room();
+                std::thread::yield_now();
+            }
             if thread.join().is_err() {
                 tracing::error!("a storage thread panicked");
             }
+        }
+    }
+
+    /// Gives the commit thread the room for its last writes that the maintenance would have made.
+    fn make_room(&self) {
+        let wal = &self.shared.wal;
+        let made = match wal.ring().shortage(wal.ring().group_limit_bytes()) {
+            Some(Shortage::Grow) => wal.ring().grow(),
+            Some(Shortage::Checkpoint) => self.maintenance.checkpoint(),
+            None => Ok(()),
+        };
+        if let Err(error) = made {
+            wal.fail(&error.to_string());
         }
     }
 
@@ -329,11 +348,26 @@ fn lock(fs: &dyn Fs, dir: &Path) -> Result<LockGuard, OpenError> {
         dir: dir.to_owned(),
         source,
     };
-    fs.create_dir_all(dir).map_err(not_writable)?;
+    create_durably(fs, dir).map_err(not_writable)?;
     let locked = fs.lock(&dir.join(LOCK_FILE)).map_err(not_writable)?;
     locked.ok_or_else(|| OpenError::Locked {
         dir: dir.to_owned(),
     })
+}
+
+/// Creates a directory so that it does not vanish with the power, and everything synced in it with it.
+fn create_durably(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    if if_found(fs.list(dir))?.is_some() {
+        return Ok(());
+    }
+    let parent = match dir.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
+    };
+    create_durably(fs, parent)?;
+    fs.create_dir_all(dir)?;
+    fs.sync_dir(parent)
 }
 
 /// The newest checkpoint. Without one there must be nothing that it could be missing for.
@@ -413,7 +447,7 @@ fn start_threads(
     let (committing, maintaining) = (Arc::clone(shared), Arc::clone(maintenance));
     Ok(vec![
         std::thread::Builder::new()
-            .name("wal-commit".to_owned())
+            .name(COMMIT_THREAD.to_owned())
             .spawn(move || committing.wal.run())?,
         std::thread::Builder::new()
             .name("log-maintenance".to_owned())
