@@ -220,6 +220,23 @@ impl SimDisk {
         self.0.lock().faults.clear();
     }
 
+    /// Every file there is, with its length in bytes.
+    pub fn files(&self) -> Vec<(PathBuf, usize)> {
+        let disk = self.0.lock();
+        let mut found = Vec::new();
+        let mut open = vec![(PathBuf::from("/"), ROOT)];
+        while let Some((path, inode)) = open.pop() {
+            if let Some(directory) = disk.directories.get(&inode) {
+                let entries = directory.entries.iter();
+                open.extend(entries.map(|(name, inode)| (path.join(name), *inode)));
+            } else if let Some(contents) = disk.files.get(&inode) {
+                found.push((path, contents.bytes.len()));
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+
     /// A disk of its own with the same on it, as if everything had been synced.
     pub fn copy(&self) -> Self {
         let disk = self.0.lock();
