@@ -76,8 +76,9 @@ fn must_be_found_out(ending: Ending, lies: &[(&str, Fault)]) {
     let started = Instant::now();
     let mut worlds = 0;
     while started.elapsed() < Duration::from_secs(20) {
-        if run(worlds, ending, false, lies).is_err() {
-            eprintln!("found out after {worlds} worlds, {:?}", started.elapsed());
+        if let Err(what) = run(worlds, ending, false, lies) {
+            let what = what.lines().next().unwrap_or_default();
+            eprintln!("found out after {:?}: {what}", started.elapsed());
             return;
         }
         worlds += 1;
