@@ -27,7 +27,7 @@ use crate::manager::{LogManagerConfig, OpenError, RecoveryReport, StorageError};
 use crate::recovery::{Recovery, RecoveryError};
 use crate::wal::checkpoint::{Checkpoint, CheckpointError};
 use crate::wal::chunk::ChunkPool;
-use crate::wal::commit::Wal;
+use crate::wal::commit::{Wal, WalError};
 use crate::wal::format::{GROUP_HEADER_BYTES, GroupHeader};
 use crate::wal::logs::LogTable;
 use crate::wal::replay::ReplayError;
@@ -37,6 +37,8 @@ use crate::wal::ring::{Ring, RingConfig, Shortage, list_regions, region_path};
 const FREE_CHUNKS_BYTES: usize = 32 << 20;
 const WAL_DIR: &str = "wal";
 const LOCK_FILE: &str = ".lock";
+/// How often a shutdown looks whether the last writes want for room.
+const MAKE_ROOM_INTERVAL: Duration = Duration::from_millis(1);
 const COMMIT_THREAD: &str = "wal-commit";
 const DELETED_SUFFIX: &str = "-delete";
 const FILE_NAME_LIMIT: usize = 255;
@@ -272,7 +274,7 @@ impl FileManager {
         for thread in self.threads.lock().drain(..).rev() {
             while thread.thread().name() == Some(COMMIT_THREAD) && !thread.is_finished() {
                 self.make_room();
-                std::thread::yield_now();
+                std::thread::sleep(MAKE_ROOM_INTERVAL);
             }
             if thread.join().is_err() {
                 tracing::error!("a storage thread panicked");
@@ -283,6 +285,10 @@ impl FileManager {
     /// Gives the commit thread the room for its last writes that the maintenance would have made.
     fn make_room(&self) {
         let wal = &self.shared.wal;
+        if wal.refused() != Some(WalError::Closed) {
+            // It has failed, and waits for nothing any more.
+            return;
+        }
         let made = match wal.ring().shortage(wal.ring().group_limit_bytes()) {
             Some(Shortage::Grow) => wal.ring().grow(),
             Some(Shortage::Checkpoint) => self.maintenance.checkpoint(),
