@@ -30,16 +30,19 @@ use crate::recovery::{Recovery, RecoveryError};
 use crate::retention::Schedule;
 use crate::wal::checkpoint::{Checkpoint, CheckpointError};
 use crate::wal::chunk::ChunkPool;
-use crate::wal::commit::Wal;
+use crate::wal::commit::{Wal, WalError};
 use crate::wal::format::{GROUP_HEADER_BYTES, GroupHeader};
 use crate::wal::logs::LogTable;
 use crate::wal::replay::ReplayError;
-use crate::wal::ring::{Ring, RingConfig, list_regions, region_path};
+use crate::wal::ring::{Ring, RingConfig, Shortage, list_regions, region_path};
 
 /// What unused chunks may keep allocated while there is traffic.
 const FREE_CHUNKS_BYTES: usize = 32 << 20;
 const WAL_DIR: &str = "wal";
 const LOCK_FILE: &str = ".lock";
+/// How often a shutdown looks whether the last writes want for room.
+const MAKE_ROOM_INTERVAL: Duration = Duration::from_millis(1);
+const COMMIT_THREAD: &str = "wal-commit";
 const DELETED_SUFFIX: &str = "-delete";
 const FILE_NAME_LIMIT: usize = 255;
 
@@ -216,13 +219,7 @@ impl FileManager {
 
     /// Renames the directory of a deleted log and has it removed later.
     fn doom_directory(&self, dir: &Path, id: &TopicPartition, delay_ms: u64) {
-        let key = (id.topic.to_string(), id.partition);
-        if self.shared.log_starts.lock().remove(&key).is_some() {
-            self.shared
-                .log_starts_changed
-                .store(true, Ordering::Release);
-        }
-        self.forget_cleaned(&key);
+        self.forget_cleaned(&(id.topic.to_string(), id.partition));
         let owner = owner_of(&*self.shared.fs, dir).ok().flatten();
         if owner.is_some_and(|owner| owner != id.topic_id) {
             return;
@@ -308,10 +305,32 @@ impl FileManager {
             cleaner.stop();
         }
         self.maintenance.stop();
-        for thread in self.threads.lock().drain(..) {
+        // The maintenance ends first, and then the commit thread, which may be waiting for it.
+        for thread in self.threads.lock().drain(..).rev() {
+            while thread.thread().name() == Some(COMMIT_THREAD) && !thread.is_finished() {
+                self.make_room();
+                std::thread::sleep(MAKE_ROOM_INTERVAL);
+            }
             if thread.join().is_err() {
                 tracing::error!("a storage thread panicked");
             }
+        }
+    }
+
+    /// Gives the commit thread the room for its last writes that the maintenance would have made.
+    fn make_room(&self) {
+        let wal = &self.shared.wal;
+        if wal.refused() != Some(WalError::Closed) {
+            // It has failed, and waits for nothing any more.
+            return;
+        }
+        let made = match wal.ring().shortage(wal.ring().group_limit_bytes()) {
+            Some(Shortage::Grow) => wal.ring().grow(),
+            Some(Shortage::Checkpoint) => self.maintenance.checkpoint(),
+            None => Ok(()),
+        };
+        if let Err(error) = made {
+            wal.fail(&error.to_string());
         }
     }
 
@@ -370,11 +389,26 @@ fn lock(fs: &dyn Fs, dir: &Path) -> Result<LockGuard, OpenError> {
         dir: dir.to_owned(),
         source,
     };
-    fs.create_dir_all(dir).map_err(not_writable)?;
+    create_durably(fs, dir).map_err(not_writable)?;
     let locked = fs.lock(&dir.join(LOCK_FILE)).map_err(not_writable)?;
     locked.ok_or_else(|| OpenError::Locked {
         dir: dir.to_owned(),
     })
+}
+
+/// Creates a directory so that it does not vanish with the power, and everything synced in it with it.
+fn create_durably(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    if if_found(fs.list(dir))?.is_some() {
+        return Ok(());
+    }
+    let parent = match dir.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
+    };
+    create_durably(fs, parent)?;
+    fs.create_dir_all(dir)?;
+    fs.sync_dir(parent)
 }
 
 /// The newest checkpoint. Without one there must be nothing that it could be missing for.
@@ -455,7 +489,7 @@ fn start_threads(
     let (committing, maintaining) = (Arc::clone(shared), Arc::clone(maintenance));
     let mut threads = vec![
         std::thread::Builder::new()
-            .name("wal-commit".to_owned())
+            .name(COMMIT_THREAD.to_owned())
             .spawn(move || committing.wal.run())?,
         std::thread::Builder::new()
             .name("log-maintenance".to_owned())

@@ -3,6 +3,9 @@
 //! [`RealFs`] is the operating system. Tests put a file system behind the same door that loses
 //! what was not synced.
 
+#[doc(hidden)]
+pub mod sim;
+
 use std::fmt::Debug;
 use std::fs;
 use std::io::{self, IoSlice};

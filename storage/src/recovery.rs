@@ -64,7 +64,7 @@ pub(crate) struct Recovered {
     pub batches: u64,
     pub bytes: u64,
     pub partitions: usize,
-    /// Directories of logs whose deletion had begun.
+    /// Logs whose deletion had begun, but for those whose name another log has now.
     pub deleted: Vec<TopicPartition>,
 }
 
@@ -97,14 +97,12 @@ impl Recovery<'_> {
             batches: 0,
             bytes: 0,
             partitions: 0,
-            deleted: contents
-                .deleted
-                .iter()
-                .filter_map(|id| contents.logs.get(id).cloned())
-                .collect(),
+            deleted: contents.deleted_for_good().cloned().collect(),
         };
-        for log in &recovered.deleted {
-            log_starts.remove(&(log.topic.to_string(), log.partition));
+        for id in &contents.deleted {
+            if let Some(log) = contents.logs.get(id) {
+                log_starts.remove(&(log.topic.to_string(), log.partition));
+            }
         }
         for (id, &offset) in &contents.log_starts {
             if let Some(log) = contents.live(*id) {
@@ -210,6 +208,15 @@ impl Contents {
         let log = self.logs.get(&id)?;
         let newest = self.newest.get(&(Arc::clone(&log.topic), log.partition));
         (newest == Some(&id) && !self.deleted.contains(&id)).then_some(log)
+    }
+
+    /// The deleted logs whose directory is their own: not one that a later log of this name has made.
+    fn deleted_for_good(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.deleted.iter().filter_map(|id| {
+            let log = self.logs.get(id)?;
+            let newest = self.newest.get(&(Arc::clone(&log.topic), log.partition))?;
+            self.deleted.contains(newest).then_some(log)
+        })
     }
 
     fn note(&mut self, entry: &Entry<'_>, wal_dir: &Path) -> Result<(), RecoveryError> {

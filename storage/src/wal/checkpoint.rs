@@ -102,10 +102,13 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Removes both files.
+    /// Removes both files, the newest last: alone, the older one would ask for a ring that is gone.
     pub fn remove(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
-        for number in 0..2 {
+        let newest = Self::read(fs, dir).map_err(io::Error::other)?;
+        let newest = newest.map_or(0, |newest| newest.number);
+        for number in [newest + 1, newest] {
             if_found(fs.remove_file(&path(dir, number)))?;
+            fs.sync_dir(dir)?;
         }
         Ok(())
     }

@@ -1,0 +1,112 @@
+//! The engine on a disk that loses its power, again and again, held against what was acknowledged.
+//!
+//! A seed decides everything but how the engine's threads interleave: what is appended, when the
+//! process ends, and what the disk keeps. `OTTLA_SIM_SEED` runs one seed, `OTTLA_SIM_SEEDS` so many.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+mod sim_world;
+
+use std::time::{Duration, Instant};
+
+use sim_world::{Ending, World};
+use storage::fs::sim::Fault;
+
+/// Runs one world from its first start to its last check.
+fn run(
+    seed: u64,
+    ending: Ending,
+    deletes_topics: bool,
+    lies: &[(&str, Fault)],
+) -> Result<u64, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut world = World::new(seed, ending, deletes_topics);
+        for (part, fault) in lies {
+            world.disk.fault(part, *fault, u32::MAX);
+        }
+        match world.run().await {
+            Ok(()) => Ok(world.ends),
+            Err(what) => Err(world.report(&what)),
+        }
+    })
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn run_all(ending: Ending, deletes_topics: bool) {
+    if let Some(seed) = number("OTTLA_SIM_SEED") {
+        run(seed, ending, deletes_topics, &[]).unwrap_or_else(|what| panic!("{what}"));
+        return;
+    }
+    let seeds = number("OTTLA_SIM_SEEDS").unwrap_or(60);
+    let first: u64 = rand::random_range(0..1 << 40);
+    let (started, mut ends) = (Instant::now(), 0);
+    for seed in first..first + seeds {
+        ends += run(seed, ending, deletes_topics, &[]).unwrap_or_else(|what| panic!("{what}"));
+    }
+    eprintln!("{ends} ends of {seeds} worlds in {:?}", started.elapsed());
+}
+
+#[test]
+fn a_power_cut_takes_nothing_that_was_acknowledged() {
+    run_all(Ending::PowerCut, false);
+}
+
+#[test]
+fn a_killed_process_leaves_everything_that_was_acknowledged() {
+    run_all(Ending::Kill, false);
+}
+
+#[test]
+#[ignore = "a deletion races with the segment writer and with checkpoints"]
+fn a_deleted_topic_takes_nothing_with_it_and_stays_deleted() {
+    run_all(Ending::PowerCut, true);
+    run_all(Ending::Kill, true);
+}
+
+/// Panics unless the checker finds out about the lies in time.
+fn must_be_found_out(ending: Ending, lies: &[(&str, Fault)]) {
+    let started = Instant::now();
+    let mut worlds = 0;
+    while started.elapsed() < Duration::from_secs(20) {
+        if let Err(what) = run(worlds, ending, false, lies) {
+            let what = what.lines().next().unwrap_or_default();
+            eprintln!("found out after {:?}: {what}", started.elapsed());
+            return;
+        }
+        worlds += 1;
+    }
+    panic!("{worlds} worlds have not noticed {lies:?}");
+}
+
+#[test]
+fn writes_that_do_not_wait_for_the_disk_are_found_out() {
+    must_be_found_out(Ending::PowerCut, &[("wal/ring-", Fault::IgnoreWriteSync)]);
+}
+
+#[test]
+fn an_acknowledgement_before_the_write_is_found_out() {
+    must_be_found_out(Ending::Kill, &[("wal/ring-", Fault::DelayWrites)]);
+}
+
+#[test]
+fn a_checkpoint_that_is_not_synced_is_found_out() {
+    must_be_found_out(Ending::PowerCut, &[("wal/checkpoint-", Fault::IgnoreSyncs)]);
+}
+
+#[test]
+fn a_segment_that_is_not_synced_is_found_out() {
+    must_be_found_out(Ending::PowerCut, &[(".log", Fault::IgnoreSyncs)]);
+}
+
+#[test]
+fn a_directory_that_is_not_synced_is_found_out() {
+    must_be_found_out(Ending::PowerCut, &[("", Fault::IgnoreDirSyncs)]);
+}

@@ -1,0 +1,598 @@
+//! A world for the engine: a disk, a clock, producers, and what they know to be true.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use storage::clock::Clock;
+use storage::fs::sim::SimDisk;
+use storage::log::{
+    AppendError, AppendOrigin, Appended, LogConfig, PartitionLog, PendingAppend, TopicPartition,
+};
+use storage::manager::{LogManager, LogManagerConfig};
+use storage::record::{BatchBuilder, BatchHeader};
+use uuid::Uuid;
+
+use crate::common::{build, headers, read, request, trusted, values};
+
+const DIR: &str = "/data";
+const TOPICS: usize = 3;
+const PRODUCERS: usize = 2;
+const LIVES: usize = 5;
+const STEPS_PER_LIFE: usize = 60;
+const BUDGET_BYTES: u64 = 64 << 10;
+/// Nothing here takes longer: the disk is memory.
+const STUCK_AFTER: Duration = Duration::from_secs(20);
+
+/// What a check found: a sentence about what is wrong.
+pub type Check<T = ()> = Result<T, String>;
+
+macro_rules! ensure {
+    ($holds:expr, $($what:tt)*) => {
+        if !$holds {
+            return Err(format!($($what)*));
+        }
+    };
+}
+
+/// How the processes of a world end, unless they shut down in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Kill,
+    PowerCut,
+}
+
+#[derive(Debug, Default)]
+struct FakeClock(AtomicU64);
+
+impl Clock for FakeClock {
+    fn now_ms(&self) -> i64 {
+        1_700_000_000_000 + self.0.load(Ordering::Relaxed) as i64
+    }
+    fn monotonic_ms(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A batch that a producer has sent, and may send again.
+#[derive(Clone, Debug)]
+struct Sent {
+    base_sequence: i32,
+    base_offset: usize,
+    values: Vec<Vec<u8>>,
+}
+
+/// What is known of one incarnation of a topic, which has one partition.
+#[derive(Clone, Debug, Default)]
+struct Topic {
+    incarnation: u128,
+    /// The value that was sent for each offset.
+    attempted: Vec<Vec<u8>>,
+    /// Everything before was acknowledged.
+    acknowledged: usize,
+    log_start: usize,
+    log_start_attempted: usize,
+    sent: [Vec<Sent>; PRODUCERS],
+    deleting: bool,
+}
+
+struct Pending {
+    topic: usize,
+    incarnation: u128,
+    base_offset: usize,
+    count: usize,
+    duplicate: bool,
+    answer: PendingAppend,
+}
+
+pub struct World {
+    pub disk: SimDisk,
+    /// Processes that have ended so far.
+    pub ends: u64,
+    seed: u64,
+    random: StdRng,
+    ending: Ending,
+    deletes_topics: bool,
+    clock: Arc<FakeClock>,
+    config: LogConfig,
+    manager: Option<Arc<LogManager>>,
+    logs: Vec<Arc<dyn PartitionLog>>,
+    topics: Vec<Topic>,
+    pending: Vec<Pending>,
+    attempts: u64,
+    trace: Vec<String>,
+}
+
+impl World {
+    pub fn new(seed: u64, ending: Ending, deletes_topics: bool) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let config = LogConfig {
+            segment_bytes: random.random_range(1_000..40_000),
+            index_interval_bytes: random.random_range(0..4_096),
+            file_delete_delay_ms: random.random_range(0..60_000),
+            retention_ms: -1,
+            ..LogConfig::default()
+        };
+        let topics = (0..TOPICS).map(|_| Topic::default()).collect();
+        Self {
+            disk: SimDisk::new(),
+            ends: 0,
+            seed,
+            random,
+            ending,
+            deletes_topics,
+            clock: Arc::default(),
+            config,
+            manager: None,
+            logs: Vec::new(),
+            topics,
+            pending: Vec::new(),
+            attempts: 0,
+            trace: Vec::new(),
+        }
+    }
+
+    /// What went wrong, with what is needed to see it again.
+    pub fn report(&self, what: &str) -> String {
+        let from = self.trace.len().saturating_sub(40);
+        format!(
+            "OTTLA_SIM_SEED={} {:?}: {what}\n  {}",
+            self.seed,
+            self.ending,
+            self.trace[from..].join("\n  ")
+        ) + &format!("\n  {:?}", self.disk.files())
+    }
+
+    pub async fn run(&mut self) -> Check {
+        for _ in 0..LIVES {
+            let stop_at = match self.random.random_range(0..10) {
+                0..2 => None,
+                2..4 => Some(self.random.random_range(1..60)),
+                _ => Some(self.random.random_range(30..300)),
+            };
+            self.live(stop_at, STEPS_PER_LIFE).await?;
+        }
+        self.live(None, 0).await
+    }
+
+    fn note(&mut self, what: String) {
+        self.trace
+            .push(format!("[{}] {what}", self.disk.operations()));
+    }
+
+    /// One process, from its start to its end.
+    async fn live(&mut self, stop_at: Option<u64>, steps: usize) -> Check {
+        let fs = self.disk.boot(stop_at);
+        self.note(format!("start, to stop at {stop_at:?}"));
+        let opened = LogManager::open(LogManagerConfig {
+            wal_ring_bytes: 128 << 10,
+            wal_region_bytes: 32 << 10,
+            wal_first_region_bytes: 16 << 10,
+            append_budget_bytes: BUDGET_BYTES,
+            tail_cache_bytes: 8 << 10,
+            io_threads: 1,
+            fs: Arc::new(fs),
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            ..LogManagerConfig::new(Path::new(DIR))
+        });
+        match opened {
+            Ok(manager) => {
+                self.note(format!("{:?}", manager.recovery_report()));
+                self.manager = Some(manager);
+                self.verify().await?;
+                for _ in 0..steps {
+                    if self.disk.is_stopped() {
+                        break;
+                    }
+                    self.step().await?;
+                }
+            }
+            Err(_) if self.disk.is_stopped() => {}
+            Err(error) => return Err(format!("refuses to start: {error}")),
+        }
+        self.end(steps == 0).await
+    }
+
+    async fn end(&mut self, last: bool) -> Check {
+        if !self.disk.is_stopped() && (last || self.random.random_bool(0.3)) {
+            self.shut_down().await?;
+        }
+        self.ends += 1;
+        match self.ending {
+            Ending::Kill => self.disk.kill(),
+            Ending::PowerCut => {
+                let seed = self.random.random();
+                self.note(format!("power cut {seed}"));
+                self.disk.power_cut(seed);
+            }
+        }
+        self.logs.clear();
+        self.manager = None;
+        for pending in std::mem::take(&mut self.pending) {
+            // Whoever still waits for a process that is stuck in its end waits in vain.
+            let answer = tokio::time::timeout(Duration::from_millis(50), pending.answer).await;
+            if let Ok(Ok(appended)) = answer {
+                let topic = &mut self.topics[pending.topic];
+                if topic.incarnation == pending.incarnation {
+                    let end = appended.last_offset as usize + 1;
+                    topic.acknowledged = topic.acknowledged.max(end);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn shut_down(&mut self) -> Check {
+        self.note("shut down".to_owned());
+        if self.random.random_bool(0.5) {
+            self.settle().await?;
+        }
+        self.logs.clear();
+        let Some(manager) = self.manager.clone() else {
+            return Ok(());
+        };
+        let closed = self.off_thread(move || manager.shutdown()).await?;
+        ensure!(
+            !matches!(closed, Some(Err(_))) || self.disk.is_stopped(),
+            "shutting down failed: {closed:?}"
+        );
+        Ok(())
+    }
+
+    /// Waits for an answer; none if the process ends first.
+    async fn until_stopped<T>(&self, future: impl Future<Output = T>) -> Check<Option<T>> {
+        let mut future = std::pin::pin!(future);
+        let started = Instant::now();
+        loop {
+            let stopped = self.disk.is_stopped();
+            let patience = Duration::from_millis(if stopped { 20 } else { 2 });
+            match tokio::time::timeout(patience, &mut future).await {
+                Ok(value) => return Ok(Some(value)),
+                Err(_) if stopped => return Ok(None),
+                Err(_) => ensure!(started.elapsed() < STUCK_AFTER, "stuck"),
+            }
+        }
+    }
+
+    /// Runs what blocks where it does not block the world.
+    async fn off_thread<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Check<Option<T>> {
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || sender.send(job()));
+        Ok(self.until_stopped(answer).await?.and_then(Result::ok))
+    }
+
+    fn id(&self, at: usize) -> TopicPartition {
+        TopicPartition {
+            topic: Arc::from(format!("topic{at}")),
+            topic_id: Uuid::from_u128(((at as u128 + 1) << 64) + self.topics[at].incarnation),
+            partition: 0,
+        }
+    }
+
+    fn open_log(&self, at: usize) -> Check<Option<Arc<dyn PartitionLog>>> {
+        let Some(manager) = &self.manager else {
+            return Ok(None);
+        };
+        match manager.open_log(self.id(at), Arc::new(self.config.clone())) {
+            Ok(log) => Ok(Some(log)),
+            Err(_) if self.disk.is_stopped() => Ok(None),
+            Err(error) => Err(format!("topic {at} cannot be opened: {error}")),
+        }
+    }
+
+    /// Holds what is found after a start against what is known.
+    async fn verify(&mut self) -> Check {
+        for at in 0..TOPICS {
+            if self.topics[at].deleting {
+                // Whoever wanted it gone asks again.
+                self.delete_topic(at).await?;
+                if self.topics[at].deleting {
+                    return Ok(());
+                }
+            }
+            let Some(log) = self.open_log(at)? else {
+                return Ok(());
+            };
+            let offsets = log.offsets();
+            if self.disk.is_stopped() {
+                return Ok(());
+            }
+            if let Err(error) = log.read(request(offsets.log_start_offset))
+                && !self.disk.is_stopped()
+            {
+                return Err(format!("topic {at} cannot be used after a start: {error}"));
+            }
+            let topic = &self.topics[at];
+            let (start, end) = (offsets.log_start_offset, offsets.log_end_offset);
+            ensure!(
+                offsets.high_watermark == end,
+                "topic {at}: {offsets:?} after a start"
+            );
+            ensure!(
+                (topic.acknowledged..=topic.attempted.len()).contains(&(end as usize)),
+                "topic {at} ends at {end}, but {} were acknowledged and {} attempted",
+                topic.acknowledged,
+                topic.attempted.len()
+            );
+            ensure!(
+                (topic.log_start..=topic.log_start_attempted).contains(&(start as usize)),
+                "topic {at} starts at {start}, but {} was acknowledged and {} attempted",
+                topic.log_start,
+                topic.log_start_attempted
+            );
+            let topic = &mut self.topics[at];
+            let end = end as usize;
+            topic.attempted.truncate(end);
+            topic.acknowledged = end;
+            topic.log_start = start as usize;
+            topic.log_start_attempted = start as usize;
+            for sent in &mut topic.sent {
+                sent.retain(|sent| sent.base_offset < end);
+            }
+            self.logs.truncate(at);
+            self.logs.push(log);
+            if self.read(at, start as usize, usize::MAX).await?.is_none() {
+                return Ok(());
+            }
+        }
+        for at in 0..TOPICS {
+            for producer in 0..PRODUCERS {
+                self.send_again(at, producer).await?;
+            }
+        }
+        self.settle().await
+    }
+
+    async fn step(&mut self) -> Check {
+        if self.logs.len() < TOPICS {
+            return Ok(());
+        }
+        let at = self.random.random_range(0..TOPICS);
+        match self.random.random_range(0..100) {
+            0..50 => {
+                self.append(at).await?;
+                if self.random.random_bool(0.6) {
+                    self.settle().await?;
+                }
+                Ok(())
+            }
+            50..58 => {
+                let producer = self.random.random_range(0..PRODUCERS);
+                self.send_again(at, producer).await
+            }
+            58..63 => self.settle().await,
+            63..73 => {
+                let from = self.random.random_range(0..=self.topics[at].acknowledged);
+                let from = from.max(self.topics[at].log_start);
+                let bytes = self.random.random_range(0..20_000);
+                self.read(at, from, bytes).await.map(|_| ())
+            }
+            73..90 => self.pass_time(at).await,
+            90..96 => self.delete_records(at).await,
+            _ => {
+                self.settle().await?;
+                match self.deletes_topics {
+                    true => self.delete_topic(at).await,
+                    false => Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn append(&mut self, at: usize) -> Check {
+        let count = self.random.random_range(1..5);
+        let size = match self.random.random_range(0..8) {
+            0 => self.random.random_range(0..4_000),
+            _ => self.random.random_range(0..600),
+        };
+        let producer = self.random.random_range(0..PRODUCERS);
+        let base_offset = self.topics[at].attempted.len();
+        let values: Vec<Vec<u8>> = (0..count)
+            .map(|number| {
+                self.attempts += 1;
+                let offset = base_offset + number;
+                let mut value = format!("{at} {offset} {} ", self.attempts).into_bytes();
+                value.resize(value.len() + size, b'x');
+                value
+            })
+            .collect();
+        let topic = &mut self.topics[at];
+        let base_sequence = topic.sent[producer]
+            .last()
+            .map_or(0, |last| last.base_sequence + last.values.len() as i32);
+        let sent = Sent {
+            base_sequence,
+            base_offset,
+            values,
+        };
+        self.note(format!("append {count} of {size} to {at} at {base_offset}"));
+        self.topics[at]
+            .attempted
+            .extend(sent.values.iter().cloned());
+        self.topics[at].sent[producer].push(sent.clone());
+        self.submit(at, producer, &sent, false).await
+    }
+
+    /// A producer has not heard of its last batch and sends it again.
+    async fn send_again(&mut self, at: usize, producer: usize) -> Check {
+        let topic = &self.topics[at];
+        match topic.sent[producer].last().cloned() {
+            Some(sent) if sent.base_offset >= topic.log_start_attempted => {
+                self.note(format!("send {} of {at} again", sent.base_offset));
+                self.submit(at, producer, &sent, true).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn submit(&mut self, at: usize, producer: usize, sent: &Sent, duplicate: bool) -> Check {
+        let Some(log) = self.logs.get(at).map(Arc::clone) else {
+            return Ok(());
+        };
+        let values: Vec<&[u8]> = sent.values.iter().map(Vec::as_slice).collect();
+        let builder = BatchBuilder::new().producer(producer as i64 + 1, 0, sent.base_sequence);
+        let batch = trusted(build(builder, self.clock.now_ms(), &values));
+        let permit = match self.until_stopped(log.reserve(batch.bytes.len())).await? {
+            Some(Ok(permit)) => permit,
+            None | Some(Err(_)) if self.disk.is_stopped() => return Ok(()),
+            other => return Err(format!("no room: {other:?}")),
+        };
+        match log.submit(permit, batch, AppendOrigin::Client) {
+            Ok(answer) => self.pending.push(Pending {
+                topic: at,
+                incarnation: self.topics[at].incarnation,
+                base_offset: sent.base_offset,
+                count: sent.values.len(),
+                duplicate,
+                answer,
+            }),
+            Err(_) if self.disk.is_stopped() => {}
+            Err(error) => return Err(format!("topic {at} refuses an append: {error}")),
+        }
+        Ok(())
+    }
+
+    /// Waits for all acknowledgements.
+    async fn settle(&mut self) -> Check {
+        for pending in std::mem::take(&mut self.pending) {
+            let Pending { topic: at, .. } = pending;
+            let answer: Option<Result<Appended, AppendError>> =
+                self.until_stopped(pending.answer).await?;
+            let appended = match answer {
+                Some(Ok(appended)) => appended,
+                _ if self.disk.is_stopped() => continue,
+                other => return Err(format!("topic {at} does not append: {other:?}")),
+            };
+            let expected = Appended {
+                base_offset: pending.base_offset as i64,
+                last_offset: (pending.base_offset + pending.count) as i64 - 1,
+                duplicate: pending.duplicate,
+                ..appended
+            };
+            ensure!(appended == expected, "{appended:?} instead of {expected:?}");
+            let topic = &mut self.topics[at];
+            topic.acknowledged = topic.acknowledged.max(appended.last_offset as usize + 1);
+            let offsets = self.logs[at].offsets();
+            ensure!(
+                offsets.high_watermark >= topic.acknowledged as i64 || self.disk.is_stopped(),
+                "{offsets:?}, but {} were acknowledged",
+                topic.acknowledged
+            );
+        }
+        Ok(())
+    }
+
+    /// Reads from an offset on; nothing if the process ends before.
+    async fn read(&mut self, at: usize, from: usize, max_bytes: usize) -> Check<Option<()>> {
+        let log = Arc::clone(&self.logs[at]);
+        let (mut next, mut left) = (from, max_bytes);
+        loop {
+            let mut wanted = request(next as i64);
+            wanted.max_bytes = left.min(100_000);
+            let fetched = match self.until_stopped(read(&log, wanted)).await? {
+                Some(Ok(fetched)) => fetched,
+                _ if self.disk.is_stopped() => return Ok(None),
+                other => return Err(format!("topic {at} cannot be read at {next}: {other:?}")),
+            };
+            let topic = &self.topics[at];
+            let end = fetched.offsets.high_watermark as usize;
+            ensure!(
+                (topic.acknowledged..=topic.attempted.len()).contains(&end)
+                    || self.disk.is_stopped(),
+                "topic {at} shows {end}, but {} were acknowledged and {} attempted",
+                topic.acknowledged,
+                topic.attempted.len()
+            );
+            let Some(last) = headers(&fetched).last().map(BatchHeader::next_offset) else {
+                ensure!(next == end, "topic {at} has nothing at {next} of {end}");
+                return Ok(Some(()));
+            };
+            for (offset, value) in values(&fetched) {
+                if offset as usize == next {
+                    ensure!(
+                        Some(&value) == topic.attempted.get(next),
+                        "topic {at} has wrong data at offset {next}"
+                    );
+                    next += 1;
+                } else {
+                    ensure!((offset as usize) < next, "topic {at} has no offset {next}");
+                }
+            }
+            ensure!(next == last as usize, "topic {at} has no offset {next}");
+            left = left.saturating_sub(fetched.size_bytes);
+            if left == 0 {
+                return Ok(Some(()));
+            }
+        }
+    }
+
+    /// Lets the clock move on, and the engine see it.
+    async fn pass_time(&mut self, at: usize) -> Check {
+        let ms = match self.random.random_range(0..3) {
+            0 => self.random.random_range(0..3_000),
+            1 => self.random.random_range(3_000..10_000),
+            _ => self.random.random_range(10_000..70_000),
+        };
+        self.note(format!("{ms} ms pass"));
+        self.clock.0.fetch_add(ms, Ordering::Relaxed);
+        let log = &self.logs[at];
+        // Wanting all the room there is, while some is taken, wakes the maintenance.
+        let taken = self.until_stopped(log.reserve(1)).await?;
+        drop(log.reserve(BUDGET_BYTES as usize));
+        drop(taken);
+        Ok(())
+    }
+
+    async fn delete_records(&mut self, at: usize) -> Check {
+        self.settle().await?;
+        let topic = &mut self.topics[at];
+        let offset = self
+            .random
+            .random_range(topic.log_start..=topic.acknowledged);
+        topic.log_start_attempted = topic.log_start_attempted.max(offset);
+        self.note(format!("delete {at} before {offset}"));
+        let deleted = self.logs[at].delete_records_before(offset as i64);
+        match self.until_stopped(deleted).await? {
+            Some(Ok(start)) => {
+                ensure!(start as usize == offset, "starts at {start}, not {offset}");
+                self.topics[at].log_start = offset;
+            }
+            _ if self.disk.is_stopped() => {}
+            other => return Err(format!("topic {at} does not delete records: {other:?}")),
+        }
+        Ok(())
+    }
+
+    /// Deletes a topic and creates it again.
+    async fn delete_topic(&mut self, at: usize) -> Check {
+        let Some(manager) = self.manager.clone() else {
+            return Ok(());
+        };
+        self.note(format!("delete topic {at}"));
+        self.topics[at].deleting = true;
+        let id = self.id(at);
+        match self.off_thread(move || manager.delete_log(&id)).await? {
+            Some(Ok(())) => {
+                self.topics[at] = Topic {
+                    incarnation: self.topics[at].incarnation + 1,
+                    ..Topic::default()
+                };
+                if self.logs.len() > at
+                    && let Some(log) = self.open_log(at)?
+                {
+                    self.logs[at] = log;
+                }
+            }
+            _ if self.disk.is_stopped() => {}
+            other => return Err(format!("topic {at} is not deleted: {other:?}")),
+        }
+        Ok(())
+    }
+}
