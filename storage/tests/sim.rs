@@ -65,7 +65,6 @@ fn a_killed_process_leaves_everything_that_was_acknowledged() {
 }
 
 #[test]
-#[ignore = "a deletion races with the segment writer and with checkpoints"]
 fn a_deleted_topic_takes_nothing_with_it_and_stays_deleted() {
     run_all(Ending::PowerCut, true);
     run_all(Ending::Kill, true);

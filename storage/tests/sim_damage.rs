@@ -161,7 +161,6 @@ async fn a_flipped_bit_in_a_base_offset_is_named() {
 
 /// After a failed `fsync` Linux takes the pages for clean: the next one says nothing of them.
 #[tokio::test]
-#[ignore = "the sync is tried again, succeeds, and the checkpoint passes"]
 async fn a_checkpoint_does_not_trust_a_segment_whose_sync_has_failed() {
     let disk = SimDisk::new();
     let manager = start(&disk).unwrap();

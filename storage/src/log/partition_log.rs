@@ -366,6 +366,10 @@ impl FileLog {
             };
             let written = writer.write(&run);
             let mut state = self.state.lock();
+            if matches!(state.phase, Phase::Deleted) {
+                // Meanwhile: nothing of the run is accounted for any more.
+                return Ok(());
+            }
             if let Err(error) = written {
                 state.put_back(run);
                 drop(state);
@@ -399,11 +403,23 @@ impl FileLog {
         }
         let result = self.write_segments().and_then(|()| {
             let mut writer = self.writer.lock();
-            let epochs = self.state.lock().changed_epochs();
+            let epochs = {
+                let mut state = self.state.lock();
+                if matches!(state.phase, Phase::Deleted) {
+                    // The directory may have been renamed, and a new one may have its name.
+                    return Ok(());
+                }
+                state.changed_epochs()
+            };
             if let Some(text) = epochs {
                 writer.write_epochs(&text)?;
             }
-            writer.sync()
+            writer.sync().inspect_err(|error| {
+                // After a failed sync the next one says nothing of what this one was to write,
+                // but the write-ahead log still has it: a restart writes it again.
+                let why = format!("syncing the segments of {} failed: {error}", self.id);
+                self.shared.wal.fail(&why);
+            })
         });
         if result.is_err() {
             self.state.lock().needs_sync = true;
@@ -456,7 +472,8 @@ impl FileLog {
     /// Ends the log for its users, and returns when the write-ahead log says so and after how many ms its files may go.
     pub fn delete(self: &Arc<Self>) -> Result<u64, WalError> {
         let (sender, written) = mpsc::channel();
-        let (delay_ms, reserved_bytes) = {
+        let log = Arc::clone(self);
+        let delay_ms = {
             let mut state = self.state.lock();
             let state = &mut *state;
             self.shared.wal.append(
@@ -472,17 +489,36 @@ impl FileLog {
                 || logs::declaration(&self.id),
                 |_| {},
                 Box::new(move |result| {
+                    if result.is_ok() {
+                        log.deleted();
+                    }
                     let _ = sender.send(result.map(|_| ()));
                 }),
             )?;
-            state.phase = Phase::Deleted;
-            let delay_ms = u64::try_from(state.config.file_delete_delay_ms).unwrap_or(0);
-            (delay_ms, state.clear())
+            state.deleting = true;
+            u64::try_from(state.config.file_delete_delay_ms).unwrap_or(0)
         };
-        self.shared.append_budget.add_permits(reserved_bytes);
         self.waiters.wake_all();
         written.recv().unwrap_or(Err(WalError::Closed))?;
         Ok(delay_ms)
+    }
+
+    /// The deletion is durable. Until now a checkpoint had to write what the log holds: it could
+    /// have been found again without its deletion. From now on one may begin behind the deletion.
+    fn deleted(&self) {
+        let reserved_bytes = {
+            let mut state = self.state.lock();
+            state.phase = Phase::Deleted;
+            state.clear()
+        };
+        self.shared.append_budget.add_permits(reserved_bytes);
+        let key = (self.id.topic.to_string(), self.id.partition);
+        if self.shared.log_starts.lock().remove(&key).is_some() {
+            self.shared
+                .log_starts_changed
+                .store(true, Ordering::Release);
+        }
+        self.waiters.wake_all();
     }
 
     /// Runs `work` while nothing is being written to the log's directory.
@@ -651,7 +687,7 @@ impl PartitionLog for FileLogHandle {
     ) -> WaitRegistration {
         let state = self.0.state();
         let registration = self.0.waiters.register(isolation, wait);
-        if !matches!(state.phase, Phase::Ready) || state.visible_end(isolation) > seen_end {
+        if state.check_readable().is_err() || state.visible_end(isolation) > seen_end {
             wait.wake();
         }
         registration

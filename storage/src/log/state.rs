@@ -82,6 +82,8 @@ pub(crate) struct State {
     pub retention_due_ms: i64,
     /// The write-ahead log knows the name of this log.
     pub declared: bool,
+    /// The log's deletion is on its way to the disk: its users see it as deleted.
+    pub deleting: bool,
     duplicates: Vec<WaitingDuplicate>,
 }
 
@@ -111,6 +113,7 @@ impl State {
             bytes_since_snapshot: 0,
             retention_due_ms: i64::MAX,
             declared: false,
+            deleting: false,
             duplicates: Vec::new(),
         }
     }
@@ -155,6 +158,7 @@ impl State {
 
     pub fn check_appendable(&self) -> Result<(), AppendError> {
         match &self.phase {
+            _ if self.deleting => Err(AppendError::Deleted),
             Phase::Ready => Ok(()),
             Phase::Unloaded => Err(AppendError::Storage("the log is not loaded".to_owned())),
             Phase::Unusable(why) => Err(AppendError::Storage(why.clone())),
@@ -164,6 +168,7 @@ impl State {
 
     pub fn check_readable(&self) -> Result<(), ReadError> {
         match &self.phase {
+            _ if self.deleting => Err(ReadError::Deleted),
             Phase::Ready => Ok(()),
             Phase::Unloaded => Err(ReadError::Storage("the log is not loaded".to_owned())),
             Phase::Unusable(why) => Err(ReadError::Storage(why.clone())),

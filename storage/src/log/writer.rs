@@ -78,9 +78,12 @@ impl SegmentWriter {
             return Ok(());
         }
         let metadata = self.dir.join(METADATA_FILE);
-        if fs::if_found(self.fs.open(&metadata, Access::Read))?.is_none() {
+        let found = fs::if_found(fs::read_all(&*self.fs, &metadata))?;
+        // A crash may have left it there without its content.
+        if found.is_none_or(|bytes| bytes.is_empty() || bytes.contains(&0)) {
             self.fs.create_dir_all(&self.dir)?;
             let file = self.fs.open(&metadata, Access::Write)?;
+            file.set_len(0)?;
             file.write_at(&[partition_metadata(self.id.topic_id).as_bytes()], 0)?;
             self.unsynced.push(file);
             self.names_changed = true;
