@@ -83,6 +83,8 @@ impl Broker {
         let logs = LogManager::open(LogManagerConfig {
             durability: config.durability,
             wal_ring_bytes: config.wal_ring_bytes,
+            retention_check_interval_ms: config.retention_check_interval_ms,
+            cleaner: config.cleaner.clone(),
             ..LogManagerConfig::new(&config.data_dir)
         })?;
         let identity = MetaProperties::load_or_create(&config.data_dir, config.node_id)?;

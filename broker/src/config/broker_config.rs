@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use storage::compaction::CleanerConfig;
 use storage::log::Durability;
 
 use super::ConfigError;
@@ -33,6 +34,10 @@ pub struct BrokerConfig {
     /// `ottla.accept.any.replication.factor`
     pub accept_any_replication_factor: bool,
 
+    /// `log.retention.check.interval.ms`
+    pub retention_check_interval_ms: u64,
+    /// `log.cleaner.*`
+    pub cleaner: CleanerConfig,
     /// `num.partitions`
     pub num_partitions: i32,
     /// `default.replication.factor`
@@ -141,6 +146,14 @@ impl BrokerConfig {
                 .unwrap_or_default(),
             wal_ring_bytes: u64::try_from(s.long("ottla.wal.ring.bytes")).unwrap_or(0),
             accept_any_replication_factor,
+            retention_check_interval_ms: s.long("log.retention.check.interval.ms").unsigned_abs(),
+            cleaner: CleanerConfig {
+                enabled: s.bool("log.cleaner.enable"),
+                backoff_ms: s.long("log.cleaner.backoff.ms").unsigned_abs(),
+                dedupe_buffer_bytes: s.count("log.cleaner.dedupe.buffer.size"),
+                io_max_bytes_per_second: cleaner_rate(&s),
+                ..CleanerConfig::default()
+            },
             num_partitions: s.int("num.partitions"),
             default_replication_factor: factor,
             auto_create_topics_enable: s.bool("auto.create.topics.enable"),
@@ -186,6 +199,15 @@ impl Default for BrokerConfig {
         let (config, _) = Self::from_properties(Properties::new())
             .expect("the defaults are valid, a test says so");
         config
+    }
+}
+
+/// Bytes a second; 0, for no limit, where Kafka's default says so.
+fn cleaner_rate(settings: &Settings) -> u64 {
+    let rate = settings.get("log.cleaner.io.max.bytes.per.second");
+    match rate.and_then(|rate| rate.trim().parse::<f64>().ok()) {
+        Some(rate) if rate >= 1.0 && rate < 1e18 => rate as u64,
+        _ => 0,
     }
 }
 

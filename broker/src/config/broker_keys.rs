@@ -81,6 +81,13 @@ static USED: &[ConfigDef] = &[
         .doc("Default of the topic's min.cleanable.dirty.ratio."),
     def("log.cleaner.min.compaction.lag.ms", Kind::Long, "0").at_least(0).dynamic()
         .doc("Default of the topic's min.compaction.lag.ms."),
+    def("log.cleaner.backoff.ms", Kind::Long, "15000").at_least(0).dynamic()
+        .doc("How long the log cleaner sleeps when nothing is due."),
+    def("log.cleaner.dedupe.buffer.size", Kind::Long, "134217728").at_least(1).dynamic()
+        .doc("Bytes that the log cleaner may use to tell keys apart."),
+    def("log.cleaner.enable", Kind::Boolean, "true").doc("Whether compacted topics are compacted."),
+    def("log.cleaner.io.max.bytes.per.second", Kind::Double, "1.7976931348623157E308").dynamic()
+        .doc("What the log cleaner reads and writes a second at most."),
     def("log.cleanup.policy", Kind::List, "delete").rule(Rule::OneOf(CLEANUP_POLICIES)).dynamic()
         .doc("Default of the topic's cleanup.policy."),
     def("log.dir", Kind::List, "ottla-data").rule(Rule::NonEmptyList)
@@ -113,6 +120,8 @@ static USED: &[ConfigDef] = &[
         .doc("Default of the topic's segment.jitter.ms, in hours; log.roll.jitter.ms wins."),
     def_null("log.roll.jitter.ms", Kind::Long).dynamic().doc("Default of the topic's segment.jitter.ms."),
     def_null("log.roll.ms", Kind::Long).at_least(1).dynamic().doc("Default of the topic's segment.ms."),
+    def("log.retention.check.interval.ms", Kind::Long, "300000").at_least(1)
+        .doc("How often it is looked for segments that may be deleted."),
     def("log.segment.bytes", Kind::Int, "1073741824").at_least(1 << 20).dynamic()
         .doc("Default of the topic's segment.bytes."),
     def("log.segment.delete.delay.ms", Kind::Long, "60000").at_least(0).dynamic()
