@@ -25,7 +25,6 @@ pub struct FetchedPartition<'a> {
     pub topic: &'a [u8],
     pub index: i32,
     pub error_code: i16,
-    pub high_watermark: i64,
     pub records: &'a [u8],
 }
 
@@ -87,8 +86,7 @@ pub fn read_fetch_response<'a>(
         for _ in 0..cursor.array_len()? {
             let index = cursor.i32()?;
             let error_code = cursor.i16()?;
-            let high_watermark = cursor.i64()?;
-            cursor.skip(8 + 8)?; // the last stable offset and the log's start
+            cursor.skip(8 + 8 + 8)?; // high watermark, last stable offset, the log's start
             for _ in 0..cursor.array_len()? {
                 cursor.skip(8 + 8)?; // an aborted transaction
                 cursor.tagged_fields()?;
@@ -100,7 +98,6 @@ pub fn read_fetch_response<'a>(
                 topic,
                 index,
                 error_code,
-                high_watermark,
                 records,
             })?;
         }

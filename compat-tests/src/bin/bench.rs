@@ -71,7 +71,7 @@ fn main() -> Result<()> {
     with_kafkas_own_heap()?;
     raise_descriptor_limit()?;
     let settings = settings(&args);
-    let machine = machine::describe();
+    let machine = machine::describe()?;
     let mut ballast = Ballast::new()?;
     let mut results = Vec::new();
     for workload in workloads {
