@@ -206,7 +206,7 @@ impl Default for BrokerConfig {
 fn cleaner_rate(settings: &Settings) -> u64 {
     let rate = settings.get("log.cleaner.io.max.bytes.per.second");
     match rate.and_then(|rate| rate.trim().parse::<f64>().ok()) {
-        Some(rate) if rate >= 1.0 && rate < 1e18 => rate as u64,
+        Some(rate) if (1.0..1e18).contains(&rate) => rate as u64,
         _ => 0,
     }
 }
