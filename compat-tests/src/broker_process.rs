@@ -68,7 +68,7 @@ impl BrokerProcess {
     /// Starts it with server properties on top of its defaults.
     ///
     /// # Errors
-    /// [`Missing`] where there is no Kafka to run; the broker's log where it does not come up.
+    /// [`crate::Missing`] where there is no Kafka to run; the broker's log where it does not come up.
     pub fn start_with(config: &[(&str, &str)]) -> Result<Self> {
         Self::start_as(BrokerKind::from_env()?, config, &[])
     }
