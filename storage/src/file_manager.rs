@@ -20,6 +20,7 @@ use crate::cold_budget::ColdBudget;
 use crate::compaction::{CLEANER_OFFSETS, LogCleaner};
 use crate::fs::{self, Access, Fs, LockGuard, if_found};
 use crate::io_pool::IoPool;
+use crate::log::direct::DirectWrites;
 use crate::log::loader::{LoadError, owner_of};
 use crate::log::partition_log::{FileLog, FileLogHandle};
 use crate::log::{Durability, LogConfig, PartitionLog, TopicPartition};
@@ -81,6 +82,8 @@ impl FileManager {
             .map_err(OpenError::io(&marker))?
             .is_some();
 
+        let chunks = ChunkPool::new(FREE_CHUNKS_BYTES);
+        let direct_writes = DirectWrites::new(Arc::clone(&chunks));
         let previous = read_checkpoint(&*fs, &wal_dir)?;
         let mut recovery_report = RecoveryReport {
             clean: was_clean || previous.is_none(),
@@ -91,6 +94,7 @@ impl FileManager {
         if let Some(checkpoint) = &previous {
             let recovery = Recovery {
                 fs: &fs,
+                direct_writes: &direct_writes,
                 clock: &*config.clock,
                 pool: &pool,
                 dir: &dir,
@@ -114,7 +118,6 @@ impl FileManager {
         }
 
         let bell = Arc::<Bell>::default();
-        let chunks = ChunkPool::new(FREE_CHUNKS_BYTES);
         let (wal, table, checkpoint) = open_wal(
             &config,
             &wal_dir,
@@ -134,6 +137,7 @@ impl FileManager {
             wal,
             pool,
             chunks,
+            direct_writes,
             durability: config.durability,
             append_budget: Arc::new(Semaphore::new(append_budget_bytes)),
             append_budget_bytes,

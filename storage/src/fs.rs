@@ -102,6 +102,14 @@ pub fn if_found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
+/// Whether the file system does not know direct I/O: tmpfs and some overlays answer so.
+pub fn is_unsupported(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+    )
+}
+
 /// The operating system's files.
 #[derive(Debug, Default)]
 pub struct RealFs;

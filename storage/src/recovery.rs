@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::compaction::swap;
 use crate::fs::Fs;
 use crate::io_pool::IoPool;
+use crate::log::direct::DirectWrites;
 use crate::log::loader::{LoadContext, LoadError, open_end, owner_of, set_aside};
 use crate::log::segment::{self, Incoming, OpenSegment, Part, Segment, offset_of};
 use crate::log::state::{State, TailBatch};
@@ -50,6 +51,7 @@ pub(crate) enum RecoveryError {
 /// What recovery works on.
 pub(crate) struct Recovery<'a> {
     pub fs: &'a Arc<dyn Fs>,
+    pub direct_writes: &'a Arc<DirectWrites>,
     pub clock: &'a dyn Clock,
     pub pool: &'a IoPool,
     /// The log directory.
@@ -187,7 +189,12 @@ impl Recovery<'_> {
             }
         })?;
         Ok(Restored {
-            writer: SegmentWriter::new(Arc::clone(self.fs), id.clone(), Arc::clone(&dir)),
+            writer: SegmentWriter::new(
+                Arc::clone(self.fs),
+                Arc::clone(self.direct_writes),
+                id.clone(),
+                Arc::clone(&dir),
+            ),
             id: id.clone(),
             dir,
             state: State::unloaded(Arc::new(LogConfig::default())),

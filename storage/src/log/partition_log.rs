@@ -82,6 +82,7 @@ impl FileLog {
         Self {
             writer: Mutex::new(SegmentWriter::new(
                 Arc::clone(&shared.fs),
+                Arc::clone(&shared.direct_writes),
                 id.clone(),
                 Arc::clone(&dir),
             )),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::TopicPartition;
+use super::direct::DirectWrites;
 use super::offset_index;
 use super::segment::{self, IndexEntries, Part, Segment, file_name};
 use super::time_index::{self, TimeEntry};
@@ -47,25 +48,35 @@ pub(crate) const METADATA_FILE: &str = "partition.metadata";
 /// The one writer of a log's directory.
 pub(crate) struct SegmentWriter {
     fs: Arc<dyn Fs>,
+    direct_writes: Arc<DirectWrites>,
     id: TopicPartition,
     dir: Arc<PathBuf>,
     dir_exists: bool,
     names_changed: bool,
     current: Option<Arc<Segment>>,
+    /// The log file of the current segment, open for direct writes.
+    direct: Option<Arc<dyn File>>,
     unsynced: Vec<Arc<dyn File>>,
     log_written: bool,
     snapshots: Vec<i64>,
 }
 
 impl SegmentWriter {
-    pub fn new(fs: Arc<dyn Fs>, id: TopicPartition, dir: Arc<PathBuf>) -> Self {
+    pub fn new(
+        fs: Arc<dyn Fs>,
+        direct_writes: Arc<DirectWrites>,
+        id: TopicPartition,
+        dir: Arc<PathBuf>,
+    ) -> Self {
         Self {
             fs,
+            direct_writes,
             id,
             dir,
             dir_exists: false,
             names_changed: false,
             current: None,
+            direct: None,
             unsynced: Vec::new(),
             log_written: false,
             snapshots: Vec::new(),
@@ -95,8 +106,8 @@ impl SegmentWriter {
     /// Writes a run; it is durable after [`SegmentWriter::sync`].
     pub fn write(&mut self, run: &Run) -> io::Result<()> {
         self.ensure_dir()?;
-        let fs = &*self.fs;
-        let segment = &run.segment;
+        let fs = Arc::clone(&self.fs);
+        let (fs, segment) = (&*fs, &run.segment);
         if self
             .current
             .as_ref()
@@ -104,14 +115,14 @@ impl SegmentWriter {
         {
             self.names_changed |= run.position == 0;
             self.current = Some(Arc::clone(segment));
+            self.direct = None;
             // Kafka expects both, even if they are empty.
             segment.open(fs, Part::OffsetIndex)?;
             segment.open(fs, Part::TimeIndex)?;
         }
         let log = segment.open(fs, Part::Log)?;
         if !run.batches.is_empty() {
-            let slices: Vec<&[u8]> = run.batches.iter().map(ChunkSlice::as_slice).collect();
-            log.write_at(&slices, run.position)?;
+            self.write_batches(&*log, run)?;
             segment.set_written_bytes(run.position + run.bytes);
             self.log_written = true;
         }
@@ -151,9 +162,28 @@ impl SegmentWriter {
             self.unsynced.extend(segment.opened());
             segment.close();
             self.current = None;
+            self.direct = None;
             self.log_written = false;
         }
         Ok(())
+    }
+
+    fn write_batches(&mut self, log: &dyn File, run: &Run) -> io::Result<()> {
+        let slices: Vec<&[u8]> = run.batches.iter().map(ChunkSlice::as_slice).collect();
+        if !self.direct_writes.wants(run.position, run.bytes) {
+            return log.write_at(&slices, run.position);
+        }
+        if self.direct.is_none() {
+            self.direct = self
+                .direct_writes
+                .open(&*self.fs, &run.segment.path(Part::Log))?;
+        }
+        match &self.direct {
+            Some(direct) => self
+                .direct_writes
+                .write(log, &**direct, &slices, run.position),
+            None => log.write_at(&slices, run.position),
+        }
     }
 
     /// Creates the files of a segment that has no batches yet: its name says where the log ends.
@@ -253,6 +283,7 @@ impl SegmentWriter {
         if let Some(current) = self.current.take() {
             current.close();
         }
+        self.direct = None;
     }
 }
 

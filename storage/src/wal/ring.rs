@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 
 use super::chunk::ChunkPool;
-use crate::fs::{Access, BLOCK_BYTES, File, Fs, if_found};
+use crate::fs::{Access, BLOCK_BYTES, File, Fs, if_found, is_unsupported};
 
 /// How large the ring is and how it is written.
 #[derive(Clone, Debug)]
@@ -323,14 +323,6 @@ fn open_file(fs: &dyn Fs, path: &Path, direct: &mut bool) -> io::Result<Arc<dyn 
         }
     }
     fs.open(path, Access::Write)
-}
-
-/// Whether the file system does not know direct I/O: tmpfs and some overlays answer so.
-fn is_unsupported(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
-    )
 }
 
 fn create_region(
