@@ -83,7 +83,7 @@ impl FileManager {
             .is_some();
 
         let chunks = ChunkPool::new(FREE_CHUNKS_BYTES);
-        let direct_writes = DirectWrites::new(Arc::clone(&chunks));
+        let direct_writes = DirectWrites::new(Arc::clone(&chunks), config.direct_write_bytes);
         let previous = read_checkpoint(&*fs, &wal_dir)?;
         let mut recovery_report = RecoveryReport {
             clean: was_clean || previous.is_none(),

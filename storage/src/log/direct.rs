@@ -15,8 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::fs::{Access, BLOCK_BYTES, File, Fs, is_unsupported};
 use crate::wal::chunk::ChunkPool;
 
-/// What is worth two system calls more.
-const SMALLEST_BYTES: u64 = 64 << 10;
 /// What is written in one call: the largest chunk that the pool keeps.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -24,13 +22,16 @@ const PIECE_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct DirectWrites {
     pool: Arc<ChunkPool>,
+    /// Runs with fewer bytes in whole blocks are not worth two system calls more.
+    smallest_bytes: u64,
     possible: AtomicBool,
 }
 
 impl DirectWrites {
-    pub fn new(pool: Arc<ChunkPool>) -> Arc<Self> {
+    pub fn new(pool: Arc<ChunkPool>, smallest_bytes: u64) -> Arc<Self> {
         Arc::new(Self {
             pool,
+            smallest_bytes,
             possible: AtomicBool::new(true),
         })
     }
@@ -38,7 +39,7 @@ impl DirectWrites {
     /// Whether so many bytes at a position are to be written directly.
     pub fn wants(&self, position: u64, bytes: u64) -> bool {
         let (from, to) = whole_blocks(position, bytes);
-        to >= from + SMALLEST_BYTES && self.possible.load(Ordering::Relaxed)
+        to >= from + self.smallest_bytes && self.possible.load(Ordering::Relaxed)
     }
 
     /// Opens a file a second time, for direct writes; `None` where the file system has none.
@@ -135,6 +136,8 @@ mod tests {
     use crate::fs::RealFs;
     use crate::fs::sim::SimDisk;
 
+    const SMALLEST_BYTES: u64 = 64 << 10;
+
     fn write(writes: &DirectWrites, fs: &dyn Fs, path: &Path, slices: &[&[u8]], position: u64) {
         let buffered = fs.open(path, Access::Write).unwrap();
         let direct = writes.open(fs, path).unwrap().unwrap();
@@ -152,7 +155,7 @@ mod tests {
             (&RealFs, &dir.path().join("log")),
         ];
         for (fs, path) in systems {
-            let writes = DirectWrites::new(ChunkPool::new(0));
+            let writes = DirectWrites::new(ChunkPool::new(0), SMALLEST_BYTES);
             let content: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
             let lengths = [1, 4095, 4096, 4097, 70_000, 8191, 262_144, 1_500_000, 12];
             let mut at = 0;
@@ -172,7 +175,7 @@ mod tests {
 
     #[test]
     fn only_runs_with_many_whole_blocks_are_written_directly() {
-        let writes = DirectWrites::new(ChunkPool::new(0));
+        let writes = DirectWrites::new(ChunkPool::new(0), SMALLEST_BYTES);
         assert!(writes.wants(0, SMALLEST_BYTES));
         assert!(!writes.wants(1, SMALLEST_BYTES));
         assert!(writes.wants(1, SMALLEST_BYTES + 2 * BLOCK_BYTES as u64));
@@ -184,7 +187,7 @@ mod tests {
         let sim = SimDisk::new().boot(None);
         let path = Path::new("/log");
         let buffered = sim.open(path, Access::Write).unwrap();
-        let writes = DirectWrites::new(ChunkPool::new(0));
+        let writes = DirectWrites::new(ChunkPool::new(0), SMALLEST_BYTES);
         // A file that refuses each write as some file systems refuse direct ones.
         #[derive(Debug)]
         struct Refusing;
