@@ -20,7 +20,7 @@ use crate::cold_budget::ColdBudget;
 use crate::compaction::{CLEANER_OFFSETS, LogCleaner};
 use crate::fs::{self, Access, Fs, LockGuard, if_found};
 use crate::io_pool::IoPool;
-use crate::log::direct::DirectWrites;
+use crate::log::direct::DirectIo;
 use crate::log::loader::{LoadError, owner_of};
 use crate::log::partition_log::{FileLog, FileLogHandle};
 use crate::log::{Durability, LogConfig, PartitionLog, TopicPartition};
@@ -83,7 +83,7 @@ impl FileManager {
             .is_some();
 
         let chunks = ChunkPool::new(FREE_CHUNKS_BYTES);
-        let direct_writes = DirectWrites::new(Arc::clone(&chunks), config.direct_write_bytes);
+        let direct_io = DirectIo::new(Arc::clone(&chunks), config.direct_io_bytes);
         let previous = read_checkpoint(&*fs, &wal_dir)?;
         let mut recovery_report = RecoveryReport {
             clean: was_clean || previous.is_none(),
@@ -94,7 +94,7 @@ impl FileManager {
         if let Some(checkpoint) = &previous {
             let recovery = Recovery {
                 fs: &fs,
-                direct_writes: &direct_writes,
+                direct_io: &direct_io,
                 clock: &*config.clock,
                 pool: &pool,
                 dir: &dir,
@@ -137,7 +137,7 @@ impl FileManager {
             wal,
             pool,
             chunks,
-            direct_writes,
+            direct_io,
             durability: config.durability,
             append_budget: Arc::new(Semaphore::new(append_budget_bytes)),
             append_budget_bytes,

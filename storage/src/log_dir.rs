@@ -15,7 +15,7 @@ use crate::cold_budget::ColdBudget;
 use crate::fs::Fs;
 use crate::io_pool::IoPool;
 use crate::log::Durability;
-use crate::log::direct::DirectWrites;
+use crate::log::direct::DirectIo;
 use crate::log::partition_log::FileLog;
 use crate::retention::Schedule;
 use crate::wal::chunk::ChunkPool;
@@ -29,7 +29,7 @@ pub(crate) struct LogDir {
     pub wal: Wal,
     pub pool: IoPool,
     pub chunks: Arc<ChunkPool>,
-    pub direct_writes: Arc<DirectWrites>,
+    pub direct_io: Arc<DirectIo>,
     pub durability: Durability,
     /// The last shutdown was not orderly, and some of what was in the page cache may be gone.
     pub may_cut_tails: bool,

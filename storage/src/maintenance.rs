@@ -207,8 +207,9 @@ impl Maintenance {
             return false;
         }
         let (full_bytes, max_bytes) = self.shared.wal.ring().fill();
+        // The cleaner takes checkpoints too: one may be newer than `now_ms`.
         quiet
-            || now_ms - checkpoints.taken_ms >= CHECKPOINT_INTERVAL_MS
+            || now_ms.saturating_sub(checkpoints.taken_ms) >= CHECKPOINT_INTERVAL_MS
             || full_bytes >= max_bytes / 2
             || self.shared.wal.ring().shortage(1 << 20) == Some(Shortage::Checkpoint)
     }
@@ -298,6 +299,7 @@ impl Maintenance {
         }
         if quiet {
             shared.chunks.release_free();
+            shared.direct_io.release_free();
         }
     }
 

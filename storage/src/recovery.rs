@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::compaction::swap;
 use crate::fs::Fs;
 use crate::io_pool::IoPool;
-use crate::log::direct::DirectWrites;
+use crate::log::direct::DirectIo;
 use crate::log::loader::{LoadContext, LoadError, open_end, owner_of, set_aside};
 use crate::log::segment::{self, Incoming, OpenSegment, Part, Segment, offset_of};
 use crate::log::state::{State, TailBatch};
@@ -51,7 +51,7 @@ pub(crate) enum RecoveryError {
 /// What recovery works on.
 pub(crate) struct Recovery<'a> {
     pub fs: &'a Arc<dyn Fs>,
-    pub direct_writes: &'a Arc<DirectWrites>,
+    pub direct_io: &'a Arc<DirectIo>,
     pub clock: &'a dyn Clock,
     pub pool: &'a IoPool,
     /// The log directory.
@@ -191,7 +191,7 @@ impl Recovery<'_> {
         Ok(Restored {
             writer: SegmentWriter::new(
                 Arc::clone(self.fs),
-                Arc::clone(self.direct_writes),
+                Arc::clone(self.direct_io),
                 id.clone(),
                 Arc::clone(&dir),
             ),

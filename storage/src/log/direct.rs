@@ -1,50 +1,62 @@
-//! Writes a run of batches past the page cache.
+//! Segments past the page cache.
 //!
 //! What is new is read from memory, so the page cache is of little use to segments, and it is
 //! expensive: on a busy broker, copying into fresh pages took more than half of all processor time,
 //! and their write-back came in bursts that the write-ahead log had to wait for.
 //!
-//! Whole blocks are written directly. The block that a run shares with the run before, and the one
-//! that it shares with the next, go through the page cache: no block is ever written both ways at once.
+//! Of a run of batches, whole blocks are written directly. The block that a run shares with the run before,
+//! and the one that it shares with the next, go through the page cache: no block is ever written both
+//! ways at once.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::{Bytes, BytesMut};
+
+use super::segment::{Part, Segment};
 use crate::fs::{Access, BLOCK_BYTES, File, Fs, is_unsupported};
 use crate::wal::chunk::ChunkPool;
 
 /// What is written in one call: the largest chunk that the pool keeps.
 const PIECE_BYTES: usize = 1 << 20;
+/// Read buffers that are kept for reuse.
+const FREE_BUFFERS_BYTES: usize = 16 << 20;
 
-/// Whether and with which buffers the logs of a directory write directly.
+/// Whether and with which buffers the logs of a directory are written and read directly.
 #[derive(Debug)]
-pub(crate) struct DirectWrites {
-    pool: Arc<ChunkPool>,
-    /// Runs with fewer bytes in whole blocks are not worth two system calls more.
+pub(crate) struct DirectIo {
+    write_buffers: Arc<ChunkPool>,
+    read_buffers: Arc<ChunkPool>,
+    /// What has fewer bytes is not worth the system calls.
     smallest_bytes: u64,
     possible: AtomicBool,
 }
 
-impl DirectWrites {
-    pub fn new(pool: Arc<ChunkPool>, smallest_bytes: u64) -> Arc<Self> {
+impl DirectIo {
+    pub fn new(write_buffers: Arc<ChunkPool>, smallest_bytes: u64) -> Arc<Self> {
         Arc::new(Self {
-            pool,
+            write_buffers,
+            read_buffers: ChunkPool::new(FREE_BUFFERS_BYTES),
             smallest_bytes,
             possible: AtomicBool::new(true),
         })
     }
 
-    /// Whether so many bytes at a position are to be written directly.
-    pub fn wants(&self, position: u64, bytes: u64) -> bool {
-        let (from, to) = whole_blocks(position, bytes);
-        to >= from + self.smallest_bytes && self.possible.load(Ordering::Relaxed)
+    fn is_worth(&self, bytes: u64) -> bool {
+        bytes >= self.smallest_bytes && self.possible.load(Ordering::Relaxed)
     }
 
-    /// Opens a file a second time, for direct writes; `None` where the file system has none.
-    pub fn open(&self, fs: &dyn Fs, path: &Path) -> io::Result<Option<Arc<dyn File>>> {
-        match fs.open(path, Access::Direct) {
+    /// Whether so many bytes at a position are to be written directly.
+    pub fn wants_write(&self, position: u64, bytes: u64) -> bool {
+        let (from, to) = whole_blocks(position, bytes);
+        self.is_worth(to - from)
+    }
+
+    /// Opens a file directly; `None` where the file system does not know that.
+    fn or_none(&self, opened: io::Result<Arc<dyn File>>) -> io::Result<Option<Arc<dyn File>>> {
+        match opened {
             Ok(file) => Ok(Some(file)),
             Err(error) if is_unsupported(&error) => {
                 self.possible.store(false, Ordering::Relaxed);
@@ -52,6 +64,11 @@ impl DirectWrites {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Opens a file a second time, for direct writes; `None` where the file system has none.
+    pub fn open(&self, fs: &dyn Fs, path: &Path) -> io::Result<Option<Arc<dyn File>>> {
+        self.or_none(fs.open(path, Access::Direct))
     }
 
     /// Writes `slices`, one after the other, to a file that is open both ways.
@@ -72,7 +89,7 @@ impl DirectWrites {
         let mut at = from;
         while at < to {
             let piece_bytes = (to - at).min(PIECE_BYTES as u64) as usize;
-            let mut piece = self.pool.take(piece_bytes);
+            let mut piece = self.write_buffers.take(piece_bytes);
             for slice in rest.take(piece_bytes) {
                 piece.push(slice);
             }
@@ -91,6 +108,57 @@ impl DirectWrites {
             buffered.write_at(&end, to)?;
         }
         Ok(())
+    }
+
+    /// Reads a segment's log file, of which about so many bytes are wanted.
+    pub fn reader(&self, fs: &dyn Fs, segment: &Segment, bytes: u64) -> io::Result<LogReader<'_>> {
+        let direct = match self.is_worth(bytes) {
+            true => self.or_none(segment.open_direct(fs))?,
+            false => None,
+        };
+        let is_direct = direct.is_some();
+        let file = match direct {
+            Some(file) => file,
+            None => segment.open(fs, Part::Log)?,
+        };
+        Ok(LogReader {
+            buffers: &self.read_buffers,
+            file,
+            is_direct,
+        })
+    }
+
+    /// Gives the memory of unused buffers back to the allocator.
+    pub fn release_free(&self) {
+        self.read_buffers.release_free();
+    }
+}
+
+/// Reads pieces of a log file.
+pub(crate) struct LogReader<'a> {
+    buffers: &'a Arc<ChunkPool>,
+    file: Arc<dyn File>,
+    is_direct: bool,
+}
+
+impl LogReader<'_> {
+    /// Reads so many bytes, or what there is of them.
+    pub fn read(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
+        if !self.is_direct {
+            let mut buffer = BytesMut::zeroed(bytes);
+            let read_bytes = self.file.read_at(&mut buffer, position)?;
+            buffer.truncate(read_bytes);
+            return Ok(buffer.freeze());
+        }
+        let skipped = (position % BLOCK_BYTES as u64) as usize;
+        let whole_bytes = (skipped + bytes).next_multiple_of(BLOCK_BYTES);
+        let mut buffer = self.buffers.take_filled(whole_bytes);
+        let read_bytes = self
+            .file
+            .read_at(buffer.as_mut_slice(), position - skipped as u64)?;
+        buffer.truncate(read_bytes);
+        let end = (skipped + bytes).min(read_bytes);
+        Ok(buffer.freeze().slice(skipped.min(end)..end))
     }
 }
 
@@ -138,7 +206,7 @@ mod tests {
 
     const SMALLEST_BYTES: u64 = 64 << 10;
 
-    fn write(writes: &DirectWrites, fs: &dyn Fs, path: &Path, slices: &[&[u8]], position: u64) {
+    fn write(writes: &DirectIo, fs: &dyn Fs, path: &Path, slices: &[&[u8]], position: u64) {
         let buffered = fs.open(path, Access::Write).unwrap();
         let direct = writes.open(fs, path).unwrap().unwrap();
         writes
@@ -155,7 +223,7 @@ mod tests {
             (&RealFs, &dir.path().join("log")),
         ];
         for (fs, path) in systems {
-            let writes = DirectWrites::new(ChunkPool::new(0), SMALLEST_BYTES);
+            let writes = DirectIo::new(ChunkPool::new(0), SMALLEST_BYTES);
             let content: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
             let lengths = [1, 4095, 4096, 4097, 70_000, 8191, 262_144, 1_500_000, 12];
             let mut at = 0;
@@ -175,19 +243,19 @@ mod tests {
 
     #[test]
     fn only_runs_with_many_whole_blocks_are_written_directly() {
-        let writes = DirectWrites::new(ChunkPool::new(0), SMALLEST_BYTES);
-        assert!(writes.wants(0, SMALLEST_BYTES));
-        assert!(!writes.wants(1, SMALLEST_BYTES));
-        assert!(writes.wants(1, SMALLEST_BYTES + 2 * BLOCK_BYTES as u64));
-        assert!(!writes.wants(4095, 0));
+        let writes = DirectIo::new(ChunkPool::new(0), SMALLEST_BYTES);
+        assert!(writes.wants_write(0, SMALLEST_BYTES));
+        assert!(!writes.wants_write(1, SMALLEST_BYTES));
+        assert!(writes.wants_write(1, SMALLEST_BYTES + 2 * BLOCK_BYTES as u64));
+        assert!(!writes.wants_write(4095, 0));
     }
 
     #[test]
-    fn a_file_system_that_refuses_direct_writes_is_not_asked_again() {
+    fn a_file_system_that_refuses_direct_io_is_not_asked_again() {
         let sim = SimDisk::new().boot(None);
         let path = Path::new("/log");
         let buffered = sim.open(path, Access::Write).unwrap();
-        let writes = DirectWrites::new(ChunkPool::new(0), SMALLEST_BYTES);
+        let writes = DirectIo::new(ChunkPool::new(0), SMALLEST_BYTES);
         // A file that refuses each write as some file systems refuse direct ones.
         #[derive(Debug)]
         struct Refusing;
@@ -215,7 +283,7 @@ mod tests {
         writes
             .write(&*buffered, &Refusing, &[&content], 10)
             .unwrap();
-        assert!(!writes.wants(0, 1 << 20));
+        assert!(!writes.wants_write(0, 1 << 20));
         let found = crate::fs::read_all(&sim, path).unwrap();
         assert!(found[10..] == content);
     }

@@ -82,7 +82,7 @@ impl FileLog {
         Self {
             writer: Mutex::new(SegmentWriter::new(
                 Arc::clone(&shared.fs),
-                Arc::clone(&shared.direct_writes),
+                Arc::clone(&shared.direct_io),
                 id.clone(),
                 Arc::clone(&dir),
             )),
@@ -804,7 +804,7 @@ impl FileLog {
         request: &ReadRequest,
     ) -> Result<FetchedRecords, ReadError> {
         loop {
-            let read = cold.read(&*self.shared.fs, &self.id);
+            let read = cold.read(&self.shared, &self.id);
             if read.is_ok() || !cold.is_outdated() {
                 return read;
             }

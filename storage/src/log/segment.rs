@@ -117,8 +117,7 @@ impl Segment {
     pub fn open(&self, fs: &dyn Fs, part: Part) -> io::Result<Arc<dyn File>> {
         let mut files = self.files.lock();
         if files.gone {
-            let what = "the segment was removed or replaced";
-            return Err(io::Error::new(io::ErrorKind::NotFound, what));
+            return Err(gone());
         }
         let slot = &mut files.parts[part as usize];
         if let Some(file) = slot {
@@ -127,6 +126,15 @@ impl Segment {
         let file = fs.open(&self.path(part), Access::Write)?;
         *slot = Some(Arc::clone(&file));
         Ok(file)
+    }
+
+    /// The log file, opened for one reader and past the page cache.
+    pub fn open_direct(&self, fs: &dyn Fs) -> io::Result<Arc<dyn File>> {
+        let files = self.files.lock();
+        if files.gone {
+            return Err(gone());
+        }
+        fs.open(&self.path(Part::Log), Access::DirectRead)
     }
 
     /// The files that are open.
@@ -183,6 +191,11 @@ impl Segment {
             0
         })
     }
+}
+
+fn gone() -> io::Error {
+    let what = "the segment was removed or replaced";
+    io::Error::new(io::ErrorKind::NotFound, what)
 }
 
 pub(crate) fn path(dir: &Path, base_offset: i64, part: Part) -> PathBuf {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::TopicPartition;
-use super::direct::DirectWrites;
+use super::direct::DirectIo;
 use super::offset_index;
 use super::segment::{self, IndexEntries, Part, Segment, file_name};
 use super::time_index::{self, TimeEntry};
@@ -48,7 +48,7 @@ pub(crate) const METADATA_FILE: &str = "partition.metadata";
 /// The one writer of a log's directory.
 pub(crate) struct SegmentWriter {
     fs: Arc<dyn Fs>,
-    direct_writes: Arc<DirectWrites>,
+    direct_io: Arc<DirectIo>,
     id: TopicPartition,
     dir: Arc<PathBuf>,
     dir_exists: bool,
@@ -64,13 +64,13 @@ pub(crate) struct SegmentWriter {
 impl SegmentWriter {
     pub fn new(
         fs: Arc<dyn Fs>,
-        direct_writes: Arc<DirectWrites>,
+        direct_io: Arc<DirectIo>,
         id: TopicPartition,
         dir: Arc<PathBuf>,
     ) -> Self {
         Self {
             fs,
-            direct_writes,
+            direct_io,
             id,
             dir,
             dir_exists: false,
@@ -170,18 +170,16 @@ impl SegmentWriter {
 
     fn write_batches(&mut self, log: &dyn File, run: &Run) -> io::Result<()> {
         let slices: Vec<&[u8]> = run.batches.iter().map(ChunkSlice::as_slice).collect();
-        if !self.direct_writes.wants(run.position, run.bytes) {
+        if !self.direct_io.wants_write(run.position, run.bytes) {
             return log.write_at(&slices, run.position);
         }
         if self.direct.is_none() {
             self.direct = self
-                .direct_writes
+                .direct_io
                 .open(&*self.fs, &run.segment.path(Part::Log))?;
         }
         match &self.direct {
-            Some(direct) => self
-                .direct_writes
-                .write(log, &**direct, &slices, run.position),
+            Some(direct) => self.direct_io.write(log, &**direct, &slices, run.position),
             None => log.write_at(&slices, run.position),
         }
     }

@@ -36,6 +36,19 @@ impl ChunkPool {
 
     /// An empty chunk with room for at least `bytes`.
     pub fn take(self: &Arc<Self>, bytes: usize) -> Chunk {
+        let mut chunk = self.take_used(bytes);
+        chunk.memory.truncate(chunk.start);
+        chunk
+    }
+
+    /// A chunk of `bytes` to be read into: what is in it is left from its last use, or zero.
+    pub fn take_filled(self: &Arc<Self>, bytes: usize) -> Chunk {
+        let mut chunk = self.take_used(bytes);
+        chunk.memory.resize(chunk.start + bytes, 0);
+        chunk
+    }
+
+    fn take_used(self: &Arc<Self>, bytes: usize) -> Chunk {
         let class = CLASSES_BYTES.iter().position(|&class| bytes <= class);
         let room = class.map_or(bytes.next_multiple_of(BLOCK_BYTES), |at| CLASSES_BYTES[at]);
         let reused = class.and_then(|at| self.free[at].lock().pop());
@@ -46,9 +59,8 @@ impl ChunkPool {
             }
             None => Vec::with_capacity(room + BLOCK_BYTES),
         };
-        memory.clear();
         let start = memory.as_ptr().align_offset(BLOCK_BYTES);
-        memory.resize(start, 0);
+        memory.resize(memory.len().max(start), 0);
         self.used_bytes.fetch_add(room, Ordering::Relaxed);
         Chunk {
             memory,
@@ -118,6 +130,11 @@ impl Chunk {
         let padded = self.len().next_multiple_of(BLOCK_BYTES);
         debug_assert!(padded <= self.room);
         self.memory.resize(self.start + padded, 0);
+    }
+
+    /// Keeps the first `bytes`.
+    pub fn truncate(&mut self, bytes: usize) {
+        self.memory.truncate(self.start + bytes);
     }
 
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
