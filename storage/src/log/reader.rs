@@ -14,13 +14,13 @@ use super::{
     FetchedRecords, Isolation, LogOffsets, ReadError, ReadRequest, TimestampOffset, TopicPartition,
     time_index, timestamp,
 };
-use crate::fs::Fs;
+use crate::fs::{BLOCK_BYTES, Fs};
 use crate::log_dir::LogDir;
 use crate::record::batch::verify_crc;
 use crate::wal::chunk::ChunkSlice;
 
-/// What one cold read returns at most: with this much the device is busy enough.
-const COLD_READ_LIMIT_BYTES: usize = 1 << 20;
+/// What one cold read returns at most: as much as a buffer holds wherever the read begins in a block.
+const COLD_READ_LIMIT_BYTES: usize = (1 << 20) - BLOCK_BYTES;
 /// And reads at least, in the hope of a whole batch.
 const WINDOW_MIN_BYTES: usize = 64 << 10;
 
@@ -224,7 +224,7 @@ impl ColdRead {
             true => Ok(None),
             false => reader.read(position, bytes).map(Some),
         };
-        let mut damaged = None;
+        let (mut damaged, mut read_to) = (None, None);
         let end = scan_windows(window, window_bytes, position, to, |found| {
             let header = &found.header;
             if header.base_offset >= self.end_offset {
@@ -237,11 +237,17 @@ impl ColdRead {
                 damaged = Some((header.base_offset, error.to_string()));
                 return ControlFlow::Break(());
             }
-            take(found.bytes, header.last_offset())
+            let (last_offset, end) = (header.last_offset(), found.end_position());
+            take(found.bytes, last_offset)?;
+            read_to = Some((last_offset + 1, end));
+            ControlFlow::Continue(())
         })
         .map_err(failed)?;
         if let ScanEnd::Invalid { position, error } = end {
             damaged = Some((from_offset, format!("byte {position}: {error}")));
+        }
+        if let Some((next_offset, position)) = read_to {
+            segment.note_read(next_offset, position);
         }
         match damaged {
             Some((offset, what)) => Err(ReadError::Corrupt {

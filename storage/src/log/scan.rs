@@ -20,6 +20,13 @@ pub(crate) struct Found {
     pub bytes: Bytes,
 }
 
+impl Found {
+    /// Where the next batch begins.
+    pub fn end_position(&self) -> u64 {
+        self.position + self.bytes.len() as u64
+    }
+}
+
 /// How a scan ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ScanEnd<B> {
