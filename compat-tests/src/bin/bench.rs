@@ -42,7 +42,16 @@ struct Args {
     /// Data that is there at the start after a kill, in GiB.
     #[arg(long, default_value_t = 2.0)]
     recovery_gib: f64,
-    /// The largest number of partitions.
+    /// In how many partitions that is.
+    #[arg(long, default_value_t = 2000)]
+    recovery_partitions: u32,
+    /// Partitions that are there at the start with very many.
+    #[arg(long, default_value_t = 100_000)]
+    start_partitions: u32,
+    /// Let Kafka take part in that too; it takes many minutes.
+    #[arg(long)]
+    kafka_start_partitions: bool,
+    /// The largest number of partitions that is loaded.
     #[arg(long, default_value_t = 10_000)]
     max_partitions: u32,
     /// Print the names of the workloads and end.
@@ -93,7 +102,9 @@ fn main() -> Result<()> {
 }
 
 fn chosen(args: &Args) -> Result<Vec<Workload>> {
-    let mut workloads = workloads::all();
+    let mut workloads = workloads::all(workloads::Options {
+        kafka_start_partitions: args.kafka_start_partitions,
+    });
     for name in &args.workload {
         ensure!(
             workloads.iter().any(|w| w.name == name),
@@ -113,6 +124,8 @@ fn settings(args: &Args) -> Settings {
         warmup: Duration::from_secs_f64(args.warmup),
         cold_bytes: gib(args.cold_gib),
         recovery_bytes: gib(args.recovery_gib),
+        recovery_partitions: args.recovery_partitions,
+        start_partitions: args.start_partitions,
         max_partitions: args.max_partitions,
     };
     if !args.quick {
@@ -123,6 +136,8 @@ fn settings(args: &Args) -> Settings {
         warmup: Duration::from_secs(1),
         cold_bytes: gib(0.25),
         recovery_bytes: gib(0.25),
+        recovery_partitions: args.recovery_partitions,
+        start_partitions: args.start_partitions.min(10_000),
         max_partitions: args.max_partitions.min(1000),
     }
 }

@@ -46,14 +46,8 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
         .into_iter()
         .filter(|count| *count <= settings.max_partitions)
     {
-        let partitions = i32::try_from(count.min(MOST_IN_A_TOPIC))?;
-        let topic = |index| Topic {
-            name: format!("bench-{index}"),
-            partitions,
-        };
-        let topics = (0..count.div_ceil(MOST_IN_A_TOPIC)).map(topic);
         let load = ProduceLoad {
-            topics: topics.collect(),
+            topics: Topic::several(count, MOST_IN_A_TOPIC)?,
             shape: BatchShape::kib_records(BATCH_BYTES),
             connections: 4,
             in_flight: 5,
