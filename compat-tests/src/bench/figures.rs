@@ -27,7 +27,7 @@ impl Figures {
 
     /// Adds the latencies that people ask for.
     pub fn push_latency(&mut self, prefix: &str, latency: &Latency) {
-        for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
+        for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)] {
             self.push(
                 format!("{prefix}{name}"),
                 "ms",

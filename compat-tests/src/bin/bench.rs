@@ -51,9 +51,9 @@ struct Args {
     /// Let Kafka take part in that too; it takes many minutes.
     #[arg(long)]
     kafka_start_partitions: bool,
-    /// The largest number of partitions that is loaded.
-    #[arg(long, default_value_t = 10_000)]
-    max_partitions: u32,
+    /// The largest number of partitions that is loaded; default: 10,000, or 1,000 if --quick.
+    #[arg(long)]
+    max_partitions: Option<u32>,
     /// Print the names of the workloads and end.
     #[arg(long)]
     list: bool,
@@ -126,7 +126,7 @@ fn settings(args: &Args) -> Settings {
         recovery_bytes: gib(args.recovery_gib),
         recovery_partitions: args.recovery_partitions,
         start_partitions: args.start_partitions,
-        max_partitions: args.max_partitions,
+        max_partitions: args.max_partitions.unwrap_or(10_000),
     };
     if !args.quick {
         return settings;
@@ -138,7 +138,7 @@ fn settings(args: &Args) -> Settings {
         recovery_bytes: gib(0.25),
         recovery_partitions: args.recovery_partitions,
         start_partitions: args.start_partitions.min(10_000),
-        max_partitions: args.max_partitions.min(1000),
+        max_partitions: args.max_partitions.unwrap_or(1000),
     }
 }
 
