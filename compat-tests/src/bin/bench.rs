@@ -15,6 +15,9 @@ use compat_tests::bench::workloads::{self, Workload};
 use compat_tests::bench::{machine, report};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+/// Ample for 10,000 partitions that are all written to.
+const DESCRIPTORS: u64 = 200_000;
+
 /// Starts Ottla and real Kafka in turn and prints what each can do, and the ratios.
 #[derive(Parser)]
 struct Args {
@@ -198,15 +201,19 @@ fn with_kafkas_own_heap() -> Result<()> {
     Err(error).context("start anew")
 }
 
-/// Thousands of connections and partitions take a descriptor each; the brokers inherit the limit.
+/// Thousands of connections and partitions take descriptors; the brokers inherit the limit. Above the hard
+/// limit only where this process may.
 fn raise_descriptor_limit() -> Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    )?;
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let set = |limit| {
+        let limit = Rlimit {
+            current: limit,
+            maximum: limit,
+        };
+        setrlimit(Resource::Nofile, limit)
+    };
+    if set(Some(DESCRIPTORS.max(hard.unwrap_or(u64::MAX)))).is_err() {
+        set(hard)?;
+    }
     Ok(())
 }
