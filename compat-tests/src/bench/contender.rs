@@ -65,6 +65,8 @@ pub struct Settings {
     pub recovery_partitions: u32,
     /// How many partitions there are at a start with very many.
     pub start_partitions: u32,
+    /// Whether there is a record in each of them.
+    pub start_with_records: bool,
     /// The largest number of partitions that is loaded.
     pub max_partitions: u32,
 }

@@ -51,6 +51,9 @@ struct Args {
     /// Partitions that are there at the start with very many.
     #[arg(long, default_value_t = 100_000)]
     start_partitions: u32,
+    /// Write a record into each of them beforehand.
+    #[arg(long)]
+    start_with_records: bool,
     /// Let Kafka take part in that too; it takes many minutes.
     #[arg(long)]
     kafka_start_partitions: bool,
@@ -129,6 +132,7 @@ fn settings(args: &Args) -> Settings {
         recovery_bytes: gib(args.recovery_gib),
         recovery_partitions: args.recovery_partitions,
         start_partitions: args.start_partitions,
+        start_with_records: args.start_with_records,
         max_partitions: args.max_partitions.unwrap_or(10_000),
     };
     if !args.quick {
@@ -139,9 +143,9 @@ fn settings(args: &Args) -> Settings {
         warmup: Duration::from_secs(1),
         cold_bytes: gib(0.25),
         recovery_bytes: gib(0.25),
-        recovery_partitions: args.recovery_partitions,
         start_partitions: args.start_partitions.min(10_000),
         max_partitions: args.max_partitions.unwrap_or(1000),
+        ..settings
     }
 }
 

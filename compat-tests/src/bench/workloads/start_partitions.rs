@@ -1,4 +1,4 @@
-//! A start with very many partitions that have data.
+//! A start with very many partitions.
 
 use std::time::{Duration, Instant};
 
@@ -21,10 +21,10 @@ pub(super) fn workload(with_kafka: bool) -> Workload {
     }
     Workload {
         name: "start-partitions",
-        about: "--start-partitions in topics of 1,000, one record in each; the broker is stopped cleanly and \
-                started again: time from starting the process until the metadata of all topics names a \
+        about: "--start-partitions in topics of 1,000, empty, or with one record in each if --start-with-records; \
+                the broker is stopped cleanly and started again: time from starting the process until the metadata of all topics names a \
                 leader for every partition, and resident memory then; the same when every partition has \
-                told its end, which must be 1. Kafka takes part with --kafka-start-partitions.",
+                told its end. Kafka takes part with --kafka-start-partitions.",
         contenders,
         targets: vec![
             Target::absolute(&OTTLA, "metadata answers", Limit::AtMost(3000.0)),
@@ -40,8 +40,11 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
     let creation = Instant::now();
     admin::create_topics(broker.address(), &topics)?;
     let creation = creation.elapsed();
-    for topic in &topics {
-        probe::produce_everywhere(broker.address(), topic, BatchShape::kib_records(0))?;
+    let records = i64::from(settings.start_with_records);
+    if settings.start_with_records {
+        for topic in &topics {
+            probe::produce_everywhere(broker.address(), topic, BatchShape::kib_records(0))?;
+        }
     }
     let stop = Instant::now();
     broker.terminate()?;
@@ -69,8 +72,8 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
     for topic in &topics {
         let ends = admin::end_offsets(address, topic)?;
         ensure!(
-            ends.iter().all(|end| *end == 1),
-            "{}: one record in each partition, not {ends:?}",
+            ends.iter().all(|end| *end == records),
+            "{}: {records} records in each partition, not {ends:?}",
             topic.name
         );
     }
