@@ -79,7 +79,12 @@ fn main() -> Result<()> {
     let workloads = chosen(&args)?;
     if args.list {
         for workload in workloads {
-            println!("{:<16} {}", workload.name, workload.about);
+            let first_sentence = workload.about.split(". ").next().unwrap_or_default();
+            println!(
+                "{:<16} {}",
+                workload.name,
+                first_sentence.trim_end_matches('.')
+            );
         }
         return Ok(());
     }
