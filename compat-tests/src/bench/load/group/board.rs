@@ -164,3 +164,43 @@ impl Place {
         self.board.look();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_stable_when_all_members_of_one_generation_hold_all_partitions() {
+        let board = Board::new(2, 3).unwrap();
+        let [first, second] = [0, 1].map(|index| board.place(index));
+        first.hold(1, vec![0, 1]).unwrap();
+        assert_eq!(board.stable_since(), None, "one member holds nothing");
+        second.hold(2, vec![2]).unwrap();
+        assert_eq!(board.stable_since(), None, "of two generations");
+        first.hold(2, vec![0]).unwrap();
+        assert_eq!(board.stable_since(), None, "nobody holds partition 1");
+        first.hold(2, vec![0, 1]).unwrap();
+        assert!(board.stable_since().is_some());
+        first.revoke();
+        assert_eq!(board.stable_since(), None, "one has given its share back");
+    }
+
+    #[test]
+    fn a_partition_with_two_owners_is_an_error_in_any_generation() {
+        let board = Board::new(2, 2).unwrap();
+        board.place(0).hold(1, vec![0, 1]).unwrap();
+        assert!(board.place(1).hold(2, vec![1]).is_err());
+    }
+
+    #[test]
+    fn a_dead_member_is_not_waited_for_but_its_share_is() {
+        let board = Board::new(2, 2).unwrap();
+        let [first, second] = [0, 1].map(|index| board.place(index));
+        first.hold(1, vec![0]).unwrap();
+        second.hold(1, vec![1]).unwrap();
+        board.bury(1);
+        assert_eq!(board.stable_since(), None);
+        first.hold(2, vec![0, 1]).unwrap();
+        assert!(board.stable_since().is_some());
+    }
+}

@@ -159,3 +159,35 @@ fn assigned(mut assignment: Bytes) -> Result<Vec<i32>> {
     let topics = assignment.assigned_partitions.into_iter();
     Ok(topics.flat_map(|topic| topic.partitions).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_follow_the_member_ids_and_the_first_are_one_longer() {
+        let subscription = ConsumerProtocolSubscription::default()
+            .with_topics(vec![StrBytes::from_static_str("bench")]);
+        let mut metadata = BytesMut::new();
+        metadata.put_i16(EMBEDDED_VERSION);
+        subscription
+            .encode(&mut metadata, EMBEDDED_VERSION)
+            .unwrap();
+        let metadata = metadata.freeze();
+        let members = ["b", "a", "c"].map(|id| {
+            JoinGroupResponseMember::default()
+                .with_member_id(StrBytes::from_static_str(id))
+                .with_metadata(metadata.clone())
+        });
+        let assignments = assign_ranges(&Topic::bench(5), &members).unwrap();
+        let assignments: Vec<(String, Vec<i32>)> = assignments
+            .into_iter()
+            .map(|to| (to.member_id.to_string(), assigned(to.assignment).unwrap()))
+            .collect();
+        let expected = [("a", vec![0, 1]), ("b", vec![2, 3]), ("c", vec![4])];
+        assert_eq!(
+            assignments,
+            expected.map(|(id, share)| (id.to_owned(), share))
+        );
+    }
+}
