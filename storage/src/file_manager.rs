@@ -37,8 +37,6 @@ use crate::wal::logs::LogTable;
 use crate::wal::replay::ReplayError;
 use crate::wal::ring::{Ring, RingConfig, Shortage, list_regions, region_path};
 
-/// What unused chunks may keep allocated while there is traffic.
-const FREE_CHUNKS_BYTES: usize = 32 << 20;
 const WAL_DIR: &str = "wal";
 const LOCK_FILE: &str = ".lock";
 /// How often a shutdown looks whether the last writes want for room.
@@ -82,7 +80,7 @@ impl FileManager {
             .map_err(OpenError::io(&marker))?
             .is_some();
 
-        let chunks = ChunkPool::new(FREE_CHUNKS_BYTES);
+        let chunks = ChunkPool::new(usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX));
         let direct_io = DirectIo::new(Arc::clone(&chunks), config.direct_io_bytes);
         let previous = read_checkpoint(&*fs, &wal_dir)?;
         let mut recovery_report = RecoveryReport {
@@ -141,6 +139,7 @@ impl FileManager {
             durability: config.durability,
             append_budget: Arc::new(Semaphore::new(append_budget_bytes)),
             append_budget_bytes,
+            tail_cache_bytes: usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX),
             busy: Mutex::default(),
             committed_bytes: AtomicU64::new(0),
             log_starts: Mutex::new(log_starts),
@@ -157,7 +156,6 @@ impl FileManager {
         let maintenance = Arc::new(Maintenance::new(
             Arc::clone(&shared),
             wal_dir,
-            usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX),
             config.retention_check_interval_ms.max(1),
             checkpoint,
             table,

@@ -35,7 +35,6 @@ const QUIET_MS: u64 = 5_000;
 pub(crate) struct Maintenance {
     shared: Arc<LogDir>,
     wal_dir: PathBuf,
-    tail_cache_bytes: usize,
     stop: AtomicBool,
     checkpoints: Mutex<Checkpoints>,
     retention_check_interval_ms: u64,
@@ -62,7 +61,6 @@ impl Maintenance {
     pub fn new(
         shared: Arc<LogDir>,
         wal_dir: PathBuf,
-        tail_cache_bytes: usize,
         retention_check_interval_ms: u64,
         last: Checkpoint,
         table: LogTable,
@@ -72,7 +70,6 @@ impl Maintenance {
         Self {
             shared,
             wal_dir,
-            tail_cache_bytes,
             stop: AtomicBool::new(false),
             checkpoints: Mutex::new(Checkpoints {
                 last,
@@ -276,7 +273,7 @@ impl Maintenance {
     /// Keeps the newest batches in memory for their readers, and gives back the rest.
     fn release_memory(&self, committed_bytes: u64, quiet: bool) {
         let shared = &self.shared;
-        let limit = self.tail_cache_bytes;
+        let limit = shared.tail_cache_bytes;
         if !quiet && shared.chunks.used_bytes() <= limit {
             return;
         }

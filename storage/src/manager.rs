@@ -57,7 +57,7 @@ impl LogManagerConfig {
             wal_first_region_bytes: 4 << 20,
             append_budget_bytes: 256 << 20,
             direct_io_bytes: 64 << 10,
-            tail_cache_bytes: 64 << 20,
+            tail_cache_bytes: 128 << 20,
             cold_read_budget_bytes: 256 << 20,
             io_threads: 4,
             retention_check_interval_ms: 300_000,

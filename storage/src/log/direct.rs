@@ -89,7 +89,7 @@ impl DirectIo {
         let mut at = from;
         while at < to {
             let piece_bytes = (to - at).min(PIECE_BYTES as u64) as usize;
-            let mut piece = self.write_buffers.take(piece_bytes);
+            let mut piece = self.write_buffers.take(piece_bytes)?;
             for slice in rest.take(piece_bytes) {
                 piece.push(slice);
             }
@@ -152,10 +152,9 @@ impl LogReader<'_> {
         }
         let skipped = (position % BLOCK_BYTES as u64) as usize;
         let whole_bytes = (skipped + bytes).next_multiple_of(BLOCK_BYTES);
-        let mut buffer = self.buffers.take_filled(whole_bytes);
-        let read_bytes = self
-            .file
-            .read_at(buffer.as_mut_slice(), position - skipped as u64)?;
+        let mut buffer = self.buffers.take(whole_bytes)?;
+        let whole_blocks = buffer.grow(whole_bytes);
+        let read_bytes = self.file.read_at(whole_blocks, position - skipped as u64)?;
         buffer.truncate(read_bytes);
         let end = (skipped + bytes).min(read_bytes);
         Ok(buffer.freeze().slice(skipped.min(end)..end))

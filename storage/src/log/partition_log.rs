@@ -349,6 +349,11 @@ impl FileLog {
         if let Err(error) = self.write_segments() {
             tracing::error!(partition = %self.id, %error, "writing a segment failed; it is tried again");
         }
+        // Every second is not often enough for a busy log: much can pass through memory in between.
+        if let Some(age) = self.shared.dropped_age() {
+            let dropped = self.state.lock().drop_tail_before(age);
+            drop(dropped);
+        }
     }
 
     /// Writes all that is durable in the write-ahead log to the segments.
