@@ -85,6 +85,8 @@ pub struct BrokerConfig {
     pub group_consumer_assignors: Vec<String>,
     /// `group.consumer.max.size`
     pub group_consumer_max_size: usize,
+    /// `group.consumer.migration.policy`
+    pub group_consumer_migration_policy: String,
     /// `offset.metadata.max.bytes`
     pub offset_metadata_max_bytes: usize,
     /// `offsets.retention.minutes`, in milliseconds
@@ -182,6 +184,10 @@ impl BrokerConfig {
                 .map(str::to_owned)
                 .collect(),
             group_consumer_max_size: s.count("group.consumer.max.size"),
+            group_consumer_migration_policy: s
+                .get("group.consumer.migration.policy")
+                .unwrap_or_default()
+                .to_owned(),
             offset_metadata_max_bytes: s.count("offset.metadata.max.bytes"),
             offsets_retention_ms: s.long("offsets.retention.minutes") * 60_000,
             offsets_retention_check_interval_ms: s.long("offsets.retention.check.interval.ms"),
