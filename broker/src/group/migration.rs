@@ -111,7 +111,7 @@ pub(super) fn downgrade(
     let mut group = ClassicGroup::of_immigrants(
         cx,
         id.clone(),
-        consumer.epoch(),
+        consumer.generation_id(),
         consumer.emigrants(),
         |member_id, subscription| {
             let target = consumer.target_of(member_id);

@@ -54,8 +54,8 @@ pub use assignor::{Assignor, Partitions};
 pub use catalog::Catalog;
 pub use config::{GroupConfig, MigrationPolicy};
 pub use consumer::{
-    Assigned, ClassicMember, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberState, MemberSubscription,
-    ResolvedRegex, TargetEpoch,
+    Assigned, ClassicMember, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberState,
+    MemberSubscription, ResolvedRegex, TargetEpoch,
 };
 pub use effects::{Effects, Note, NoteKind};
 pub use event::*;

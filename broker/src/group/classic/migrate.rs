@@ -39,7 +39,10 @@ impl ClassicGroup {
     /// The members as a consumer group can take them over.
     pub(in crate::group) fn emigrants(&self) -> Vec<Emigrant> {
         // Before its first generation a group has chosen nothing yet.
-        let chosen = self.protocol_name.clone().or_else(|| self.select_protocol());
+        let chosen = self
+            .protocol_name
+            .clone()
+            .or_else(|| self.select_protocol());
         let members = self.members.iter().map(|(member_id, member)| {
             let subscription = chosen.as_deref().and_then(|name| member.metadata_for(name));
             let preferred = || member.protocols.first().map(|first| first.metadata.clone());

@@ -43,7 +43,8 @@ impl ConsumerGroup {
         if !has_id && is_dynamic && request.api_version >= FIRST_VERSION_REQUIRING_MEMBER_ID {
             return Ok(JoinReply::error(member_id, GroupError::MemberIdRequired));
         }
-        let sender = self.identify_classic(&member_id, request.group_instance_id.as_ref(), has_id)?;
+        let sender =
+            self.identify_classic(&member_id, request.group_instance_id.as_ref(), has_id)?;
         let subscription =
             Subscription::read(&preferred.metadata).map_err(|_| GroupError::UnknownServerError)?;
 
@@ -169,7 +170,8 @@ impl ConsumerGroup {
             ..
         } = request;
         let instance_id = request.group_instance_id.as_ref();
-        let (member, classic) = self.classic_member(&member_id, instance_id, request.generation_id)?;
+        let (member, classic) =
+            self.classic_member(&member_id, instance_id, request.generation_id)?;
         let preferred = classic.protocols.first();
         let differs = |asked: &Option<Id>, ours: Option<&str>| {
             asked.as_deref().is_some_and(|asked| Some(asked) != ours)

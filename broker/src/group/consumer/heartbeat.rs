@@ -184,7 +184,10 @@ impl ConsumerGroup {
         if let Sender::Returning(previous_id) = sender {
             self.replace_member(cx, previous_id, member_id);
         }
-        let before = self.members.get(member_id).map(|member| &member.subscription);
+        let before = self
+            .members
+            .get(member_id)
+            .map(|member| &member.subscription);
         let is_said_already = before == Some(&after);
         let nothing = MemberSubscription::default();
         let before = before.unwrap_or(&nothing);

@@ -89,7 +89,6 @@ impl ConsumerGroup {
         }
         let reason = reasons.join(", ");
         if self.may_turn_classic(cx) {
-            // The epoch stays: to the members it is the generation that they are in.
             cx.turns_classic = Some(TurnsClassic::Rebalancing(reason));
         } else {
             self.refresh_epoch(cx, true, &reason);

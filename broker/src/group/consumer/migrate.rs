@@ -1,5 +1,7 @@
 //! Classic members that a consumer group takes over, and sends back.
 
+use std::collections::BTreeSet;
+
 use super::{
     ClassicMember, ConsumerGroup, ConsumerRecord, CurrentAssignment, GroupEpoch, Member,
     MemberState, MemberSubscription, TargetEpoch,
@@ -48,7 +50,7 @@ impl ConsumerGroup {
         };
         group.append(cx, ConsumerRecord::Target(Some(target_epoch)));
         for (member_id, partitions) in assigned {
-            let since_now = |indexes: std::collections::BTreeSet<i32>| {
+            let since_now = |indexes: BTreeSet<i32>| {
                 let indexes = indexes.into_iter();
                 indexes.map(|index| (index, generation_id)).collect()
             };
@@ -67,8 +69,9 @@ impl ConsumerGroup {
         group
     }
 
-    pub(in crate::group) fn epoch(&self) -> i32 {
-        self.epoch.epoch
+    /// The epoch of those who are at their target: to classic members, the generation they are in.
+    pub(in crate::group) fn generation_id(&self) -> i32 {
+        self.target_epoch.epoch
     }
 
     /// The classic members as a classic group can take them over.

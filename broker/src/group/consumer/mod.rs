@@ -25,8 +25,8 @@ use uuid::Uuid;
 
 pub(in crate::group) use migrate::Immigrant;
 pub use record::{
-    Assigned, ClassicMember, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberState, MemberSubscription,
-    ResolvedRegex, TargetEpoch,
+    Assigned, ClassicMember, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberState,
+    MemberSubscription, ResolvedRegex, TargetEpoch,
 };
 
 use super::{

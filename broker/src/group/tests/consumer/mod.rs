@@ -2,6 +2,9 @@
 
 mod commits;
 mod join;
+mod migration;
+mod migration_refusals;
+mod mixed;
 mod random;
 mod reconcile;
 mod record;
