@@ -6,6 +6,7 @@ mod migration;
 mod migration_refusals;
 mod mixed;
 mod random;
+mod random_mixed;
 mod reconcile;
 mod record;
 mod scale;
