@@ -370,9 +370,8 @@ impl GroupShard {
         self.with_group(now_ms, &group_id, &mut effects, |group, cx| match group {
             Group::Classic(group) => group.join(cx, token, request),
             Group::Consumer(group) => {
-                let member_id = request.member_id.clone();
                 let joined = group.join_classic(cx, request);
-                let reply = joined.unwrap_or_else(|error| JoinReply::error(member_id, error));
+                let reply = joined.unwrap_or_else(|error| JoinReply::error("".into(), error));
                 cx.effects.reply(token, GroupReply::Join(reply));
             }
         });

@@ -359,7 +359,8 @@ fn updated(before: &MemberSubscription, request: &ConsumerHeartbeat) -> MemberSu
             || before.topic_names.clone(),
             |names| names.iter().cloned().collect(),
         ),
-        topic_regex: or_before(&request.subscribed_topic_regex, &before.topic_regex),
+        topic_regex: or_before(&request.subscribed_topic_regex, &before.topic_regex)
+            .or_else(|| Some("".into())),
         rebalance_timeout_ms: match request.rebalance_timeout_ms {
             -1 => before.rebalance_timeout_ms,
             timeout_ms => timeout_ms,

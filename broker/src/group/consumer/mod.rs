@@ -290,10 +290,12 @@ impl ConsumerGroup {
                 subscription,
                 current,
             } = member;
-            let assigned = &mut current
-                .assigned
-                .iter()
-                .map(|(topic_id, partitions)| (*topic_id, partitions.keys().copied().collect()));
+            // What it has been told to give up is its own until it has.
+            let mut assigned: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
+            for (topic_id, index) in partitions_of(current) {
+                assigned.entry(topic_id).or_default().push(index);
+            }
+            let assigned = &mut assigned.into_iter();
             let target = self.target.get(member_id).into_iter().flatten();
             let target = &mut target
                 .map(|(topic_id, partitions)| (*topic_id, partitions.iter().copied().collect()));
