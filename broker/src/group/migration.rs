@@ -92,7 +92,7 @@ fn not_taken(
     partitions
 }
 
-/// The classic group that a consumer group becomes, all members of which are classic.
+/// The classic group that a consumer group becomes, the classic members of which stay.
 pub(super) fn downgrade(
     consumer: &ConsumerGroup,
     id: &Id,
@@ -112,7 +112,7 @@ pub(super) fn downgrade(
         cx,
         id.clone(),
         consumer.generation_id(),
-        consumer.emigrants(),
+        consumer.emigrants(&turns.leaving),
         |member_id, subscription| {
             let target = consumer.target_of(member_id);
             // The names of topics and numbers of partitions that there are do fit.
@@ -120,7 +120,7 @@ pub(super) fn downgrade(
         },
     );
     group.loaded(cx);
-    if let TurnsClassic::Rebalancing(reason) = turns {
+    if let Some(reason) = turns.rebalance {
         group.prepare_rebalance(cx, reason);
     }
     group

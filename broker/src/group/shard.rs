@@ -1,6 +1,9 @@
 //! One partition's worth of groups: routes events to them and time to their timers.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     GroupConfig,
@@ -58,12 +61,12 @@ pub(super) struct Context<'a> {
 }
 
 /// How a consumer group becomes a classic one.
-#[derive(Debug)]
-pub(super) enum TurnsClassic {
-    /// Everybody keeps what the last target says.
-    Stable,
-    /// For this reason all members have to join again.
-    Rebalancing(String),
+#[derive(Debug, Default)]
+pub(super) struct TurnsClassic {
+    /// Who does not come along.
+    pub(super) leaving: BTreeSet<Id>,
+    /// Why all members have to join again; if not, everybody keeps what the last target says.
+    pub(super) rebalance: Option<String>,
 }
 
 impl Context<'_> {

@@ -68,6 +68,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("delete groups", group_admin::delete),
     ("migration both ways", migration::both_ways),
     ("migration of static members", migration::static_members),
+    ("migration of a rebalancing group", migration::rebalancing),
+    ("migration records", migration::records),
     ("migration refused", migration::refusals),
     ("migration timeouts", migration::timeouts),
     ("log dirs", cluster::describe_log_dirs),

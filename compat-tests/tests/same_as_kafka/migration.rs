@@ -1,9 +1,10 @@
 //! Groups with members of both protocols: the online migration of KIP-848, both ways, and the timeouts on the way.
 
-use anyhow::Result;
-use bytes::Bytes;
+use anyhow::{Context as _, Result, ensure};
+use bytes::{Buf, Bytes};
 use compat_tests::scenario::{Talk, string};
 use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig,
 };
@@ -11,9 +12,10 @@ use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
     ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DescribeGroupsRequest,
-    HeartbeatRequest, IncrementalAlterConfigsRequest, JoinGroupRequest, LeaveGroupRequest,
-    ListGroupsRequest, SyncGroupRequest,
+    FetchRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListGroupsRequest, SyncGroupRequest,
 };
+use kafka_protocol::records::RecordBatchDecoder;
 use uuid::Uuid;
 
 use super::classic_group::{heartbeat, join, join_as, leave, subscription, sync};
@@ -367,6 +369,71 @@ pub fn static_members(talk: &mut Talk<'_>) -> Result<()> {
     Ok(())
 }
 
+/// A classic group in the middle of a rebalance is upgraded; members change their protocol under their ids.
+pub fn rebalancing(talk: &mut Talk<'_>) -> Result<()> {
+    let (group, topic) = ("rebalancing", "rebalancing-topic");
+    let topic_id = talk.create_topic(topic, 2)?;
+    talk.name(&topic_id.to_string(), "topic");
+    let (alice, generation) = alice_alone(talk, group, topic)?;
+    let new = join_with(group, "", topic, &[]);
+    let zoe = talk.ask_on("zoe", "zoe", 5, &new)?.member_id;
+    talk.name(&zoe, "zoe");
+    let waiting = talk.start("zoe", "zoe waits", 5, &join_with(group, &zoe, topic, &[]))?;
+    talk.settle("the rebalance", |talk| {
+        let beat = talk.quietly(4, &heartbeat(group, generation, &alice))?;
+        Ok(beat.error_code == REBALANCE_IN_PROGRESS)
+    })?;
+    let bob = |epoch, owned| full(group, "bob", epoch, topic, owned);
+    let epoch = talk.ask("bob joins", 1, &bob(0, vec![]))?.member_epoch;
+    talk.finish(waiting)?;
+    talk.ask("alice must join", 4, &heartbeat(group, generation, &alice))?;
+    talk.ask("zoe must join", 4, &heartbeat(group, generation, &zoe))?;
+    talk.ask("zoe is of no generation", 4, &heartbeat(group, -1, &zoe))?;
+    talk.ask("zoe leaves", 3, &leave(3, group, &zoe))?;
+    talk.ask("zoe leaves again", 3, &leave(3, group, &zoe))?;
+
+    // Alice gives everything up and comes back with the other protocol; bob goes the other way.
+    talk.ask(
+        "alice, no consumer yet",
+        1,
+        &quiet(group, &alice, epoch + 9),
+    )?;
+    let changed = talk.ask("alice changes", 1, &full(group, &alice, 0, topic, vec![]))?;
+    look(talk, "alice has changed", group)?;
+    talk.ask(
+        "alice, not classic any more",
+        4,
+        &heartbeat(group, generation, &alice),
+    )?;
+    let request = sync(3, group, changed.member_epoch, &alice, &[]);
+    talk.ask("alice, not classic any more", 3, &request)?;
+    let joined = talk.ask("bob changes", 5, &join_with(group, "bob", topic, &[]))?;
+    let request = sync(3, group, joined.generation_id, "bob", &[]);
+    talk.ask("bob has changed", 3, &request)?;
+    talk.ask("alice leaves", 1, &quiet(group, &alice, -1))?;
+    talk.ask("bob leaves", 3, &leave(3, group, "bob"))?;
+
+    // The last consumer comes back as a classic member that reads something else.
+    let (group, other) = ("rebalancing-static", "rebalancing-other");
+    talk.create_topic(other, 1)?;
+    let one = full(group, "one", 0, topic, vec![]).with_instance_id(Some(string("one")));
+    talk.ask("one", 1, &one)?;
+    let joined = talk.ask("carol", 5, &join_with(group, "carol", topic, &[]))?;
+    let generation = joined.generation_id;
+    talk.ask("carol", 3, &sync(3, group, generation, "carol", &[]))?;
+    let mut back = join_with(group, "", topic, &[]);
+    back.protocols[0].metadata = subscription(&[topic, other]);
+    back.group_instance_id = Some(string("one"));
+    let back = talk.ask_on("back", "one is back", 5, &back)?;
+    talk.name(&back.member_id, "back");
+    talk.ask("carol must join", 4, &heartbeat(group, generation, "carol"))?;
+    look(talk, "downgraded", group)?;
+    let id = back.member_id.to_string();
+    let request = sync(3, group, back.generation_id, &id, &[]);
+    talk.ask("back", 3, &request)?;
+    Ok(())
+}
+
 /// Classic groups that no consumer can join.
 pub fn refusals(talk: &mut Talk<'_>) -> Result<()> {
     let topic = "refused-topic";
@@ -478,7 +545,7 @@ pub fn timeouts(talk: &mut Talk<'_>) -> Result<()> {
     let kept = full(group, "bob", epoch, topic, partitions(topic_id, &[0]));
     let reply = talk.ask("bob gives up", 1, &kept)?;
     let told = talk.ask("carol is told", 4, &beat)?.error_code;
-    anyhow::ensure!(told == REBALANCE_IN_PROGRESS, "{told}");
+    ensure!(told == REBALANCE_IN_PROGRESS, "{told}");
     let epoch = reply.member_epoch;
     talk.settle("carol's end", |talk| {
         talk.quietly(1, &quiet(group, "bob", epoch))?;
@@ -499,5 +566,137 @@ pub fn timeouts(talk: &mut Talk<'_>) -> Result<()> {
     })?;
     talk.ask("dave", 4, &beat)?;
     talk.ask("bob leaves", 1, &quiet(group, "bob", -1))?;
+    Ok(())
+}
+
+/// What has been written of a group since `offset`, and where that ends: the type of each key with the member it names,
+/// and a minus for a tombstone. Offsets are left out. What a hash map would order is in alphabetical order.
+fn written(talk: &mut Talk<'_>, group: &str, offset: &mut i64) -> Result<Vec<String>> {
+    let partition = FetchPartition::default()
+        .with_fetch_offset(*offset)
+        .with_partition_max_bytes(1 << 24);
+    let topic = FetchTopic::default()
+        .with_topic(string("__consumer_offsets").into())
+        .with_partitions(vec![partition]);
+    let request = FetchRequest::default()
+        .with_replica_id((-1).into())
+        .with_max_wait_ms(100)
+        .with_max_bytes(1 << 24)
+        .with_session_epoch(-1)
+        .with_topics(vec![topic]);
+    let mut records = Vec::new();
+    loop {
+        let request = {
+            let mut request = request.clone();
+            request.topics[0].partitions[0].fetch_offset = *offset;
+            request
+        };
+        let answer = talk.quietly(12, &request)?;
+        let partition = &answer.responses.first().context("a topic")?.partitions[0];
+        ensure!(partition.error_code == 0, "{}", partition.error_code);
+        let mut bytes = partition.records.clone().unwrap_or_default();
+        if bytes.is_empty() {
+            break;
+        }
+        for batch in RecordBatchDecoder::decode_all(&mut bytes)? {
+            for record in batch.records {
+                *offset = record.offset + 1;
+                let key = record.key.context("a key")?;
+                records.extend(name_of(group, key, record.value.is_none())?);
+            }
+        }
+    }
+    // Neighbours of one kind.
+    let kind = |name: &String| name.split(' ').next().map(str::to_owned);
+    records
+        .chunk_by_mut(|one, other| kind(one) == kind(other))
+        .for_each(<[String]>::sort);
+    Ok(records)
+}
+
+fn name_of(group: &str, mut key: Bytes, is_tombstone: bool) -> Result<Option<String>> {
+    let text = |key: &mut Bytes| {
+        let length = usize::from(key.get_u16());
+        String::from_utf8(key.split_to(length).to_vec())
+    };
+    let kind = key.get_i16();
+    // Of what key 4 was for Kafka only writes tombstones any more (KIP-1101).
+    if matches!(kind, 0 | 1 | 4) || text(&mut key)? != group {
+        return Ok(None);
+    }
+    let sign = if is_tombstone { "-" } else { "" };
+    let name = match key.has_remaining() {
+        true => format!("{sign}{kind} {}", text(&mut key)?),
+        false => format!("{sign}{kind}"),
+    };
+    Ok(Some(name))
+}
+
+/// What a group leaves in the log on its way up and down.
+pub fn records(talk: &mut Talk<'_>) -> Result<()> {
+    let (group, topic) = ("records", "records-topic");
+    let topic_id = talk.create_topic(topic, 2)?;
+    talk.name(&topic_id.to_string(), "topic");
+    let mut offset = 0;
+    written(talk, group, &mut offset)?;
+    let mut expect = |talk: &mut Talk<'_>, what: &str, expected: &[&str]| {
+        let found = written(talk, group, &mut offset)?;
+        ensure!(found == expected, "{what}: {found:?}");
+        Ok(())
+    };
+    let named = |request: JoinGroupRequest| request.with_group_instance_id(Some(string("one")));
+    let joined = join_as(talk, "alice", 5, named(join_with(group, "", topic, &[])))?;
+    let (alice, generation) = (joined.member_id.to_string(), joined.generation_id);
+    let all = assignment(topic, &[0, 1], b"");
+    let request =
+        sync_all(group, generation, &alice, all).with_group_instance_id(Some(string("one")));
+    talk.ask("alice gets all", 3, &request)?;
+    expect(talk, "classic", &["2", "2"])?;
+
+    talk.ask("bob joins", 1, &full(group, "bob", 0, topic, vec![]))?;
+    let [of_alice, target] = ["5", "7"].map(|kind| format!("{kind} {alice}"));
+    let current = format!("8 {alice}");
+    #[rustfmt::skip] // the group, and what bob adds
+    expect(talk, "up", &[
+        "-2", &of_alice, "3", &target, "6", &current,
+        "5 bob", "3", "7 bob", &target, "6", "8 bob",
+    ])?;
+
+    // Bob is removed, and alice is alone again.
+    talk.ask("bob leaves", 1, &quiet(group, "bob", -1))?;
+    let gone = |kind: &str, mut members: [&str; 2]| {
+        members.sort();
+        members.map(|member| format!("-{kind} {member}"))
+    };
+    let both = [alice.as_str(), "bob"];
+    let ([c1, c2], [t1, t2], [m1, m2]) = (gone("8", both), gone("7", both), gone("5", both));
+    let expected = [&*c1, &c2, &t1, &t2, "-6", &m1, &m2, "-3", "2"];
+    expect(talk, "down", &expected)?;
+    talk.ask("alice leaves", 3, &leave(3, group, &alice))?;
+    expect(talk, "empty", &["2"])?;
+
+    // A static member comes back as a classic one, and the group with it.
+    let bob = full(group, "bob", 0, topic, vec![]).with_instance_id(Some(string("one")));
+    talk.ask("bob with a name", 1, &bob)?;
+    let carol = join_with(group, "carol", topic, &[]);
+    talk.ask("carol", 5, &carol)?;
+    #[rustfmt::skip] // each joins
+    expect(talk, "consumers", &[
+        "-2", "5 bob", "3", "7 bob", "6", "8 bob",
+        "5 carol", "3", "7 bob", "7 carol", "6", "8 carol",
+    ])?;
+    let back = named(join_with(group, "", topic, &[]));
+    let back = talk.ask_on("back", "bob is back", 5, &back)?.member_id;
+    talk.name(&back, "back");
+    let [of_back, target, current] = ["5", "7", "8"].map(|kind| format!("{kind} {back}"));
+    let both = [back.as_str(), "carol"];
+    let ([c1, c2], [t1, t2], [m1, m2]) = (gone("8", both), gone("7", both), gone("5", both));
+    #[rustfmt::skip] // one goes, one comes, all go
+    expect(talk, "down with a static member", &[
+        "-8 bob", "-7 bob", "-5 bob",
+        &of_back, &target, &current,
+        &of_back, &current,
+        &c1, &c2, &t1, &t2, "-6", &m1, &m2, "-3", "2",
+    ])?;
     Ok(())
 }

@@ -57,7 +57,8 @@ impl ConsumerGroup {
         let after = said_in_join(before.unwrap_or_default(), request, subscription);
         let topics_may_differ = self.enter(cx, &sender, &member_id, after);
 
-        let is_last_to_come_back = used_consumer_protocol && self.may_turn_classic(cx);
+        let is_last_to_come_back =
+            used_consumer_protocol && self.may_turn_classic(cx, &BTreeSet::new());
         let is_target_old = self.target_epoch.epoch < self.epoch.epoch;
         if !is_last_to_come_back {
             self.refresh_target(cx);
@@ -71,9 +72,9 @@ impl ConsumerGroup {
         // From now on it has this long to ask for what it has been given.
         cx.schedule(self.rebalance_key(&member_id), rebalance_timeout_ms);
         if is_last_to_come_back {
-            cx.turns_classic = Some(match is_target_old {
-                true => TurnsClassic::Rebalancing("its last assignment is old".to_owned()),
-                false => TurnsClassic::Stable,
+            cx.turns_classic = Some(TurnsClassic {
+                leaving: BTreeSet::new(),
+                rebalance: is_target_old.then(|| "the last target is old".to_owned()),
             });
         }
         Ok(JoinReply {
@@ -286,12 +287,15 @@ impl ConsumerGroup {
         owner.cloned().ok_or(GroupError::UnknownMemberId)
     }
 
-    /// Whether only classic members are left, and they may have a classic group of their own.
-    pub(super) fn may_turn_classic(&self, cx: &Context<'_>) -> bool {
-        !self.members.is_empty()
-            && self.members.values().all(Member::is_classic)
+    /// Whether without those who leave there are only classic members, who may have a classic group of their own.
+    pub(super) fn may_turn_classic(&self, cx: &Context<'_>, leaving: &BTreeSet<Id>) -> bool {
+        let stay_count = self.members.len().saturating_sub(leaving.len());
+        (1..=cx.config.max_size).contains(&stay_count)
             && cx.config.migration_policy.may_downgrade()
-            && self.members.len() <= cx.config.max_size
+            && self
+                .members
+                .iter()
+                .all(|(member_id, member)| member.is_classic() || leaving.contains(member_id))
     }
 }
 

@@ -71,28 +71,31 @@ impl ConsumerGroup {
         member_ids: &BTreeSet<Id>,
         reason: &str,
     ) {
-        let mut reasons = Vec::new();
-        for member_id in member_ids {
-            if !self.members.contains_key(member_id) {
-                continue;
-            }
-            self.forget_member(cx, member_id);
+        let known = |member_id: &&Id| self.members.contains_key(*member_id);
+        let leaving: BTreeSet<Id> = member_ids.iter().filter(known).cloned().collect();
+        if leaving.is_empty() {
+            return;
+        }
+        for member_id in &leaving {
             let removed = NoteKind::MemberRemoved {
                 member_id: member_id.clone(),
                 reason: reason.to_owned(),
             };
             self.note(cx, removed);
-            reasons.push(format!("member {member_id} {reason}"));
         }
-        if reasons.is_empty() {
+        let names: Vec<&str> = leaving.iter().map(|member_id| &**member_id).collect();
+        let reason = format!("member {} {reason}", names.join(", "));
+        if self.may_turn_classic(cx, &leaving) {
+            cx.turns_classic = Some(TurnsClassic {
+                leaving,
+                rebalance: Some(reason),
+            });
             return;
         }
-        let reason = reasons.join(", ");
-        if self.may_turn_classic(cx) {
-            cx.turns_classic = Some(TurnsClassic::Rebalancing(reason));
-        } else {
-            self.refresh_epoch(cx, true, &reason);
+        for member_id in &leaving {
+            self.forget_member(cx, member_id);
         }
+        self.refresh_epoch(cx, true, &reason);
     }
 
     fn forget_member(&mut self, cx: &mut Context<'_>, member_id: &Id) {

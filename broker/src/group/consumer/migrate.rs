@@ -74,10 +74,11 @@ impl ConsumerGroup {
         self.target_epoch.epoch
     }
 
-    /// The classic members as a classic group can take them over.
-    pub(in crate::group) fn emigrants(&self) -> Vec<Migrant> {
+    /// The classic members, but for those who leave, as a classic group can take them over.
+    pub(in crate::group) fn emigrants(&self, leaving: &BTreeSet<Id>) -> Vec<Migrant> {
         let members = self.members.iter();
         members
+            .filter(|(member_id, _)| !leaving.contains(*member_id))
             .filter_map(|(member_id, member)| as_migrant(member_id, member))
             .collect()
     }
