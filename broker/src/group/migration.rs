@@ -112,6 +112,7 @@ pub(super) fn downgrade(
         cx,
         id.clone(),
         consumer.generation_id(),
+        turns.rebalance.is_some(),
         consumer.emigrants(&turns.leaving),
         |member_id, subscription| {
             let target = consumer.target_of(member_id);

@@ -3,7 +3,12 @@
 use bytes::Bytes;
 
 use super::{
-    super::{embedded, event::Id, event::Protocol, shard::Context},
+    super::{
+        embedded,
+        event::{Id, Protocol},
+        record::GroupRecord,
+        shard::Context,
+    },
     ClassicGroup, State,
     member::Member,
 };
@@ -64,11 +69,12 @@ impl ClassicGroup {
     }
 
     /// A stable group of members from a consumer group, each with its assignment, which `assignment` makes from its id
-    /// and subscription. Writes the group's record.
+    /// and subscription. Writes the group's record; a group that is about to rebalance has no leader in it.
     pub(in crate::group) fn of_immigrants(
         cx: &mut Context<'_>,
         id: Id,
         generation_id: i32,
+        rebalances: bool,
         members: Vec<Migrant>,
         assignment: impl Fn(&Id, &[u8]) -> Bytes,
     ) -> Self {
@@ -86,7 +92,16 @@ impl ClassicGroup {
         }
         group.state = State::Stable;
         group.subscribed_topics = group.compute_subscribed_topics();
-        cx.effects.records.push(group.to_record());
+        let mut metadata = group.metadata();
+        if rebalances {
+            // Those who left are not in the record, so that after a crash no session's end would remind anybody of
+            // what they had: `loaded` takes this for a sign.
+            metadata.leader = None;
+        }
+        cx.effects.records.push(GroupRecord::Group {
+            group_id: group.id.clone(),
+            value: Some(metadata),
+        });
         group
     }
 }

@@ -148,11 +148,11 @@ impl ClassicGroup {
             };
             group.insert(member.member_id.clone(), Member::restore(member, protocol));
         }
-        group.leader = metadata
-            .leader
-            .clone()
-            .filter(|id| group.members.contains_key(id))
-            .or(group.leader);
+        group.leader = match &metadata.leader {
+            Some(leader) if group.members.contains_key(leader) => Some(leader.clone()),
+            Some(_) => group.leader,
+            None => None,
+        };
         if !group.members.is_empty() {
             group.state = State::Stable;
         }
@@ -192,16 +192,22 @@ impl ClassicGroup {
         }
     }
 
-    /// After a load: every member gets a session, and a group that is too large now has to shrink.
+    /// After a load: every member gets a session, and a group that cannot stay as it is rebalances.
     pub(in crate::group) fn loaded(&mut self, cx: &mut Context<'_>) {
         for (member_id, member) in &self.members {
             cx.schedule(self.session_key(member_id), member.session_timeout_ms);
         }
-        if self.members.len() > cx.config.max_size {
-            self.prepare_rebalance(
-                cx,
-                "the group is larger than group.max.size allows".to_string(),
-            );
+        let why = if self.leader.is_none() {
+            // It had turned classic and was about to rebalance.
+            self.leader = self.members.keys().next().cloned();
+            self.leader.as_ref().map(|_| "the group has no leader")
+        } else if self.members.len() > cx.config.max_size {
+            Some("the group is larger than group.max.size allows")
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            self.prepare_rebalance(cx, why.to_owned());
         }
     }
 
