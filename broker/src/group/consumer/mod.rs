@@ -5,6 +5,8 @@
 //! *target epoch* is the group epoch that the last assignment was computed for. A *member epoch* is the target epoch
 //! that the member has reached; it moves when the member has given up what others are to have.
 //!
+//! While an application changes its protocol, members of the classic one may be among them (`classic`).
+//!
 //! Everything but deadlines is in the log: a handler decides, [`ConsumerGroup::apply`] changes. Kafka's
 //! `ConsumerGroup` and `GroupMetadataManager.consumerGroup*` are the model.
 
