@@ -72,9 +72,14 @@ impl ConsumerGroup {
         // From now on it has this long to ask for what it has been given.
         cx.schedule(self.rebalance_key(&member_id), rebalance_timeout_ms);
         if is_last_to_come_back {
+            // Kafka looks at the target's age alone; but whoever still waits for a part of it would do so in vain.
+            let target_epoch = self.target_epoch.epoch;
+            let mut members = self.members.values();
+            let all_are_there = members.all(|member| member.current.is_reconciled_to(target_epoch));
+            let rebalances = is_target_old || !all_are_there;
             cx.turns_classic = Some(TurnsClassic {
                 leaving: BTreeSet::new(),
-                rebalance: is_target_old.then(|| "the last target is old".to_owned()),
+                rebalance: rebalances.then(|| format!("member {member_id} comes back")),
             });
         }
         Ok(JoinReply {

@@ -409,6 +409,28 @@ fn the_last_static_consumer_that_comes_back_with_other_topics_causes_a_rebalance
 }
 
 #[test]
+fn a_member_that_waits_for_what_the_last_consumer_had_gets_it_after_the_downgrade() {
+    let mut cx = context();
+    let mut consumer = Consumer::new("g", "c", &["t"]).named("i");
+    cx.beat(&mut consumer);
+    let mut waiting = Classic::new("g", &["t"]);
+    cx.go_on(&mut waiting);
+    assert_eq!(
+        (waiting.size(), cx.beat_as(&waiting)),
+        (0, None),
+        "it waits"
+    );
+    let mut back = Classic::new("g", &["t"]).named("i");
+    assert_eq!(cx.join_as(&mut back).error, None);
+    assert_eq!(cx.type_of("g"), "classic");
+    let error = cx.beat_as(&waiting);
+    assert_eq!(error, Some(GroupError::RebalanceInProgress));
+    let mut members = [waiting, back];
+    cx.divide(&mut members, b"");
+    assert_eq!((members[0].size(), members[1].size()), (3, 3));
+}
+
+#[test]
 fn generations_of_classic_members_are_checked_like_epochs() {
     let mut cx = context();
     let (classic, _) = mixed(&mut cx);

@@ -388,9 +388,17 @@ impl World {
             .flat_map(|(topic_id, count)| (0..count).map(move |index| (topic_id, index)))
             .collect();
         all.sort();
-        // A classic leader learns of a topic's new partitions from its metadata, which is not modelled here.
         if group_type == "consumer" {
             assert_eq!(owned, all, "everything has one owner");
+        } else {
+            // That leaders learn of new partitions from their metadata is not modelled: all need not be assigned.
+            let described = self.cx.describe("g").members;
+            for client in self.classic.values() {
+                let mut members = described.iter();
+                let member = members.find(|one| one.member_id == client.member.member_id);
+                let assigned = read_assignment(&member.expect("it is a member").assignment);
+                assert_eq!(assigned, client.member.owned, "it has what it was given");
+            }
         }
         if !self.consumers.is_empty() {
             assert_eq!(group_type, "consumer");
