@@ -55,22 +55,18 @@ pub enum MigrationPolicy {
 }
 
 impl MigrationPolicy {
-    /// The names there are.
-    pub const NAMES: [&str; 4] = ["disabled", "downgrade", "upgrade", "bidirectional"];
-
     /// The policy of this name, however it is capitalized.
     pub fn from_name(name: &str) -> Option<Self> {
-        let position = Self::NAMES
-            .iter()
-            .position(|known| known.eq_ignore_ascii_case(name.trim()))?;
-        [
-            Self::Disabled,
-            Self::Downgrade,
-            Self::Upgrade,
-            Self::Bidirectional,
-        ]
-        .get(position)
-        .copied()
+        let named = [
+            ("disabled", Self::Disabled),
+            ("downgrade", Self::Downgrade),
+            ("upgrade", Self::Upgrade),
+            ("bidirectional", Self::Bidirectional),
+        ];
+        let mut named = named.into_iter();
+        named
+            .find(|(known, _)| known.eq_ignore_ascii_case(name.trim()))
+            .map(|(_, policy)| policy)
     }
 
     pub(super) fn may_upgrade(self) -> bool {
