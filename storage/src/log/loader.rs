@@ -12,7 +12,7 @@ use super::segment::{Incoming, OpenSegment, Part, Segment, file_name, offset_of,
 use super::transaction_index::{self, AbortedTxn};
 use super::writer::{METADATA_FILE, SIDECAR_SUFFIX, SNAPSHOT_SUFFIX, epochs_path};
 use super::{TopicPartition, offset_index, time_index};
-use crate::checkpoint::topic_id_of;
+use crate::checkpoint::{partition_metadata, topic_id_of};
 use crate::compaction::swap;
 use crate::fs::{self, Access, Fs};
 use crate::record::EndTxnMarker;
@@ -99,9 +99,9 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         let entries = fs.list(dir).map_err(io_error(dir))?;
         names = entries.into_iter().map(|entry| entry.name).collect();
     }
+    let mut owner = None;
     if !names.is_empty() {
-        // A directory without an owner is adopted.
-        let owner = owner_of(fs, dir)?;
+        owner = owner_of(fs, dir)?;
         if owner.is_some_and(|owner| owner != context.id.topic_id) {
             set_aside(fs, dir)?;
             names.clear();
@@ -171,10 +171,60 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
     loaded.epochs_changed = loaded.epochs.truncate_from_end(log_end_offset + 1);
     replay_producers(context, &mut loaded)?;
     loaded.producers.on_high_watermark(log_end_offset);
+    if owner.is_none() && !loaded.segments.is_empty() {
+        adopt(context, &mut loaded)?;
+    }
     for segment in &loaded.segments {
         segment.close();
     }
     Ok(loaded)
+}
+
+/// Makes a directory without `partition.metadata` this log's own: another broker's, put here by hand.
+///
+/// The other broker has given out producer ids as this one does, from the same numbers: its producers
+/// are forgotten, or a new one with such an id would be taken for it, and its batches for duplicates.
+/// Only open transactions are kept, as they were. The snapshot that says so is durable before the
+/// directory has an owner, so that a crash in between adopts it again.
+fn adopt(context: &LoadContext<'_>, loaded: &mut Loaded) -> Result<(), LoadError> {
+    loaded.producers.forget_idle();
+    let offset = loaded.log_end_offset;
+    for open in loaded.producers.producers() {
+        tracing::warn!(
+            partition = %context.id,
+            producer_id = open.producer_id,
+            first_offset = open.current_txn_first_offset,
+            "a transaction was left open: read_committed consumers do not get past it"
+        );
+    }
+    let files = [
+        (
+            file_name(offset, SNAPSHOT_SUFFIX),
+            snapshot::to_snapshot(&loaded.producers),
+        ),
+        (
+            file_name(offset, SIDECAR_SUFFIX),
+            snapshot::to_sidecar(&loaded.producers),
+        ),
+        (
+            METADATA_FILE.to_owned(),
+            partition_metadata(context.id.topic_id).into_bytes(),
+        ),
+    ];
+    for (name, bytes) in files {
+        let path = context.dir.join(name);
+        fs::replace(context.fs, &path, &bytes).map_err(io_error(&path))?;
+    }
+    if !loaded.snapshots.contains(&offset) {
+        loaded.snapshots.push(offset);
+    }
+    tracing::info!(
+        partition = %context.id,
+        log_start_offset = loaded.log_start_offset,
+        log_end_offset = offset,
+        "adopted a directory without an owner"
+    );
+    Ok(())
 }
 
 /// The topic id in a log's directory; `None` if it has none.
@@ -194,7 +244,8 @@ pub(crate) fn set_aside(fs: &dyn Fs, dir: &Path) -> Result<(), LoadError> {
     tracing::warn!(
         directory = %dir.display(),
         moved_to = name,
-        "the directory belongs to an earlier topic of this name and is set aside"
+        "the directory belongs to another topic of this name and is set aside; to serve it, stop the \
+         broker, remove partition.metadata from it, and give it its name back"
     );
     fs.rename(dir, &dir.with_file_name(name))
         .map_err(io_error(dir))

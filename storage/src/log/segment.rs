@@ -173,7 +173,9 @@ impl Segment {
 
     /// Position from which to look for an offset.
     pub fn position_before(&self, fs: &dyn Fs, offset: i64) -> io::Result<u64> {
-        let relative = u32::try_from(offset - self.base_offset).unwrap_or(u32::MAX);
+        // An offset in a gap before the segment is looked for from its start.
+        let relative = offset.saturating_sub(self.base_offset).max(0);
+        let relative = u32::try_from(relative).unwrap_or(u32::MAX);
         let index = self.open(fs, Part::OffsetIndex)?;
         let position = u64::from(offset_index::lookup(&*index, relative)?);
         // An index is not trusted: what points behind the data is as good as nothing.
