@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::bell::Bell;
 use crate::checkpoint::{
-    CLEAN_SHUTDOWN, LOG_START_OFFSETS, RECOVERY_POINTS, read_offsets, write_offsets,
+    CLEAN_SHUTDOWN, LOG_START_OFFSETS, Offsets, RECOVERY_POINTS, read_offsets, write_offsets,
 };
 use crate::cold_budget::ColdBudget;
 use crate::compaction::{CLEANER_OFFSETS, LogCleaner};
@@ -107,6 +107,11 @@ impl FileManager {
             recovery_report.truncated_bytes = recovered.end.torn_bytes;
             deleted = recovered.deleted;
         }
+        let closed_at_path = dir.join(RECOVERY_POINTS);
+        let closed_at = match recovery_report.clean {
+            true => read_offsets(&*fs, &closed_at_path).map_err(OpenError::io(&closed_at_path))?,
+            false => Offsets::new(),
+        };
         if was_clean {
             fs.remove_file(&marker)
                 .and_then(|()| fs.sync_dir(&dir))
@@ -141,6 +146,7 @@ impl FileManager {
             committed_bytes: AtomicU64::new(0),
             log_starts: Mutex::new(log_starts),
             log_starts_changed: AtomicBool::new(false),
+            closed_at: Mutex::new(closed_at),
             disk_full: watch::Sender::new(false),
             cold_reads: ColdBudget::new(config.cold_read_budget_bytes),
             retention: Schedule::default(),
@@ -219,7 +225,9 @@ impl FileManager {
 
     /// Renames the directory of a deleted log and has it removed later.
     fn doom_directory(&self, dir: &Path, id: &TopicPartition, delay_ms: u64) {
-        self.forget_cleaned(&(id.topic.to_string(), id.partition));
+        let key = (id.topic.to_string(), id.partition);
+        self.shared.closed_at.lock().remove(&key);
+        self.forget_cleaned(&key);
         let owner = owner_of(&*self.shared.fs, dir).ok().flatten();
         if owner.is_some_and(|owner| owner != id.topic_id) {
             return;
@@ -344,7 +352,7 @@ impl FileManager {
             .into_iter()
             .collect::<io::Result<Vec<()>>>()?;
         let path = shared.path.join(RECOVERY_POINTS);
-        let mut recovery_points = read_offsets(&*shared.fs, &path).unwrap_or_default();
+        let mut recovery_points = shared.closed_at.lock().clone();
         for log in logs {
             if let Some(end_offset) = log.end_offset() {
                 let id = log.topic_partition();

@@ -177,6 +177,7 @@ pub fn partition(bytes: &[u8]) {
             now_ms: 1_700_000_000_000,
             log_start_offset: None,
             may_cut_tail,
+            closed_at: None,
         };
         load(&context).ok().map(|loaded| loaded.log_end_offset)
     });

@@ -41,6 +41,8 @@ pub(crate) struct LogDir {
     /// Log start offsets that the segments' names do not tell.
     pub log_starts: Mutex<Offsets>,
     pub log_starts_changed: AtomicBool,
+    /// Where the logs ended at an orderly shutdown that have not been used since.
+    pub closed_at: Mutex<Offsets>,
     /// There is no room for segments: nothing is appended until there is.
     pub disk_full: watch::Sender<bool>,
     /// Room for what is read from segments.

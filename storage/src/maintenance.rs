@@ -208,7 +208,7 @@ impl Maintenance {
         }
         let (full_bytes, max_bytes) = self.shared.wal.ring().fill();
         quiet
-            || now_ms - checkpoints.taken_ms >= CHECKPOINT_INTERVAL_MS
+            || now_ms.saturating_sub(checkpoints.taken_ms) >= CHECKPOINT_INTERVAL_MS
             || full_bytes >= max_bytes / 2
             || self.shared.wal.ring().shortage(1 << 20) == Some(Shortage::Checkpoint)
     }

@@ -357,7 +357,7 @@ impl Restored {
             .and_then(|file| file.size_bytes())
             .map_err(|source| self.io_error(source))?;
         let segment = Segment::new(Arc::clone(&self.dir), previous, bytes);
-        let (open, _) = open_end(&self.load_context(recovery), &segment)?;
+        let (open, _) = open_end(&self.load_context(recovery), &segment, true)?;
         self.state.open.push_back(open);
         Ok(())
     }
@@ -371,6 +371,7 @@ impl Restored {
             now_ms: recovery.clock.now_ms(),
             log_start_offset: None,
             may_cut_tail: false,
+            closed_at: None,
         }
     }
 
@@ -395,7 +396,7 @@ impl Restored {
                 });
             }
         }
-        let (open, end_offset) = open_end(&self.load_context(recovery), &segment)?;
+        let (open, end_offset) = open_end(&self.load_context(recovery), &segment, true)?;
         segment
             .open(&**recovery.fs, Part::Log)
             .and_then(|file| file.set_len(position))

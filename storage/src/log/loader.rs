@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::leader_epoch::LeaderEpochs;
 use super::producer_state::{ProducerState, ProducerStateConfig, snapshot};
-use super::scan::{Found, ScanEnd, scan};
+use super::scan::{Found, OffsetRule, ScanEnd, scan};
 use super::segment::{Incoming, OpenSegment, Part, Segment, file_name, offset_of, path};
 use super::transaction_index::{self, AbortedTxn};
 use super::writer::{METADATA_FILE, SIDECAR_SUFFIX, SNAPSHOT_SUFFIX, epochs_path};
@@ -21,6 +21,15 @@ use crate::record::batch::verify_crc;
 /// Of the files of a segment that is no longer part of its log.
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";
 
+/// In the directory of a log in which offsets may be missing. Empty; nothing that Kafka would look at.
+const GAPS_FILE: &str = "offset-gaps";
+
+/// Notes durably that offsets may be missing from now on.
+pub(crate) fn note_gaps(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    fs.open(&dir.join(GAPS_FILE), Access::Write)?;
+    fs.sync_dir(dir)
+}
+
 /// A log as it was found.
 pub(crate) struct Loaded {
     /// All segments; the last is `open`.
@@ -29,6 +38,7 @@ pub(crate) struct Loaded {
     pub log_start_offset: i64,
     pub log_end_offset: i64,
     pub size_bytes: u64,
+    pub may_have_gaps: bool,
     pub producers: ProducerState,
     pub epochs: LeaderEpochs,
     /// The epochs are not in their file yet.
@@ -63,6 +73,8 @@ pub(crate) struct LoadContext<'a> {
     pub log_start_offset: Option<i64>,
     /// Bytes at the end may never have reached the disk: what is not whole is cut off.
     pub may_cut_tail: bool,
+    /// Where the log ended when it was closed in order, if nothing has happened to it since.
+    pub closed_at: Option<i64>,
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> LoadError + '_ {
@@ -107,6 +119,8 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
             names.clear();
         }
     }
+    let is_foreign = owner.is_none() && !names.is_empty();
+    let may_have_gaps = is_foreign || names.iter().any(|name| name == GAPS_FILE);
     names.sort_unstable();
     let offsets = |part: Part| {
         names
@@ -134,8 +148,9 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
     let (open, log_end_offset) = match segments.last() {
         Some(last) => {
             let before = last.written_bytes();
-            let (open, end) = open_end(context, last)?;
+            let (open, end) = open_end(context, last, may_have_gaps)?;
             size_bytes -= before - last.written_bytes();
+            check_end(last, owner.and(context.closed_at), end)?;
             (Some(open), end)
         }
         None => (None, 0),
@@ -162,6 +177,7 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         log_start_offset,
         log_end_offset,
         size_bytes,
+        may_have_gaps,
         epochs: read_epochs(context)?,
         epochs_changed: false,
         aborted,
@@ -211,6 +227,7 @@ fn adopt(context: &LoadContext<'_>, loaded: &mut Loaded) -> Result<(), LoadError
             partition_metadata(context.id.topic_id).into_bytes(),
         ),
     ];
+    note_gaps(context.fs, context.dir).map_err(io_error(context.dir))?;
     for (name, bytes) in files {
         let path = context.dir.join(name);
         fs::replace(context.fs, &path, &bytes).map_err(io_error(&path))?;
@@ -251,10 +268,24 @@ pub(crate) fn set_aside(fs: &dyn Fs, dir: &Path) -> Result<(), LoadError> {
         .map_err(io_error(dir))
 }
 
+/// Compares the end of a log with what it was when it was closed: a last batch that is missing or has a wrong offset
+/// shows nowhere else.
+fn check_end(last: &Segment, closed_at: Option<i64>, end: i64) -> Result<(), LoadError> {
+    match closed_at {
+        Some(closed_at) if closed_at != end => Err(LoadError::Damaged {
+            path: last.path(Part::Log),
+            position: last.written_bytes(),
+            what: format!("the log ends before offset {end}, but was closed before {closed_at}"),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Finds the end of the last segment and brings its indexes up to it.
 pub(crate) fn open_end(
     context: &LoadContext<'_>,
     segment: &Arc<Segment>,
+    may_have_gaps: bool,
 ) -> Result<(OpenSegment, i64), LoadError> {
     let log_path = segment.path(Part::Log);
     let (mut open, mut end_offset) = indexed_prefix(context, segment, segment.written_bytes())?;
@@ -271,27 +302,24 @@ pub(crate) fn open_end(
             open.first_timestamp = Some(timestamp);
         }
     }
-    let mut expected = end_offset;
+    let mut rule = OffsetRule {
+        next: end_offset,
+        end: segment.base_offset.saturating_add(i64::from(i32::MAX) + 1),
+        may_have_gaps,
+        first_last_offset: None,
+    };
     let mut damaged: Option<(u64, String)> = None;
     let end = scan(&*log, indexed, segment.written_bytes(), |found| {
         let header = &found.header;
-        let what = if header.base_offset < expected || header.last_offset_delta < 0 {
-            Some(format!(
-                "offset {} where {expected} was expected",
-                header.base_offset
-            ))
-        } else if context.may_cut_tail {
-            verify_crc(&found.bytes)
-                .err()
-                .map(|error| error.to_string())
-        } else {
-            None
-        };
-        if let Some(what) = what {
+        let mut checked = rule.check(header);
+        if checked.is_ok() && context.may_cut_tail {
+            checked = verify_crc(&found.bytes).map_err(|error| error.to_string());
+        }
+        if let Err(what) = checked {
             damaged = Some((found.position, what));
             return ControlFlow::Break(());
         }
-        expected = header.next_offset();
+        end_offset = header.next_offset();
         let incoming = Incoming {
             last_offset: header.last_offset(),
             max_timestamp: header.max_timestamp,
@@ -316,7 +344,6 @@ pub(crate) fn open_end(
         log.set_len(position).map_err(io_error(&log_path))?;
         segment.set_written_bytes(position);
     }
-    end_offset = end_offset.max(expected);
     Ok((open, end_offset))
 }
 

@@ -119,9 +119,11 @@ impl FileLog {
             now_ms: self.shared.clock.now_ms(),
             log_start_offset: self.shared.log_starts.lock().get(&key).copied(),
             may_cut_tail: self.shared.may_cut_tails,
+            closed_at: self.shared.closed_at.lock().get(&key).copied(),
         };
         match load(&context) {
             Ok(loaded) => {
+                self.shared.closed_at.lock().remove(&key);
                 let snapshots = loaded.snapshots.clone();
                 if !loaded.left_over.is_empty() {
                     let left_over = Doomed::Files(loaded.left_over.clone());

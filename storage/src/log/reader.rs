@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::scan::{ScanEnd, scan};
+use super::scan::{Found, OffsetRule, ScanEnd, scan};
 use super::segment::{Part, Segment};
 use super::state::State;
 use super::transaction_index::{AbortedTxn, overlapping};
@@ -25,11 +25,18 @@ pub(crate) enum ReadPlan {
     Cold(ColdRead),
 }
 
+/// A segment, and what its batches' offsets must be.
+struct Span {
+    segment: Arc<Segment>,
+    end_offset: i64,
+    may_have_gaps: bool,
+}
+
 /// A read from segments, planned.
 pub(crate) struct ColdRead {
     request: ReadRequest,
     /// From the one that may hold the fetch offset on.
-    segments: Vec<Arc<Segment>>,
+    segments: Vec<Span>,
     /// Exclusive; batches that begin here or later are not visible.
     end_offset: i64,
     offsets: LogOffsets,
@@ -72,12 +79,7 @@ impl State {
         Ok(ReadPlan::Cold(ColdRead {
             request: *request,
             // Compaction may have left a segment without the batch that is looked for, or without any.
-            segments: self.segments[first..]
-                .iter()
-                .filter(|segment| segment.written_bytes() > 0)
-                .take(3)
-                .cloned()
-                .collect(),
+            segments: self.written_spans(first).take(3).collect(),
             end_offset,
             offsets,
             aborted: match request.isolation {
@@ -85,6 +87,21 @@ impl State {
                 Isolation::ReadCommitted => self.aborted_from(request.fetch_offset),
             },
         }))
+    }
+
+    /// The segments from one on that have files.
+    fn written_spans(&self, first: usize) -> impl Iterator<Item = Span> {
+        let segments = &self.segments[first..];
+        let ends = segments.iter().skip(1).map(|next| next.base_offset);
+        segments
+            .iter()
+            .zip(ends.chain([i64::MAX]))
+            .filter(|(segment, _)| segment.written_bytes() > 0)
+            .map(|(segment, end_offset)| Span {
+                segment: Arc::clone(segment),
+                end_offset,
+                may_have_gaps: self.may_have_gaps,
+            })
     }
 
     fn aborted_from(&self, offset: i64) -> Vec<AbortedTxn> {
@@ -137,7 +154,7 @@ impl State {
     pub fn plan_search(&self, isolation: Isolation) -> Result<Search, ReadError> {
         self.check_readable()?;
         Ok(Search {
-            segments: self.segments.clone(),
+            segments: self.written_spans(0).collect(),
             open_from: self.open.front().map(|open| open.segment.base_offset),
             tail: self
                 .tail
@@ -156,8 +173,8 @@ impl ColdRead {
         let mut records: Vec<Bytes> = Vec::new();
         let mut size_bytes = 0;
         let mut next_offset = self.request.fetch_offset;
-        for segment in &self.segments {
-            self.read_segment(fs, id, segment, &mut |bytes, last_offset| {
+        for span in &self.segments {
+            self.read_segment(fs, id, span, &mut |bytes, last_offset| {
                 let fits = size_bytes + bytes.len() <= self.limit_bytes();
                 let always = size_bytes == 0 && self.request.at_least_one_batch;
                 if !(fits || always) {
@@ -186,7 +203,7 @@ impl ColdRead {
 
     /// Whether a segment was removed or replaced meanwhile.
     pub fn is_outdated(&self) -> bool {
-        self.segments.iter().any(|segment| segment.is_gone())
+        self.segments.iter().any(|span| span.segment.is_gone())
     }
 
     pub fn set_max_bytes(&mut self, max_bytes: usize) {
@@ -202,32 +219,30 @@ impl ColdRead {
         &self,
         fs: &dyn Fs,
         id: &TopicPartition,
-        segment: &Segment,
+        span: &Span,
         take: &mut dyn FnMut(Bytes, i64) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
         let failed = |error: std::io::Error| ReadError::Storage(format!("{id}: {error}"));
         let from_offset = self.request.fetch_offset;
-        let to = segment.written_bytes();
-        let position = segment.position_before(fs, from_offset).map_err(failed)?;
-        let log = segment.open(fs, Part::Log).map_err(failed)?;
         let mut damaged = None;
-        let end = scan(&*log, position, to, |found| {
-            let header = &found.header;
-            if header.base_offset >= self.end_offset {
-                return ControlFlow::Break(());
-            }
-            if header.last_offset() < from_offset {
-                return ControlFlow::Continue(());
-            }
-            if let Err(error) = verify_crc(&found.bytes) {
-                damaged = Some((header.base_offset, error.to_string()));
-                return ControlFlow::Break(());
-            }
-            take(found.bytes, header.last_offset())
-        })
-        .map_err(failed)?;
-        if let ScanEnd::Invalid { position, error } = end {
-            damaged = Some((from_offset, format!("byte {position}: {error}")));
+        let wrong = span
+            .walk(fs, from_offset, &mut |found| {
+                let header = &found.header;
+                if header.base_offset >= self.end_offset {
+                    return ControlFlow::Break(());
+                }
+                if header.last_offset() < from_offset {
+                    return ControlFlow::Continue(());
+                }
+                if let Err(error) = verify_crc(&found.bytes) {
+                    damaged = Some((header.base_offset, error.to_string()));
+                    return ControlFlow::Break(());
+                }
+                take(found.bytes, header.last_offset())
+            })
+            .map_err(failed)?;
+        if let Some(what) = wrong {
+            damaged = Some((from_offset, what));
         }
         match damaged {
             Some((offset, what)) => Err(ReadError::Corrupt {
@@ -240,9 +255,56 @@ impl ColdRead {
     }
 }
 
+impl Span {
+    /// Calls `visit` for the batches from one on that does not begin behind `from_offset`; says where and how they are damaged.
+    fn walk(
+        &self,
+        fs: &dyn Fs,
+        from_offset: i64,
+        visit: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> std::io::Result<Option<String>> {
+        let segment = &self.segment;
+        let log = segment.open(fs, Part::Log)?;
+        let mut entry = segment.entry_before(fs, from_offset)?;
+        loop {
+            let from = entry.map_or(0, |entry| u64::from(entry.position));
+            let mut rule = OffsetRule {
+                next: segment.base_offset,
+                end: self.end_offset,
+                may_have_gaps: self.may_have_gaps,
+                first_last_offset: entry
+                    .map(|entry| segment.base_offset + i64::from(entry.relative_offset)),
+            };
+            let mut wrong = None;
+            let end = scan(&*log, from, segment.written_bytes(), |found| {
+                if let Err(what) = rule.check(&found.header) {
+                    wrong = Some((found.position, what));
+                    return ControlFlow::Break(());
+                }
+                visit(found)
+            })?;
+            if let ScanEnd::Invalid { position, error } = end {
+                wrong = Some((position, error.to_string()));
+            }
+            match wrong {
+                // It may be the index that is wrong: nothing covers it either, and the segment does without.
+                Some((position, _)) if position == from && entry.is_some() => entry = None,
+                Some((position, what)) => {
+                    let path = segment.path(Part::Log);
+                    return Ok(Some(format!(
+                        "{} at byte {position}: {what}",
+                        path.display()
+                    )));
+                }
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
 /// A look-up by time, planned.
 pub(crate) struct Search {
-    segments: Vec<Arc<Segment>>,
+    segments: Vec<Span>,
     /// Base offset of the first segment whose indexes are not complete.
     open_from: Option<i64>,
     /// What is not in a segment yet.
@@ -263,7 +325,8 @@ impl Search {
         timestamp: i64,
     ) -> SearchResult {
         let mut found = None;
-        for segment in self.written_segments() {
+        for span in &self.segments {
+            let segment = &span.segment;
             if let Some(newest) = self.newest_in(fs, id, segment)?
                 && newest < timestamp
             {
@@ -276,7 +339,7 @@ impl Search {
             let from = self
                 .from_offset
                 .max(segment.base_offset + i64::from(relative));
-            self.scan_segment(fs, id, segment, from, &mut |batch| {
+            self.scan_segment(fs, id, span, from, &mut |batch| {
                 found = self.in_batch(id, batch, timestamp).transpose();
                 found.is_some()
             })?;
@@ -305,7 +368,8 @@ impl Search {
             }
             false
         };
-        for segment in self.written_segments() {
+        for span in &self.segments {
+            let segment = &span.segment;
             // Without a complete time index the whole segment has to be looked at.
             let last = segment
                 .open(fs, Part::TimeIndex)
@@ -313,7 +377,7 @@ impl Search {
                 .map_err(|error| failed(id, &error))?;
             let from = last.map_or(0, |last| last.relative_offset);
             let from = self.from_offset.max(segment.base_offset + i64::from(from));
-            self.scan_segment(fs, id, segment, from, &mut |batch| {
+            self.scan_segment(fs, id, span, from, &mut |batch| {
                 consider(batch, max_timestamp_of(batch))
             })?;
         }
@@ -328,14 +392,7 @@ impl Search {
 
     /// Whether a segment was removed or replaced meanwhile.
     pub fn is_outdated(&self) -> bool {
-        self.segments.iter().any(|segment| segment.is_gone())
-    }
-
-    /// The segments that have files.
-    fn written_segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
-        self.segments
-            .iter()
-            .filter(|segment| segment.written_bytes() > 0)
+        self.segments.iter().any(|span| span.segment.is_gone())
     }
 
     /// The largest timestamp of a segment, if its index is known to tell.
@@ -363,34 +420,28 @@ impl Search {
         &self,
         fs: &dyn Fs,
         id: &TopicPartition,
-        segment: &Segment,
+        span: &Span,
         from_offset: i64,
         visit: &mut dyn FnMut(&Bytes) -> bool,
     ) -> Result<(), ReadError> {
-        let to = segment.written_bytes();
-        let position = segment
-            .position_before(fs, from_offset)
+        let damaged = span
+            .walk(fs, from_offset, &mut |found| {
+                if found.header.base_offset >= self.end_offset {
+                    return ControlFlow::Break(());
+                }
+                if found.header.last_offset() < from_offset || !visit(&found.bytes) {
+                    return ControlFlow::Continue(());
+                }
+                ControlFlow::Break(())
+            })
             .map_err(|error| failed(id, &error))?;
-        let log = segment
-            .open(fs, Part::Log)
-            .map_err(|error| failed(id, &error))?;
-        let end = scan(&*log, position, to, |found| {
-            if found.header.base_offset >= self.end_offset {
-                return ControlFlow::Break(());
-            }
-            if found.header.last_offset() < from_offset || !visit(&found.bytes) {
-                return ControlFlow::Continue(());
-            }
-            ControlFlow::Break(())
-        })
-        .map_err(|error| failed(id, &error))?;
-        match end {
-            ScanEnd::Invalid { position, error } => Err(ReadError::Corrupt {
+        match damaged {
+            Some(what) => Err(ReadError::Corrupt {
                 partition: id.clone(),
                 offset: from_offset,
-                what: format!("byte {position}: {error}"),
+                what,
             }),
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 

@@ -173,17 +173,19 @@ impl Segment {
 
     /// Position from which to look for an offset.
     pub fn position_before(&self, fs: &dyn Fs, offset: i64) -> io::Result<u64> {
+        let entry = self.entry_before(fs, offset)?;
+        Ok(entry.map_or(0, |entry| u64::from(entry.position)))
+    }
+
+    /// The entry of the index from which to look for an offset; `None` for the segment's start.
+    pub fn entry_before(&self, fs: &dyn Fs, offset: i64) -> io::Result<Option<OffsetEntry>> {
         // An offset in a gap before the segment is looked for from its start.
         let relative = offset.saturating_sub(self.base_offset).max(0);
         let relative = u32::try_from(relative).unwrap_or(u32::MAX);
         let index = self.open(fs, Part::OffsetIndex)?;
-        let position = u64::from(offset_index::lookup(&*index, relative)?);
+        let entry = offset_index::lookup(&*index, relative)?;
         // An index is not trusted: what points behind the data is as good as nothing.
-        Ok(if position < self.written_bytes() {
-            position
-        } else {
-            0
-        })
+        Ok(entry.filter(|entry| u64::from(entry.position) < self.written_bytes()))
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct State {
     /// The next offset to be given.
     pub log_end_offset: i64,
     pub size_bytes: u64,
+    /// Offsets may be missing between batches: the log was compacted, or is not of our making.
+    pub may_have_gaps: bool,
     /// All segments, the oldest first.
     pub segments: Vec<Arc<Segment>>,
     /// Those not yet written to their end; the last is appended to.
@@ -96,6 +98,7 @@ impl State {
             high_watermark: 0,
             log_end_offset: 0,
             size_bytes: 0,
+            may_have_gaps: false,
             segments: Vec::new(),
             open: VecDeque::new(),
             tail: VecDeque::new(),
@@ -124,6 +127,7 @@ impl State {
         self.high_watermark = loaded.log_end_offset;
         self.log_end_offset = loaded.log_end_offset;
         self.size_bytes = loaded.size_bytes;
+        self.may_have_gaps = loaded.may_have_gaps;
         self.segments = loaded.segments;
         self.open = loaded.open.into_iter().collect();
         self.producers = loaded.producers;

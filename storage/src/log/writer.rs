@@ -9,7 +9,7 @@ use super::offset_index;
 use super::segment::{self, IndexEntries, Part, Segment, file_name};
 use super::time_index::{self, TimeEntry};
 use super::transaction_index::AbortedTxn;
-use crate::checkpoint::partition_metadata;
+use crate::checkpoint::{partition_metadata, topic_id_of};
 use crate::fs::{self, Access, File, Fs};
 use crate::wal::chunk::ChunkSlice;
 
@@ -79,8 +79,9 @@ impl SegmentWriter {
         }
         let metadata = self.dir.join(METADATA_FILE);
         let found = fs::if_found(fs::read_all(&*self.fs, &metadata))?;
-        // A crash may have left it there without its content.
-        if found.is_none_or(|bytes| bytes.is_empty() || bytes.contains(&0)) {
+        let text = String::from_utf8_lossy(found.as_deref().unwrap_or_default());
+        // A crash may have left it there without its content, or with a part of it.
+        if topic_id_of(&text).is_none() {
             self.fs.create_dir_all(&self.dir)?;
             let file = self.fs.open(&metadata, Access::Write)?;
             file.set_len(0)?;
