@@ -175,6 +175,7 @@ pub fn partition(bytes: &[u8]) {
             dir: &dir,
             index_interval_bytes: 100,
             now_ms: 1_700_000_000_000,
+            producer_id_expiration_ms: i64::MAX,
             log_start_offset: None,
             may_cut_tail,
             closed_at: None,

@@ -39,6 +39,7 @@ pub(crate) struct Maintenance {
     stop: AtomicBool,
     checkpoints: Mutex<Checkpoints>,
     retention_check_interval_ms: u64,
+    producer_check_interval_ms: u64,
     failed: watch::Sender<Option<StorageError>>,
 }
 
@@ -56,6 +57,8 @@ struct Seen {
     released: bool,
     /// When retention is due, by the monotonic clock.
     retention_ms: u64,
+    /// When silent producers are due, by the monotonic clock.
+    producers_ms: u64,
 }
 
 impl Maintenance {
@@ -64,6 +67,7 @@ impl Maintenance {
         wal_dir: PathBuf,
         tail_cache_bytes: usize,
         retention_check_interval_ms: u64,
+        producer_check_interval_ms: u64,
         last: Checkpoint,
         table: LogTable,
         failed: watch::Sender<Option<StorageError>>,
@@ -80,6 +84,7 @@ impl Maintenance {
                 table,
             }),
             retention_check_interval_ms,
+            producer_check_interval_ms,
             failed,
         }
     }
@@ -99,17 +104,21 @@ impl Maintenance {
             written_ms: now,
             released: true,
             retention_ms: now.saturating_add(self.retention_check_interval_ms),
+            producers_ms: now.saturating_add(self.producer_check_interval_ms),
         };
+        self.shared.check_space();
         while !self.stop.load(Ordering::Acquire) {
             let tick = if self.is_idle() && seen.released {
                 IDLE_TICK
             } else {
                 TICK
             };
-            let until_retention = seen
+            let due_ms = seen
                 .retention_ms
-                .saturating_sub(self.shared.clock.monotonic_ms());
-            let tick = tick.min(Duration::from_millis(until_retention));
+                .min(seen.producers_ms)
+                .min(self.shared.flush_due_ms.load(Ordering::Acquire));
+            let until_due = due_ms.saturating_sub(self.shared.clock.monotonic_ms());
+            let tick = tick.min(Duration::from_millis(until_due));
             self.shared.maintenance.wait(tick);
             match self.shared.wal.refused() {
                 None => self.look_after(&mut seen),
@@ -128,6 +137,7 @@ impl Maintenance {
         self.shared.busy.lock().is_empty()
             && self.shared.doomed.lock().is_empty()
             && !*self.shared.disk_full.borrow()
+            && !self.shared.low_on_space.load(Ordering::Relaxed)
     }
 
     fn look_after(&self, seen: &mut Seen) {
@@ -139,6 +149,11 @@ impl Maintenance {
             tracing::warn!(%error, "the write-ahead log could not grow");
         }
         let now_ms = shared.clock.monotonic_ms();
+        if now_ms >= shared.flush_due_ms.load(Ordering::Acquire) {
+            // What is committed from now on asks again.
+            shared.flush_due_ms.store(u64::MAX, Ordering::Release);
+            shared.wal.flush();
+        }
         let committed_bytes = shared.committed_bytes.load(Ordering::Relaxed);
         if committed_bytes != seen.committed_bytes {
             seen.committed_bytes = committed_bytes;
@@ -149,6 +164,7 @@ impl Maintenance {
         let short_of_budget =
             shared.append_budget.available_permits() < shared.append_budget_bytes / 2;
         if short_of_budget || now_ms - seen.written_ms >= TICK.as_millis() as u64 {
+            shared.check_space();
             self.write_segments();
             seen.written_ms = now_ms;
         }
@@ -170,6 +186,20 @@ impl Maintenance {
             };
             seen.retention_ms = now_ms.saturating_add(pause_ms.min(interval_ms));
         }
+        if now_ms >= seen.producers_ms {
+            self.remove_expired_producers();
+            seen.producers_ms = now_ms.saturating_add(self.producer_check_interval_ms);
+        }
+    }
+
+    /// Has every log forget the producers that have been silent for too long.
+    fn remove_expired_producers(&self) {
+        let mut logs = std::mem::take(&mut *self.shared.with_producers.lock());
+        logs.retain(|_, log| {
+            log.upgrade()
+                .is_some_and(|log| log.remove_expired_producers())
+        });
+        self.shared.with_producers.lock().extend(logs);
     }
 
     /// Looks at the logs that are due, and says whether there are more of them.

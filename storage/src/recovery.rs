@@ -369,6 +369,7 @@ impl Restored {
             dir: &self.dir,
             index_interval_bytes: self.state.config.index_interval_bytes,
             now_ms: recovery.clock.now_ms(),
+            producer_id_expiration_ms: i64::MAX,
             log_start_offset: None,
             may_cut_tail: false,
             closed_at: None,

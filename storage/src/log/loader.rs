@@ -69,6 +69,7 @@ pub(crate) struct LoadContext<'a> {
     pub dir: &'a Arc<PathBuf>,
     pub index_interval_bytes: u64,
     pub now_ms: i64,
+    pub producer_id_expiration_ms: i64,
     /// From the checkpoint of log start offsets.
     pub log_start_offset: Option<i64>,
     /// Bytes at the end may never have reached the disk: what is not whole is cut off.
@@ -84,8 +85,9 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> LoadError + '_ {
     }
 }
 
-pub(crate) fn producer_config() -> ProducerStateConfig {
+pub(crate) fn producer_config(producer_id_expiration_ms: i64) -> ProducerStateConfig {
     ProducerStateConfig {
+        producer_id_expiration_ms,
         // The coordinator checks that a partition was added to a transaction before it lets data in.
         transaction_verification_enabled: false,
         ..ProducerStateConfig::default()
@@ -425,6 +427,7 @@ fn newest_snapshot(
     first_offset: i64,
     log_end_offset: i64,
 ) -> ProducerState {
+    let producer_config = || producer_config(context.producer_id_expiration_ms);
     for &offset in snapshots.iter().rev() {
         if offset > log_end_offset || offset < first_offset {
             continue;

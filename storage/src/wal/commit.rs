@@ -295,6 +295,13 @@ impl Wal {
         }
     }
 
+    /// Has everything that was committed on stable media, where writes do not see to it.
+    pub fn flush(&self) {
+        if let Err(error) = self.ring.sync() {
+            self.fail(&format!("syncing the write-ahead log failed: {error}"));
+        }
+    }
+
     /// Refuses appends from now on and fails what is waiting. A failed write is never tried again:
     /// after a failed sync nobody knows what is on the disk.
     pub fn fail(&self, why: &str) {
