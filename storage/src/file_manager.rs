@@ -95,6 +95,7 @@ impl FileManager {
                 pool: &pool,
                 dir: &dir,
                 wal_dir: &wal_dir,
+                may_cut_tails: config.durability == Durability::Os,
             };
             let recovered = recovery.run(checkpoint, &mut log_starts)?;
             write_offsets(&*fs, &log_starts_path, &log_starts)
@@ -108,8 +109,10 @@ impl FileManager {
             deleted = recovered.deleted;
         }
         let closed_at_path = dir.join(RECOVERY_POINTS);
+        let recovery_points =
+            read_offsets(&*fs, &closed_at_path).map_err(OpenError::io(&closed_at_path))?;
         let closed_at = match recovery_report.clean {
-            true => read_offsets(&*fs, &closed_at_path).map_err(OpenError::io(&closed_at_path))?,
+            true => recovery_points.clone(),
             false => Offsets::new(),
         };
         if was_clean {
@@ -147,10 +150,12 @@ impl FileManager {
             log_starts: Mutex::new(log_starts),
             log_starts_changed: AtomicBool::new(false),
             closed_at: Mutex::new(closed_at),
+            recovery_points: Mutex::new(recovery_points),
             disk_full: watch::Sender::new(false),
             low_on_space: AtomicBool::new(false),
             disk_reserve_bytes: config.disk_reserve_bytes,
             producer_id_expiration_ms: config.producer_id_expiration_ms,
+            producer_check_interval_ms: config.producer_id_expiration_check_interval_ms.max(1),
             with_producers: Mutex::default(),
             flush_due_ms: AtomicU64::new(u64::MAX),
             cold_reads: ColdBudget::new(config.cold_read_budget_bytes),
@@ -166,7 +171,6 @@ impl FileManager {
             wal_dir,
             usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX),
             config.retention_check_interval_ms.max(1),
-            config.producer_id_expiration_check_interval_ms.max(1),
             checkpoint,
             table,
             failed_sender,
@@ -233,6 +237,7 @@ impl FileManager {
     fn doom_directory(&self, dir: &Path, id: &TopicPartition, delay_ms: u64) {
         let key = (id.topic.to_string(), id.partition);
         self.shared.closed_at.lock().remove(&key);
+        self.shared.recovery_points.lock().remove(&key);
         self.forget_cleaned(&key);
         let owner = owner_of(&*self.shared.fs, dir).ok().flatten();
         if owner.is_some_and(|owner| owner != id.topic_id) {
@@ -365,6 +370,8 @@ impl FileManager {
                 recovery_points.insert((id.topic.to_string(), id.partition), end_offset);
             }
         }
+        // At the next start they say where each log has to end: none may be older than its log.
+        shared.recovery_points.lock().clone_from(&recovery_points);
         write_offsets(&*shared.fs, &path, &recovery_points)?;
         self.maintenance.checkpoint_closed()?;
         remove_wal(&*shared.fs, &shared.path.join(WAL_DIR))?;

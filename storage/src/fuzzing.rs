@@ -178,6 +178,8 @@ pub fn partition(bytes: &[u8]) {
             producer_id_expiration_ms: i64::MAX,
             log_start_offset: None,
             may_cut_tail,
+            may_have_shrunk: false,
+            recovery_point: 0,
             closed_at: None,
         };
         load(&context).ok().map(|loaded| loaded.log_end_offset)

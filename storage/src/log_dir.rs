@@ -46,12 +46,15 @@ pub(crate) struct LogDir {
     pub log_starts_changed: AtomicBool,
     /// Where the logs ended at an orderly shutdown that have not been used since.
     pub closed_at: Mutex<Offsets>,
+    /// Up to where each log's segments are known to be on stable media.
+    pub recovery_points: Mutex<Offsets>,
     /// There is no room for segments: nothing is appended until there is.
     pub disk_full: watch::Sender<bool>,
     /// Less is free than is to be kept: only the broker's own logs are appended to.
     pub low_on_space: AtomicBool,
     pub disk_reserve_bytes: Option<u64>,
     pub producer_id_expiration_ms: i64,
+    pub producer_check_interval_ms: u64,
     /// Logs that know a producer, by id.
     pub with_producers: Mutex<HashMap<u32, Weak<FileLog>>>,
     /// When what was acknowledged without a sync is to be synced, by the monotonic clock; `u64::MAX` for never.

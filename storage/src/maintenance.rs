@@ -10,8 +10,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::checkpoint::{LOG_START_OFFSETS, write_offsets};
+use crate::checkpoint::{LOG_START_OFFSETS, RECOVERY_POINTS, write_offsets};
 use crate::fs::if_found;
+use crate::log::Durability;
 use crate::log::partition_log::FileLog;
 use crate::log_dir::{Doomed, LogDir};
 use crate::manager::StorageError;
@@ -39,7 +40,6 @@ pub(crate) struct Maintenance {
     stop: AtomicBool,
     checkpoints: Mutex<Checkpoints>,
     retention_check_interval_ms: u64,
-    producer_check_interval_ms: u64,
     failed: watch::Sender<Option<StorageError>>,
 }
 
@@ -67,7 +67,6 @@ impl Maintenance {
         wal_dir: PathBuf,
         tail_cache_bytes: usize,
         retention_check_interval_ms: u64,
-        producer_check_interval_ms: u64,
         last: Checkpoint,
         table: LogTable,
         failed: watch::Sender<Option<StorageError>>,
@@ -84,7 +83,6 @@ impl Maintenance {
                 table,
             }),
             retention_check_interval_ms,
-            producer_check_interval_ms,
             failed,
         }
     }
@@ -104,7 +102,7 @@ impl Maintenance {
             written_ms: now,
             released: true,
             retention_ms: now.saturating_add(self.retention_check_interval_ms),
-            producers_ms: now.saturating_add(self.producer_check_interval_ms),
+            producers_ms: now.saturating_add(self.shared.producer_check_interval_ms),
         };
         self.shared.check_space();
         while !self.stop.load(Ordering::Acquire) {
@@ -188,7 +186,7 @@ impl Maintenance {
         }
         if now_ms >= seen.producers_ms {
             self.remove_expired_producers();
-            seen.producers_ms = now_ms.saturating_add(self.producer_check_interval_ms);
+            seen.producers_ms = now_ms.saturating_add(self.shared.producer_check_interval_ms);
         }
     }
 
@@ -256,11 +254,24 @@ impl Maintenance {
             return Err(error);
         }
         let logs: Vec<_> = shared.busy.lock().clone();
+        let ends: Vec<_> = logs
+            .iter()
+            .filter_map(|log| Some((log.key(), log.durable_end_soon()?)))
+            .collect();
         shared
             .pool
             .for_each(logs, |log: Arc<FileLog>| log.make_durable())
             .into_iter()
             .collect::<io::Result<Vec<()>>>()?;
+        if shared.durability == Durability::Os {
+            // After a power cut the write-ahead log may end before what the segments have.
+            let offsets = {
+                let mut offsets = shared.recovery_points.lock();
+                offsets.extend(ends);
+                offsets.clone()
+            };
+            write_offsets(&*shared.fs, &shared.path.join(RECOVERY_POINTS), &offsets)?;
+        }
         self.save_log_starts()?;
         let checkpoint = Checkpoint {
             number: checkpoints.last.number + 1,

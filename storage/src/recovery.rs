@@ -55,6 +55,8 @@ pub(crate) struct Recovery<'a> {
     /// The log directory.
     pub dir: &'a Path,
     pub wal_dir: &'a Path,
+    /// Segments may have been written with what the write-ahead log has lost.
+    pub may_cut_tails: bool,
 }
 
 /// What recovery did.
@@ -146,6 +148,11 @@ impl Recovery<'_> {
             Ok::<(), RecoveryError>(())
         })?;
         recovered.partitions = restored.len();
+        if self.may_cut_tails {
+            for log in restored.values_mut() {
+                log.discard_later_segments(self)?;
+            }
+        }
         let finished = self.pool.for_each(restored.into_values(), Restored::finish);
         finished.into_iter().collect::<Result<Vec<()>, _>>()?;
         Ok(recovered)
@@ -372,6 +379,8 @@ impl Restored {
             producer_id_expiration_ms: i64::MAX,
             log_start_offset: None,
             may_cut_tail: false,
+            may_have_shrunk: false,
+            recovery_point: 0,
             closed_at: None,
         }
     }
@@ -419,6 +428,25 @@ impl Restored {
         }
         self.state.drop_tail_before(u64::MAX);
         Ok(bytes)
+    }
+
+    /// Removes segments that were written from a part of the write-ahead log that is lost.
+    fn discard_later_segments(&mut self, recovery: &Recovery<'_>) -> Result<(), RecoveryError> {
+        if self.state.open.is_empty() {
+            return Ok(());
+        }
+        let names = crate::fs::if_found(recovery.fs.list(&self.dir))
+            .map_err(|source| self.io_error(source))?
+            .unwrap_or_default();
+        let offsets = names
+            .iter()
+            .filter_map(|entry| offset_of(&entry.name, Part::Log.suffix()));
+        for offset in offsets.filter(|offset| *offset >= self.state.log_end_offset) {
+            self.writer
+                .discard_segment(offset)
+                .map_err(|source| self.io_error(source))?;
+        }
+        Ok(())
     }
 
     fn finish(mut self) -> Result<(), RecoveryError> {

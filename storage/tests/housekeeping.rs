@@ -144,6 +144,41 @@ async fn without_a_flush_setting_os_mode_promises_nothing_about_a_power_cut() {
     assert_eq!(world.after_a_power_cut(manager, log).await, 0);
 }
 
+/// Offsets that were read may be given again: readers find out by the epoch.
+#[tokio::test]
+async fn in_os_mode_an_unclean_start_begins_a_leader_epoch() {
+    for (durability, unclean_epochs) in [(Durability::Os, [1, 2]), (Durability::Strict, [0, 0])] {
+        let world = World::new();
+        let manager = world.start(durability);
+        let log = open(&manager, "topic", 0);
+        append(&log, batch(&[b"kept"])).await.unwrap();
+        drop(log);
+        manager.shutdown().unwrap();
+        world.disk.kill();
+        for epoch in unclean_epochs {
+            let manager = world.start(durability);
+            let log = open(&manager, "topic", 0);
+            append(&log, batch(&[b"seen"])).await.unwrap();
+            world.disk.power_cut(DROP_ALL);
+            drop((log, manager));
+            let manager = world.start(durability);
+            let log = open(&manager, "topic", 0);
+            assert_eq!(log.leader_epoch(), epoch);
+            let end = log.offsets().log_end_offset;
+            assert_eq!(
+                log.end_offset_for_epoch(0),
+                Some((0, if epoch == 0 { end } else { 1 }))
+            );
+            append(&log, batch(&[b"another"])).await.unwrap();
+            let header = headers(&read(&log, request(end)).await.unwrap())[0];
+            assert_eq!(header.partition_leader_epoch, epoch);
+            drop(log);
+            manager.shutdown().unwrap();
+            world.disk.kill();
+        }
+    }
+}
+
 fn numbered(sequence: i32) -> ValidatedBatch {
     let builder = BatchBuilder::new().producer(5, 0, sequence);
     trusted(build(builder, 1_000, &[b"value"]))

@@ -74,6 +74,10 @@ pub(crate) struct LoadContext<'a> {
     pub log_start_offset: Option<i64>,
     /// Bytes at the end may never have reached the disk: what is not whole is cut off.
     pub may_cut_tail: bool,
+    /// Up to where the segments are known to be on stable media.
+    pub recovery_point: i64,
+    /// What readers have seen may be gone: their promise was the page cache, and the last shutdown was not orderly.
+    pub may_have_shrunk: bool,
     /// Where the log ended when it was closed in order, if nothing has happened to it since.
     pub closed_at: Option<i64>,
 }
@@ -121,7 +125,9 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
             names.clear();
         }
     }
-    let is_foreign = owner.is_none() && !names.is_empty();
+    // After a crash it may be this log's own, whose name tag never reached the disk.
+    let has_tag = names.iter().any(|name| name == METADATA_FILE);
+    let is_foreign = !names.is_empty() && !has_tag && !context.may_cut_tail;
     let may_have_gaps = is_foreign || names.iter().any(|name| name == GAPS_FILE);
     names.sort_unstable();
     let offsets = |part: Part| {
@@ -140,8 +146,13 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         size_bytes += bytes;
         segments.push(Segment::new(Arc::clone(context.dir), base_offset, bytes));
     }
+    if context.may_cut_tail {
+        cut_lost_segments(context, &mut segments, may_have_gaps)?;
+        size_bytes = segments.iter().map(|segment| segment.written_bytes()).sum();
+    }
     let mut aborted = Vec::new();
-    for base_offset in offsets(Part::TransactionIndex) {
+    let is_there = |base: &i64| segments.iter().any(|segment| segment.base_offset == *base);
+    for base_offset in offsets(Part::TransactionIndex).filter(is_there) {
         let path = path(dir, base_offset, Part::TransactionIndex);
         let bytes = fs::read_all(fs, &path).map_err(io_error(&path))?;
         aborted.extend(transaction_index::parse(&bytes));
@@ -168,10 +179,15 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         .filter(|name| name.ends_with(DELETED_SUFFIX))
         .map(|name| dir.join(name))
         .collect();
-    let snapshots: Vec<i64> = names
+    let mut snapshots: Vec<i64> = names
         .iter()
         .filter_map(|name| offset_of(name, SNAPSHOT_SUFFIX))
         .collect();
+    if context.may_cut_tail {
+        // What they tell of was lost; other batches may have these offsets soon.
+        aborted.retain(|txn: &AbortedTxn| txn.last_offset < log_end_offset);
+        forget_lost(context, segments.last(), &mut snapshots, log_end_offset)?;
+    }
     let mut loaded = Loaded {
         producers: newest_snapshot(context, &snapshots, first_offset, log_end_offset),
         segments,
@@ -189,13 +205,29 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
     loaded.epochs_changed = loaded.epochs.truncate_from_end(log_end_offset + 1);
     replay_producers(context, &mut loaded)?;
     loaded.producers.on_high_watermark(log_end_offset);
-    if owner.is_none() && !loaded.segments.is_empty() {
+    if context.may_have_shrunk && !loaded.segments.is_empty() {
+        begin_epoch(context, &mut loaded)?;
+    }
+    if is_foreign && !loaded.segments.is_empty() {
         adopt(context, &mut loaded)?;
+    } else if owner.is_none() && !loaded.segments.is_empty() {
+        write_owner(context)?;
     }
     for segment in &loaded.segments {
         segment.close();
     }
     Ok(loaded)
+}
+
+/// Begins a leader epoch, durably, before anything is appended: offsets that readers have seen may be given again, and
+/// by the epoch they find out (KIP-320).
+fn begin_epoch(context: &LoadContext<'_>, loaded: &mut Loaded) -> Result<(), LoadError> {
+    let latest = loaded.epochs.latest().map_or(0, |latest| latest.epoch);
+    let epoch = latest.saturating_add(1);
+    loaded.epochs.assign(epoch, loaded.log_end_offset);
+    let path = epochs_path(context.dir);
+    let text = loaded.epochs.to_checkpoint();
+    fs::replace(context.fs, &path, text.as_bytes()).map_err(io_error(&path))
 }
 
 /// Makes a directory without `partition.metadata` this log's own: another broker's, put here by hand.
@@ -224,16 +256,13 @@ fn adopt(context: &LoadContext<'_>, loaded: &mut Loaded) -> Result<(), LoadError
             file_name(offset, SIDECAR_SUFFIX),
             snapshot::to_sidecar(&loaded.producers),
         ),
-        (
-            METADATA_FILE.to_owned(),
-            partition_metadata(context.id.topic_id).into_bytes(),
-        ),
     ];
     note_gaps(context.fs, context.dir).map_err(io_error(context.dir))?;
     for (name, bytes) in files {
         let path = context.dir.join(name);
         fs::replace(context.fs, &path, &bytes).map_err(io_error(&path))?;
     }
+    write_owner(context)?;
     if !loaded.snapshots.contains(&offset) {
         loaded.snapshots.push(offset);
     }
@@ -268,6 +297,111 @@ pub(crate) fn set_aside(fs: &dyn Fs, dir: &Path) -> Result<(), LoadError> {
     );
     fs.rename(dir, &dir.with_file_name(name))
         .map_err(io_error(dir))
+}
+
+fn write_owner(context: &LoadContext<'_>) -> Result<(), LoadError> {
+    let path = context.dir.join(METADATA_FILE);
+    let text = partition_metadata(context.id.topic_id);
+    fs::replace(context.fs, &path, text.as_bytes()).map_err(io_error(&path))
+}
+
+/// Removes the segments behind the first that has lost a part of what was written to it: nobody was promised that the
+/// page cache reaches the disk in order, or at all.
+fn cut_lost_segments(
+    context: &LoadContext<'_>,
+    segments: &mut Vec<Arc<Segment>>,
+    may_have_gaps: bool,
+) -> Result<(), LoadError> {
+    let Some(first) = segments.first() else {
+        return Ok(());
+    };
+    let known = context
+        .recovery_point
+        .max(context.log_start_offset.unwrap_or(0));
+    let mut kept = segments.len();
+    if first.base_offset > known && !may_have_gaps {
+        kept = 0;
+    } else {
+        let from = segments.partition_point(|segment| segment.base_offset <= known);
+        for (at, pair) in segments.windows(2).enumerate().skip(from.max(1) - 1) {
+            let (segment, end) = (&pair[0], pair[1].base_offset);
+            let path = segment.path(Part::Log);
+            let mut rule = OffsetRule {
+                next: segment.base_offset,
+                end,
+                may_have_gaps,
+                first_last_offset: None,
+            };
+            let log = segment
+                .open(context.fs, Part::Log)
+                .map_err(io_error(&path))?;
+            let scanned = scan(&*log, 0, segment.written_bytes(), |found| {
+                match rule.check(&found.header).is_ok() && verify_crc(&found.bytes).is_ok() {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                }
+            })
+            .map_err(io_error(&path))?;
+            if scanned != ScanEnd::Complete || !(may_have_gaps || rule.next == end) {
+                kept = at + 1;
+                break;
+            }
+        }
+    }
+    if kept == segments.len() {
+        return Ok(());
+    }
+    for lost in segments.drain(kept..) {
+        tracing::warn!(file = %lost.path(Part::Log).display(), "what comes before it was never written; removed");
+        for part in Part::ALL {
+            let path = lost.path(part);
+            fs::if_found(context.fs.remove_file(&path)).map_err(io_error(&path))?;
+        }
+    }
+    context
+        .fs
+        .sync_dir(context.dir)
+        .map_err(io_error(context.dir))
+}
+
+/// Removes snapshots and aborted transactions of offsets that are not there any more.
+fn forget_lost(
+    context: &LoadContext<'_>,
+    last: Option<&Arc<Segment>>,
+    snapshots: &mut Vec<i64>,
+    log_end_offset: i64,
+) -> Result<(), LoadError> {
+    let lost: Vec<i64> = snapshots
+        .extract_if(.., |offset| *offset > log_end_offset)
+        .collect();
+    for &offset in &lost {
+        for suffix in [SNAPSHOT_SUFFIX, SIDECAR_SUFFIX] {
+            let path = context.dir.join(file_name(offset, suffix));
+            fs::if_found(context.fs.remove_file(&path)).map_err(io_error(&path))?;
+        }
+    }
+    if !lost.is_empty() {
+        let synced = context.fs.sync_dir(context.dir);
+        synced.map_err(io_error(context.dir))?;
+    }
+    let Some(last) = last else { return Ok(()) };
+    let path = last.path(Part::TransactionIndex);
+    let Some(bytes) = fs::if_found(fs::read_all(context.fs, &path)).map_err(io_error(&path))?
+    else {
+        return Ok(());
+    };
+    let left = transaction_index::parse(&bytes)
+        .iter()
+        .filter(|txn| txn.last_offset < log_end_offset)
+        .count();
+    context
+        .fs
+        .open(&path, Access::Write)
+        .and_then(|file| {
+            file.set_len((left * transaction_index::ENTRY_BYTES) as u64)?;
+            file.sync_data()
+        })
+        .map_err(io_error(&path))
 }
 
 /// Compares the end of a log with what it was when it was closed: a last batch that is missing or has a wrong offset
@@ -343,7 +477,10 @@ pub(crate) fn open_end(
             });
         }
         tracing::warn!(file = %log_path.display(), position, what, "the end of a segment was never written; cut off");
-        log.set_len(position).map_err(io_error(&log_path))?;
+        // Durably: what is appended from here on relies on it.
+        log.set_len(position)
+            .and_then(|()| log.sync_data())
+            .map_err(io_error(&log_path))?;
         segment.set_written_bytes(position);
     }
     Ok((open, end_offset))
@@ -362,8 +499,12 @@ fn indexed_prefix(
     let log_path = segment.path(Part::Log);
     let index_path = segment.path(Part::OffsetIndex);
     let bytes = fs::if_found(fs::read_all(fs, &index_path)).map_err(io_error(&index_path))?;
-    let (mut entries, mut last) =
-        offset_index::valid_prefix(&bytes.unwrap_or_default(), limit_bytes);
+    let mut bytes = bytes.unwrap_or_default();
+    if context.may_cut_tail {
+        // What it describes may not have been written: the whole segment is looked at.
+        bytes.clear();
+    }
+    let (mut entries, mut last) = offset_index::valid_prefix(&bytes, limit_bytes);
     if let Some(entry) = last {
         // The entry must point at the batch that it names; else the whole index is built anew.
         let log = segment.open(fs, Part::Log).map_err(io_error(&log_path))?;
@@ -506,9 +647,11 @@ fn replay_producers(context: &LoadContext<'_>, loaded: &mut Loaded) -> Result<()
 
 fn take_in(context: &LoadContext<'_>, loaded: &mut Loaded, found: &Found) {
     let header = &found.header;
-    loaded.epochs_changed |= loaded
-        .epochs
-        .assign(header.partition_leader_epoch, header.base_offset);
+    let epoch = header.partition_leader_epoch;
+    // What the file knows already is not news: it may know later epochs too.
+    if loaded.epochs.epoch_for_offset(header.base_offset) != Some(epoch) {
+        loaded.epochs_changed |= loaded.epochs.assign(epoch, header.base_offset);
+    }
     let marker = header
         .is_control()
         .then(|| EndTxnMarker::of_batch(&found.bytes).ok().flatten())

@@ -120,6 +120,15 @@ impl FileLog {
             producer_id_expiration_ms: self.shared.producer_id_expiration_ms,
             log_start_offset: self.shared.log_starts.lock().get(&key).copied(),
             may_cut_tail: self.shared.may_cut_tails,
+            may_have_shrunk: self.shared.may_cut_tails
+                && !self.shared.is_strict(state.config.durability),
+            recovery_point: self
+                .shared
+                .recovery_points
+                .lock()
+                .get(&key)
+                .copied()
+                .unwrap_or(0),
             closed_at: self.shared.closed_at.lock().get(&key).copied(),
         };
         match load(&context) {
@@ -456,6 +465,12 @@ impl FileLog {
             self.state.lock().needs_sync = true;
         }
         result
+    }
+
+    /// What [`FileLog::make_durable`] will have made durable at least.
+    pub fn durable_end_soon(&self) -> Option<i64> {
+        let state = self.state.lock();
+        matches!(state.phase, Phase::Ready).then_some(state.high_watermark)
     }
 
     /// Drops from memory what is in the segments and older than `age`; says whether anything is left to look after.

@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | 0 | 4 | magic `OWAL` |
 //! | 4 | 2 | format version |
-//! | 6 | 2 | flags: bit 0 set if the write was synced |
+//! | 6 | 2 | flags: bit 0 set if all earlier groups were on stable media when this one was written |
 //! | 8 | 8 | generation: of the checkpoint that this log belongs to |
 //! | 16 | 8 | sequence: counts up by one per group |
 //! | 24 | 4 | bytes of the group, padding included |
