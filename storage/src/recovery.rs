@@ -199,6 +199,7 @@ impl Recovery<'_> {
             dir,
             state: State::unloaded(Arc::new(LogConfig::default())),
             log_start_offset: log_start_offset.unwrap_or(0),
+            first_offset: None,
         })
     }
 }
@@ -265,11 +266,14 @@ struct Restored {
     state: State,
     writer: SegmentWriter,
     log_start_offset: i64,
+    /// Of the first batch that is written again.
+    first_offset: Option<i64>,
 }
 
 impl Restored {
     fn append(&mut self, recovery: &Recovery<'_>, entry: &Entry<'_>) -> Result<(), RecoveryError> {
         let row = &entry.row;
+        self.first_offset.get_or_insert(row.offset);
         let header = BatchHeader::parse(entry.payload)
             .map_err(|error| self.inconsistent(row, &error.to_string()))?;
         if row.place.position == 0 {
@@ -451,6 +455,11 @@ impl Restored {
 
     fn finish(mut self) -> Result<(), RecoveryError> {
         self.write()?;
+        if let Some(first_offset) = self.first_offset {
+            self.writer
+                .discard_snapshots_after(first_offset)
+                .map_err(|source| self.io_error(source))?;
+        }
         self.writer
             .sync_all()
             .map_err(|source| self.io_error(source))

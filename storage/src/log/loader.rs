@@ -203,7 +203,11 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         left_over,
     };
     loaded.epochs_changed = loaded.epochs.truncate_from_end(log_end_offset + 1);
+    let known = loaded.aborted.len();
     replay_producers(context, &mut loaded)?;
+    if loaded.aborted.len() != known {
+        write_transaction_indexes(context, &mut loaded)?;
+    }
     loaded.producers.on_high_watermark(log_end_offset);
     if context.may_have_shrunk && !loaded.segments.is_empty() {
         begin_epoch(context, &mut loaded)?;
@@ -657,13 +661,36 @@ fn take_in(context: &LoadContext<'_>, loaded: &mut Loaded, found: &Found) {
         .then(|| EndTxnMarker::of_batch(&found.bytes).ok().flatten())
         .flatten();
     let completed = loaded.producers.apply(header, marker, context.now_ms);
-    let newest = loaded.aborted.last().map_or(-1, |txn| txn.last_offset);
-    if let Some(aborted) = completed.as_ref().and_then(AbortedTxn::of)
-        && aborted.last_offset > newest
-    {
-        loaded.aborted.push(aborted);
-        if let Some(open) = &mut loaded.open {
-            open.pending_aborted.push(aborted);
+    if let Some(aborted) = completed.as_ref().and_then(AbortedTxn::of) {
+        let at = loaded
+            .aborted
+            .binary_search_by_key(&aborted.last_offset, |txn| txn.last_offset);
+        if let Err(at) = at {
+            loaded.aborted.insert(at, aborted);
         }
     }
+}
+
+/// Writes the transaction indexes anew from what the log has told: a crash may have left some of them without entries
+/// that others come after.
+fn write_transaction_indexes(
+    context: &LoadContext<'_>,
+    loaded: &mut Loaded,
+) -> Result<(), LoadError> {
+    let ends = loaded.segments.iter().skip(1);
+    let ends = ends.map(|next| next.base_offset).chain([i64::MAX]);
+    for (segment, end) in loaded.segments.iter().zip(ends) {
+        let entries: Vec<u8> = loaded
+            .aborted
+            .iter()
+            .filter(|txn| (segment.base_offset..end).contains(&txn.last_offset))
+            .flat_map(AbortedTxn::encode)
+            .collect();
+        let path = segment.path(Part::TransactionIndex);
+        let found = fs::if_found(fs::read_all(context.fs, &path)).map_err(io_error(&path))?;
+        if found.unwrap_or_default() != entries {
+            fs::replace(context.fs, &path, &entries).map_err(io_error(&path))?;
+        }
+    }
+    Ok(())
 }

@@ -239,6 +239,20 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// Removes the snapshots behind an offset: whoever loads the log then takes in every batch from there on, and
+    /// finds the aborted transactions that the indexes may have lost.
+    pub fn discard_snapshots_after(&mut self, offset: i64) -> io::Result<()> {
+        let names = fs::if_found(self.fs.list(&self.dir))?.unwrap_or_default();
+        for entry in names {
+            let of = |suffix| segment::offset_of(&entry.name, suffix);
+            let found = of(SNAPSHOT_SUFFIX).or_else(|| of(SIDECAR_SUFFIX));
+            if found.is_some_and(|found| found > offset) {
+                self.fs.remove_file(&self.dir.join(&entry.name))?;
+            }
+        }
+        Ok(())
+    }
+
     /// As [`SegmentWriter::sync`], for a directory that may have been written to before a crash.
     pub fn sync_all(&mut self) -> io::Result<()> {
         self.ensure_dir()?;
