@@ -205,9 +205,12 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
     loaded.epochs_changed = loaded.epochs.truncate_from_end(log_end_offset + 1);
     let known = loaded.aborted.len();
     replay_producers(context, &mut loaded)?;
-    if loaded.aborted.len() != known {
-        write_transaction_indexes(context, &mut loaded)?;
-    }
+    // What is appended to an index is found only if all before it is in order.
+    let from = match loaded.aborted.len() == known {
+        true => loaded.segments.len().saturating_sub(1),
+        false => 0,
+    };
+    write_transaction_indexes(context, &loaded, from)?;
     loaded.producers.on_high_watermark(log_end_offset);
     if context.may_have_shrunk && !loaded.segments.is_empty() {
         begin_epoch(context, &mut loaded)?;
@@ -675,11 +678,12 @@ fn take_in(context: &LoadContext<'_>, loaded: &mut Loaded, found: &Found) {
 /// that others come after.
 fn write_transaction_indexes(
     context: &LoadContext<'_>,
-    loaded: &mut Loaded,
+    loaded: &Loaded,
+    from: usize,
 ) -> Result<(), LoadError> {
     let ends = loaded.segments.iter().skip(1);
     let ends = ends.map(|next| next.base_offset).chain([i64::MAX]);
-    for (segment, end) in loaded.segments.iter().zip(ends) {
+    for (segment, end) in loaded.segments.iter().zip(ends).skip(from) {
         let entries: Vec<u8> = loaded
             .aborted
             .iter()
