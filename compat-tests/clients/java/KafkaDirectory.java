@@ -35,7 +35,8 @@ public class KafkaDirectory {
         try (Admin admin = Admin.create(common)) {
             List<NewTopic> topics = new ArrayList<>();
             TOPICS.forEach((name, partitions) -> {
-                Map<String, String> configs = new HashMap<>(Map.of("segment.bytes", "1048576", "index.interval.bytes", "1000"));
+                Map<String, String> configs = new HashMap<>(Map.of(
+                    "segment.bytes", "1048576", "index.interval.bytes", "1000", "retention.ms", "-1"));
                 if (name.equals("compacted")) {
                     configs.putAll(Map.of("cleanup.policy", "compact", "min.cleanable.dirty.ratio", "0.01"));
                 }
