@@ -84,6 +84,10 @@ impl Broker {
             durability: config.durability,
             wal_ring_bytes: config.wal_ring_bytes,
             retention_check_interval_ms: config.retention_check_interval_ms,
+            producer_id_expiration_ms: config.producer_id_expiration_ms,
+            producer_id_expiration_check_interval_ms: config
+                .producer_id_expiration_check_interval_ms,
+            disk_reserve_bytes: config.disk_reserve_bytes,
             cleaner: config.cleaner.clone(),
             ..LogManagerConfig::new(&config.data_dir)
         })?;

@@ -36,6 +36,12 @@ pub struct BrokerConfig {
 
     /// `log.retention.check.interval.ms`
     pub retention_check_interval_ms: u64,
+    /// `producer.id.expiration.ms`
+    pub producer_id_expiration_ms: i64,
+    /// `producer.id.expiration.check.interval.ms`
+    pub producer_id_expiration_check_interval_ms: u64,
+    /// `ottla.disk.reserve.bytes`; `None`: storage chooses
+    pub disk_reserve_bytes: Option<u64>,
     /// `log.cleaner.*`
     pub cleaner: CleanerConfig,
     /// `num.partitions`
@@ -150,6 +156,12 @@ impl BrokerConfig {
             wal_ring_bytes: u64::try_from(s.long("ottla.wal.ring.bytes")).unwrap_or(0),
             accept_any_replication_factor,
             retention_check_interval_ms: s.long("log.retention.check.interval.ms").unsigned_abs(),
+            producer_id_expiration_ms: s.int("producer.id.expiration.ms").into(),
+            producer_id_expiration_check_interval_ms: s
+                .int("producer.id.expiration.check.interval.ms")
+                .unsigned_abs()
+                .into(),
+            disk_reserve_bytes: u64::try_from(s.long("ottla.disk.reserve.bytes")).ok(),
             cleaner: CleanerConfig {
                 enabled: s.bool("log.cleaner.enable"),
                 backoff_ms: s.long("log.cleaner.backoff.ms").unsigned_abs(),

@@ -13,8 +13,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use super::scan::read_window;
 use super::segment::{Part, Segment};
 use crate::fs::{Access, BLOCK_BYTES, File, Fs, is_unsupported};
 use crate::wal::chunk::ChunkPool;
@@ -145,10 +146,7 @@ impl LogReader<'_> {
     /// Reads so many bytes, or what there is of them.
     pub fn read(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
         if !self.is_direct {
-            let mut buffer = BytesMut::zeroed(bytes);
-            let read_bytes = self.file.read_at(&mut buffer, position)?;
-            buffer.truncate(read_bytes);
-            return Ok(buffer.freeze());
+            return read_window(&*self.file, position, bytes);
         }
         let skipped = (position % BLOCK_BYTES as u64) as usize;
         let whole_bytes = (skipped + bytes).next_multiple_of(BLOCK_BYTES);

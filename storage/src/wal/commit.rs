@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -62,6 +63,8 @@ pub struct Wal {
     generation: u64,
     /// Whether each write reaches stable media before it returns.
     synced: bool,
+    /// Groups were written that no sync has followed. Only the commit thread looks at it.
+    unsynced: AtomicBool,
     filling: Mutex<Filling>,
     arrived: Condvar,
     committed: Mutex<Committed>,
@@ -115,6 +118,7 @@ impl Wal {
             pool,
             generation,
             synced,
+            unsynced: AtomicBool::new(false),
             filling: Mutex::new(Filling {
                 open: None,
                 sealed: VecDeque::new(),
@@ -248,7 +252,8 @@ impl Wal {
 
     fn commit(&self, groups: Vec<Group>) {
         let strict = groups.iter().any(|group| group.strict);
-        let synced = self.synced || strict;
+        // Before the sync that follows it a write proves nothing about those before it.
+        let synced = self.synced || !self.unsynced.load(Ordering::Relaxed);
         let first_sequence = groups.first().map_or(0, |group| group.sequence);
         let next_sequence = groups.last().map_or(0, |group| group.sequence + 1);
         let groups: Vec<_> = groups
@@ -272,9 +277,11 @@ impl Wal {
             self.ring
                 .write(&slices, first_sequence)
                 .and_then(|end| {
-                    if synced && !self.synced {
+                    if strict && !self.synced {
                         self.ring.sync()?;
                     }
+                    self.unsynced
+                        .store(!strict && !self.synced, Ordering::Relaxed);
                     Ok(end)
                 })
                 .map_err(|error| WalError::WriteFailed(error.to_string()))
@@ -296,6 +303,13 @@ impl Wal {
         }
         if let Ok(end) = written {
             *self.committed.lock() = Committed { next_sequence, end };
+        }
+    }
+
+    /// Has everything that was committed on stable media, where writes do not see to it.
+    pub fn flush(&self) {
+        if let Err(error) = self.ring.sync() {
+            self.fail(&format!("syncing the write-ahead log failed: {error}"));
         }
     }
 
