@@ -21,6 +21,7 @@ use crate::compaction::{CLEANER_OFFSETS, LogCleaner};
 use crate::fs::{self, Access, Fs, LockGuard, if_found};
 use crate::io_pool::IoPool;
 use crate::log::loader::{LoadError, owner_of};
+use crate::log::open_files::OpenFiles;
 use crate::log::partition_log::{FileLog, FileLogHandle};
 use crate::log::{Durability, LogConfig, PartitionLog, TopicPartition};
 use crate::log_dir::{Doomed, LogDir};
@@ -70,6 +71,8 @@ impl FileManager {
             .and_then(|()| fs.sync_dir(&dir))
             .map_err(OpenError::io(&wal_dir))?;
         let pool = IoPool::start(config.io_threads.max(1)).map_err(OpenError::io(&dir))?;
+        let bell = Arc::<Bell>::default();
+        let open_files = OpenFiles::new(open_files_limit(config.open_files_max), Arc::clone(&bell));
         let log_starts_path = dir.join(LOG_START_OFFSETS);
         let mut log_starts =
             read_offsets(&*fs, &log_starts_path).map_err(OpenError::io(&log_starts_path))?;
@@ -89,14 +92,16 @@ impl FileManager {
         let mut next_sequence = 1;
         let mut deleted = Vec::new();
         if let Some(checkpoint) = &previous {
-            let recovery = Recovery {
-                fs: &fs,
-                clock: &*config.clock,
-                pool: &pool,
-                dir: &dir,
-                wal_dir: &wal_dir,
-            };
-            let recovered = recovery.run(checkpoint, &mut log_starts)?;
+            let recovery = Arc::new(Recovery {
+                fs: Arc::clone(&fs),
+                clock: Arc::clone(&config.clock),
+                open_files: Arc::clone(&open_files),
+                dir: dir.clone(),
+                wal_dir: wal_dir.clone(),
+            });
+            let pool =
+                IoPool::start(config.recovery_threads.max(1)).map_err(OpenError::io(&dir))?;
+            let recovered = recovery.run(&pool, checkpoint, &mut log_starts)?;
             write_offsets(&*fs, &log_starts_path, &log_starts)
                 .map_err(OpenError::io(&log_starts_path))?;
             next_sequence = recovered.end.next_sequence;
@@ -113,7 +118,6 @@ impl FileManager {
                 .map_err(OpenError::io(&marker))?;
         }
 
-        let bell = Arc::<Bell>::default();
         let chunks = ChunkPool::new(FREE_CHUNKS_BYTES);
         let (wal, table, checkpoint) = open_wal(
             &config,
@@ -142,6 +146,7 @@ impl FileManager {
             log_starts: Mutex::new(log_starts),
             log_starts_changed: AtomicBool::new(false),
             disk_full: watch::Sender::new(false),
+            open_files,
             cold_reads: ColdBudget::new(config.cold_read_budget_bytes),
             retention: Schedule::default(),
             doomed: Mutex::default(),
@@ -382,6 +387,15 @@ impl Drop for FileManager {
             drop(lock);
         }
     }
+}
+
+/// What may be used of the process's file descriptors; connections need some, too.
+fn open_files_limit(wanted: usize) -> usize {
+    let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let half = allowed.map_or(usize::MAX, |allowed| {
+        usize::try_from(allowed / 2).unwrap_or(usize::MAX)
+    });
+    wanted.min(half)
 }
 
 fn lock(fs: &dyn Fs, dir: &Path) -> Result<LockGuard, OpenError> {

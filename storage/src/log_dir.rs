@@ -15,6 +15,7 @@ use crate::cold_budget::ColdBudget;
 use crate::fs::Fs;
 use crate::io_pool::IoPool;
 use crate::log::Durability;
+use crate::log::open_files::OpenFiles;
 use crate::log::partition_log::FileLog;
 use crate::retention::Schedule;
 use crate::wal::chunk::ChunkPool;
@@ -43,6 +44,8 @@ pub(crate) struct LogDir {
     pub log_starts_changed: AtomicBool,
     /// There is no room for segments: nothing is appended until there is.
     pub disk_full: watch::Sender<bool>,
+    /// The files of segments that are open.
+    pub open_files: Arc<OpenFiles>,
     /// Room for what is read from segments.
     pub cold_reads: ColdBudget,
     /// When retention looks at which log.

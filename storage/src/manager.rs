@@ -36,6 +36,11 @@ pub struct LogManagerConfig {
     pub cold_read_budget_bytes: usize,
     /// Threads for cold reads and segment writes.
     pub io_threads: usize,
+    /// Threads for recovery, which waits for many small syncs and for nothing else.
+    pub recovery_threads: usize,
+    /// Most files of segments that are open at one time, but for those in use; never more than half of what the
+    /// system allows the process.
+    pub open_files_max: usize,
     /// How often logs are looked at that may have something to delete (`log.retention.check.interval.ms`).
     pub retention_check_interval_ms: u64,
     /// Compaction of this directory.
@@ -57,6 +62,8 @@ impl LogManagerConfig {
             tail_cache_bytes: 64 << 20,
             cold_read_budget_bytes: 256 << 20,
             io_threads: 4,
+            recovery_threads: 16,
+            open_files_max: 8192,
             retention_check_interval_ms: 300_000,
             cleaner: CleanerConfig::default(),
             fs: Arc::new(RealFs),

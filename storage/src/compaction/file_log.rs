@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use super::{CleanedSegment, CompactableLog, LastRecord, LogBounds, SegmentSummary, swap};
 use crate::fs::{self, Access, File, Fs};
 use crate::log::LogConfig;
+use crate::log::open_files::LogPath;
 use crate::log::partition_log::FileLog;
 use crate::log::segment::{Incoming, OpenSegment, Part, Segment, offset_of, path};
 use crate::log::state::{Phase, State};
@@ -350,7 +351,7 @@ impl Iterator for Batches {
 /// A segment that is being written, under names that end in `.cleaned`.
 pub struct CleanedFile {
     fs: Arc<dyn Fs>,
-    dir: Arc<PathBuf>,
+    dir: Arc<LogPath>,
     log: Arc<dyn File>,
     /// Of the segment to be; collects the entries of its indexes.
     index: OpenSegment,

@@ -202,7 +202,7 @@ impl ColdRead {
         &self,
         fs: &dyn Fs,
         id: &TopicPartition,
-        segment: &Segment,
+        segment: &Arc<Segment>,
         take: &mut dyn FnMut(Bytes, i64) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
         let failed = |error: std::io::Error| ReadError::Storage(format!("{id}: {error}"));
@@ -343,7 +343,7 @@ impl Search {
         &self,
         fs: &dyn Fs,
         id: &TopicPartition,
-        segment: &Segment,
+        segment: &Arc<Segment>,
     ) -> Result<Option<i64>, ReadError> {
         if self
             .open_from
@@ -363,7 +363,7 @@ impl Search {
         &self,
         fs: &dyn Fs,
         id: &TopicPartition,
-        segment: &Segment,
+        segment: &Arc<Segment>,
         from_offset: i64,
         visit: &mut dyn FnMut(&Bytes) -> bool,
     ) -> Result<(), ReadError> {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use super::TopicPartition;
 use super::offset_index;
+use super::open_files::LogPath;
 use super::segment::{self, IndexEntries, Part, Segment, file_name};
 use super::time_index::{self, TimeEntry};
 use super::transaction_index::AbortedTxn;
 use crate::checkpoint::partition_metadata;
-use crate::fs::{self, Access, File, Fs};
+use crate::fs::{self, Access, Fs};
 use crate::wal::chunk::ChunkSlice;
 
 /// Batches that follow each other in one segment, and the index entries that go with them.
@@ -48,25 +49,31 @@ pub(crate) const METADATA_FILE: &str = "partition.metadata";
 pub(crate) struct SegmentWriter {
     fs: Arc<dyn Fs>,
     id: TopicPartition,
-    dir: Arc<PathBuf>,
+    dir: Arc<LogPath>,
     dir_exists: bool,
+    /// The one above has to be synced.
+    dir_created: bool,
     names_changed: bool,
     current: Option<Arc<Segment>>,
-    unsynced: Vec<Arc<dyn File>>,
+    /// Segments that were written to their end, and other files, since the last sync.
+    unsynced_segments: Vec<Arc<Segment>>,
+    unsynced_files: Vec<PathBuf>,
     log_written: bool,
     snapshots: Vec<i64>,
 }
 
 impl SegmentWriter {
-    pub fn new(fs: Arc<dyn Fs>, id: TopicPartition, dir: Arc<PathBuf>) -> Self {
+    pub fn new(fs: Arc<dyn Fs>, id: TopicPartition, dir: Arc<LogPath>) -> Self {
         Self {
             fs,
             id,
             dir,
             dir_exists: false,
+            dir_created: false,
             names_changed: false,
             current: None,
-            unsynced: Vec::new(),
+            unsynced_segments: Vec::new(),
+            unsynced_files: Vec::new(),
             log_written: false,
             snapshots: Vec::new(),
         }
@@ -82,10 +89,11 @@ impl SegmentWriter {
         // A crash may have left it there without its content.
         if found.is_none_or(|bytes| bytes.is_empty() || bytes.contains(&0)) {
             self.fs.create_dir_all(&self.dir)?;
+            self.dir_created = true;
             let file = self.fs.open(&metadata, Access::Write)?;
             file.set_len(0)?;
             file.write_at(&[partition_metadata(self.id.topic_id).as_bytes()], 0)?;
-            self.unsynced.push(file);
+            self.unsynced_files.push(metadata);
             self.names_changed = true;
         }
         self.dir_exists = true;
@@ -102,11 +110,14 @@ impl SegmentWriter {
             .as_ref()
             .is_none_or(|current| !Arc::ptr_eq(current, segment))
         {
-            self.names_changed |= run.position == 0;
+            if run.position == 0 {
+                // Kafka expects both, even if they are empty.
+                for part in [Part::OffsetIndex, Part::TimeIndex] {
+                    fs.open(&segment.path(part), Access::Write)?;
+                }
+                self.names_changed = true;
+            }
             self.current = Some(Arc::clone(segment));
-            // Kafka expects both, even if they are empty.
-            segment.open(fs, Part::OffsetIndex)?;
-            segment.open(fs, Part::TimeIndex)?;
         }
         let log = segment.open(fs, Part::Log)?;
         if !run.batches.is_empty() {
@@ -143,13 +154,14 @@ impl SegmentWriter {
             let entries: Vec<u8> = run.aborted.iter().flat_map(AbortedTxn::encode).collect();
             let file = segment.open(fs, Part::TransactionIndex)?;
             file.write_at(&[&entries], file.size_bytes()?)?;
-            self.unsynced.push(file);
+            self.unsynced_files
+                .push(segment.path(Part::TransactionIndex));
             self.names_changed = true;
         }
+        segment.note_written();
         if run.finish.is_some() {
             // A segment that is read only from now on is made durable whole, indexes included.
-            self.unsynced.extend(segment.opened());
-            segment.close();
+            self.unsynced_segments.push(Arc::clone(segment));
             self.current = None;
             self.log_written = false;
         }
@@ -157,7 +169,7 @@ impl SegmentWriter {
     }
 
     /// Creates the files of a segment that has no batches yet: its name says where the log ends.
-    pub fn create_segment(&mut self, segment: &Segment) -> io::Result<()> {
+    pub fn create_segment(&mut self, segment: &Arc<Segment>) -> io::Result<()> {
         self.ensure_dir()?;
         for part in [Part::OffsetIndex, Part::TimeIndex, Part::Log] {
             segment.open(&*self.fs, part)?;
@@ -178,7 +190,7 @@ impl SegmentWriter {
             let file = self.fs.open(&path, Access::Write)?;
             file.set_len(0)?;
             file.write_at(&[bytes], 0)?;
-            self.unsynced.push(file);
+            self.unsynced_files.push(path);
         }
         self.names_changed = true;
         self.snapshots.push(snapshot.offset);
@@ -197,22 +209,33 @@ impl SegmentWriter {
 
     /// Makes everything written so far durable.
     pub fn sync(&mut self) -> io::Result<()> {
-        for file in &self.unsynced {
-            file.sync_data()?;
+        let fs = &*self.fs;
+        for path in &self.unsynced_files {
+            if let Some(file) = fs::if_found(fs.open(path, Access::Read))? {
+                file.sync_data()?;
+            }
         }
-        self.unsynced.clear();
+        self.unsynced_files.clear();
+        for segment in &self.unsynced_segments {
+            segment.sync(fs, &[Part::Log, Part::OffsetIndex, Part::TimeIndex])?;
+            segment.close();
+        }
+        self.unsynced_segments.clear();
         if self.log_written
             && let Some(current) = &self.current
         {
-            current.open(&*self.fs, Part::Log)?.sync_data()?;
+            current.sync(fs, &[Part::Log])?;
             self.log_written = false;
         }
         if self.names_changed {
             self.fs.sync_dir(&self.dir)?;
-            if let Some(parent) = self.dir.parent() {
-                self.fs.sync_dir(parent)?;
-            }
             self.names_changed = false;
+        }
+        if self.dir_created
+            && let Some(parent) = self.dir.parent()
+        {
+            self.fs.sync_dir(parent)?;
+            self.dir_created = false;
         }
         self.remove_old_snapshots()
     }
@@ -238,13 +261,12 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// As [`SegmentWriter::sync`], for a directory that may have been written to before a crash.
+    /// As [`SegmentWriter::sync`], for a directory that may have been written to before a crash. The one above is not
+    /// synced.
     pub fn sync_all(&mut self) -> io::Result<()> {
         self.ensure_dir()?;
         self.names_changed = true;
-        if let Some(current) = &self.current {
-            self.unsynced.extend(current.opened());
-        }
+        self.log_written = true;
         self.sync()
     }
 

@@ -175,6 +175,7 @@ impl World {
             append_budget_bytes: BUDGET_BYTES,
             tail_cache_bytes: 8 << 10,
             io_threads: 1,
+            recovery_threads: 1,
             fs: Arc::new(fs),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             ..LogManagerConfig::new(Path::new(DIR))
