@@ -55,6 +55,7 @@ pub(crate) struct FileManager {
     maintenance: Arc<Maintenance>,
     cleaner: Option<Arc<LogCleaner>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    closing_threads: usize,
     recovery_report: RecoveryReport,
     failed: watch::Receiver<Option<StorageError>>,
     /// Taken when the directory is closed.
@@ -179,6 +180,7 @@ impl FileManager {
             maintenance,
             cleaner,
             threads: Mutex::new(threads),
+            closing_threads: config.recovery_threads.max(1),
             recovery_report,
             failed,
             lock: Mutex::new(Some(lock)),
@@ -208,6 +210,7 @@ impl FileManager {
             let log = Arc::new(FileLog::new(id, log_id, config, Arc::clone(&self.shared)));
             // What is in its directory is not known: the next check has a look.
             log.check_retention_at(0);
+            log.may_be_dirty();
             log
         });
         Arc::clone(log)
@@ -343,8 +346,8 @@ impl FileManager {
     fn close_files(&self) -> io::Result<()> {
         let shared = &self.shared;
         let logs: Vec<_> = self.logs.lock().values().cloned().collect();
-        shared
-            .pool
+        // A stop waits for many small syncs, as recovery does.
+        IoPool::start(self.closing_threads)?
             .for_each(logs.clone(), |log| log.close())
             .into_iter()
             .collect::<io::Result<Vec<()>>>()?;

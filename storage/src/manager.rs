@@ -36,7 +36,7 @@ pub struct LogManagerConfig {
     pub cold_read_budget_bytes: usize,
     /// Threads for cold reads and segment writes.
     pub io_threads: usize,
-    /// Threads for recovery, which waits for many small syncs and for nothing else.
+    /// Threads for recovery and for an orderly stop, which wait for many small syncs and for little else.
     pub recovery_threads: usize,
     /// Most files of segments that are open at one time, but for those in use; never more than half of what the
     /// system allows the process.

@@ -14,6 +14,9 @@ use parking_lot::Mutex;
 use super::segment::Segment;
 use crate::bell::Bell;
 
+/// How many segments one who opens a file looks at to find some to close.
+const LOOKS: usize = 32;
+
 /// Where a log's files are, and the limit that they share with those of all other logs.
 #[derive(Debug)]
 pub(crate) struct LogPath {
@@ -92,14 +95,17 @@ impl OpenFiles {
         self.listed.lock().segments.remove(&place);
     }
 
-    /// Closes files until the limit holds, or all that are left are in use.
-    pub fn close_surplus(&self) {
-        // The first time round finds out what has been used since the last.
-        let mut looks = 2 * self.listed.lock().segments.len();
-        while self.count() > self.limit && looks > 0 {
-            looks -= 1;
+    /// Closes files until the limit holds, or the next few are all in use; then it is for the next one to go on.
+    ///
+    /// With `may_sync` those go, too, that wait for their sync. Only writers wait for that: readers find others to
+    /// close, as there are never more than the limit that wait.
+    pub fn close_surplus(&self, may_sync: bool) {
+        for _ in 0..LOOKS {
+            if self.count() <= self.limit {
+                return;
+            }
             if let Some(segment) = self.next() {
-                segment.give_way();
+                segment.give_way(may_sync);
             }
         }
     }
@@ -108,8 +114,8 @@ impl OpenFiles {
     pub fn close_unused(&self) {
         let looks = self.listed.lock().segments.len();
         for _ in 0..looks {
-            if let Some(segment) = self.next().filter(|segment| !segment.is_unsynced()) {
-                segment.give_way();
+            if let Some(segment) = self.next() {
+                segment.give_way(false);
             }
         }
     }

@@ -145,13 +145,14 @@ impl Segment {
         files.place.get_or_insert_with(|| open_files.enter(self));
         open_files.opened();
         drop(files);
-        open_files.close_surplus();
+        open_files.close_surplus(false);
         Ok(file)
     }
 
     /// Notes that a file was written to: it is not closed before it is durable.
     pub fn note_written(&self) {
         self.files.lock().unsynced = true;
+        self.dir.open_files.close_surplus(true);
     }
 
     /// Makes what was written to some of its files durable. Nothing is to be done for a segment that was removed.
@@ -166,20 +167,16 @@ impl Segment {
         Ok(())
     }
 
-    /// Whether something was written that is not durable yet; who asks is not kept waiting.
-    pub fn is_unsynced(&self) -> bool {
-        self.files.try_lock().is_none_or(|files| files.unsynced)
-    }
-
     /// Closes the files, unless they were used since they were last asked to.
     ///
     /// Only one who has a file open learns for certain that what was written to it is lost: so it is synced first.
-    pub fn give_way(&self) {
+    /// Without `may_sync` it is left alone while it waits for that.
+    pub fn give_way(&self, may_sync: bool) {
         // Whoever holds the lock uses the files.
         let Some(mut files) = self.files.try_lock() else {
             return;
         };
-        if std::mem::take(&mut files.used) {
+        if std::mem::take(&mut files.used) || (files.unsynced && !may_sync) {
             return;
         }
         if std::mem::take(&mut files.unsynced) {
