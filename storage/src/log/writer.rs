@@ -211,7 +211,7 @@ impl SegmentWriter {
     pub fn sync(&mut self) -> io::Result<()> {
         let fs = &*self.fs;
         for path in &self.unsynced_files {
-            if let Some(file) = fs::if_found(fs.open(path, Access::Read))? {
+            if let Some(file) = fs::if_found(fs.open(path, Access::Write))? {
                 file.sync_data()?;
             }
         }
