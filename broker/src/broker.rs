@@ -16,7 +16,7 @@ use crate::config::BrokerConfig;
 use crate::coordinator::call::GroupCall;
 use crate::coordinator::load::LoadError;
 use crate::coordinator::runtime::GroupCoordinator;
-use crate::group::{Assignor, GroupConfig, GroupError, Id};
+use crate::group::{Assignor, GroupConfig, GroupError, Id, MigrationPolicy};
 use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata};
 use crate::net::budget::RequestBudget;
 use crate::net::limits::ConnectionLimits;
@@ -305,6 +305,8 @@ fn group_config(config: &BrokerConfig) -> GroupConfig {
         consumer_heartbeat_interval_ms: config.group_consumer_heartbeat_interval_ms,
         consumer_assignment_interval_ms: config.group_consumer_assignment_interval_ms,
         consumer_max_size: config.group_consumer_max_size,
+        migration_policy: MigrationPolicy::from_name(&config.group_consumer_migration_policy)
+            .unwrap_or_default(),
         consumer_assignors: config
             .group_consumer_assignors
             .iter()

@@ -20,6 +20,7 @@ use crate::cold_budget::ColdBudget;
 use crate::compaction::{CLEANER_OFFSETS, LogCleaner};
 use crate::fs::{self, Access, Fs, LockGuard, if_found};
 use crate::io_pool::IoPool;
+use crate::log::direct::DirectIo;
 use crate::log::loader::{LoadError, owner_of};
 use crate::log::open_files::OpenFiles;
 use crate::log::partition_log::{FileLog, FileLogHandle};
@@ -37,8 +38,6 @@ use crate::wal::logs::LogTable;
 use crate::wal::replay::ReplayError;
 use crate::wal::ring::{Ring, RingConfig, Shortage, list_regions, region_path};
 
-/// What unused chunks may keep allocated while there is traffic.
-const FREE_CHUNKS_BYTES: usize = 32 << 20;
 const WAL_DIR: &str = "wal";
 const LOCK_FILE: &str = ".lock";
 /// How often a shutdown looks whether the last writes want for room.
@@ -85,6 +84,8 @@ impl FileManager {
             .map_err(OpenError::io(&marker))?
             .is_some();
 
+        let chunks = ChunkPool::new(usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX));
+        let direct_io = DirectIo::new(Arc::clone(&chunks), config.direct_io_bytes);
         let previous = read_checkpoint(&*fs, &wal_dir)?;
         let mut recovery_report = RecoveryReport {
             clean: was_clean || previous.is_none(),
@@ -95,6 +96,7 @@ impl FileManager {
         if let Some(checkpoint) = &previous {
             let recovery = Arc::new(Recovery {
                 fs: Arc::clone(&fs),
+                direct_io: Arc::clone(&direct_io),
                 clock: Arc::clone(&config.clock),
                 open_files: Arc::clone(&open_files),
                 dir: dir.clone(),
@@ -119,7 +121,6 @@ impl FileManager {
                 .map_err(OpenError::io(&marker))?;
         }
 
-        let chunks = ChunkPool::new(FREE_CHUNKS_BYTES);
         let (wal, table, checkpoint) = open_wal(
             &config,
             &wal_dir,
@@ -139,9 +140,11 @@ impl FileManager {
             wal,
             pool,
             chunks,
+            direct_io,
             durability: config.durability,
             append_budget: Arc::new(Semaphore::new(append_budget_bytes)),
             append_budget_bytes,
+            tail_cache_bytes: usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX),
             busy: Mutex::default(),
             committed_bytes: AtomicU64::new(0),
             log_starts: Mutex::new(log_starts),
@@ -159,7 +162,6 @@ impl FileManager {
         let maintenance = Arc::new(Maintenance::new(
             Arc::clone(&shared),
             wal_dir,
-            usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX),
             config.retention_check_interval_ms.max(1),
             checkpoint,
             table,

@@ -18,6 +18,8 @@ use std::sync::Arc;
 pub enum Access {
     /// An existing file, for reading.
     Read,
+    /// As `Read`, past the page cache: buffers and offsets are multiples of [`BLOCK_BYTES`].
+    DirectRead,
     /// For reading and writing; created if it is not there.
     Write,
     /// As `Write`, past the page cache: buffers, offsets and lengths are multiples of [`BLOCK_BYTES`].
@@ -26,7 +28,19 @@ pub enum Access {
     DirectSync,
 }
 
-/// What direct writes are aligned to, in memory and on disk.
+impl Access {
+    /// Whether a file that is not there is created.
+    pub fn creates(self) -> bool {
+        !matches!(self, Self::Read | Self::DirectRead)
+    }
+
+    /// Whether the page cache is passed.
+    pub fn is_direct(self) -> bool {
+        !matches!(self, Self::Read | Self::Write)
+    }
+}
+
+/// What direct reads and writes are aligned to, in memory and on disk.
 pub const BLOCK_BYTES: usize = 4096;
 
 /// An entry of a directory.
@@ -102,6 +116,14 @@ pub fn if_found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
+/// Whether the file system does not know direct I/O: tmpfs and some overlays answer so.
+pub fn is_unsupported(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+    )
+}
+
 /// The operating system's files.
 #[derive(Debug, Default)]
 pub struct RealFs;
@@ -112,6 +134,7 @@ impl Fs for RealFs {
         options.read(true);
         match access {
             Access::Read => {}
+            Access::DirectRead => set_direct(&mut options, false)?,
             Access::Write => {
                 options.write(true).create(true).truncate(false);
             }
@@ -120,7 +143,9 @@ impl Fs for RealFs {
                 set_direct(&mut options, access == Access::DirectSync)?;
             }
         }
-        Ok(Arc::new(RealFile(options.open(path)?)))
+        let direct = access.is_direct();
+        let file = options.open(path)?;
+        Ok(Arc::new(RealFile { file, direct }))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -189,18 +214,25 @@ fn set_direct(_options: &mut fs::OpenOptions, _sync: bool) -> io::Result<()> {
 }
 
 #[derive(Debug)]
-struct RealFile(fs::File);
+struct RealFile {
+    file: fs::File,
+    direct: bool,
+}
 
 impl File for RealFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
-            match self
-                .0
-                .read_at(&mut buffer[filled..], position + filled as u64)
-            {
+            let rest = &mut buffer[filled..];
+            match self.file.read_at(rest, position + filled as u64) {
                 Ok(0) => break,
-                Ok(count) => filled += count,
+                Ok(count) => {
+                    filled += count;
+                    // The end of the file: a direct read cannot go on in the middle of a block.
+                    if self.direct && !count.is_multiple_of(BLOCK_BYTES) {
+                        break;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -212,14 +244,14 @@ impl File for RealFile {
         /// The kernel takes no more slices in one call.
         const SLICES_MAX: usize = 1024;
         if let [only] = slices {
-            return self.0.write_all_at(only, position);
+            return self.file.write_all_at(only, position);
         }
         for slices in slices.chunks(SLICES_MAX) {
             let mut remaining: Vec<IoSlice<'_>> =
                 slices.iter().map(|slice| IoSlice::new(slice)).collect();
             let mut remaining = &mut remaining[..];
             while !remaining.is_empty() {
-                match rustix::io::pwritev(&self.0, remaining, position) {
+                match rustix::io::pwritev(&self.file, remaining, position) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(count) => {
                         position += count as u64;
@@ -234,20 +266,20 @@ impl File for RealFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn size_bytes(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
+        self.file.set_len(bytes)
     }
 
     fn allocate(&self, position: u64, bytes: u64) -> io::Result<()> {
         use rustix::fs::FallocateFlags;
-        match rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, position, bytes) {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, position, bytes) {
             // Not every file system can; the room is then taken when it is written.
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
             other => Ok(other?),

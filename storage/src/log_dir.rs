@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -15,6 +15,7 @@ use crate::cold_budget::ColdBudget;
 use crate::fs::Fs;
 use crate::io_pool::IoPool;
 use crate::log::Durability;
+use crate::log::direct::DirectIo;
 use crate::log::open_files::OpenFiles;
 use crate::log::partition_log::FileLog;
 use crate::retention::Schedule;
@@ -29,12 +30,15 @@ pub(crate) struct LogDir {
     pub wal: Wal,
     pub pool: IoPool,
     pub chunks: Arc<ChunkPool>,
+    pub direct_io: Arc<DirectIo>,
     pub durability: Durability,
     /// The last shutdown was not orderly, and some of what was in the page cache may be gone.
     pub may_cut_tails: bool,
     /// Room for batches between submission and their segment.
     pub append_budget: Arc<Semaphore>,
     pub append_budget_bytes: usize,
+    /// Chunks beyond this are dropped from memory when what is in them has been written.
+    pub tail_cache_bytes: usize,
     /// Logs with something in memory: to be written, to be synced, or kept for readers.
     pub busy: Mutex<Vec<Arc<FileLog>>>,
     /// Bytes committed since the start: the age of what is kept in memory is counted in it.
@@ -78,6 +82,13 @@ impl LogDir {
         } else if changed {
             tracing::info!(directory = %self.path.display(), "there is space again");
         }
+    }
+
+    /// If memory holds more than it is to: up to which age batches are dropped that are in their segment.
+    pub fn dropped_age(&self) -> Option<u64> {
+        let committed_bytes = self.committed_bytes.load(Ordering::Relaxed);
+        let is_over = self.chunks.used_bytes() > self.tail_cache_bytes;
+        is_over.then(|| committed_bytes.saturating_sub(self.tail_cache_bytes as u64))
     }
 
     /// Removes files when `delay_ms` have passed.

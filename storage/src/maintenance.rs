@@ -37,7 +37,6 @@ const CLOSE_UNUSED_MS: u64 = 10_000;
 pub(crate) struct Maintenance {
     shared: Arc<LogDir>,
     wal_dir: PathBuf,
-    tail_cache_bytes: usize,
     stop: AtomicBool,
     checkpoints: Mutex<Checkpoints>,
     retention_check_interval_ms: u64,
@@ -66,7 +65,6 @@ impl Maintenance {
     pub fn new(
         shared: Arc<LogDir>,
         wal_dir: PathBuf,
-        tail_cache_bytes: usize,
         retention_check_interval_ms: u64,
         last: Checkpoint,
         table: LogTable,
@@ -76,7 +74,6 @@ impl Maintenance {
         Self {
             shared,
             wal_dir,
-            tail_cache_bytes,
             stop: AtomicBool::new(false),
             checkpoints: Mutex::new(Checkpoints {
                 last,
@@ -217,8 +214,9 @@ impl Maintenance {
             return false;
         }
         let (full_bytes, max_bytes) = self.shared.wal.ring().fill();
+        // The cleaner takes checkpoints too: one may be newer than `now_ms`.
         quiet
-            || now_ms - checkpoints.taken_ms >= CHECKPOINT_INTERVAL_MS
+            || now_ms.saturating_sub(checkpoints.taken_ms) >= CHECKPOINT_INTERVAL_MS
             || full_bytes >= max_bytes / 2
             || self.shared.wal.ring().shortage(1 << 20) == Some(Shortage::Checkpoint)
     }
@@ -285,7 +283,7 @@ impl Maintenance {
     /// Keeps the newest batches in memory for their readers, and gives back the rest.
     fn release_memory(&self, committed_bytes: u64, quiet: bool) {
         let shared = &self.shared;
-        let limit = self.tail_cache_bytes;
+        let limit = shared.tail_cache_bytes;
         if !quiet && shared.chunks.used_bytes() <= limit {
             return;
         }
@@ -308,6 +306,7 @@ impl Maintenance {
         }
         if quiet {
             shared.chunks.release_free();
+            shared.direct_io.release_free();
         }
     }
 

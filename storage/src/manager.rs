@@ -30,6 +30,8 @@ pub struct LogManagerConfig {
     pub wal_first_region_bytes: u64,
     /// Bytes that may be on their way from producers to segments; appends beyond wait.
     pub append_budget_bytes: u64,
+    /// Segments are written and read past the page cache in pieces of so many bytes or more.
+    pub direct_io_bytes: u64,
     /// Bytes of batches kept in memory for consumers that read the tail.
     pub tail_cache_bytes: u64,
     /// Bytes read from segments that may be on their way to consumers; reads beyond wait.
@@ -59,7 +61,8 @@ impl LogManagerConfig {
             wal_region_bytes: 64 << 20,
             wal_first_region_bytes: 4 << 20,
             append_budget_bytes: 256 << 20,
-            tail_cache_bytes: 64 << 20,
+            direct_io_bytes: 64 << 10,
+            tail_cache_bytes: 128 << 20,
             cold_read_budget_bytes: 256 << 20,
             io_threads: 4,
             recovery_threads: 16,

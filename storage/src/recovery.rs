@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::compaction::swap;
 use crate::fs::Fs;
 use crate::io_pool::IoPool;
+use crate::log::direct::DirectIo;
 use crate::log::loader::{LoadContext, LoadError, open_end, owner_of, set_aside};
 use crate::log::open_files::{LogPath, OpenFiles};
 use crate::log::segment::{self, Incoming, OpenSegment, Part, Segment, offset_of};
@@ -49,6 +50,7 @@ pub(crate) enum RecoveryError {
 /// What recovery works on.
 pub(crate) struct Recovery {
     pub fs: Arc<dyn Fs>,
+    pub direct_io: Arc<DirectIo>,
     pub clock: Arc<dyn Clock>,
     pub open_files: Arc<OpenFiles>,
     /// The log directory.
@@ -196,7 +198,12 @@ impl Recovery {
             }
         })?;
         Ok(Restored {
-            writer: SegmentWriter::new(Arc::clone(&self.fs), id.clone(), Arc::clone(&dir)),
+            writer: SegmentWriter::new(
+                Arc::clone(&self.fs),
+                Arc::clone(&self.direct_io),
+                id.clone(),
+                Arc::clone(&dir),
+            ),
             id: id.clone(),
             dir,
             state: State::unloaded(Arc::new(LogConfig::default())),

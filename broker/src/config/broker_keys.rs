@@ -14,6 +14,7 @@ const INT_MAX: &str = "2147483647";
 
 /// The assignors there are (KIP-848). Kafka takes class names too; there are no classes here.
 const CONSUMER_ASSIGNORS: &[&str] = &["uniform", "range"];
+const MIGRATION_POLICIES: &[&str] = &["disabled", "downgrade", "upgrade", "bidirectional"];
 
 #[rustfmt::skip]
 static USED: &[ConfigDef] = &[
@@ -53,6 +54,9 @@ static USED: &[ConfigDef] = &[
     def("group.consumer.max.session.timeout.ms", Kind::Int, "60000").at_least(1)
         .doc("Largest consumer.session.timeout.ms that a group may set."),
     def("group.consumer.max.size", Kind::Int, INT_MAX).at_least(1).doc("Most members of one consumer group."),
+    def("group.consumer.migration.policy", Kind::String, "bidirectional")
+        .rule(Rule::OneOfIgnoringCase(MIGRATION_POLICIES))
+        .doc("Which way a group with members may change its protocol: upgrade is to the consumer protocol."),
     def("group.consumer.min.assignment.interval.ms", Kind::Int, "0").at_least(0)
         .doc("Smallest consumer.assignment.interval.ms that a group may set."),
     def("group.consumer.min.heartbeat.interval.ms", Kind::Int, "5000").at_least(1)

@@ -3,12 +3,18 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, InitProducerIdRequest, ListOffsetsRequest, ProducerId,
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponsePartition, MetadataResponseTopic,
 };
+use kafka_protocol::messages::{
+    ApiVersionsRequest, BrokerId, CreateTopicsRequest, InitProducerIdRequest, ListOffsetsRequest,
+    MetadataRequest, ProducerId,
+};
+use uuid::Uuid;
 
 use super::batch::Producer;
 use super::request::topic_name;
@@ -17,6 +23,7 @@ use crate::RawClient;
 const CREATE_TOPICS_VERSION: i16 = 7;
 const INIT_PRODUCER_ID_VERSION: i16 = 4;
 const LIST_OFFSETS_VERSION: i16 = 7;
+const METADATA_VERSION: i16 = 12;
 /// In ListOffsets, asks for the end of the log.
 const LATEST: i64 = -1;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
@@ -37,6 +44,36 @@ impl Topic {
             partitions,
         }
     }
+
+    /// Topics `bench-0`, `bench-1`, ... that have `partitions` in all, each at most `most_in_one`.
+    ///
+    /// # Errors
+    /// There are more than the protocol can count.
+    pub fn several(partitions: u32, most_in_one: u32) -> Result<Vec<Self>> {
+        (0..partitions.div_ceil(most_in_one))
+            .map(|index| {
+                let left = partitions - index * most_in_one;
+                Ok(Self {
+                    name: format!("bench-{index}"),
+                    partitions: i32::try_from(left.min(most_in_one))?,
+                })
+            })
+            .collect()
+    }
+}
+
+/// Asks which requests the broker knows: the first thing that every client asks.
+///
+/// # Errors
+/// It does not answer.
+pub fn api_versions(address: SocketAddr) -> Result<()> {
+    let response = RawClient::connect(address)?.call(0, &ApiVersionsRequest::default())?;
+    ensure!(
+        response.error_code == 0,
+        "ApiVersions: error {}",
+        response.error_code
+    );
+    Ok(())
 }
 
 /// Creates topics, and waits until every partition answers.
@@ -132,6 +169,58 @@ pub fn end_offsets(address: SocketAddr, topic: &Topic) -> Result<Vec<i64>> {
         );
     }
     Ok(offsets.into_iter().map(|(_, offset)| offset).collect())
+}
+
+/// Asks for the metadata of all topics at once.
+///
+/// # Errors
+/// A topic is not there, or one of its partitions has no leader yet.
+pub fn every_partition_has_a_leader(address: SocketAddr, topics: &[Topic]) -> Result<()> {
+    let found = metadata(address, None)?;
+    for topic in topics {
+        let name = topic_name(&topic.name);
+        let found = found
+            .iter()
+            .find(|found| found.name.as_ref() == Some(&name))
+            .with_context(|| format!("no {}", topic.name))?;
+        let is_led = |partition: &&MetadataResponsePartition| {
+            partition.error_code == 0 && partition.leader_id.0 >= 0
+        };
+        let led_count = found.partitions.iter().filter(is_led).count();
+        ensure!(
+            found.error_code == 0 && led_count == usize::try_from(topic.partitions)?,
+            "{}: {led_count} of {} partitions have a leader",
+            topic.name,
+            topic.partitions
+        );
+    }
+    Ok(())
+}
+
+/// The id that the broker gave a topic.
+///
+/// # Errors
+/// The topic is not there.
+pub fn topic_id(address: SocketAddr, topic: &Topic) -> Result<Uuid> {
+    let asked = MetadataRequestTopic::default().with_name(Some(topic_name(&topic.name)));
+    let found = metadata(address, Some(vec![asked]))?;
+    let found = found.first().context("metadata of no topic")?;
+    ensure!(
+        found.error_code == 0,
+        "{}: error {}",
+        topic.name,
+        found.error_code
+    );
+    Ok(found.topic_id)
+}
+
+fn metadata(
+    address: SocketAddr,
+    topics: Option<Vec<MetadataRequestTopic>>,
+) -> Result<Vec<MetadataResponseTopic>> {
+    let request = MetadataRequest::default().with_topics(topics);
+    let response = RawClient::connect(address)?.call(METADATA_VERSION, &request)?;
+    Ok(response.topics)
 }
 
 /// An identity for an idempotent producer, as every Java client since 3.0 has one by default.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 /// No broker may take longer for an answer; one that does fails the workload.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_secs(150);
 const FIRST_BUFFER_BYTES: usize = 64 << 10;
 const MAX_RESPONSE_BYTES: usize = 256 << 20;
 

@@ -61,6 +61,12 @@ pub struct Settings {
     pub cold_bytes: u64,
     /// How much is in the log directory when the broker starts after a kill.
     pub recovery_bytes: u64,
-    /// The largest number of partitions.
+    /// In how many partitions that is.
+    pub recovery_partitions: u32,
+    /// How many partitions there are at a start with very many.
+    pub start_partitions: u32,
+    /// Whether there is a record in each of them.
+    pub start_with_records: bool,
+    /// The largest number of partitions that is loaded.
     pub max_partitions: u32,
 }

@@ -27,7 +27,7 @@ impl Figures {
 
     /// Adds the latencies that people ask for.
     pub fn push_latency(&mut self, prefix: &str, latency: &Latency) {
-        for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
+        for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)] {
             self.push(
                 format!("{prefix}{name}"),
                 "ms",
@@ -52,14 +52,15 @@ impl Figures {
         self.push_shared(usage);
     }
 
-    /// Adds what it cost to answer `requests`, and what the generator took for it.
-    pub fn push_cost_of_requests(&mut self, requests: u64, usage: &Usage) {
-        let requests = requests as f64;
-        self.push("requests", "1/s", requests / usage.wall.as_secs_f64());
+    /// Adds what it cost to answer `count` requests that are called `what`, and what the generator took for it.
+    pub fn push_cost_of(&mut self, what: &str, count: u64, usage: &Usage) {
+        let count = count as f64;
+        let per_second = count / usage.wall.as_secs_f64();
+        self.push(format!("{what}s"), "1/s", per_second);
         self.push(
-            "CPU per request",
+            format!("CPU per {what}"),
             "us",
-            usage.broker_cpu.as_secs_f64() * 1e6 / requests,
+            usage.broker_cpu.as_secs_f64() * 1e6 / count,
         );
         self.push_shared(usage);
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Resource, getrlimit};
 
 use super::usage::Latency;
 
@@ -57,6 +58,12 @@ pub fn describe() -> Result<Vec<String>> {
         format!(
             "load average before: {}",
             load.split(' ').next().unwrap_or("?")
+        ),
+        format!(
+            "file descriptors a broker may have: {}",
+            getrlimit(Resource::Nofile)
+                .current
+                .map_or_else(|| "any number".to_owned(), |limit| limit.to_string())
         ),
     ];
     for (name, size_bytes) in WRITE_SIZES {

@@ -11,6 +11,7 @@
 //! batch ([`batch`]): a broker that is fast and wrong fails.
 
 pub mod admin;
+pub mod async_client;
 pub mod batch;
 pub mod connection;
 pub mod contender;

@@ -15,6 +15,9 @@ use compat_tests::bench::workloads::{self, Workload};
 use compat_tests::bench::{machine, report};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+/// Ample for 10,000 partitions that are all written to.
+const DESCRIPTORS: u64 = 200_000;
+
 /// Starts Ottla and real Kafka in turn and prints what each can do, and the ratios.
 #[derive(Parser)]
 struct Args {
@@ -42,9 +45,21 @@ struct Args {
     /// Data that is there at the start after a kill, in GiB.
     #[arg(long, default_value_t = 2.0)]
     recovery_gib: f64,
-    /// The largest number of partitions.
-    #[arg(long, default_value_t = 10_000)]
-    max_partitions: u32,
+    /// In how many partitions that is.
+    #[arg(long, default_value_t = 2000)]
+    recovery_partitions: u32,
+    /// Partitions that are there at the start with very many.
+    #[arg(long, default_value_t = 100_000)]
+    start_partitions: u32,
+    /// Write a record into each of them beforehand.
+    #[arg(long)]
+    start_with_records: bool,
+    /// Let Kafka take part in that too; it takes many minutes.
+    #[arg(long)]
+    kafka_start_partitions: bool,
+    /// The largest number of partitions that is loaded; default: 10,000, or 1,000 if --quick.
+    #[arg(long)]
+    max_partitions: Option<u32>,
     /// Print the names of the workloads and end.
     #[arg(long)]
     list: bool,
@@ -64,7 +79,12 @@ fn main() -> Result<()> {
     let workloads = chosen(&args)?;
     if args.list {
         for workload in workloads {
-            println!("{:<16} {}", workload.name, workload.about);
+            let first_sentence = workload.about.split(". ").next().unwrap_or_default();
+            println!(
+                "{:<16} {}",
+                workload.name,
+                first_sentence.trim_end_matches('.')
+            );
         }
         return Ok(());
     }
@@ -93,7 +113,9 @@ fn main() -> Result<()> {
 }
 
 fn chosen(args: &Args) -> Result<Vec<Workload>> {
-    let mut workloads = workloads::all();
+    let mut workloads = workloads::all(workloads::Options {
+        kafka_start_partitions: args.kafka_start_partitions,
+    });
     for name in &args.workload {
         ensure!(
             workloads.iter().any(|w| w.name == name),
@@ -113,7 +135,10 @@ fn settings(args: &Args) -> Settings {
         warmup: Duration::from_secs_f64(args.warmup),
         cold_bytes: gib(args.cold_gib),
         recovery_bytes: gib(args.recovery_gib),
-        max_partitions: args.max_partitions,
+        recovery_partitions: args.recovery_partitions,
+        start_partitions: args.start_partitions,
+        start_with_records: args.start_with_records,
+        max_partitions: args.max_partitions.unwrap_or(10_000),
     };
     if !args.quick {
         return settings;
@@ -123,7 +148,9 @@ fn settings(args: &Args) -> Settings {
         warmup: Duration::from_secs(1),
         cold_bytes: gib(0.25),
         recovery_bytes: gib(0.25),
-        max_partitions: args.max_partitions.min(1000),
+        start_partitions: args.start_partitions.min(10_000),
+        max_partitions: args.max_partitions.unwrap_or(1000),
+        ..settings
     }
 }
 
@@ -183,15 +210,19 @@ fn with_kafkas_own_heap() -> Result<()> {
     Err(error).context("start anew")
 }
 
-/// Thousands of connections and partitions take a descriptor each; the brokers inherit the limit.
+/// Thousands of connections and partitions take descriptors; the brokers inherit the limit. Above the hard
+/// limit only where this process may.
 fn raise_descriptor_limit() -> Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    )?;
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let set = |limit| {
+        let limit = Rlimit {
+            current: limit,
+            maximum: limit,
+        };
+        setrlimit(Resource::Nofile, limit)
+    };
+    if set(Some(DESCRIPTORS.max(hard.unwrap_or(u64::MAX)))).is_err() {
+        set(hard)?;
+    }
     Ok(())
 }

@@ -521,7 +521,7 @@ impl Fs for SimFs {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
         let found = self.disk()?.find(path);
         let inode = match found {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && access != Access::Read => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && access.creates() => {
                 self.change(|disk, _| disk.create(path, false))?
             }
             other => other?,
@@ -648,7 +648,7 @@ struct SimFile {
 
 impl SimFile {
     fn is_direct(&self) -> bool {
-        matches!(self.access, Access::Direct | Access::DirectSync)
+        self.access.is_direct()
     }
 
     fn change<T>(&self, operation: impl FnOnce(&mut Disk, bool) -> io::Result<T>) -> io::Result<T> {
@@ -665,6 +665,12 @@ fn contents(disk: &mut Disk, inode: u64) -> io::Result<&mut Contents> {
 
 impl File for SimFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let aligned = |number: usize| number.is_multiple_of(BLOCK_BYTES);
+        let all_aligned =
+            aligned(position as usize) && aligned(buffer.len()) && aligned(buffer.as_ptr().addr());
+        if self.is_direct() && !all_aligned {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let mut disk = self.fs.disk()?;
         let bytes = &contents(&mut disk, self.inode)?.bytes;
         let rest = bytes.get(position as usize..).unwrap_or_default();

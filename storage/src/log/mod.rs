@@ -4,6 +4,7 @@
 //! Both pass one contract suite.
 
 mod admission;
+pub(crate) mod direct;
 pub mod leader_epoch;
 pub(crate) mod loader;
 pub mod memory_log;

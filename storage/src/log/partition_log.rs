@@ -83,6 +83,7 @@ impl FileLog {
         Self {
             writer: Mutex::new(SegmentWriter::new(
                 Arc::clone(&shared.fs),
+                Arc::clone(&shared.direct_io),
                 id.clone(),
                 Arc::clone(&dir),
             )),
@@ -348,6 +349,11 @@ impl FileLog {
         self.state.lock().write_queued = false;
         if let Err(error) = self.write_segments() {
             tracing::error!(partition = %self.id, %error, "writing a segment failed; it is tried again");
+        }
+        // Every second is not often enough for a busy log: much can pass through memory in between.
+        if let Some(age) = self.shared.dropped_age() {
+            let dropped = self.state.lock().drop_tail_before(age);
+            drop(dropped);
         }
     }
 
@@ -804,7 +810,7 @@ impl FileLog {
         request: &ReadRequest,
     ) -> Result<FetchedRecords, ReadError> {
         loop {
-            let read = cold.read(&*self.shared.fs, &self.id);
+            let read = cold.read(&self.shared, &self.id);
             if read.is_ok() || !cold.is_outdated() {
                 return read;
             }

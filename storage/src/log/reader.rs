@@ -1,11 +1,12 @@
 //! Reads: planned under the log's lock, from the tail in memory or else, off the async workers, from segments.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::scan::{ScanEnd, scan};
+use super::scan::{ScanEnd, scan, scan_windows};
 use super::segment::{Part, Segment};
 use super::state::State;
 use super::transaction_index::{AbortedTxn, overlapping};
@@ -13,12 +14,15 @@ use super::{
     FetchedRecords, Isolation, LogOffsets, ReadError, ReadRequest, TimestampOffset, TopicPartition,
     time_index, timestamp,
 };
-use crate::fs::Fs;
+use crate::fs::{BLOCK_BYTES, Fs};
+use crate::log_dir::LogDir;
 use crate::record::batch::verify_crc;
 use crate::wal::chunk::ChunkSlice;
 
-/// What one cold read returns at most.
-const COLD_READ_LIMIT_BYTES: usize = 4 << 20;
+/// What one cold read returns at most: as much as a buffer holds wherever the read begins in a block.
+const COLD_READ_LIMIT_BYTES: usize = (1 << 20) - BLOCK_BYTES;
+/// And reads at least, in the hope of a whole batch.
+const WINDOW_MIN_BYTES: usize = 64 << 10;
 
 pub(crate) enum ReadPlan {
     Ready(FetchedRecords),
@@ -152,29 +156,30 @@ impl State {
 
 impl ColdRead {
     /// Reads whole batches from the first segment that has any from the fetch offset on.
-    pub fn read(&self, fs: &dyn Fs, id: &TopicPartition) -> Result<FetchedRecords, ReadError> {
+    pub fn read(&self, dir: &LogDir, id: &TopicPartition) -> Result<FetchedRecords, ReadError> {
         let mut records: Vec<Bytes> = Vec::new();
-        let mut size_bytes = 0;
+        let size_bytes = Cell::new(0);
         let mut next_offset = self.request.fetch_offset;
         for segment in &self.segments {
-            self.read_segment(fs, id, segment, &mut |bytes, last_offset| {
-                let fits = size_bytes + bytes.len() <= self.limit_bytes();
-                let always = size_bytes == 0 && self.request.at_least_one_batch;
+            let has_some = || size_bytes.get() > 0;
+            self.read_segment(dir, id, segment, &has_some, &mut |bytes, last_offset| {
+                let fits = size_bytes.get() + bytes.len() <= self.limit_bytes();
+                let always = !has_some() && self.request.at_least_one_batch;
                 if !(fits || always) {
                     return ControlFlow::Break(());
                 }
-                size_bytes += bytes.len();
+                size_bytes.set(size_bytes.get() + bytes.len());
                 next_offset = last_offset + 1;
                 records.push(bytes);
                 ControlFlow::Continue(())
             })?;
-            if size_bytes > 0 {
+            if has_some() {
                 break;
             }
         }
         Ok(FetchedRecords {
             records,
-            size_bytes,
+            size_bytes: size_bytes.get(),
             offsets: self.offsets,
             aborted_transactions: overlapping(
                 &self.aborted,
@@ -200,18 +205,27 @@ impl ColdRead {
 
     fn read_segment(
         &self,
-        fs: &dyn Fs,
+        dir: &LogDir,
         id: &TopicPartition,
         segment: &Arc<Segment>,
+        has_some: &dyn Fn() -> bool,
         take: &mut dyn FnMut(Bytes, i64) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
         let failed = |error: std::io::Error| ReadError::Storage(format!("{id}: {error}"));
+        let fs = &*dir.fs;
         let from_offset = self.request.fetch_offset;
         let to = segment.written_bytes();
         let position = segment.position_before(fs, from_offset).map_err(failed)?;
-        let log = segment.open(fs, Part::Log).map_err(failed)?;
-        let mut damaged = None;
-        let end = scan(&*log, position, to, |found| {
+        let window_bytes = self.limit_bytes().max(WINDOW_MIN_BYTES);
+        let left = to.saturating_sub(position);
+        let reader = dir.direct_io.reader(fs, segment, left).map_err(failed)?;
+        // One window has to do, if there is anything in it: what it cuts off is read with the next fetch.
+        let window = |position, bytes| match has_some() {
+            true => Ok(None),
+            false => reader.read(position, bytes).map(Some),
+        };
+        let (mut damaged, mut read_to) = (None, None);
+        let end = scan_windows(window, window_bytes, position, to, |found| {
             let header = &found.header;
             if header.base_offset >= self.end_offset {
                 return ControlFlow::Break(());
@@ -223,11 +237,17 @@ impl ColdRead {
                 damaged = Some((header.base_offset, error.to_string()));
                 return ControlFlow::Break(());
             }
-            take(found.bytes, header.last_offset())
+            let (last_offset, end) = (header.last_offset(), found.end_position());
+            take(found.bytes, last_offset)?;
+            read_to = Some((last_offset + 1, end));
+            ControlFlow::Continue(())
         })
         .map_err(failed)?;
         if let ScanEnd::Invalid { position, error } = end {
             damaged = Some((from_offset, format!("byte {position}: {error}")));
+        }
+        if let Some((next_offset, position)) = read_to {
+            segment.note_read(next_offset, position);
         }
         match damaged {
             Some((offset, what)) => Err(ReadError::Corrupt {

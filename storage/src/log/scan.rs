@@ -20,6 +20,13 @@ pub(crate) struct Found {
     pub bytes: Bytes,
 }
 
+impl Found {
+    /// Where the next batch begins.
+    pub fn end_position(&self) -> u64 {
+        self.position + self.bytes.len() as u64
+    }
+}
+
 /// How a scan ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ScanEnd<B> {
@@ -36,16 +43,34 @@ pub(crate) fn scan<B>(
     file: &dyn File,
     from: u64,
     to: u64,
+    visit: impl FnMut(Found) -> ControlFlow<B>,
+) -> io::Result<ScanEnd<B>> {
+    let window = |position, bytes| {
+        let mut window = BytesMut::zeroed(bytes);
+        let read = file.read_at(&mut window, position)?;
+        window.truncate(read);
+        Ok(Some(window.freeze()))
+    };
+    scan_windows(window, WINDOW_BYTES, from, to, visit)
+}
+
+/// As [`scan`], with the reading left to `read`, which is asked for `window_bytes` at a time, or for
+/// one larger batch. It may say that what was read is enough; the scan is complete then.
+pub(crate) fn scan_windows<B>(
+    mut read: impl FnMut(u64, usize) -> io::Result<Option<Bytes>>,
+    window_bytes: usize,
+    from: u64,
+    to: u64,
     mut visit: impl FnMut(Found) -> ControlFlow<B>,
 ) -> io::Result<ScanEnd<B>> {
     let mut position = from;
-    let mut wanted = WINDOW_BYTES;
+    let mut wanted = window_bytes;
     while position < to {
         let length = (to - position).min(wanted as u64) as usize;
-        let mut window = BytesMut::zeroed(length);
-        let read = file.read_at(&mut window, position)?;
-        window.truncate(read);
-        let mut window = window.freeze();
+        let Some(mut window) = read(position, length)? else {
+            return Ok(ScanEnd::Complete);
+        };
+        let read_bytes = window.len();
         let at_start = position;
         while !window.is_empty() {
             let header = match BatchHeader::parse(&window) {
@@ -57,14 +82,14 @@ pub(crate) fn scan<B>(
             };
             let bytes = header.size_bytes();
             if bytes > window.len() {
-                if position + bytes as u64 > to || read < length {
+                if position + bytes as u64 > to || read_bytes < length {
                     let error = BatchError::Truncated {
                         needed_bytes: bytes,
                         available_bytes: window.len(),
                     };
                     return Ok(ScanEnd::Invalid { position, error });
                 }
-                wanted = bytes.max(WINDOW_BYTES);
+                wanted = bytes.max(window_bytes);
                 break;
             }
             let found = Found {
@@ -77,10 +102,10 @@ pub(crate) fn scan<B>(
                 return Ok(ScanEnd::Stopped(value));
             }
         }
-        if position == at_start && read < length {
+        if position == at_start && read_bytes < length {
             let error = BatchError::Truncated {
                 needed_bytes: BATCH_HEADER_BYTES,
-                available_bytes: read,
+                available_bytes: read_bytes,
             };
             return Ok(ScanEnd::Invalid { position, error });
         }

@@ -67,6 +67,8 @@ pub(crate) struct Segment {
     written_bytes: AtomicU64,
     /// Of its records; [`UNKNOWN_TIMESTAMP`] until somebody has looked.
     largest_timestamp: AtomicI64,
+    /// Where the last read from the file ended: relative offset and position, 32 bits each.
+    read_to: AtomicU64,
     files: Mutex<Files>,
 }
 
@@ -109,6 +111,7 @@ impl Segment {
             dir,
             written_bytes: AtomicU64::new(written_bytes),
             largest_timestamp: AtomicI64::new(UNKNOWN_TIMESTAMP),
+            read_to: AtomicU64::new(0),
             files: Mutex::default(),
         })
     }
@@ -129,8 +132,7 @@ impl Segment {
     pub fn open(self: &Arc<Self>, fs: &dyn Fs, part: Part) -> io::Result<Arc<dyn File>> {
         let mut files = self.files.lock();
         if files.gone {
-            let what = "the segment was removed or replaced";
-            return Err(io::Error::new(io::ErrorKind::NotFound, what));
+            return Err(gone());
         }
         if let Some(what) = &files.failed {
             return Err(io::Error::other(what.clone()));
@@ -188,6 +190,15 @@ impl Segment {
         self.close_all(&mut files);
     }
 
+    /// The log file, opened for one reader and past the page cache.
+    pub fn open_direct(&self, fs: &dyn Fs) -> io::Result<Arc<dyn File>> {
+        let files = self.files.lock();
+        if files.gone {
+            return Err(gone());
+        }
+        fs.open(&self.path(Part::Log), Access::DirectRead)
+    }
+
     /// Closes the files; they are opened again when needed.
     pub fn close(&self) {
         self.close_all(&mut self.files.lock());
@@ -236,9 +247,23 @@ impl Segment {
         Ok(timestamp)
     }
 
+    /// Notes that the batch with the offset `next_offset`, or the first one behind it, begins at a position: the
+    /// reader will go on there, and an index only leads to a batch before.
+    pub fn note_read(&self, next_offset: i64, position: u64) {
+        let relative = u32::try_from(next_offset - self.base_offset);
+        if let (Ok(relative), Ok(position)) = (relative, u32::try_from(position)) {
+            let read_to = u64::from(relative) << 32 | u64::from(position);
+            self.read_to.store(read_to, Ordering::Relaxed);
+        }
+    }
+
     /// Position from which to look for an offset.
     pub fn position_before(self: &Arc<Self>, fs: &dyn Fs, offset: i64) -> io::Result<u64> {
         let relative = u32::try_from(offset - self.base_offset).unwrap_or(u32::MAX);
+        let read_to = self.read_to.load(Ordering::Relaxed);
+        if read_to >> 32 == u64::from(relative) {
+            return Ok(read_to & u64::from(u32::MAX));
+        }
         let index = self.open(fs, Part::OffsetIndex)?;
         let position = u64::from(offset_index::lookup(&*index, relative)?);
         // An index is not trusted: what points behind the data is as good as nothing.
@@ -254,6 +279,11 @@ impl Drop for Segment {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+fn gone() -> io::Error {
+    let what = "the segment was removed or replaced";
+    io::Error::new(io::ErrorKind::NotFound, what)
 }
 
 pub(crate) fn path(dir: &Path, base_offset: i64, part: Part) -> PathBuf {

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::TopicPartition;
+use super::direct::DirectIo;
 use super::offset_index;
 use super::open_files::LogPath;
 use super::segment::{self, IndexEntries, Part, Segment, file_name};
 use super::time_index::{self, TimeEntry};
 use super::transaction_index::AbortedTxn;
 use crate::checkpoint::partition_metadata;
-use crate::fs::{self, Access, Fs};
+use crate::fs::{self, Access, File, Fs};
 use crate::wal::chunk::ChunkSlice;
 
 /// Batches that follow each other in one segment, and the index entries that go with them.
@@ -48,6 +49,7 @@ pub(crate) const METADATA_FILE: &str = "partition.metadata";
 /// The one writer of a log's directory.
 pub(crate) struct SegmentWriter {
     fs: Arc<dyn Fs>,
+    direct_io: Arc<DirectIo>,
     id: TopicPartition,
     dir: Arc<LogPath>,
     dir_exists: bool,
@@ -63,9 +65,15 @@ pub(crate) struct SegmentWriter {
 }
 
 impl SegmentWriter {
-    pub fn new(fs: Arc<dyn Fs>, id: TopicPartition, dir: Arc<LogPath>) -> Self {
+    pub fn new(
+        fs: Arc<dyn Fs>,
+        direct_io: Arc<DirectIo>,
+        id: TopicPartition,
+        dir: Arc<LogPath>,
+    ) -> Self {
         Self {
             fs,
+            direct_io,
             id,
             dir,
             dir_exists: false,
@@ -103,8 +111,8 @@ impl SegmentWriter {
     /// Writes a run; it is durable after [`SegmentWriter::sync`].
     pub fn write(&mut self, run: &Run) -> io::Result<()> {
         self.ensure_dir()?;
-        let fs = &*self.fs;
-        let segment = &run.segment;
+        let fs = Arc::clone(&self.fs);
+        let (fs, segment) = (&*fs, &run.segment);
         if self
             .current
             .as_ref()
@@ -121,8 +129,7 @@ impl SegmentWriter {
         }
         let log = segment.open(fs, Part::Log)?;
         if !run.batches.is_empty() {
-            let slices: Vec<&[u8]> = run.batches.iter().map(ChunkSlice::as_slice).collect();
-            log.write_at(&slices, run.position)?;
+            self.write_batches(&*log, run)?;
             segment.set_written_bytes(run.position + run.bytes);
             self.log_written = true;
         }
@@ -166,6 +173,19 @@ impl SegmentWriter {
             self.log_written = false;
         }
         Ok(())
+    }
+
+    fn write_batches(&self, log: &dyn File, run: &Run) -> io::Result<()> {
+        let slices: Vec<&[u8]> = run.batches.iter().map(ChunkSlice::as_slice).collect();
+        if !self.direct_io.wants_write(run.position, run.bytes) {
+            return log.write_at(&slices, run.position);
+        }
+        // For this write only: kept open, it would count as one more file of the segment.
+        let path = run.segment.path(Part::Log);
+        match self.direct_io.open(&*self.fs, &path)? {
+            Some(direct) => self.direct_io.write(log, &*direct, &slices, run.position),
+            None => log.write_at(&slices, run.position),
+        }
     }
 
     /// Creates the files of a segment that has no batches yet: its name says where the log ends.

@@ -34,6 +34,8 @@ pub enum WalError {
     WriteFailed(String),
     #[error("the log directory is shut down")]
     Closed,
+    #[error("no memory for the write-ahead log: {0}")]
+    NoMemory(String),
     #[error("{bytes} bytes do not fit into the write-ahead log, which takes {limit_bytes} at once")]
     TooLarge { bytes: usize, limit_bytes: usize },
 }
@@ -159,7 +161,7 @@ impl Wal {
                 limit_bytes: usize::try_from(limit_bytes).unwrap_or(usize::MAX),
             });
         }
-        let group = self.group_with_room(&mut filling, payload_bytes, needed_bytes);
+        let group = self.group_with_room(&mut filling, payload_bytes, needed_bytes)?;
         if let Some(payload) = &declaration {
             let (id, kind) = (entry.log_id, EntryKind::Declare);
             let row = Row::new(id, kind, 0, Place::default(), payload);
@@ -191,7 +193,7 @@ impl Wal {
         filling: &'f mut Filling,
         payload_bytes: usize,
         needed_bytes: usize,
-    ) -> &'f mut Group {
+    ) -> Result<&'f mut Group, WalError> {
         let full = filling
             .open
             .take_if(|group| group.bytes_with(payload_bytes, 2) > group.chunk.room());
@@ -201,21 +203,23 @@ impl Wal {
                 .min(CHUNK_MAX_BYTES)
                 .min(filling.write_limit_bytes);
         }
-        let (sequence, chunk_bytes) = (filling.next_sequence, filling.chunk_bytes);
-        if filling.open.is_none() {
-            filling.next_sequence += 1;
-        }
-        filling.open.get_or_insert_with(|| {
-            let mut chunk = self.pool.take(chunk_bytes.max(needed_bytes));
-            chunk.push(&[0; GROUP_HEADER_BYTES]);
-            Group {
-                sequence,
-                chunk,
-                rows: Vec::new(),
-                owners: Vec::new(),
-                strict: false,
+        let group = match filling.open.take() {
+            Some(group) => group,
+            None => {
+                let chunk = self.pool.take(filling.chunk_bytes.max(needed_bytes));
+                let mut chunk = chunk.map_err(|error| WalError::NoMemory(error.to_string()))?;
+                chunk.push(&[0; GROUP_HEADER_BYTES]);
+                filling.next_sequence += 1;
+                Group {
+                    sequence: filling.next_sequence - 1,
+                    chunk,
+                    rows: Vec::new(),
+                    owners: Vec::new(),
+                    strict: false,
+                }
             }
-        })
+        };
+        Ok(filling.open.insert(group))
     }
 
     /// The commit thread: returns after [`Wal::close`], when everything appended before has been written.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 
 use super::chunk::ChunkPool;
-use crate::fs::{Access, BLOCK_BYTES, File, Fs, if_found};
+use crate::fs::{Access, BLOCK_BYTES, File, Fs, if_found, is_unsupported};
 
 /// How large the ring is and how it is written.
 #[derive(Clone, Debug)]
@@ -325,14 +325,6 @@ fn open_file(fs: &dyn Fs, path: &Path, direct: &mut bool) -> io::Result<Arc<dyn 
     fs.open(path, Access::Write)
 }
 
-/// Whether the file system does not know direct I/O: tmpfs and some overlays answer so.
-fn is_unsupported(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
-    )
-}
-
 fn create_region(
     fs: &dyn Fs,
     config: &RingConfig,
@@ -371,8 +363,8 @@ fn create_region(
 
 fn write_zeros(file: &dyn File, bytes: u64, pool: &Arc<ChunkPool>) -> io::Result<()> {
     const STEP_BYTES: usize = 1 << 20;
-    let mut zeros = pool.take(STEP_BYTES);
-    zeros.push(&vec![0; STEP_BYTES]);
+    let mut zeros = pool.take(STEP_BYTES)?;
+    zeros.grow(STEP_BYTES).fill(0);
     let mut position = 0;
     while position < bytes {
         let step = (bytes - position).min(STEP_BYTES as u64);

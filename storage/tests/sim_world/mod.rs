@@ -173,6 +173,7 @@ impl World {
             wal_region_bytes: 32 << 10,
             wal_first_region_bytes: 16 << 10,
             append_budget_bytes: BUDGET_BYTES,
+            direct_io_bytes: 4 << 10,
             tail_cache_bytes: 8 << 10,
             io_threads: 1,
             recovery_threads: 1,

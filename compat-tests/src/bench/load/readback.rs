@@ -30,6 +30,25 @@ pub fn check(
     let records_per_batch = i64::from(shape.records_count);
     let batch_bytes = (shape.records_count as usize * shape.record_bytes) as u64;
     let limit = i64::try_from(READBACK_BYTES / (batch_bytes * partitions as u64))?.max(1);
+    check_newest(address, topics, acknowledged, limit * records_per_batch).map(|_| ())
+}
+
+/// The same, but reads every batch from the first on; gives the bytes.
+///
+/// # Errors
+/// Records are missing, too many or damaged.
+pub fn check_all(address: SocketAddr, topics: &[Topic], acknowledged: &[Vec<i64>]) -> Result<u64> {
+    check_newest(address, topics, acknowledged, i64::MAX)
+}
+
+/// Reads at most `limit` records of each partition, the newest.
+fn check_newest(
+    address: SocketAddr,
+    topics: &[Topic],
+    acknowledged: &[Vec<i64>],
+    limit: i64,
+) -> Result<u64> {
+    let mut bytes = 0;
     for (topic, expected_ends) in topics.iter().zip(acknowledged) {
         let ends = end_offsets(address, topic)?;
         ensure!(
@@ -37,16 +56,16 @@ pub fn check(
             "{}: ends {ends:?} instead of {expected_ends:?}",
             topic.name
         );
-        let from = |end: &i64| (end - limit * records_per_batch).max(0);
+        let from = |end: &i64| (end - limit).max(0);
         let positions: Vec<(i32, i64)> = (0..).zip(ends.iter().map(from)).collect();
         for (positions, ends) in positions
             .chunks(PARTITIONS_PER_FETCH)
             .zip(ends.chunks(PARTITIONS_PER_FETCH))
         {
-            read_to(address, &topic.name, positions, ends)?;
+            bytes += read_to(address, &topic.name, positions, ends)?;
         }
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// Reads partitions to given ends; gives the bytes.

@@ -32,8 +32,9 @@ pub(super) fn workload() -> Workload {
     };
     Workload {
         name: "codecs",
-        about: "The load of `produce`, with as many 1 KiB records in a batch as compress to 64 KiB. CPU is \
-                per compressed GB.",
+        about: "The load of `produce`, with as many 1 KiB records in a batch as compress to 64 KiB. Throughput \
+                and CPU are per GB on the wire, that is of compressed bytes: a codec costs the broker what \
+                looking into the batches costs. A fresh broker for each codec.",
         contenders: vec![OTTLA, KAFKA],
         targets: CODECS[1..].iter().map(to_itself).collect(),
         run,

@@ -16,8 +16,8 @@ use crate::bench::figures::{Figures, Limit, Target};
 use crate::bench::load::probe;
 use crate::bench::request::frame;
 
-const TOPICS: i32 = 4;
-const PARTITIONS: i32 = 500;
+const PARTITIONS: u32 = 2000;
+const PARTITIONS_PER_TOPIC: u32 = 500;
 const CONNECTIONS: usize = 2000;
 /// For what a broker does in the background after it has answered.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -64,11 +64,7 @@ fn run(contender: &Contender, _: &Settings) -> Result<Figures> {
     drop(broker);
 
     let broker = contender.start()?;
-    let topic = |index| Topic {
-        name: format!("bench-{index}"),
-        partitions: PARTITIONS,
-    };
-    let topics: Vec<Topic> = (0..TOPICS).map(topic).collect();
+    let topics = Topic::several(PARTITIONS, PARTITIONS_PER_TOPIC)?;
     admin::create_topics(broker.address(), &topics)?;
     for topic in &topics {
         probe::produce_everywhere(broker.address(), topic, BatchShape::kib_records(0))?;

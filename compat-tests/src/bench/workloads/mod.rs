@@ -10,6 +10,7 @@ use super::usage::Window;
 
 mod codecs;
 mod cold_fetch;
+mod group_rebalance;
 mod idle;
 mod latency;
 mod memory;
@@ -19,6 +20,7 @@ mod partitions;
 mod produce;
 mod recovery;
 mod start;
+mod start_partitions;
 mod stock_clients;
 mod tail_fetch;
 
@@ -33,8 +35,15 @@ pub struct Workload {
     pub run: fn(&Contender, &Settings) -> Result<Figures>,
 }
 
+/// What is left out unless it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Kafka takes part in `start-partitions` too, where it is very slow.
+    pub kafka_start_partitions: bool,
+}
+
 /// All of them.
-pub fn all() -> Vec<Workload> {
+pub fn all(options: Options) -> Vec<Workload> {
     vec![
         produce::workload(),
         tail_fetch::workload(),
@@ -45,8 +54,10 @@ pub fn all() -> Vec<Workload> {
         codecs::workload(),
         start::workload(),
         recovery::workload(),
+        start_partitions::workload(options.kafka_start_partitions),
         memory::workload(),
         offset_commit::workload(),
+        group_rebalance::workload(),
         idle::workload(),
         stock_clients::workload(),
     ]

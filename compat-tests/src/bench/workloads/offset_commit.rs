@@ -26,29 +26,48 @@ use crate::bench::request::{frame, topic_name};
 use crate::bench::usage::{Latency, Usage, Window};
 
 const GROUPS: usize = 64;
+/// In one request.
+const PARTITIONS: [(&str, i32); 2] = [("1 partition", 1), ("12 partitions", 12)];
 const FIND_COORDINATOR_VERSION: i16 = 3;
 const OFFSET_COMMIT_VERSION: i16 = 8;
 const OFFSET_FETCH_VERSION: i16 = 7;
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) fn workload() -> Workload {
+    let targets = PARTITIONS.into_iter().flat_map(|(name, _)| {
+        let commits = format!("{name}, commits");
+        [
+            Target::absolute(&OTTLA, &commits, Limit::AtLeast(20_000.0)),
+            Target::ratio(&commits, &OTTLA, &KAFKA, Limit::AtLeast(3.0)),
+        ]
+    });
     Workload {
         name: "offset-commit",
-        about: "64 groups, each with one connection and one OffsetCommit for 12 partitions in flight.",
+        about: "64 groups, each with one connection and one OffsetCommit request in flight. A commit is one \
+                request, for one partition or for 12, answered without an error for each. `ottla` has \
+                them on stable media then, `kafka` and `ottla os` in the page cache. A fresh broker for \
+                each number of partitions; at the end every group's last commit is fetched.",
         contenders: vec![OTTLA, KAFKA, OTTLA_OS],
-        targets: vec![Target::ratio(
-            "requests",
-            &OTTLA,
-            &KAFKA,
-            Limit::AtLeast(3.0),
-        )],
+        targets: targets.collect(),
         run,
     }
 }
 
 fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
+    let mut figures = Figures::default();
+    for (name, partitions) in PARTITIONS {
+        let (latency, usage) = commit(contender, settings, partitions)?;
+        let mut of_size = Figures::default();
+        of_size.push_cost_of("commit", latency.count(), &usage);
+        of_size.push_latency("", &latency);
+        figures.extend(&format!("{name}, "), &of_size);
+    }
+    Ok(figures)
+}
+
+fn commit(contender: &Contender, settings: &Settings, partitions: i32) -> Result<(Latency, Usage)> {
     let broker = contender.start()?;
-    let topic = Topic::bench(12);
+    let topic = Topic::bench(partitions);
     admin::create_topics(broker.address(), std::slice::from_ref(&topic))?;
     let mut groups = Vec::new();
     for index in 0..GROUPS {
@@ -72,10 +91,7 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
         group.check(broker.address())?;
         latency.merge(&group.latency)?;
     }
-    let mut figures = Figures::default();
-    figures.push_cost_of_requests(latency.count(), &usage);
-    figures.push_latency("", &latency);
-    Ok(figures)
+    Ok((latency, usage))
 }
 
 fn commit_until(mut groups: Vec<Group>, window: Window) -> Result<Vec<Group>> {
@@ -152,7 +168,8 @@ impl Group {
         let response = OffsetCommitResponse::decode(&mut response, OFFSET_COMMIT_VERSION)?;
         let mut partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
         ensure!(
-            partitions.all(|partition| partition.error_code == 0),
+            partitions.clone().count() == self.offsets_at.len()
+                && partitions.all(|partition| partition.error_code == 0),
             "{response:?}"
         );
         if window.contains(now) {

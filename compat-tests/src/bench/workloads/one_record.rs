@@ -47,7 +47,7 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
         &load.shape,
     )?;
     let mut figures = Figures::default();
-    figures.push_cost_of_requests(produced.requests, &usage);
+    figures.push_cost_of("request", produced.requests, &usage);
     figures.push_latency("", &produced.latency);
     Ok(figures)
 }

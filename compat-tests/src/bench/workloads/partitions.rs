@@ -20,9 +20,9 @@ pub(super) fn workload() -> Workload {
     let throughput = |count: u32| format!("{count} partitions, throughput");
     Workload {
         name: "partitions",
-        about: "1 KiB records in 16 KiB batches, 4 connections with 5 requests of up to 4 batches in \
-                flight each; every batch goes to the next partition. A fresh broker for each number of \
-                partitions.",
+        about: "1 KiB records in 16 KiB batches, 4 connections with 5 requests of 3 batches (of one, where there \
+                is one partition) in flight each; every batch goes to the next partition. A fresh broker for \
+                each number of partitions.",
         contenders: vec![OTTLA, KAFKA],
         targets: vec![
             Target::to_itself(
@@ -46,18 +46,13 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
         .into_iter()
         .filter(|count| *count <= settings.max_partitions)
     {
-        let partitions = i32::try_from(count.min(MOST_IN_A_TOPIC))?;
-        let topic = |index| Topic {
-            name: format!("bench-{index}"),
-            partitions,
-        };
-        let topics = (0..count.div_ceil(MOST_IN_A_TOPIC)).map(topic);
         let load = ProduceLoad {
-            topics: topics.collect(),
+            topics: Topic::several(count, MOST_IN_A_TOPIC)?,
             shape: BatchShape::kib_records(BATCH_BYTES),
             connections: 4,
             in_flight: 5,
-            batches_per_request: 4,
+            // What 12 partitions leave for each connection: the same load from there on.
+            batches_per_request: 3,
         };
         let of_count = run_load(contender, settings, &load)?;
         figures.extend(&format!("{count} partitions, "), &of_count);

@@ -1,4 +1,4 @@
-//! Kafka's own performance tools against both: does the generator tell the truth?
+//! Kafka's own performance tools and librdkafka against both: does the generator tell the truth?
 
 use std::time::Instant;
 
@@ -11,6 +11,8 @@ use crate::bench::contender::{Contender, KAFKA, OTTLA, OTTLA_OS, Settings};
 use crate::bench::figures::Figures;
 use crate::java::KafkaTools;
 
+mod librdkafka;
+
 const RECORD_BYTES: u64 = 1024;
 const RECORDS_A_SECOND: u64 = 60_000;
 const END_TO_END_RECORDS: u64 = 3000;
@@ -19,8 +21,10 @@ pub(super) fn workload() -> Workload {
     Workload {
         name: "stock-clients",
         about: "Kafka's producer-perf-test (1 KiB records, batch.size 65536, linger.ms 5, acks=all, 12 \
-                partitions), consumer-perf-test on what it wrote, and e2e-latency. The Java clients take \
-                more of the machine than either broker, so ratios are flatter than with the generator.",
+                partitions), consumer-perf-test on what it wrote, and e2e-latency; then librdkafka \
+                (confluent-kafka for Python) the same way, without e2e-latency. The clients take more of the \
+                machine than either broker, and the throughput of the tools has their start in it, so ratios \
+                are flatter than with the generator.",
         contenders: vec![OTTLA, KAFKA, OTTLA_OS],
         targets: Vec::new(),
         run,
@@ -29,8 +33,9 @@ pub(super) fn workload() -> Workload {
 
 fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
     let broker = contender.start()?;
-    let topics = [12, 1].map(|partitions| Topic {
-        name: format!("bench-{partitions}"),
+    let topics = [("bench-12", 12), ("librdkafka", 12), ("bench-1", 1)];
+    let topics = topics.map(|(name, partitions)| Topic {
+        name: name.to_owned(),
         partitions,
     });
     admin::create_topics(broker.address(), &topics)?;
@@ -66,7 +71,7 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
         .context(output.clone())?;
     let records_a_second = number_before(line, " records/sec")?;
     figures.push(
-        "ProducerPerformance",
+        "producer-perf-test",
         "MB/s",
         records_a_second * RECORD_BYTES as f64 / 1e6,
     );
@@ -132,18 +137,22 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
             number_after(line, mark)?,
         );
     }
+    librdkafka::measure(&broker, "librdkafka", records, &mut figures)?;
     Ok(figures)
 }
 
 /// Runs a tool to its end; gives its output and the seconds of CPU that the broker took meanwhile.
 fn tool(broker: &BrokerProcess, arguments: &[&str]) -> Result<(String, f64)> {
-    let before = broker.cpu_time()?;
-    let start = Instant::now();
     let (name, arguments) = arguments.split_first().context("a tool has a name")?;
     let class = format!("org.apache.kafka.tools.{name}");
-    let output = KafkaTools::new()?
-        .run(&class, arguments)
-        .with_context(|| format!("after {:?}", start.elapsed()))?;
+    with_cpu(broker, || KafkaTools::new()?.run(&class, arguments))
+}
+
+/// The same for any program.
+fn with_cpu(broker: &BrokerProcess, run: impl FnOnce() -> Result<String>) -> Result<(String, f64)> {
+    let before = broker.cpu_time()?;
+    let start = Instant::now();
+    let output = run().with_context(|| format!("after {:?}", start.elapsed()))?;
     Ok((output, (broker.cpu_time()? - before).as_secs_f64()))
 }
 
