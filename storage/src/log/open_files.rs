@@ -100,7 +100,12 @@ impl OpenFiles {
     /// With `may_sync` those go, too, that wait for their sync. Only writers wait for that: readers find others to
     /// close, as there are never more than the limit that wait.
     pub fn close_surplus(&self, may_sync: bool) {
-        for _ in 0..LOOKS {
+        let mut looks = LOOKS;
+        if may_sync && self.count() > self.limit {
+            // The first time round finds out what has been used since the last; the next writers find it done.
+            looks = looks.max(2 * self.listed.lock().segments.len());
+        }
+        for _ in 0..looks {
             if self.count() <= self.limit {
                 return;
             }
