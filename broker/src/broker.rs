@@ -82,6 +82,7 @@ impl Broker {
             .collect::<Result<_, _>>()?;
         let logs = LogManager::open(LogManagerConfig {
             durability: config.durability,
+            open_files_max: config.open_files_max,
             wal_ring_bytes: config.wal_ring_bytes,
             retention_check_interval_ms: config.retention_check_interval_ms,
             producer_id_expiration_ms: config.producer_id_expiration_ms,

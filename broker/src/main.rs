@@ -53,7 +53,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// Every connection and every open segment takes a file descriptor, and the usual soft limit is for other programs.
+fn raise_open_files_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(?current, %error, "the limit of open files stays where it is");
+    }
+}
+
 fn run(config: BrokerConfig) -> anyhow::Result<ExitCode> {
+    raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -114,6 +114,32 @@ async fn more_requests_than_are_looked_at_at_once_are_answered_all_the_same() {
 }
 
 #[tokio::test]
+async fn large_requests_that_follow_each_other_closely_are_all_read() {
+    let broker = start_broker().await;
+    let mut client = connect(&broker);
+    client.create_topic("topic", 3).await;
+    // What is left of one read is more of the next frame than is trusted to come.
+    let value = "x".repeat(900_000);
+    let mut asked = Vec::new();
+    client.hold();
+    for _ in 0..8 {
+        let batches = (0..3).map(|partition| (partition, batch(&[&value])));
+        let request = produce("topic", batches.collect());
+        asked.push(client.send(PRODUCE, request).await);
+    }
+    client.release().await;
+    for (request, base_offset) in asked.into_iter().zip(0..) {
+        let response = client.answer(request).await;
+        for partition in &response.responses[0].partition_responses {
+            assert_eq!(
+                (partition.error_code, partition.base_offset),
+                (0, base_offset)
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn batches_of_one_connection_are_appended_in_the_order_of_its_requests() {
     let broker = start_broker().await;
     let mut client = connect(&broker);

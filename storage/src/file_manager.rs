@@ -22,6 +22,7 @@ use crate::fs::{self, Access, Fs, LockGuard, if_found};
 use crate::io_pool::IoPool;
 use crate::log::direct::DirectIo;
 use crate::log::loader::{LoadError, owner_of};
+use crate::log::open_files::OpenFiles;
 use crate::log::partition_log::{FileLog, FileLogHandle};
 use crate::log::{Durability, LogConfig, PartitionLog, TopicPartition};
 use crate::log_dir::{Doomed, LogDir};
@@ -53,6 +54,7 @@ pub(crate) struct FileManager {
     maintenance: Arc<Maintenance>,
     cleaner: Option<Arc<LogCleaner>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    closing_threads: usize,
     recovery_report: RecoveryReport,
     failed: watch::Receiver<Option<StorageError>>,
     /// Taken when the directory is closed.
@@ -69,6 +71,8 @@ impl FileManager {
             .and_then(|()| fs.sync_dir(&dir))
             .map_err(OpenError::io(&wal_dir))?;
         let pool = IoPool::start(config.io_threads.max(1)).map_err(OpenError::io(&dir))?;
+        let bell = Arc::<Bell>::default();
+        let open_files = OpenFiles::new(open_files_limit(config.open_files_max), Arc::clone(&bell));
         let log_starts_path = dir.join(LOG_START_OFFSETS);
         let mut log_starts =
             read_offsets(&*fs, &log_starts_path).map_err(OpenError::io(&log_starts_path))?;
@@ -90,16 +94,18 @@ impl FileManager {
         let mut next_sequence = 1;
         let mut deleted = Vec::new();
         if let Some(checkpoint) = &previous {
-            let recovery = Recovery {
-                fs: &fs,
-                direct_io: &direct_io,
-                clock: &*config.clock,
-                pool: &pool,
-                dir: &dir,
-                wal_dir: &wal_dir,
+            let recovery = Arc::new(Recovery {
+                fs: Arc::clone(&fs),
+                direct_io: Arc::clone(&direct_io),
+                clock: Arc::clone(&config.clock),
+                open_files: Arc::clone(&open_files),
+                dir: dir.clone(),
+                wal_dir: wal_dir.clone(),
                 may_cut_tails: config.durability == Durability::Os,
-            };
-            let recovered = recovery.run(checkpoint, &mut log_starts)?;
+            });
+            let pool =
+                IoPool::start(config.recovery_threads.max(1)).map_err(OpenError::io(&dir))?;
+            let recovered = recovery.run(&pool, checkpoint, &mut log_starts)?;
             write_offsets(&*fs, &log_starts_path, &log_starts)
                 .map_err(OpenError::io(&log_starts_path))?;
             next_sequence = recovered.end.next_sequence;
@@ -123,7 +129,6 @@ impl FileManager {
                 .map_err(OpenError::io(&marker))?;
         }
 
-        let bell = Arc::<Bell>::default();
         let (wal, table, checkpoint) = open_wal(
             &config,
             &wal_dir,
@@ -161,6 +166,7 @@ impl FileManager {
             producer_check_interval_ms: config.producer_id_expiration_check_interval_ms.max(1),
             with_producers: Mutex::default(),
             flush_due_ms: AtomicU64::new(u64::MAX),
+            open_files,
             cold_reads: ColdBudget::new(config.cold_read_budget_bytes),
             retention: Schedule::default(),
             doomed: Mutex::default(),
@@ -192,6 +198,7 @@ impl FileManager {
             maintenance,
             cleaner,
             threads: Mutex::new(threads),
+            closing_threads: config.recovery_threads.max(1),
             recovery_report,
             failed,
             lock: Mutex::new(Some(lock)),
@@ -221,6 +228,7 @@ impl FileManager {
             let log = Arc::new(FileLog::new(id, log_id, config, Arc::clone(&self.shared)));
             // What is in its directory is not known: the next check has a look.
             log.check_retention_at(0);
+            log.may_be_dirty();
             log
         });
         Arc::clone(log)
@@ -359,8 +367,8 @@ impl FileManager {
     fn close_files(&self) -> io::Result<()> {
         let shared = &self.shared;
         let logs: Vec<_> = self.logs.lock().values().cloned().collect();
-        shared
-            .pool
+        // A stop waits for many small syncs, as recovery does.
+        IoPool::start(self.closing_threads)?
             .for_each(logs.clone(), |log| log.close())
             .into_iter()
             .collect::<io::Result<Vec<()>>>()?;
@@ -405,6 +413,15 @@ impl Drop for FileManager {
             drop(lock);
         }
     }
+}
+
+/// What may be used of the process's file descriptors; connections need some, too.
+fn open_files_limit(wanted: usize) -> usize {
+    let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let half = allowed.map_or(usize::MAX, |allowed| {
+        usize::try_from(allowed / 2).unwrap_or(usize::MAX)
+    });
+    wanted.min(half)
 }
 
 fn lock(fs: &dyn Fs, dir: &Path) -> Result<LockGuard, OpenError> {

@@ -14,6 +14,7 @@ use crate::fs::sim::SimDisk;
 use crate::fs::{Access, Fs};
 use crate::log::leader_epoch::LeaderEpochs;
 use crate::log::loader::{LoadContext, load};
+use crate::log::open_files::{LogPath, OpenFiles};
 use crate::log::producer_state::{ProducerState, ProducerStateConfig, snapshot};
 use crate::log::segment::{Part, path};
 use crate::log::{TopicPartition, offset_index, time_index, transaction_index};
@@ -141,7 +142,8 @@ pub fn compressed(bytes: &[u8]) {
 ///
 /// What can be loaded must be the same after being loaded again.
 pub fn partition(bytes: &[u8]) {
-    let dir = Arc::new(Path::new("/topic-0").to_path_buf());
+    let open_files = OpenFiles::new(100, Arc::default());
+    let dir = LogPath::new("/topic-0".into(), &open_files);
     let fs = directory("/topic-0");
     let mut rest = bytes;
     for part in [

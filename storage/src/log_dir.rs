@@ -16,6 +16,7 @@ use crate::fs::Fs;
 use crate::io_pool::IoPool;
 use crate::log::Durability;
 use crate::log::direct::DirectIo;
+use crate::log::open_files::OpenFiles;
 use crate::log::partition_log::FileLog;
 use crate::retention::Schedule;
 use crate::wal::chunk::ChunkPool;
@@ -63,6 +64,8 @@ pub(crate) struct LogDir {
     pub with_producers: Mutex<HashMap<u32, Weak<FileLog>>>,
     /// When what was acknowledged without a sync is to be synced, by the monotonic clock; `u64::MAX` for never.
     pub flush_due_ms: AtomicU64,
+    /// The files of segments that are open.
+    pub open_files: Arc<OpenFiles>,
     /// Room for what is read from segments.
     pub cold_reads: ColdBudget,
     /// When retention looks at which log.

@@ -31,6 +31,8 @@ const CHECKPOINT_INTERVAL_MS: u64 = 60_000;
 const RETENTION_BATCH: usize = 256;
 /// Without appends for so long, everything is written, checkpointed and dropped from memory.
 const QUIET_MS: u64 = 5_000;
+/// Files of segments that nobody used for so long, and at most twice as long, are closed.
+const CLOSE_UNUSED_MS: u64 = 10_000;
 
 /// The state of the maintenance thread.
 pub(crate) struct Maintenance {
@@ -54,6 +56,8 @@ struct Seen {
     changed_ms: u64,
     written_ms: u64,
     released: bool,
+    /// When unused files were closed.
+    closed_ms: u64,
     /// When retention is due, by the monotonic clock.
     retention_ms: u64,
     /// When silent producers are due, by the monotonic clock.
@@ -98,6 +102,7 @@ impl Maintenance {
             changed_ms: now,
             written_ms: now,
             released: true,
+            closed_ms: now,
             retention_ms: now.saturating_add(self.retention_check_interval_ms),
             producers_ms: now.saturating_add(self.shared.producer_check_interval_ms),
         };
@@ -131,6 +136,7 @@ impl Maintenance {
     fn is_idle(&self) -> bool {
         self.shared.busy.lock().is_empty()
             && self.shared.doomed.lock().is_empty()
+            && self.shared.open_files.count() == 0
             && !*self.shared.disk_full.borrow()
             && !self.shared.low_on_space.load(Ordering::Relaxed)
     }
@@ -170,6 +176,10 @@ impl Maintenance {
         }
         self.release_memory(committed_bytes, quiet);
         seen.released = quiet;
+        if now_ms - seen.closed_ms >= CLOSE_UNUSED_MS {
+            shared.open_files.close_unused();
+            seen.closed_ms = now_ms;
+        }
         self.remove_doomed(now_ms);
         if now_ms >= seen.retention_ms {
             let more = self.enforce_retention();

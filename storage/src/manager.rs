@@ -38,6 +38,11 @@ pub struct LogManagerConfig {
     pub cold_read_budget_bytes: usize,
     /// Threads for cold reads and segment writes.
     pub io_threads: usize,
+    /// Threads for recovery and for an orderly stop, which wait for many small syncs and for little else.
+    pub recovery_threads: usize,
+    /// Most files of segments that are open at one time, but for those in use; never more than half of what the
+    /// system allows the process.
+    pub open_files_max: usize,
     /// How often logs are looked at that may have something to delete (`log.retention.check.interval.ms`).
     pub retention_check_interval_ms: u64,
     /// A producer outside a transaction is forgotten after being silent for so long (`producer.id.expiration.ms`).
@@ -67,6 +72,8 @@ impl LogManagerConfig {
             tail_cache_bytes: 128 << 20,
             cold_read_budget_bytes: 256 << 20,
             io_threads: 4,
+            recovery_threads: 16,
+            open_files_max: 8192,
             retention_check_interval_ms: 300_000,
             producer_id_expiration_ms: 86_400_000,
             producer_id_expiration_check_interval_ms: 600_000,

@@ -19,6 +19,7 @@ use crate::fs::Fs;
 use crate::io_pool::IoPool;
 use crate::log::direct::DirectIo;
 use crate::log::loader::{LoadContext, LoadError, open_end, owner_of, set_aside};
+use crate::log::open_files::{LogPath, OpenFiles};
 use crate::log::segment::{self, Incoming, OpenSegment, Part, Segment, offset_of};
 use crate::log::state::{State, TailBatch};
 use crate::log::writer::SegmentWriter;
@@ -30,8 +31,6 @@ use crate::wal::format::{Entry, EntryKind, Row};
 use crate::wal::logs::{self, LogTable};
 use crate::wal::replay::{LogEnd, ReplayError, replay};
 
-/// Batches of one log are written together up to this size.
-const WRITE_AT_BYTES: u64 = 1 << 20;
 /// What all logs together may keep in memory.
 const MEMORY_LIMIT_BYTES: u64 = 64 << 20;
 
@@ -49,14 +48,14 @@ pub(crate) enum RecoveryError {
 }
 
 /// What recovery works on.
-pub(crate) struct Recovery<'a> {
-    pub fs: &'a Arc<dyn Fs>,
-    pub direct_io: &'a Arc<DirectIo>,
-    pub clock: &'a dyn Clock,
-    pub pool: &'a IoPool,
+pub(crate) struct Recovery {
+    pub fs: Arc<dyn Fs>,
+    pub direct_io: Arc<DirectIo>,
+    pub clock: Arc<dyn Clock>,
+    pub open_files: Arc<OpenFiles>,
     /// The log directory.
-    pub dir: &'a Path,
-    pub wal_dir: &'a Path,
+    pub dir: PathBuf,
+    pub wal_dir: PathBuf,
     /// Segments may have been written with what the write-ahead log has lost.
     pub may_cut_tails: bool,
 }
@@ -80,21 +79,23 @@ struct Contents {
     /// Of logs with the same name, the one declared last.
     newest: HashMap<(Arc<str>, i32), u32>,
     log_starts: HashMap<u32, i64>,
-    with_batches: HashSet<u32>,
+    /// The first entry of each log that has batches.
+    first_batches: BTreeMap<u32, Row>,
 }
 
-impl Recovery<'_> {
+impl Recovery {
     /// Replays the log from `checkpoint`, and enters log start offsets that it has moved into `log_starts`.
     pub fn run(
-        &self,
+        self: &Arc<Self>,
+        pool: &IoPool,
         checkpoint: &Checkpoint,
         log_starts: &mut Offsets,
     ) -> Result<Recovered, RecoveryError> {
         let mut contents = self.table(checkpoint)?;
-        let end = replay(&**self.fs, self.wal_dir, checkpoint, |entries| {
+        let end = replay(&*self.fs, &self.wal_dir, checkpoint, |entries| {
             entries
                 .iter()
-                .try_for_each(|entry| contents.note(entry, self.wal_dir))
+                .try_for_each(|entry| contents.note(entry, &self.wal_dir))
         })?;
         let mut recovered = Recovered {
             end,
@@ -113,56 +114,66 @@ impl Recovery<'_> {
                 log_starts.insert((log.topic.to_string(), log.partition), offset);
             }
         }
-        if contents.with_batches.is_empty() {
+        let logs: Vec<_> = contents
+            .first_batches
+            .iter()
+            .filter_map(|(&id, &first)| {
+                let log_start_offset = contents.log_starts.get(&id).copied();
+                let log = contents.live(id)?.clone();
+                Some((id, first, log, log_start_offset.unwrap_or(0)))
+            })
+            .collect();
+        if logs.is_empty() {
             return Ok(recovered);
         }
-        let mut restored: BTreeMap<u32, Restored> = BTreeMap::new();
+        recovered.partitions = logs.len();
+        let recovery = Arc::clone(self);
+        let opened = pool.for_each(logs, move |(id, first, log, log_start_offset)| {
+            let mut restored = recovery.open(&log, log_start_offset)?;
+            restored.open_for(&recovery, &first)?;
+            Ok::<_, RecoveryError>((id, restored))
+        });
+        let mut restored: BTreeMap<u32, Restored> = opened.into_iter().collect::<Result<_, _>>()?;
         let mut held_bytes = 0;
-        replay(&**self.fs, self.wal_dir, checkpoint, |entries| {
+        replay(&*self.fs, &self.wal_dir, checkpoint, |entries| {
             for entry in entries {
                 if entry.row.kind != EntryKind::Batch {
                     continue;
                 }
-                let Some(log) = contents.live(entry.row.log_id) else {
+                let Some(log) = restored.get_mut(&entry.row.log_id) else {
                     continue;
-                };
-                let log_start_offset = contents.log_starts.get(&entry.row.log_id);
-                let log = match restored.entry(entry.row.log_id) {
-                    std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-                    std::collections::btree_map::Entry::Vacant(new) => {
-                        new.insert(self.open(log, log_start_offset.copied())?)
-                    }
                 };
                 recovered.batches += 1;
                 recovered.bytes += entry.payload.len() as u64;
                 held_bytes += entry.payload.len() as u64;
                 log.append(self, entry)?;
-                if log.state.unwritten_bytes >= WRITE_AT_BYTES {
-                    held_bytes -= log.write()?;
-                }
             }
             if held_bytes > MEMORY_LIMIT_BYTES {
-                for log in restored.values_mut() {
-                    log.write()?;
-                }
+                let written = pool.for_each(std::mem::take(&mut restored), |(id, mut log)| {
+                    log.write().map(|()| (id, log))
+                });
+                restored = written.into_iter().collect::<Result<_, _>>()?;
                 held_bytes = 0;
             }
             Ok::<(), RecoveryError>(())
         })?;
-        recovered.partitions = restored.len();
-        if self.may_cut_tails {
-            for log in restored.values_mut() {
-                log.discard_later_segments(self)?;
-            }
-        }
-        let finished = self.pool.for_each(restored.into_values(), Restored::finish);
+        let recovery = Arc::clone(self);
+        let finished = pool.for_each(restored.into_values(), move |log: Restored| {
+            log.finish(&recovery)
+        });
         finished.into_iter().collect::<Result<Vec<()>, _>>()?;
+        self.fs.sync_dir(&self.dir).map_err(self.io_error())?;
         Ok(recovered)
+    }
+
+    fn io_error(&self) -> impl FnOnce(io::Error) -> RecoveryError {
+        let path = self.dir.clone();
+        |source| RecoveryError::Io { path, source }
     }
 
     fn table(&self, checkpoint: &Checkpoint) -> Result<Contents, RecoveryError> {
         let logs =
-            LogTable::read(&**self.fs, self.wal_dir, checkpoint.generation).map_err(|source| {
+            LogTable::read(&*self.fs, &self.wal_dir, checkpoint.generation).map_err(|source| {
                 RecoveryError::Io {
                     path: self.wal_dir.to_owned(),
                     source,
@@ -177,19 +188,15 @@ impl Recovery<'_> {
         Ok(contents)
     }
 
-    fn open(
-        &self,
-        id: &TopicPartition,
-        log_start_offset: Option<i64>,
-    ) -> Result<Restored, RecoveryError> {
-        let dir = Arc::new(self.dir.join(id.to_string()));
-        if let Some(owner) = owner_of(&**self.fs, &dir)?
+    fn open(&self, id: &TopicPartition, log_start_offset: i64) -> Result<Restored, RecoveryError> {
+        let dir = LogPath::new(self.dir.join(id.to_string()), &self.open_files);
+        if let Some(owner) = owner_of(&*self.fs, &dir)?
             && owner != id.topic_id
         {
             // The name was given to a new topic before the old one's deletion was done.
-            set_aside(&**self.fs, &dir)?;
+            set_aside(&*self.fs, &dir)?;
         }
-        crate::fs::if_found(swap::recover(&**self.fs, &dir)).map_err(|source| {
+        crate::fs::if_found(swap::recover(&*self.fs, &dir)).map_err(|source| {
             RecoveryError::Io {
                 path: dir.to_path_buf(),
                 source,
@@ -197,15 +204,15 @@ impl Recovery<'_> {
         })?;
         Ok(Restored {
             writer: SegmentWriter::new(
-                Arc::clone(self.fs),
-                Arc::clone(self.direct_io),
+                Arc::clone(&self.fs),
+                Arc::clone(&self.direct_io),
                 id.clone(),
                 Arc::clone(&dir),
             ),
             id: id.clone(),
             dir,
             state: State::unloaded(Arc::new(LogConfig::default())),
-            log_start_offset: log_start_offset.unwrap_or(0),
+            log_start_offset,
             first_offset: None,
         })
     }
@@ -251,7 +258,7 @@ impl Contents {
         }
         match entry.row.kind {
             EntryKind::Batch => {
-                self.with_batches.insert(id);
+                self.first_batches.entry(id).or_insert(entry.row);
             }
             EntryKind::LogStart => {
                 let offset = self.log_starts.entry(id).or_insert(entry.row.offset);
@@ -269,7 +276,7 @@ impl Contents {
 /// A log whose segments are being written again.
 struct Restored {
     id: TopicPartition,
-    dir: Arc<PathBuf>,
+    dir: Arc<LogPath>,
     state: State,
     writer: SegmentWriter,
     log_start_offset: i64,
@@ -278,14 +285,23 @@ struct Restored {
 }
 
 impl Restored {
-    fn append(&mut self, recovery: &Recovery<'_>, entry: &Entry<'_>) -> Result<(), RecoveryError> {
+    /// Has the segment open that a batch belongs to. False if it is rightly gone.
+    fn open_for(&mut self, recovery: &Recovery, row: &Row) -> Result<bool, RecoveryError> {
+        let open = self.state.open.back();
+        let starts_segment = row.place.position == 0;
+        match open {
+            Some(open) if !starts_segment || open.starts_at(row.offset) => Ok(true),
+            _ if starts_segment => self.start_segment(recovery, row.offset).map(|()| true),
+            _ => self.open_segment(recovery, row),
+        }
+    }
+
+    fn append(&mut self, recovery: &Recovery, entry: &Entry<'_>) -> Result<(), RecoveryError> {
         let row = &entry.row;
         self.first_offset.get_or_insert(row.offset);
         let header = BatchHeader::parse(entry.payload)
             .map_err(|error| self.inconsistent(row, &error.to_string()))?;
-        if row.place.position == 0 {
-            self.start_segment(recovery, row.offset)?;
-        } else if self.state.open.is_empty() && !self.open_segment(recovery, row)? {
+        if !self.open_for(recovery, row)? {
             // The segment is gone because the log start has moved past it, and so is this batch.
             return Ok(());
         }
@@ -334,7 +350,7 @@ impl Restored {
 
     fn start_segment(
         &mut self,
-        recovery: &Recovery<'_>,
+        recovery: &Recovery,
         base_offset: i64,
     ) -> Result<(), RecoveryError> {
         if self.state.open.is_empty() {
@@ -354,7 +370,7 @@ impl Restored {
     /// Opens the segment before the one that the log's first entry starts: its indexes may want their last entries.
     fn open_previous(
         &mut self,
-        recovery: &Recovery<'_>,
+        recovery: &Recovery,
         base_offset: i64,
     ) -> Result<(), RecoveryError> {
         let names = crate::fs::if_found(recovery.fs.list(&self.dir))
@@ -380,9 +396,9 @@ impl Restored {
         Ok(())
     }
 
-    fn load_context<'a>(&'a self, recovery: &'a Recovery<'_>) -> LoadContext<'a> {
+    fn load_context<'a>(&'a self, recovery: &'a Recovery) -> LoadContext<'a> {
         LoadContext {
-            fs: &**recovery.fs,
+            fs: &*recovery.fs,
             id: &self.id,
             dir: &self.dir,
             index_interval_bytes: self.state.config.index_interval_bytes,
@@ -397,7 +413,7 @@ impl Restored {
     }
 
     /// Opens the segment that the log's first entry continues, and cuts it there. False if it is rightly gone.
-    fn open_segment(&mut self, recovery: &Recovery<'_>, row: &Row) -> Result<bool, RecoveryError> {
+    fn open_segment(&mut self, recovery: &Recovery, row: &Row) -> Result<bool, RecoveryError> {
         let position = u64::from(row.place.position);
         let segment = Segment::new(Arc::clone(&self.dir), row.segment_base_offset(), position);
         let path = segment.path(Part::Log);
@@ -419,7 +435,7 @@ impl Restored {
         }
         let (open, end_offset) = open_end(&self.load_context(recovery), &segment, true)?;
         segment
-            .open(&**recovery.fs, Part::Log)
+            .open(&*recovery.fs, Part::Log)
             .and_then(|file| file.set_len(position))
             .map_err(|source| self.io_error(source))?;
         self.state.open.push_back(open);
@@ -427,22 +443,20 @@ impl Restored {
         Ok(true)
     }
 
-    /// Writes what is held and returns how much that was.
-    fn write(&mut self) -> Result<u64, RecoveryError> {
-        let mut bytes = 0;
+    /// Writes what is held.
+    fn write(&mut self) -> Result<(), RecoveryError> {
         while let Some(run) = self.state.next_run(u64::MAX) {
             self.writer
                 .write(&run)
                 .map_err(|source| self.io_error(source))?;
-            bytes += run.bytes;
             self.state.written(run);
         }
         self.state.drop_tail_before(u64::MAX);
-        Ok(bytes)
+        Ok(())
     }
 
     /// Removes segments that were written from a part of the write-ahead log that is lost.
-    fn discard_later_segments(&mut self, recovery: &Recovery<'_>) -> Result<(), RecoveryError> {
+    fn discard_later_segments(&mut self, recovery: &Recovery) -> Result<(), RecoveryError> {
         if self.state.open.is_empty() {
             return Ok(());
         }
@@ -460,8 +474,11 @@ impl Restored {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(), RecoveryError> {
+    fn finish(mut self, recovery: &Recovery) -> Result<(), RecoveryError> {
         self.write()?;
+        if recovery.may_cut_tails {
+            self.discard_later_segments(recovery)?;
+        }
         if let Some(first_offset) = self.first_offset {
             self.writer
                 .discard_snapshots_after(first_offset)

@@ -21,8 +21,13 @@ use storage::record::{BatchBuilder, BatchHeader, RecordSet, ValidatedBatch, batc
 type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 
 fn manager(dir: &Path) -> Arc<LogManager> {
+    manager_with(dir, true)
+}
+
+fn manager_with(dir: &Path, cleaner_enabled: bool) -> Arc<LogManager> {
     LogManager::open(LogManagerConfig {
         cleaner: CleanerConfig {
+            enabled: cleaner_enabled,
             backoff_ms: 3,
             dedupe_buffer_bytes: 1_000,
             ..CleanerConfig::default()
@@ -199,4 +204,33 @@ async fn a_log_of_offset_commits_stays_small_and_readers_never_notice() {
     assert!(count < 200, "{count} records are left");
     running.shutdown().unwrap();
     assert!(names(dir.path()).contains(&"cleaner-offset-checkpoint".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_nobody_uses_after_a_start_is_compacted_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = manager_with(dir.path(), false);
+    let log = open_with(&first, "t", 0, config());
+    for number in 0..200 {
+        let value = Some(format!("{number:06}").into_bytes());
+        append(&log, keyed(&[(b"key".to_vec(), value)]))
+            .await
+            .unwrap();
+    }
+    drop(log);
+    first.shutdown().unwrap();
+    let log_bytes = || -> u64 {
+        let dir = dir.path().join("t-0");
+        let logs = names(&dir)
+            .into_iter()
+            .filter(|name| name.ends_with(".log"));
+        // One that was there a moment ago may have been replaced.
+        let sizes = logs.filter_map(|name| std::fs::metadata(dir.join(name)).ok());
+        sizes.map(|metadata| metadata.len()).sum()
+    };
+    assert!(log_bytes() > 10_000, "{} bytes", log_bytes());
+    let second = manager(dir.path());
+    let _unused = open_with(&second, "t", 0, config());
+    until("little of it is left", || log_bytes() < 5_000).await;
+    second.shutdown().unwrap();
 }

@@ -26,6 +26,7 @@ fn start(disk: &SimDisk) -> Result<Arc<LogManager>, OpenError> {
         wal_region_bytes: 32 << 10,
         wal_first_region_bytes: 16 << 10,
         io_threads: 1,
+        recovery_threads: 1,
         fs: Arc::new(disk.boot(None)),
         ..LogManagerConfig::new("/data")
     })

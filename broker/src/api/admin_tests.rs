@@ -227,7 +227,7 @@ async fn a_name_that_no_topic_can_have_is_an_invalid_topic() {
         let expected = ErrorCode::InvalidTopicException as i16;
         assert_eq!(response.topics[0].error_code, expected);
     }
-    assert_eq!(broker.metadata.image().topics().len(), 0);
+    assert_eq!(broker.metadata.image().topic_count(), 0);
 }
 
 #[tokio::test]

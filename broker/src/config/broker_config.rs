@@ -29,6 +29,8 @@ pub struct BrokerConfig {
     pub ephemeral: bool,
     /// `ottla.durability`
     pub durability: Durability,
+    /// `ottla.open.files.max`
+    pub open_files_max: usize,
     /// `ottla.wal.ring.bytes`
     pub wal_ring_bytes: u64,
     /// `ottla.accept.any.replication.factor`
@@ -153,6 +155,7 @@ impl BrokerConfig {
                 .get("ottla.durability")
                 .and_then(parse_durability)
                 .unwrap_or_default(),
+            open_files_max: usize::try_from(s.int("ottla.open.files.max")).unwrap_or(0),
             wal_ring_bytes: u64::try_from(s.long("ottla.wal.ring.bytes")).unwrap_or(0),
             accept_any_replication_factor,
             retention_check_interval_ms: s.long("log.retention.check.interval.ms").unsigned_abs(),

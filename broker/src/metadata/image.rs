@@ -1,13 +1,13 @@
 //! The whole metadata at one moment, immutable once published.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use storage::log::TopicPartition;
 use uuid::Uuid;
 
 use super::record::{METADATA_VERSION, METADATA_VERSION_FEATURE, MetadataRecord};
+use super::sorted_map::SortedMap;
 use crate::config::{BrokerConfig, DynamicSettings, TopicConfig};
 
 /// Topic names that the broker keeps for itself; clients may read them.
@@ -94,16 +94,16 @@ pub enum ApplyError {
 
 /// All topics, settings and counters.
 ///
-/// Cloning shares everything; the first change of a clone copies the one index that it touches, not the
-/// topics in it.
+/// Cloning shares everything, and a change of a clone copies next to nothing: it costs about the same with one
+/// topic and with 100,000.
 #[derive(Clone, Debug)]
 pub struct MetadataImage {
     cluster_id: Arc<str>,
     broker: Arc<BrokerConfig>,
-    topics: Arc<BTreeMap<Arc<str>, Arc<TopicImage>>>,
-    topics_by_id: Arc<HashMap<Uuid, Arc<TopicImage>>>,
+    topics: SortedMap<Arc<str>, Arc<TopicImage>>,
+    topics_by_id: SortedMap<Uuid, Arc<TopicImage>>,
     /// Names with `.` or `_`, by what they are called in metrics: two may not look the same there.
-    metric_names: Arc<HashMap<Arc<str>, Arc<str>>>,
+    metric_names: SortedMap<Arc<str>, Arc<str>>,
     /// Of everything but topics, which carry their own.
     configs: Arc<BTreeMap<ResourceType, OverridesByName>>,
     default_topic_config: Arc<TopicConfig>,
@@ -134,9 +134,9 @@ impl MetadataImage {
         Self {
             cluster_id: cluster_id.into(),
             broker,
-            topics: Arc::default(),
-            topics_by_id: Arc::default(),
-            metric_names: Arc::default(),
+            topics: SortedMap::default(),
+            topics_by_id: SortedMap::default(),
+            metric_names: SortedMap::default(),
             configs: Arc::default(),
             default_topic_config: Arc::new(config),
             next_producer_id: 0,
@@ -166,14 +166,26 @@ impl MetadataImage {
     }
 
     /// All topics, by name.
-    pub fn topics(&self) -> impl ExactSizeIterator<Item = &Arc<TopicImage>> {
-        self.topics.values()
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<TopicImage>> {
+        self.topics.iter().map(|(_, topic)| topic)
+    }
+
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Visits each topic id whose topic is not the same in `old` and in this image, with both.
+    pub fn changes_since<'a>(
+        &'a self,
+        old: &'a Self,
+        visit: impl FnMut(Option<&'a Arc<TopicImage>>, Option<&'a Arc<TopicImage>>),
+    ) {
+        SortedMap::differences(&old.topics_by_id, &self.topics_by_id, Arc::ptr_eq, visit);
     }
 
     /// The topics whose names are not before `first`, by name.
     pub fn topics_from<'a>(&'a self, first: &str) -> impl Iterator<Item = &'a Arc<TopicImage>> {
-        let from = (Bound::Included(first), Bound::Unbounded);
-        self.topics.range::<str, _>(from).map(|(_, topic)| topic)
+        self.topics.from(first).map(|(_, topic)| topic)
     }
 
     /// The topic that a new name could be mistaken for in metrics, where `.` and `_` are the same.
@@ -265,18 +277,24 @@ impl MetadataImage {
                 self.metadata_version = *level;
                 Ok(())
             }
+            MetadataRecord::BeginTransaction
+            | MetadataRecord::EndTransaction
+            | MetadataRecord::AbortTransaction => Err(ApplyError::Inconsistent(
+                "the bounds of a snapshot are no change".to_owned(),
+            )),
         }
     }
 
     fn add_topic(&mut self, name: &str, topic_id: Uuid) -> Result<(), ApplyError> {
-        if self.topics.contains_key(name) || self.topics_by_id.contains_key(&topic_id) {
+        if self.topic(name).is_some() || self.topic_by_id(topic_id).is_some() {
             return Err(ApplyError::Inconsistent(format!(
                 "topic {name} with id {topic_id} is there already"
             )));
         }
         let name: Arc<str> = name.into();
         if let Some(metric_name) = metric_name(&name) {
-            Arc::make_mut(&mut self.metric_names).insert(metric_name.into(), Arc::clone(&name));
+            let metric_name = metric_name.into();
+            self.metric_names.insert(metric_name, Arc::clone(&name));
         }
         self.put_topic(TopicImage {
             name,
@@ -305,10 +323,10 @@ impl MetadataImage {
     fn remove_topic(&mut self, topic_id: Uuid) -> Result<(), ApplyError> {
         let topic = Arc::clone(self.known(topic_id)?);
         if let Some(metric_name) = metric_name(&topic.name) {
-            Arc::make_mut(&mut self.metric_names).remove(metric_name.as_str());
+            self.metric_names.remove(metric_name.as_str());
         }
-        Arc::make_mut(&mut self.topics).remove(&topic.name);
-        Arc::make_mut(&mut self.topics_by_id).remove(&topic_id);
+        self.topics.remove(&topic.name);
+        self.topics_by_id.remove(&topic_id);
         Ok(())
     }
 
@@ -358,7 +376,7 @@ impl MetadataImage {
             return;
         }
         self.default_topic_config = Arc::new(default);
-        let all: Vec<_> = self.topics.values().cloned().collect();
+        let all: Vec<_> = self.topics().cloned().collect();
         for topic in all {
             let mut topic = TopicImage::clone(&topic);
             topic.config = self.config_of(&topic.overrides);
@@ -381,8 +399,8 @@ impl MetadataImage {
 
     fn put_topic(&mut self, topic: TopicImage) {
         let topic = Arc::new(topic);
-        Arc::make_mut(&mut self.topics_by_id).insert(topic.topic_id, Arc::clone(&topic));
-        Arc::make_mut(&mut self.topics).insert(Arc::clone(&topic.name), topic);
+        self.topics_by_id.insert(topic.topic_id, Arc::clone(&topic));
+        self.topics.insert(Arc::clone(&topic.name), topic);
     }
 }
 

@@ -10,6 +10,8 @@ mod meta_properties;
 pub mod operations;
 mod producer_ids;
 mod record;
+mod snapshot;
+mod sorted_map;
 mod store;
 mod topics;
 mod writer;
@@ -39,6 +41,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::BrokerConfig;
 use producer_ids::ProducerIds;
 use record::METADATA_VERSION_FEATURE;
+use snapshot::Replay;
 use writer::{Change, Draft, Reply, Writer};
 
 /// Changes that may wait for the writer; further ones wait to be queued.
@@ -76,19 +79,22 @@ impl Metadata {
     ) -> Result<Self, OpenError> {
         let loaded = store.load(0).await?;
         let empty = MetadataImage::empty(cluster_id, config);
-        let mut image = empty.clone();
+        let mut replay = Replay::new(empty.clone());
         for (index, record) in loaded.records.iter().enumerate() {
-            image.apply(record).map_err(|error| OpenError::Replay {
+            replay.apply(record).map_err(|error| OpenError::Replay {
                 index,
                 what: error.to_string(),
             })?;
         }
+        let (image, snapshot_unfinished) = replay.finish();
         observer(&empty, &image);
         let image = Arc::new(ArcSwap::from_pointee(image));
         let (changes, mailbox) = mpsc::channel(MAILBOX_SIZE);
         let writer = Writer {
             store,
             version: loaded.version,
+            records_in_log: loaded.records.len(),
+            snapshot_unfinished,
             image: Arc::clone(&image),
             observer,
             changes: mailbox,

@@ -66,6 +66,12 @@ pub enum MetadataRecord {
         name: String,
         level: i16,
     },
+    /// A snapshot follows: records that lead from nothing to the state.
+    BeginTransaction,
+    /// The snapshot is complete: what came before it no longer counts.
+    EndTransaction,
+    /// The snapshot that has begun does not count.
+    AbortTransaction,
 }
 
 /// Why a record is not understood; a broker does not start on such a log.
@@ -135,6 +141,7 @@ impl MetadataRecord {
                 put_string(&mut out, name);
                 out.extend_from_slice(&level.to_be_bytes());
             }
+            Self::BeginTransaction | Self::EndTransaction | Self::AbortTransaction => {}
         }
         put_uvarint(&mut out, 0);
         out
@@ -148,6 +155,9 @@ impl MetadataRecord {
             Self::RemoveTopic { .. } => 9,
             Self::FeatureLevel { .. } => 12,
             Self::ProducerIds { .. } => 15,
+            Self::BeginTransaction => 23,
+            Self::EndTransaction => 24,
+            Self::AbortTransaction => 25,
         }
     }
 
@@ -209,6 +219,9 @@ impl MetadataRecord {
                     next_producer_id: i64::from_be_bytes(input.array()?),
                 }
             }
+            23 => Self::BeginTransaction,
+            24 => Self::EndTransaction,
+            25 => Self::AbortTransaction,
             _ => {
                 return Err(RecordError::Newer {
                     record_type,

@@ -18,6 +18,7 @@ use super::record::{MetadataRecord, RecordError};
 
 /// Bytes of one read while loading.
 const LOAD_CHUNK_BYTES: usize = 4 << 20;
+const SEGMENT_BYTES: u64 = 64 << 20;
 /// Largest uncompressed batch of the metadata log.
 const MAX_BATCH_BYTES: usize = 64 << 20;
 
@@ -51,7 +52,7 @@ pub struct Loaded {
 
 /// Keeps metadata records in order.
 pub trait MetadataStore: Send + Sync {
-    /// Every record from `from_version` on.
+    /// Every record from `from_version` on that is still there.
     fn load(&self, from_version: i64) -> BoxFuture<'_, Result<Loaded, StoreError>>;
 
     /// Appends all records or none, if nothing was appended since `expected_version`.
@@ -65,6 +66,9 @@ pub trait MetadataStore: Send + Sync {
 
     /// Waits until there is a version above `seen_version`.
     fn watch(&self, seen_version: i64) -> BoxFuture<'_, ()>;
+
+    /// Drops what came before `version`: nobody needs it any more.
+    fn forget_before(&self, version: i64) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
 /// The id of the metadata log; Kafka's `Uuid.METADATA_TOPIC_ID`.
@@ -76,9 +80,11 @@ pub fn metadata_log_id() -> TopicPartition {
     }
 }
 
-/// The metadata log is never shortened: it is the only copy.
+/// No retention shortens the metadata log: it is the only copy. A snapshot does; segments are small so that there are
+/// some that it makes superfluous.
 pub fn metadata_log_config() -> LogConfig {
     LogConfig {
+        segment_bytes: SEGMENT_BYTES,
         compact: false,
         delete: false,
         retention_ms: -1,
@@ -117,7 +123,7 @@ impl MetadataStore for LogStore {
         Box::pin(async move {
             let mut loaded = Loaded {
                 records: Vec::new(),
-                version: from_version,
+                version: from_version.max(self.log.offsets().log_start_offset),
             };
             while loaded.version < self.log.offsets().high_watermark {
                 let before = loaded.version;
@@ -177,6 +183,11 @@ impl MetadataStore for LogStore {
             let _registration = self.log.watch(seen_version, isolation, &wait);
             wait.wait().await;
         })
+    }
+
+    fn forget_before(&self, version: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        let forgotten = self.log.delete_records_before(version);
+        Box::pin(async move { forgotten.await.map(|_| ()).map_err(not_applied) })
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::error::MetadataError;
 use super::image::MetadataImage;
 use super::record::MetadataRecord;
+use super::snapshot;
 use super::store::{MetadataStore, StoreError};
 
 /// Largest change; Kafka draws its line at 10,000 records for the same reason.
@@ -21,6 +22,8 @@ const GROUP_BYTES: usize = 1 << 20;
 const RECORD_BYTES: usize = 64;
 /// Most changes in one append.
 const GROUP_COUNT: usize = 64;
+/// Records of a snapshot in one append.
+const SNAPSHOT_BATCH_RECORDS: usize = 10_000;
 
 /// Opens, deletes and reconfigures logs when an image is about to be published. May wait for the disk.
 pub type Observer = Arc<dyn Fn(&MetadataImage, &MetadataImage) + Send + Sync>;
@@ -100,13 +103,20 @@ fn approximate_bytes(record: &MetadataRecord) -> usize {
             } => resource_name.len() + name.len() + value.as_ref().map_or(0, String::len),
             MetadataRecord::Partition { .. }
             | MetadataRecord::RemoveTopic { .. }
-            | MetadataRecord::ProducerIds { .. } => 0,
+            | MetadataRecord::ProducerIds { .. }
+            | MetadataRecord::BeginTransaction
+            | MetadataRecord::EndTransaction
+            | MetadataRecord::AbortTransaction => 0,
         }
 }
 
 pub(super) struct Writer {
     pub store: Box<dyn MetadataStore>,
     pub version: i64,
+    /// Since the log start.
+    pub records_in_log: usize,
+    /// What is appended next has to say that the snapshot that was begun does not count.
+    pub snapshot_unfinished: bool,
     pub image: Arc<ArcSwap<MetadataImage>>,
     pub observer: Observer,
     pub changes: mpsc::Receiver<Change>,
@@ -115,7 +125,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Runs until nobody can ask for changes any more.
     pub async fn run(mut self) {
-        let mut failed: Option<MetadataError> = None;
+        let mut failed = self.shorten_log().await;
         while let Some(first) = self.changes.recv().await {
             let old = self.image.load_full();
             let mut draft = Draft::new(MetadataImage::clone(&old));
@@ -139,6 +149,9 @@ impl Writer {
             for reply in replies {
                 reply(outcome.clone());
             }
+            if failed.is_none() {
+                failed = self.shorten_log().await;
+            }
         }
     }
 
@@ -146,14 +159,12 @@ impl Writer {
         if draft.records.is_empty() {
             return Ok(());
         }
-        let appended = self.store.append(self.version, &draft.records).await;
-        self.version = appended.map_err(|error| match error {
-            // The end of the log is not where this writer left it: it is not the only one.
-            StoreError::Indeterminate(_) | StoreError::Conflict { .. } => {
-                MetadataError::Indeterminate(error.to_string())
-            }
-            other => MetadataError::Storage(other.to_string()),
-        })?;
+        let mut records = draft.records;
+        if self.snapshot_unfinished {
+            records.insert(0, MetadataRecord::AbortTransaction);
+        }
+        self.append(records).await?;
+        self.snapshot_unfinished = false;
         let image = Arc::new(draft.image);
         let (observer, next) = (Arc::clone(&self.observer), Arc::clone(&image));
         if let Err(error) = tokio::task::spawn_blocking(move || observer(&old, &next)).await {
@@ -161,5 +172,61 @@ impl Writer {
         }
         self.image.store(image);
         Ok(())
+    }
+
+    async fn append(&mut self, records: Vec<MetadataRecord>) -> Result<(), MetadataError> {
+        let appended = self.store.append(self.version, &records).await;
+        self.version = appended.map_err(|error| match error {
+            // The end of the log is not where this writer left it: it is not the only one.
+            StoreError::Indeterminate(_) | StoreError::Conflict { .. } => {
+                MetadataError::Indeterminate(error.to_string())
+            }
+            other => MetadataError::Storage(other.to_string()),
+        })?;
+        self.records_in_log += records.len();
+        Ok(())
+    }
+
+    /// Lets a snapshot take the place of a long history. The answer is why nothing can be changed any more.
+    async fn shorten_log(&mut self) -> Option<MetadataError> {
+        let image = self.image.load_full();
+        if !snapshot::is_due(self.records_in_log, &image) {
+            return None;
+        }
+        let records_before = std::mem::take(&mut self.records_in_log);
+        match self.write_snapshot(&image).await {
+            Ok(()) => {
+                let records_after = self.records_in_log;
+                tracing::info!(
+                    records_before,
+                    records_after,
+                    "a snapshot of the metadata shortens its log"
+                );
+                None
+            }
+            Err(error @ MetadataError::Indeterminate(_)) => {
+                tracing::error!("{error}; metadata cannot be changed before a restart");
+                Some(error)
+            }
+            Err(error) => {
+                // It is tried again when the log has grown as much once more.
+                tracing::warn!(%error, "the metadata log could not be shortened");
+                None
+            }
+        }
+    }
+
+    async fn write_snapshot(&mut self, image: &MetadataImage) -> Result<(), MetadataError> {
+        let start = self.version;
+        let begin = std::iter::once(MetadataRecord::BeginTransaction);
+        let end = std::iter::once(MetadataRecord::EndTransaction);
+        let mut records = begin.chain(snapshot::records(image)).chain(end).peekable();
+        while records.peek().is_some() {
+            let batch: Vec<_> = records.by_ref().take(SNAPSHOT_BATCH_RECORDS).collect();
+            self.append(batch).await?;
+            self.snapshot_unfinished = records.peek().is_some();
+        }
+        let forgotten = self.store.forget_before(start).await;
+        forgotten.map_err(|error| MetadataError::Storage(error.to_string()))
     }
 }

@@ -133,7 +133,8 @@ impl<R: AsyncRead + Unpin> FrameReader<'_, R> {
         let mut granted = length.min(TRUSTED_FRAME_BYTES);
         self.broker.request_budget.grow(&mut share, granted).await;
         while self.buffer.len() < length {
-            if self.buffer.len() == granted {
+            // One read may have brought more than was granted, where frames follow each other closely.
+            while self.buffer.len() >= granted {
                 granted = length.min(granted * 2);
                 self.broker.request_budget.grow(&mut share, granted).await;
             }

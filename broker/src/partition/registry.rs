@@ -14,7 +14,7 @@ use tracing::error;
 use uuid::Uuid;
 
 use crate::config::{self, TopicConfig};
-use crate::metadata::MetadataImage;
+use crate::metadata::{MetadataImage, TopicImage};
 
 /// What a topic's configuration means to requests; shared by its partitions.
 pub struct TopicSettings {
@@ -79,24 +79,15 @@ impl PartitionRegistry {
 
     /// Opens, deletes and reconfigures logs so that they are those of `new`; called before `new` is published.
     ///
-    /// Costs one comparison per topic, and work only for those that differ.
+    /// Costs work only for topics that differ. A name may pass from one topic to another: deletions go first.
     pub fn follow(&self, logs: &LogManager, old: &MetadataImage, new: &MetadataImage) {
-        for topic in old
-            .topics()
-            .filter(|topic| new.topic_by_id(topic.topic_id).is_none())
-        {
-            for partition in 0..topic.partition_count {
-                self.partitions.remove(&(topic.topic_id, partition));
-                if let Err(error) = logs.delete_log(&topic.partition(partition)) {
-                    error!("cannot delete {}: {error}", topic.partition(partition));
-                }
-            }
-        }
-        for topic in new.topics() {
-            let before = old.topic_by_id(topic.topic_id);
-            if before.is_some_and(|before| Arc::ptr_eq(before, topic)) {
-                continue;
-            }
+        let mut changed = Vec::new();
+        new.changes_since(old, |before, after| match (before, after) {
+            (_, Some(topic)) => changed.push(topic),
+            (Some(topic), None) => self.delete(logs, topic),
+            (None, None) => {}
+        });
+        for topic in changed {
             let settings = Arc::new(TopicSettings::new(Arc::clone(&topic.config)));
             for partition in 0..topic.partition_count {
                 match self.get(topic.topic_id, partition) {
@@ -106,6 +97,15 @@ impl PartitionRegistry {
                     }
                     None => self.open(logs, topic.partition(partition), &settings),
                 }
+            }
+        }
+    }
+
+    fn delete(&self, logs: &LogManager, topic: &TopicImage) {
+        for partition in 0..topic.partition_count {
+            self.partitions.remove(&(topic.topic_id, partition));
+            if let Err(error) = logs.delete_log(&topic.partition(partition)) {
+                error!("cannot delete {}: {error}", topic.partition(partition));
             }
         }
     }

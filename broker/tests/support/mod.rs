@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 /// Bytes that a pipe holds: more than one response, so that a slow reader is possible, not the rule.
-const PIPE_BYTES: usize = 64 << 10;
+const PIPE_BYTES: usize = 8 << 20;
 /// CreateTopics in this version tells the topic id.
 const CREATE_TOPICS_WITH_ID: i16 = 7;
 

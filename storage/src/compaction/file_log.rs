@@ -11,6 +11,7 @@ use super::{CleanedSegment, CompactableLog, LastRecord, LogBounds, SegmentSummar
 use crate::fs::{self, Access, File, Fs};
 use crate::log::LogConfig;
 use crate::log::loader::note_gaps;
+use crate::log::open_files::LogPath;
 use crate::log::partition_log::FileLog;
 use crate::log::segment::{Incoming, OpenSegment, Part, Segment, offset_of, path};
 use crate::log::state::{Phase, State};
@@ -22,6 +23,28 @@ use crate::record::batch::BATCH_HEADER_BYTES;
 const BUFFER_BYTES: usize = 1 << 20;
 
 impl FileLog {
+    /// Lets the cleaner look at a compacted log, of which nothing is known yet.
+    pub fn may_be_dirty(self: &Arc<Self>) {
+        if self.state.lock().config.compact {
+            let mut dirty = self.shared.dirty.lock();
+            dirty.insert(self.log_id, Arc::downgrade(self));
+        }
+    }
+
+    /// Loads the log if there may be something to compact: one segment is not worth it, the log is appended to there.
+    pub fn load_if_dirty(self: &Arc<Self>) -> io::Result<()> {
+        if !matches!(self.state.lock().phase, Phase::Unloaded) {
+            return Ok(());
+        }
+        let names = fs::if_found(self.shared.fs.list(&self.dir))?.unwrap_or_default();
+        let is_segment =
+            |entry: &&fs::DirEntry| offset_of(&entry.name, Part::Log.suffix()).is_some();
+        if names.iter().filter(is_segment).nth(1).is_some() {
+            drop(self.state());
+        }
+        Ok(())
+    }
+
     /// What decides whether and how far the log is compacted; `None` if it is not to be.
     pub fn compaction_bounds(&self) -> Option<(LogBounds, Arc<LogConfig>)> {
         let state = self.state.lock();
@@ -355,7 +378,7 @@ impl Iterator for Batches {
 /// A segment that is being written, under names that end in `.cleaned`.
 pub struct CleanedFile {
     fs: Arc<dyn Fs>,
-    dir: Arc<PathBuf>,
+    dir: Arc<LogPath>,
     log: Arc<dyn File>,
     /// Of the segment to be; collects the entries of its indexes.
     index: OpenSegment,

@@ -145,6 +145,7 @@ impl LogCleaner {
     }
 
     fn look_at(&self, log: Arc<FileLog>) -> io::Result<Option<(Due, LogToClean)>> {
+        log.load_if_dirty()?;
         let Some((bounds, config)) = log.compaction_bounds() else {
             return Ok(None);
         };

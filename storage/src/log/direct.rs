@@ -112,7 +112,12 @@ impl DirectIo {
     }
 
     /// Reads a segment's log file, of which about so many bytes are wanted.
-    pub fn reader(&self, fs: &dyn Fs, segment: &Segment, bytes: u64) -> io::Result<LogReader<'_>> {
+    pub fn reader(
+        &self,
+        fs: &dyn Fs,
+        segment: &Arc<Segment>,
+        bytes: u64,
+    ) -> io::Result<LogReader<'_>> {
         let direct = match self.is_worth(bytes) {
             true => self.or_none(segment.open_direct(fs))?,
             false => None,

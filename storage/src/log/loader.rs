@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::leader_epoch::LeaderEpochs;
+use super::open_files::LogPath;
 use super::producer_state::{ProducerState, ProducerStateConfig, snapshot};
 use super::scan::{Found, OffsetRule, ScanEnd, scan};
 use super::segment::{Incoming, OpenSegment, Part, Segment, file_name, offset_of, path};
@@ -66,7 +67,7 @@ pub(crate) enum LoadError {
 pub(crate) struct LoadContext<'a> {
     pub fs: &'a dyn Fs,
     pub id: &'a TopicPartition,
-    pub dir: &'a Arc<PathBuf>,
+    pub dir: &'a Arc<LogPath>,
     pub index_interval_bytes: u64,
     pub now_ms: i64,
     pub producer_id_expiration_ms: i64,

@@ -9,6 +9,7 @@ pub mod leader_epoch;
 pub(crate) mod loader;
 pub mod memory_log;
 pub mod offset_index;
+pub(crate) mod open_files;
 pub(crate) mod partition_log;
 pub mod producer_state;
 pub(crate) mod reader;

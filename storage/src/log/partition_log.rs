@@ -6,7 +6,7 @@
 //! which readers are served and segments are written. The segment follows later.
 
 use std::future::{Future, poll_fn};
-use std::path::PathBuf;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::admission::{Admission, admit};
 use super::loader::{LoadContext, load};
+use super::open_files::LogPath;
 use super::producer_state::snapshot;
 use super::reader::{ColdRead, ReadPlan, Search, SearchResult};
 use super::segment::{Incoming, OpenSegment, Segment};
@@ -51,7 +52,7 @@ pub(crate) struct FileLog {
     pub(crate) id: TopicPartition,
     pub(crate) log_id: u32,
     pub(crate) shared: Arc<LogDir>,
-    pub(crate) dir: Arc<PathBuf>,
+    pub(crate) dir: Arc<LogPath>,
     pub(crate) state: Mutex<State>,
     pub(crate) writer: Mutex<SegmentWriter>,
     /// Held by whoever removes or replaces segments.
@@ -78,7 +79,7 @@ impl FileLog {
         config: Arc<LogConfig>,
         shared: Arc<LogDir>,
     ) -> Self {
-        let dir = Arc::new(shared.path.join(id.to_string()));
+        let dir = LogPath::new(shared.path.join(id.to_string()), &shared.open_files);
         Self {
             writer: Mutex::new(SegmentWriter::new(
                 Arc::clone(&shared.fs),
@@ -97,7 +98,7 @@ impl FileLog {
         }
     }
 
-    pub fn dir(&self) -> &PathBuf {
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 

@@ -459,7 +459,7 @@ impl Search {
         &self,
         fs: &dyn Fs,
         id: &TopicPartition,
-        segment: &Segment,
+        segment: &Arc<Segment>,
     ) -> Result<Option<i64>, ReadError> {
         if self
             .open_from

@@ -10,6 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::LogConfig;
 use super::offset_index::{self, OffsetEntry};
+use super::open_files::LogPath;
 use super::time_index::{self, TimeEntry};
 use super::transaction_index::AbortedTxn;
 use crate::fs::{self, Access, File, Fs};
@@ -61,7 +62,7 @@ pub(crate) fn offset_of(name: &str, suffix: &str) -> Option<i64> {
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub base_offset: i64,
-    dir: Arc<PathBuf>,
+    dir: Arc<LogPath>,
     /// How much of the log file may be read.
     written_bytes: AtomicU64,
     /// Of its records; [`UNKNOWN_TIMESTAMP`] until somebody has looked.
@@ -77,23 +78,34 @@ const UNKNOWN_TIMESTAMP: i64 = i64::MIN;
 #[derive(Debug, Default)]
 struct Files {
     parts: [Option<Arc<dyn File>>; 4],
+    /// In the list of those that have files open.
+    place: Option<u64>,
+    /// Since somebody last looked for files to close.
+    used: bool,
+    /// Written to, and not synced since.
+    unsynced: bool,
+    /// A sync went wrong. The next one would say nothing about what this one was to write.
+    failed: Option<String>,
     /// The segment was removed or replaced: its names stand for nothing, or for something else.
     gone: bool,
 }
 
 /// Keeps everyone from opening the files of a segment.
-pub(crate) struct Closed<'a>(MutexGuard<'a, Files>);
+pub(crate) struct Closed<'a> {
+    segment: &'a Segment,
+    files: MutexGuard<'a, Files>,
+}
 
 impl Closed<'_> {
     /// The segment is not there any more. Those who have a file open can still read it.
     pub fn set_gone(&mut self) {
-        self.0.gone = true;
-        self.0.parts = Default::default();
+        self.files.gone = true;
+        self.segment.close_all(&mut self.files);
     }
 }
 
 impl Segment {
-    pub fn new(dir: Arc<PathBuf>, base_offset: i64, written_bytes: u64) -> Arc<Self> {
+    pub fn new(dir: Arc<LogPath>, base_offset: i64, written_bytes: u64) -> Arc<Self> {
         Arc::new(Self {
             base_offset,
             dir,
@@ -117,18 +129,65 @@ impl Segment {
     }
 
     /// One of the segment's files, created if it is not there.
-    pub fn open(&self, fs: &dyn Fs, part: Part) -> io::Result<Arc<dyn File>> {
+    pub fn open(self: &Arc<Self>, fs: &dyn Fs, part: Part) -> io::Result<Arc<dyn File>> {
         let mut files = self.files.lock();
         if files.gone {
             return Err(gone());
         }
-        let slot = &mut files.parts[part as usize];
-        if let Some(file) = slot {
+        if let Some(what) = &files.failed {
+            return Err(io::Error::other(what.clone()));
+        }
+        files.used = true;
+        if let Some(file) = &files.parts[part as usize] {
             return Ok(Arc::clone(file));
         }
         let file = fs.open(&self.path(part), Access::Write)?;
-        *slot = Some(Arc::clone(&file));
+        files.parts[part as usize] = Some(Arc::clone(&file));
+        let open_files = &self.dir.open_files;
+        files.place.get_or_insert_with(|| open_files.enter(self));
+        open_files.opened();
+        drop(files);
+        open_files.close_surplus(false);
         Ok(file)
+    }
+
+    /// Notes that a file was written to: it is not closed before it is durable.
+    pub fn note_written(&self) {
+        self.files.lock().unsynced = true;
+        self.dir.open_files.close_surplus(true);
+    }
+
+    /// Makes what was written to some of its files durable. Nothing is to be done for a segment that was removed.
+    pub fn sync(self: &Arc<Self>, fs: &dyn Fs, parts: &[Part]) -> io::Result<()> {
+        for &part in parts {
+            match self.open(fs, part).and_then(|file| file.sync_data()) {
+                Err(_) if self.is_gone() => return Ok(()),
+                synced => synced?,
+            }
+        }
+        self.files.lock().unsynced = false;
+        Ok(())
+    }
+
+    /// Closes the files, unless they were used since they were last asked to.
+    ///
+    /// Only one who has a file open learns for certain that what was written to it is lost: so it is synced first.
+    /// Without `may_sync` it is left alone while it waits for that.
+    pub fn give_way(&self, may_sync: bool) {
+        // Whoever holds the lock uses the files.
+        let Some(mut files) = self.files.try_lock() else {
+            return;
+        };
+        if std::mem::take(&mut files.used) || (files.unsynced && !may_sync) {
+            return;
+        }
+        if std::mem::take(&mut files.unsynced) {
+            let mut open = files.parts.iter().flatten();
+            if let Err(error) = open.try_for_each(|file| file.sync_data()) {
+                files.failed = Some(format!("{}: {error}", self.path(Part::Log).display()));
+            }
+        }
+        self.close_all(&mut files);
     }
 
     /// The log file, opened for one reader and past the page cache.
@@ -140,19 +199,25 @@ impl Segment {
         fs.open(&self.path(Part::Log), Access::DirectRead)
     }
 
-    /// The files that are open.
-    pub fn opened(&self) -> Vec<Arc<dyn File>> {
-        self.files.lock().parts.iter().flatten().cloned().collect()
-    }
-
     /// Closes the files; they are opened again when needed.
     pub fn close(&self) {
-        self.files.lock().parts = Default::default();
+        self.close_all(&mut self.files.lock());
+    }
+
+    fn close_all(&self, files: &mut Files) {
+        let parts = std::mem::take(&mut files.parts);
+        if let Some(place) = files.place.take() {
+            let count = parts.iter().flatten().count();
+            self.dir.open_files.leave(place, count);
+        }
     }
 
     /// Lets nobody open a file of the segment until the guard is dropped.
     pub fn keep_closed(&self) -> Closed<'_> {
-        Closed(self.files.lock())
+        Closed {
+            segment: self,
+            files: self.files.lock(),
+        }
     }
 
     /// Whether it was removed or replaced: what was planned with it has to be planned again.
@@ -193,7 +258,7 @@ impl Segment {
     }
 
     /// Position from which to look for an offset.
-    pub fn position_before(&self, fs: &dyn Fs, offset: i64) -> io::Result<u64> {
+    pub fn position_before(self: &Arc<Self>, fs: &dyn Fs, offset: i64) -> io::Result<u64> {
         let entry = self.entry_before(fs, offset)?;
         Ok(entry.map_or(0, |entry| u64::from(entry.position)))
     }
@@ -206,7 +271,11 @@ impl Segment {
     }
 
     /// The entry of the index from which to look for an offset; `None` for the segment's start.
-    pub fn entry_before(&self, fs: &dyn Fs, offset: i64) -> io::Result<Option<OffsetEntry>> {
+    pub fn entry_before(
+        self: &Arc<Self>,
+        fs: &dyn Fs,
+        offset: i64,
+    ) -> io::Result<Option<OffsetEntry>> {
         // An offset in a gap before the segment is looked for from its start.
         let relative = offset.saturating_sub(self.base_offset).max(0);
         let relative = u32::try_from(relative).unwrap_or(u32::MAX);
@@ -214,6 +283,12 @@ impl Segment {
         let entry = offset_index::lookup(&*index, relative)?;
         // An index is not trusted: what points behind the data is as good as nothing.
         Ok(entry.filter(|entry| u64::from(entry.position) < self.written_bytes()))
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -277,6 +352,11 @@ impl OpenSegment {
             pending: VecDeque::new(),
             pending_aborted: Vec::new(),
         }
+    }
+
+    /// Whether it begins at `offset` and has nothing in it.
+    pub fn starts_at(&self, offset: i64) -> bool {
+        self.bytes == 0 && self.segment.base_offset == offset
     }
 
     /// What retention counts from, in ms.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::TopicPartition;
 use super::direct::DirectIo;
 use super::offset_index;
+use super::open_files::LogPath;
 use super::segment::{self, IndexEntries, Part, Segment, file_name};
 use super::time_index::{self, TimeEntry};
 use super::transaction_index::AbortedTxn;
@@ -50,13 +51,15 @@ pub(crate) struct SegmentWriter {
     fs: Arc<dyn Fs>,
     direct_io: Arc<DirectIo>,
     id: TopicPartition,
-    dir: Arc<PathBuf>,
+    dir: Arc<LogPath>,
     dir_exists: bool,
+    /// The one above has to be synced.
+    dir_created: bool,
     names_changed: bool,
     current: Option<Arc<Segment>>,
-    /// The log file of the current segment, open for direct writes.
-    direct: Option<Arc<dyn File>>,
-    unsynced: Vec<Arc<dyn File>>,
+    /// Segments that were written to their end, and other files, since the last sync.
+    unsynced_segments: Vec<Arc<Segment>>,
+    unsynced_files: Vec<PathBuf>,
     log_written: bool,
     snapshots: Vec<i64>,
 }
@@ -66,7 +69,7 @@ impl SegmentWriter {
         fs: Arc<dyn Fs>,
         direct_io: Arc<DirectIo>,
         id: TopicPartition,
-        dir: Arc<PathBuf>,
+        dir: Arc<LogPath>,
     ) -> Self {
         Self {
             fs,
@@ -74,10 +77,11 @@ impl SegmentWriter {
             id,
             dir,
             dir_exists: false,
+            dir_created: false,
             names_changed: false,
             current: None,
-            direct: None,
-            unsynced: Vec::new(),
+            unsynced_segments: Vec::new(),
+            unsynced_files: Vec::new(),
             log_written: false,
             snapshots: Vec::new(),
         }
@@ -94,10 +98,11 @@ impl SegmentWriter {
         // A crash may have left it there without its content, or with a part of it.
         if topic_id_of(&text).is_none() {
             self.fs.create_dir_all(&self.dir)?;
+            self.dir_created = true;
             let file = self.fs.open(&metadata, Access::Write)?;
             file.set_len(0)?;
             file.write_at(&[partition_metadata(self.id.topic_id).as_bytes()], 0)?;
-            self.unsynced.push(file);
+            self.unsynced_files.push(metadata);
             self.names_changed = true;
         }
         self.dir_exists = true;
@@ -114,12 +119,14 @@ impl SegmentWriter {
             .as_ref()
             .is_none_or(|current| !Arc::ptr_eq(current, segment))
         {
-            self.names_changed |= run.position == 0;
+            if run.position == 0 {
+                // Kafka expects both, even if they are empty.
+                for part in [Part::OffsetIndex, Part::TimeIndex] {
+                    fs.open(&segment.path(part), Access::Write)?;
+                }
+                self.names_changed = true;
+            }
             self.current = Some(Arc::clone(segment));
-            self.direct = None;
-            // Kafka expects both, even if they are empty.
-            segment.open(fs, Part::OffsetIndex)?;
-            segment.open(fs, Part::TimeIndex)?;
         }
         let log = segment.open(fs, Part::Log)?;
         if !run.batches.is_empty() {
@@ -155,38 +162,35 @@ impl SegmentWriter {
             let entries: Vec<u8> = run.aborted.iter().flat_map(AbortedTxn::encode).collect();
             let file = segment.open(fs, Part::TransactionIndex)?;
             file.write_at(&[&entries], file.size_bytes()?)?;
-            self.unsynced.push(file);
+            self.unsynced_files
+                .push(segment.path(Part::TransactionIndex));
             self.names_changed = true;
         }
+        segment.note_written();
         if run.finish.is_some() {
             // A segment that is read only from now on is made durable whole, indexes included.
-            self.unsynced.extend(segment.opened());
-            segment.close();
+            self.unsynced_segments.push(Arc::clone(segment));
             self.current = None;
-            self.direct = None;
             self.log_written = false;
         }
         Ok(())
     }
 
-    fn write_batches(&mut self, log: &dyn File, run: &Run) -> io::Result<()> {
+    fn write_batches(&self, log: &dyn File, run: &Run) -> io::Result<()> {
         let slices: Vec<&[u8]> = run.batches.iter().map(ChunkSlice::as_slice).collect();
         if !self.direct_io.wants_write(run.position, run.bytes) {
             return log.write_at(&slices, run.position);
         }
-        if self.direct.is_none() {
-            self.direct = self
-                .direct_io
-                .open(&*self.fs, &run.segment.path(Part::Log))?;
-        }
-        match &self.direct {
-            Some(direct) => self.direct_io.write(log, &**direct, &slices, run.position),
+        // For this write only: kept open, it would count as one more file of the segment.
+        let path = run.segment.path(Part::Log);
+        match self.direct_io.open(&*self.fs, &path)? {
+            Some(direct) => self.direct_io.write(log, &*direct, &slices, run.position),
             None => log.write_at(&slices, run.position),
         }
     }
 
     /// Creates the files of a segment that has no batches yet: its name says where the log ends.
-    pub fn create_segment(&mut self, segment: &Segment) -> io::Result<()> {
+    pub fn create_segment(&mut self, segment: &Arc<Segment>) -> io::Result<()> {
         self.ensure_dir()?;
         for part in [Part::OffsetIndex, Part::TimeIndex, Part::Log] {
             segment.open(&*self.fs, part)?;
@@ -207,7 +211,7 @@ impl SegmentWriter {
             let file = self.fs.open(&path, Access::Write)?;
             file.set_len(0)?;
             file.write_at(&[bytes], 0)?;
-            self.unsynced.push(file);
+            self.unsynced_files.push(path);
         }
         self.names_changed = true;
         self.snapshots.push(snapshot.offset);
@@ -226,22 +230,33 @@ impl SegmentWriter {
 
     /// Makes everything written so far durable.
     pub fn sync(&mut self) -> io::Result<()> {
-        for file in &self.unsynced {
-            file.sync_data()?;
+        let fs = &*self.fs;
+        for path in &self.unsynced_files {
+            if let Some(file) = fs::if_found(fs.open(path, Access::Write))? {
+                file.sync_data()?;
+            }
         }
-        self.unsynced.clear();
+        self.unsynced_files.clear();
+        for segment in &self.unsynced_segments {
+            segment.sync(fs, &[Part::Log, Part::OffsetIndex, Part::TimeIndex])?;
+            segment.close();
+        }
+        self.unsynced_segments.clear();
         if self.log_written
             && let Some(current) = &self.current
         {
-            current.open(&*self.fs, Part::Log)?.sync_data()?;
+            current.sync(fs, &[Part::Log])?;
             self.log_written = false;
         }
         if self.names_changed {
             self.fs.sync_dir(&self.dir)?;
-            if let Some(parent) = self.dir.parent() {
-                self.fs.sync_dir(parent)?;
-            }
             self.names_changed = false;
+        }
+        if self.dir_created
+            && let Some(parent) = self.dir.parent()
+        {
+            self.fs.sync_dir(parent)?;
+            self.dir_created = false;
         }
         self.remove_old_snapshots()
     }
@@ -281,13 +296,12 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// As [`SegmentWriter::sync`], for a directory that may have been written to before a crash.
+    /// As [`SegmentWriter::sync`], for a directory that may have been written to before a crash. The one above is not
+    /// synced.
     pub fn sync_all(&mut self) -> io::Result<()> {
         self.ensure_dir()?;
         self.names_changed = true;
-        if let Some(current) = &self.current {
-            self.unsynced.extend(current.opened());
-        }
+        self.log_written = true;
         self.sync()
     }
 
@@ -296,7 +310,6 @@ impl SegmentWriter {
         if let Some(current) = self.current.take() {
             current.close();
         }
-        self.direct = None;
     }
 }
 

@@ -182,6 +182,9 @@ impl World {
             tail_cache_bytes: 8 << 10,
             io_threads: 1,
             durability: self.durability,
+            recovery_threads: 1,
+            // Segments close and open all the time.
+            open_files_max: 3,
             fs: Arc::new(fs),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             ..LogManagerConfig::new(Path::new(DIR))

@@ -245,7 +245,7 @@ async fn the_observer_sees_every_topic_before_anybody_else_does() {
     let shown = Arc::new(Mutex::new(Vec::new()));
     let observed = Arc::clone(&shown);
     let observer: Observer = Arc::new(move |old: &MetadataImage, new: &MetadataImage| {
-        let counts = (old.topics().len(), new.topics().len());
+        let counts = (old.topic_count(), new.topic_count());
         observed.lock().push(counts);
     });
     let opened = Metadata::open(Box::new(store(&manager)), "c", broker_config(""), observer).await;
@@ -257,7 +257,7 @@ async fn the_observer_sees_every_topic_before_anybody_else_does() {
     let shown_again = Arc::new(Mutex::new(Vec::new()));
     let observed = Arc::clone(&shown_again);
     let observer: Observer = Arc::new(move |old: &MetadataImage, new: &MetadataImage| {
-        let counts = (old.topics().len(), new.topics().len());
+        let counts = (old.topic_count(), new.topic_count());
         observed.lock().push(counts);
     });
     let store = Box::new(store(&manager));
@@ -297,6 +297,10 @@ impl MetadataStore for Failing {
     fn watch(&self, seen_version: i64) -> BoxFuture<'_, ()> {
         self.inner.watch(seen_version)
     }
+
+    fn forget_before(&self, version: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.forget_before(version)
+    }
 }
 
 async fn failing(indeterminate: bool) -> (Metadata, Arc<AtomicBool>) {
@@ -331,7 +335,7 @@ async fn after_a_change_of_unknown_fate_nothing_changes_any_more() {
     broken.store(false, Ordering::Relaxed);
     let refused = create(&metadata, topic("b", 1)).await;
     assert!(matches!(refused, Err(MetadataError::Indeterminate(_))));
-    assert_eq!(metadata.image().topics().len(), 0);
+    assert_eq!(metadata.image().topic_count(), 0);
 }
 
 #[test]
@@ -394,4 +398,66 @@ fn an_id_is_written_as_kafka_writes_it() {
     // Kafka's Uuid.METADATA_TOPIC_ID.
     assert_eq!(id(1), "AAAAAAAAAAAAAAAAAAAAAQ");
     assert_eq!(id(u128::MAX), "_____________________w");
+}
+
+/// Creates and deletes topics until a snapshot has taken the place of the history.
+async fn churn(metadata: &Metadata, manager: &LogManager) {
+    let log = manager.open_log(metadata_log_id(), Arc::new(metadata_log_config()));
+    let log = log.expect("open");
+    for round in 0..200 {
+        create(metadata, topic("transient", 100))
+            .await
+            .expect("created");
+        let gone = metadata.delete_topics(vec![TopicRef::Name("transient".to_owned())]);
+        gone.await.remove(0).expect("deleted");
+        let kept = format!("kept-{round}");
+        create(metadata, topic(&kept, 2)).await.expect("created");
+        if log.offsets().log_start_offset > 0 {
+            return;
+        }
+    }
+    panic!("the log was never shortened");
+}
+
+#[tokio::test]
+async fn a_snapshot_takes_the_place_of_a_long_history_and_leads_to_the_same_image() {
+    let manager = LogManager::in_memory();
+    let metadata = open(&manager).await;
+    metadata
+        .allocate_producer_ids(1000)
+        .await
+        .expect("allocated");
+    churn(&metadata, &manager).await;
+    create(&metadata, topic("after", 3)).await.expect("created");
+    let image = metadata.image();
+    let records = store(&manager).load(0).await.expect("load").records;
+    assert!(records.len() < 1_500, "{} records", records.len());
+    drop(metadata);
+    assert!(*open(&manager).await.image() == *image);
+}
+
+#[tokio::test]
+async fn a_snapshot_without_an_end_does_not_count_and_neither_hides_what_follows() {
+    let manager = LogManager::in_memory();
+    let metadata = open(&manager).await;
+    create(&metadata, topic("a", 2)).await.expect("created");
+    drop(metadata);
+    let log = store(&manager);
+    let version = log.load(0).await.expect("load").version;
+    let half = [
+        MetadataRecord::BeginTransaction,
+        MetadataRecord::Topic {
+            name: "b".to_owned(),
+            topic_id: uuid::Uuid::from_u128(7),
+        },
+    ];
+    log.append(version, &half).await.expect("appended");
+    let metadata = open(&manager).await;
+    assert!(metadata.image().topic("a").is_some() && metadata.image().topic("b").is_none());
+    create(&metadata, topic("c", 1)).await.expect("created");
+    let image = metadata.image();
+    drop(metadata);
+    let reopened = open(&manager).await;
+    assert!(*reopened.image() == *image);
+    assert!(reopened.image().topic("c").is_some());
 }
