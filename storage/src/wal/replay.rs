@@ -12,10 +12,12 @@ use std::sync::Arc;
 use super::checkpoint::Checkpoint;
 use super::format::{self, Entry, FORMAT_VERSION, GROUP_HEADER_BYTES, GroupHeader};
 use super::ring::{RingPosition, list_regions, region_path};
-use crate::fs::{Access, BLOCK_BYTES, File, Fs};
+use memmap2::MmapMut;
 
-/// What one read fetches ahead.
-const WINDOW_BYTES: usize = 1 << 20;
+use crate::fs::{Access, BLOCK_BYTES, File, Fs, is_unsupported};
+
+/// What one read fetches ahead: several groups, since one that is cut off is read again.
+const WINDOW_BYTES: usize = 4 << 20;
 
 /// Why the log cannot be replayed.
 #[derive(Debug, thiserror::Error)]
@@ -91,31 +93,41 @@ struct RingReader {
     regions: HashMap<u32, RegionReader>,
     /// Sequence number of a region's first group -> region.
     heads: HashMap<u64, u32>,
+    window: Window,
 }
 
-/// A region and the part of it that was read last.
+/// A file of the ring.
 struct RegionReader {
+    index: u32,
     path: PathBuf,
     file: Arc<dyn File>,
     bytes: u64,
-    window: Vec<u8>,
-    window_at: u64,
+}
+
+/// What was read last, past the page cache where the file system can: it is read once or twice and never again.
+struct Window {
+    memory: MmapMut,
+    region: u32,
+    at: u64,
+    bytes: usize,
 }
 
 impl RingReader {
     fn open(fs: &dyn Fs, dir: &Path, generation: u64) -> Result<Self, ReplayError> {
+        let failed = |source| ReplayError::Io {
+            path: dir.to_owned(),
+            source,
+        };
         let mut reader = Self {
             generation,
             regions: HashMap::new(),
             heads: HashMap::new(),
+            window: Window::new().map_err(failed)?,
         };
-        let indexes = list_regions(fs, dir).map_err(|source| ReplayError::Io {
-            path: dir.to_owned(),
-            source,
-        })?;
-        for index in indexes {
-            let mut region = RegionReader::open(fs, region_path(dir, index))?;
-            if let Some(head) = region.header(0)?
+        for index in list_regions(fs, dir).map_err(failed)? {
+            let region = RegionReader::open(fs, dir, index)?;
+            let head = region.read(&mut reader.window, 0, GROUP_HEADER_BYTES, BLOCK_BYTES)?;
+            if let Some(head) = head.and_then(GroupHeader::parse)
                 && head.generation == generation
             {
                 reader.heads.insert(head.sequence, index);
@@ -132,10 +144,10 @@ impl RingReader {
         sequence: u64,
         visit: &mut impl FnMut(&[Entry<'_>]) -> Result<(), E>,
     ) -> Result<Option<u64>, E> {
-        let Some(region) = self.regions.get_mut(&at.region) else {
+        let (Some(region), window) = (self.regions.get(&at.region), &mut self.window) else {
             return Ok(None);
         };
-        let Some(header) = region.header(at.position)? else {
+        let Some(header) = region.header(window, at.position)? else {
             return Ok(None);
         };
         if header.generation != self.generation || header.sequence != sequence {
@@ -147,7 +159,7 @@ impl RingReader {
                 found: header.version,
             })?;
         }
-        let Some(group) = region.read(at.position, header.group_bytes as usize)? else {
+        let Some(group) = region.group(window, at.position, &header)? else {
             return Ok(None);
         };
         let Some(entries) = format::entries(group) else {
@@ -163,12 +175,13 @@ impl RingReader {
     /// whose head is not an intact group, can hold one.
     fn check_for_hole(&mut self, end: RingPosition, sequence: u64) -> Result<u64, ReplayError> {
         let mut torn_bytes = 0;
-        for (&index, region) in &mut self.regions {
+        let window = &mut self.window;
+        for (&index, region) in &self.regions {
             let from = if index == end.region {
                 end.position
             } else {
-                match region.header(0)? {
-                    Some(head) if region.is_intact(0, &head)? => {
+                match region.header(window, 0)? {
+                    Some(head) if region.is_intact(window, 0, &head)? => {
                         if head.generation == self.generation && head.write_sequence > sequence {
                             region.refuse_hole(0, &head, sequence)?;
                         }
@@ -179,11 +192,13 @@ impl RingReader {
             };
             let mut position = from;
             while position < region.bytes {
-                if let Some(header) = region.header(position)?
+                if let Some(header) = region.header(window, position)?
                     && header.generation == self.generation
                     && header.sequence >= sequence
                 {
-                    if header.write_sequence > sequence && region.is_intact(position, &header)? {
+                    if header.write_sequence > sequence
+                        && region.is_intact(window, position, &header)?
+                    {
                         region.refuse_hole(position, &header, sequence)?;
                     }
                     torn_bytes += u64::from(header.group_bytes);
@@ -195,54 +210,105 @@ impl RingReader {
     }
 }
 
+impl Window {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            memory: MmapMut::map_anon(WINDOW_BYTES)?,
+            region: 0,
+            at: 0,
+            bytes: 0,
+        })
+    }
+
+    fn holds(&self, region: u32, position: u64, bytes: usize) -> bool {
+        let end = self.at + self.bytes as u64;
+        self.region == region && position >= self.at && position + bytes as u64 <= end
+    }
+
+    fn fill(&mut self, region: &RegionReader, position: u64, bytes: usize) -> io::Result<()> {
+        self.bytes = 0;
+        if bytes > self.memory.len() {
+            self.memory = MmapMut::map_anon(bytes)?;
+        }
+        self.bytes = region
+            .file
+            .read_at(&mut self.memory[..bytes], position)?
+            .min(bytes);
+        (self.region, self.at) = (region.index, position);
+        Ok(())
+    }
+}
+
 impl RegionReader {
-    fn open(fs: &dyn Fs, path: PathBuf) -> Result<Self, ReplayError> {
-        let opened = fs
-            .open(&path, Access::Read)
-            .and_then(|file| Ok((file.size_bytes()?, file)));
-        match opened {
+    fn open(fs: &dyn Fs, dir: &Path, index: u32) -> Result<Self, ReplayError> {
+        let path = region_path(dir, index);
+        let opened = match fs.open(&path, Access::DirectRead) {
+            Err(error) if is_unsupported(&error) => fs.open(&path, Access::Read),
+            other => other,
+        };
+        match opened.and_then(|file| Ok((file.size_bytes()?, file))) {
             Ok((bytes, file)) => Ok(Self {
+                index,
                 path,
                 file,
                 bytes,
-                window: Vec::new(),
-                window_at: 0,
             }),
             Err(source) => Err(ReplayError::Io { path, source }),
         }
     }
 
-    /// `bytes` bytes at `position`; `None` if the region ends before.
-    fn read(&mut self, position: u64, bytes: usize) -> Result<Option<&[u8]>, ReplayError> {
-        if position + bytes as u64 > self.bytes {
+    /// `bytes` bytes at the block that begins at `position`; `None` if the region ends before. Reads `ahead` bytes.
+    fn read<'w>(
+        &self,
+        window: &'w mut Window,
+        position: u64,
+        bytes: usize,
+        ahead: usize,
+    ) -> Result<Option<&'w [u8]>, ReplayError> {
+        // A crash while it was written ahead may have left a length that is no whole number of blocks.
+        let end = self.bytes / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
+        if position + bytes as u64 > end {
             return Ok(None);
         }
-        let window_end = self.window_at + self.window.len() as u64;
-        if position < self.window_at || position + bytes as u64 > window_end {
-            let wanted = bytes.max(WINDOW_BYTES) as u64;
-            let length = wanted.min(self.bytes - position) as usize;
-            self.window.resize(length, 0);
-            self.window_at = position;
-            let read = self
-                .file
-                .read_at(&mut self.window, position)
+        if !window.holds(self.index, position, bytes) {
+            let wanted = bytes.next_multiple_of(BLOCK_BYTES).max(ahead) as u64;
+            let length = wanted.min(end - position) as usize;
+            window
+                .fill(self, position, length)
                 .map_err(|source| ReplayError::Io {
                     path: self.path.clone(),
                     source,
                 })?;
-            self.window.truncate(read);
         }
-        let at = (position - self.window_at) as usize;
-        Ok(self.window.get(at..at + bytes))
+        let at = (position - window.at) as usize;
+        Ok(window.memory[..window.bytes].get(at..at + bytes))
     }
 
-    fn header(&mut self, position: u64) -> Result<Option<GroupHeader>, ReplayError> {
-        let bytes = self.read(position, GROUP_HEADER_BYTES)?;
+    fn header(
+        &self,
+        window: &mut Window,
+        position: u64,
+    ) -> Result<Option<GroupHeader>, ReplayError> {
+        let bytes = self.read(window, position, GROUP_HEADER_BYTES, WINDOW_BYTES)?;
         Ok(bytes.and_then(GroupHeader::parse))
     }
 
-    fn is_intact(&mut self, position: u64, header: &GroupHeader) -> Result<bool, ReplayError> {
-        let group = self.read(position, header.group_bytes as usize)?;
+    fn group<'w>(
+        &self,
+        window: &'w mut Window,
+        position: u64,
+        header: &GroupHeader,
+    ) -> Result<Option<&'w [u8]>, ReplayError> {
+        self.read(window, position, header.group_bytes as usize, WINDOW_BYTES)
+    }
+
+    fn is_intact(
+        &self,
+        window: &mut Window,
+        position: u64,
+        header: &GroupHeader,
+    ) -> Result<bool, ReplayError> {
+        let group = self.group(window, position, header)?;
         Ok(group.is_some_and(|group| format::entries(group).is_some()))
     }
 
