@@ -3,7 +3,7 @@ import java.nio.file.*;
 import java.time.Duration;
 import java.util.*;
 import java.util.concurrent.*;
-import java.util.function.*;
+import java.util.regex.Pattern;
 import java.util.stream.*;
 import org.apache.kafka.clients.admin.*;
 import org.apache.kafka.clients.consumer.*;
@@ -42,9 +42,9 @@ public class GroupTools {
         tool("--list");
         tool("--describe", "--all-groups");
 
-        List<Member> live = new ArrayList<>();
+        Map<String, Member[]> live = new TreeMap<>();
         for (String protocol : PROTOCOLS) {
-            live.addAll(groupWithMembers(protocol));
+            live.put(protocol + "-live", groupWithMembers(protocol));
             groupWithoutMembers(protocol, protocol + "-empty");
             groupWithoutMembers(protocol, protocol + "-gone");
         }
@@ -58,11 +58,26 @@ public class GroupTools {
         adminOffsets();
         deleteOffsets();
         staticMembers();
+        for (String group : live.keySet()) {
+            call("remove all members of " + group, () -> admin.removeMembersFromConsumerGroup(group,
+                new RemoveMembersFromConsumerGroupOptions()).all());
+            // They come back.
+            settled(group, live.get(group));
+        }
         deleteGroups();
-        for (Member member : live) member.close();
-        // Everything that is left: the groups that had members have none now.
-        tool("--delete", "--all-groups");
+        for (Member[] members : live.values()) {
+            // The static one stays in its group, for now.
+            members[1].close();
+            members[0].close();
+        }
         tool("--list", "--state");
+        for (String protocol : PROTOCOLS) {
+            var only = new RemoveMembersFromConsumerGroupOptions(List.of(new MemberToRemove(protocol + "-static")));
+            call("remove the last member", () -> admin.removeMembersFromConsumerGroup(protocol + "-live", only).all());
+        }
+        tool("--list", "--state");
+        tool("--delete", "--all-groups");
+        tool("--list");
         transcript.println("end");
         System.exit(0);
     }
@@ -90,14 +105,14 @@ public class GroupTools {
     }
 
     /** Two members, the second one static, each with one partition of "orders". */
-    static List<Member> groupWithMembers(String protocol) throws Exception {
+    static Member[] groupWithMembers(String protocol) throws Exception {
         String group = protocol + "-live";
         Member first = new Member(protocol, group, protocol + "-a", null, "orders");
         settled(group, first);
         first.commit(Map.of(ORDERS_0, new OffsetAndMetadata(4, Optional.of(0), "mine"), ORDERS_1, new OffsetAndMetadata(6)));
         Member second = new Member(protocol, group, protocol + "-b", protocol + "-static", "orders");
         settled(group, first, second);
-        return List.of(first, second);
+        return new Member[] {first, second};
     }
 
     static void groupWithoutMembers(String protocol, String group) throws Exception {
@@ -243,8 +258,6 @@ public class GroupTools {
         String[] two = {"--reset-offsets", "--group", "classic-empty", "--group", "consumer-empty"};
         Files.writeString(plan, tool(join(two, new String[] {"--all-topics", "--to-earliest", "--export", "--dry-run"})));
         tool(join(two, new String[] {"--from-file", plan.toString(), "--execute"}));
-        Files.writeString(plan, "orders,0,3\norders,7,3\n");
-        tool("--reset-offsets", "--group", "classic-empty", "--from-file", plan.toString(), "--execute");
         Files.writeString(plan, "orders 0 3\n");
         tool("--reset-offsets", "--group", "classic-empty", "--from-file", plan.toString(), "--dry-run");
 
@@ -418,7 +431,8 @@ public class GroupTools {
         say("$ kafka-consumer-groups " + String.join(" ", args));
         lines(out.toString()).forEach(GroupTools::say);
         // A usage error shows all options, in two columns under this headline.
-        lines(err.toString().split("(?m)^Option +Description")[0]).forEach(line -> say("! " + line));
+        String errors = err.toString().split("(?m)^Option +Description")[0];
+        lines(exit[0] == 0 ? errors : listsSorted(errors)).forEach(line -> say("! " + line));
         if (exit[0] != 0) say("exit code " + exit[0]);
         say("");
         return out.toString();
@@ -435,6 +449,12 @@ public class GroupTools {
         }
         Collections.sort(blocks);
         return blocks;
+    }
+
+    /** The tool lists options and states from hash sets. */
+    static String listsSorted(String text) {
+        return Pattern.compile("[^ ,\n]+(, [^ ,\n]+)+").matcher(text).replaceAll(list ->
+            Stream.of(list.group().split(", ")).map(item -> item.replaceAll("[\\[\\]]", "")).sorted().collect(Collectors.joining(", ")));
     }
 
     static void committed(String group) throws Exception {
