@@ -1,9 +1,9 @@
 //! The tools that administer groups: whatever they are asked to do, they say and do the same with Ottla as with Kafka.
 //!
 //! Kafka's `kafka-consumer-groups` in all its forms and its Java `Admin`, then the admin clients of confluent-kafka and
-//! kafka-python. Each program works on groups of the classic and of the consumer protocol, with members and without,
-//! and writes a transcript in which what no two runs have in common has a name. Both brokers get the same programs at
-//! the same time; an answer that is not Kafka's fails.
+//! kafka-python. Each program works on groups of the classic and, where its client has it, of the consumer protocol,
+//! with members and without, and writes a transcript in which what no two runs have in common has a name. Both brokers
+//! get the same programs at the same time; an answer that is not Kafka's fails.
 //!
 //! Needs Java and Maven, for Kafka's jars; skipped where they are not.
 
@@ -12,9 +12,15 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use bytes::Bytes;
 use compat_tests::java::KafkaTools;
 use compat_tests::python::Python;
-use compat_tests::{BrokerKind, BrokerProcess, Program, available};
+use compat_tests::scenario::Talk;
+use compat_tests::{BrokerKind, BrokerProcess, Program, RawClient, available};
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
+use kafka_protocol::messages::{JoinGroupRequest, SyncGroupRequest};
+use kafka_protocol::protocol::StrBytes;
 
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -54,6 +60,8 @@ fn every_group_tool_says_and_does_the_same_as_with_kafka() -> Result<()> {
         return Ok(());
     };
     let mut ottla = ottla?;
+    join_workers(&kafka)?;
+    join_workers(&ottla)?;
 
     let mut difference_count = 0;
     for (name, tool) in TOOLS {
@@ -83,6 +91,36 @@ fn every_group_tool_says_and_does_the_same_as_with_kafka() -> Result<()> {
         difference_count == 0,
         "{difference_count} answers differ, see above"
     );
+    Ok(())
+}
+
+/// Makes a group that is none of consumers, as Kafka Connect's workers do, with a member that says nothing any more.
+fn join_workers(broker: &BrokerProcess) -> Result<()> {
+    let string = StrBytes::from_static_str;
+    Talk::new(broker).wait_for_coordinator("workers")?;
+    let mut client = RawClient::connect(broker.address())?;
+    let protocol = JoinGroupRequestProtocol::default()
+        .with_name(string("sessioned"))
+        .with_metadata(Bytes::from_static(b"a worker"));
+    let join = JoinGroupRequest::default()
+        .with_group_id(string("workers").into())
+        .with_session_timeout_ms(300_000)
+        .with_rebalance_timeout_ms(300_000)
+        .with_protocol_type(string("connect"))
+        .with_protocols(vec![protocol]);
+    // Version 3 is the last one in which a member gets its id without asking twice.
+    let joined = client.call(3, &join)?;
+    ensure!(joined.error_code == 0, "error {}", joined.error_code);
+    let assignment = SyncGroupRequestAssignment::default()
+        .with_member_id(joined.member_id.clone())
+        .with_assignment(Bytes::from_static(b"its work"));
+    let sync = SyncGroupRequest::default()
+        .with_group_id(string("workers").into())
+        .with_generation_id(joined.generation_id)
+        .with_member_id(joined.member_id)
+        .with_assignments(vec![assignment]);
+    let synced = client.call(3, &sync)?;
+    ensure!(synced.error_code == 0, "error {}", synced.error_code);
     Ok(())
 }
 

@@ -19,6 +19,8 @@ import org.apache.kafka.tools.consumer.group.ConsumerGroupCommand;
  *
  * What no two runs have in common has a name in it, lines whose order means nothing are sorted. The last line is "end".
  *
+ * There must be a group "workers" with one member, of the protocol type "connect".
+ *
  * usage: GroupTools.java BOOTSTRAP
  */
 public class GroupTools {
@@ -58,6 +60,9 @@ public class GroupTools {
         adminOffsets();
         deleteOffsets();
         staticMembers();
+        membersOfOtherKinds();
+        deletedTopic();
+        groupOfWorkers();
         for (String group : live.keySet()) {
             call("remove all members of " + group, () -> admin.removeMembersFromConsumerGroup(group,
                 new RemoveMembersFromConsumerGroupOptions()).all());
@@ -107,16 +112,16 @@ public class GroupTools {
     /** Two members, the second one static, each with one partition of "orders". */
     static Member[] groupWithMembers(String protocol) throws Exception {
         String group = protocol + "-live";
-        Member first = new Member(protocol, group, protocol + "-a", null, "orders");
+        Member first = new Member(protocol, group, protocol + "-a", "orders");
         settled(group, first);
         first.commit(Map.of(ORDERS_0, new OffsetAndMetadata(4, Optional.of(0), "mine"), ORDERS_1, new OffsetAndMetadata(6)));
-        Member second = new Member(protocol, group, protocol + "-b", protocol + "-static", "orders");
+        Member second = new Member(protocol + " group.instance.id=" + protocol + "-static", group, protocol + "-b", "orders");
         settled(group, first, second);
         return new Member[] {first, second};
     }
 
     static void groupWithoutMembers(String protocol, String group) throws Exception {
-        Member member = new Member(protocol, group, group, null, "orders", "audit");
+        Member member = new Member(protocol, group, group, "orders", "audit");
         settled(group, member);
         member.commit(Map.of(ORDERS_0, new OffsetAndMetadata(5), ORDERS_1, new OffsetAndMetadata(2), AUDIT, new OffsetAndMetadata(4)));
         member.close();
@@ -131,12 +136,15 @@ public class GroupTools {
         volatile int owned;
         volatile boolean leaving;
 
-        Member(String protocol, String group, String client, String instance, String... topics) {
+        /** `protocol` may have one more setting behind it, as in "classic group.instance.id=a"; so may a regex be a topic. */
+        Member(String protocol, String group, String client, String... topics) {
             Map<String, Object> settings = new HashMap<>(Map.of(
-                "bootstrap.servers", bootstrap, "group.id", group, "group.protocol", protocol, "client.id", client,
+                "bootstrap.servers", bootstrap, "group.id", group, "client.id", client,
                 "enable.auto.commit", false, "auto.offset.reset", "earliest"));
-            if (instance != null) settings.put("group.instance.id", instance);
-            if (protocol.equals("classic")) settings.put("heartbeat.interval.ms", 200);
+            String[] words = protocol.split("[ =]");
+            settings.put("group.protocol", words[0]);
+            if (words.length > 1) settings.put(words[1], words[2]);
+            if (words[0].equals("classic")) settings.put("heartbeat.interval.ms", 200);
             consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer());
             thread = new Thread(() -> poll(client, List.of(topics)), client);
             thread.setDaemon(true);
@@ -144,7 +152,8 @@ public class GroupTools {
         }
 
         void poll(String client, List<String> topics) {
-            consumer.subscribe(topics);
+            if (topics.get(0).startsWith("^")) consumer.subscribe(new SubscriptionPattern(topics.get(0)));
+            else consumer.subscribe(topics);
             while (!leaving) {
                 consumer.poll(Duration.ofMillis(50));
                 String id = consumer.groupMetadata().memberId();
@@ -269,6 +278,7 @@ public class GroupTools {
         committed("new-by-reset");
         tool("--reset-offsets", "--group", "unknown", "--all-topics", "--to-earliest", "--dry-run");
         tool("--reset-offsets", "--group", "simple", "--topic", "orders:9", "--to-earliest", "--dry-run");
+        tool("--reset-offsets", "--group", "simple", "--topic", "no-such-topic", "--to-earliest", "--dry-run");
         tool("--reset-offsets", "--group", "simple", "--topic", "orders", "--to-earliest");
         tool("--reset-offsets", "--group", "simple", "--topic", "orders", "--dry-run");
         tool("--reset-offsets", "--group", "simple", "--to-earliest", "--dry-run");
@@ -291,6 +301,82 @@ public class GroupTools {
         tool("--delete-offsets", "--group", "unknown", "--topic", "orders");
         tool("--delete-offsets", "--group", "simple", "--topic", "orders:0,9");
         tool("--delete-offsets", "--group", "simple", "--topic", "no-such-topic:0");
+    }
+
+    /** Each in a group of its own, and a group of both protocols. */
+    static void membersOfOtherKinds() throws Exception {
+        Map<String, Member> members = new TreeMap<>();
+        for (String protocol : List.of(
+            "classic partition.assignment.strategy=org.apache.kafka.clients.consumer.CooperativeStickyAssignor",
+            "classic client.rack=here", "consumer client.rack=there", "consumer group.remote.assignor=range")) {
+            String group = protocol.replaceAll("=.*", "").replaceAll("[ .]", "-");
+            members.put(group, new Member(protocol, group, group, "orders"));
+        }
+        members.put("regex", new Member("consumer", "regex", "regex", "^ord.*"));
+        Member classic = new Member("classic", "mixed", "mixed-classic", "orders");
+        settled("mixed", classic);
+        Member consumer = new Member("consumer", "mixed", "mixed-consumer", "orders");
+        for (String group : members.keySet()) settled(group, members.get(group));
+        settled("mixed", classic, consumer);
+
+        List<String> groups = new ArrayList<>(members.keySet());
+        groups.add("mixed");
+        for (String group : groups) {
+            tool("--describe", "--group", group);
+            tool("--describe", "--group", group, "--members", "--verbose");
+            tool("--describe", "--group", group, "--state", "--verbose");
+            call("describeConsumerGroups " + group, () -> sorted(description(group).members()));
+            tool("--delete-offsets", "--group", group, "--topic", "orders");
+            tool("--reset-offsets", "--group", group, "--topic", "orders", "--to-latest", "--execute");
+        }
+        // With its last member of the consumer protocol, the group itself goes back to the classic one.
+        consumer.close();
+        until("mixed is classic", () -> description("mixed").type() == GroupType.CLASSIC);
+        settled("mixed", classic);
+        tool("--list", "--type", "--state");
+        tool("--describe", "--group", "mixed", "--members", "--verbose");
+        members.put("mixed", classic);
+        for (Member member : members.values()) member.close();
+        for (String group : groups) {
+            until(group + " is empty", () -> description(group).groupState() == GroupState.EMPTY);
+            tool("--describe", "--group", group, "--state");
+            tool("--delete", "--group", group);
+        }
+    }
+
+    /** The offsets of a topic go with it, the group stays. */
+    static void deletedTopic() throws Exception {
+        TopicPartition partition = new TopicPartition("brief", 0);
+        admin.createTopics(List.of(new NewTopic("brief", 1, (short) 1))).all().get();
+        until("there is a leader", () -> admin.listOffsets(Map.of(partition, OffsetSpec.latest())).all().get() != null);
+        admin.alterConsumerGroupOffsets("brief", Map.of(partition, new OffsetAndMetadata(0))).all().get();
+        committed("brief");
+        admin.deleteTopics(List.of("brief")).all().get();
+        until("no offsets", () -> admin.listConsumerGroupOffsets("brief").partitionsToOffsetAndMetadata().get().isEmpty());
+        for (String[] form : new String[][] {{"--offsets"}, {"--members"}, {"--state"}})
+            tool(join(new String[] {"--describe", "--group", "brief"}, form));
+        tool("--delete", "--group", "brief");
+    }
+
+    /** The test has made this one, with a member: it is not a group of consumers. */
+    static void groupOfWorkers() throws Exception {
+        tool("--list", "--state", "--type");
+        tool("--describe", "--group", "workers");
+        tool("--describe", "--group", "workers", "--members", "--verbose");
+        tool("--describe", "--group", "workers", "--state");
+        tool("--reset-offsets", "--group", "workers", "--topic", "orders", "--to-earliest", "--execute");
+        tool("--delete-offsets", "--group", "workers", "--topic", "orders");
+        tool("--delete", "--group", "workers");
+        call("listGroups of workers", () -> sorted(admin.listGroups(
+            new ListGroupsOptions().withProtocolTypes(Set.of("connect"))).all().get()));
+        call("describeClassicGroups workers", () -> {
+            ClassicGroupDescription found = admin.describeClassicGroups(List.of("workers")).all().get().get("workers");
+            names.put(found.members().iterator().next().consumerId(), "WORKER");
+            return List.of(found.protocol(), found.protocolData(), found.state(), sorted(found.members()));
+        });
+        call("remove all workers", () -> admin.removeMembersFromConsumerGroup("workers",
+            new RemoveMembersFromConsumerGroupOptions()).all());
+        call("delete the workers", () -> admin.deleteConsumerGroups(List.of("workers")).all());
     }
 
     static void deleteGroups() throws Exception {
@@ -381,7 +467,7 @@ public class GroupTools {
         for (String protocol : PROTOCOLS) {
             String group = protocol + "-static";
             for (boolean all : new boolean[] {false, true}) {
-                Member member = new Member(protocol, group, group, "kept", "orders");
+                Member member = new Member(protocol + " group.instance.id=kept", group, group, "orders");
                 settled(group, member);
                 member.close();
                 tool("--describe", "--group", group, "--members");
@@ -476,7 +562,13 @@ public class GroupTools {
     }
 
     static List<String> sorted(Collection<?> values) {
-        return values.stream().map(String::valueOf).map(GroupTools::named).sorted().toList();
+        return values.stream().map(String::valueOf).map(GroupTools::partitionsSorted).map(GroupTools::named).sorted().toList();
+    }
+
+    /** A member's partitions are a hash set too. */
+    static String partitionsSorted(String text) {
+        return Pattern.compile("(?<=topicPartitions=)[^)]*").matcher(text).replaceAll(list ->
+            Stream.of(list.group().split(",")).sorted().collect(Collectors.joining(",")));
     }
 
     static List<String> sorted(Map<?, ?> values) {
