@@ -24,9 +24,9 @@ use kafka_protocol::protocol::StrBytes;
 
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// What both brokers are started with: groups settle fast, and records of 2020 are not deleted.
+/// What both brokers are started with: groups settle fast, in several partitions, and records of 2020 are not deleted.
 const CONFIG: &[(&str, &str)] = &[
-    ("offsets.topic.num.partitions", "1"),
+    ("offsets.topic.num.partitions", "3"),
     ("group.initial.rebalance.delay.ms", "0"),
     ("group.consumer.min.heartbeat.interval.ms", "200"),
     ("group.consumer.heartbeat.interval.ms", "200"),

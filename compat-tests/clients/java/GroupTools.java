@@ -36,6 +36,10 @@ public class GroupTools {
     static Admin admin;
 
     public static void main(String[] args) throws Exception {
+        Thread.setDefaultUncaughtExceptionHandler((member, error) -> {
+            error.printStackTrace();
+            System.exit(1);
+        });
         bootstrap = args[0];
         names.put(bootstrap, "BROKER");
         names.put(bootstrap.replace(":", " "), "BROKER");
