@@ -16,7 +16,7 @@ use crate::config::BrokerConfig;
 use crate::coordinator::call::GroupCall;
 use crate::coordinator::load::LoadError;
 use crate::coordinator::runtime::GroupCoordinator;
-use crate::group::{Assignor, GroupConfig, GroupError, Id};
+use crate::group::{Assignor, GroupConfig, GroupError, Id, MigrationPolicy};
 use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata};
 use crate::net::budget::RequestBudget;
 use crate::net::limits::ConnectionLimits;
@@ -84,6 +84,10 @@ impl Broker {
             durability: config.durability,
             wal_ring_bytes: config.wal_ring_bytes,
             retention_check_interval_ms: config.retention_check_interval_ms,
+            producer_id_expiration_ms: config.producer_id_expiration_ms,
+            producer_id_expiration_check_interval_ms: config
+                .producer_id_expiration_check_interval_ms,
+            disk_reserve_bytes: config.disk_reserve_bytes,
             cleaner: config.cleaner.clone(),
             ..LogManagerConfig::new(&config.data_dir)
         })?;
@@ -304,6 +308,8 @@ fn group_config(config: &BrokerConfig) -> GroupConfig {
         consumer_heartbeat_interval_ms: config.group_consumer_heartbeat_interval_ms,
         consumer_assignment_interval_ms: config.group_consumer_assignment_interval_ms,
         consumer_max_size: config.group_consumer_max_size,
+        migration_policy: MigrationPolicy::from_name(&config.group_consumer_migration_policy)
+            .unwrap_or_default(),
         consumer_assignors: config
             .group_consumer_assignors
             .iter()

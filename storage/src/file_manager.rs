@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::bell::Bell;
 use crate::checkpoint::{
-    CLEAN_SHUTDOWN, LOG_START_OFFSETS, RECOVERY_POINTS, read_offsets, write_offsets,
+    CLEAN_SHUTDOWN, LOG_START_OFFSETS, Offsets, RECOVERY_POINTS, read_offsets, write_offsets,
 };
 use crate::cold_budget::ColdBudget;
 use crate::compaction::{CLEANER_OFFSETS, LogCleaner};
@@ -37,8 +37,6 @@ use crate::wal::logs::LogTable;
 use crate::wal::replay::ReplayError;
 use crate::wal::ring::{Ring, RingConfig, Shortage, list_regions, region_path};
 
-/// What unused chunks may keep allocated while there is traffic.
-const FREE_CHUNKS_BYTES: usize = 32 << 20;
 const WAL_DIR: &str = "wal";
 const LOCK_FILE: &str = ".lock";
 /// How often a shutdown looks whether the last writes want for room.
@@ -82,7 +80,7 @@ impl FileManager {
             .map_err(OpenError::io(&marker))?
             .is_some();
 
-        let chunks = ChunkPool::new(FREE_CHUNKS_BYTES);
+        let chunks = ChunkPool::new(usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX));
         let direct_io = DirectIo::new(Arc::clone(&chunks), config.direct_io_bytes);
         let previous = read_checkpoint(&*fs, &wal_dir)?;
         let mut recovery_report = RecoveryReport {
@@ -99,6 +97,7 @@ impl FileManager {
                 pool: &pool,
                 dir: &dir,
                 wal_dir: &wal_dir,
+                may_cut_tails: config.durability == Durability::Os,
             };
             let recovered = recovery.run(checkpoint, &mut log_starts)?;
             write_offsets(&*fs, &log_starts_path, &log_starts)
@@ -111,6 +110,13 @@ impl FileManager {
             recovery_report.truncated_bytes = recovered.end.torn_bytes;
             deleted = recovered.deleted;
         }
+        let closed_at_path = dir.join(RECOVERY_POINTS);
+        let recovery_points =
+            read_offsets(&*fs, &closed_at_path).map_err(OpenError::io(&closed_at_path))?;
+        let closed_at = match recovery_report.clean {
+            true => recovery_points.clone(),
+            false => Offsets::new(),
+        };
         if was_clean {
             fs.remove_file(&marker)
                 .and_then(|()| fs.sync_dir(&dir))
@@ -141,11 +147,20 @@ impl FileManager {
             durability: config.durability,
             append_budget: Arc::new(Semaphore::new(append_budget_bytes)),
             append_budget_bytes,
+            tail_cache_bytes: usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX),
             busy: Mutex::default(),
             committed_bytes: AtomicU64::new(0),
             log_starts: Mutex::new(log_starts),
             log_starts_changed: AtomicBool::new(false),
+            closed_at: Mutex::new(closed_at),
+            recovery_points: Mutex::new(recovery_points),
             disk_full: watch::Sender::new(false),
+            low_on_space: AtomicBool::new(false),
+            disk_reserve_bytes: config.disk_reserve_bytes,
+            producer_id_expiration_ms: config.producer_id_expiration_ms,
+            producer_check_interval_ms: config.producer_id_expiration_check_interval_ms.max(1),
+            with_producers: Mutex::default(),
+            flush_due_ms: AtomicU64::new(u64::MAX),
             cold_reads: ColdBudget::new(config.cold_read_budget_bytes),
             retention: Schedule::default(),
             doomed: Mutex::default(),
@@ -157,7 +172,6 @@ impl FileManager {
         let maintenance = Arc::new(Maintenance::new(
             Arc::clone(&shared),
             wal_dir,
-            usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX),
             config.retention_check_interval_ms.max(1),
             checkpoint,
             table,
@@ -223,7 +237,10 @@ impl FileManager {
 
     /// Renames the directory of a deleted log and has it removed later.
     fn doom_directory(&self, dir: &Path, id: &TopicPartition, delay_ms: u64) {
-        self.forget_cleaned(&(id.topic.to_string(), id.partition));
+        let key = (id.topic.to_string(), id.partition);
+        self.shared.closed_at.lock().remove(&key);
+        self.shared.recovery_points.lock().remove(&key);
+        self.forget_cleaned(&key);
         let owner = owner_of(&*self.shared.fs, dir).ok().flatten();
         if owner.is_some_and(|owner| owner != id.topic_id) {
             return;
@@ -348,13 +365,15 @@ impl FileManager {
             .into_iter()
             .collect::<io::Result<Vec<()>>>()?;
         let path = shared.path.join(RECOVERY_POINTS);
-        let mut recovery_points = read_offsets(&*shared.fs, &path).unwrap_or_default();
+        let mut recovery_points = shared.closed_at.lock().clone();
         for log in logs {
             if let Some(end_offset) = log.end_offset() {
                 let id = log.topic_partition();
                 recovery_points.insert((id.topic.to_string(), id.partition), end_offset);
             }
         }
+        // At the next start they say where each log has to end: none may be older than its log.
+        shared.recovery_points.lock().clone_from(&recovery_points);
         write_offsets(&*shared.fs, &path, &recovery_points)?;
         self.maintenance.checkpoint_closed()?;
         remove_wal(&*shared.fs, &shared.path.join(WAL_DIR))?;

@@ -50,6 +50,14 @@ pub struct DirEntry {
     pub is_dir: bool,
 }
 
+/// Room on a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// What this process may still write.
+    pub free_bytes: u64,
+    pub total_bytes: u64,
+}
+
 /// Keeps a directory locked until it is dropped.
 pub type LockGuard = Box<dyn Debug + Send + Sync>;
 
@@ -66,6 +74,8 @@ pub trait Fs: Debug + Send + Sync {
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// The room on the file system that holds `path`.
+    fn space(&self, path: &Path) -> io::Result<Space>;
     /// Locks a file against other processes; `None` if one of them holds it.
     fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>>;
 }
@@ -178,6 +188,14 @@ impl Fs for RealFs {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         fs::File::open(path)?.sync_all()
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let found = rustix::fs::statvfs(path)?;
+        Ok(Space {
+            free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
+            total_bytes: found.f_blocks.saturating_mul(found.f_frsize),
+        })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {

@@ -9,6 +9,8 @@ mod cold_budget;
 pub mod compaction;
 mod file_manager;
 pub mod fs;
+#[doc(hidden)]
+pub mod fuzzing;
 mod io_pool;
 pub mod log;
 mod log_dir;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -22,6 +22,9 @@ use crate::wal::chunk::ChunkPool;
 use crate::wal::commit::Wal;
 
 /// The files, threads and budgets of a log directory.
+/// What is kept free of a large disk.
+const DISK_RESERVE_BYTES: u64 = 512 << 20;
+
 pub(crate) struct LogDir {
     pub path: PathBuf,
     pub fs: Arc<dyn Fs>,
@@ -36,6 +39,8 @@ pub(crate) struct LogDir {
     /// Room for batches between submission and their segment.
     pub append_budget: Arc<Semaphore>,
     pub append_budget_bytes: usize,
+    /// Chunks beyond this are dropped from memory when what is in them has been written.
+    pub tail_cache_bytes: usize,
     /// Logs with something in memory: to be written, to be synced, or kept for readers.
     pub busy: Mutex<Vec<Arc<FileLog>>>,
     /// Bytes committed since the start: the age of what is kept in memory is counted in it.
@@ -43,8 +48,21 @@ pub(crate) struct LogDir {
     /// Log start offsets that the segments' names do not tell.
     pub log_starts: Mutex<Offsets>,
     pub log_starts_changed: AtomicBool,
+    /// Where the logs ended at an orderly shutdown that have not been used since.
+    pub closed_at: Mutex<Offsets>,
+    /// Up to where each log's segments are known to be on stable media.
+    pub recovery_points: Mutex<Offsets>,
     /// There is no room for segments: nothing is appended until there is.
     pub disk_full: watch::Sender<bool>,
+    /// Less is free than is to be kept: only the broker's own logs are appended to.
+    pub low_on_space: AtomicBool,
+    pub disk_reserve_bytes: Option<u64>,
+    pub producer_id_expiration_ms: i64,
+    pub producer_check_interval_ms: u64,
+    /// Logs that know a producer, by id.
+    pub with_producers: Mutex<HashMap<u32, Weak<FileLog>>>,
+    /// When what was acknowledged without a sync is to be synced, by the monotonic clock; `u64::MAX` for never.
+    pub flush_due_ms: AtomicU64,
     /// Room for what is read from segments.
     pub cold_reads: ColdBudget,
     /// When retention looks at which log.
@@ -76,6 +94,57 @@ impl LogDir {
             self.maintenance.ring();
         } else if changed {
             tracing::info!(directory = %self.path.display(), "there is space again");
+        }
+    }
+
+    /// If memory holds more than it is to: up to which age batches are dropped that are in their segment.
+    pub fn dropped_age(&self) -> Option<u64> {
+        let committed_bytes = self.committed_bytes.load(Ordering::Relaxed);
+        let is_over = self.chunks.used_bytes() > self.tail_cache_bytes;
+        is_over.then(|| committed_bytes.saturating_sub(self.tail_cache_bytes as u64))
+    }
+
+    /// Looks how much room is left on the disk.
+    pub fn check_space(&self) {
+        let Ok(space) = self.fs.space(&self.path) else {
+            return;
+        };
+        let reserve_bytes = self
+            .disk_reserve_bytes
+            .unwrap_or_else(|| DISK_RESERVE_BYTES.min(space.total_bytes / 20));
+        let was_low = self.low_on_space.load(Ordering::Relaxed);
+        // A little more than what is to be kept, or it would go to and fro.
+        let wanted_bytes = match was_low {
+            true => reserve_bytes.saturating_add(reserve_bytes / 8),
+            false => reserve_bytes,
+        };
+        let is_low = space.free_bytes < wanted_bytes;
+        if is_low != was_low {
+            self.low_on_space.store(is_low, Ordering::Relaxed);
+        }
+        let (directory, free_bytes) = (self.path.display(), space.free_bytes);
+        match (was_low, is_low) {
+            (false, true) => tracing::error!(
+                %directory, free_bytes, reserve_bytes,
+                "little space left: producers are refused until there is more"
+            ),
+            (true, false) => tracing::info!(
+                %directory, free_bytes, reserve_bytes,
+                "there is enough space again: producers are served"
+            ),
+            _ => {}
+        }
+    }
+
+    /// Has what is written by now synced in so many ms at the latest.
+    pub fn flush_within(&self, delay_ms: i64) {
+        if self.durability == Durability::Strict || delay_ms == i64::MAX {
+            return;
+        }
+        let delay_ms = u64::try_from(delay_ms).unwrap_or(0);
+        let due_ms = self.clock.monotonic_ms().saturating_add(delay_ms);
+        if due_ms < self.flush_due_ms.fetch_min(due_ms, Ordering::AcqRel) {
+            self.maintenance.ring();
         }
     }
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::checkpoint::{LOG_START_OFFSETS, write_offsets};
+use crate::checkpoint::{LOG_START_OFFSETS, RECOVERY_POINTS, write_offsets};
 use crate::fs::if_found;
+use crate::log::Durability;
 use crate::log::partition_log::FileLog;
 use crate::log_dir::{Doomed, LogDir};
 use crate::manager::StorageError;
@@ -35,7 +36,6 @@ const QUIET_MS: u64 = 5_000;
 pub(crate) struct Maintenance {
     shared: Arc<LogDir>,
     wal_dir: PathBuf,
-    tail_cache_bytes: usize,
     stop: AtomicBool,
     checkpoints: Mutex<Checkpoints>,
     retention_check_interval_ms: u64,
@@ -56,13 +56,14 @@ struct Seen {
     released: bool,
     /// When retention is due, by the monotonic clock.
     retention_ms: u64,
+    /// When silent producers are due, by the monotonic clock.
+    producers_ms: u64,
 }
 
 impl Maintenance {
     pub fn new(
         shared: Arc<LogDir>,
         wal_dir: PathBuf,
-        tail_cache_bytes: usize,
         retention_check_interval_ms: u64,
         last: Checkpoint,
         table: LogTable,
@@ -72,7 +73,6 @@ impl Maintenance {
         Self {
             shared,
             wal_dir,
-            tail_cache_bytes,
             stop: AtomicBool::new(false),
             checkpoints: Mutex::new(Checkpoints {
                 last,
@@ -99,17 +99,21 @@ impl Maintenance {
             written_ms: now,
             released: true,
             retention_ms: now.saturating_add(self.retention_check_interval_ms),
+            producers_ms: now.saturating_add(self.shared.producer_check_interval_ms),
         };
+        self.shared.check_space();
         while !self.stop.load(Ordering::Acquire) {
             let tick = if self.is_idle() && seen.released {
                 IDLE_TICK
             } else {
                 TICK
             };
-            let until_retention = seen
+            let due_ms = seen
                 .retention_ms
-                .saturating_sub(self.shared.clock.monotonic_ms());
-            let tick = tick.min(Duration::from_millis(until_retention));
+                .min(seen.producers_ms)
+                .min(self.shared.flush_due_ms.load(Ordering::Acquire));
+            let until_due = due_ms.saturating_sub(self.shared.clock.monotonic_ms());
+            let tick = tick.min(Duration::from_millis(until_due));
             self.shared.maintenance.wait(tick);
             match self.shared.wal.refused() {
                 None => self.look_after(&mut seen),
@@ -128,6 +132,7 @@ impl Maintenance {
         self.shared.busy.lock().is_empty()
             && self.shared.doomed.lock().is_empty()
             && !*self.shared.disk_full.borrow()
+            && !self.shared.low_on_space.load(Ordering::Relaxed)
     }
 
     fn look_after(&self, seen: &mut Seen) {
@@ -139,6 +144,11 @@ impl Maintenance {
             tracing::warn!(%error, "the write-ahead log could not grow");
         }
         let now_ms = shared.clock.monotonic_ms();
+        if now_ms >= shared.flush_due_ms.load(Ordering::Acquire) {
+            // What is committed from now on asks again.
+            shared.flush_due_ms.store(u64::MAX, Ordering::Release);
+            shared.wal.flush();
+        }
         let committed_bytes = shared.committed_bytes.load(Ordering::Relaxed);
         if committed_bytes != seen.committed_bytes {
             seen.committed_bytes = committed_bytes;
@@ -149,6 +159,7 @@ impl Maintenance {
         let short_of_budget =
             shared.append_budget.available_permits() < shared.append_budget_bytes / 2;
         if short_of_budget || now_ms - seen.written_ms >= TICK.as_millis() as u64 {
+            shared.check_space();
             self.write_segments();
             seen.written_ms = now_ms;
         }
@@ -170,6 +181,20 @@ impl Maintenance {
             };
             seen.retention_ms = now_ms.saturating_add(pause_ms.min(interval_ms));
         }
+        if now_ms >= seen.producers_ms {
+            self.remove_expired_producers();
+            seen.producers_ms = now_ms.saturating_add(self.shared.producer_check_interval_ms);
+        }
+    }
+
+    /// Has every log forget the producers that have been silent for too long.
+    fn remove_expired_producers(&self) {
+        let mut logs = std::mem::take(&mut *self.shared.with_producers.lock());
+        logs.retain(|_, log| {
+            log.upgrade()
+                .is_some_and(|log| log.remove_expired_producers())
+        });
+        self.shared.with_producers.lock().extend(logs);
     }
 
     /// Looks at the logs that are due, and says whether there are more of them.
@@ -227,11 +252,24 @@ impl Maintenance {
             return Err(error);
         }
         let logs: Vec<_> = shared.busy.lock().clone();
+        let ends: Vec<_> = logs
+            .iter()
+            .filter_map(|log| Some((log.key(), log.durable_end_soon()?)))
+            .collect();
         shared
             .pool
             .for_each(logs, |log: Arc<FileLog>| log.make_durable())
             .into_iter()
             .collect::<io::Result<Vec<()>>>()?;
+        if shared.durability == Durability::Os {
+            // After a power cut the write-ahead log may end before what the segments have.
+            let offsets = {
+                let mut offsets = shared.recovery_points.lock();
+                offsets.extend(ends);
+                offsets.clone()
+            };
+            write_offsets(&*shared.fs, &shared.path.join(RECOVERY_POINTS), &offsets)?;
+        }
         self.save_log_starts()?;
         let checkpoint = Checkpoint {
             number: checkpoints.last.number + 1,
@@ -276,7 +314,7 @@ impl Maintenance {
     /// Keeps the newest batches in memory for their readers, and gives back the rest.
     fn release_memory(&self, committed_bytes: u64, quiet: bool) {
         let shared = &self.shared;
-        let limit = self.tail_cache_bytes;
+        let limit = shared.tail_cache_bytes;
         if !quiet && shared.chunks.used_bytes() <= limit {
             return;
         }

@@ -40,6 +40,13 @@ pub struct LogManagerConfig {
     pub io_threads: usize,
     /// How often logs are looked at that may have something to delete (`log.retention.check.interval.ms`).
     pub retention_check_interval_ms: u64,
+    /// A producer outside a transaction is forgotten after being silent for so long (`producer.id.expiration.ms`).
+    pub producer_id_expiration_ms: i64,
+    /// How often silent producers are looked for (`producer.id.expiration.check.interval.ms`).
+    pub producer_id_expiration_check_interval_ms: u64,
+    /// What is kept free on the disk: below it nothing is appended but to the broker's own logs.
+    /// `None`: a twentieth of the file system, at most 512 MiB.
+    pub disk_reserve_bytes: Option<u64>,
     /// Compaction of this directory.
     pub cleaner: CleanerConfig,
     pub fs: Arc<dyn Fs>,
@@ -57,10 +64,13 @@ impl LogManagerConfig {
             wal_first_region_bytes: 4 << 20,
             append_budget_bytes: 256 << 20,
             direct_io_bytes: 64 << 10,
-            tail_cache_bytes: 64 << 20,
+            tail_cache_bytes: 128 << 20,
             cold_read_budget_bytes: 256 << 20,
             io_threads: 4,
             retention_check_interval_ms: 300_000,
+            producer_id_expiration_ms: 86_400_000,
+            producer_id_expiration_check_interval_ms: 600_000,
+            disk_reserve_bytes: None,
             cleaner: CleanerConfig::default(),
             fs: Arc::new(RealFs),
             clock: Arc::new(SystemClock::default()),

@@ -57,6 +57,8 @@ pub(crate) struct Recovery<'a> {
     /// The log directory.
     pub dir: &'a Path,
     pub wal_dir: &'a Path,
+    /// Segments may have been written with what the write-ahead log has lost.
+    pub may_cut_tails: bool,
 }
 
 /// What recovery did.
@@ -148,6 +150,11 @@ impl Recovery<'_> {
             Ok::<(), RecoveryError>(())
         })?;
         recovered.partitions = restored.len();
+        if self.may_cut_tails {
+            for log in restored.values_mut() {
+                log.discard_later_segments(self)?;
+            }
+        }
         let finished = self.pool.for_each(restored.into_values(), Restored::finish);
         finished.into_iter().collect::<Result<Vec<()>, _>>()?;
         Ok(recovered)
@@ -199,6 +206,7 @@ impl Recovery<'_> {
             dir,
             state: State::unloaded(Arc::new(LogConfig::default())),
             log_start_offset: log_start_offset.unwrap_or(0),
+            first_offset: None,
         })
     }
 }
@@ -265,11 +273,14 @@ struct Restored {
     state: State,
     writer: SegmentWriter,
     log_start_offset: i64,
+    /// Of the first batch that is written again.
+    first_offset: Option<i64>,
 }
 
 impl Restored {
     fn append(&mut self, recovery: &Recovery<'_>, entry: &Entry<'_>) -> Result<(), RecoveryError> {
         let row = &entry.row;
+        self.first_offset.get_or_insert(row.offset);
         let header = BatchHeader::parse(entry.payload)
             .map_err(|error| self.inconsistent(row, &error.to_string()))?;
         if row.place.position == 0 {
@@ -364,7 +375,7 @@ impl Restored {
             .and_then(|file| file.size_bytes())
             .map_err(|source| self.io_error(source))?;
         let segment = Segment::new(Arc::clone(&self.dir), previous, bytes);
-        let (open, _) = open_end(&self.load_context(recovery), &segment)?;
+        let (open, _) = open_end(&self.load_context(recovery), &segment, true)?;
         self.state.open.push_back(open);
         Ok(())
     }
@@ -376,8 +387,12 @@ impl Restored {
             dir: &self.dir,
             index_interval_bytes: self.state.config.index_interval_bytes,
             now_ms: recovery.clock.now_ms(),
+            producer_id_expiration_ms: i64::MAX,
             log_start_offset: None,
             may_cut_tail: false,
+            may_have_shrunk: false,
+            recovery_point: 0,
+            closed_at: None,
         }
     }
 
@@ -402,7 +417,7 @@ impl Restored {
                 });
             }
         }
-        let (open, end_offset) = open_end(&self.load_context(recovery), &segment)?;
+        let (open, end_offset) = open_end(&self.load_context(recovery), &segment, true)?;
         segment
             .open(&**recovery.fs, Part::Log)
             .and_then(|file| file.set_len(position))
@@ -426,8 +441,32 @@ impl Restored {
         Ok(bytes)
     }
 
+    /// Removes segments that were written from a part of the write-ahead log that is lost.
+    fn discard_later_segments(&mut self, recovery: &Recovery<'_>) -> Result<(), RecoveryError> {
+        if self.state.open.is_empty() {
+            return Ok(());
+        }
+        let names = crate::fs::if_found(recovery.fs.list(&self.dir))
+            .map_err(|source| self.io_error(source))?
+            .unwrap_or_default();
+        let offsets = names
+            .iter()
+            .filter_map(|entry| offset_of(&entry.name, Part::Log.suffix()));
+        for offset in offsets.filter(|offset| *offset >= self.state.log_end_offset) {
+            self.writer
+                .discard_segment(offset)
+                .map_err(|source| self.io_error(source))?;
+        }
+        Ok(())
+    }
+
     fn finish(mut self) -> Result<(), RecoveryError> {
         self.write()?;
+        if let Some(first_offset) = self.first_offset {
+            self.writer
+                .discard_snapshots_after(first_offset)
+                .map_err(|source| self.io_error(source))?;
+        }
         self.writer
             .sync_all()
             .map_err(|source| self.io_error(source))

@@ -238,7 +238,8 @@ impl FileLog {
                 offset,
                 place: Place::default(),
                 payload: &[],
-                strict: self.shared.is_strict(state.config.durability),
+                // Files are removed behind it: a power cut must not take it back, whatever appends are promised.
+                strict: true,
             },
             &mut state.declared,
             || logs::declaration(&self.id),

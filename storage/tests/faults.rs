@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::*;
 use parking_lot::{Condvar, Mutex};
-use storage::fs::{Access, DirEntry, File, Fs, LockGuard, RealFs};
+use storage::fs::{Access, DirEntry, File, Fs, LockGuard, RealFs, Space};
 use storage::log::{AppendError, LogConfig};
 use storage::manager::{LogManager, LogManagerConfig};
 
@@ -71,6 +71,10 @@ struct FaultyFile {
 }
 
 impl Fs for FaultyFs {
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        RealFs.space(path)
+    }
+
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
         if !self.direct && matches!(access, Access::Direct | Access::DirectSync) {
             return Err(io::ErrorKind::InvalidInput.into());

@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 
 use sim_world::{Ending, World};
 use storage::fs::sim::Fault;
+use storage::log::Durability;
 
 /// Runs one world from its first start to its last check.
 fn run(
     seed: u64,
     ending: Ending,
     deletes_topics: bool,
+    durability: Durability,
     lies: &[(&str, Fault)],
 ) -> Result<u64, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -25,7 +27,7 @@ fn run(
         .build()
         .unwrap();
     runtime.block_on(async {
-        let mut world = World::new(seed, ending, deletes_topics);
+        let mut world = World::new(seed, ending, deletes_topics, durability);
         for (part, fault) in lies {
             world.disk.fault(part, *fault, u32::MAX);
         }
@@ -40,34 +42,47 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn run_all(ending: Ending, deletes_topics: bool) {
+fn run_all(ending: Ending, deletes_topics: bool, durability: Durability) {
     if let Some(seed) = number("OTTLA_SIM_SEED") {
-        run(seed, ending, deletes_topics, &[]).unwrap_or_else(|what| panic!("{what}"));
+        run(seed, ending, deletes_topics, durability, &[]).unwrap_or_else(|what| panic!("{what}"));
         return;
     }
     let seeds = number("OTTLA_SIM_SEEDS").unwrap_or(60);
     let first: u64 = rand::random_range(0..1 << 40);
     let (started, mut ends) = (Instant::now(), 0);
     for seed in first..first + seeds {
-        ends += run(seed, ending, deletes_topics, &[]).unwrap_or_else(|what| panic!("{what}"));
+        ends += run(seed, ending, deletes_topics, durability, &[])
+            .unwrap_or_else(|what| panic!("{what}"));
     }
     eprintln!("{ends} ends of {seeds} worlds in {:?}", started.elapsed());
 }
 
 #[test]
 fn a_power_cut_takes_nothing_that_was_acknowledged() {
-    run_all(Ending::PowerCut, false);
+    run_all(Ending::PowerCut, false, Durability::Strict);
 }
 
 #[test]
 fn a_killed_process_leaves_everything_that_was_acknowledged() {
-    run_all(Ending::Kill, false);
+    run_all(Ending::Kill, false, Durability::Strict);
 }
 
 #[test]
 fn a_deleted_topic_takes_nothing_with_it_and_stays_deleted() {
-    run_all(Ending::PowerCut, true);
-    run_all(Ending::Kill, true);
+    run_all(Ending::PowerCut, true, Durability::Strict);
+    run_all(Ending::Kill, true, Durability::Strict);
+}
+
+/// What the page cache had is lost, but what is left is a log: in order, without a gap, no batch twice.
+#[test]
+fn in_os_mode_a_power_cut_takes_the_end_of_a_log_and_nothing_else() {
+    run_all(Ending::PowerCut, false, Durability::Os);
+    run_all(Ending::PowerCut, true, Durability::Os);
+}
+
+#[test]
+fn in_os_mode_a_killed_process_leaves_everything_that_was_acknowledged() {
+    run_all(Ending::Kill, true, Durability::Os);
 }
 
 /// Panics unless the checker finds out about the lies in time.
@@ -75,7 +90,7 @@ fn must_be_found_out(ending: Ending, lies: &[(&str, Fault)]) {
     let started = Instant::now();
     let mut worlds = 0;
     while started.elapsed() < Duration::from_secs(20) {
-        if let Err(what) = run(worlds, ending, false, lies) {
+        if let Err(what) = run(worlds, ending, false, Durability::Strict, lies) {
             let what = what.lines().next().unwrap_or_default();
             eprintln!("found out after {:?}: {what}", started.elapsed());
             return;

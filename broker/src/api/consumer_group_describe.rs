@@ -19,6 +19,8 @@ use crate::group::{
 };
 use crate::metadata::operations::{GROUP_OPERATIONS, OPERATIONS_OMITTED};
 
+/// A member that still uses the classic protocol.
+const CLASSIC_MEMBER: i8 = 0;
 /// A member that uses the consumer protocol.
 const CONSUMER_MEMBER: i8 = 1;
 /// What versions without a member type have in its place.
@@ -103,10 +105,10 @@ fn member(ctx: &RequestContext, member: DescribedConsumer) -> Member {
         .with_subscribed_topic_regex(member.subscribed_topic_regex.as_deref().map(wire))
         .with_assignment(assignment(member.assignment))
         .with_target_assignment(assignment(member.target_assignment))
-        .with_member_type(if ctx.api_version >= 1 {
-            CONSUMER_MEMBER
-        } else {
-            UNKNOWN_MEMBER
+        .with_member_type(match member.is_classic {
+            _ if ctx.api_version < 1 => UNKNOWN_MEMBER,
+            true => CLASSIC_MEMBER,
+            false => CONSUMER_MEMBER,
         })
 }
 

@@ -266,23 +266,35 @@ fn root_logger() -> ConfigEntry {
 /// A group's default is the broker's `group.<type>.<key>` where there is one.
 fn group_entries(image: &MetadataImage, name: &str) -> Vec<ConfigEntry> {
     let settings = &image.broker().settings;
-    own_or_default(image, ResourceType::Group, name, GROUP_CONFIGS, |row| {
-        let key = format!("group.{}", row.name);
-        broker_config(&key).and_then(|row| Some((row.name, settings.get(&key)?)))
-    })
+    own_or_default(
+        image,
+        ResourceType::Group,
+        name,
+        GROUP_CONFIGS,
+        |row| match broker_config(&format!("group.{}", row.name)) {
+            Some(row) => settings.broker_value(row, image.dynamic_settings()),
+            None => Vec::from_iter(row.default.map(|value| ConfigSynonym {
+                name: row.name,
+                value: value.to_owned(),
+                source: ConfigSource::Default,
+            })),
+        },
+    )
 }
 
+/// Client metrics have defaults, but no synonyms for them.
 fn client_metrics_entries(image: &MetadataImage, name: &str) -> Vec<ConfigEntry> {
     let kind = ResourceType::ClientMetrics;
-    own_or_default(image, kind, name, CLIENT_METRICS_CONFIGS, |_| None)
+    own_or_default(image, kind, name, CLIENT_METRICS_CONFIGS, |_| Vec::new())
 }
 
-fn own_or_default<'a>(
+/// `weaker` gives the places that count where the resource itself says nothing, the strongest first.
+fn own_or_default(
     image: &MetadataImage,
     kind: ResourceType,
     name: &str,
     rows: &'static [ConfigDef],
-    broker_default: impl Fn(&ConfigDef) -> Option<(&'static str, &'a str)>,
+    weaker: impl Fn(&ConfigDef) -> Vec<ConfigSynonym>,
 ) -> Vec<ConfigEntry> {
     let own_source = match kind {
         ResourceType::Group => ConfigSource::Group,
@@ -291,28 +303,19 @@ fn own_or_default<'a>(
     let overrides = image.overrides(kind, name);
     rows.iter()
         .map(|row| {
-            let own = overrides.get(row.name).map(String::as_str);
-            let by_broker = broker_default(row);
-            let default = by_broker.map(|(_, value)| value).or(row.default);
-            let source = own.map_or(ConfigSource::Default, |_| own_source);
-            // Client metrics have defaults, but no synonyms for them.
-            let default_synonym = by_broker
-                .or_else(|| Some((row.name, row.default?)))
-                .filter(|_| kind == ResourceType::Group);
-            let synonyms = [
-                own.map(|value| (row.name, value, own_source)),
-                default_synonym.map(|(name, value)| (name, value, ConfigSource::Default)),
-            ];
-            let synonyms = synonyms.into_iter().flatten();
-            let synonyms = synonyms.map(|(name, value, source)| ConfigSynonym {
-                name,
-                value: value.to_owned(),
-                source,
+            let own = overrides.get(row.name).map(|value| ConfigSynonym {
+                name: row.name,
+                value: value.clone(),
+                source: own_source,
             });
-            let value = own.or(default);
+            let synonyms: Vec<ConfigSynonym> = own.into_iter().chain(weaker(row)).collect();
+            let (value, source) = match synonyms.first() {
+                Some(strongest) => (Some(strongest.value.clone()), strongest.source),
+                None => (row.default.map(str::to_owned), ConfigSource::Default),
+            };
             ConfigEntry {
-                synonyms: synonyms.collect(),
-                ..ConfigEntry::new(row, value.map(str::to_owned), source)
+                synonyms,
+                ..ConfigEntry::new(row, value, source)
             }
         })
         .collect()

@@ -36,6 +36,12 @@ pub struct BrokerConfig {
 
     /// `log.retention.check.interval.ms`
     pub retention_check_interval_ms: u64,
+    /// `producer.id.expiration.ms`
+    pub producer_id_expiration_ms: i64,
+    /// `producer.id.expiration.check.interval.ms`
+    pub producer_id_expiration_check_interval_ms: u64,
+    /// `ottla.disk.reserve.bytes`; `None`: storage chooses
+    pub disk_reserve_bytes: Option<u64>,
     /// `log.cleaner.*`
     pub cleaner: CleanerConfig,
     /// `num.partitions`
@@ -85,6 +91,8 @@ pub struct BrokerConfig {
     pub group_consumer_assignors: Vec<String>,
     /// `group.consumer.max.size`
     pub group_consumer_max_size: usize,
+    /// `group.consumer.migration.policy`
+    pub group_consumer_migration_policy: String,
     /// `offset.metadata.max.bytes`
     pub offset_metadata_max_bytes: usize,
     /// `offsets.retention.minutes`, in milliseconds
@@ -121,6 +129,7 @@ impl BrokerConfig {
                 return Err(ConfigError::invalid(&s, key, expected));
             }
         }
+        check_group_limits(&s)?;
         // A stock server.properties with replication factor 3 must not make every topic fail.
         let factor = i16::try_from(s.int("default.replication.factor")).unwrap_or(i16::MAX);
         let accept_any_replication_factor = s.bool("ottla.accept.any.replication.factor");
@@ -147,6 +156,12 @@ impl BrokerConfig {
             wal_ring_bytes: u64::try_from(s.long("ottla.wal.ring.bytes")).unwrap_or(0),
             accept_any_replication_factor,
             retention_check_interval_ms: s.long("log.retention.check.interval.ms").unsigned_abs(),
+            producer_id_expiration_ms: s.int("producer.id.expiration.ms").into(),
+            producer_id_expiration_check_interval_ms: s
+                .int("producer.id.expiration.check.interval.ms")
+                .unsigned_abs()
+                .into(),
+            disk_reserve_bytes: u64::try_from(s.long("ottla.disk.reserve.bytes")).ok(),
             cleaner: CleanerConfig {
                 enabled: s.bool("log.cleaner.enable"),
                 backoff_ms: s.long("log.cleaner.backoff.ms").unsigned_abs(),
@@ -182,6 +197,10 @@ impl BrokerConfig {
                 .map(str::to_owned)
                 .collect(),
             group_consumer_max_size: s.count("group.consumer.max.size"),
+            group_consumer_migration_policy: s
+                .get("group.consumer.migration.policy")
+                .unwrap_or_default()
+                .to_owned(),
             offset_metadata_max_bytes: s.count("offset.metadata.max.bytes"),
             offsets_retention_ms: s.long("offsets.retention.minutes") * 60_000,
             offsets_retention_check_interval_ms: s.long("offsets.retention.check.interval.ms"),
@@ -191,6 +210,49 @@ impl BrokerConfig {
         };
         Ok((config, warnings))
     }
+}
+
+/// How two settings of groups have to compare, as Kafka's `GroupCoordinatorConfig` says it; the classic session
+/// timeouts are checked here alone.
+#[rustfmt::skip] // a table: one row per rule
+const GROUP_LIMITS: &[(&str, Comparison, &str)] = {
+    use Comparison::{AtLeast, AtMost, LessThan};
+    &[
+        ("group.max.session.timeout.ms", AtLeast, "group.min.session.timeout.ms"),
+        ("group.consumer.max.heartbeat.interval.ms", AtLeast, "group.consumer.min.heartbeat.interval.ms"),
+        ("group.consumer.heartbeat.interval.ms", AtLeast, "group.consumer.min.heartbeat.interval.ms"),
+        ("group.consumer.heartbeat.interval.ms", AtMost, "group.consumer.max.heartbeat.interval.ms"),
+        ("group.consumer.max.session.timeout.ms", AtLeast, "group.consumer.min.session.timeout.ms"),
+        ("group.consumer.session.timeout.ms", AtLeast, "group.consumer.min.session.timeout.ms"),
+        ("group.consumer.session.timeout.ms", AtMost, "group.consumer.max.session.timeout.ms"),
+        ("group.consumer.heartbeat.interval.ms", LessThan, "group.consumer.session.timeout.ms"),
+        ("group.consumer.max.assignment.interval.ms", AtLeast, "group.consumer.min.assignment.interval.ms"),
+        ("group.consumer.assignment.interval.ms", AtLeast, "group.consumer.min.assignment.interval.ms"),
+        ("group.consumer.assignment.interval.ms", AtMost, "group.consumer.max.assignment.interval.ms"),
+    ]
+};
+
+#[derive(Clone, Copy)]
+enum Comparison {
+    AtLeast,
+    AtMost,
+    LessThan,
+}
+
+fn check_group_limits(settings: &Settings) -> Result<(), ConfigError> {
+    for &(key, comparison, other) in GROUP_LIMITS {
+        let (value, limit) = (settings.int(key), settings.int(other));
+        let (holds, words) = match comparison {
+            Comparison::AtLeast => (value >= limit, "greater than or equal to"),
+            Comparison::AtMost => (value <= limit, "less than or equal to"),
+            Comparison::LessThan => (value < limit, "less than"),
+        };
+        if !holds {
+            let expected = format!("{key} must be {words} {other}");
+            return Err(ConfigError::invalid(settings, key, expected));
+        }
+    }
+    Ok(())
 }
 
 impl Default for BrokerConfig {

@@ -14,6 +14,7 @@ const INT_MAX: &str = "2147483647";
 
 /// The assignors there are (KIP-848). Kafka takes class names too; there are no classes here.
 const CONSUMER_ASSIGNORS: &[&str] = &["uniform", "range"];
+const MIGRATION_POLICIES: &[&str] = &["disabled", "downgrade", "upgrade", "bidirectional"];
 
 #[rustfmt::skip]
 static USED: &[ConfigDef] = &[
@@ -53,6 +54,9 @@ static USED: &[ConfigDef] = &[
     def("group.consumer.max.session.timeout.ms", Kind::Int, "60000").at_least(1)
         .doc("Largest consumer.session.timeout.ms that a group may set."),
     def("group.consumer.max.size", Kind::Int, INT_MAX).at_least(1).doc("Most members of one consumer group."),
+    def("group.consumer.migration.policy", Kind::String, "bidirectional")
+        .rule(Rule::OneOfIgnoringCase(MIGRATION_POLICIES))
+        .doc("Which way a group with members may change its protocol: upgrade is to the consumer protocol."),
     def("group.consumer.min.assignment.interval.ms", Kind::Int, "0").at_least(0)
         .doc("Smallest consumer.assignment.interval.ms that a group may set."),
     def("group.consumer.min.heartbeat.interval.ms", Kind::Int, "5000").at_least(1)
@@ -152,12 +156,18 @@ static USED: &[ConfigDef] = &[
         .doc("segment.bytes of __consumer_offsets when it is created."),
     def("ottla.accept.any.replication.factor", Kind::Boolean, "false")
         .doc("Accept replication factors above 1 and store one copy all the same: for tests written for clusters."),
+    def("ottla.disk.reserve.bytes", Kind::Long, "-1").at_least(-1)
+        .doc("Room to keep free on the disk: below it producers are refused. -1: a twentieth of the file system, at most 512 MiB."),
     def("ottla.durability", Kind::String, "strict").rule(Rule::OneOf(DURABILITIES))
         .doc("strict: a producer is answered when the record is on stable media. os: when it is in the page cache."),
     def("ottla.wal.ring.bytes", Kind::Long, "1073741824").at_least(16 << 20)
         .doc("How far the write-ahead log may grow."),
     def("process.roles", Kind::List, "broker,controller").rule(Rule::OneOf(&["broker", "controller"]))
         .doc("Must name broker; Ottla is its own controller."),
+    def("producer.id.expiration.check.interval.ms", Kind::Int, "600000").at_least(1).hidden()
+        .doc("How often it is looked for producers that may be forgotten."),
+    def("producer.id.expiration.ms", Kind::Int, "86400000").at_least(1).dynamic()
+        .doc("A producer that has been silent in a partition for this long, and has no transaction open, is forgotten there."),
     def("queued.max.request.bytes", Kind::Long, "-1")
         .doc("Bytes of requests that may be in memory at one time; -1: the broker chooses."),
     def("socket.listen.backlog.size", Kind::Int, "50").at_least(1)

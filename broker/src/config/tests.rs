@@ -140,6 +140,42 @@ fn a_key_that_nobody_knows_is_worth_one_warning() {
 }
 
 #[test]
+fn settings_of_groups_have_to_agree_with_each_other() {
+    for (text, expected) in [
+        (
+            "group.consumer.session.timeout.ms=44999",
+            "Invalid value 44999 for configuration group.consumer.session.timeout.ms: group.consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms",
+        ),
+        (
+            "group.consumer.heartbeat.interval.ms=15001",
+            "Invalid value 15001 for configuration group.consumer.heartbeat.interval.ms: group.consumer.heartbeat.interval.ms must be less than or equal to group.consumer.max.heartbeat.interval.ms",
+        ),
+        (
+            "group.consumer.min.session.timeout.ms=1\ngroup.consumer.session.timeout.ms=5000",
+            "Invalid value 5000 for configuration group.consumer.heartbeat.interval.ms: group.consumer.heartbeat.interval.ms must be less than group.consumer.session.timeout.ms",
+        ),
+        (
+            "group.consumer.assignment.interval.ms=15001",
+            "Invalid value 15001 for configuration group.consumer.assignment.interval.ms: group.consumer.assignment.interval.ms must be less than or equal to group.consumer.max.assignment.interval.ms",
+        ),
+        (
+            "group.max.session.timeout.ms=5000",
+            "Invalid value 5000 for configuration group.max.session.timeout.ms: group.max.session.timeout.ms must be greater than or equal to group.min.session.timeout.ms",
+        ),
+    ] {
+        assert_eq!(refusal(text), expected);
+    }
+}
+
+#[test]
+fn a_migration_policy_may_be_written_in_any_case_and_must_be_one() {
+    let config = config("group.consumer.migration.policy=UpGrade");
+    assert_eq!(config.group_consumer_migration_policy, "UpGrade");
+    let refused = refusal("group.consumer.migration.policy=sideways");
+    assert!(refused.contains("bidirectional"), "{refused}");
+}
+
+#[test]
 fn an_invalid_value_is_refused_with_key_value_and_what_was_expected() {
     for (text, expected) in [
         (

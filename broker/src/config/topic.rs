@@ -71,10 +71,10 @@ pub static TOPIC_CONFIGS: &[TopicConfigDef] = &[
         .doc("How long a file that is no longer part of the log stays on disk."),
         &[same("log.segment.delete.delay.ms")]),
     topic(def("flush.messages", Kind::Long, LONG_MAX).at_least(1)
-        .doc("Force data to stable media after this many records; only matters with ottla.durability=os."),
+        .doc("Force data to stable media after this many records, before the last of them is acknowledged; only matters with ottla.durability=os."),
         &[same("log.flush.interval.messages")]),
     topic(def("flush.ms", Kind::Long, LONG_MAX).at_least(0)
-        .doc("Force data to stable media after this time; only matters with ottla.durability=os."),
+        .doc("Force data to stable media when it is this old; 0: before it is acknowledged. Only matters with ottla.durability=os."),
         &[same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")]),
     topic(def("follower.replication.throttled.replicas", Kind::List, "").rule(Rule::ThrottledReplicas)
         .doc("Kept for tools; a single node has no followers."), &[]),

@@ -7,6 +7,7 @@ use super::{
     consumer::{ConsumerGroup, DescribeContext},
     event::Id,
     event::Token,
+    migration,
     reply::{DescribedConsumerGroup, GroupError, GroupReply},
     shard::{Context, TimerKey},
     timer::Timers,
@@ -20,6 +21,7 @@ pub(super) enum Group {
 }
 
 impl Group {
+    #[cfg(test)]
     pub(super) fn as_classic(&self) -> Option<&ClassicGroup> {
         match self {
             Self::Classic(group) => Some(group),
@@ -55,6 +57,13 @@ impl Group {
         }
     }
 
+    /// Does what the step has decided about the group as a whole.
+    pub(super) fn change_protocol(&mut self, group_id: &Id, cx: &mut Context<'_>) {
+        if let (Self::Consumer(group), Some(turns)) = (&*self, cx.turns_classic.take()) {
+            *self = Self::Classic(migration::downgrade(group, group_id, cx, turns));
+        }
+    }
+
     pub(super) fn cancel_timers(&self, timers: &mut Timers<TimerKey>) {
         match self {
             Self::Classic(group) => group.cancel_timers(timers),
@@ -62,7 +71,7 @@ impl Group {
         }
     }
 
-    /// Every parked request, answered with `error`. Heartbeats of a consumer group are never parked.
+    /// Every parked request, answered with `error`. Requests to a consumer group are never parked.
     pub(super) fn unload(self, error: GroupError) -> Vec<(Token, GroupReply)> {
         match self {
             Self::Classic(group) => group.unload(error),

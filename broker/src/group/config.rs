@@ -26,6 +26,8 @@ pub struct GroupConfig {
     pub consumer_assignment_interval_ms: i32,
     /// `group.consumer.max.size`: members beyond this get GROUP_MAX_SIZE_REACHED.
     pub consumer_max_size: usize,
+    /// `group.consumer.migration.policy`: whether groups with members change their protocol.
+    pub migration_policy: MigrationPolicy,
     /// `group.consumer.assignors`: what members may ask for; the first is for groups where nobody asks.
     pub consumer_assignors: Vec<Assignor>,
     /// How long a member that has never finished a join may stay parked in JoinGroup. Kafka's constant.
@@ -40,6 +42,42 @@ pub struct GroupConfig {
     pub offsets_retention_check_interval_ms: i64,
 }
 
+/// Which way a group that has members may change its protocol. An empty one always may.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MigrationPolicy {
+    Disabled,
+    /// From the consumer to the classic protocol.
+    Downgrade,
+    /// From the classic to the consumer protocol.
+    Upgrade,
+    #[default]
+    Bidirectional,
+}
+
+impl MigrationPolicy {
+    /// The policy of this name, however it is capitalized.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let named = [
+            ("disabled", Self::Disabled),
+            ("downgrade", Self::Downgrade),
+            ("upgrade", Self::Upgrade),
+            ("bidirectional", Self::Bidirectional),
+        ];
+        let mut named = named.into_iter();
+        named
+            .find(|(known, _)| known.eq_ignore_ascii_case(name.trim()))
+            .map(|(_, policy)| policy)
+    }
+
+    pub(super) fn may_upgrade(self) -> bool {
+        matches!(self, Self::Upgrade | Self::Bidirectional)
+    }
+
+    pub(super) fn may_downgrade(self) -> bool {
+        matches!(self, Self::Downgrade | Self::Bidirectional)
+    }
+}
+
 impl Default for GroupConfig {
     fn default() -> Self {
         Self {
@@ -51,6 +89,7 @@ impl Default for GroupConfig {
             consumer_heartbeat_interval_ms: 5_000,
             consumer_assignment_interval_ms: 1_000,
             consumer_max_size: i32::MAX as usize,
+            migration_policy: MigrationPolicy::default(),
             consumer_assignors: vec![Assignor::Uniform, Assignor::Range],
             new_member_join_timeout_ms: 5 * 60 * 1000,
             offset_metadata_max_bytes: 4096,

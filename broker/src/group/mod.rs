@@ -38,7 +38,9 @@ mod codec;
 mod config;
 mod consumer;
 mod effects;
+mod embedded;
 mod event;
+mod migration;
 mod offsets;
 mod record;
 mod reply;
@@ -50,10 +52,10 @@ mod tests;
 
 pub use assignor::{Assignor, Partitions};
 pub use catalog::Catalog;
-pub use config::GroupConfig;
+pub use config::{GroupConfig, MigrationPolicy};
 pub use consumer::{
-    Assigned, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberState, MemberSubscription,
-    ResolvedRegex, TargetEpoch,
+    Assigned, ClassicMember, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberState,
+    MemberSubscription, ResolvedRegex, TargetEpoch,
 };
 pub use effects::{Effects, Note, NoteKind};
 pub use event::*;

@@ -435,6 +435,8 @@ pub struct DescribedConsumer {
     pub instance_id: Option<Id>,
     pub rack_id: Option<Id>,
     pub member_epoch: i32,
+    /// Whether it still uses the classic protocol.
+    pub is_classic: bool,
     pub client_id: Id,
     pub client_host: Id,
     pub subscribed_topic_names: Vec<Id>,

@@ -1,6 +1,9 @@
 //! One partition's worth of groups: routes events to them and time to their timers.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     GroupConfig,
@@ -11,6 +14,7 @@ use super::{
     consumer::{ConsumerGroup, ConsumerRecord, JOIN_EPOCH},
     effects::Effects,
     event::*,
+    migration,
     offsets::Offsets,
     record::GroupRecord,
     reply::*,
@@ -52,6 +56,17 @@ pub(super) struct Context<'a> {
     pub(super) catalog_version: u64,
     pub(super) timers: &'a mut Timers<TimerKey>,
     pub(super) effects: &'a mut Effects,
+    /// Set by a consumer group that is to be a classic one when the step is over.
+    pub(super) turns_classic: Option<TurnsClassic>,
+}
+
+/// How a consumer group becomes a classic one.
+#[derive(Debug, Default)]
+pub(super) struct TurnsClassic {
+    /// Who does not come along.
+    pub(super) leaving: BTreeSet<Id>,
+    /// Why all members have to join again; if not, everybody keeps what the last target says.
+    pub(super) rebalance: Option<String>,
 }
 
 impl Context<'_> {
@@ -329,14 +344,8 @@ impl GroupShard {
             Some(GroupError::InvalidSessionTimeout)
         } else if !request.fits_record() {
             Some(GroupError::UnknownServerError)
-        } else if let Some(Group::Classic(_)) = self.groups.get(&request.group_id) {
+        } else if self.may_be_joined(&request.group_id) {
             None
-        } else if self
-            .groups
-            .get(&request.group_id)
-            .is_some_and(|group| !group.is_empty())
-        {
-            Some(GroupError::InconsistentGroupProtocol)
         } else if !request.member_id.is_empty() {
             Some(GroupError::UnknownMemberId)
         } else if request.protocol_type.is_empty() || request.protocols.is_empty() {
@@ -351,11 +360,7 @@ impl GroupShard {
             return effects;
         }
         let group_id = request.group_id.clone();
-        if self
-            .groups
-            .get(&group_id)
-            .is_none_or(|group| group.as_classic().is_none())
-        {
+        if !self.may_be_joined(&group_id) {
             // An empty consumer group makes room. The new one must not vanish with a crash before its
             // first generation.
             let group = ClassicGroup::new(group_id.clone(), Some(now_ms));
@@ -365,68 +370,95 @@ impl GroupShard {
                 self.append(&mut effects, record);
             }
         }
-        self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
-            if let Some(group) = group.as_classic_mut() {
-                group.join(cx, token, request);
+        self.with_group(now_ms, &group_id, &mut effects, |group, cx| match group {
+            Group::Classic(group) => group.join(cx, token, request),
+            Group::Consumer(group) => {
+                let joined = group.join_classic(cx, request);
+                let reply = joined.unwrap_or_else(|error| JoinReply::error("".into(), error));
+                cx.effects.reply(token, GroupReply::Join(reply));
             }
         });
         effects
     }
 
+    /// Whether there is a group that JoinGroup can go to as it is.
+    fn may_be_joined(&self, group_id: &str) -> bool {
+        match self.groups.get(group_id) {
+            None => false,
+            Some(Group::Classic(_)) => true,
+            Some(Group::Consumer(group)) => !group.is_empty(),
+        }
+    }
+
     fn sync(&mut self, now_ms: i64, token: Token, request: SyncGroup) -> Effects {
-        self.step(now_ms, |groups, cx| {
-            let error = if !is_group_id(&request.group_id) {
-                GroupError::InvalidGroupId
-            } else if let Some(group) = classic(groups, &request.group_id) {
-                return group.sync(cx, token, request);
-            } else {
-                GroupError::UnknownMemberId
-            };
-            cx.effects
-                .reply(token, GroupReply::Sync(SyncReply::error(error)));
-        })
+        let mut effects = Effects::default();
+        if let Err(error) = self.find_classic(&request.group_id) {
+            effects.reply(token, GroupReply::Sync(SyncReply::error(error)));
+            return effects;
+        }
+        let group_id = request.group_id.clone();
+        self.with_group(now_ms, &group_id, &mut effects, |group, cx| match group {
+            Group::Classic(group) => group.sync(cx, token, request),
+            Group::Consumer(group) => {
+                let synced = group.sync_classic(cx, request);
+                let reply = synced.unwrap_or_else(SyncReply::error);
+                cx.effects.reply(token, GroupReply::Sync(reply));
+            }
+        });
+        effects
     }
 
     fn heartbeat(&mut self, now_ms: i64, token: Token, request: Heartbeat) -> Effects {
-        self.step(now_ms, |groups, cx| {
-            let result = if !is_group_id(&request.group_id) {
-                Err(GroupError::InvalidGroupId)
-            } else {
-                match classic(groups, &request.group_id) {
-                    Some(group) => group.heartbeat(cx, &request),
-                    None => Err(GroupError::UnknownMemberId),
-                }
-            };
-            cx.effects.reply(token, GroupReply::Heartbeat(result.err()));
-        })
+        let mut effects = Effects::default();
+        let mut result = self.find_classic(&request.group_id);
+        if result.is_ok() {
+            self.with_group(now_ms, &request.group_id, &mut effects, |group, cx| {
+                result = match group {
+                    Group::Classic(group) => group.heartbeat(cx, &request),
+                    Group::Consumer(group) => group.heartbeat_classic(cx, &request),
+                };
+            });
+        }
+        effects.reply(token, GroupReply::Heartbeat(result.err()));
+        effects
     }
 
     fn leave(&mut self, now_ms: i64, token: Token, request: LeaveGroup) -> Effects {
-        self.step(now_ms, |groups, cx| {
-            let reply = if !is_group_id(&request.group_id) {
-                LeaveReply {
-                    error: Some(GroupError::InvalidGroupId),
-                    members: Vec::new(),
-                }
-            } else {
-                let members = match classic(groups, &request.group_id) {
-                    Some(group) => group.leave(cx, request.members),
-                    None => request
-                        .members
-                        .into_iter()
-                        .map(|member| member.left(Some(GroupError::UnknownMemberId)))
-                        .collect(),
+        let mut effects = Effects::default();
+        let mut reply = LeaveReply {
+            error: None,
+            members: Vec::new(),
+        };
+        let members = request.members;
+        match self.find_classic(&request.group_id) {
+            Ok(()) => self.with_group(now_ms, &request.group_id, &mut effects, |group, cx| {
+                reply.members = match group {
+                    Group::Classic(group) => group.leave(cx, members),
+                    Group::Consumer(group) => group.leave_classic(cx, members),
                 };
-                LeaveReply {
-                    error: None,
-                    members,
-                }
-            };
-            cx.effects.reply(token, GroupReply::Leave(reply));
-        })
+            }),
+            Err(GroupError::InvalidGroupId) => reply.error = Some(GroupError::InvalidGroupId),
+            Err(error) => {
+                let members = members.into_iter();
+                reply.members = members.map(|member| member.left(Some(error))).collect();
+            }
+        }
+        effects.reply(token, GroupReply::Leave(reply));
+        effects
     }
 
-    /// Joining makes a consumer group where there is none, or only an empty classic one.
+    /// Whether there is a group for requests of the classic protocol other than JoinGroup.
+    fn find_classic(&self, group_id: &str) -> Result<(), GroupError> {
+        if !is_group_id(group_id) {
+            Err(GroupError::InvalidGroupId)
+        } else if !self.groups.contains_key(group_id) {
+            Err(GroupError::UnknownMemberId)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Joining makes a consumer group where there is none, or of a classic one.
     fn consumer_heartbeat(
         &mut self,
         now_ms: i64,
@@ -439,7 +471,7 @@ impl GroupShard {
         let is_join = request.member_epoch == JOIN_EPOCH;
         match self.groups.get(&group_id) {
             Some(Group::Consumer(_)) => {}
-            Some(Group::Classic(group)) if !is_join || !group.is_empty() => {
+            Some(Group::Classic(_)) if !is_join => {
                 return not_found(format!("Group {group_id} is not a consumer group."));
             }
             None if request.member_epoch < JOIN_EPOCH => {
@@ -448,9 +480,8 @@ impl GroupShard {
             None if !is_join => {
                 return not_found(format!("Consumer group {group_id} not found."));
             }
-            Some(Group::Classic(_)) | None => {
-                // On its own until it is known that the member may join: a refusal leaves no group behind.
-                let mut group = ConsumerGroup::new(group_id.clone());
+            previous @ (Some(Group::Classic(_)) | None) => {
+                // On its own until it is known that the member may join: a refusal changes nothing.
                 let mut made = Effects::default();
                 let mut cx = Context {
                     now_ms,
@@ -459,9 +490,23 @@ impl GroupShard {
                     catalog_version: self.catalog_version,
                     timers: &mut self.timers,
                     effects: &mut made,
+                    turns_classic: None,
+                };
+                let mut group = match previous {
+                    Some(Group::Classic(classic)) if !classic.is_empty() => {
+                        migration::upgrade(classic, &group_id, &mut cx)?
+                    }
+                    _ => ConsumerGroup::new(group_id.clone()),
                 };
                 let reply = group.heartbeat(&mut cx, request)?;
-                for record in self.group_tombstones(&group_id) {
+                let tombstones = self.group_tombstones(&group_id);
+                if let Some(previous) = self.groups.remove(&group_id) {
+                    previous.cancel_timers(&mut self.timers);
+                    // Who waits for the classic group's rebalance joins again, in the new group.
+                    let parked = previous.unload(GroupError::RebalanceInProgress);
+                    effects.replies.extend(parked);
+                }
+                for record in tombstones {
                     self.append(effects, record);
                 }
                 effects.records.append(&mut made.records);
@@ -530,6 +575,7 @@ impl GroupShard {
             catalog_version: self.catalog_version,
             timers: &mut self.timers,
             effects: &mut effects,
+            turns_classic: None,
         };
         act(&mut self.groups, &mut cx);
         effects
@@ -543,23 +589,19 @@ impl GroupShard {
         act: impl FnOnce(&mut Group, &mut Context<'_>),
     ) {
         if let Some(group) = self.groups.get_mut(group_id) {
-            act(
-                group,
-                &mut Context {
-                    now_ms,
-                    config: &self.config,
-                    catalog: &*self.catalog,
-                    catalog_version: self.catalog_version,
-                    timers: &mut self.timers,
-                    effects,
-                },
-            );
+            let mut cx = Context {
+                now_ms,
+                config: &self.config,
+                catalog: &*self.catalog,
+                catalog_version: self.catalog_version,
+                timers: &mut self.timers,
+                effects,
+                turns_classic: None,
+            };
+            act(group, &mut cx);
+            group.change_protocol(group_id, &mut cx);
         }
     }
-}
-
-fn classic<'a>(groups: &'a mut BTreeMap<Id, Group>, group_id: &Id) -> Option<&'a mut ClassicGroup> {
-    groups.get_mut(group_id).and_then(Group::as_classic_mut)
 }
 
 /// The requests of the group protocol need an id; commits and descriptions accept the empty one, for old clients.

@@ -26,6 +26,10 @@ impl<K: Ord + Clone> Timers<K> {
         self.queue.insert(entry);
     }
 
+    pub(super) fn is_scheduled(&self, key: &K) -> bool {
+        self.deadlines.contains_key(key)
+    }
+
     pub(super) fn cancel(&mut self, key: K) {
         if let Some(deadline_ms) = self.deadlines.remove(&key) {
             self.queue.remove(&(deadline_ms, key));

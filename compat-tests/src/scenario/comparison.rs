@@ -95,6 +95,8 @@ const UNORDERED: &[&str] = &[
     "OffsetCommit topics[*].partitions",
     "OffsetDelete topics",
     "JoinGroup members",
+    "DescribeGroups groups[*].members",
+    "ConsumerGroupDescribe groups[*].members",
     "ListGroups groups",
     "DeleteGroups results",
     "DescribeLogDirs results[*].topics[*].partitions",

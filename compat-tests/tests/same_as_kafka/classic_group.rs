@@ -259,7 +259,7 @@ pub fn join_errors(talk: &mut Talk<'_>) -> Result<()> {
         let good = || join(version, &group, "", &["range"]);
         ask(
             "session timeout too short",
-            good().with_session_timeout_ms(5999),
+            good().with_session_timeout_ms(999),
         )?;
         ask(
             "session timeout too long",

@@ -144,6 +144,13 @@ pub static TABLE: &[Deliberate] = &[
         "no error, no message; Kafka says NONE or nothing"),
     row("delete groups: DeleteGroups v* one twice: results.(order)", "delete-groups-*-offsets", "#0 #1",
         "each mention is answered"),
+
+    // Groups with members of both protocols.
+    row("migration*: JoinGroup v* *: member_id", "*", "<uuid *>",
+        "the id that a new classic member gets in a consumer group has the form of all other ids; Kafka's is in base64"),
+    row("migration both ways: OffsetFetch v9 null: groups[both-ways].error_code",
+        "-1 UNKNOWN_SERVER_ERROR", "25 UNKNOWN_MEMBER_ID",
+        "an epoch without a member is nobody's; Kafka fails on the null"),
 ];
 
 const fn row(

@@ -16,6 +16,7 @@ mod fetch;
 mod group_admin;
 mod list_offsets;
 mod metadata;
+mod migration;
 mod offsets;
 mod produce;
 mod topics;
@@ -65,6 +66,12 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("describe groups", group_admin::describe),
     ("list groups", group_admin::list),
     ("delete groups", group_admin::delete),
+    ("migration both ways", migration::both_ways),
+    ("migration of static members", migration::static_members),
+    ("migration of a rebalancing group", migration::rebalancing),
+    ("migration records", migration::records),
+    ("migration refused", migration::refusals),
+    ("migration timeouts", migration::timeouts),
     ("log dirs", cluster::describe_log_dirs),
 ];
 
@@ -77,6 +84,11 @@ const CONFIG: &[(&str, &str)] = &[
     ("share.coordinator.state.topic.replication.factor", "1"),
     ("share.coordinator.state.topic.min.isr", "1"),
     ("group.initial.rebalance.delay.ms", "0"),
+    // Short enough to wait for.
+    ("group.min.session.timeout.ms", "1000"),
+    ("group.consumer.min.session.timeout.ms", "1000"),
+    ("group.consumer.min.heartbeat.interval.ms", "500"),
+    ("group.consumer.assignment.interval.ms", "0"),
     // Their records may be older than the retention time: nothing is deleted while this runs.
     ("log.initial.task.delay.ms", "3600000"),
 ];

@@ -40,7 +40,7 @@ pub fn commit_request(group: &str, topics: &[Offsets<'_>]) -> OffsetCommitReques
 }
 
 /// Asks for partitions of topics, or for all that was committed, in the form of the version.
-fn fetch_request(
+pub fn fetch_request(
     version: i16,
     group: &str,
     topics: Option<&[(&str, &[i32])]>,

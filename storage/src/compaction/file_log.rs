@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use super::{CleanedSegment, CompactableLog, LastRecord, LogBounds, SegmentSummary, swap};
 use crate::fs::{self, Access, File, Fs};
 use crate::log::LogConfig;
+use crate::log::loader::note_gaps;
 use crate::log::partition_log::FileLog;
 use crate::log::segment::{Incoming, OpenSegment, Part, Segment, offset_of, path};
 use crate::log::state::{Phase, State};
@@ -184,6 +185,10 @@ impl CompactableLog for FileLog {
         cleaned.finish(aborted)?;
         // The directory of a deleted log is renamed under this lock.
         let _writer = self.writer.lock();
+        if !self.state.lock().may_have_gaps {
+            note_gaps(&*self.shared.fs, &self.dir)?;
+            self.state.lock().may_have_gaps = true;
+        }
         let (old, end_offset) = {
             let state = self.state.lock();
             if !matches!(state.phase, Phase::Ready) {

@@ -113,6 +113,10 @@ fn name(path: &Path) -> String {
 }
 
 impl Fs for CrashFs {
+    fn space(&self, path: &Path) -> io::Result<crate::fs::Space> {
+        crate::fs::RealFs.space(path)
+    }
+
     fn open(&self, path: &Path, _: Access) -> io::Result<Arc<dyn File>> {
         let names = self.0.lock();
         let file = names.current.get(&name(path));

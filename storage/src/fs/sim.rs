@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{Access, BLOCK_BYTES, DirEntry, File, Fs, LockGuard};
+use super::{Access, BLOCK_BYTES, DirEntry, File, Fs, LockGuard, Space};
 
 /// What a disk writes whole or not at all; even that is not relied on: sectors may be torn.
 const SECTOR_BYTES: usize = 512;
@@ -69,6 +69,10 @@ struct Disk {
     stopped: bool,
     operations: u64,
     stop_at: Option<u64>,
+    /// Files that were synced, one after the other.
+    syncs: u64,
+    /// What the files may hold together; `None`: as much as they like.
+    capacity_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -213,6 +217,21 @@ impl SimDisk {
     /// From now on, and `times` times, lets something go wrong with the paths that contain `part`.
     pub fn fault(&self, part: &str, fault: Fault, times: u32) {
         self.0.lock().faults.push((part.to_owned(), fault, times));
+    }
+
+    /// How often a file was synced.
+    pub fn syncs(&self) -> u64 {
+        self.0.lock().syncs
+    }
+
+    /// Bytes of all files together.
+    pub fn used_bytes(&self) -> u64 {
+        self.0.lock().used_bytes()
+    }
+
+    /// Lets the disk say that it has room for so many bytes. Writes beyond do not fail.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.0.lock().capacity_bytes = Some(bytes);
     }
 
     /// Takes all faults away.
@@ -517,7 +536,28 @@ impl SimFs {
     }
 }
 
+impl Disk {
+    fn used_bytes(&self) -> u64 {
+        // A file that has lost its name stays as long as a power cut may bring it back.
+        let entries = self.directories.values();
+        let named = entries.flat_map(|directory| directory.entries.values());
+        named
+            .filter_map(|inode| self.files.get(inode))
+            .map(|file| file.bytes.len() as u64)
+            .sum()
+    }
+}
+
 impl Fs for SimFs {
+    fn space(&self, _path: &Path) -> io::Result<Space> {
+        let disk = self.disk()?;
+        let total_bytes = disk.capacity_bytes.unwrap_or(u64::MAX);
+        Ok(Space {
+            free_bytes: total_bytes.saturating_sub(disk.used_bytes()),
+            total_bytes,
+        })
+    }
+
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
         let found = self.disk()?.find(path);
         let inode = match found {
@@ -722,6 +762,7 @@ impl File for SimFile {
             let fault = disk.fault(&self.path, |fault| {
                 matches!(fault, Fault::FailSyncs(_) | Fault::IgnoreSyncs)
             });
+            disk.syncs += 1;
             let contents = contents(disk, self.inode)?;
             match fault {
                 Some(Fault::FailSyncs(error)) => {

@@ -13,8 +13,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use super::scan::read_window;
 use super::segment::{Part, Segment};
 use crate::fs::{Access, BLOCK_BYTES, File, Fs, is_unsupported};
 use crate::wal::chunk::ChunkPool;
@@ -89,7 +90,7 @@ impl DirectIo {
         let mut at = from;
         while at < to {
             let piece_bytes = (to - at).min(PIECE_BYTES as u64) as usize;
-            let mut piece = self.write_buffers.take(piece_bytes);
+            let mut piece = self.write_buffers.take(piece_bytes)?;
             for slice in rest.take(piece_bytes) {
                 piece.push(slice);
             }
@@ -145,17 +146,13 @@ impl LogReader<'_> {
     /// Reads so many bytes, or what there is of them.
     pub fn read(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
         if !self.is_direct {
-            let mut buffer = BytesMut::zeroed(bytes);
-            let read_bytes = self.file.read_at(&mut buffer, position)?;
-            buffer.truncate(read_bytes);
-            return Ok(buffer.freeze());
+            return read_window(&*self.file, position, bytes);
         }
         let skipped = (position % BLOCK_BYTES as u64) as usize;
         let whole_bytes = (skipped + bytes).next_multiple_of(BLOCK_BYTES);
-        let mut buffer = self.buffers.take_filled(whole_bytes);
-        let read_bytes = self
-            .file
-            .read_at(buffer.as_mut_slice(), position - skipped as u64)?;
+        let mut buffer = self.buffers.take(whole_bytes)?;
+        let whole_blocks = buffer.grow(whole_bytes);
+        let read_bytes = self.file.read_at(whole_blocks, position - skipped as u64)?;
         buffer.truncate(read_bytes);
         let end = (skipped + bytes).min(read_bytes);
         Ok(buffer.freeze().slice(skipped.min(end)..end))

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use super::leader_epoch::LeaderEpochs;
 use super::producer_state::{ProducerState, ProducerStateConfig, snapshot};
-use super::scan::{Found, ScanEnd, scan};
+use super::scan::{Found, OffsetRule, ScanEnd, scan};
 use super::segment::{Incoming, OpenSegment, Part, Segment, file_name, offset_of, path};
 use super::transaction_index::{self, AbortedTxn};
 use super::writer::{METADATA_FILE, SIDECAR_SUFFIX, SNAPSHOT_SUFFIX, epochs_path};
 use super::{TopicPartition, offset_index, time_index};
-use crate::checkpoint::topic_id_of;
+use crate::checkpoint::{partition_metadata, topic_id_of};
 use crate::compaction::swap;
 use crate::fs::{self, Access, Fs};
 use crate::record::EndTxnMarker;
@@ -20,6 +20,15 @@ use crate::record::batch::verify_crc;
 
 /// Of the files of a segment that is no longer part of its log.
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";
+
+/// In the directory of a log in which offsets may be missing. Empty; nothing that Kafka would look at.
+const GAPS_FILE: &str = "offset-gaps";
+
+/// Notes durably that offsets may be missing from now on.
+pub(crate) fn note_gaps(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    fs.open(&dir.join(GAPS_FILE), Access::Write)?;
+    fs.sync_dir(dir)
+}
 
 /// A log as it was found.
 pub(crate) struct Loaded {
@@ -29,6 +38,7 @@ pub(crate) struct Loaded {
     pub log_start_offset: i64,
     pub log_end_offset: i64,
     pub size_bytes: u64,
+    pub may_have_gaps: bool,
     pub producers: ProducerState,
     pub epochs: LeaderEpochs,
     /// The epochs are not in their file yet.
@@ -59,10 +69,17 @@ pub(crate) struct LoadContext<'a> {
     pub dir: &'a Arc<PathBuf>,
     pub index_interval_bytes: u64,
     pub now_ms: i64,
+    pub producer_id_expiration_ms: i64,
     /// From the checkpoint of log start offsets.
     pub log_start_offset: Option<i64>,
     /// Bytes at the end may never have reached the disk: what is not whole is cut off.
     pub may_cut_tail: bool,
+    /// Up to where the segments are known to be on stable media.
+    pub recovery_point: i64,
+    /// What readers have seen may be gone: their promise was the page cache, and the last shutdown was not orderly.
+    pub may_have_shrunk: bool,
+    /// Where the log ended when it was closed in order, if nothing has happened to it since.
+    pub closed_at: Option<i64>,
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> LoadError + '_ {
@@ -72,8 +89,9 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> LoadError + '_ {
     }
 }
 
-pub(crate) fn producer_config() -> ProducerStateConfig {
+pub(crate) fn producer_config(producer_id_expiration_ms: i64) -> ProducerStateConfig {
     ProducerStateConfig {
+        producer_id_expiration_ms,
         // The coordinator checks that a partition was added to a transaction before it lets data in.
         transaction_verification_enabled: false,
         ..ProducerStateConfig::default()
@@ -99,14 +117,18 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         let entries = fs.list(dir).map_err(io_error(dir))?;
         names = entries.into_iter().map(|entry| entry.name).collect();
     }
+    let mut owner = None;
     if !names.is_empty() {
-        // A directory without an owner is adopted.
-        let owner = owner_of(fs, dir)?;
+        owner = owner_of(fs, dir)?;
         if owner.is_some_and(|owner| owner != context.id.topic_id) {
             set_aside(fs, dir)?;
             names.clear();
         }
     }
+    // After a crash it may be this log's own, whose name tag never reached the disk.
+    let has_tag = names.iter().any(|name| name == METADATA_FILE);
+    let is_foreign = !names.is_empty() && !has_tag && !context.may_cut_tail;
+    let may_have_gaps = is_foreign || names.iter().any(|name| name == GAPS_FILE);
     names.sort_unstable();
     let offsets = |part: Part| {
         names
@@ -124,8 +146,13 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         size_bytes += bytes;
         segments.push(Segment::new(Arc::clone(context.dir), base_offset, bytes));
     }
+    if context.may_cut_tail {
+        cut_lost_segments(context, &mut segments, may_have_gaps)?;
+        size_bytes = segments.iter().map(|segment| segment.written_bytes()).sum();
+    }
     let mut aborted = Vec::new();
-    for base_offset in offsets(Part::TransactionIndex) {
+    let is_there = |base: &i64| segments.iter().any(|segment| segment.base_offset == *base);
+    for base_offset in offsets(Part::TransactionIndex).filter(is_there) {
         let path = path(dir, base_offset, Part::TransactionIndex);
         let bytes = fs::read_all(fs, &path).map_err(io_error(&path))?;
         aborted.extend(transaction_index::parse(&bytes));
@@ -134,8 +161,9 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
     let (open, log_end_offset) = match segments.last() {
         Some(last) => {
             let before = last.written_bytes();
-            let (open, end) = open_end(context, last)?;
+            let (open, end) = open_end(context, last, may_have_gaps)?;
             size_bytes -= before - last.written_bytes();
+            check_end(last, owner.and(context.closed_at), end)?;
             (Some(open), end)
         }
         None => (None, 0),
@@ -151,10 +179,15 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         .filter(|name| name.ends_with(DELETED_SUFFIX))
         .map(|name| dir.join(name))
         .collect();
-    let snapshots: Vec<i64> = names
+    let mut snapshots: Vec<i64> = names
         .iter()
         .filter_map(|name| offset_of(name, SNAPSHOT_SUFFIX))
         .collect();
+    if context.may_cut_tail {
+        // What they tell of was lost; other batches may have these offsets soon.
+        aborted.retain(|txn: &AbortedTxn| txn.last_offset < log_end_offset);
+        forget_lost(context, segments.last(), &mut snapshots, log_end_offset)?;
+    }
     let mut loaded = Loaded {
         producers: newest_snapshot(context, &snapshots, first_offset, log_end_offset),
         segments,
@@ -162,6 +195,7 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         log_start_offset,
         log_end_offset,
         size_bytes,
+        may_have_gaps,
         epochs: read_epochs(context)?,
         epochs_changed: false,
         aborted,
@@ -169,12 +203,83 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         left_over,
     };
     loaded.epochs_changed = loaded.epochs.truncate_from_end(log_end_offset + 1);
+    let known = loaded.aborted.len();
     replay_producers(context, &mut loaded)?;
+    // What is appended to an index is found only if all before it is in order.
+    let from = match loaded.aborted.len() == known {
+        true => loaded.segments.len().saturating_sub(1),
+        false => 0,
+    };
+    write_transaction_indexes(context, &loaded, from)?;
     loaded.producers.on_high_watermark(log_end_offset);
+    if context.may_have_shrunk && !loaded.segments.is_empty() {
+        begin_epoch(context, &mut loaded)?;
+    }
+    if is_foreign && !loaded.segments.is_empty() {
+        adopt(context, &mut loaded)?;
+    } else if owner.is_none() && !loaded.segments.is_empty() {
+        write_owner(context)?;
+    }
     for segment in &loaded.segments {
         segment.close();
     }
     Ok(loaded)
+}
+
+/// Begins a leader epoch, durably, before anything is appended: offsets that readers have seen may be given again, and
+/// by the epoch they find out (KIP-320).
+fn begin_epoch(context: &LoadContext<'_>, loaded: &mut Loaded) -> Result<(), LoadError> {
+    let latest = loaded.epochs.latest().map_or(0, |latest| latest.epoch);
+    let epoch = latest.saturating_add(1);
+    loaded.epochs.assign(epoch, loaded.log_end_offset);
+    let path = epochs_path(context.dir);
+    let text = loaded.epochs.to_checkpoint();
+    fs::replace(context.fs, &path, text.as_bytes()).map_err(io_error(&path))
+}
+
+/// Makes a directory without `partition.metadata` this log's own: another broker's, put here by hand.
+///
+/// The other broker has given out producer ids as this one does, from the same numbers: its producers
+/// are forgotten, or a new one with such an id would be taken for it, and its batches for duplicates.
+/// Only open transactions are kept, as they were. The snapshot that says so is durable before the
+/// directory has an owner, so that a crash in between adopts it again.
+fn adopt(context: &LoadContext<'_>, loaded: &mut Loaded) -> Result<(), LoadError> {
+    loaded.producers.forget_idle();
+    let offset = loaded.log_end_offset;
+    for open in loaded.producers.producers() {
+        tracing::warn!(
+            partition = %context.id,
+            producer_id = open.producer_id,
+            first_offset = open.current_txn_first_offset,
+            "a transaction was left open: read_committed consumers do not get past it"
+        );
+    }
+    let files = [
+        (
+            file_name(offset, SNAPSHOT_SUFFIX),
+            snapshot::to_snapshot(&loaded.producers),
+        ),
+        (
+            file_name(offset, SIDECAR_SUFFIX),
+            snapshot::to_sidecar(&loaded.producers),
+        ),
+    ];
+    note_gaps(context.fs, context.dir).map_err(io_error(context.dir))?;
+    for (name, bytes) in files {
+        let path = context.dir.join(name);
+        fs::replace(context.fs, &path, &bytes).map_err(io_error(&path))?;
+    }
+    write_owner(context)?;
+    if !loaded.snapshots.contains(&offset) {
+        loaded.snapshots.push(offset);
+    }
+    tracing::info!(
+        partition = %context.id,
+        log_start_offset = loaded.log_start_offset,
+        log_end_offset = offset,
+        "adopted a directory without an owner"
+    );
+    Ok(())
 }
 
 /// The topic id in a log's directory; `None` if it has none.
@@ -194,16 +299,136 @@ pub(crate) fn set_aside(fs: &dyn Fs, dir: &Path) -> Result<(), LoadError> {
     tracing::warn!(
         directory = %dir.display(),
         moved_to = name,
-        "the directory belongs to an earlier topic of this name and is set aside"
+        "the directory belongs to another topic of this name and is set aside; to serve it, stop the \
+         broker, remove partition.metadata from it, and give it its name back"
     );
     fs.rename(dir, &dir.with_file_name(name))
         .map_err(io_error(dir))
+}
+
+fn write_owner(context: &LoadContext<'_>) -> Result<(), LoadError> {
+    let path = context.dir.join(METADATA_FILE);
+    let text = partition_metadata(context.id.topic_id);
+    fs::replace(context.fs, &path, text.as_bytes()).map_err(io_error(&path))
+}
+
+/// Removes the segments behind the first that has lost a part of what was written to it: nobody was promised that the
+/// page cache reaches the disk in order, or at all.
+fn cut_lost_segments(
+    context: &LoadContext<'_>,
+    segments: &mut Vec<Arc<Segment>>,
+    may_have_gaps: bool,
+) -> Result<(), LoadError> {
+    let Some(first) = segments.first() else {
+        return Ok(());
+    };
+    let known = context
+        .recovery_point
+        .max(context.log_start_offset.unwrap_or(0));
+    let mut kept = segments.len();
+    if first.base_offset > known && !may_have_gaps {
+        kept = 0;
+    } else {
+        let from = segments.partition_point(|segment| segment.base_offset <= known);
+        for (at, pair) in segments.windows(2).enumerate().skip(from.max(1) - 1) {
+            let (segment, end) = (&pair[0], pair[1].base_offset);
+            let path = segment.path(Part::Log);
+            let mut rule = OffsetRule {
+                next: segment.base_offset,
+                end,
+                may_have_gaps,
+                first_last_offset: None,
+            };
+            let log = segment
+                .open(context.fs, Part::Log)
+                .map_err(io_error(&path))?;
+            let scanned = scan(&*log, 0, segment.written_bytes(), |found| {
+                match rule.check(&found.header).is_ok() && verify_crc(&found.bytes).is_ok() {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                }
+            })
+            .map_err(io_error(&path))?;
+            if scanned != ScanEnd::Complete || !(may_have_gaps || rule.next == end) {
+                kept = at + 1;
+                break;
+            }
+        }
+    }
+    if kept == segments.len() {
+        return Ok(());
+    }
+    for lost in segments.drain(kept..) {
+        tracing::warn!(file = %lost.path(Part::Log).display(), "what comes before it was never written; removed");
+        for part in Part::ALL {
+            let path = lost.path(part);
+            fs::if_found(context.fs.remove_file(&path)).map_err(io_error(&path))?;
+        }
+    }
+    context
+        .fs
+        .sync_dir(context.dir)
+        .map_err(io_error(context.dir))
+}
+
+/// Removes snapshots and aborted transactions of offsets that are not there any more.
+fn forget_lost(
+    context: &LoadContext<'_>,
+    last: Option<&Arc<Segment>>,
+    snapshots: &mut Vec<i64>,
+    log_end_offset: i64,
+) -> Result<(), LoadError> {
+    let lost: Vec<i64> = snapshots
+        .extract_if(.., |offset| *offset > log_end_offset)
+        .collect();
+    for &offset in &lost {
+        for suffix in [SNAPSHOT_SUFFIX, SIDECAR_SUFFIX] {
+            let path = context.dir.join(file_name(offset, suffix));
+            fs::if_found(context.fs.remove_file(&path)).map_err(io_error(&path))?;
+        }
+    }
+    if !lost.is_empty() {
+        let synced = context.fs.sync_dir(context.dir);
+        synced.map_err(io_error(context.dir))?;
+    }
+    let Some(last) = last else { return Ok(()) };
+    let path = last.path(Part::TransactionIndex);
+    let Some(bytes) = fs::if_found(fs::read_all(context.fs, &path)).map_err(io_error(&path))?
+    else {
+        return Ok(());
+    };
+    let left = transaction_index::parse(&bytes)
+        .iter()
+        .filter(|txn| txn.last_offset < log_end_offset)
+        .count();
+    context
+        .fs
+        .open(&path, Access::Write)
+        .and_then(|file| {
+            file.set_len((left * transaction_index::ENTRY_BYTES) as u64)?;
+            file.sync_data()
+        })
+        .map_err(io_error(&path))
+}
+
+/// Compares the end of a log with what it was when it was closed: a last batch that is missing or has a wrong offset
+/// shows nowhere else.
+fn check_end(last: &Segment, closed_at: Option<i64>, end: i64) -> Result<(), LoadError> {
+    match closed_at {
+        Some(closed_at) if closed_at != end => Err(LoadError::Damaged {
+            path: last.path(Part::Log),
+            position: last.written_bytes(),
+            what: format!("the log ends before offset {end}, but was closed before {closed_at}"),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Finds the end of the last segment and brings its indexes up to it.
 pub(crate) fn open_end(
     context: &LoadContext<'_>,
     segment: &Arc<Segment>,
+    may_have_gaps: bool,
 ) -> Result<(OpenSegment, i64), LoadError> {
     let log_path = segment.path(Part::Log);
     let (mut open, mut end_offset) = indexed_prefix(context, segment, segment.written_bytes())?;
@@ -220,27 +445,24 @@ pub(crate) fn open_end(
             open.first_timestamp = Some(timestamp);
         }
     }
-    let mut expected = end_offset;
+    let mut rule = OffsetRule {
+        next: end_offset,
+        end: segment.base_offset.saturating_add(i64::from(i32::MAX) + 1),
+        may_have_gaps,
+        first_last_offset: None,
+    };
     let mut damaged: Option<(u64, String)> = None;
     let end = scan(&*log, indexed, segment.written_bytes(), |found| {
         let header = &found.header;
-        let what = if header.base_offset < expected || header.last_offset_delta < 0 {
-            Some(format!(
-                "offset {} where {expected} was expected",
-                header.base_offset
-            ))
-        } else if context.may_cut_tail {
-            verify_crc(&found.bytes)
-                .err()
-                .map(|error| error.to_string())
-        } else {
-            None
-        };
-        if let Some(what) = what {
+        let mut checked = rule.check(header);
+        if checked.is_ok() && context.may_cut_tail {
+            checked = verify_crc(&found.bytes).map_err(|error| error.to_string());
+        }
+        if let Err(what) = checked {
             damaged = Some((found.position, what));
             return ControlFlow::Break(());
         }
-        expected = header.next_offset();
+        end_offset = header.next_offset();
         let incoming = Incoming {
             last_offset: header.last_offset(),
             max_timestamp: header.max_timestamp,
@@ -262,10 +484,12 @@ pub(crate) fn open_end(
             });
         }
         tracing::warn!(file = %log_path.display(), position, what, "the end of a segment was never written; cut off");
-        log.set_len(position).map_err(io_error(&log_path))?;
+        // Durably: what is appended from here on relies on it.
+        log.set_len(position)
+            .and_then(|()| log.sync_data())
+            .map_err(io_error(&log_path))?;
         segment.set_written_bytes(position);
     }
-    end_offset = end_offset.max(expected);
     Ok((open, end_offset))
 }
 
@@ -282,8 +506,12 @@ fn indexed_prefix(
     let log_path = segment.path(Part::Log);
     let index_path = segment.path(Part::OffsetIndex);
     let bytes = fs::if_found(fs::read_all(fs, &index_path)).map_err(io_error(&index_path))?;
-    let (mut entries, mut last) =
-        offset_index::valid_prefix(&bytes.unwrap_or_default(), limit_bytes);
+    let mut bytes = bytes.unwrap_or_default();
+    if context.may_cut_tail {
+        // What it describes may not have been written: the whole segment is looked at.
+        bytes.clear();
+    }
+    let (mut entries, mut last) = offset_index::valid_prefix(&bytes, limit_bytes);
     if let Some(entry) = last {
         // The entry must point at the batch that it names; else the whole index is built anew.
         let log = segment.open(fs, Part::Log).map_err(io_error(&log_path))?;
@@ -347,6 +575,7 @@ fn newest_snapshot(
     first_offset: i64,
     log_end_offset: i64,
 ) -> ProducerState {
+    let producer_config = || producer_config(context.producer_id_expiration_ms);
     for &offset in snapshots.iter().rev() {
         if offset > log_end_offset || offset < first_offset {
             continue;
@@ -425,21 +654,47 @@ fn replay_producers(context: &LoadContext<'_>, loaded: &mut Loaded) -> Result<()
 
 fn take_in(context: &LoadContext<'_>, loaded: &mut Loaded, found: &Found) {
     let header = &found.header;
-    loaded.epochs_changed |= loaded
-        .epochs
-        .assign(header.partition_leader_epoch, header.base_offset);
+    let epoch = header.partition_leader_epoch;
+    // What the file knows already is not news: it may know later epochs too.
+    if loaded.epochs.epoch_for_offset(header.base_offset) != Some(epoch) {
+        loaded.epochs_changed |= loaded.epochs.assign(epoch, header.base_offset);
+    }
     let marker = header
         .is_control()
         .then(|| EndTxnMarker::of_batch(&found.bytes).ok().flatten())
         .flatten();
     let completed = loaded.producers.apply(header, marker, context.now_ms);
-    let newest = loaded.aborted.last().map_or(-1, |txn| txn.last_offset);
-    if let Some(aborted) = completed.as_ref().and_then(AbortedTxn::of)
-        && aborted.last_offset > newest
-    {
-        loaded.aborted.push(aborted);
-        if let Some(open) = &mut loaded.open {
-            open.pending_aborted.push(aborted);
+    if let Some(aborted) = completed.as_ref().and_then(AbortedTxn::of) {
+        let at = loaded
+            .aborted
+            .binary_search_by_key(&aborted.last_offset, |txn| txn.last_offset);
+        if let Err(at) = at {
+            loaded.aborted.insert(at, aborted);
         }
     }
+}
+
+/// Writes the transaction indexes anew from what the log has told: a crash may have left some of them without entries
+/// that others come after.
+fn write_transaction_indexes(
+    context: &LoadContext<'_>,
+    loaded: &Loaded,
+    from: usize,
+) -> Result<(), LoadError> {
+    let ends = loaded.segments.iter().skip(1);
+    let ends = ends.map(|next| next.base_offset).chain([i64::MAX]);
+    for (segment, end) in loaded.segments.iter().zip(ends).skip(from) {
+        let entries: Vec<u8> = loaded
+            .aborted
+            .iter()
+            .filter(|txn| (segment.base_offset..end).contains(&txn.last_offset))
+            .flat_map(AbortedTxn::encode)
+            .collect();
+        let path = segment.path(Part::TransactionIndex);
+        let found = fs::if_found(fs::read_all(context.fs, &path)).map_err(io_error(&path))?;
+        if found.unwrap_or_default() != entries {
+            fs::replace(context.fs, &path, &entries).map_err(io_error(&path))?;
+        }
+    }
+    Ok(())
 }

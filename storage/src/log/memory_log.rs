@@ -53,7 +53,7 @@ impl MemoryLog {
                 log_end_offset: 0,
                 size_bytes: 0,
                 config,
-                producers: ProducerState::new(producer_config(), 0),
+                producers: ProducerState::new(producer_config(86_400_000), 0),
                 aborted: Vec::new(),
                 deleted: false,
             }),

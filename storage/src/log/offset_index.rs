@@ -53,16 +53,15 @@ pub fn valid_prefix(bytes: &[u8], segment_bytes: u64) -> (usize, Option<OffsetEn
     (entries.len(), last)
 }
 
-/// The position from which to look for an offset: that of the last entry not above it, or 0.
-pub fn lookup(file: &dyn File, relative_offset: u32) -> io::Result<u32> {
+/// From where to look for an offset: the last entry not above it.
+pub fn lookup(file: &dyn File, relative_offset: u32) -> io::Result<Option<OffsetEntry>> {
     let entries = file.size_bytes()? / ENTRY_BYTES as u64;
-    let found = last_not_above(entries, |at| {
+    last_not_above(entries, |at| {
         let mut entry = [0; ENTRY_BYTES];
         file.read_at(&mut entry, at * ENTRY_BYTES as u64)?;
         let entry = OffsetEntry::decode(entry);
-        Ok((entry.relative_offset <= relative_offset).then_some(entry.position))
-    })?;
-    Ok(found.unwrap_or(0))
+        Ok((entry.relative_offset <= relative_offset).then_some(entry))
+    })
 }
 
 /// Searches `count` sorted entries for the last one for which `not_above` gives a value.

@@ -118,11 +118,23 @@ impl FileLog {
             dir: &self.dir,
             index_interval_bytes: state.config.index_interval_bytes,
             now_ms: self.shared.clock.now_ms(),
+            producer_id_expiration_ms: self.shared.producer_id_expiration_ms,
             log_start_offset: self.shared.log_starts.lock().get(&key).copied(),
             may_cut_tail: self.shared.may_cut_tails,
+            may_have_shrunk: self.shared.may_cut_tails
+                && !self.shared.is_strict(state.config.durability),
+            recovery_point: self
+                .shared
+                .recovery_points
+                .lock()
+                .get(&key)
+                .copied()
+                .unwrap_or(0),
+            closed_at: self.shared.closed_at.lock().get(&key).copied(),
         };
         match load(&context) {
             Ok(loaded) => {
+                self.shared.closed_at.lock().remove(&key);
                 let snapshots = loaded.snapshots.clone();
                 if !loaded.left_over.is_empty() {
                     let left_over = Doomed::Files(loaded.left_over.clone());
@@ -134,6 +146,7 @@ impl FileLog {
                     writer.known_snapshots(snapshots);
                 }
                 self.note_dirty(state);
+                self.note_producers(state);
                 // The process may have ended between the new log start and the removal.
                 if state.has_segments_below_start() {
                     self.queue_free_segments();
@@ -197,6 +210,8 @@ impl FileLog {
             reply,
         };
         let reserved_bytes = in_flight.reserved_bytes;
+        let strict = self.shared.is_strict(state.config.durability)
+            || state.wants_flush(header.next_offset());
         let log = Arc::clone(self);
         let appended = self.shared.wal.append(
             &NewEntry {
@@ -205,7 +220,7 @@ impl FileLog {
                 offset: header.base_offset,
                 place,
                 payload: &validated.bytes,
-                strict: self.shared.is_strict(state.config.durability),
+                strict,
             },
             &mut state.declared,
             || logs::declaration(&self.id),
@@ -216,6 +231,9 @@ impl FileLog {
             self.shared.append_budget.add_permits(reserved_bytes);
             return Err(not_applied(&error));
         }
+        if strict {
+            state.flushed_offset = header.next_offset();
+        }
         self.take_in(state, &header, marker, &incoming, starts_segment, now_ms);
         Ok(answered(answer))
     }
@@ -223,6 +241,24 @@ impl FileLog {
     /// Topic and partition, as checkpoints name them.
     pub(crate) fn key(&self) -> (String, i32) {
         (self.id.topic.to_string(), self.id.partition)
+    }
+
+    /// There are producers that may expire.
+    fn note_producers(self: &Arc<Self>, state: &mut State) {
+        if !state.listed_with_producers && state.producers.producers().len() > 0 {
+            state.listed_with_producers = true;
+            let mut logs = self.shared.with_producers.lock();
+            logs.insert(self.log_id, Arc::downgrade(self));
+        }
+    }
+
+    /// Forgets producers that have been silent for too long; says whether any is left.
+    pub fn remove_expired_producers(&self) -> bool {
+        let mut state = self.state.lock();
+        state.producers.remove_expired(self.shared.clock.now_ms());
+        let any_left = state.producers.producers().len() > 0;
+        state.listed_with_producers = any_left;
+        any_left
     }
 
     /// There may be something to compact.
@@ -261,6 +297,7 @@ impl FileLog {
         let begins_segment = state.open.back().is_none_or(|open| open.bytes == 0);
         let interval_bytes = state.config.index_interval_bytes;
         let completed = state.producers.apply(header, marker, now_ms);
+        self.note_producers(state);
         if let Some(open) = state.open.back_mut() {
             open.append(incoming, interval_bytes);
             if let Some(aborted) = completed.as_ref().and_then(AbortedTxn::of) {
@@ -314,6 +351,9 @@ impl FileLog {
         state.unwritten_bytes += bytes;
         state.needs_sync = true;
         let high_watermark = state.high_watermark;
+        if !self.shared.is_strict(state.config.durability) {
+            self.shared.flush_within(state.config.flush_ms);
+        }
         state.producers.on_high_watermark(high_watermark);
         let offsets = state.offsets();
         let appended = Appended {
@@ -348,6 +388,11 @@ impl FileLog {
         self.state.lock().write_queued = false;
         if let Err(error) = self.write_segments() {
             tracing::error!(partition = %self.id, %error, "writing a segment failed; it is tried again");
+        }
+        // Every second is not often enough for a busy log: much can pass through memory in between.
+        if let Some(age) = self.shared.dropped_age() {
+            let dropped = self.state.lock().drop_tail_before(age);
+            drop(dropped);
         }
     }
 
@@ -426,6 +471,12 @@ impl FileLog {
             self.state.lock().needs_sync = true;
         }
         result
+    }
+
+    /// What [`FileLog::make_durable`] will have made durable at least.
+    pub fn durable_end_soon(&self) -> Option<i64> {
+        let state = self.state.lock();
+        matches!(state.phase, Phase::Ready).then_some(state.high_watermark)
     }
 
     /// Drops from memory what is in the segments and older than `age`; says whether anything is left to look after.
@@ -612,7 +663,10 @@ impl PartitionLog for FileLogHandle {
 
     fn reserve(&self, bytes: usize) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
         let shared = &self.0.shared;
-        if *shared.disk_full.borrow() {
+        // Without groups and metadata nothing could be deleted: they may use what is kept free.
+        let is_own = self.0.id.topic.starts_with("__");
+        let refused = !is_own && shared.low_on_space.load(Ordering::Relaxed);
+        if refused || *shared.disk_full.borrow() {
             return Box::pin(std::future::ready(Err(disk_full())));
         }
         // A batch larger than the budget waits until it is alone.

@@ -473,6 +473,12 @@ impl ProducerState {
         });
     }
 
+    /// Forgets all producers outside a transaction.
+    pub fn forget_idle(&mut self) {
+        self.producers
+            .retain(|_, entry| entry.current_txn_first_offset.is_some());
+    }
+
     /// The guard has served its purpose, or its transaction is over. Only the late marker of the *previous*
     /// transaction, which carries the bumped epoch of the one being verified, leaves it in place.
     fn end_verification(&mut self, header: &BatchHeader) {

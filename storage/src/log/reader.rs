@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::scan::{ScanEnd, scan, scan_windows};
+use super::scan::{Found, OffsetRule, ScanEnd, WINDOW_BYTES, read_window, scan_windows};
 use super::segment::{Part, Segment};
 use super::state::State;
 use super::transaction_index::{AbortedTxn, overlapping};
@@ -29,11 +29,18 @@ pub(crate) enum ReadPlan {
     Cold(ColdRead),
 }
 
+/// A segment, and what its batches' offsets must be.
+struct Span {
+    segment: Arc<Segment>,
+    end_offset: i64,
+    may_have_gaps: bool,
+}
+
 /// A read from segments, planned.
 pub(crate) struct ColdRead {
     request: ReadRequest,
     /// From the one that may hold the fetch offset on.
-    segments: Vec<Arc<Segment>>,
+    segments: Vec<Span>,
     /// Exclusive; batches that begin here or later are not visible.
     end_offset: i64,
     offsets: LogOffsets,
@@ -76,12 +83,7 @@ impl State {
         Ok(ReadPlan::Cold(ColdRead {
             request: *request,
             // Compaction may have left a segment without the batch that is looked for, or without any.
-            segments: self.segments[first..]
-                .iter()
-                .filter(|segment| segment.written_bytes() > 0)
-                .take(3)
-                .cloned()
-                .collect(),
+            segments: self.written_spans(first).take(3).collect(),
             end_offset,
             offsets,
             aborted: match request.isolation {
@@ -89,6 +91,21 @@ impl State {
                 Isolation::ReadCommitted => self.aborted_from(request.fetch_offset),
             },
         }))
+    }
+
+    /// The segments from one on that have files.
+    fn written_spans(&self, first: usize) -> impl Iterator<Item = Span> {
+        let segments = &self.segments[first..];
+        let ends = segments.iter().skip(1).map(|next| next.base_offset);
+        segments
+            .iter()
+            .zip(ends.chain([i64::MAX]))
+            .filter(|(segment, _)| segment.written_bytes() > 0)
+            .map(|(segment, end_offset)| Span {
+                segment: Arc::clone(segment),
+                end_offset,
+                may_have_gaps: self.may_have_gaps,
+            })
     }
 
     fn aborted_from(&self, offset: i64) -> Vec<AbortedTxn> {
@@ -141,7 +158,7 @@ impl State {
     pub fn plan_search(&self, isolation: Isolation) -> Result<Search, ReadError> {
         self.check_readable()?;
         Ok(Search {
-            segments: self.segments.clone(),
+            segments: self.written_spans(0).collect(),
             open_from: self.open.front().map(|open| open.segment.base_offset),
             tail: self
                 .tail
@@ -160,9 +177,9 @@ impl ColdRead {
         let mut records: Vec<Bytes> = Vec::new();
         let size_bytes = Cell::new(0);
         let mut next_offset = self.request.fetch_offset;
-        for segment in &self.segments {
+        for span in &self.segments {
             let has_some = || size_bytes.get() > 0;
-            self.read_segment(dir, id, segment, &has_some, &mut |bytes, last_offset| {
+            self.read_segment(dir, id, span, &has_some, &mut |bytes, last_offset| {
                 let fits = size_bytes.get() + bytes.len() <= self.limit_bytes();
                 let always = !has_some() && self.request.at_least_one_batch;
                 if !(fits || always) {
@@ -191,7 +208,7 @@ impl ColdRead {
 
     /// Whether a segment was removed or replaced meanwhile.
     pub fn is_outdated(&self) -> bool {
-        self.segments.iter().any(|segment| segment.is_gone())
+        self.segments.iter().any(|span| span.segment.is_gone())
     }
 
     pub fn set_max_bytes(&mut self, max_bytes: usize) {
@@ -207,44 +224,45 @@ impl ColdRead {
         &self,
         dir: &LogDir,
         id: &TopicPartition,
-        segment: &Segment,
+        span: &Span,
         has_some: &dyn Fn() -> bool,
         take: &mut dyn FnMut(Bytes, i64) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
         let failed = |error: std::io::Error| ReadError::Storage(format!("{id}: {error}"));
         let fs = &*dir.fs;
         let from_offset = self.request.fetch_offset;
-        let to = segment.written_bytes();
-        let position = segment.position_before(fs, from_offset).map_err(failed)?;
+        let segment = &span.segment;
         let window_bytes = self.limit_bytes().max(WINDOW_MIN_BYTES);
-        let left = to.saturating_sub(position);
+        let start = span.start(fs, from_offset).map_err(failed)?;
+        let left = segment.written_bytes().saturating_sub(start.position);
         let reader = dir.direct_io.reader(fs, segment, left).map_err(failed)?;
         // One window has to do, if there is anything in it: what it cuts off is read with the next fetch.
-        let window = |position, bytes| match has_some() {
+        let mut window = |position, bytes| match has_some() {
             true => Ok(None),
             false => reader.read(position, bytes).map(Some),
         };
         let (mut damaged, mut read_to) = (None, None);
-        let end = scan_windows(window, window_bytes, position, to, |found| {
-            let header = &found.header;
-            if header.base_offset >= self.end_offset {
-                return ControlFlow::Break(());
-            }
-            if header.last_offset() < from_offset {
-                return ControlFlow::Continue(());
-            }
-            if let Err(error) = verify_crc(&found.bytes) {
-                damaged = Some((header.base_offset, error.to_string()));
-                return ControlFlow::Break(());
-            }
-            let (last_offset, end) = (header.last_offset(), found.end_position());
-            take(found.bytes, last_offset)?;
-            read_to = Some((last_offset + 1, end));
-            ControlFlow::Continue(())
-        })
-        .map_err(failed)?;
-        if let ScanEnd::Invalid { position, error } = end {
-            damaged = Some((from_offset, format!("byte {position}: {error}")));
+        let wrong = span
+            .walk(start, window_bytes, &mut window, &mut |found| {
+                let header = &found.header;
+                if header.base_offset >= self.end_offset {
+                    return ControlFlow::Break(());
+                }
+                if header.last_offset() < from_offset {
+                    return ControlFlow::Continue(());
+                }
+                if let Err(error) = verify_crc(&found.bytes) {
+                    damaged = Some((header.base_offset, error.to_string()));
+                    return ControlFlow::Break(());
+                }
+                let (last_offset, end) = (header.last_offset(), found.end_position());
+                take(found.bytes, last_offset)?;
+                read_to = Some((last_offset + 1, end));
+                ControlFlow::Continue(())
+            })
+            .map_err(failed)?;
+        if let Some(what) = wrong {
+            damaged = Some((from_offset, what));
         }
         if let Some((next_offset, position)) = read_to {
             segment.note_read(next_offset, position);
@@ -260,9 +278,92 @@ impl ColdRead {
     }
 }
 
+/// Where a walk begins, and what is known of the batch there.
+struct Start {
+    position: u64,
+    /// The batch begins with it, or behind it if there may be gaps.
+    next: i64,
+    /// What the index says of it.
+    last_offset: Option<i64>,
+}
+
+impl Span {
+    fn beginning(&self) -> Start {
+        Start {
+            position: 0,
+            next: self.segment.base_offset,
+            last_offset: None,
+        }
+    }
+
+    /// Where to look for an offset: where the last read ended, if that was there, or what the index says.
+    fn start(&self, fs: &dyn Fs, from_offset: i64) -> std::io::Result<Start> {
+        if let Some(position) = self.segment.position_of_next_read(from_offset) {
+            return Ok(Start {
+                position,
+                next: from_offset,
+                last_offset: None,
+            });
+        }
+        let entry = self.segment.entry_before(fs, from_offset)?;
+        Ok(entry.map_or_else(
+            || self.beginning(),
+            |entry| Start {
+                position: entry.position.into(),
+                last_offset: Some(self.segment.base_offset + i64::from(entry.relative_offset)),
+                ..self.beginning()
+            },
+        ))
+    }
+
+    /// Calls `visit` for the batches from `start` on; says where and how they are damaged.
+    fn walk(
+        &self,
+        mut start: Start,
+        window_bytes: usize,
+        read: &mut dyn FnMut(u64, usize) -> std::io::Result<Option<Bytes>>,
+        visit: &mut dyn FnMut(Found) -> ControlFlow<()>,
+    ) -> std::io::Result<Option<String>> {
+        let segment = &self.segment;
+        loop {
+            let from = start.position;
+            let mut rule = OffsetRule {
+                next: start.next,
+                end: self.end_offset,
+                may_have_gaps: self.may_have_gaps,
+                first_last_offset: start.last_offset,
+            };
+            let mut wrong = None;
+            let to = segment.written_bytes();
+            let end = scan_windows(&mut *read, window_bytes, from, to, |found| {
+                if let Err(what) = rule.check(&found.header) {
+                    wrong = Some((found.position, what));
+                    return ControlFlow::Break(());
+                }
+                visit(found)
+            })?;
+            if let ScanEnd::Invalid { position, error } = end {
+                wrong = Some((position, error.to_string()));
+            }
+            match wrong {
+                // It may be the index that is wrong: nothing covers it either, and the segment does without.
+                Some((position, _)) if position == from && from > 0 => start = self.beginning(),
+                Some((position, what)) => {
+                    let path = segment.path(Part::Log);
+                    return Ok(Some(format!(
+                        "{} at byte {position}: {what}",
+                        path.display()
+                    )));
+                }
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
 /// A look-up by time, planned.
 pub(crate) struct Search {
-    segments: Vec<Arc<Segment>>,
+    segments: Vec<Span>,
     /// Base offset of the first segment whose indexes are not complete.
     open_from: Option<i64>,
     /// What is not in a segment yet.
@@ -283,7 +384,8 @@ impl Search {
         timestamp: i64,
     ) -> SearchResult {
         let mut found = None;
-        for segment in self.written_segments() {
+        for span in &self.segments {
+            let segment = &span.segment;
             if let Some(newest) = self.newest_in(fs, id, segment)?
                 && newest < timestamp
             {
@@ -296,7 +398,7 @@ impl Search {
             let from = self
                 .from_offset
                 .max(segment.base_offset + i64::from(relative));
-            self.scan_segment(fs, id, segment, from, &mut |batch| {
+            self.scan_segment(fs, id, span, from, &mut |batch| {
                 found = self.in_batch(id, batch, timestamp).transpose();
                 found.is_some()
             })?;
@@ -325,7 +427,8 @@ impl Search {
             }
             false
         };
-        for segment in self.written_segments() {
+        for span in &self.segments {
+            let segment = &span.segment;
             // Without a complete time index the whole segment has to be looked at.
             let last = segment
                 .open(fs, Part::TimeIndex)
@@ -333,7 +436,7 @@ impl Search {
                 .map_err(|error| failed(id, &error))?;
             let from = last.map_or(0, |last| last.relative_offset);
             let from = self.from_offset.max(segment.base_offset + i64::from(from));
-            self.scan_segment(fs, id, segment, from, &mut |batch| {
+            self.scan_segment(fs, id, span, from, &mut |batch| {
                 consider(batch, max_timestamp_of(batch))
             })?;
         }
@@ -348,14 +451,7 @@ impl Search {
 
     /// Whether a segment was removed or replaced meanwhile.
     pub fn is_outdated(&self) -> bool {
-        self.segments.iter().any(|segment| segment.is_gone())
-    }
-
-    /// The segments that have files.
-    fn written_segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
-        self.segments
-            .iter()
-            .filter(|segment| segment.written_bytes() > 0)
+        self.segments.iter().any(|span| span.segment.is_gone())
     }
 
     /// The largest timestamp of a segment, if its index is known to tell.
@@ -383,34 +479,32 @@ impl Search {
         &self,
         fs: &dyn Fs,
         id: &TopicPartition,
-        segment: &Segment,
+        span: &Span,
         from_offset: i64,
         visit: &mut dyn FnMut(&Bytes) -> bool,
     ) -> Result<(), ReadError> {
-        let to = segment.written_bytes();
-        let position = segment
-            .position_before(fs, from_offset)
-            .map_err(|error| failed(id, &error))?;
-        let log = segment
-            .open(fs, Part::Log)
-            .map_err(|error| failed(id, &error))?;
-        let end = scan(&*log, position, to, |found| {
-            if found.header.base_offset >= self.end_offset {
-                return ControlFlow::Break(());
-            }
-            if found.header.last_offset() < from_offset || !visit(&found.bytes) {
-                return ControlFlow::Continue(());
-            }
-            ControlFlow::Break(())
-        })
-        .map_err(|error| failed(id, &error))?;
-        match end {
-            ScanEnd::Invalid { position, error } => Err(ReadError::Corrupt {
+        let io_failed = |error| failed(id, &error);
+        let log = span.segment.open(fs, Part::Log).map_err(io_failed)?;
+        let mut window = |position, bytes| read_window(&*log, position, bytes).map(Some);
+        let start = span.start(fs, from_offset).map_err(io_failed)?;
+        let damaged = span
+            .walk(start, WINDOW_BYTES, &mut window, &mut |found| {
+                if found.header.base_offset >= self.end_offset {
+                    return ControlFlow::Break(());
+                }
+                if found.header.last_offset() < from_offset || !visit(&found.bytes) {
+                    return ControlFlow::Continue(());
+                }
+                ControlFlow::Break(())
+            })
+            .map_err(io_failed)?;
+        match damaged {
+            Some(what) => Err(ReadError::Corrupt {
                 partition: id.clone(),
                 offset: from_offset,
-                what: format!("byte {position}: {error}"),
+                what,
             }),
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::record::batch::BATCH_HEADER_BYTES;
 use crate::record::{BatchError, BatchHeader};
 
 /// What one read fetches.
-const WINDOW_BYTES: usize = 256 << 10;
+pub(crate) const WINDOW_BYTES: usize = 256 << 10;
 
 /// A batch found in a file.
 pub(crate) struct Found {
@@ -38,6 +38,40 @@ pub(crate) enum ScanEnd<B> {
     Invalid { position: u64, error: BatchError },
 }
 
+/// What the offsets of a segment's batches must be: nothing else covers a base offset, no checksum does.
+#[derive(Clone, Debug)]
+pub(crate) struct OffsetRule {
+    /// The next batch begins with it, or behind it if there may be gaps.
+    pub next: i64,
+    /// All are below: where the next segment begins.
+    pub end: i64,
+    pub may_have_gaps: bool,
+    /// What the index says of the first batch; `None` if the scan begins with the segment.
+    pub first_last_offset: Option<i64>,
+}
+
+impl OffsetRule {
+    /// Takes in the next batch, or says what is wrong with it.
+    pub fn check(&mut self, header: &BatchHeader) -> Result<(), String> {
+        let (base_offset, next_offset) = (header.base_offset, header.next_offset());
+        let in_place = match self.first_last_offset.take() {
+            Some(last_offset) if !self.may_have_gaps => next_offset == last_offset + 1,
+            Some(_) => base_offset >= self.next,
+            None if self.may_have_gaps => base_offset >= self.next,
+            None => base_offset == self.next,
+        };
+        if !in_place || next_offset <= base_offset || next_offset > self.end {
+            return Err(format!(
+                "offsets {base_offset} to {} where {} was expected",
+                next_offset.wrapping_sub(1),
+                self.next
+            ));
+        }
+        self.next = next_offset;
+        Ok(())
+    }
+}
+
 /// Calls `visit` for the batches between two positions.
 pub(crate) fn scan<B>(
     file: &dyn File,
@@ -45,13 +79,16 @@ pub(crate) fn scan<B>(
     to: u64,
     visit: impl FnMut(Found) -> ControlFlow<B>,
 ) -> io::Result<ScanEnd<B>> {
-    let window = |position, bytes| {
-        let mut window = BytesMut::zeroed(bytes);
-        let read = file.read_at(&mut window, position)?;
-        window.truncate(read);
-        Ok(Some(window.freeze()))
-    };
+    let window = |position, bytes| read_window(file, position, bytes).map(Some);
     scan_windows(window, WINDOW_BYTES, from, to, visit)
+}
+
+/// Reads so many bytes, or what there is of them.
+pub(crate) fn read_window(file: &dyn File, position: u64, bytes: usize) -> io::Result<Bytes> {
+    let mut window = BytesMut::zeroed(bytes);
+    let read_bytes = file.read_at(&mut window, position)?;
+    window.truncate(read_bytes);
+    Ok(window.freeze())
 }
 
 /// As [`scan`], with the reading left to `read`, which is asked for `window_bytes` at a time, or for

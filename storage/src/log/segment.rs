@@ -194,19 +194,26 @@ impl Segment {
 
     /// Position from which to look for an offset.
     pub fn position_before(&self, fs: &dyn Fs, offset: i64) -> io::Result<u64> {
-        let relative = u32::try_from(offset - self.base_offset).unwrap_or(u32::MAX);
+        let entry = self.entry_before(fs, offset)?;
+        Ok(entry.map_or(0, |entry| u64::from(entry.position)))
+    }
+
+    /// Where the last read ended, if it ended before `offset`.
+    pub fn position_of_next_read(&self, offset: i64) -> Option<u64> {
         let read_to = self.read_to.load(Ordering::Relaxed);
-        if read_to >> 32 == u64::from(relative) {
-            return Ok(read_to & u64::from(u32::MAX));
-        }
+        let next_offset = self.base_offset + (read_to >> 32) as i64;
+        (read_to > 0 && next_offset == offset).then_some(read_to & u64::from(u32::MAX))
+    }
+
+    /// The entry of the index from which to look for an offset; `None` for the segment's start.
+    pub fn entry_before(&self, fs: &dyn Fs, offset: i64) -> io::Result<Option<OffsetEntry>> {
+        // An offset in a gap before the segment is looked for from its start.
+        let relative = offset.saturating_sub(self.base_offset).max(0);
+        let relative = u32::try_from(relative).unwrap_or(u32::MAX);
         let index = self.open(fs, Part::OffsetIndex)?;
-        let position = u64::from(offset_index::lookup(&*index, relative)?);
+        let entry = offset_index::lookup(&*index, relative)?;
         // An index is not trusted: what points behind the data is as good as nothing.
-        Ok(if position < self.written_bytes() {
-            position
-        } else {
-            0
-        })
+        Ok(entry.filter(|entry| u64::from(entry.position) < self.written_bytes()))
     }
 }
 

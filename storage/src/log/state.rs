@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::leader_epoch::LeaderEpochs;
-use super::loader::{Loaded, producer_config};
-use super::producer_state::ProducerState;
+use super::loader::Loaded;
+use super::producer_state::{ProducerState, ProducerStateConfig};
 use super::segment::{OpenSegment, Segment};
 use super::transaction_index::AbortedTxn;
 use super::writer::{Run, Snapshot};
@@ -55,6 +55,8 @@ pub(crate) struct State {
     /// The next offset to be given.
     pub log_end_offset: i64,
     pub size_bytes: u64,
+    /// Offsets may be missing between batches: the log was compacted, or is not of our making.
+    pub may_have_gaps: bool,
     /// All segments, the oldest first.
     pub segments: Vec<Arc<Segment>>,
     /// Those not yet written to their end; the last is appended to.
@@ -70,6 +72,10 @@ pub(crate) struct State {
     pub listed_as_busy: bool,
     /// The last segment is to be closed like one that was rolled.
     pub finish_last: bool,
+    /// The directory's list of logs that know a producer has this one.
+    pub listed_with_producers: bool,
+    /// Everything below is on stable media, whatever an acknowledgement of the log promises.
+    pub flushed_offset: i64,
     pub producers: ProducerState,
     pub epochs: LeaderEpochs,
     pub epochs_changed: bool,
@@ -96,6 +102,7 @@ impl State {
             high_watermark: 0,
             log_end_offset: 0,
             size_bytes: 0,
+            may_have_gaps: false,
             segments: Vec::new(),
             open: VecDeque::new(),
             tail: VecDeque::new(),
@@ -105,7 +112,9 @@ impl State {
             needs_sync: false,
             listed_as_busy: false,
             finish_last: false,
-            producers: ProducerState::new(producer_config(), 0),
+            listed_with_producers: false,
+            flushed_offset: 0,
+            producers: ProducerState::new(ProducerStateConfig::default(), 0),
             epochs: LeaderEpochs::new(),
             epochs_changed: false,
             aborted: Vec::new(),
@@ -124,8 +133,10 @@ impl State {
         self.high_watermark = loaded.log_end_offset;
         self.log_end_offset = loaded.log_end_offset;
         self.size_bytes = loaded.size_bytes;
+        self.may_have_gaps = loaded.may_have_gaps;
         self.segments = loaded.segments;
         self.open = loaded.open.into_iter().collect();
+        self.flushed_offset = loaded.log_end_offset;
         self.producers = loaded.producers;
         self.epochs = loaded.epochs;
         self.epochs_changed = loaded.epochs_changed;
@@ -150,6 +161,12 @@ impl State {
             Isolation::ReadUncommitted => self.high_watermark,
             Isolation::ReadCommitted => self.offsets().last_stable_offset,
         }
+    }
+
+    /// Whether `flush.messages` or `flush.ms` ask for a sync before a batch that ends here is acknowledged.
+    pub fn wants_flush(&self, next_offset: i64) -> bool {
+        self.config.flush_ms == 0
+            || next_offset.saturating_sub(self.flushed_offset) >= self.config.flush_messages
     }
 
     pub fn leader_epoch(&self) -> i32 {

@@ -10,7 +10,7 @@ use super::offset_index;
 use super::segment::{self, IndexEntries, Part, Segment, file_name};
 use super::time_index::{self, TimeEntry};
 use super::transaction_index::AbortedTxn;
-use crate::checkpoint::partition_metadata;
+use crate::checkpoint::{partition_metadata, topic_id_of};
 use crate::fs::{self, Access, File, Fs};
 use crate::wal::chunk::ChunkSlice;
 
@@ -90,8 +90,9 @@ impl SegmentWriter {
         }
         let metadata = self.dir.join(METADATA_FILE);
         let found = fs::if_found(fs::read_all(&*self.fs, &metadata))?;
-        // A crash may have left it there without its content.
-        if found.is_none_or(|bytes| bytes.is_empty() || bytes.contains(&0)) {
+        let text = String::from_utf8_lossy(found.as_deref().unwrap_or_default());
+        // A crash may have left it there without its content, or with a part of it.
+        if topic_id_of(&text).is_none() {
             self.fs.create_dir_all(&self.dir)?;
             let file = self.fs.open(&metadata, Access::Write)?;
             file.set_len(0)?;
@@ -262,6 +263,20 @@ impl SegmentWriter {
         for part in Part::ALL {
             let path = segment::path(&self.dir, base_offset, part);
             fs::if_found(self.fs.remove_file(&path))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the snapshots behind an offset: whoever loads the log then takes in every batch from there on, and
+    /// finds the aborted transactions that the indexes may have lost.
+    pub fn discard_snapshots_after(&mut self, offset: i64) -> io::Result<()> {
+        let names = fs::if_found(self.fs.list(&self.dir))?.unwrap_or_default();
+        for entry in names {
+            let of = |suffix| segment::offset_of(&entry.name, suffix);
+            let found = of(SNAPSHOT_SUFFIX).or_else(|| of(SIDECAR_SUFFIX));
+            if found.is_some_and(|found| found > offset) {
+                self.fs.remove_file(&self.dir.join(&entry.name))?;
+            }
         }
         Ok(())
     }

@@ -130,7 +130,8 @@ impl Checkpoint {
 
     fn decode(bytes: &[u8; CRC_AT + 4]) -> Found {
         let crc = checksum(CrcAlgorithm::Crc32Iscsi, &bytes[..CRC_AT]) as u32;
-        if bytes[0..4] != MAGIC || bytes[CRC_AT..] != crc.to_le_bytes() {
+        let intact = bytes[CRC_AT..] == crc.to_le_bytes() || crate::fuzzing::CHECKSUMS_PASS;
+        if bytes[0..4] != MAGIC || !intact {
             return Found::Invalid;
         }
         let version = u16::from_le_bytes(field(bytes, 4));

@@ -3,11 +3,16 @@
 //! A chunk starts at an address that direct I/O accepts. While it fills it belongs to the
 //! write-ahead log alone; frozen, it is shared as [`Bytes`] by the commit thread, the readers of
 //! the tail and the segment writer. Its memory returns to the pool when the last of them lets go.
+//!
+//! The memory is mapped, not allocated: pieces of this size, taken and freed by different threads,
+//! made an allocator keep several times what was in use.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use memmap2::MmapMut;
 use parking_lot::Mutex;
 
 use crate::fs::BLOCK_BYTES;
@@ -18,7 +23,7 @@ const CLASSES_BYTES: [usize; 4] = [16 << 10, 64 << 10, 256 << 10, 1 << 20];
 /// Hands out chunks, and keeps some of the returned ones: touching fresh memory costs more than the copy into it.
 #[derive(Debug)]
 pub struct ChunkPool {
-    free: [Mutex<Vec<Vec<u8>>>; CLASSES_BYTES.len()],
+    free: [Mutex<Vec<MmapMut>>; CLASSES_BYTES.len()],
     free_bytes: AtomicUsize,
     free_limit_bytes: usize,
     used_bytes: AtomicUsize,
@@ -35,39 +40,26 @@ impl ChunkPool {
     }
 
     /// An empty chunk with room for at least `bytes`.
-    pub fn take(self: &Arc<Self>, bytes: usize) -> Chunk {
-        let mut chunk = self.take_used(bytes);
-        chunk.memory.truncate(chunk.start);
-        chunk
-    }
-
-    /// A chunk of `bytes` to be read into: what is in it is left from its last use, or zero.
-    pub fn take_filled(self: &Arc<Self>, bytes: usize) -> Chunk {
-        let mut chunk = self.take_used(bytes);
-        chunk.memory.resize(chunk.start + bytes, 0);
-        chunk
-    }
-
-    fn take_used(self: &Arc<Self>, bytes: usize) -> Chunk {
+    ///
+    /// # Errors
+    /// The system has no memory left.
+    pub fn take(self: &Arc<Self>, bytes: usize) -> io::Result<Chunk> {
         let class = CLASSES_BYTES.iter().position(|&class| bytes <= class);
         let room = class.map_or(bytes.next_multiple_of(BLOCK_BYTES), |at| CLASSES_BYTES[at]);
         let reused = class.and_then(|at| self.free[at].lock().pop());
-        let mut memory = match reused {
+        let memory = match reused {
             Some(memory) => {
                 self.free_bytes.fetch_sub(room, Ordering::Relaxed);
                 memory
             }
-            None => Vec::with_capacity(room + BLOCK_BYTES),
+            None => MmapMut::map_anon(room)?,
         };
-        let start = memory.as_ptr().align_offset(BLOCK_BYTES);
-        memory.resize(memory.len().max(start), 0);
         self.used_bytes.fetch_add(room, Ordering::Relaxed);
-        Chunk {
-            memory,
-            start,
-            room,
+        Ok(Chunk {
+            memory: Some(memory),
+            length: 0,
             pool: Arc::clone(self),
-        }
+        })
     }
 
     /// Bytes in chunks that someone still holds.
@@ -84,7 +76,8 @@ impl ChunkPool {
         }
     }
 
-    fn give_back(&self, memory: Vec<u8>, room: usize) {
+    fn give_back(&self, memory: MmapMut) {
+        let room = memory.len();
         self.used_bytes.fetch_sub(room, Ordering::Relaxed);
         if let Some(class) = CLASSES_BYTES.iter().position(|&class| class == room)
             && self.free_bytes.load(Ordering::Relaxed) + room <= self.free_limit_bytes
@@ -98,47 +91,51 @@ impl ChunkPool {
 /// Aligned memory that fills from the front and never moves.
 #[derive(Debug)]
 pub struct Chunk {
-    memory: Vec<u8>,
-    start: usize,
-    room: usize,
+    /// There until the chunk is dropped.
+    memory: Option<MmapMut>,
+    length: usize,
     pool: Arc<ChunkPool>,
 }
 
 impl Chunk {
     /// Bytes in the chunk.
     pub fn len(&self) -> usize {
-        self.memory.len() - self.start
+        self.length
     }
 
     /// Bytes that the chunk can hold.
     pub fn room(&self) -> usize {
-        self.room
+        self.memory.as_deref().map_or(0, <[u8]>::len)
     }
 
-    /// Appends a copy of `bytes` and returns the copy.
-    ///
-    /// The caller has checked that there is room: growing would move what is aligned.
+    /// Appends a copy of `bytes` and returns the copy. The caller has checked that there is room.
     pub fn push(&mut self, bytes: &[u8]) -> &mut [u8] {
-        debug_assert!(self.len() + bytes.len() <= self.room);
-        let at = self.memory.len();
-        self.memory.extend_from_slice(bytes);
-        &mut self.memory[at..]
+        let copy = self.grow(bytes.len());
+        copy.copy_from_slice(bytes);
+        copy
+    }
+
+    /// Appends so many bytes of whatever the memory held before, to be written over.
+    pub fn grow(&mut self, bytes: usize) -> &mut [u8] {
+        let from = self.length;
+        self.length += bytes;
+        &mut self.as_mut_slice()[from..]
     }
 
     /// Fills with zeros up to a whole number of blocks.
     pub fn pad_to_block(&mut self) {
-        let padded = self.len().next_multiple_of(BLOCK_BYTES);
-        debug_assert!(padded <= self.room);
-        self.memory.resize(self.start + padded, 0);
+        let padded = self.length.next_multiple_of(BLOCK_BYTES);
+        self.grow(padded - self.length).fill(0);
     }
 
     /// Keeps the first `bytes`.
     pub fn truncate(&mut self, bytes: usize) {
-        self.memory.truncate(self.start + bytes);
+        self.length = self.length.min(bytes);
     }
 
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..]
+        let memory = self.memory.as_deref_mut().unwrap_or_default();
+        &mut memory[..self.length]
     }
 
     /// Makes the chunk immutable, to be shared.
@@ -149,14 +146,15 @@ impl Chunk {
 
 impl AsRef<[u8]> for Chunk {
     fn as_ref(&self) -> &[u8] {
-        &self.memory[self.start..]
+        &self.memory.as_deref().unwrap_or_default()[..self.length]
     }
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        self.pool
-            .give_back(std::mem::take(&mut self.memory), self.room);
+        if let Some(memory) = self.memory.take() {
+            self.pool.give_back(memory);
+        }
     }
 }
 
@@ -207,7 +205,7 @@ mod tests {
     fn a_chunk_is_aligned_and_returns_its_memory_when_the_last_reader_lets_go() {
         let pool = ChunkPool::new(1 << 20);
         for bytes in [1, 65 << 10, 1 << 20, (1 << 20) + 1] {
-            let mut chunk = pool.take(bytes);
+            let mut chunk = pool.take(bytes).unwrap();
             chunk.push(&[7; 1]);
             chunk.pad_to_block();
             let frozen = chunk.freeze();
@@ -225,7 +223,7 @@ mod tests {
     #[test]
     fn unused_chunks_are_kept_up_to_the_limit_and_given_back_on_demand() {
         let pool = ChunkPool::new(128 << 10);
-        let chunks: Vec<_> = (0..3).map(|_| pool.take(64 << 10)).collect();
+        let chunks: Vec<_> = (0..3).map(|_| pool.take(64 << 10).unwrap()).collect();
         drop(chunks);
         assert_eq!(pool.free_bytes.load(Ordering::Relaxed), 128 << 10);
         pool.release_free();

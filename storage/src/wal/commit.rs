@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -34,6 +35,8 @@ pub enum WalError {
     WriteFailed(String),
     #[error("the log directory is shut down")]
     Closed,
+    #[error("no memory for the write-ahead log: {0}")]
+    NoMemory(String),
     #[error("{bytes} bytes do not fit into the write-ahead log, which takes {limit_bytes} at once")]
     TooLarge { bytes: usize, limit_bytes: usize },
 }
@@ -60,6 +63,8 @@ pub struct Wal {
     generation: u64,
     /// Whether each write reaches stable media before it returns.
     synced: bool,
+    /// Groups were written that no sync has followed. Only the commit thread looks at it.
+    unsynced: AtomicBool,
     filling: Mutex<Filling>,
     arrived: Condvar,
     committed: Mutex<Committed>,
@@ -113,6 +118,7 @@ impl Wal {
             pool,
             generation,
             synced,
+            unsynced: AtomicBool::new(false),
             filling: Mutex::new(Filling {
                 open: None,
                 sealed: VecDeque::new(),
@@ -159,7 +165,7 @@ impl Wal {
                 limit_bytes: usize::try_from(limit_bytes).unwrap_or(usize::MAX),
             });
         }
-        let group = self.group_with_room(&mut filling, payload_bytes, needed_bytes);
+        let group = self.group_with_room(&mut filling, payload_bytes, needed_bytes)?;
         if let Some(payload) = &declaration {
             let (id, kind) = (entry.log_id, EntryKind::Declare);
             let row = Row::new(id, kind, 0, Place::default(), payload);
@@ -191,7 +197,7 @@ impl Wal {
         filling: &'f mut Filling,
         payload_bytes: usize,
         needed_bytes: usize,
-    ) -> &'f mut Group {
+    ) -> Result<&'f mut Group, WalError> {
         let full = filling
             .open
             .take_if(|group| group.bytes_with(payload_bytes, 2) > group.chunk.room());
@@ -201,21 +207,23 @@ impl Wal {
                 .min(CHUNK_MAX_BYTES)
                 .min(filling.write_limit_bytes);
         }
-        let (sequence, chunk_bytes) = (filling.next_sequence, filling.chunk_bytes);
-        if filling.open.is_none() {
-            filling.next_sequence += 1;
-        }
-        filling.open.get_or_insert_with(|| {
-            let mut chunk = self.pool.take(chunk_bytes.max(needed_bytes));
-            chunk.push(&[0; GROUP_HEADER_BYTES]);
-            Group {
-                sequence,
-                chunk,
-                rows: Vec::new(),
-                owners: Vec::new(),
-                strict: false,
+        let group = match filling.open.take() {
+            Some(group) => group,
+            None => {
+                let chunk = self.pool.take(filling.chunk_bytes.max(needed_bytes));
+                let mut chunk = chunk.map_err(|error| WalError::NoMemory(error.to_string()))?;
+                chunk.push(&[0; GROUP_HEADER_BYTES]);
+                filling.next_sequence += 1;
+                Group {
+                    sequence: filling.next_sequence - 1,
+                    chunk,
+                    rows: Vec::new(),
+                    owners: Vec::new(),
+                    strict: false,
+                }
             }
-        })
+        };
+        Ok(filling.open.insert(group))
     }
 
     /// The commit thread: returns after [`Wal::close`], when everything appended before has been written.
@@ -244,7 +252,8 @@ impl Wal {
 
     fn commit(&self, groups: Vec<Group>) {
         let strict = groups.iter().any(|group| group.strict);
-        let synced = self.synced || strict;
+        // Before the sync that follows it a write proves nothing about those before it.
+        let synced = self.synced || !self.unsynced.load(Ordering::Relaxed);
         let first_sequence = groups.first().map_or(0, |group| group.sequence);
         let next_sequence = groups.last().map_or(0, |group| group.sequence + 1);
         let groups: Vec<_> = groups
@@ -268,9 +277,11 @@ impl Wal {
             self.ring
                 .write(&slices, first_sequence)
                 .and_then(|end| {
-                    if synced && !self.synced {
+                    if strict && !self.synced {
                         self.ring.sync()?;
                     }
+                    self.unsynced
+                        .store(!strict && !self.synced, Ordering::Relaxed);
                     Ok(end)
                 })
                 .map_err(|error| WalError::WriteFailed(error.to_string()))
@@ -292,6 +303,13 @@ impl Wal {
         }
         if let Ok(end) = written {
             *self.committed.lock() = Committed { next_sequence, end };
+        }
+    }
+
+    /// Has everything that was committed on stable media, where writes do not see to it.
+    pub fn flush(&self) {
+        if let Err(error) = self.ring.sync() {
+            self.fail(&format!("syncing the write-ahead log failed: {error}"));
         }
     }
 

@@ -246,7 +246,7 @@ impl RegionReader {
         Ok(group.is_some_and(|group| format::entries(group).is_some()))
     }
 
-    /// An error if the group at `position` was written after everything before it was on stable media.
+    /// An error if the group at `position` was written when everything before it was on stable media.
     fn refuse_hole(
         &self,
         position: u64,

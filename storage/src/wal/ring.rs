@@ -363,8 +363,8 @@ fn create_region(
 
 fn write_zeros(file: &dyn File, bytes: u64, pool: &Arc<ChunkPool>) -> io::Result<()> {
     const STEP_BYTES: usize = 1 << 20;
-    let mut zeros = pool.take(STEP_BYTES);
-    zeros.push(&vec![0; STEP_BYTES]);
+    let mut zeros = pool.take(STEP_BYTES)?;
+    zeros.grow(STEP_BYTES).fill(0);
     let mut position = 0;
     while position < bytes {
         let step = (bytes - position).min(STEP_BYTES as u64);

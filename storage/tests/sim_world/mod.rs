@@ -11,7 +11,8 @@ use rand::{Rng, SeedableRng};
 use storage::clock::Clock;
 use storage::fs::sim::SimDisk;
 use storage::log::{
-    AppendError, AppendOrigin, Appended, LogConfig, PartitionLog, PendingAppend, TopicPartition,
+    AppendError, AppendOrigin, Appended, Durability, LogConfig, PartitionLog, PendingAppend,
+    TopicPartition,
 };
 use storage::manager::{LogManager, LogManagerConfig};
 use storage::record::{BatchBuilder, BatchHeader};
@@ -74,6 +75,8 @@ struct Topic {
     attempted: Vec<Vec<u8>>,
     /// Everything before was acknowledged.
     acknowledged: usize,
+    /// Everything before was there when the directory was last closed in order.
+    closed_at: usize,
     log_start: usize,
     log_start_attempted: usize,
     sent: [Vec<Sent>; PRODUCERS],
@@ -97,6 +100,7 @@ pub struct World {
     random: StdRng,
     ending: Ending,
     deletes_topics: bool,
+    durability: Durability,
     clock: Arc<FakeClock>,
     config: LogConfig,
     manager: Option<Arc<LogManager>>,
@@ -108,7 +112,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, ending: Ending, deletes_topics: bool) -> Self {
+    pub fn new(seed: u64, ending: Ending, deletes_topics: bool, durability: Durability) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let config = LogConfig {
             segment_bytes: random.random_range(1_000..40_000),
@@ -125,6 +129,7 @@ impl World {
             random,
             ending,
             deletes_topics,
+            durability,
             clock: Arc::default(),
             config,
             manager: None,
@@ -176,6 +181,7 @@ impl World {
             direct_io_bytes: 4 << 10,
             tail_cache_bytes: 8 << 10,
             io_threads: 1,
+            durability: self.durability,
             fs: Arc::new(fs),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             ..LogManagerConfig::new(Path::new(DIR))
@@ -211,6 +217,7 @@ impl World {
                 self.disk.power_cut(seed);
             }
         }
+        let forgets = self.ending == Ending::PowerCut && self.durability == Durability::Os;
         self.logs.clear();
         self.manager = None;
         for pending in std::mem::take(&mut self.pending) {
@@ -222,6 +229,12 @@ impl World {
                     let end = appended.last_offset as usize + 1;
                     topic.acknowledged = topic.acknowledged.max(end);
                 }
+            }
+        }
+        if forgets {
+            // That is what the mode promises.
+            for topic in &mut self.topics {
+                topic.acknowledged = topic.closed_at.max(topic.log_start);
             }
         }
         Ok(())
@@ -241,6 +254,11 @@ impl World {
             !matches!(closed, Some(Err(_))) || self.disk.is_stopped(),
             "shutting down failed: {closed:?}"
         );
+        if matches!(closed, Some(Ok(()))) && !self.disk.is_stopped() {
+            for topic in &mut self.topics {
+                topic.closed_at = topic.acknowledged;
+            }
+        }
         Ok(())
     }
 

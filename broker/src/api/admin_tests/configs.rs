@@ -198,7 +198,9 @@ async fn groups_client_metrics_and_the_root_logger_have_settings() {
     let unset = describe(&broker, 32, "g", None).await;
     let timeout = entry(&unset, "consumer.session.timeout.ms");
     assert_eq!(timeout.value.as_deref(), Some("46000"));
-    assert_eq!(timeout.config_source, 5);
+    assert_eq!(timeout.config_source, 4, "the broker's file");
+    let interval = entry(&unset, "consumer.heartbeat.interval.ms");
+    assert_eq!(interval.config_source, 5);
 
     set(&broker, 32, "g", "consumer.session.timeout.ms", "50000").await;
     let result = describe(&broker, 32, "g", None).await;

@@ -12,7 +12,7 @@ use super::{
 
 /// From this version on a new member first gets an id and joins with it (KIP-394), so that a lost reply
 /// does not leave a member behind that nobody knows of.
-const FIRST_VERSION_REQUIRING_MEMBER_ID: i16 = 4;
+pub(in crate::group) const FIRST_VERSION_REQUIRING_MEMBER_ID: i16 = 4;
 /// From this version on a restarted static leader can be told that it leads without having to assign (KIP-814).
 const FIRST_VERSION_WITH_SKIP_ASSIGNMENT: i16 = 9;
 

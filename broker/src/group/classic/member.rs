@@ -77,7 +77,7 @@ impl Member {
 }
 
 impl JoinGroup {
-    pub(super) fn effective_rebalance_timeout_ms(&self) -> i32 {
+    pub(in crate::group) fn effective_rebalance_timeout_ms(&self) -> i32 {
         if self.rebalance_timeout_ms < 0 {
             self.session_timeout_ms
         } else {
@@ -87,7 +87,7 @@ impl JoinGroup {
 }
 
 /// Drops repeated names, which would count a member twice as a supporter.
-pub(super) fn distinct(mut protocols: Vec<Protocol>) -> Vec<Protocol> {
+pub(in crate::group) fn distinct(mut protocols: Vec<Protocol>) -> Vec<Protocol> {
     let mut seen = std::collections::BTreeSet::new();
     protocols.retain(|protocol| seen.insert(protocol.name.clone()));
     protocols

@@ -17,6 +17,7 @@ mod invariants;
 mod join;
 mod member;
 mod membership;
+mod migrate;
 mod rebalance;
 mod sync;
 
@@ -25,18 +26,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use member::Member;
 
+pub(in crate::group) use {
+    join::FIRST_VERSION_REQUIRING_MEMBER_ID, member::distinct, migrate::Migrant,
+};
+
 use super::{
-    codec::{MAX_STRING_BYTES, Reader},
+    codec::MAX_STRING_BYTES,
     effects::{Note, NoteKind},
+    embedded::{self, Subscription},
     event::{Id, JoinGroup, Protocol, Token},
-    record::{GroupMetadata, GroupRecord, MemberMetadata, RecordError},
+    record::{GroupMetadata, GroupRecord, MemberMetadata},
     reply::*,
     shard::{Context, TimerKey},
     timer::Timers,
 };
-
-/// The protocol type of plain consumers, the only one whose subscriptions the coordinator can read.
-const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
 
 /// Where a group is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,11 +148,11 @@ impl ClassicGroup {
             };
             group.insert(member.member_id.clone(), Member::restore(member, protocol));
         }
-        group.leader = metadata
-            .leader
-            .clone()
-            .filter(|id| group.members.contains_key(id))
-            .or(group.leader);
+        group.leader = match &metadata.leader {
+            Some(leader) if group.members.contains_key(leader) => Some(leader.clone()),
+            Some(_) => group.leader,
+            None => None,
+        };
         if !group.members.is_empty() {
             group.state = State::Stable;
         }
@@ -189,16 +192,22 @@ impl ClassicGroup {
         }
     }
 
-    /// After a load: every member gets a session, and a group that is too large now has to shrink.
+    /// After a load: every member gets a session, and a group that cannot stay as it is rebalances.
     pub(in crate::group) fn loaded(&mut self, cx: &mut Context<'_>) {
         for (member_id, member) in &self.members {
             cx.schedule(self.session_key(member_id), member.session_timeout_ms);
         }
-        if self.members.len() > cx.config.max_size {
-            self.prepare_rebalance(
-                cx,
-                "the group is larger than group.max.size allows".to_string(),
-            );
+        let why = if self.leader.is_none() {
+            // It had turned classic and was about to rebalance.
+            self.leader = self.members.keys().next().cloned();
+            self.leader.as_ref().map(|_| "the group has no leader")
+        } else if self.members.len() > cx.config.max_size {
+            Some("the group is larger than group.max.size allows")
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            self.prepare_rebalance(cx, why.to_owned());
         }
     }
 
@@ -276,7 +285,7 @@ impl ClassicGroup {
     }
 
     pub(in crate::group) fn uses_consumer_protocol(&self) -> bool {
-        self.protocol_type.as_deref() == Some(CONSUMER_PROTOCOL_TYPE)
+        self.protocol_type.as_deref() == Some(embedded::PROTOCOL_TYPE)
     }
 
     /// Whether a member may be reading `topic`. A consumer group whose subscriptions are unknown reads everything.
@@ -442,7 +451,7 @@ impl ClassicGroup {
         }
         let mut topics = BTreeSet::new();
         for member in self.members.values() {
-            read_subscribed_topics(&self.chosen_metadata(member), &mut topics).ok()?;
+            topics.extend(Subscription::read_topics(&self.chosen_metadata(member)).ok()?);
         }
         Some(topics)
     }
@@ -506,18 +515,4 @@ fn uncount_protocols(support: &mut BTreeMap<Id, usize>, protocols: &[Protocol]) 
             }
         }
     }
-}
-
-/// Reads the topics out of a consumer's subscription. Its version 0 is a prefix of all versions.
-fn read_subscribed_topics(
-    subscription: &[u8],
-    topics: &mut BTreeSet<Id>,
-) -> Result<(), RecordError> {
-    let mut reader = Reader::new(subscription);
-    reader.i16()?;
-    for _ in 0..reader.count_of(false)? {
-        topics.insert(reader.string()?.into());
-    }
-    reader.nullable_bytes_of(false)?;
-    Ok(())
 }

@@ -21,7 +21,7 @@ impl ClassicGroup {
     }
 
     /// Asks all members to join again, by way of their heartbeats and pending syncs.
-    pub(super) fn prepare_rebalance(&mut self, cx: &mut Context<'_>, reason: String) {
+    pub(in crate::group) fn prepare_rebalance(&mut self, cx: &mut Context<'_>, reason: String) {
         if self.state == State::CompletingRebalance {
             self.withdraw_assignments(cx);
         }

@@ -56,8 +56,7 @@ impl ConsumerGroup {
     fn refresh_regexes(&mut self, cx: &mut Context<'_>) {
         let subscriptions = self.members.values().map(|member| &member.subscription);
         let used: BTreeSet<Id> = subscriptions
-            .filter_map(|subscription| subscription.topic_regex.clone())
-            .filter(|pattern| !pattern.is_empty())
+            .filter_map(|subscription| subscription.pattern().cloned())
             .collect();
         let unused: Vec<Id> = self
             .regexes
@@ -90,7 +89,7 @@ impl ConsumerGroup {
     }
 
     /// Says whether any subscribed topic came, went or grew. Zero if there is none.
-    fn metadata_hash(&self, catalog: &dyn Catalog) -> i64 {
+    pub(super) fn metadata_hash(&self, catalog: &dyn Catalog) -> i64 {
         let members = self.members.values();
         let names: BTreeSet<&Id> = members
             .flat_map(|member| subscribed_names(&member.subscription, &self.regexes))
@@ -186,7 +185,7 @@ impl ConsumerGroup {
             .collect()
     }
 
-    pub(super) fn target_of(&self, member_id: &str) -> Partitions {
+    pub(in crate::group) fn target_of(&self, member_id: &str) -> Partitions {
         self.target.get(member_id).cloned().unwrap_or_default()
     }
 }

@@ -18,8 +18,8 @@ use crate::group::{
 /// From this version on the member brings its own id (KIP-1082).
 const FIRST_VERSION_WITH_OWN_MEMBER_ID: i16 = 1;
 
-/// Who sends a heartbeat, as far as the group knows.
-enum Sender {
+/// Who sends a heartbeat, or a JoinGroup, as far as the group knows.
+pub(super) enum Sender {
     New,
     Known,
     /// A static member that comes back under a new id in place of this one.
@@ -118,20 +118,15 @@ impl ConsumerGroup {
         }
         let member_id = request.member_id.clone();
         let sender = self.identify(cx, &request)?;
-        let known = match &sender {
-            Sender::New => None,
-            Sender::Known => self.members.get(&member_id),
-            Sender::Returning(previous_id) => self.members.get(previous_id),
-        };
-        let before = known
+        let before = self
+            .known(&sender, &member_id)
             .map(|member| member.subscription.clone())
             .unwrap_or_default();
+        let was_classic = before.classic.is_some();
         let after = updated(&before, &request);
-        let changes_regex = after.topic_regex != before.topic_regex;
         if let Some(pattern) = after
-            .topic_regex
-            .as_ref()
-            .filter(|pattern| changes_regex && !pattern.is_empty())
+            .pattern()
+            .filter(|pattern| Some(*pattern) != before.pattern())
         {
             regex::compile(pattern).map_err(|what| {
                 let message = format!(
@@ -141,37 +136,19 @@ impl ConsumerGroup {
             })?;
         }
 
-        if let Sender::Returning(previous_id) = &sender {
-            self.replace_member(cx, previous_id, &member_id);
-        }
-        let assigned_before = self
-            .members
-            .get(&member_id)
-            .map(|member| member.current.clone())
-            .unwrap_or(Member::default().current);
-        if matches!(sender, Sender::New) || after != before {
-            self.append(
-                cx,
-                ConsumerRecord::Member(member_id.clone(), Some(after.clone())),
-            );
-        }
-        let subscribes_anew = changes_regex || after.topic_names != before.topic_names;
-        let topics_may_differ = subscribes_anew || self.is_catalog_new(cx);
-        if topics_may_differ || self.epoch.epoch == 0 {
-            let reason = if subscribes_anew {
-                format!("member {member_id} joined or changed its subscription")
-            } else {
-                "subscribed topics changed".to_owned()
-            };
-            self.refresh_epoch(cx, subscribes_anew, &reason);
-        }
+        let topics_may_differ = self.enter(cx, &sender, &member_id, after);
+        let assigned_before = assigned_partitions(&self.current_of(&member_id));
         self.refresh_target(cx);
         let current = self.reconcile(cx, &member_id, &request.owned, topics_may_differ);
+        if was_classic {
+            // The deadline it had was for the other protocol's next request.
+            self.arm_revocation(cx, &member_id);
+        }
         let session_timeout_ms = self.session_timeout_ms(cx);
         cx.schedule(self.session_key(&member_id), session_timeout_ms);
 
-        let assignment = partitions(&current);
-        let says_assignment = request.is_full() || assignment != partitions(&assigned_before);
+        let assignment = assigned_partitions(&current);
+        let says_assignment = request.is_full() || assignment != assigned_before;
         Ok(ConsumerHeartbeatReply {
             refusal: None,
             member_id: Some(member_id),
@@ -181,13 +158,65 @@ impl ConsumerGroup {
         })
     }
 
+    /// The member that a request is from, or takes the place of.
+    pub(super) fn known(&self, sender: &Sender, member_id: &Id) -> Option<&Member> {
+        match sender {
+            Sender::New => None,
+            Sender::Known => self.members.get(member_id),
+            Sender::Returning(previous_id) => self.members.get(previous_id),
+        }
+    }
+
+    pub(super) fn current_of(&self, member_id: &Id) -> CurrentAssignment {
+        let member = self.members.get(member_id);
+        member.map_or(Member::default().current, |member| member.current.clone())
+    }
+
+    /// Takes over what a member says of itself; if that, or a change of topics, asks for a new target, the group epoch
+    /// goes up. Says whether the member's topics may be others now.
+    pub(super) fn enter(
+        &mut self,
+        cx: &mut Context<'_>,
+        sender: &Sender,
+        member_id: &Id,
+        after: MemberSubscription,
+    ) -> bool {
+        if let Sender::Returning(previous_id) = sender {
+            self.replace_member(cx, previous_id, member_id);
+        }
+        let before = self
+            .members
+            .get(member_id)
+            .map(|member| &member.subscription);
+        let is_said_already = before == Some(&after);
+        let nothing = MemberSubscription::default();
+        let before = before.unwrap_or(&nothing);
+        let subscribes_anew =
+            after.pattern() != before.pattern() || after.topic_names != before.topic_names;
+        if !is_said_already {
+            self.append(cx, ConsumerRecord::Member(member_id.clone(), Some(after)));
+        }
+        let topics_may_differ = subscribes_anew || self.is_catalog_new(cx);
+        if topics_may_differ || self.epoch.epoch == 0 {
+            let reason = if subscribes_anew {
+                format!("member {member_id} joined or changed its subscription")
+            } else {
+                "subscribed topics changed".to_owned()
+            };
+            self.refresh_epoch(cx, subscribes_anew, &reason);
+        }
+        topics_may_differ
+    }
+
+    pub(super) fn has_room_for(&self, cx: &Context<'_>, member_id: &Id) -> bool {
+        self.members.len() < cx.config.consumer_max_size || self.members.contains_key(member_id)
+    }
+
     /// Who this is, or why it may not be that.
     fn identify(&self, cx: &Context<'_>, request: &ConsumerHeartbeat) -> Result<Sender, Refusal> {
         let member_id = &request.member_id;
         let is_join = request.member_epoch == JOIN_EPOCH;
-        if self.members.len() >= cx.config.consumer_max_size
-            && !self.members.contains_key(member_id)
-        {
+        if !self.has_room_for(cx, member_id) {
             let message = format!(
                 "The consumer group has reached its maximum capacity of {} members.",
                 cx.config.consumer_max_size
@@ -208,8 +237,11 @@ impl ConsumerGroup {
         };
         match self.static_members.get(instance_id) {
             Some(owner) if is_join => {
-                let left = |member: &Member| member.current.member_epoch == STATIC_LEAVE_EPOCH;
-                if self.members.get(owner).is_some_and(left) {
+                // A classic member does not say that it will be back.
+                let makes_way = |member: &Member| {
+                    member.current.member_epoch == STATIC_LEAVE_EPOCH || member.is_classic()
+                };
+                if self.members.get(owner).is_some_and(makes_way) {
                     return Ok(Sender::Returning(owner.clone()));
                 }
                 let message = format!(
@@ -261,7 +293,7 @@ impl ConsumerGroup {
     }
 
     /// Takes the member one step towards its target.
-    fn reconcile(
+    pub(super) fn reconcile(
         &mut self,
         cx: &mut Context<'_>,
         member_id: &Id,
@@ -289,18 +321,28 @@ impl ConsumerGroup {
         if next == member.current {
             return next;
         }
-        let rebalance_timeout_ms = member.subscription.rebalance_timeout_ms;
-        let key = self.rebalance_key(member_id);
-        if next.state == MemberState::UnrevokedPartitions {
-            cx.schedule(key, rebalance_timeout_ms);
-        } else {
-            cx.timers.cancel(key);
-        }
+        let is_classic = member.is_classic();
         self.append(
             cx,
             ConsumerRecord::Current(member_id.clone(), Some(next.clone())),
         );
+        if !is_classic {
+            self.arm_revocation(cx, member_id);
+        }
         next
+    }
+
+    /// A member that has to give partitions up gets its rebalance timeout for that.
+    fn arm_revocation(&self, cx: &mut Context<'_>, member_id: &Id) {
+        let Some(member) = self.members.get(member_id) else {
+            return;
+        };
+        let key = self.rebalance_key(member_id);
+        if member.current.is_revoking() {
+            cx.schedule(key, member.subscription.rebalance_timeout_ms);
+        } else {
+            cx.timers.cancel(key);
+        }
     }
 }
 
@@ -317,12 +359,14 @@ fn updated(before: &MemberSubscription, request: &ConsumerHeartbeat) -> MemberSu
             || before.topic_names.clone(),
             |names| names.iter().cloned().collect(),
         ),
-        topic_regex: or_before(&request.subscribed_topic_regex, &before.topic_regex),
+        topic_regex: or_before(&request.subscribed_topic_regex, &before.topic_regex)
+            .or_else(|| Some("".into())),
         rebalance_timeout_ms: match request.rebalance_timeout_ms {
             -1 => before.rebalance_timeout_ms,
             timeout_ms => timeout_ms,
         },
         server_assignor: or_before(&request.server_assignor, &before.server_assignor),
+        classic: None,
     }
 }
 
@@ -365,7 +409,7 @@ fn has_only_assigned(current: &CurrentAssignment, owned: &Owned) -> bool {
 }
 
 /// What a member may use now.
-fn partitions(current: &CurrentAssignment) -> Partitions {
+pub(super) fn assigned_partitions(current: &CurrentAssignment) -> Partitions {
     let topics = current.assigned.iter();
     topics
         .map(|(topic_id, partitions)| (*topic_id, partitions.keys().copied().collect()))

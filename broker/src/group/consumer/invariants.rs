@@ -45,9 +45,9 @@ impl ConsumerGroup {
                 has_deadline(&self.session_key(member_id)),
                 "{member_id} lives for ever"
             );
-            assert_eq!(
-                has_deadline(&self.rebalance_key(member_id)),
-                self.is_revoking(member_id),
+            assert!(
+                member.is_classic()
+                    || has_deadline(&self.rebalance_key(member_id)) == current.is_revoking(),
                 "{member_id} is {current:?}"
             );
         }
@@ -68,13 +68,11 @@ impl ConsumerGroup {
     pub(in crate::group) fn has_use_for(&self, key: &TimerKey) -> bool {
         match key {
             TimerKey::Session(_, member_id) => self.members.contains_key(member_id),
-            TimerKey::Rebalance(_, member_id) => self.is_revoking(member_id),
+            TimerKey::Rebalance(_, member_id) => {
+                let member = self.members.get(member_id);
+                member.is_some_and(|member| member.is_classic() || member.current.is_revoking())
+            }
             _ => false,
         }
-    }
-
-    fn is_revoking(&self, member_id: &Id) -> bool {
-        let member = self.members.get(member_id);
-        member.is_some_and(|member| member.current.is_revoking())
     }
 }

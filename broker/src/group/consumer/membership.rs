@@ -1,5 +1,7 @@
 //! Leaving, being removed, being replaced, and who may commit and fetch offsets.
 
+use std::collections::BTreeSet;
+
 use super::{
     Assigned, ConsumerGroup, ConsumerRecord, CurrentAssignment, Member, STATIC_LEAVE_EPOCH,
 };
@@ -7,7 +9,7 @@ use crate::group::{
     effects::NoteKind,
     event::{CommitTopic, ConsumerHeartbeat, Id},
     reply::{ConsumerHeartbeatReply, GroupError, Refusal},
-    shard::Context,
+    shard::{Context, TurnsClassic},
 };
 
 /// The first version of OffsetCommit in which a member of a consumer group may commit.
@@ -37,7 +39,7 @@ impl ConsumerGroup {
             cx.timers.cancel(self.rebalance_key(member_id));
             self.append(cx, ConsumerRecord::Current(member_id.clone(), Some(away)));
         } else {
-            self.remove_member(cx, member_id, "left the group");
+            self.remove_members(cx, &[member_id.clone()].into(), "left the group");
         }
         Ok(ConsumerHeartbeatReply {
             refusal: None,
@@ -49,24 +51,51 @@ impl ConsumerGroup {
     }
 
     pub(in crate::group) fn on_session_deadline(&mut self, cx: &mut Context<'_>, member_id: &Id) {
-        self.remove_member(cx, member_id, "session timeout");
+        self.remove_members(cx, &[member_id.clone()].into(), "session timeout");
     }
 
     pub(in crate::group) fn on_rebalance_deadline(&mut self, cx: &mut Context<'_>, member_id: &Id) {
-        self.remove_member(cx, member_id, "did not give up its partitions in time");
+        let is_classic = self.members.get(member_id).is_some_and(Member::is_classic);
+        let reason = match is_classic {
+            true => "did not join or sync in time",
+            false => "did not give up its partitions in time",
+        };
+        self.remove_members(cx, &[member_id.clone()].into(), reason);
     }
 
-    fn remove_member(&mut self, cx: &mut Context<'_>, member_id: &Id, reason: &str) {
-        if !self.members.contains_key(member_id) {
+    /// Removes members, all for the same reason: one new target for all of them, or if nobody of the consumer protocol
+    /// is left, a classic group that rebalances.
+    pub(super) fn remove_members(
+        &mut self,
+        cx: &mut Context<'_>,
+        member_ids: &BTreeSet<Id>,
+        reason: &str,
+    ) {
+        let known = |member_id: &&Id| self.members.contains_key(*member_id);
+        let leaving: BTreeSet<Id> = member_ids.iter().filter(known).cloned().collect();
+        if leaving.is_empty() {
             return;
         }
-        self.forget_member(cx, member_id);
-        let removed = NoteKind::MemberRemoved {
-            member_id: member_id.clone(),
-            reason: reason.to_owned(),
-        };
-        self.note(cx, removed);
-        self.refresh_epoch(cx, true, &format!("member {member_id} {reason}"));
+        for member_id in &leaving {
+            let removed = NoteKind::MemberRemoved {
+                member_id: member_id.clone(),
+                reason: reason.to_owned(),
+            };
+            self.note(cx, removed);
+        }
+        let names: Vec<&str> = leaving.iter().map(|member_id| &**member_id).collect();
+        let reason = format!("member {} {reason}", names.join(", "));
+        if self.may_turn_classic(cx, &leaving) {
+            cx.turns_classic = Some(TurnsClassic {
+                leaving,
+                rebalance: Some(reason),
+            });
+            return;
+        }
+        for member_id in &leaving {
+            self.forget_member(cx, member_id);
+        }
+        self.refresh_epoch(cx, true, &reason);
     }
 
     fn forget_member(&mut self, cx: &mut Context<'_>, member_id: &Id) {
@@ -122,7 +151,9 @@ impl ConsumerGroup {
             .members
             .get(member_id)
             .ok_or(GroupError::UnknownMemberId)?;
-        if api_version.is_some_and(|version| version < FIRST_COMMIT_VERSION_WITH_MEMBER_EPOCH) {
+        let is_too_old =
+            api_version.is_some_and(|version| version < FIRST_COMMIT_VERSION_WITH_MEMBER_EPOCH);
+        if is_too_old && !member.is_classic() {
             return Err(GroupError::UnsupportedVersion);
         }
         let current = &member.current;
@@ -142,7 +173,7 @@ impl ConsumerGroup {
         if member_epoch < current.member_epoch && all_are_old {
             Ok(())
         } else {
-            Err(GroupError::StaleMemberEpoch)
+            Err(member.wrong_epoch())
         }
     }
 
@@ -165,7 +196,17 @@ impl ConsumerGroup {
         if member_epoch == member.current.member_epoch {
             Ok(())
         } else {
-            Err(GroupError::StaleMemberEpoch)
+            Err(member.wrong_epoch())
+        }
+    }
+}
+
+impl Member {
+    /// The error for an epoch that is not the member's, in the words of the protocol it uses.
+    fn wrong_epoch(&self) -> GroupError {
+        match self.is_classic() {
+            true => GroupError::IllegalGeneration,
+            false => GroupError::StaleMemberEpoch,
         }
     }
 }

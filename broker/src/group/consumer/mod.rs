@@ -5,14 +5,18 @@
 //! *target epoch* is the group epoch that the last assignment was computed for. A *member epoch* is the target epoch
 //! that the member has reached; it moves when the member has given up what others are to have.
 //!
+//! While an application changes its protocol, members of the classic one may be among them (`classic`).
+//!
 //! Everything but deadlines is in the log: a handler decides, [`ConsumerGroup::apply`] changes. Kafka's
 //! `ConsumerGroup` and `GroupMetadataManager.consumerGroup*` are the model.
 
 mod assignment;
+mod classic;
 mod heartbeat;
 #[cfg(test)]
 mod invariants;
 mod membership;
+mod migrate;
 mod reconcile;
 mod record;
 mod regex;
@@ -21,15 +25,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
+pub(in crate::group) use migrate::Immigrant;
 pub use record::{
-    Assigned, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberState, MemberSubscription,
-    ResolvedRegex, TargetEpoch,
+    Assigned, ClassicMember, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberState,
+    MemberSubscription, ResolvedRegex, TargetEpoch,
 };
 
 use super::{
     assignor::{Assignor, Partitions},
     catalog::Catalog,
     effects::{Note, NoteKind},
+    embedded,
     event::Id,
     record::GroupRecord,
     reply::*,
@@ -43,9 +49,6 @@ pub(super) const JOIN_EPOCH: i32 = 0;
 pub(super) const LEAVE_EPOCH: i32 = -1;
 /// The epoch with which a static member leaves for a while.
 pub(super) const STATIC_LEAVE_EPOCH: i32 = -2;
-
-/// The protocol type of every consumer group.
-const PROTOCOL_TYPE: &str = "consumer";
 
 /// One member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +69,26 @@ impl Default for Member {
                 ..CurrentAssignment::default()
             },
         }
+    }
+}
+
+impl Member {
+    /// What it says in JoinGroup, if it still uses the classic protocol.
+    fn classic(&self) -> Option<&ClassicMember> {
+        self.subscription.classic.as_ref()
+    }
+
+    fn is_classic(&self) -> bool {
+        self.classic().is_some()
+    }
+}
+
+impl MemberSubscription {
+    /// The regular expression, if there is one.
+    fn pattern(&self) -> Option<&Id> {
+        self.topic_regex
+            .as_ref()
+            .filter(|pattern| !pattern.is_empty())
     }
 }
 
@@ -181,7 +204,11 @@ impl ConsumerGroup {
     pub(in crate::group) fn loaded(&mut self, cx: &mut Context<'_>) {
         let session_timeout_ms = self.session_timeout_ms(cx);
         for (member_id, member) in &self.members {
-            cx.schedule(self.session_key(member_id), session_timeout_ms);
+            let own_ms = member.classic().map(|classic| classic.session_timeout_ms);
+            cx.schedule(
+                self.session_key(member_id),
+                own_ms.unwrap_or(session_timeout_ms),
+            );
             if member.current.is_revoking() {
                 cx.schedule(
                     self.rebalance_key(member_id),
@@ -220,7 +247,7 @@ impl ConsumerGroup {
     }
 
     pub(in crate::group) fn protocol_type(&self) -> Id {
-        PROTOCOL_TYPE.into()
+        embedded::PROTOCOL_TYPE.into()
     }
 
     /// Whether a member reads `topic`.
@@ -265,10 +292,12 @@ impl ConsumerGroup {
                 subscription,
                 current,
             } = member;
-            let assigned = &mut current
-                .assigned
-                .iter()
-                .map(|(topic_id, partitions)| (*topic_id, partitions.keys().copied().collect()));
+            // What it has been told to give up is its own until it has.
+            let mut assigned: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
+            for (topic_id, index) in partitions_of(current) {
+                assigned.entry(topic_id).or_default().push(index);
+            }
+            let assigned = &mut assigned.into_iter();
             let target = self.target.get(member_id).into_iter().flatten();
             let target = &mut target
                 .map(|(topic_id, partitions)| (*topic_id, partitions.iter().copied().collect()));
@@ -277,6 +306,7 @@ impl ConsumerGroup {
                 instance_id: subscription.instance_id.clone(),
                 rack_id: subscription.rack_id.clone(),
                 member_epoch: current.member_epoch,
+                is_classic: member.is_classic(),
                 client_id: subscription.client_id.clone(),
                 client_host: subscription.client_host.clone(),
                 subscribed_topic_names: subscription.topic_names.iter().cloned().collect(),

@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::group::{
     assignor::Partitions,
     codec::{Reader, Writer},
-    event::Id,
+    event::{Id, Protocol},
     record::{KeyValue, RecordError},
 };
 
@@ -64,6 +65,16 @@ pub struct MemberSubscription {
     /// -1 if not known.
     pub rebalance_timeout_ms: i32,
     pub server_assignor: Option<Id>,
+    /// For a member that still uses the classic protocol.
+    pub classic: Option<ClassicMember>,
+}
+
+/// What a member said in its JoinGroup that the consumer protocol has no place for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClassicMember {
+    pub session_timeout_ms: i32,
+    /// In order of preference, each name once.
+    pub protocols: Vec<Protocol>,
 }
 
 /// Which group epoch the target was computed for, and when.
@@ -247,11 +258,12 @@ impl MemberSubscription {
         writer.nullable_compact_string(self.topic_regex.as_deref())?;
         writer.i32(self.rebalance_timeout_ms);
         writer.nullable_compact_string(self.server_assignor.as_deref())?;
-        writer.tagged_field(None)
+        let classic = self.classic.as_ref().map(ClassicMember::encode);
+        writer.tagged_field(classic.transpose()?)
     }
 
     fn decode(mut reader: Reader<'_>) -> Result<Self, RecordError> {
-        let member = Self {
+        let mut member = Self {
             instance_id: reader.nullable_string_of(true)?.map(Id::from),
             rack_id: reader.nullable_string_of(true)?.map(Id::from),
             client_id: reader.compact_string()?.into(),
@@ -260,9 +272,53 @@ impl MemberSubscription {
             topic_regex: reader.nullable_string_of(true)?.map(Id::from),
             rebalance_timeout_ms: reader.i32()?,
             server_assignor: reader.nullable_string_of(true)?.map(Id::from),
+            classic: None,
+        };
+        reader.tagged_fields(|tag, field| {
+            if tag == 0 {
+                member.classic = ClassicMember::decode(field)?;
+            }
+            Ok(())
+        })?;
+        Ok(member)
+    }
+}
+
+impl ClassicMember {
+    /// A struct that could be null in a tagged field: a byte tells that it is there.
+    fn encode(&self) -> Result<Writer, RecordError> {
+        let mut writer = Writer::default();
+        writer.i8(1);
+        writer.i32(self.session_timeout_ms);
+        writer.compact_count(self.protocols.len())?;
+        for protocol in &self.protocols {
+            writer.compact_string(&protocol.name)?;
+            writer.compact_count(protocol.metadata.len())?;
+            writer.bytes(&protocol.metadata);
+            writer.tagged_field(None)?;
+        }
+        writer.tagged_field(None)?;
+        Ok(writer)
+    }
+
+    fn decode(field: &[u8]) -> Result<Option<Self>, RecordError> {
+        let mut reader = Reader::new(field);
+        if reader.i8()? < 0 {
+            return Ok(None);
+        }
+        let classic = Self {
+            session_timeout_ms: reader.i32()?,
+            protocols: reader.compact_array(|reader| {
+                let protocol = Protocol {
+                    name: reader.compact_string()?.into(),
+                    metadata: Bytes::copy_from_slice(reader.bytes_of(true)?),
+                };
+                reader.tagged_fields(|_, _| Ok(()))?;
+                Ok(protocol)
+            })?,
         };
         reader.tagged_fields(|_, _| Ok(()))?;
-        Ok(member)
+        Ok(Some(classic))
     }
 }
 

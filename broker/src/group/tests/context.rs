@@ -663,7 +663,9 @@ pub(super) fn protocol(name: &str, topics: &[&str]) -> Protocol {
         metadata.extend((topic.len() as i16).to_be_bytes());
         metadata.extend(topic.as_bytes());
     }
+    // No user data, and nothing owned.
     metadata.extend((-1i32).to_be_bytes());
+    metadata.extend(0i32.to_be_bytes());
     Protocol {
         name: name.into(),
         metadata: metadata.into(),

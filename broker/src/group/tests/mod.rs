@@ -3,6 +3,7 @@
 mod admin;
 mod consumer;
 mod context;
+mod embedded;
 mod expiry;
 mod join;
 mod membership;

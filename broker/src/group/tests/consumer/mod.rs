@@ -2,7 +2,11 @@
 
 mod commits;
 mod join;
+mod migration;
+mod migration_refusals;
+mod mixed;
 mod random;
+mod random_mixed;
 mod reconcile;
 mod record;
 mod scale;

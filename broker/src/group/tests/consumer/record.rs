@@ -73,6 +73,32 @@ fn partitions_without_epochs_count_as_assigned_at_the_members_epoch() {
     );
 }
 
+/// The bytes are those that Kafka 4.3 makes of the same fields.
+#[test]
+fn what_a_classic_member_said_is_a_tagged_field_of_key_5() {
+    let subscription = MemberSubscription {
+        client_id: "c".into(),
+        client_host: "/h".into(),
+        topic_names: ["t".into()].into(),
+        topic_regex: Some("".into()),
+        rebalance_timeout_ms: 7,
+        server_assignor: Some("".into()),
+        classic: Some(ClassicMember {
+            session_timeout_ms: 9,
+            protocols: vec![Protocol {
+                name: "range".into(),
+                metadata: vec![1, 2].into(),
+            }],
+        }),
+        ..MemberSubscription::default()
+    };
+    let (_, value) = encoded(ConsumerRecord::Member("m".into(), Some(subscription)));
+    let mut expected = vec![0, 0, 0, 0, 2, b'c', 3, b'/', b'h', 2, 2, b't', 1];
+    expected.extend([0, 0, 0, 7, 1, 1, 0, 17, 1, 0, 0, 0, 9]);
+    expected.extend([2, 6, b'r', b'a', b'n', b'g', b'e', 3, 1, 2, 0, 0]);
+    assert_eq!(value, expected);
+}
+
 #[test]
 fn every_kind_of_record_survives_its_bytes() {
     let subscription = MemberSubscription {
@@ -84,6 +110,7 @@ fn every_kind_of_record_survives_its_bytes() {
         topic_regex: Some("x.*".into()),
         rebalance_timeout_ms: 60_000,
         server_assignor: Some("range".into()),
+        classic: None,
     };
     let (key, _) = encoded(ConsumerRecord::Member("m".into(), Some(subscription)));
     assert_eq!(key[..2], [0, 5]);

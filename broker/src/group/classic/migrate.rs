@@ -1,0 +1,125 @@
+//! Members that take their leave of the classic protocol, or come back to it, all at once.
+
+use bytes::Bytes;
+
+use super::{
+    super::{
+        embedded,
+        event::{Id, Protocol},
+        record::GroupRecord,
+        shard::Context,
+    },
+    ClassicGroup, State,
+    member::Member,
+};
+
+/// A member on its way between a classic and a consumer group: what both have to know of it.
+#[derive(Debug, Clone)]
+pub(in crate::group) struct Migrant {
+    pub(in crate::group) member_id: Id,
+    pub(in crate::group) group_instance_id: Option<Id>,
+    pub(in crate::group) client_id: Id,
+    pub(in crate::group) client_host: Id,
+    pub(in crate::group) rebalance_timeout_ms: i32,
+    pub(in crate::group) session_timeout_ms: i32,
+    pub(in crate::group) protocols: Vec<Protocol>,
+}
+
+/// A migrant that leaves, with what it subscribes to and what its leader last gave it.
+pub(in crate::group) struct Emigrant {
+    pub(in crate::group) member: Migrant,
+    pub(in crate::group) subscription: Bytes,
+    pub(in crate::group) assignment: Bytes,
+}
+
+impl ClassicGroup {
+    pub(in crate::group) fn generation_id(&self) -> i32 {
+        self.generation_id
+    }
+
+    pub(in crate::group) fn member_count(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The members as a consumer group can take them over.
+    pub(in crate::group) fn emigrants(&self) -> Vec<Emigrant> {
+        // Before its first generation a group has chosen nothing yet.
+        let chosen = self
+            .protocol_name
+            .clone()
+            .or_else(|| self.select_protocol());
+        let members = self.members.iter().map(|(member_id, member)| {
+            let subscription = chosen.as_deref().and_then(|name| member.metadata_for(name));
+            let preferred = || member.protocols.first().map(|first| first.metadata.clone());
+            Emigrant {
+                subscription: subscription.or_else(preferred).unwrap_or_default(),
+                assignment: member.assignment.clone(),
+                member: Migrant {
+                    member_id: member_id.clone(),
+                    group_instance_id: member.group_instance_id.clone(),
+                    client_id: member.client_id.clone(),
+                    client_host: member.client_host.clone(),
+                    rebalance_timeout_ms: member.rebalance_timeout_ms,
+                    session_timeout_ms: member.session_timeout_ms,
+                    protocols: member.protocols.clone(),
+                },
+            }
+        });
+        members.collect()
+    }
+
+    /// A stable group of members from a consumer group, each with its assignment, which `assignment` makes from its id
+    /// and subscription. Writes the group's record; a group that is about to rebalance has no leader in it.
+    pub(in crate::group) fn of_immigrants(
+        cx: &mut Context<'_>,
+        id: Id,
+        generation_id: i32,
+        rebalances: bool,
+        members: Vec<Migrant>,
+        assignment: impl Fn(&Id, &[u8]) -> Bytes,
+    ) -> Self {
+        let mut group = Self::new(id, Some(cx.now_ms));
+        group.generation_id = generation_id;
+        group.protocol_type = Some(embedded::PROTOCOL_TYPE.into());
+        for member in members {
+            group.insert(member.member_id.clone(), Member::settled(member));
+        }
+        group.protocol_name = group.select_protocol();
+        let chosen = group.protocol_name.clone().unwrap_or_default();
+        for (member_id, member) in &mut group.members {
+            let subscription = member.metadata_for(&chosen).unwrap_or_default();
+            member.assignment = assignment(member_id, &subscription);
+        }
+        group.state = State::Stable;
+        group.subscribed_topics = group.compute_subscribed_topics();
+        let mut metadata = group.metadata();
+        if rebalances {
+            // Those who left are not in the record, so that after a crash no session's end would remind anybody of
+            // what they had: `loaded` takes this for a sign.
+            metadata.leader = None;
+        }
+        cx.effects.records.push(GroupRecord::Group {
+            group_id: group.id.clone(),
+            value: Some(metadata),
+        });
+        group
+    }
+}
+
+impl Member {
+    /// A member that takes part in the current generation.
+    fn settled(member: Migrant) -> Self {
+        Self {
+            group_instance_id: member.group_instance_id,
+            client_id: member.client_id,
+            client_host: member.client_host,
+            rebalance_timeout_ms: member.rebalance_timeout_ms,
+            session_timeout_ms: member.session_timeout_ms,
+            protocols: member.protocols,
+            assignment: Bytes::new(),
+            is_new: false,
+            awaiting_join: None,
+            awaiting_sync: None,
+        }
+    }
+}

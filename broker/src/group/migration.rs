@@ -1,0 +1,128 @@
+//! A group that has members changes its protocol while they go on (KIP-848).
+//!
+//! *Upgrade*: a member of the consumer protocol joins a classic group of plain consumers. The classic members come along:
+//! they keep what they have, at the generation they are in, and are served as before (`consumer::classic`).
+//!
+//! *Downgrade*: the last member of the consumer protocol is gone, or has come back as a classic one. The others take
+//! the target of the consumer group with them as their assignment, and rebalance unless that is still right.
+//!
+//! Kafka's `GroupMetadataManager.convertToConsumerGroup` and `convertToClassicGroup` are the model.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use super::{
+    assignor::Partitions,
+    catalog::Catalog,
+    classic::ClassicGroup,
+    consumer::{ConsumerGroup, Immigrant},
+    embedded::{Assignment, Subscription, write_assignment},
+    event::Id,
+    record::{GroupRecord, RecordError},
+    reply::{GroupError, Refusal},
+    shard::{Context, TurnsClassic},
+};
+
+/// The consumer group that a classic group becomes; its records are among the effects.
+///
+/// # Errors
+/// GROUP_ID_NOT_FOUND if the group may not change, or if its members cannot be understood.
+pub(super) fn upgrade(
+    classic: &ClassicGroup,
+    id: &Id,
+    cx: &mut Context<'_>,
+) -> Result<ConsumerGroup, Refusal> {
+    let because = |why: &str| {
+        let message = format!("Cannot upgrade classic group {id} to consumer group because {why}.");
+        Refusal::new(GroupError::GroupIdNotFound, message)
+    };
+    if !cx.config.migration_policy.may_upgrade() {
+        return Err(because("online upgrade is disabled"));
+    }
+    if !classic.uses_consumer_protocol() {
+        let why = "the group does not use the consumer embedded protocol";
+        return Err(because(why));
+    }
+    if classic.member_count() > cx.config.consumer_max_size {
+        let why = "the group size exceeds the consumer group maximum size";
+        return Err(because(why));
+    }
+    let malformed = |_: RecordError| because("the embedded consumer protocol is malformed");
+    let mut taken = BTreeSet::new();
+    let mut members = Vec::new();
+    for emigrant in classic.emigrants() {
+        let assignment = Assignment::read(&emigrant.assignment).map_err(malformed)?;
+        if assignment.has_user_data {
+            return Err(because("an unsupported custom assignor is in use"));
+        }
+        members.push(Immigrant {
+            member: emigrant.member,
+            subscription: Subscription::read(&emigrant.subscription).map_err(malformed)?,
+            partitions: not_taken(&assignment, cx.catalog, &mut taken),
+        });
+    }
+    let generation_id = classic.generation_id();
+    Ok(ConsumerGroup::of_immigrants(
+        cx,
+        id.clone(),
+        generation_id,
+        members,
+    ))
+}
+
+/// By topic id. Assignors of clients may give a partition to several members, which no consumer group knows: the first
+/// one keeps it.
+fn not_taken(
+    assignment: &Assignment,
+    catalog: &dyn Catalog,
+    taken: &mut BTreeSet<(Uuid, i32)>,
+) -> Partitions {
+    let mut partitions = Partitions::new();
+    for (name, indexes) in &assignment.partitions {
+        let Some((topic_id, _)) = catalog.topic(name) else {
+            continue;
+        };
+        for &index in indexes {
+            if taken.insert((topic_id, index)) {
+                partitions.entry(topic_id).or_default().insert(index);
+            }
+        }
+    }
+    partitions
+}
+
+/// The classic group that a consumer group becomes, the classic members of which stay.
+pub(super) fn downgrade(
+    consumer: &ConsumerGroup,
+    id: &Id,
+    cx: &mut Context<'_>,
+    turns: TurnsClassic,
+) -> ClassicGroup {
+    consumer.cancel_timers(cx.timers);
+    let tombstones = consumer.tombstones().into_iter();
+    cx.effects
+        .records
+        .extend(tombstones.map(|record| GroupRecord::Consumer {
+            group_id: id.clone(),
+            record,
+        }));
+    let catalog = cx.catalog;
+    let mut group = ClassicGroup::of_immigrants(
+        cx,
+        id.clone(),
+        consumer.generation_id(),
+        turns.rebalance.is_some(),
+        consumer.emigrants(&turns.leaving),
+        |member_id, subscription| {
+            let target = consumer.target_of(member_id);
+            // The names of topics and numbers of partitions that there are do fit.
+            write_assignment(&target, subscription, catalog).unwrap_or_default()
+        },
+    );
+    group.loaded(cx);
+    if let Some(reason) = turns.rebalance {
+        group.prepare_rebalance(cx, reason);
+    }
+    group
+}

@@ -1,0 +1,41 @@
+//! A frame as it comes from the network: length, header, guard, decoder of every API.
+
+#![no_main]
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::{ApiKey, RequestKind};
+use protocol_shim::frame::{LENGTH_BYTES, frame_length};
+use protocol_shim::header::parse_request_header;
+use protocol_shim::{api_spec, guard};
+
+const MAX_FRAME_BYTES: usize = 1 << 20;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let Some((&prefix, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
+        return;
+    };
+    let length = frame_length(prefix, MAX_FRAME_BYTES).unwrap_or(rest.len());
+    let mut frame = Bytes::copy_from_slice(&rest[..length.min(rest.len())]);
+    let Ok(header) = parse_request_header(&mut frame) else {
+        return;
+    };
+    let _ = api_spec::served(header.api_key, header.api_version);
+    let Some(spec) = api_spec::spec(header.api_key).filter(|spec| spec.has(header.api_version)) else {
+        return;
+    };
+    if guard::check(spec, header.api_version, &frame).is_err() {
+        return;
+    }
+    // As `decode_request` does for the type that belongs to the key.
+    let key = ApiKey::try_from(header.api_key).expect("the decoder knows every API of the table");
+    let mut body = frame.clone();
+    let Ok(request) = RequestKind::decode(key, &mut body, header.api_version) else {
+        return;
+    };
+    assert!(body.is_empty(), "the guard has walked over all of it, the decoder has not");
+    let mut again = BytesMut::new();
+    // Unknown tagged fields and non-canonical varints are not written as they came: only the size is bounded.
+    if request.encode(&mut again, header.api_version).is_ok() {
+        assert!(again.len() <= 2 * frame.len() + 64);
+    }
+});
