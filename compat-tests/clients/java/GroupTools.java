@@ -259,6 +259,7 @@ public class GroupTools {
             committed(protocol + "-live");
 
             Path plan = Files.createTempFile("plan", ".csv");
+            plan.toFile().deleteOnExit();
             names.put(plan.toString(), "PLAN");
             String exported = tool(join(empty, new String[] {"--topic", "orders", "--to-offset", "4", "--export", "--dry-run"}));
             Files.writeString(plan, exported);
@@ -267,6 +268,7 @@ public class GroupTools {
             committed(protocol + "-empty");
         }
         Path plan = Files.createTempFile("plans", ".csv");
+        plan.toFile().deleteOnExit();
         names.put(plan.toString(), "PLAN");
         String[] two = {"--reset-offsets", "--group", "classic-empty", "--group", "consumer-empty"};
         Files.writeString(plan, tool(join(two, new String[] {"--all-topics", "--to-earliest", "--export", "--dry-run"})));
