@@ -76,7 +76,16 @@ impl Program {
     ///
     /// # Errors
     /// An exit code other than 0, no output, or its time is up; with all that it has written.
-    pub fn finish(mut self) -> Result<String> {
+    pub fn finish(self) -> Result<String> {
+        let mut lines = self.finish_with_lines()?;
+        lines.pop().context("there is a last line")
+    }
+
+    /// Waits until it has ended and gives all lines of its output, the result last.
+    ///
+    /// # Errors
+    /// As [`Program::finish`].
+    pub fn finish_with_lines(mut self) -> Result<Vec<String>> {
         self.close_stdin();
         while self.next_line()?.is_some() {}
         let status = loop {
@@ -94,10 +103,10 @@ impl Program {
         if !status.success() {
             bail!("{status}\n{}", self.transcript());
         }
-        self.seen
-            .last()
-            .cloned()
-            .with_context(|| format!("no result\n{}", self.transcript()))
+        if self.seen.is_empty() {
+            bail!("no result\n{}", self.transcript());
+        }
+        Ok(std::mem::take(&mut self.seen))
     }
 
     fn next_line(&mut self) -> Result<Option<String>> {
