@@ -129,7 +129,7 @@ impl Recovery {
         recovered.partitions = logs.len();
         let recovery = Arc::clone(self);
         let opened = pool.for_each(logs, move |(id, first, log, log_start_offset)| {
-            let mut restored = recovery.open(&log, log_start_offset)?;
+            let mut restored = recovery.open(&log, &first, log_start_offset)?;
             restored.open_for(&recovery, &first)?;
             Ok::<_, RecoveryError>((id, restored))
         });
@@ -188,11 +188,15 @@ impl Recovery {
         Ok(contents)
     }
 
-    fn open(&self, id: &TopicPartition, log_start_offset: i64) -> Result<Restored, RecoveryError> {
+    fn open(
+        &self,
+        id: &TopicPartition,
+        first: &Row,
+        log_start_offset: i64,
+    ) -> Result<Restored, RecoveryError> {
         let dir = LogPath::new(self.dir.join(id.to_string()), &self.open_files);
-        if let Some(owner) = owner_of(&*self.fs, &dir)?
-            && owner != id.topic_id
-        {
+        let owner = owner_of(&*self.fs, &dir)?;
+        if owner.is_some_and(|owner| owner != id.topic_id) {
             // The name was given to a new topic before the old one's deletion was done.
             set_aside(&*self.fs, &dir)?;
         }
@@ -202,13 +206,19 @@ impl Recovery {
                 source,
             }
         })?;
+        let mut writer = SegmentWriter::new(
+            Arc::clone(&self.fs),
+            Arc::clone(&self.direct_io),
+            id.clone(),
+            Arc::clone(&dir),
+        );
+        if owner.is_none() && first.place.position == 0 {
+            // No checkpoint has seen this directory, or its name tag would be there: all of the log is in the write-ahead
+            // log, and what is here may be an earlier topic's.
+            writer.discard_all().map_err(self.io_error())?;
+        }
         Ok(Restored {
-            writer: SegmentWriter::new(
-                Arc::clone(&self.fs),
-                Arc::clone(&self.direct_io),
-                id.clone(),
-                Arc::clone(&dir),
-            ),
+            writer,
             id: id.clone(),
             dir,
             state: State::unloaded(Arc::new(LogConfig::default())),

@@ -121,14 +121,16 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
     let mut owner = None;
     if !names.is_empty() {
         owner = owner_of(fs, dir)?;
-        if owner.is_some_and(|owner| owner != context.id.topic_id) {
+        // After a crash nobody can tell whose it is without a name tag: it may be an earlier topic's. Nothing in it was
+        // part of a checkpoint, which makes the tag durable first.
+        let is_anyones = owner.is_none() && context.may_cut_tail;
+        if is_anyones || owner.is_some_and(|owner| owner != context.id.topic_id) {
             set_aside(fs, dir)?;
             names.clear();
         }
     }
-    // After a crash it may be this log's own, whose name tag never reached the disk.
     let has_tag = names.iter().any(|name| name == METADATA_FILE);
-    let is_foreign = !names.is_empty() && !has_tag && !context.may_cut_tail;
+    let is_foreign = !names.is_empty() && !has_tag;
     let may_have_gaps = is_foreign || names.iter().any(|name| name == GAPS_FILE);
     names.sort_unstable();
     let offsets = |part: Part| {

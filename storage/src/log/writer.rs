@@ -282,6 +282,20 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// Removes every segment and snapshot.
+    pub fn discard_all(&mut self) -> io::Result<()> {
+        let names = fs::if_found(self.fs.list(&self.dir))?.unwrap_or_default();
+        let parts = Part::ALL.map(Part::suffix);
+        let suffixes = parts.iter().chain(&[SNAPSHOT_SUFFIX, SIDECAR_SUFFIX]);
+        for entry in names {
+            let mut suffixes = suffixes.clone();
+            if suffixes.any(|suffix| segment::offset_of(&entry.name, suffix).is_some()) {
+                self.fs.remove_file(&self.dir.join(&entry.name))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes the snapshots behind an offset: whoever loads the log then takes in every batch from there on, and
     /// finds the aborted transactions that the indexes may have lost.
     pub fn discard_snapshots_after(&mut self, offset: i64) -> io::Result<()> {
