@@ -279,6 +279,7 @@ impl ColdRead {
 }
 
 /// Where a walk begins, and what is known of the batch there.
+#[derive(PartialEq)]
 struct Start {
     position: u64,
     /// The batch begins with it, or behind it if there may be gaps.
@@ -347,7 +348,9 @@ impl Span {
             }
             match wrong {
                 // It may be the index that is wrong: nothing covers it either, and the segment does without.
-                Some((position, _)) if position == from && from > 0 => start = self.beginning(),
+                Some((position, _)) if position == from && start != self.beginning() => {
+                    start = self.beginning();
+                }
                 Some((position, what)) => {
                     let path = segment.path(Part::Log);
                     return Ok(Some(format!(
