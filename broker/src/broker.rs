@@ -12,12 +12,13 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::config::BrokerConfig;
+use crate::config::{self, BrokerConfig};
 use crate::coordinator::call::GroupCall;
 use crate::coordinator::load::LoadError;
 use crate::coordinator::runtime::GroupCoordinator;
 use crate::group::{Assignor, GroupConfig, GroupError, Id, MigrationPolicy};
 use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata};
+use crate::metrics::{self, RequestMetrics};
 use crate::net::budget::RequestBudget;
 use crate::net::limits::ConnectionLimits;
 use crate::net::listener::{self, BindError, BoundListener};
@@ -40,6 +41,7 @@ pub struct Broker {
     pub request_budget: RequestBudget,
     pub connection_limits: Arc<ConnectionLimits>,
     pub logs: Arc<LogManager>,
+    pub requests: RequestMetrics,
     shutdown: watch::Sender<bool>,
 }
 
@@ -65,6 +67,9 @@ pub struct RunningBroker {
     pub broker: Arc<Broker>,
     addresses: Vec<SocketAddr>,
     listeners: JoinSet<()>,
+    metrics_addresses: Vec<SocketAddr>,
+    /// Ends when it is dropped.
+    _metrics: JoinSet<()>,
 }
 
 impl Broker {
@@ -80,6 +85,17 @@ impl Broker {
             .iter()
             .map(listener::bind)
             .collect::<Result<_, _>>()?;
+        let metrics_bound = config
+            .metrics_listen
+            .as_ref()
+            .map(|address| {
+                listener::bind(&config::Listener {
+                    name: "METRICS".to_owned(),
+                    bind: address.clone(),
+                    advertised: address.clone(),
+                })
+            })
+            .transpose()?;
         let logs = LogManager::open(LogManagerConfig {
             durability: config.durability,
             open_files_max: config.open_files_max,
@@ -104,10 +120,24 @@ impl Broker {
                 listeners.spawn(listener::run(Arc::clone(&broker), listener));
             }
         }
+        let metrics_addresses = metrics_bound
+            .as_ref()
+            .map_or_else(Vec::new, |bound| bound.addresses().to_vec());
+        let mut metrics = JoinSet::new();
+        if let Some(bound) = metrics_bound {
+            for listener in bound.open(broker.config.socket_listen_backlog_size)? {
+                metrics.spawn(metrics::http::run(
+                    Arc::clone(&broker),
+                    listener.into_socket(),
+                ));
+            }
+        }
         Ok(RunningBroker {
             broker,
             addresses,
             listeners,
+            metrics_addresses,
+            _metrics: metrics,
         })
     }
 
@@ -151,6 +181,7 @@ impl Broker {
             clock,
             partitions,
             logs,
+            requests: RequestMetrics::default(),
         });
         if broker.metadata.image().topic(OFFSETS_TOPIC).is_some() {
             broker.start_groups().await?;
@@ -231,6 +262,10 @@ impl Broker {
         self.shutdown.subscribe()
     }
 
+    pub fn is_shutting_down(&self) -> bool {
+        *self.shutdown.borrow()
+    }
+
     /// Resolves when the broker shuts down.
     pub async fn wait_for_shutdown(&self) {
         let mut signal = self.shutdown_signal();
@@ -251,6 +286,11 @@ impl RunningBroker {
     /// Where clients can connect.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where `/metrics` and `/health` are; nowhere unless `ottla.metrics.listen` says so.
+    pub fn metrics_addresses(&self) -> &[SocketAddr] {
+        &self.metrics_addresses
     }
 
     /// Resolves when the data directory has failed: nothing can be acknowledged any more.

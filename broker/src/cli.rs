@@ -28,6 +28,10 @@ pub struct Cli {
     #[arg(long, conflicts_with = "data_dir")]
     pub ephemeral: bool,
 
+    /// Serve /metrics and /health over HTTP here [default: nowhere]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics_listen: Option<String>,
+
     /// Read Kafka's server.properties
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -73,6 +77,14 @@ impl Cli {
             None => Properties::new(),
         };
         self.set_listeners(&mut properties)?;
+        if let Some(value) = &self.metrics_listen {
+            if parse_host_port(value).is_none() {
+                let option = "metrics-listen";
+                let value = value.clone();
+                return Err(CliError::NotHostPort { option, value });
+            }
+            set(&mut properties, "ottla.metrics.listen", value);
+        }
         if ephemeral_dir.is_some() {
             set(&mut properties, "ottla.durability", "os");
         }

@@ -11,5 +11,6 @@ pub mod coordinator;
 pub mod dispatch;
 pub mod group;
 pub mod metadata;
+pub mod metrics;
 pub mod net;
 pub mod partition;

@@ -30,6 +30,7 @@ use crate::maintenance::Maintenance;
 use crate::manager::{LogManagerConfig, OpenError, RecoveryReport, StorageError};
 use crate::recovery::{Recovery, RecoveryError};
 use crate::retention::Schedule;
+use crate::stats::{Counters, DirectoryStats};
 use crate::wal::checkpoint::{Checkpoint, CheckpointError};
 use crate::wal::chunk::ChunkPool;
 use crate::wal::commit::{Wal, WalError};
@@ -173,6 +174,7 @@ impl FileManager {
             dirty: Mutex::default(),
             cleaner_offsets: Mutex::new(cleaner_offsets),
             maintenance: bell,
+            counters: Counters::default(),
         });
         let (failed_sender, failed) = watch::channel(None);
         let maintenance = Arc::new(Maintenance::new(
@@ -298,6 +300,46 @@ impl FileManager {
                 }
             }
         });
+    }
+
+    /// See [`crate::manager::LogManager::stats`].
+    pub fn stats(&self) -> DirectoryStats {
+        let shared = &*self.shared;
+        let (commits, counters) = (shared.wal.stats(), &shared.counters);
+        let (ring_used_bytes, ring_max_bytes) = shared.wal.ring().fill();
+        let free_budget = shared.append_budget.available_permits();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        DirectoryStats {
+            commit_writes: commits.writes.snapshot(),
+            commit_in_flight: commits.in_flight(),
+            committed_entries: count(&commits.entries),
+            committed_bytes: count(&commits.bytes),
+            unwritten_bytes: shared.append_budget_bytes.saturating_sub(free_budget) as u64,
+            chunk_bytes: shared.chunks.used_bytes() as u64,
+            ring_used_bytes,
+            ring_max_bytes,
+            checkpoints: counters.checkpoints.snapshot(),
+            disk_full: *shared.disk_full.borrow(),
+            low_on_space: shared.low_on_space.load(Ordering::Relaxed),
+            open_files: shared.open_files.count() as u64,
+            cleaner_runs: count(&counters.cleaner_runs),
+            cleaner_read_bytes: count(&counters.cleaner_read_bytes),
+            cleaner_written_bytes: count(&counters.cleaner_written_bytes),
+        }
+    }
+
+    /// See [`crate::manager::LogManager::offline`].
+    pub fn offline(&self) -> Option<String> {
+        match self.shared.wal.refused()? {
+            WalError::Closed => None,
+            error => Some(error.to_string()),
+        }
+    }
+
+    /// See [`crate::manager::LogManager::free_disk_bytes`].
+    pub fn free_disk_bytes(&self) -> Option<u64> {
+        let space = self.shared.fs.space(&self.shared.path);
+        space.ok().map(|space| space.free_bytes)
     }
 
     pub fn recovery_report(&self) -> &RecoveryReport {

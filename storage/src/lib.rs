@@ -19,4 +19,5 @@ pub mod manager;
 pub mod record;
 mod recovery;
 mod retention;
+pub mod stats;
 mod wal;

@@ -19,6 +19,7 @@ use crate::log::direct::DirectIo;
 use crate::log::open_files::OpenFiles;
 use crate::log::partition_log::FileLog;
 use crate::retention::Schedule;
+use crate::stats::Counters;
 use crate::wal::chunk::ChunkPool;
 use crate::wal::commit::Wal;
 
@@ -78,6 +79,7 @@ pub(crate) struct LogDir {
     pub cleaner_offsets: Mutex<Offsets>,
     /// Wakes the maintenance thread.
     pub maintenance: Arc<Bell>,
+    pub counters: Counters,
 }
 
 /// Renamed already, so that nobody takes it for what it was.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -253,6 +253,7 @@ impl Maintenance {
     pub fn checkpoint(&self) -> io::Result<()> {
         let shared = &self.shared;
         let mut checkpoints = self.checkpoints.lock();
+        let began = Instant::now();
         let committed = shared.wal.committed();
         let declared = shared.wal.take_declared();
         if !declared.is_empty()
@@ -291,6 +292,7 @@ impl Maintenance {
         checkpoints.last = checkpoint;
         checkpoints.taken_ms = shared.clock.monotonic_ms();
         shared.wal.ring().release(committed.next_sequence);
+        shared.counters.checkpoints.observe(began.elapsed());
         Ok(())
     }
 

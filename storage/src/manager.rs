@@ -15,6 +15,7 @@ use crate::file_manager::FileManager;
 use crate::fs::{Fs, RealFs};
 use crate::log::memory_log::MemoryLog;
 use crate::log::{Durability, LogConfig, PartitionLog, TopicPartition};
+use crate::stats::DirectoryStats;
 
 /// How a log directory is kept.
 #[derive(Clone, Debug)]
@@ -222,6 +223,30 @@ impl LogManager {
         match &self.0 {
             Backing::Files(files) => files.failed(),
             Backing::Memory(memory) => memory.failed.subscribe(),
+        }
+    }
+
+    /// How the directory does; `None` without files. Takes only locks that are never held over I/O.
+    pub fn stats(&self) -> Option<DirectoryStats> {
+        match &self.0 {
+            Backing::Files(files) => Some(files.stats()),
+            Backing::Memory(_) => None,
+        }
+    }
+
+    /// Why nothing is appended any more, if so; known before [`LogManager::failed`] when the disk stalls too.
+    pub fn offline(&self) -> Option<String> {
+        match &self.0 {
+            Backing::Files(files) => files.offline(),
+            Backing::Memory(_) => None,
+        }
+    }
+
+    /// Free bytes on the disk. Asks the file system, so it may block.
+    pub fn free_disk_bytes(&self) -> Option<u64> {
+        match &self.0 {
+            Backing::Files(files) => files.free_disk_bytes(),
+            Backing::Memory(_) => None,
         }
     }
 

@@ -6,7 +6,7 @@ use storage::compaction::CleanerConfig;
 use storage::log::Durability;
 
 use super::ConfigError;
-use super::listeners::{Listener, listeners};
+use super::listeners::{HostPort, Listener, listeners, parse_host_port};
 use super::properties::Properties;
 use super::settings::Settings;
 use super::topic::parse_durability;
@@ -31,6 +31,8 @@ pub struct BrokerConfig {
     pub durability: Durability,
     /// `ottla.open.files.max`
     pub open_files_max: usize,
+    /// `ottla.metrics.listen`; `None`: nowhere
+    pub metrics_listen: Option<HostPort>,
     /// `ottla.wal.ring.bytes`
     pub wal_ring_bytes: u64,
     /// `ottla.accept.any.replication.factor`
@@ -156,6 +158,7 @@ impl BrokerConfig {
                 .and_then(parse_durability)
                 .unwrap_or_default(),
             open_files_max: usize::try_from(s.int("ottla.open.files.max")).unwrap_or(0),
+            metrics_listen: metrics_listen(&s)?,
             wal_ring_bytes: u64::try_from(s.long("ottla.wal.ring.bytes")).unwrap_or(0),
             accept_any_replication_factor,
             retention_check_interval_ms: s.long("log.retention.check.interval.ms").unsigned_abs(),
@@ -274,6 +277,16 @@ fn cleaner_rate(settings: &Settings) -> u64 {
         Some(rate) if (1.0..1e18).contains(&rate) => rate as u64,
         _ => 0,
     }
+}
+
+fn metrics_listen(settings: &Settings) -> Result<Option<HostPort>, ConfigError> {
+    let key = "ottla.metrics.listen";
+    let Some(text) = settings.get(key).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let address = parse_host_port(text);
+    let expected = || ConfigError::invalid(settings, key, "expected host:port".to_owned());
+    address.map(Some).ok_or_else(expected)
 }
 
 fn data_dir(settings: &Settings) -> Result<PathBuf, ConfigError> {

@@ -160,6 +160,8 @@ static USED: &[ConfigDef] = &[
         .doc("Room to keep free on the disk: below it producers are refused. -1: a twentieth of the file system, at most 512 MiB."),
     def("ottla.durability", Kind::String, "strict").rule(Rule::OneOf(DURABILITIES))
         .doc("strict: a producer is answered when the record is on stable media. os: when it is in the page cache."),
+    def_null("ottla.metrics.listen", Kind::String)
+        .doc("Serve /metrics and /health over HTTP at this host:port; unset: nowhere."),
     def("ottla.open.files.max", Kind::Int, "8192").at_least(16)
         .doc("Most segment files that are kept open; never more than half of what the system allows the process."),
     def("ottla.wal.ring.bytes", Kind::Long, "1073741824").at_least(16 << 20)

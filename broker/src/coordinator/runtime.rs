@@ -1,7 +1,8 @@
 //! The group coordinator: one task per `__consumer_offsets` partition, found by the group's hash.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use storage::log::PartitionLog;
 use tokio::sync::{OnceCell, mpsc, oneshot, watch};
@@ -24,6 +25,7 @@ pub struct GroupCoordinator {
     clock: Clock,
     shutdown: watch::Receiver<bool>,
     shards: OnceCell<Vec<mpsc::Sender<Command>>>,
+    load_time: OnceLock<Duration>,
     next_token: AtomicU64,
 }
 
@@ -40,6 +42,7 @@ impl GroupCoordinator {
             clock,
             shutdown,
             shards: OnceCell::new(),
+            load_time: OnceLock::new(),
             next_token: AtomicU64::new(0),
         }
     }
@@ -51,6 +54,7 @@ impl GroupCoordinator {
     pub async fn start(&self, logs: Vec<Arc<dyn PartitionLog>>) -> Result<(), LoadError> {
         self.shards
             .get_or_try_init(async || {
+                let began = Instant::now();
                 let mut shards = Vec::with_capacity(logs.len());
                 for log in logs {
                     let (mailbox, commands) = mpsc::channel(MAILBOX_REQUESTS);
@@ -67,6 +71,7 @@ impl GroupCoordinator {
                     ));
                     shards.push(mailbox);
                 }
+                let _ = self.load_time.set(began.elapsed());
                 Ok::<_, LoadError>(shards)
             })
             .await?;
@@ -75,6 +80,11 @@ impl GroupCoordinator {
 
     pub fn is_started(&self) -> bool {
         self.shards.initialized()
+    }
+
+    /// How long it took to load all shards; `None` before [`start`](Self::start).
+    pub fn load_time(&self) -> Option<Duration> {
+        self.load_time.get().copied()
     }
 
     /// How many shards there are; none before [`start`](Self::start).

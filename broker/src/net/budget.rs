@@ -15,6 +15,7 @@ const UNIT_BYTES: usize = 1024;
 #[derive(Clone)]
 pub struct RequestBudget {
     units: Arc<Semaphore>,
+    unit_count: usize,
     overdraft: Arc<Mutex<()>>,
 }
 
@@ -29,8 +30,16 @@ impl RequestBudget {
     pub fn new(bytes: usize) -> Self {
         Self {
             units: Arc::new(Semaphore::new(bytes / UNIT_BYTES)),
+            unit_count: bytes / UNIT_BYTES,
             overdraft: Arc::new(Mutex::new(())),
         }
+    }
+
+    /// What all frames together hold, without what is overdrawn.
+    pub fn used_bytes(&self) -> usize {
+        self.unit_count
+            .saturating_sub(self.units.available_permits())
+            * UNIT_BYTES
     }
 
     /// Waits until `share` covers `bytes` in all.

@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 use crate::broker::Broker;
 use crate::context::ConnectionInfo;
 use crate::dispatch::{self, Pending, RequestError};
+use crate::metrics::{Asked, RequestMetrics};
 use crate::net::budget::BudgetShare;
 
 /// Requests of one connection that may be under way at once; a client that sends more is not read.
@@ -52,6 +53,7 @@ enum Close {
 struct Queued {
     pending: Pending,
     share: BudgetShare,
+    asked: Asked,
 }
 
 /// Serves one connection until either side ends it.
@@ -62,7 +64,7 @@ where
     let (reader, writer) = tokio::io::split(stream);
     let (queue, responses) = mpsc::channel(MAX_PIPELINED_REQUESTS);
     let mut requests = std::pin::pin!(read_requests(&broker, &info, reader, queue));
-    let mut writing = std::pin::pin!(write_responses(writer, responses));
+    let mut writing = std::pin::pin!(write_responses(&broker.requests, writer, responses));
     let close = tokio::select! {
         close = &mut requests => {
             if matches!(close, Close::Shutdown | Close::Frame(_) | Close::Request(_)) {
@@ -101,13 +103,21 @@ async fn read_requests(
             Ok(frame) => frame,
             Err(close) => return close,
         };
+        let asked = broker.requests.asked(&frame);
         // Waiting for a place in the queue before the request is looked at bounds what is under way.
         let Ok(place) = queue.reserve().await else {
             return Close::ByClient;
         };
         match dispatch::dispatch(broker, info, frame).await {
-            Ok(pending) => place.send(Queued { pending, share }),
-            Err(error) => return error.into(),
+            Ok(pending) => place.send(Queued {
+                pending,
+                share,
+                asked,
+            }),
+            Err(error) => {
+                broker.requests.failed(&asked);
+                return error.into();
+            }
         }
     }
 }
@@ -162,19 +172,27 @@ impl<R: AsyncRead + Unpin> FrameReader<'_, R> {
 }
 
 async fn write_responses(
+    requests: &RequestMetrics,
     mut writer: impl AsyncWrite + Unpin,
     mut responses: mpsc::Receiver<Queued>,
 ) -> io::Result<()> {
-    while let Some(Queued { pending, share }) = responses.recv().await {
+    while let Some(Queued {
+        pending,
+        share,
+        asked,
+    }) = responses.recv().await
+    {
         let response = match pending {
             Pending::Ready(response) => Some(response),
             Pending::Later(response) => response.await,
             Pending::NoResponse => None,
         };
         drop(share);
+        let bytes = response.as_ref().map_or(0, ResponseFrame::len);
         if let Some(response) = response {
             write_response(&mut writer, response).await?;
         }
+        requests.answered(&asked, bytes);
     }
     writer.shutdown().await
 }

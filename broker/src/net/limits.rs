@@ -63,6 +63,11 @@ impl ConnectionLimits {
             ip,
         })
     }
+
+    /// How many connections there are.
+    pub fn open_count(&self) -> usize {
+        self.open.lock().total
+    }
 }
 
 impl Drop for Place {

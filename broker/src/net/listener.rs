@@ -161,6 +161,13 @@ fn failed(address: SocketAddr, source: io::Error) -> BindError {
     }
 }
 
+impl Listener {
+    /// The socket alone, for what does not speak Kafka's protocol.
+    pub fn into_socket(self) -> TcpListener {
+        self.socket
+    }
+}
+
 /// Serves a listener's connections; returns when the broker shuts down and they have ended.
 pub async fn run(broker: Arc<Broker>, listener: Listener) {
     let mut shutdown = broker.shutdown_signal();

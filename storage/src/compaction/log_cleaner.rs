@@ -176,6 +176,16 @@ impl LogCleaner {
         let compacted = compact(&**log, range, config, settings, now_ms, |bytes| {
             self.pace(bytes)
         })?;
+        let counters = &self.shared.counters;
+        counters.cleaner_runs.fetch_add(1, Ordering::Relaxed);
+        let (read_bytes, written_bytes) =
+            (compacted.stats.read_bytes, compacted.stats.written_bytes);
+        counters
+            .cleaner_read_bytes
+            .fetch_add(read_bytes, Ordering::Relaxed);
+        counters
+            .cleaner_written_bytes
+            .fetch_add(written_bytes, Ordering::Relaxed);
         tracing::info!(
             partition = %log.id,
             clean_offset = compacted.clean_offset,

@@ -169,9 +169,13 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
             check_end(last, owner.and(context.closed_at), end)?;
             (Some(open), end)
         }
+        // Offsets below the start have been given out, even if nothing behind it has reached the disk.
+        None if context.may_cut_tail => (None, context.log_start_offset.unwrap_or(0)),
         None => (None, 0),
     };
-    let first_offset = segments.first().map_or(0, |first| first.base_offset);
+    let first_offset = segments
+        .first()
+        .map_or(log_end_offset, |first| first.base_offset);
     let log_start_offset = context
         .log_start_offset
         .unwrap_or(0)

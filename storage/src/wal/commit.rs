@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -18,6 +19,7 @@ use super::format::{self, EntryKind, GROUP_HEADER_BYTES, Place, Row, Seal};
 use super::ring::{Ring, RingPosition};
 use crate::bell::Bell;
 use crate::fs::BLOCK_BYTES;
+use crate::stats::CommitStats;
 
 /// What is written in one call, unless a single group is larger: some 2 ms of a fast disk.
 const WRITE_LIMIT_BYTES: usize = 4 << 20;
@@ -70,6 +72,7 @@ pub struct Wal {
     committed: Mutex<Committed>,
     /// Rung when the ring needs to grow or wants a checkpoint.
     maintenance: Arc<Bell>,
+    stats: CommitStats,
 }
 
 struct Filling {
@@ -132,11 +135,17 @@ impl Wal {
             arrived: Condvar::new(),
             committed: Mutex::new(Committed { next_sequence, end }),
             maintenance,
+            stats: CommitStats::default(),
         }
     }
 
     pub fn ring(&self) -> &Ring {
         &self.ring
+    }
+
+    /// What the commits have been, and the one under way.
+    pub(crate) fn stats(&self) -> &CommitStats {
+        &self.stats
     }
 
     /// Appends an entry; `on_durable` is called when its fate is known, unless this returns an error.
@@ -272,7 +281,9 @@ impl Wal {
         if self.ring.wants_growth() || self.ring.shortage(bytes).is_some() {
             self.maintenance.ring();
         }
+        self.stats.begin();
         let written = if self.ring.wait_for_room(bytes) {
+            let began = Instant::now();
             let slices: Vec<&[u8]> = groups.iter().map(|(bytes, _)| &bytes[..]).collect();
             self.ring
                 .write(&slices, first_sequence)
@@ -284,14 +295,22 @@ impl Wal {
                         .store(!strict && !self.synced, Ordering::Relaxed);
                     Ok(end)
                 })
+                .inspect(|_| self.stats.writes.observe(began.elapsed()))
                 .map_err(|error| WalError::WriteFailed(error.to_string()))
         } else {
             Err(WalError::Offline(
                 "closed while waiting for room".to_owned(),
             ))
         };
-        if let Err(error) = &written {
-            self.fail(&error.to_string());
+        self.stats.end();
+        match &written {
+            Ok(_) => {
+                let entries: usize = groups.iter().map(|(_, owners)| owners.len()).sum();
+                let stats = &self.stats;
+                stats.entries.fetch_add(entries as u64, Ordering::Relaxed);
+                stats.bytes.fetch_add(bytes, Ordering::Relaxed);
+            }
+            Err(error) => self.fail(&error.to_string()),
         }
         for (bytes, owners) in groups {
             for (range, on_durable) in owners {

@@ -1,0 +1,110 @@
+//! Everything that a scrape shows, gathered when it is asked for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use storage::manager::RecoveryReport;
+use storage::stats::DirectoryStats;
+use tokio::sync::Semaphore;
+
+use super::ApiSnapshot;
+use super::process::ProcessStats;
+use crate::broker::Broker;
+use crate::group::ListGroups;
+
+/// What waits for the disk is left out of a scrape when it takes longer.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// The broker at one moment.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub directory: Option<DirectoryStats>,
+    pub offline: bool,
+    /// `None` while the file system does not answer.
+    pub free_disk_bytes: Option<u64>,
+    pub recovery: RecoveryReport,
+    pub connections: usize,
+    pub apis: Vec<ApiSnapshot>,
+    pub request_budget_used_bytes: u64,
+    /// By type and state; `None` while a coordinator does not answer.
+    pub groups: Option<BTreeMap<(&'static str, &'static str), u64>>,
+    pub groups_load: Option<Duration>,
+    pub process: Option<ProcessStats>,
+    pub started: SystemTime,
+}
+
+/// What gathering needs besides the broker.
+pub(super) struct Gatherer {
+    pub broker: Arc<Broker>,
+    started: SystemTime,
+    /// One question to the file system at a time: one that hangs must not collect threads.
+    disk_question: Arc<Semaphore>,
+}
+
+impl Gatherer {
+    pub fn new(broker: Arc<Broker>) -> Self {
+        Self {
+            broker,
+            started: SystemTime::now(),
+            disk_question: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    pub async fn snapshot(&self) -> Snapshot {
+        let broker = &self.broker;
+        let (free_disk_bytes, groups) = tokio::join!(
+            tokio::time::timeout(PATIENCE, self.free_disk_bytes()),
+            tokio::time::timeout(PATIENCE, groups(broker)),
+        );
+        Snapshot {
+            directory: broker.logs.stats(),
+            offline: broker.logs.offline().is_some(),
+            free_disk_bytes: free_disk_bytes.ok().flatten(),
+            recovery: broker.logs.recovery_report().clone(),
+            connections: broker.connection_limits.open_count(),
+            apis: broker.requests.snapshot(),
+            request_budget_used_bytes: broker.request_budget.used_bytes() as u64,
+            groups: groups.ok().flatten(),
+            groups_load: broker.groups.load_time(),
+            process: ProcessStats::read(),
+            started: self.started,
+        }
+    }
+
+    async fn free_disk_bytes(&self) -> Option<u64> {
+        let place = Arc::clone(&self.disk_question).acquire_owned().await.ok()?;
+        let logs = Arc::clone(&self.broker.logs);
+        let asked = tokio::task::spawn_blocking(move || {
+            let free_bytes = logs.free_disk_bytes();
+            drop(place);
+            free_bytes
+        });
+        asked.await.ok().flatten()
+    }
+}
+
+impl Snapshot {
+    pub fn started_seconds(&self) -> f64 {
+        let since = self.started.duration_since(UNIX_EPOCH);
+        since.unwrap_or_default().as_secs_f64()
+    }
+}
+
+async fn groups(broker: &Broker) -> Option<BTreeMap<(&'static str, &'static str), u64>> {
+    let mut counts = BTreeMap::new();
+    for shard in 0..broker.groups.shard_count() {
+        let everything = ListGroups {
+            states_filter: Vec::new(),
+            types_filter: Vec::new(),
+        };
+        let reply = broker.groups.call_shard(shard, everything).await.ok()?;
+        if reply.error.is_some() {
+            return None;
+        }
+        for group in reply.groups {
+            *counts.entry((group.group_type, group.state)).or_default() += 1;
+        }
+    }
+    Some(counts)
+}

@@ -1,0 +1,156 @@
+//! A snapshot as the text that Prometheus reads.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use storage::stats::{DirectoryStats, LatencySnapshot};
+
+use super::ApiSnapshot;
+use super::snapshot::Snapshot;
+
+/// What [`render`] gives.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The text of a snapshot.
+pub(super) fn render(snapshot: Snapshot) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(snapshot));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Out(encoder);
+        if let Some(directory) = &self.directory {
+            out.directory(directory)?;
+        }
+        out.recovery(self)?;
+        out.requests(self)?;
+        out.groups(self)?;
+        out.process(self)
+    }
+}
+
+struct Out<'a>(DescriptorEncoder<'a>);
+
+impl Out<'_> {
+    fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        let mut metric = self.metric(name, help, MetricType::Gauge)?;
+        metric.encode_gauge(&value)
+    }
+
+    /// The text has `_total` after the name.
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut metric = self.metric(name, help, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, value: &LatencySnapshot) -> fmt::Result {
+        histogram(&mut self.metric(name, help, MetricType::Histogram)?, value)
+    }
+
+    fn metric<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'s>, fmt::Error> {
+        self.0.encode_descriptor(name, help, None, kind)
+    }
+
+    #[rustfmt::skip] // a table: one row per metric
+    fn directory(&mut self, d: &DirectoryStats) -> fmt::Result {
+        let flag = |set: bool| f64::from(u8::from(set));
+        self.histogram("ottla_storage_commit_write_seconds", "Device writes of the write-ahead log, with their sync.", &d.commit_writes)?;
+        self.gauge("ottla_storage_commit_in_flight_seconds", "How long the commit under way has waited for room and for the device; 0 if there is none. It grows while a disk stalls.", d.commit_in_flight.as_secs_f64())?;
+        self.counter("ottla_storage_committed_entries", "Batches, and the broker's own notes, committed to the write-ahead log.", d.committed_entries)?;
+        self.counter("ottla_storage_committed_bytes", "Bytes committed to the write-ahead log, with headers and padding.", d.committed_bytes)?;
+        self.gauge("ottla_storage_unwritten_bytes", "Bytes accepted that are not in their segments yet.", d.unwritten_bytes as f64)?;
+        self.gauge("ottla_storage_chunk_bytes", "Memory that holds batches for segments and for readers of the tail.", d.chunk_bytes as f64)?;
+        self.gauge("ottla_storage_wal_ring_used_bytes", "Bytes of the write-ahead log that only a checkpoint frees.", d.ring_used_bytes as f64)?;
+        self.gauge("ottla_storage_wal_ring_max_bytes", "How far the write-ahead log may grow.", d.ring_max_bytes as f64)?;
+        self.histogram("ottla_storage_checkpoint_seconds", "Checkpoints that succeeded.", &d.checkpoints)?;
+        self.gauge("ottla_storage_disk_full", "1 while there is no room for segments and nothing is appended.", flag(d.disk_full))?;
+        self.gauge("ottla_storage_low_on_space", "1 while less is free than ottla.disk.reserve.bytes and producers are refused.", flag(d.low_on_space))?;
+        self.gauge("ottla_storage_open_files", "Segment files that are open.", d.open_files as f64)?;
+        self.counter("ottla_cleaner_runs", "Compactions of a log that succeeded.", d.cleaner_runs)?;
+        self.counter("ottla_cleaner_read_bytes", "Bytes read by compactions that succeeded.", d.cleaner_read_bytes)?;
+        self.counter("ottla_cleaner_written_bytes", "Bytes written by compactions that succeeded.", d.cleaner_written_bytes)
+    }
+
+    #[rustfmt::skip] // a table: one row per metric
+    fn recovery(&mut self, s: &Snapshot) -> fmt::Result {
+        self.gauge("ottla_storage_offline", "1 when the log directory has failed: nothing is acknowledged until a restart.", f64::from(u8::from(s.offline)))?;
+        if let Some(bytes) = s.free_disk_bytes {
+            self.gauge("ottla_storage_disk_free_bytes", "Free bytes on the disk of the log directory; absent while the file system does not answer.", bytes as f64)?;
+        }
+        self.gauge("ottla_storage_recovery_seconds", "How long opening the log directory took at the last start.", s.recovery.took.as_secs_f64())?;
+        self.gauge("ottla_storage_recovery_replayed_bytes", "Bytes of batches replayed from the write-ahead log at the last start.", s.recovery.replayed_bytes as f64)
+    }
+
+    #[rustfmt::skip] // a table: one row per metric
+    fn requests(&mut self, s: &Snapshot) -> fmt::Result {
+        self.gauge("ottla_connections", "Open client connections.", s.connections as f64)?;
+        self.gauge("ottla_request_budget_used_bytes", "Request bytes in memory, of queued.max.request.bytes.", s.request_budget_used_bytes as f64)?;
+        self.by_api("ottla_requests", "Requests answered.", s, |api| api.latency.count)?;
+        self.by_api("ottla_request_errors", "Requests that could not be answered and ended their connection.", s, |api| api.errors)?;
+        self.by_api("ottla_request_bytes", "Bytes of requests read.", s, |api| api.request_bytes)?;
+        self.by_api("ottla_response_bytes", "Bytes of responses written.", s, |api| api.response_bytes)?;
+        let help = "From the request read to its response written; a Fetch waits for records as long as the client asks for, JoinGroup for the group.";
+        let mut metric = self.metric("ottla_request_seconds", help, MetricType::Histogram)?;
+        for api in s.apis.iter().filter(|api| api.latency.count > 0) {
+            histogram(&mut metric.encode_family(&[("api", api.name)])?, &api.latency)?;
+        }
+        Ok(())
+    }
+
+    fn by_api(
+        &mut self,
+        name: &str,
+        help: &str,
+        snapshot: &Snapshot,
+        value: impl Fn(&ApiSnapshot) -> u64,
+    ) -> fmt::Result {
+        let mut metric = self.metric(name, help, MetricType::Counter)?;
+        for api in &snapshot.apis {
+            let labels = [("api", api.name)];
+            let mut metric = metric.encode_family(&labels)?;
+            metric.encode_counter::<NoLabelSet, _, u64>(&value(api), None)?;
+        }
+        Ok(())
+    }
+
+    #[rustfmt::skip] // a table: one row per metric
+    fn groups(&mut self, s: &Snapshot) -> fmt::Result {
+        if let Some(groups) = &s.groups {
+            let mut metric = self.metric("ottla_groups", "Groups by type and state; absent while a coordinator does not answer.", MetricType::Gauge)?;
+            for ((kind, state), count) in groups {
+                metric.encode_family(&[("type", *kind), ("state", *state)])?.encode_gauge(count)?;
+            }
+        }
+        if let Some(load) = s.groups_load {
+            self.gauge("ottla_groups_load_seconds", "How long it took to read all groups back from __consumer_offsets.", load.as_secs_f64())?;
+        }
+        Ok(())
+    }
+
+    #[rustfmt::skip] // a table: one row per metric
+    fn process(&mut self, s: &Snapshot) -> fmt::Result {
+        self.metric("ottla_build", "The version that runs.", MetricType::Info)?.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])?;
+        self.gauge("process_start_time_seconds", "When the broker began to serve, in seconds since 1970.", s.started_seconds())?;
+        let Some(process) = &s.process else { return Ok(()) };
+        self.gauge("process_resident_memory_bytes", "Resident memory.", process.resident_bytes as f64)?;
+        self.gauge("process_open_fds", "Open file descriptors.", process.open_fds as f64)?;
+        let mut cpu = self.metric("process_cpu_seconds", "Processor time, user and system.", MetricType::Counter)?;
+        cpu.encode_counter::<NoLabelSet, _, u64>(&process.cpu_seconds, None)
+    }
+}
+
+fn histogram(metric: &mut MetricEncoder<'_>, value: &LatencySnapshot) -> fmt::Result {
+    metric.encode_histogram::<NoLabelSet>(value.sum_seconds, value.count, &value.buckets, None)
+}

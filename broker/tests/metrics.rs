@@ -1,0 +1,340 @@
+//! What is told about the broker over HTTP.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::broker::{Broker, RunningBroker};
+use broker::config::BrokerConfig;
+use broker::metrics;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::{
+    FetchRequest, MetadataRequest, OffsetCommitRequest, fetch_request::FetchPartition,
+    fetch_request::FetchTopic,
+};
+use parking_lot::{Condvar, Mutex};
+use storage::fs::{Access, DirEntry, File, Fs, LockGuard, RealFs, Space};
+use storage::manager::{LogManager, LogManagerConfig};
+use support::{batch, connect, group_id, produce, topic_name};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Status and body of a GET.
+async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: broker\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+/// The value of a metric, named with its labels.
+fn value(text: &str, name: &str) -> f64 {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let line = line.unwrap_or_else(|| panic!("no {name} in\n{text}"));
+    line.parse().unwrap()
+}
+
+fn config(dir: &TempDir, more: &[(&str, &str)]) -> BrokerConfig {
+    let dir = dir.path().to_str().unwrap();
+    let defaults = [
+        ("listeners", "PLAINTEXT://127.0.0.1:0"),
+        ("log.dirs", dir),
+        ("offsets.topic.num.partitions", "3"),
+        ("ottla.wal.ring.bytes", "134217728"),
+    ];
+    let properties = defaults.iter().chain(more);
+    let properties = properties.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    BrokerConfig::from_properties(properties.collect())
+        .unwrap()
+        .0
+}
+
+async fn start(dir: &TempDir) -> (RunningBroker, SocketAddr) {
+    let listen = [("ottla.metrics.listen", "127.0.0.1:0")];
+    let running = Broker::start(config(dir, &listen)).await.unwrap();
+    let address = running.metrics_addresses()[0];
+    (running, address)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scrape_shows_what_was_produced_fetched_and_committed() {
+    let dir = TempDir::new().unwrap();
+    let (running, address) = start(&dir).await;
+    let mut client = connect(&running.broker);
+    let topic_id = client.create_topic("t", 1).await;
+    for _ in 0..3 {
+        let batches = vec![(0, batch(&["a record"]))];
+        client.call(9, produce("t", batches)).await;
+    }
+    let partition = FetchPartition::default().with_partition_max_bytes(1 << 20);
+    let topic = FetchTopic::default()
+        .with_topic_id(topic_id)
+        .with_partitions(vec![partition]);
+    let fetch = FetchRequest::default()
+        .with_max_bytes(1 << 20)
+        .with_topics(vec![topic]);
+    client.call(13, fetch).await;
+    let partition = OffsetCommitRequestPartition::default().with_committed_offset(3);
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(topic_name("t"))
+        .with_partitions(vec![partition]);
+    let commit = OffsetCommitRequest::default()
+        .with_group_id(group_id("g"))
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic]);
+    client.call(8, commit).await;
+    // The last of them is counted when it is with the kernel, just after the client may have it.
+    client.call(12, MetadataRequest::default()).await;
+
+    let (status, text) = get(address, "/metrics").await;
+    assert_eq!(status, 200);
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let is = |name: &str, expected: f64| assert_eq!(value(&text, name), expected, "{name}");
+    is("ottla_requests_total{api=\"Produce\"}", 3.0);
+    is("ottla_requests_total{api=\"Fetch\"}", 1.0);
+    is("ottla_request_seconds_count{api=\"Produce\"}", 3.0);
+    is(
+        "ottla_request_seconds_bucket{le=\"+Inf\",api=\"Produce\"}",
+        3.0,
+    );
+    is("ottla_request_errors_total{api=\"Produce\"}", 0.0);
+    is("ottla_groups{type=\"classic\",state=\"Empty\"}", 1.0);
+    is("ottla_storage_commit_in_flight_seconds", 0.0);
+    is("ottla_storage_offline", 0.0);
+    is("ottla_storage_disk_full", 0.0);
+    is("ottla_storage_wal_ring_max_bytes", f64::from(128 << 20));
+    is("ottla_storage_recovery_replayed_bytes", 0.0);
+    let above = |name: &str, least: f64| {
+        let value = value(&text, name);
+        assert!(value > least, "{name} {value}");
+    };
+    above("ottla_response_bytes_total{api=\"Fetch\"}", 3.0 * 60.0);
+    above("ottla_request_bytes_total{api=\"Produce\"}", 3.0 * 60.0);
+    above("ottla_storage_commit_write_seconds_count", 3.0);
+    above("ottla_storage_commit_write_seconds_sum", 0.0);
+    above("ottla_storage_committed_entries_total", 3.0);
+    above("ottla_storage_committed_bytes_total", 3.0 * 4096.0);
+    above("ottla_storage_disk_free_bytes", 0.0);
+    above("process_resident_memory_bytes", 1e6);
+    above("process_open_fds", 3.0);
+    above("process_start_time_seconds", 1.7e9);
+    above("ottla_groups_load_seconds", 0.0);
+
+    assert_eq!(get(address, "/health").await, (200, "ok\n".to_owned()));
+    assert_eq!(get(address, "/").await.0, 404);
+    running.shutdown().await.unwrap();
+    assert!(TcpStream::connect(address).await.is_err(), "it ends too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_setting_no_port_is_opened() {
+    let dir = TempDir::new().unwrap();
+    let running = Broker::start(config(&dir, &[])).await.unwrap();
+    assert_eq!(running.metrics_addresses(), []);
+    running.shutdown().await.unwrap();
+}
+
+#[test]
+fn an_address_that_is_none_is_refused() {
+    let properties = [("ottla.metrics.listen".to_owned(), "9404".to_owned())];
+    let error = BrokerConfig::from_properties(properties.into()).unwrap_err();
+    assert!(
+        error.to_string().contains("ottla.metrics.listen"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_of_no_known_api_is_an_error_of_none() {
+    let dir = TempDir::new().unwrap();
+    let (running, address) = start(&dir).await;
+    let mut client = connect(&running.broker);
+    client.send_body(9999, 0, 1, &[]).await;
+    assert!(client.next_frame().await.is_none());
+    let (_, text) = get(address, "/metrics").await;
+    assert_eq!(
+        value(&text, "ottla_request_errors_total{api=\"unknown\"}"),
+        1.0
+    );
+}
+
+/// What happens to writes of the write-ahead log.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Fault {
+    #[default]
+    None,
+    /// They wait until the fault is taken away.
+    Stall,
+    Fail,
+}
+
+#[derive(Debug, Default)]
+struct Faults {
+    fault: Mutex<Fault>,
+    changed: Condvar,
+}
+
+impl Faults {
+    fn set(&self, fault: Fault) {
+        *self.fault.lock() = fault;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self) -> io::Result<()> {
+        let mut fault = self.fault.lock();
+        while *fault == Fault::Stall {
+            self.changed.wait(&mut fault);
+        }
+        match *fault {
+            Fault::Fail => Err(io::Error::other("the disk is broken")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The real file system, where writes of the write-ahead log have a fault.
+#[derive(Debug)]
+struct FaultyFs(Arc<Faults>);
+
+#[derive(Debug)]
+struct FaultyFile(Arc<dyn File>, Arc<Faults>);
+
+impl Fs for FaultyFs {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
+        let file = RealFs.open(path, access)?;
+        let is_ring = path.extension().is_some_and(|extension| extension == "wal");
+        Ok(match is_ring {
+            true => Arc::new(FaultyFile(file, Arc::clone(&self.0))),
+            false => file,
+        })
+    }
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        RealFs.create_dir_all(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        RealFs.list(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealFs.rename(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        RealFs.remove_file(path)
+    }
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        RealFs.remove_dir_all(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        RealFs.sync_dir(path)
+    }
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        RealFs.space(path)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {
+        RealFs.lock(path)
+    }
+}
+
+impl File for FaultyFile {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, position)
+    }
+    fn write_at(&self, slices: &[&[u8]], position: u64) -> io::Result<()> {
+        self.1.pass()?;
+        self.0.write_at(slices, position)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+    fn size_bytes(&self) -> io::Result<u64> {
+        self.0.size_bytes()
+    }
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+    fn allocate(&self, position: u64, bytes: u64) -> io::Result<()> {
+        self.0.allocate(position, bytes)
+    }
+}
+
+/// A broker on a disk with a fault, and where its metrics are.
+async fn start_faulty(dir: PathBuf, faults: &Arc<Faults>) -> (Arc<Broker>, SocketAddr) {
+    let logs = LogManager::open(LogManagerConfig {
+        fs: Arc::new(FaultyFs(Arc::clone(faults))),
+        wal_ring_bytes: 128 << 20,
+        ..LogManagerConfig::new(dir)
+    })
+    .unwrap();
+    let broker = Broker::assemble(BrokerConfig::default(), "the-cluster", logs);
+    let broker = broker.await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(metrics::http::run(Arc::clone(&broker), listener));
+    (broker, address)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_disk_shows_while_its_write_has_not_returned() {
+    let dir = TempDir::new().unwrap();
+    let faults = Arc::<Faults>::default();
+    let (broker, address) = start_faulty(dir.path().to_owned(), &faults).await;
+    let mut client = connect(&broker);
+    client.create_topic("t", 1).await;
+    let in_flight = "ottla_storage_commit_in_flight_seconds";
+
+    faults.set(Fault::Stall);
+    let asked = client
+        .send(9, produce("t", vec![(0, batch(&["late"]))]))
+        .await;
+    let mut seen = 0.0;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    // It grows from one scrape to the next.
+    while seen < 0.5 {
+        assert!(tokio::time::Instant::now() < deadline, "not seen: {seen}");
+        let (status, text) = get(address, "/metrics").await;
+        assert_eq!(status, 200);
+        let now = value(&text, in_flight);
+        assert!(now >= seen, "{seen} then {now}");
+        seen = now;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    faults.set(Fault::None);
+    client.answer(asked).await;
+    let (_, text) = get(address, "/metrics").await;
+    assert_eq!(value(&text, in_flight), 0.0);
+    assert!(value(&text, "ottla_storage_commit_write_seconds_sum") > 0.5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_says_why_when_the_directory_is_offline() {
+    let dir = TempDir::new().unwrap();
+    let faults = Arc::<Faults>::default();
+    let (broker, address) = start_faulty(dir.path().to_owned(), &faults).await;
+    let mut client = connect(&broker);
+    client.create_topic("t", 1).await;
+    assert_eq!(get(address, "/health").await.0, 200);
+
+    faults.set(Fault::Fail);
+    let batches = vec![(0, batch(&["lost"]))];
+    client.call(9, produce("t", batches)).await;
+    let (status, reason) = get(address, "/health").await;
+    assert_eq!(status, 503);
+    assert!(reason.contains("the disk is broken"), "{reason}");
+    let (_, text) = get(address, "/metrics").await;
+    assert_eq!(value(&text, "ottla_storage_offline"), 1.0);
+}

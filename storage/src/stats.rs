@@ -1,0 +1,154 @@
+//! What a log directory tells about itself to whoever operates it.
+//!
+//! Counted with relaxed atomics by the threads that do the work, once for each device write and never for each
+//! batch; everything else is looked up when it is asked for.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Upper bounds of a [`LatencyHistogram`]'s buckets, in microseconds; one bucket more takes the rest.
+const BOUNDS_US: [u64; 16] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 5_000_000, 10_000_000,
+];
+
+/// How long something took, how often. To observe takes two relaxed additions.
+#[derive(Debug, Default)]
+pub struct LatencyHistogram {
+    counts: [AtomicU64; BOUNDS_US.len() + 1],
+    sum_us: AtomicU64,
+}
+
+/// A [`LatencyHistogram`] at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LatencySnapshot {
+    /// Upper bound in seconds and count of each bucket alone; the last bound is `f64::MAX`.
+    pub buckets: Vec<(f64, u64)>,
+    pub sum_seconds: f64,
+    pub count: u64,
+}
+
+impl LatencyHistogram {
+    pub fn observe(&self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_US.partition_point(|&bound| bound < us);
+        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum_us.fetch_add(us, Ordering::Relaxed);
+    }
+
+    pub fn snapshot(&self) -> LatencySnapshot {
+        let bounds = BOUNDS_US.iter().map(|&us| us as f64 / 1e6);
+        let buckets: Vec<_> = bounds
+            .chain([f64::MAX])
+            .zip(&self.counts)
+            .map(|(bound, count)| (bound, count.load(Ordering::Relaxed)))
+            .collect();
+        LatencySnapshot {
+            count: buckets.iter().map(|(_, count)| count).sum(),
+            buckets,
+            sum_seconds: self.sum_us.load(Ordering::Relaxed) as f64 / 1e6,
+        }
+    }
+}
+
+/// The write-ahead log's writes. Only the commit thread counts.
+#[derive(Debug)]
+pub(crate) struct CommitStats {
+    origin: Instant,
+    /// When the commit under way began, in microseconds after `origin`, plus one; 0 while there is none.
+    began_us: AtomicU64,
+    pub writes: LatencyHistogram,
+    pub entries: AtomicU64,
+    pub bytes: AtomicU64,
+}
+
+impl Default for CommitStats {
+    fn default() -> Self {
+        Self {
+            origin: Instant::now(),
+            began_us: AtomicU64::new(0),
+            writes: LatencyHistogram::default(),
+            entries: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
+    }
+}
+
+impl CommitStats {
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX - 1)
+    }
+
+    /// A commit waits for room or for the device from now on.
+    pub fn begin(&self) {
+        self.began_us.store(self.now_us() + 1, Ordering::Relaxed);
+    }
+
+    /// It has returned, with or without success.
+    pub fn end(&self) {
+        self.began_us.store(0, Ordering::Relaxed);
+    }
+
+    /// For how long the commit under way has been.
+    pub fn in_flight(&self) -> Duration {
+        match self.began_us.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            began => Duration::from_micros((self.now_us() + 1).saturating_sub(began)),
+        }
+    }
+}
+
+/// What the other threads of a directory count.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub checkpoints: LatencyHistogram,
+    pub cleaner_runs: AtomicU64,
+    pub cleaner_read_bytes: AtomicU64,
+    pub cleaner_written_bytes: AtomicU64,
+}
+
+/// A log directory at one moment.
+#[derive(Debug, Clone)]
+pub struct DirectoryStats {
+    /// Device writes of the write-ahead log, with the sync where there is one.
+    pub commit_writes: LatencySnapshot,
+    /// How long the commit under way has waited for room and for the device; zero if there is none.
+    pub commit_in_flight: Duration,
+    /// Batches, and what the broker notes for itself, in commits that succeeded.
+    pub committed_entries: u64,
+    /// Bytes written by commits that succeeded, with headers and padding.
+    pub committed_bytes: u64,
+    /// Bytes accepted that are not in their segments yet.
+    pub unwritten_bytes: u64,
+    /// Memory that holds batches.
+    pub chunk_bytes: u64,
+    /// Bytes of the write-ahead log that only a checkpoint frees.
+    pub ring_used_bytes: u64,
+    pub ring_max_bytes: u64,
+    pub checkpoints: LatencySnapshot,
+    pub disk_full: bool,
+    pub low_on_space: bool,
+    /// Open files of segments.
+    pub open_files: u64,
+    pub cleaner_runs: u64,
+    pub cleaner_read_bytes: u64,
+    pub cleaner_written_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_counts_in_the_first_bucket_that_bounds_it_and_a_long_one_in_the_last() {
+        let histogram = LatencyHistogram::default();
+        for us in [100, 101, 60_000_000] {
+            histogram.observe(Duration::from_micros(us));
+        }
+        let snapshot = histogram.snapshot();
+        let filled: Vec<_> = snapshot.buckets.iter().filter(|b| b.1 > 0).collect();
+        assert_eq!(filled, [&(0.0001, 1), &(0.00025, 1), &(f64::MAX, 1)]);
+        assert_eq!(snapshot.count, 3);
+        assert!((snapshot.sum_seconds - 60.000_201).abs() < 1e-9);
+    }
+}
