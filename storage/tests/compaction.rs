@@ -14,9 +14,11 @@ use common::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::compaction::CleanerConfig;
-use storage::log::{LogConfig, PartitionLog};
+use storage::log::{AppendOrigin, Isolation, LogConfig, PartitionLog, ReadRequest};
 use storage::manager::{LogManager, LogManagerConfig};
-use storage::record::{BatchBuilder, BatchHeader, RecordSet, ValidatedBatch, batches};
+use storage::record::{
+    BatchBuilder, BatchHeader, EndTxnMarker, RecordSet, TransactionResult, ValidatedBatch, batches,
+};
 
 type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -241,4 +243,114 @@ async fn a_log_that_nobody_uses_after_a_start_is_compacted_all_the_same() {
     let _unused = open_with(&second, "t", 0, config());
     until("little of it is left", || log_bytes() < 5_000).await;
     second.shutdown().unwrap();
+}
+
+const PRODUCER: i64 = 7;
+
+/// A record of the producer's open transaction, or of a new one.
+async fn append_to_transaction(log: &Arc<dyn PartitionLog>, sequence: i32) {
+    let mut builder = BatchBuilder::new()
+        .producer(PRODUCER, 0, sequence)
+        .transactional();
+    builder.append(1_000, Some(b"key 0"), Some(b"of a transaction"), &[]);
+    append(log, trusted(builder.build().unwrap()))
+        .await
+        .unwrap();
+}
+
+async fn end_transaction(log: &Arc<dyn PartitionLog>, result: TransactionResult) {
+    let marker = EndTxnMarker {
+        result,
+        coordinator_epoch: 1,
+    };
+    let batch = trusted(marker.to_batch(PRODUCER, 0, 1_000).unwrap());
+    append_as(log, batch, AppendOrigin::Coordinator)
+        .await
+        .unwrap();
+}
+
+async fn append_keys(log: &Arc<dyn PartitionLog>, count: usize) {
+    // A few large batches: the write-ahead log is not to be in want of a checkpoint.
+    let numbers: Vec<_> = (0..count).collect();
+    for numbers in numbers.chunks(5) {
+        let records: Vec<_> = numbers
+            .iter()
+            .map(|n| (format!("key {n}").into_bytes(), Some(vec![b'x'; 100])))
+            .collect();
+        append(log, keyed(&records)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_memory_has_of_an_aborted_transaction_is_never_read_as_committed_after_compaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = manager(dir.path());
+    let log = open_with(&running, "t", 0, config());
+    append_to_transaction(&log, 0).await;
+    end_transaction(&log, TransactionResult::Abort).await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut size_bytes = 0;
+    while size_bytes <= log.size_bytes() {
+        assert!(Instant::now() < deadline, "it is never compacted");
+        size_bytes = log.size_bytes();
+        append_keys(&log, 5).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let wanted = ReadRequest {
+        isolation: Isolation::ReadCommitted,
+        ..request(0)
+    };
+    let fetched = read(&log, wanted).await.unwrap();
+    let found = headers(&fetched);
+    assert!(!found.is_empty());
+    let has_data = found
+        .iter()
+        .any(|header| header.producer_id == PRODUCER && !header.is_control());
+    let is_told = fetched
+        .aborted_transactions
+        .iter()
+        .any(|txn| txn.producer_id == PRODUCER);
+    assert!(is_told || !has_data, "{found:?}");
+    running.shutdown().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_whose_marker_was_compacted_away_does_not_open_again_after_crashes() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = manager_with(dir.path(), false);
+    let log = open_with(&first, "t", 0, config());
+    append_to_transaction(&log, 0).await;
+    drop(log);
+    // The snapshot of the producers has the transaction open.
+    first.shutdown().unwrap();
+    drop(first);
+
+    let second = manager_with(dir.path(), false);
+    let log = open_with(&second, "t", 0, config());
+    end_transaction(&log, TransactionResult::Commit).await;
+    append_keys(&log, 200).await;
+    append_to_transaction(&log, 1).await;
+    let stable = log.offsets().last_stable_offset;
+    assert_eq!(stable, log.offsets().log_end_offset - 1);
+    drop(log);
+    let dir = crash(second, dir.path());
+
+    let third = manager(dir.path());
+    let log = open_with(&third, "t", 0, config());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let fetched = read(&log, request(0)).await.unwrap();
+        if !headers(&fetched)[0].is_transactional() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the marker stays");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    drop(log);
+    let dir = crash(third, dir.path());
+
+    let fourth = manager_with(dir.path(), false);
+    let log = open_with(&fourth, "t", 0, config());
+    assert_eq!(log.offsets().last_stable_offset, stable);
+    fourth.shutdown().unwrap();
 }

@@ -14,7 +14,7 @@ use crate::log::loader::note_gaps;
 use crate::log::open_files::LogPath;
 use crate::log::partition_log::FileLog;
 use crate::log::segment::{Incoming, OpenSegment, Part, Segment, offset_of, path};
-use crate::log::state::{Phase, State};
+use crate::log::state::{Phase, State, TailBatch};
 use crate::log::transaction_index::{self, AbortedTxn};
 use crate::record::BatchHeader;
 use crate::record::batch::BATCH_HEADER_BYTES;
@@ -236,14 +236,16 @@ impl CompactableLog for FileLog {
             segment.set_gone();
         }
         let mut state = self.state.lock();
-        match found {
+        let outdated = match found {
             Ok((segments, aborted)) => state.exchange(base_offset..end_offset, segments, aborted),
             Err(error) => {
                 state.phase =
                     Phase::Unusable(format!("{} while segments were replaced: {error}", self.id));
+                Vec::new()
             }
-        }
+        };
         drop(state);
+        drop(outdated);
         drop(closed);
         swapped
     }
@@ -289,12 +291,15 @@ impl FileLog {
 
 impl State {
     /// Lets segments take the place of those with a base offset in `range`.
+    ///
+    /// What memory has of the old ones, and of all before them, goes too: it may have data of aborted transactions
+    /// that nothing tells of any more. It is returned so that it is freed without the lock.
     fn exchange(
         &mut self,
         range: std::ops::Range<i64>,
         segments: Vec<Arc<Segment>>,
         aborted: Vec<AbortedTxn>,
-    ) {
+    ) -> Vec<TailBatch> {
         let bytes = |segments: &[Arc<Segment>]| -> u64 {
             segments.iter().map(|segment| segment.written_bytes()).sum()
         };
@@ -314,6 +319,7 @@ impl State {
             .aborted
             .partition_point(|txn| txn.last_offset < range.end);
         self.aborted.splice(from..to, aborted);
+        self.drop_tail_while(|batch| batch.base_offset < range.end)
     }
 }
 

@@ -211,6 +211,7 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
     };
     loaded.epochs_changed = loaded.epochs.truncate_from_end(log_end_offset + 1);
     let known = loaded.aborted.len();
+    let snapshot_offset = loaded.producers.end_offset();
     replay_producers(context, &mut loaded)?;
     // What is appended to an index is found only if all before it is in order.
     let from = match loaded.aborted.len() == known {
@@ -226,6 +227,12 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         adopt(context, &mut loaded)?;
     } else if owner.is_none() && !loaded.segments.is_empty() {
         write_owner(context)?;
+    }
+    let last = loaded.segments.last();
+    if last.is_some_and(|last| last.base_offset > snapshot_offset) {
+        // Compaction may take markers out of a closed segment: a snapshot from before it, in which their transactions
+        // are open, must not be what a later start begins with.
+        write_snapshot(context, &mut loaded)?;
     }
     for segment in &loaded.segments {
         segment.close();
@@ -261,31 +268,31 @@ fn adopt(context: &LoadContext<'_>, loaded: &mut Loaded) -> Result<(), LoadError
             "a transaction was left open: read_committed consumers do not get past it"
         );
     }
-    let files = [
-        (
-            file_name(offset, SNAPSHOT_SUFFIX),
-            snapshot::to_snapshot(&loaded.producers),
-        ),
-        (
-            file_name(offset, SIDECAR_SUFFIX),
-            snapshot::to_sidecar(&loaded.producers),
-        ),
-    ];
     note_gaps(context.fs, context.dir).map_err(io_error(context.dir))?;
-    for (name, bytes) in files {
-        let path = context.dir.join(name);
-        fs::replace(context.fs, &path, &bytes).map_err(io_error(&path))?;
-    }
+    write_snapshot(context, loaded)?;
     write_owner(context)?;
-    if !loaded.snapshots.contains(&offset) {
-        loaded.snapshots.push(offset);
-    }
     tracing::info!(
         partition = %context.id,
         log_start_offset = loaded.log_start_offset,
         log_end_offset = offset,
         "adopted a directory without an owner"
     );
+    Ok(())
+}
+
+/// Writes the snapshot of the producers as of the end of the log, durably.
+fn write_snapshot(context: &LoadContext<'_>, loaded: &mut Loaded) -> Result<(), LoadError> {
+    let offset = loaded.log_end_offset;
+    for (suffix, bytes) in [
+        (SNAPSHOT_SUFFIX, snapshot::to_snapshot(&loaded.producers)),
+        (SIDECAR_SUFFIX, snapshot::to_sidecar(&loaded.producers)),
+    ] {
+        let path = context.dir.join(file_name(offset, suffix));
+        fs::replace(context.fs, &path, &bytes).map_err(io_error(&path))?;
+    }
+    if !loaded.snapshots.contains(&offset) {
+        loaded.snapshots.push(offset);
+    }
     Ok(())
 }
 

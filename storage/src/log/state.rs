@@ -360,11 +360,16 @@ impl State {
     ///
     /// They are returned so that their memory is freed without the lock.
     pub fn drop_tail_before(&mut self, age: u64) -> Vec<TailBatch> {
+        self.drop_tail_while(|batch| batch.age < age)
+    }
+
+    /// Takes batches out of the tail, from its front, that are in their segment.
+    pub fn drop_tail_while(&mut self, goes: impl Fn(&TailBatch) -> bool) -> Vec<TailBatch> {
         let count = self
             .tail
             .iter()
             .take(self.written)
-            .take_while(|batch| batch.age < age)
+            .take_while(|batch| goes(batch))
             .count();
         self.written -= count;
         self.tail.drain(..count).collect()

@@ -65,7 +65,8 @@ pub fn parse(bytes: &[u8]) -> Vec<AbortedTxn> {
         .iter()
         .map_while(AbortedTxn::decode)
         .take_while(|txn| {
-            let follows = txn.last_offset > last_offset && txn.first_offset <= txn.last_offset;
+            // A marker comes behind its data. What a power cut has left as zeros does not pass for an entry.
+            let follows = txn.last_offset > last_offset && txn.first_offset < txn.last_offset;
             last_offset = txn.last_offset;
             follows
         })
@@ -83,4 +84,14 @@ pub fn overlapping(aborted: &[AbortedTxn], from: i64, end: i64) -> Vec<AbortedTr
             first_offset: txn.first_offset,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_that_a_power_cut_has_left_are_no_entries() {
+        assert_eq!(parse(&[0; 2 * ENTRY_BYTES]), []);
+    }
 }
