@@ -93,6 +93,9 @@ impl FileManager {
             ..RecoveryReport::default()
         };
         let mut next_sequence = 1;
+        let closed_at_path = dir.join(RECOVERY_POINTS);
+        let mut recovery_points =
+            read_offsets(&*fs, &closed_at_path).map_err(OpenError::io(&closed_at_path))?;
         let mut deleted = Vec::new();
         if let Some(checkpoint) = &previous {
             let recovery = Arc::new(Recovery {
@@ -116,10 +119,9 @@ impl FileManager {
             recovery_report.replayed_partitions = recovered.partitions;
             recovery_report.truncated_bytes = recovered.end.torn_bytes;
             deleted = recovered.deleted;
+            // Or another log of this name would be trusted up to where a deleted one was.
+            recovery_points.retain(|key, _| !recovered.deleted_keys.contains(key));
         }
-        let closed_at_path = dir.join(RECOVERY_POINTS);
-        let recovery_points =
-            read_offsets(&*fs, &closed_at_path).map_err(OpenError::io(&closed_at_path))?;
         let closed_at = match recovery_report.clean {
             true => recovery_points.clone(),
             false => Offsets::new(),
@@ -245,11 +247,24 @@ impl FileManager {
         Ok(())
     }
 
+    /// Durably, before another log gets the name: it would be trusted up to there.
+    fn forget_recovery_point(&self, key: &(String, i32)) -> io::Result<()> {
+        let shared = &self.shared;
+        let mut recovery_points = shared.recovery_points.lock();
+        if recovery_points.remove(key).is_none() || shared.durability == Durability::Strict {
+            return Ok(());
+        }
+        let path = shared.path.join(RECOVERY_POINTS);
+        write_offsets(&*shared.fs, &path, &recovery_points)
+    }
+
     /// Renames the directory of a deleted log and has it removed later.
     fn doom_directory(&self, dir: &Path, id: &TopicPartition, delay_ms: u64) {
         let key = (id.topic.to_string(), id.partition);
         self.shared.closed_at.lock().remove(&key);
-        self.shared.recovery_points.lock().remove(&key);
+        if let Err(error) = self.forget_recovery_point(&key) {
+            tracing::warn!(log = %id, %error, "the recovery point of a deleted log could not be removed");
+        }
         self.forget_cleaned(&key);
         let owner = owner_of(&*self.shared.fs, dir).ok().flatten();
         if owner.is_some_and(|owner| owner != id.topic_id) {

@@ -265,7 +265,7 @@ impl Maintenance {
         let logs: Vec<_> = shared.busy.lock().clone();
         let ends: Vec<_> = logs
             .iter()
-            .filter_map(|log| Some((log.key(), log.durable_end_soon()?)))
+            .filter_map(|log| Some((Arc::clone(log), log.durable_end_soon()?)))
             .collect();
         shared
             .pool
@@ -274,11 +274,12 @@ impl Maintenance {
             .collect::<io::Result<Vec<()>>>()?;
         if shared.durability == Durability::Os {
             // After a power cut the write-ahead log may end before what the segments have.
-            let offsets = {
-                let mut offsets = shared.recovery_points.lock();
-                offsets.extend(ends);
-                offsets.clone()
-            };
+            let mut offsets = shared.recovery_points.lock();
+            // A log that was deleted meanwhile has been taken out, and another may have its name.
+            let left = ends
+                .iter()
+                .filter(|(log, _)| log.durable_end_soon().is_some());
+            offsets.extend(left.map(|(log, end)| (log.key(), *end)));
             write_offsets(&*shared.fs, &shared.path.join(RECOVERY_POINTS), &offsets)?;
         }
         self.save_log_starts()?;

@@ -69,6 +69,8 @@ pub(crate) struct Recovered {
     pub partitions: usize,
     /// Logs whose deletion had begun, but for those whose name another log has now.
     pub deleted: Vec<TopicPartition>,
+    /// Topics and partitions of which a log was deleted.
+    pub deleted_keys: HashSet<(String, i32)>,
 }
 
 /// What the first reading of the log found.
@@ -103,10 +105,13 @@ impl Recovery {
             bytes: 0,
             partitions: 0,
             deleted: contents.deleted_for_good().cloned().collect(),
+            deleted_keys: HashSet::new(),
         };
         for id in &contents.deleted {
             if let Some(log) = contents.logs.get(id) {
-                log_starts.remove(&(log.topic.to_string(), log.partition));
+                let key = (log.topic.to_string(), log.partition);
+                log_starts.remove(&key);
+                recovered.deleted_keys.insert(key);
             }
         }
         for (id, &offset) in &contents.log_starts {
