@@ -80,7 +80,7 @@ pub static TABLE: &[Deliberate] = &[
 
     // The broker's own configs.
     row("describe broker configs: * broker: *.configs.(order)",
-        "log.initial.task.delay.ms", "ottla.accept.any.replication.factor ottla.disk.reserve.bytes ottla.durability ottla.open.files.max ottla.wal.ring.bytes",
+        "log.initial.task.delay.ms", "ottla.accept.any.replication.factor ottla.disk.reserve.bytes ottla.durability ottla.metrics.listen ottla.open.files.max ottla.wal.ring.bytes",
         "configs of our own; Kafka's is internal, and known to it because it is set here"),
     row("describe broker configs: * broker: *.configs[*listener*].*", "*", "*",
         "one listener, no controller's; listeners do not change while the broker runs"),
