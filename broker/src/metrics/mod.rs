@@ -1,6 +1,6 @@
 //! Metrics for whoever runs the broker: `/metrics` and `/health` over HTTP, where `ottla.metrics.listen` says so.
 //!
-//! Most values are looked up when they are asked for ([`snapshot`]); what has to be counted is counted here with
+//! Most values are looked up when they are asked for (`snapshot.rs`); what has to be counted is counted here with
 //! relaxed atomics, without a lock and without an allocation. Nothing runs between scrapes.
 
 pub mod http;
