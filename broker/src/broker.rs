@@ -68,8 +68,7 @@ pub struct RunningBroker {
     addresses: Vec<SocketAddr>,
     listeners: JoinSet<()>,
     metrics_addresses: Vec<SocketAddr>,
-    /// Ends when it is dropped.
-    _metrics: JoinSet<()>,
+    metrics: JoinSet<()>,
 }
 
 impl Broker {
@@ -137,7 +136,7 @@ impl Broker {
             addresses,
             listeners,
             metrics_addresses,
-            _metrics: metrics,
+            metrics,
         })
     }
 
@@ -315,10 +314,13 @@ impl RunningBroker {
         self.broker.shutdown.send_replace(true);
         while self.listeners.join_next().await.is_some() {}
         let logs = Arc::clone(&self.broker.logs);
-        match tokio::task::spawn_blocking(move || logs.shutdown()).await {
+        let outcome = match tokio::task::spawn_blocking(move || logs.shutdown()).await {
             Ok(outcome) => outcome,
             Err(error) => Err(StorageError(format!("the shutdown was cut short: {error}"))),
-        }
+        };
+        // Last, so that a long shutdown can be watched; waited for, so that the port is free after.
+        self.metrics.shutdown().await;
+        outcome
     }
 }
 
