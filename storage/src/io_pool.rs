@@ -29,6 +29,27 @@ pub(crate) struct IoPool {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// What the jobs of [`IoPool::begin_each`] give.
+pub(crate) struct Results<R> {
+    results: std::sync::mpsc::Receiver<R>,
+    count: usize,
+}
+
+impl<R> Results<R> {
+    /// Waits for all of them; in no order.
+    ///
+    /// Must not be called from a job: it would wait for its own thread.
+    pub fn wait(self) -> Vec<R> {
+        let results: Vec<R> = self.results.iter().collect();
+        assert_eq!(
+            results.len(),
+            self.count,
+            "the pool was closed while it was in use"
+        );
+        results
+    }
+}
+
 impl IoPool {
     pub fn start(threads: usize) -> std::io::Result<Self> {
         let shared = Arc::<Shared>::default();
@@ -72,6 +93,15 @@ impl IoPool {
         items: impl IntoIterator<Item = T>,
         job: impl Fn(T) -> R + Send + Sync + 'static,
     ) -> Vec<R> {
+        self.begin_each(items, job).wait()
+    }
+
+    /// Like [`IoPool::for_each`], but does not wait.
+    pub fn begin_each<T: Send + 'static, R: Send + 'static>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        job: impl Fn(T) -> R + Send + Sync + 'static,
+    ) -> Results<R> {
         let job = Arc::new(job);
         let (sender, results) = std::sync::mpsc::channel();
         let mut count = 0;
@@ -83,14 +113,7 @@ impl IoPool {
                 let _ = sender.send(job(item));
             });
         }
-        drop(sender);
-        let results: Vec<R> = results.iter().collect();
-        assert_eq!(
-            results.len(),
-            count,
-            "the pool was closed while it was in use"
-        );
-        results
+        Results { results, count }
     }
 
     /// Finishes what was queued and ends the threads.

@@ -11,18 +11,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::checkpoint::Offsets;
 use crate::clock::Clock;
 use crate::compaction::swap;
 use crate::fs::Fs;
-use crate::io_pool::IoPool;
+use crate::io_pool::{IoPool, Results};
 use crate::log::direct::DirectIo;
 use crate::log::loader::{LoadContext, LoadError, open_end, owner_of, set_aside};
 use crate::log::open_files::{LogPath, OpenFiles};
 use crate::log::segment::{self, Incoming, OpenSegment, Part, Segment, offset_of};
 use crate::log::state::{State, TailBatch};
-use crate::log::writer::SegmentWriter;
+use crate::log::writer::{Run, SegmentWriter};
 use crate::log::{LogConfig, TopicPartition};
 use crate::record::BatchHeader;
 use crate::wal::checkpoint::Checkpoint;
@@ -31,8 +32,8 @@ use crate::wal::format::{Entry, EntryKind, Row};
 use crate::wal::logs::{self, LogTable};
 use crate::wal::replay::{LogEnd, ReplayError, replay};
 
-/// What all logs together may keep in memory.
-const MEMORY_LIMIT_BYTES: u64 = 64 << 20;
+/// What is read before it is written: twice as much may be in memory.
+const READ_AHEAD_BYTES: u64 = 32 << 20;
 
 /// Why the logs could not be recovered. Nothing that was acknowledged has been deleted.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +140,7 @@ impl Recovery {
             Ok::<_, RecoveryError>((id, restored))
         });
         let mut restored: BTreeMap<u32, Restored> = opened.into_iter().collect::<Result<_, _>>()?;
-        let mut held_bytes = 0;
+        let (mut held_bytes, mut writing) = (0, None);
         replay(&*self.fs, &self.wal_dir, checkpoint, |entries| {
             for entry in entries {
                 if entry.row.kind != EntryKind::Batch {
@@ -153,15 +154,15 @@ impl Recovery {
                 held_bytes += entry.payload.len() as u64;
                 log.append(self, entry)?;
             }
-            if held_bytes > MEMORY_LIMIT_BYTES {
-                let written = pool.for_each(std::mem::take(&mut restored), |(id, mut log)| {
-                    log.write().map(|()| (id, log))
-                });
-                restored = written.into_iter().collect::<Result<_, _>>()?;
+            if held_bytes > READ_AHEAD_BYTES {
+                wait(writing.take())?;
+                let unwritten: Vec<_> = restored.values_mut().filter_map(Restored::take).collect();
+                writing = Some(pool.begin_each(unwritten, Unwritten::write));
                 held_bytes = 0;
             }
             Ok::<(), RecoveryError>(())
         })?;
+        wait(writing)?;
         let recovery = Arc::clone(self);
         let finished = pool.for_each(restored.into_values(), move |log: Restored| {
             log.finish(&recovery)
@@ -223,7 +224,7 @@ impl Recovery {
             writer.discard_all().map_err(self.io_error())?;
         }
         Ok(Restored {
-            writer,
+            writer: Arc::new(Mutex::new(writer)),
             id: id.clone(),
             dir,
             state: State::unloaded(Arc::new(LogConfig::default())),
@@ -288,12 +289,35 @@ impl Contents {
     }
 }
 
+/// Waits until what is being written is in its segments.
+fn wait(writing: Option<Results<Result<(), RecoveryError>>>) -> Result<(), RecoveryError> {
+    writing.map_or(Ok(()), |writing| writing.wait().into_iter().collect())
+}
+
+/// What of a log is in memory and not yet in its segments.
+struct Unwritten {
+    writer: Arc<Mutex<SegmentWriter>>,
+    runs: Vec<Run>,
+    dir: Arc<LogPath>,
+}
+
+impl Unwritten {
+    fn write(self) -> Result<(), RecoveryError> {
+        let mut writer = self.writer.lock();
+        let written = self.runs.iter().try_for_each(|run| writer.write(run));
+        written.map_err(|source| RecoveryError::Io {
+            path: self.dir.to_path_buf(),
+            source,
+        })
+    }
+}
+
 /// A log whose segments are being written again.
 struct Restored {
     id: TopicPartition,
     dir: Arc<LogPath>,
     state: State,
-    writer: SegmentWriter,
+    writer: Arc<Mutex<SegmentWriter>>,
     log_start_offset: i64,
     /// Of the first batch that is written again.
     first_offset: Option<i64>,
@@ -372,6 +396,7 @@ impl Restored {
             self.open_previous(recovery, base_offset)?;
         }
         self.writer
+            .lock()
             .discard_segment(base_offset)
             .map_err(|source| self.io_error(source))?;
         let segment = Segment::new(Arc::clone(&self.dir), base_offset, 0);
@@ -458,16 +483,21 @@ impl Restored {
         Ok(true)
     }
 
-    /// Writes what is held.
-    fn write(&mut self) -> Result<(), RecoveryError> {
+    /// Takes what is held, to be written before anything else is taken; nothing reads it meanwhile.
+    fn take(&mut self) -> Option<Unwritten> {
+        let mut runs = Vec::new();
         while let Some(run) = self.state.next_run(u64::MAX) {
-            self.writer
-                .write(&run)
-                .map_err(|source| self.io_error(source))?;
-            self.state.written(run);
+            // The next run starts there.
+            run.segment.set_written_bytes(run.position + run.bytes);
+            self.state.written(&run);
+            runs.push(run);
         }
         self.state.drop_tail_before(u64::MAX);
-        Ok(())
+        (!runs.is_empty()).then(|| Unwritten {
+            writer: Arc::clone(&self.writer),
+            runs,
+            dir: Arc::clone(&self.dir),
+        })
     }
 
     /// Removes segments that were written from a part of the write-ahead log that is lost.
@@ -483,6 +513,7 @@ impl Restored {
             .filter_map(|entry| offset_of(&entry.name, Part::Log.suffix()));
         for offset in offsets.filter(|offset| *offset >= self.state.log_end_offset) {
             self.writer
+                .lock()
                 .discard_segment(offset)
                 .map_err(|source| self.io_error(source))?;
         }
@@ -490,16 +521,18 @@ impl Restored {
     }
 
     fn finish(mut self, recovery: &Recovery) -> Result<(), RecoveryError> {
-        self.write()?;
+        self.take().map_or(Ok(()), Unwritten::write)?;
         if recovery.may_cut_tails {
             self.discard_later_segments(recovery)?;
         }
         if let Some(first_offset) = self.first_offset {
             self.writer
+                .lock()
                 .discard_snapshots_after(first_offset)
                 .map_err(|source| self.io_error(source))?;
         }
         self.writer
+            .lock()
             .sync_all()
             .map_err(|source| self.io_error(source))
     }

@@ -425,7 +425,7 @@ impl FileLog {
                 }
                 return Err(error);
             }
-            let reserved_bytes = state.written(run);
+            let reserved_bytes = state.written(&run);
             let snapshots = state.due_snapshots();
             drop(state);
             self.shared.append_budget.add_permits(reserved_bytes);

@@ -304,7 +304,7 @@ impl State {
     }
 
     /// A run is in its segment; returns the bytes of the append budget that are free again.
-    pub fn written(&mut self, run: Run) -> usize {
+    pub fn written(&mut self, run: &Run) -> usize {
         let mut reserved_bytes = 0;
         while let Some(batch) = self.tail.get_mut(self.written)
             && batch.last_offset < run.end_offset
