@@ -23,6 +23,10 @@ use tracing_subscriber::EnvFilter;
 
 use cli::Cli;
 
+/// A request takes some fifty small pieces of memory, which threads hand to each other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const FAILED: u8 = 1;
 const WRONG_ARGUMENTS: u8 = 2;
 

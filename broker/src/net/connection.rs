@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use protocol_shim::encode::ResponseFrame;
 use protocol_shim::frame::{self, FrameError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep, sleep};
 use tracing::{debug, warn};
 
 use crate::broker::Broker;
@@ -92,11 +94,15 @@ async fn read_requests(
     reader: impl AsyncRead + Unpin,
     queue: mpsc::Sender<Queued>,
 ) -> Close {
+    let idle = std::pin::pin!(sleep(broker.connections_max_idle()));
+    let shutdown = std::pin::pin!(broker.wait_for_shutdown());
     let mut frames = FrameReader {
         broker,
         reader,
         buffer: BytesMut::new(),
-        shutdown: broker.shutdown_signal(),
+        shutdown,
+        idle,
+        last_read: Instant::now(),
     };
     loop {
         let (frame, share) = match frames.next().await {
@@ -122,14 +128,17 @@ async fn read_requests(
     }
 }
 
-struct FrameReader<'a, R> {
+struct FrameReader<'a, R, F> {
     broker: &'a Broker,
     reader: R,
     buffer: BytesMut,
-    shutdown: watch::Receiver<bool>,
+    shutdown: Pin<&'a mut F>,
+    /// Goes off, at the latest, when nothing has been read for too long; it is not set again with each read.
+    idle: Pin<&'a mut Sleep>,
+    last_read: Instant,
 }
 
-impl<R: AsyncRead + Unpin> FrameReader<'_, R> {
+impl<R: AsyncRead + Unpin, F: Future<Output = ()>> FrameReader<'_, R, F> {
     /// The next frame's body, without its length, and its share of the request budget.
     async fn next(&mut self) -> Result<(Bytes, BudgetShare), Close> {
         while self.buffer.len() < frame::LENGTH_BYTES {
@@ -158,15 +167,27 @@ impl<R: AsyncRead + Unpin> FrameReader<'_, R> {
         if self.buffer.capacity() - self.buffer.len() < room {
             self.buffer.reserve(room);
         }
-        let idle = self.broker.connections_max_idle();
-        tokio::select! {
-            read = tokio::time::timeout(idle, self.reader.read_buf(&mut self.buffer)) => match read {
-                Ok(Ok(0)) => Err(Close::ByClient),
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err(error)) => Err(error.into()),
-                Err(_) => Err(Close::Idle(idle)),
-            },
-            _ = self.shutdown.wait_for(|down| *down) => Err(Close::Shutdown),
+        loop {
+            tokio::select! {
+                // First, or a client that never pauses would keep a broker from ending.
+                biased;
+                () = &mut self.shutdown => return Err(Close::Shutdown),
+                read = self.reader.read_buf(&mut self.buffer) => {
+                    self.last_read = Instant::now();
+                    return match read? {
+                        0 => Err(Close::ByClient),
+                        _ => Ok(()),
+                    };
+                }
+                () = &mut self.idle => {
+                    let limit = self.broker.connections_max_idle();
+                    let silent = self.last_read.elapsed();
+                    if silent >= limit {
+                        return Err(Close::Idle(limit));
+                    }
+                    self.idle.as_mut().reset(Instant::now() + (limit - silent));
+                }
+            }
         }
     }
 }
