@@ -57,11 +57,26 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
         fetch(&broker, &warm, &warm_ends)?;
     }
 
+    measure(&broker, || {
+        let bytes = fetch(&broker, &cold, &ends)?;
+        ensure!(
+            bytes >= settings.cold_bytes * 9 / 10,
+            "only {bytes} bytes were there to read"
+        );
+        Ok(bytes)
+    })
+}
+
+/// What it costs to fetch: `fetch` gives the bytes.
+pub(super) fn measure(
+    broker: &BrokerProcess,
+    fetch: impl FnOnce() -> Result<u64>,
+) -> Result<Figures> {
     let start = Instant::now();
     let read_before = page_cache::bytes_read_from_disk(broker.pid()?)?;
     let cpu_before = broker.cpu_time()?;
     let generator_before = proc_stats::cpu_time(std::process::id())?;
-    let bytes = fetch(&broker, &cold, &ends)?;
+    let bytes = fetch()?;
     let usage = Usage {
         wall: start.elapsed(),
         broker_cpu: broker.cpu_time()? - cpu_before,
@@ -69,10 +84,6 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
         resident_bytes: broker.resident_bytes()?,
     };
     let from_disk = page_cache::bytes_read_from_disk(broker.pid()?)? - read_before;
-    ensure!(
-        bytes >= settings.cold_bytes * 9 / 10,
-        "only {bytes} bytes were there to read"
-    );
     let mut figures = Figures::default();
     figures.push_cost_of_bytes(bytes, &usage);
     figures.push("from disk", "%", 100.0 * from_disk as f64 / bytes as f64);
@@ -80,7 +91,7 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
 }
 
 /// Reads all partitions to their ends, a share of them by each consumer.
-fn fetch(broker: &BrokerProcess, topic: &Topic, ends: &[i64]) -> Result<u64> {
+pub(super) fn fetch(broker: &BrokerProcess, topic: &Topic, ends: &[i64]) -> Result<u64> {
     let positions: Vec<(i32, i64)> = (0..topic.partitions).map(|index| (index, 0)).collect();
     let share = positions.len().div_ceil(CONSUMERS);
     std::thread::scope(|scope| {

@@ -23,6 +23,7 @@ mod start;
 mod start_partitions;
 mod stock_clients;
 mod tail_fetch;
+mod tail_read;
 
 /// One thing that is measured.
 pub struct Workload {
@@ -47,6 +48,7 @@ pub fn all(options: Options) -> Vec<Workload> {
     vec![
         produce::workload(),
         tail_fetch::workload(),
+        tail_read::workload(),
         cold_fetch::workload(),
         one_record::workload(),
         latency::workload(),
