@@ -31,6 +31,7 @@ const FREE_BUFFERS_BYTES: usize = 16 << 20;
 pub(crate) struct DirectIo {
     write_buffers: Arc<ChunkPool>,
     read_buffers: Arc<ChunkPool>,
+    /// What larger reads are read into, and what of it nobody has asked for yet.
     pub read_ahead: Arc<ReadAhead>,
     /// What has fewer bytes is not worth the system calls.
     smallest_bytes: u64,

@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use memmap2::{Advice, MmapMut};
+use memmap2::MmapMut;
 use parking_lot::Mutex;
 
 use super::segment::Segment;
@@ -81,7 +81,7 @@ impl ReadAhead {
         drop(forgotten);
     }
 
-    /// Gives back the memory that nobody has needed of late.
+    /// Gives back the memory that nobody has needed since the last call.
     pub fn release_unused(&self) {
         let is_unused = |kept: &mut Kept| kept.since.elapsed() > PATIENCE;
         let unused: Vec<Kept> = self.kept.lock().extract_if(.., is_unused).collect();
@@ -114,7 +114,7 @@ impl ReadAhead {
                 let memory = MmapMut::map_anon(BUFFER_BYTES)?;
                 #[cfg(target_os = "linux")]
                 // Without huge pages it is slower, and nothing else.
-                let _ = memory.advise(Advice::HugePage);
+                let _ = memory.advise(memmap2::Advice::HugePage);
                 free.count += 1;
                 memory
             }
@@ -157,5 +157,31 @@ impl Drop for Buffer {
         } else {
             free.count -= 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_used_again_and_released_when_nobody_needed_it_between_two_looks() {
+        let read_ahead = Arc::<ReadAhead>::default();
+        let buffers = || [read_ahead.buffer().unwrap(), read_ahead.buffer().unwrap()];
+        drop(buffers());
+        drop(buffers());
+        assert_eq!(read_ahead.free.lock().count, 2);
+        read_ahead.release_unused();
+        drop(read_ahead.buffer().unwrap());
+        read_ahead.release_unused();
+        assert_eq!(read_ahead.free.lock().count, 1, "one was needed");
+        let in_use = read_ahead.buffer().unwrap();
+        read_ahead.release_unused();
+        read_ahead.release_unused();
+        assert!(!read_ahead.is_empty());
+        drop(in_use);
+        read_ahead.release_unused();
+        read_ahead.release_unused();
+        assert!(read_ahead.is_empty());
     }
 }
