@@ -259,24 +259,24 @@ impl ColdRead {
         let window_bytes = self.window_bytes();
         let goes_on = start.goes_on();
         let mut is_ahead = false;
+        let read_ahead = &dir.direct_io.read_ahead;
+        let held_nothing = read_ahead.is_empty();
         let mut window = |position, bytes| {
             let left = segment.written_bytes().saturating_sub(position);
             let more_bytes = left.min(2 * bytes as u64) as usize;
             let may_read_ahead = goes_on && bytes <= window_bytes && bytes < more_bytes;
-            match may_read_ahead.then(|| dir.cold_reads.try_take(more_bytes)) {
-                Some(Some(permit)) => {
-                    is_ahead = true;
-                    if dir.direct_io.read_ahead.is_empty() {
-                        // It will have something to release.
-                        dir.maintenance.ring();
-                    }
-                    let bytes = reader.read(position, more_bytes)?;
-                    Ok(permit.hold_bytes(bytes))
-                }
-                _ => reader.read(position, bytes),
-            }
+            let permit = may_read_ahead.then(|| dir.cold_reads.try_take(more_bytes));
+            let Some(permit) = permit.flatten() else {
+                return reader.read(position, bytes);
+            };
+            is_ahead = true;
+            Ok(permit.hold_bytes(reader.read(position, more_bytes)?))
         };
         let taken = self.take(id, span, start, &mut window)?;
+        if held_nothing && !read_ahead.is_empty() {
+            // It has something to release before long.
+            dir.maintenance.ring();
+        }
         if let Some(taken) = &taken
             && is_ahead
         {
