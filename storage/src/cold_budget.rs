@@ -60,6 +60,17 @@ impl ColdPermit {
         self.0.is_none()
     }
 
+    /// Ties the permit to bytes.
+    pub fn hold_bytes(self, bytes: Bytes) -> Bytes {
+        match self.0 {
+            Some(permit) => Bytes::from_owner(Held {
+                bytes,
+                _permit: Arc::new(permit),
+            }),
+            None => bytes,
+        }
+    }
+
     /// Ties the permit to what was read, and gives back what was not needed.
     pub fn hold(self, mut fetched: FetchedRecords) -> FetchedRecords {
         let Some(mut permit) = self.0 else {

@@ -137,6 +137,7 @@ impl Maintenance {
         self.shared.busy.lock().is_empty()
             && self.shared.doomed.lock().is_empty()
             && self.shared.open_files.count() == 0
+            && self.shared.direct_io.read_ahead.is_empty()
             && !*self.shared.disk_full.borrow()
             && !self.shared.low_on_space.load(Ordering::Relaxed)
     }
@@ -174,6 +175,7 @@ impl Maintenance {
         {
             tracing::error!(%error, "checkpoint failed; it is tried again");
         }
+        shared.direct_io.read_ahead.release_unused();
         self.release_memory(committed_bytes, quiet);
         seen.released = quiet;
         if now_ms - seen.closed_ms >= CLOSE_UNUSED_MS {

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
+use super::read_ahead::{BUFFER_BYTES, ReadAhead};
 use super::scan::read_window;
 use super::segment::{Part, Segment};
 use crate::fs::{Access, BLOCK_BYTES, File, Fs, is_unsupported};
@@ -30,6 +31,8 @@ const FREE_BUFFERS_BYTES: usize = 16 << 20;
 pub(crate) struct DirectIo {
     write_buffers: Arc<ChunkPool>,
     read_buffers: Arc<ChunkPool>,
+    /// What larger reads are read into, and what of it nobody has asked for yet.
+    pub read_ahead: Arc<ReadAhead>,
     /// What has fewer bytes is not worth the system calls.
     smallest_bytes: u64,
     possible: AtomicBool,
@@ -40,6 +43,7 @@ impl DirectIo {
         Arc::new(Self {
             write_buffers,
             read_buffers: ChunkPool::new(FREE_BUFFERS_BYTES),
+            read_ahead: Arc::default(),
             smallest_bytes,
             possible: AtomicBool::new(true),
         })
@@ -128,7 +132,7 @@ impl DirectIo {
             None => segment.open(fs, Part::Log)?,
         };
         Ok(LogReader {
-            buffers: &self.read_buffers,
+            direct_io: self,
             file,
             is_direct,
         })
@@ -142,7 +146,7 @@ impl DirectIo {
 
 /// Reads pieces of a log file.
 pub(crate) struct LogReader<'a> {
-    buffers: &'a Arc<ChunkPool>,
+    direct_io: &'a DirectIo,
     file: Arc<dyn File>,
     is_direct: bool,
 }
@@ -155,12 +159,19 @@ impl LogReader<'_> {
         }
         let skipped = (position % BLOCK_BYTES as u64) as usize;
         let whole_bytes = (skipped + bytes).next_multiple_of(BLOCK_BYTES);
-        let mut buffer = self.buffers.take(whole_bytes)?;
-        let whole_blocks = buffer.grow(whole_bytes);
-        let read_bytes = self.file.read_at(whole_blocks, position - skipped as u64)?;
-        buffer.truncate(read_bytes);
+        let from = position - skipped as u64;
+        let (whole, read_bytes) = if (PIECE_BYTES + 1..=BUFFER_BYTES).contains(&whole_bytes) {
+            let mut buffer = self.direct_io.read_ahead.buffer()?;
+            let read_bytes = self.file.read_at(buffer.as_mut_slice(whole_bytes), from)?;
+            (Bytes::from_owner(buffer), read_bytes)
+        } else {
+            let mut buffer = self.direct_io.read_buffers.take(whole_bytes)?;
+            let read_bytes = self.file.read_at(buffer.grow(whole_bytes), from)?;
+            buffer.truncate(read_bytes);
+            (buffer.freeze(), read_bytes)
+        };
         let end = (skipped + bytes).min(read_bytes);
-        Ok(buffer.freeze().slice(skipped.min(end)..end))
+        Ok(whole.slice(skipped.min(end)..end))
     }
 }
 

@@ -12,6 +12,7 @@ pub mod offset_index;
 pub(crate) mod open_files;
 pub(crate) mod partition_log;
 pub mod producer_state;
+pub(crate) mod read_ahead;
 pub(crate) mod reader;
 mod scan;
 pub(crate) mod segment;

@@ -723,8 +723,16 @@ impl PartitionLog for FileLogHandle {
             ReadPlan::Ready(records) => Ok(Read::Ready(records)),
             ReadPlan::Cold(cold) => {
                 let log = Arc::clone(&self.0);
+                if let Some(records) = cold.read_kept(&log.shared, &log.id) {
+                    return Ok(Read::Ready(records));
+                }
                 let bytes = cold.limit_bytes();
-                if let Some(permit) = log.shared.cold_reads.try_take(bytes) {
+                let room = || log.shared.cold_reads.try_take(bytes);
+                let room_made = || {
+                    log.shared.direct_io.read_ahead.clear();
+                    room()
+                };
+                if let Some(permit) = room().or_else(room_made) {
                     return Ok(Read::Cold(log.start_cold_read(permit, cold, request)));
                 }
                 Ok(Read::Cold(Box::pin(async move {
