@@ -249,10 +249,11 @@ impl Broker {
         let Some(topic) = image.topic(OFFSETS_TOPIC) else {
             return Ok(());
         };
-        let logs: Vec<Arc<dyn PartitionLog>> = (0..topic.partition_count)
-            .filter_map(|partition| self.partitions.get(topic.topic_id, partition))
-            .map(|partition| Arc::clone(&partition.log))
-            .collect();
+        let mut logs: Vec<Arc<dyn PartitionLog>> = Vec::new();
+        for partition in 0..topic.partition_count {
+            let found = self.partitions.get(topic.topic_id, partition).await;
+            logs.extend(found.map(|partition| Arc::clone(&partition.log)));
+        }
         self.groups.start(logs).await
     }
 

@@ -15,7 +15,7 @@ use storage::fs::{Access, DirEntry, File, Fs, LockGuard, RealFs, Space};
 use storage::log::{AppendError, LogConfig};
 use storage::manager::{LogManager, LogManagerConfig};
 
-/// What happens to writes and syncs of the files whose name begins with a prefix.
+/// What happens to writes and syncs of the files whose name begins with a prefix; directories are only stalled.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Fault {
     #[default]
@@ -89,6 +89,7 @@ impl Fs for FaultyFs {
         RealFs.create_dir_all(path)
     }
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.faults.of(path);
         RealFs.list(path)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -274,4 +275,27 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("never happened: {what}");
+}
+
+/// The test has one thread: if that waited for the disk it would not end.
+#[tokio::test]
+async fn what_looks_at_a_logs_files_first_does_not_wait_for_a_stalled_disk_on_an_async_thread() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let manager = LogManager::open(LogManagerConfig::new(dir.path())).unwrap();
+        let log = open(&manager, "topic", 0);
+        append(&log, batch(&[b"value"])).await.unwrap();
+        manager.shutdown().unwrap();
+    }
+    let (manager, faults) = open_faulty(dir.path(), true);
+    let log = open(&manager, "topic", 0);
+    faults.set("topic-0", Fault::Stall);
+    let mut prepared = log.prepare().unwrap();
+    let waited = tokio::time::timeout(Duration::from_millis(50), &mut prepared).await;
+    assert!(waited.is_err(), "nothing was looked at");
+    faults.set("topic-0", Fault::None);
+    prepared.await;
+    assert!(log.prepare().is_none());
+    assert_eq!(log.offsets().high_watermark, 1);
+    manager.shutdown().unwrap();
 }

@@ -213,7 +213,7 @@ async fn a_topic_is_created_when_client_and_broker_allow_it_and_is_there_in_the_
         if let Some(created) = created {
             assert_eq!(topic.topic_id, created.topic_id);
             assert_eq!(topic.partitions.len(), 3);
-            assert!(broker.partitions.get(created.topic_id, 2).is_some());
+            assert!(broker.partitions.get(created.topic_id, 2).await.is_some());
         }
     }
 }
@@ -448,7 +448,7 @@ async fn a_topic_grows_in_every_version_and_its_new_logs_are_open() {
         let image = broker.metadata.image();
         let topic = image.topic("a").expect("there");
         assert_eq!(topic.partition_count, 3);
-        assert!(broker.partitions.get(topic.topic_id, 2).is_some());
+        assert!(broker.partitions.get(topic.topic_id, 2).await.is_some());
     }
 }
 

@@ -22,14 +22,9 @@ pub async fn handle(ctx: &RequestContext, request: DeleteRecordsRequest) -> Dele
         let known = image.topic(&topic.name);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in &topic.partitions {
-            let partition = known
-                .and_then(|topic| {
-                    ctx.broker
-                        .partitions
-                        .get(topic.topic_id, asked.partition_index)
-                })
-                .ok_or(ErrorCode::UnknownTopicOrPartition);
-            let deleted = match partition {
+            let topic_id = known.map(|topic| topic.topic_id);
+            let partition = ctx.broker.partitions.find(topic_id, asked.partition_index);
+            let deleted = match partition.await {
                 Ok(_) if known.is_some_and(|topic| topic.is_internal()) => {
                     Err(ErrorCode::InvalidTopicException)
                 }

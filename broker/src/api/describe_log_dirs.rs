@@ -22,20 +22,22 @@ pub async fn handle(
     request: DescribeLogDirsRequest,
 ) -> DescribeLogDirsResponse {
     let image = ctx.broker.metadata.image();
-    let topics = match &request.topics {
-        None => image
-            .topics()
-            .map(|topic| describe(ctx, topic, 0..topic.partition_count))
-            .collect(),
-        Some(topics) => topics
-            .iter()
-            .filter_map(|asked| {
-                let topic = image.topic(&asked.topic)?;
-                let partitions = asked.partitions.iter().copied();
-                Some(describe(ctx, topic, partitions))
-            })
-            .collect(),
-    };
+    let mut topics = Vec::new();
+    match &request.topics {
+        None => {
+            for topic in image.topics() {
+                topics.push(describe(ctx, topic, 0..topic.partition_count).await);
+            }
+        }
+        Some(asked) => {
+            for asked in asked {
+                if let Some(topic) = image.topic(&asked.topic) {
+                    let partitions = asked.partitions.iter().copied();
+                    topics.push(describe(ctx, topic, partitions).await);
+                }
+            }
+        }
+    }
     let dir = &ctx.broker.config.data_dir;
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
     let (total_bytes, usable_bytes) = match rustix::fs::statvfs(&dir) {
@@ -57,25 +59,27 @@ fn bytes(blocks: u64, block_bytes: u64) -> i64 {
     i64::try_from(blocks.saturating_mul(block_bytes)).unwrap_or(i64::MAX)
 }
 
-fn describe(
+async fn describe(
     ctx: &RequestContext,
     topic: &TopicImage,
     partitions: impl Iterator<Item = i32>,
 ) -> DescribeLogDirsTopic {
-    let partitions = partitions.filter(|partition| topic.has_partition(*partition));
-    let partitions = partitions.map(|partition| {
-        DescribeLogDirsPartition::default()
-            .with_partition_index(partition)
-            .with_partition_size(log_size_bytes(ctx, topic, partition))
-    });
+    let mut described = Vec::new();
+    for partition in partitions.filter(|partition| topic.has_partition(*partition)) {
+        described.push(
+            DescribeLogDirsPartition::default()
+                .with_partition_index(partition)
+                .with_partition_size(log_size_bytes(ctx, topic, partition).await),
+        );
+    }
     DescribeLogDirsTopic::default()
         .with_name(TopicName(wire(&topic.name)))
-        .with_partitions(partitions.collect())
+        .with_partitions(described)
 }
 
 /// Bytes of a partition's log.
-fn log_size_bytes(ctx: &RequestContext, topic: &TopicImage, partition: i32) -> i64 {
-    let found = ctx.broker.partitions.get(topic.topic_id, partition);
+async fn log_size_bytes(ctx: &RequestContext, topic: &TopicImage, partition: i32) -> i64 {
+    let found = ctx.broker.partitions.get(topic.topic_id, partition).await;
     let bytes = found.map_or(0, |partition| partition.log.size_bytes());
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }

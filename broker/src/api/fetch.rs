@@ -64,11 +64,10 @@ async fn handle(ctx: &RequestContext, request: FetchRequest) -> FetchResponse {
         }
     };
     let image = broker.metadata.image();
-    let mut asked: Vec<Asked> = plan
-        .partitions
-        .iter()
-        .map(|wanted| find(ctx, &image, wanted))
-        .collect();
+    let mut asked: Vec<Asked> = Vec::with_capacity(plan.partitions.len());
+    for wanted in &plan.partitions {
+        asked.push(find(ctx, &image, wanted).await);
+    }
     let targets: Vec<FetchTarget> = asked
         .iter_mut()
         .filter_map(|asked| asked.target.take())
@@ -127,13 +126,13 @@ struct Asked {
     known: Option<FetchPartition>,
 }
 
-fn find(ctx: &RequestContext, image: &MetadataImage, wanted: &WantedPartition) -> Asked {
+async fn find(ctx: &RequestContext, image: &MetadataImage, wanted: &WantedPartition) -> Asked {
     let known = |answer| Asked {
         partition: wanted.partition,
         target: None,
         known: Some(answer),
     };
-    let partition = match lookup(ctx, image, wanted) {
+    let partition = match lookup(ctx, image, wanted).await {
         Ok(partition) => partition,
         Err(error_code) => return known(failed(wanted.partition, error_code)),
     };
@@ -164,7 +163,7 @@ fn find(ctx: &RequestContext, image: &MetadataImage, wanted: &WantedPartition) -
     }
 }
 
-fn lookup(
+async fn lookup(
     ctx: &RequestContext,
     image: &MetadataImage,
     wanted: &WantedPartition,
@@ -187,6 +186,7 @@ fn lookup(
         .broker
         .partitions
         .get(topic_id, wanted.partition)
+        .await
         .ok_or(ErrorCode::UnknownTopicOrPartition)?;
     check_leader_epoch(&*partition.log, wanted.current_leader_epoch)?;
     Ok(partition)

@@ -32,10 +32,8 @@ pub async fn handle(ctx: &RequestContext, request: ListOffsetsRequest) -> ListOf
         let topic_id = image.topic(&topic.name).map(|topic| topic.topic_id);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in &topic.partitions {
-            let partition = topic_id
-                .and_then(|id| ctx.broker.partitions.get(id, asked.partition_index))
-                .ok_or(ErrorCode::UnknownTopicOrPartition);
-            let found = match partition {
+            let known = &ctx.broker.partitions;
+            let found = match known.find(topic_id, asked.partition_index).await {
                 Ok(partition) => {
                     find(
                         &partition,

@@ -182,6 +182,7 @@ async fn append(
         .broker
         .partitions
         .get(topic_id, data.index)
+        .await
         .ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let records = data.records.unwrap_or_default();
     let zstd_allowed = ctx.api_version >= 7;

@@ -71,7 +71,32 @@ pub struct PartitionRegistry {
 }
 
 impl PartitionRegistry {
-    pub fn get(&self, topic_id: Uuid, partition: i32) -> Option<Arc<Partition>> {
+    /// A partition whose log can be used without blocking.
+    pub async fn get(&self, topic_id: Uuid, partition: i32) -> Option<Arc<Partition>> {
+        let found = self.known(topic_id, partition)?;
+        if let Some(prepared) = found.log.prepare() {
+            prepared.await;
+        }
+        Some(found)
+    }
+
+    /// The same for a topic that may not exist.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION`
+    pub async fn find(
+        &self,
+        topic_id: Option<Uuid>,
+        partition: i32,
+    ) -> Result<Arc<Partition>, ErrorCode> {
+        let found = match topic_id {
+            Some(topic_id) => self.get(topic_id, partition).await,
+            None => None,
+        };
+        found.ok_or(ErrorCode::UnknownTopicOrPartition)
+    }
+
+    fn known(&self, topic_id: Uuid, partition: i32) -> Option<Arc<Partition>> {
         self.partitions
             .get(&(topic_id, partition))
             .map(|entry| Arc::clone(entry.value()))
@@ -90,7 +115,7 @@ impl PartitionRegistry {
         for topic in changed {
             let settings = Arc::new(TopicSettings::new(Arc::clone(&topic.config)));
             for partition in 0..topic.partition_count {
-                match self.get(topic.topic_id, partition) {
+                match self.known(topic.topic_id, partition) {
                     Some(known) => {
                         known.log.set_config(Arc::clone(&topic.config.log));
                         known.settings.store(Arc::clone(&settings));

@@ -286,6 +286,13 @@ impl Drop for WaitRegistration {
 pub trait PartitionLog: Send + Sync {
     fn id(&self) -> &TopicPartition;
 
+    /// Has the log's files looked at where that blocks nobody; `None` if it was done.
+    ///
+    /// Whatever uses a log first does it otherwise, and blocks.
+    fn prepare(&self) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
+
     /// Waits until the log takes `bytes` more: this is where back-pressure is felt.
     fn reserve(&self, bytes: usize) -> BoxFuture<'_, Result<AppendPermit, AppendError>>;
 

@@ -60,6 +60,8 @@ pub(crate) struct FileLog {
     /// There are segments to be removed.
     pub(crate) free_wanted: AtomicBool,
     waiters: Arc<Waiters>,
+    /// The files were looked at.
+    prepared: AtomicBool,
 }
 
 /// A batch on its way through the write-ahead log.
@@ -95,6 +97,7 @@ impl FileLog {
             segments_change: Mutex::default(),
             free_wanted: AtomicBool::default(),
             waiters: Arc::default(),
+            prepared: AtomicBool::default(),
         }
     }
 
@@ -107,6 +110,7 @@ impl FileLog {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Unloaded) {
             self.load(&mut state);
+            self.prepared.store(true, Ordering::Release);
         }
         state
     }
@@ -660,6 +664,20 @@ pub(crate) struct FileLogHandle(pub Arc<FileLog>);
 impl PartitionLog for FileLogHandle {
     fn id(&self) -> &TopicPartition {
         &self.0.id
+    }
+
+    fn prepare(&self) -> Option<BoxFuture<'static, ()>> {
+        if self.0.prepared.load(Ordering::Acquire) {
+            return None;
+        }
+        let (sender, done) = oneshot::channel();
+        let log = Arc::clone(&self.0);
+        self.0.shared.pool.read(move || {
+            drop(log.state());
+            let _ = sender.send(());
+        });
+        // An error means that the directory was closed; the log says so itself.
+        Some(Box::pin(async move { done.await.unwrap_or_default() }))
     }
 
     fn reserve(&self, bytes: usize) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
