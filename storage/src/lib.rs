@@ -19,5 +19,8 @@ pub mod manager;
 pub mod record;
 mod recovery;
 mod retention;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod stats;
+mod sync;
 mod wal;

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use crate::bell::Bell;
@@ -20,6 +19,7 @@ use crate::log::open_files::OpenFiles;
 use crate::log::partition_log::FileLog;
 use crate::retention::Schedule;
 use crate::stats::Counters;
+use crate::sync::Mutex;
 use crate::wal::chunk::ChunkPool;
 use crate::wal::commit::Wal;
 

@@ -1,7 +1,7 @@
 //! The engine on a disk that loses its power, again and again, held against what was acknowledged.
 //!
-//! A seed decides everything but how the engine's threads interleave: what is appended, when the
-//! process ends, and what the disk keeps. `OTTLA_SIM_SEED` runs one seed, `OTTLA_SIM_SEEDS` so many.
+//! A seed decides everything: what is appended, in which order the engine's threads go on, when the process ends, and
+//! what the disk keeps. `OTTLA_SIM_SEED` runs one seed, `OTTLA_SIM_SEEDS` so many.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,6 +13,15 @@ use std::time::{Duration, Instant};
 use sim_world::{Ending, World};
 use storage::fs::sim::Fault;
 use storage::log::Durability;
+use storage::simulation;
+
+/// How one world went.
+struct Run {
+    ends: u64,
+    /// What it did to its disk, and what it noted.
+    history: u64,
+    trace: Vec<String>,
+}
 
 /// Runs one world from its first start to its last check.
 fn run(
@@ -21,21 +30,27 @@ fn run(
     deletes_topics: bool,
     durability: Durability,
     lies: &[(&str, Fault)],
-) -> Result<u64, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let mut world = World::new(seed, ending, deletes_topics, durability);
-        for (part, fault) in lies {
-            world.disk.fault(part, *fault, u32::MAX);
-        }
+) -> Result<Run, String> {
+    let mut world = World::new(seed, ending, deletes_topics, durability);
+    for (part, fault) in lies {
+        world.disk.fault(part, *fault, u32::MAX);
+    }
+    let ran = simulation::run(seed, || async {
         match world.run().await {
-            Ok(()) => Ok(world.ends),
-            Err(what) => Err(world.report(&what)),
+            Ok(()) => Ok(Run {
+                ends: world.ends,
+                history: world.disk.history(),
+                trace: std::mem::take(&mut world.trace),
+            }),
+            Err(what) => {
+                let report = world.report(&what);
+                // What has gone wrong may also keep the engine from closing.
+                std::mem::forget(world);
+                Err(report)
+            }
         }
-    })
+    });
+    ran.map_err(|what| format!("OTTLA_SIM_SEED={seed} {what}"))
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -44,17 +59,37 @@ fn number(name: &str) -> Option<u64> {
 
 fn run_all(ending: Ending, deletes_topics: bool, durability: Durability) {
     if let Some(seed) = number("OTTLA_SIM_SEED") {
-        run(seed, ending, deletes_topics, durability, &[]).unwrap_or_else(|what| panic!("{what}"));
+        let ran = run(seed, ending, deletes_topics, durability, &[]);
+        ran.unwrap_or_else(|what| panic!("{what}"));
         return;
     }
     let seeds = number("OTTLA_SIM_SEEDS").unwrap_or(60);
     let first: u64 = rand::random_range(0..1 << 40);
     let (started, mut ends) = (Instant::now(), 0);
     for seed in first..first + seeds {
-        ends += run(seed, ending, deletes_topics, durability, &[])
-            .unwrap_or_else(|what| panic!("{what}"));
+        let ran = run(seed, ending, deletes_topics, durability, &[]);
+        ends += ran.unwrap_or_else(|what| panic!("{what}")).ends;
     }
     eprintln!("{ends} ends of {seeds} worlds in {:?}", started.elapsed());
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let first: u64 = rand::random_range(0..1 << 40);
+    for seed in first..first + 10 {
+        for (ending, durability) in [
+            (Ending::PowerCut, Durability::Strict),
+            (Ending::Kill, Durability::Os),
+        ] {
+            let ran = || {
+                let ran = run(seed, ending, true, durability, &[]);
+                ran.unwrap_or_else(|what| panic!("{what}"))
+            };
+            let (one, other) = (ran(), ran());
+            assert_eq!(one.trace, other.trace, "OTTLA_SIM_SEED={seed}");
+            assert_eq!(one.history, other.history, "OTTLA_SIM_SEED={seed}");
+        }
+    }
 }
 
 #[test]

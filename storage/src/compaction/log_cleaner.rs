@@ -10,8 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::{
     CLEANER_OFFSETS, CompactionError, CompactionSettings, LogToClean, RateLimiter, compact,
     filthiest,
@@ -22,6 +20,7 @@ use crate::log::LogConfig;
 use crate::log::partition_log::FileLog;
 use crate::log_dir::LogDir;
 use crate::maintenance::Maintenance;
+use crate::sync::{Mutex, thread};
 
 /// The longest pause without a look at whether to stop.
 const PAUSE_MS: u64 = 50;
@@ -93,7 +92,10 @@ impl LogCleaner {
 
     /// The thread.
     pub fn run(&self) {
-        if let Err(error) = rustix::process::setpriority_process(None, 19) {
+        // It is the thread's, and in a simulation all share one.
+        if !cfg!(feature = "simulation")
+            && let Err(error) = rustix::process::setpriority_process(None, 19)
+        {
             tracing::debug!(%error, "the cleaner runs with normal priority");
         }
         while !self.is_stopped() {
@@ -210,7 +212,7 @@ impl LogCleaner {
         let mut pause_ms = self.limiter.lock().take(bytes as u64, clock.monotonic_ms());
         while pause_ms > 0 && !self.is_stopped() {
             let step_ms = pause_ms.min(PAUSE_MS);
-            std::thread::sleep(Duration::from_millis(step_ms));
+            thread::sleep(Duration::from_millis(step_ms));
             pause_ms -= step_ms;
         }
         if self.is_stopped() {

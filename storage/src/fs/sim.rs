@@ -13,13 +13,16 @@
 //! sectors it was to write, as Linux does: the next sync succeeds without them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use crc_fast::{CrcAlgorithm, checksum};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{Access, BLOCK_BYTES, DirEntry, File, Fs, LockGuard, Space};
+use crate::sync::switch;
 
 /// What a disk writes whole or not at all; even that is not relied on: sectors may be torn.
 const SECTOR_BYTES: usize = 512;
@@ -68,6 +71,8 @@ struct Disk {
     boot: u64,
     stopped: bool,
     operations: u64,
+    /// All operations so far, those included that only look.
+    history: DefaultHasher,
     stop_at: Option<u64>,
     /// Files that were synced, one after the other.
     syncs: u64,
@@ -112,10 +117,15 @@ enum Mood {
 }
 
 /// SplitMix64: small, and the same everywhere.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    #[cfg(feature = "simulation")]
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut value = self.0;
         value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -123,7 +133,7 @@ impl Random {
         value ^ (value >> 31)
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end.max(1)
     }
 
@@ -176,6 +186,11 @@ impl SimDisk {
     /// Operations that changed something, since the process began.
     pub fn operations(&self) -> u64 {
         self.0.lock().operations
+    }
+
+    /// What all operations so far come to, in their order: another order, and it is another number.
+    pub fn history(&self) -> u64 {
+        self.0.lock().history.finish()
     }
 
     /// Ends the process as `kill -9` does: what it has written stays.
@@ -506,17 +521,24 @@ fn stopped() -> io::Error {
 
 impl SimFs {
     /// The disk, if this process still runs.
-    fn disk(&self) -> io::Result<MutexGuard<'_, Disk>> {
-        let disk = self.disk.0.lock();
+    fn disk(&self, what: &str, path: &Path) -> io::Result<MutexGuard<'_, Disk>> {
+        switch();
+        let mut disk = self.disk.0.lock();
         if disk.stopped || disk.boot != self.boot {
             return Err(stopped());
         }
+        (what, path).hash(&mut disk.history);
         Ok(disk)
     }
 
     /// Does an operation that counts; it is told whether it is the last one, and hence never finishes.
-    fn change<T>(&self, operation: impl FnOnce(&mut Disk, bool) -> io::Result<T>) -> io::Result<T> {
-        let mut disk = self.disk()?;
+    fn change<T>(
+        &self,
+        what: &str,
+        path: &Path,
+        operation: impl FnOnce(&mut Disk, bool) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut disk = self.disk(what, path)?;
         disk.operations += 1;
         let is_last = disk.stop_at == Some(disk.operations);
         if let Some((inode, position, bytes)) = disk.delayed.take()
@@ -549,8 +571,8 @@ impl Disk {
 }
 
 impl Fs for SimFs {
-    fn space(&self, _path: &Path) -> io::Result<Space> {
-        let disk = self.disk()?;
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let disk = self.disk("space", path)?;
         let total_bytes = disk.capacity_bytes.unwrap_or(u64::MAX);
         Ok(Space {
             free_bytes: total_bytes.saturating_sub(disk.used_bytes()),
@@ -559,14 +581,14 @@ impl Fs for SimFs {
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
-        let found = self.disk()?.find(path);
+        let found = self.disk("open", path)?.find(path);
         let inode = match found {
             Err(error) if error.kind() == io::ErrorKind::NotFound && access.creates() => {
-                self.change(|disk, _| disk.create(path, false))?
+                self.change("create", path, |disk, _| disk.create(path, false))?
             }
             other => other?,
         };
-        if !self.disk()?.files.contains_key(&inode) {
+        if !self.disk("opened", path)?.files.contains_key(&inode) {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         Ok(Arc::new(SimFile {
@@ -580,10 +602,10 @@ impl Fs for SimFs {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         let ancestors: Vec<_> = path.ancestors().collect();
         for path in ancestors.into_iter().rev() {
-            let found = self.disk()?.find(path);
+            let found = self.disk("find", path)?.find(path);
             match found {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.change(|disk, _| disk.create(path, true))?;
+                    self.change("create directory", path, |disk, _| disk.create(path, true))?;
                 }
                 other => {
                     other?;
@@ -594,7 +616,7 @@ impl Fs for SimFs {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        let disk = self.disk()?;
+        let disk = self.disk("list", path)?;
         let inode = disk.find(path)?;
         let directory = disk.directories.get(&inode).ok_or_else(not_found)?;
         let entries = directory.entries.iter().map(|(name, inode)| DirEntry {
@@ -605,7 +627,8 @@ impl Fs for SimFs {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change(|disk, _| {
+        self.change("rename", from, |disk, _| {
+            to.hash(&mut disk.history);
             let inode = disk.find(from)?;
             let (from, to) = (disk.place(from)?, disk.place(to)?);
             disk.change_name(NameChange::Rename(from, to, inode));
@@ -614,7 +637,7 @@ impl Fs for SimFs {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.change(|disk, _| {
+        self.change("remove", path, |disk, _| {
             disk.find(path)?;
             let place = disk.place(path)?;
             disk.change_name(NameChange::Remove(place));
@@ -623,7 +646,7 @@ impl Fs for SimFs {
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.change(|disk, _| {
+        self.change("remove directory", path, |disk, _| {
             let inode = disk.find(path)?;
             let place = disk.place(path)?;
             disk.remove_tree(place, inode);
@@ -632,7 +655,7 @@ impl Fs for SimFs {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.change(|disk, is_last| {
+        self.change("sync directory", path, |disk, is_last| {
             let inode = disk.find(path)?;
             let ignored = |fault| fault == Fault::IgnoreDirSyncs;
             if is_last || disk.fault(path, ignored).is_some() {
@@ -651,7 +674,7 @@ impl Fs for SimFs {
 
     fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {
         self.open(path, Access::Write)?;
-        let mut disk = self.disk()?;
+        let mut disk = self.disk("lock", path)?;
         if disk.locks.contains_key(path) {
             return Ok(None);
         }
@@ -691,11 +714,15 @@ impl SimFile {
         self.access.is_direct()
     }
 
-    fn change<T>(&self, operation: impl FnOnce(&mut Disk, bool) -> io::Result<T>) -> io::Result<T> {
+    fn change<T>(
+        &self,
+        what: &str,
+        operation: impl FnOnce(&mut Disk, bool) -> io::Result<T>,
+    ) -> io::Result<T> {
         if self.access == Access::Read {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        self.fs.change(operation)
+        self.fs.change(what, &self.path, operation)
     }
 }
 
@@ -711,7 +738,8 @@ impl File for SimFile {
         if self.is_direct() && !all_aligned {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let mut disk = self.fs.disk()?;
+        let mut disk = self.fs.disk("read", &self.path)?;
+        (position, buffer.len()).hash(&mut disk.history);
         let bytes = &contents(&mut disk, self.inode)?.bytes;
         let rest = bytes.get(position as usize..).unwrap_or_default();
         let count = rest.len().min(buffer.len());
@@ -729,7 +757,9 @@ impl File for SimFile {
         }
         let bytes = slices.concat();
         let from = position as usize;
-        self.change(|disk, is_last| {
+        self.change("write", |disk, is_last| {
+            let sum = checksum(CrcAlgorithm::Crc32Iscsi, &bytes);
+            (position, bytes.len(), sum).hash(&mut disk.history);
             let synced = self.access == Access::DirectSync;
             let fault = disk.fault(&self.path, |fault| match fault {
                 Fault::FailWrites(_) | Fault::ShortWrites => true,
@@ -758,7 +788,7 @@ impl File for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.change(|disk, is_last| {
+        self.change("sync", |disk, is_last| {
             let fault = disk.fault(&self.path, |fault| {
                 matches!(fault, Fault::FailSyncs(_) | Fault::IgnoreSyncs)
             });
@@ -777,19 +807,20 @@ impl File for SimFile {
     }
 
     fn size_bytes(&self) -> io::Result<u64> {
-        let mut disk = self.fs.disk()?;
+        let mut disk = self.fs.disk("size", &self.path)?;
         Ok(contents(&mut disk, self.inode)?.bytes.len() as u64)
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.change(|disk, _| {
+        self.change("set length", |disk, _| {
+            bytes.hash(&mut disk.history);
             contents(disk, self.inode)?.set_length(bytes as usize);
             Ok(())
         })
     }
 
     fn allocate(&self, _position: u64, _bytes: u64) -> io::Result<()> {
-        self.change(|disk, _| {
+        self.change("allocate", |disk, _| {
             let full = |fault| matches!(fault, Fault::FailWrites(_));
             match disk.fault(&self.path, full) {
                 Some(Fault::FailWrites(error)) => Err(io::Error::from_raw_os_error(error)),

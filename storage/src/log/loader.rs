@@ -18,6 +18,7 @@ use crate::compaction::swap;
 use crate::fs::{self, Access, Fs};
 use crate::record::EndTxnMarker;
 use crate::record::batch::verify_crc;
+use crate::sync::new_uuid;
 
 /// Of the files of a segment that is no longer part of its log.
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";
@@ -309,7 +310,7 @@ pub(crate) fn owner_of(fs: &dyn Fs, dir: &Path) -> Result<Option<uuid::Uuid>, Lo
 /// Moves the directory of an earlier topic with the same name out of the way. It stays on disk.
 pub(crate) fn set_aside(fs: &dyn Fs, dir: &Path) -> Result<(), LoadError> {
     let name = dir.file_name().unwrap_or_default().to_string_lossy();
-    let name = format!("{name}.{}-stray", uuid::Uuid::new_v4().simple());
+    let name = format!("{name}.{}-stray", new_uuid().simple());
     tracing::warn!(
         directory = %dir.display(),
         moved_to = name,

@@ -8,11 +8,10 @@
 use std::future::{Future, poll_fn};
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
 use std::task::Poll;
 
-use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::admission::{Admission, admit};
@@ -35,6 +34,7 @@ use crate::fs::Fs;
 use crate::log_dir::{Doomed, LogDir};
 use crate::record::batch::{self, BatchHeader, TimestampType};
 use crate::record::{EndTxnMarker, ValidatedBatch};
+use crate::sync::{Mutex, MutexGuard, mpsc};
 use crate::wal::chunk::ChunkSlice;
 use crate::wal::commit::{NewEntry, WalError};
 use crate::wal::format::{EntryKind, Place};

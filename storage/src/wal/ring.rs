@@ -9,10 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
-
 use super::chunk::ChunkPool;
 use crate::fs::{Access, BLOCK_BYTES, File, Fs, if_found, is_unsupported};
+use crate::sync::{Condvar, Mutex};
 
 /// How large the ring is and how it is written.
 #[derive(Clone, Debug)]

@@ -1,10 +1,9 @@
-//! A world for the engine: a disk, a clock, producers, and what they know to be true.
+//! A world for the engine: a disk, producers, and what they know to be true.
 
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -16,6 +15,7 @@ use storage::log::{
 };
 use storage::manager::{LogManager, LogManagerConfig};
 use storage::record::{BatchBuilder, BatchHeader};
+use storage::simulation::{self, SimClock, sleep, timeout};
 use uuid::Uuid;
 
 use crate::common::{build, headers, read, request, trusted, values};
@@ -26,8 +26,9 @@ const PRODUCERS: usize = 2;
 const LIVES: usize = 5;
 const STEPS_PER_LIFE: usize = 60;
 const BUDGET_BYTES: u64 = 64 << 10;
-/// Nothing here takes longer: the disk is memory.
-const STUCK_AFTER: Duration = Duration::from_secs(20);
+/// How often somebody who waits looks whether the process has ended, and how often before it is stuck.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const STUCK_AFTER_LOOKS: usize = 100_000;
 
 /// What a check found: a sentence about what is wrong.
 pub type Check<T = ()> = Result<T, String>;
@@ -45,18 +46,6 @@ macro_rules! ensure {
 pub enum Ending {
     Kill,
     PowerCut,
-}
-
-#[derive(Debug, Default)]
-struct FakeClock(AtomicU64);
-
-impl Clock for FakeClock {
-    fn now_ms(&self) -> i64 {
-        1_700_000_000_000 + self.0.load(Ordering::Relaxed) as i64
-    }
-    fn monotonic_ms(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 /// A batch that a producer has sent, and may send again.
@@ -101,14 +90,13 @@ pub struct World {
     ending: Ending,
     deletes_topics: bool,
     durability: Durability,
-    clock: Arc<FakeClock>,
     config: LogConfig,
     manager: Option<Arc<LogManager>>,
     logs: Vec<Arc<dyn PartitionLog>>,
     topics: Vec<Topic>,
     pending: Vec<Pending>,
     attempts: u64,
-    trace: Vec<String>,
+    pub trace: Vec<String>,
 }
 
 impl World {
@@ -130,7 +118,6 @@ impl World {
             ending,
             deletes_topics,
             durability,
-            clock: Arc::default(),
             config,
             manager: None,
             logs: Vec::new(),
@@ -165,8 +152,8 @@ impl World {
     }
 
     fn note(&mut self, what: String) {
-        self.trace
-            .push(format!("[{}] {what}", self.disk.operations()));
+        let (operations, ms) = (self.disk.operations(), SimClock.monotonic_ms());
+        self.trace.push(format!("[{operations} at {ms} ms] {what}"));
     }
 
     /// One process, from its start to its end.
@@ -182,11 +169,13 @@ impl World {
             tail_cache_bytes: 8 << 10,
             io_threads: 1,
             durability: self.durability,
-            recovery_threads: 1,
+            recovery_threads: 2,
             // Segments close and open all the time.
             open_files_max: 3,
             fs: Arc::new(fs),
-            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            clock: Arc::new(SimClock),
+            // However long it takes, a producer may send its last batch again.
+            producer_id_expiration_ms: i64::MAX,
             ..LogManagerConfig::new(Path::new(DIR))
         });
         match opened {
@@ -225,8 +214,8 @@ impl World {
         self.manager = None;
         for pending in std::mem::take(&mut self.pending) {
             // Whoever still waits for a process that is stuck in its end waits in vain.
-            let answer = tokio::time::timeout(Duration::from_millis(50), pending.answer).await;
-            if let Ok(Ok(appended)) = answer {
+            let answer = timeout(LOOK_INTERVAL, pending.answer).await;
+            if let Some(Ok(appended)) = answer {
                 let topic = &mut self.topics[pending.topic];
                 if topic.incarnation == pending.incarnation {
                     let end = appended.last_offset as usize + 1;
@@ -268,16 +257,15 @@ impl World {
     /// Waits for an answer; none if the process ends first.
     async fn until_stopped<T>(&self, future: impl Future<Output = T>) -> Check<Option<T>> {
         let mut future = std::pin::pin!(future);
-        let started = Instant::now();
-        loop {
+        for _ in 0..STUCK_AFTER_LOOKS {
             let stopped = self.disk.is_stopped();
-            let patience = Duration::from_millis(if stopped { 20 } else { 2 });
-            match tokio::time::timeout(patience, &mut future).await {
-                Ok(value) => return Ok(Some(value)),
-                Err(_) if stopped => return Ok(None),
-                Err(_) => ensure!(started.elapsed() < STUCK_AFTER, "stuck"),
+            match timeout(LOOK_INTERVAL, &mut future).await {
+                Some(value) => return Ok(Some(value)),
+                None if stopped => return Ok(None),
+                None => {}
             }
         }
+        Err("stuck".to_owned())
     }
 
     /// Runs what blocks where it does not block the world.
@@ -286,7 +274,8 @@ impl World {
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Check<Option<T>> {
         let (sender, answer) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || sender.send(job()));
+        let thread = simulation::thread::spawn(move || sender.send(job()).is_ok());
+        thread.map_err(|error| error.to_string())?;
         Ok(self.until_stopped(answer).await?.and_then(Result::ok))
     }
 
@@ -396,7 +385,10 @@ impl World {
                 let bytes = self.random.random_range(0..20_000);
                 self.read(at, from, bytes).await.map(|_| ())
             }
-            73..90 => self.pass_time(at).await,
+            73..90 => {
+                self.pass_time().await;
+                Ok(())
+            }
             90..96 => self.delete_records(at).await,
             _ => {
                 self.settle().await?;
@@ -460,7 +452,7 @@ impl World {
         };
         let values: Vec<&[u8]> = sent.values.iter().map(Vec::as_slice).collect();
         let builder = BatchBuilder::new().producer(producer as i64 + 1, 0, sent.base_sequence);
-        let batch = trusted(build(builder, self.clock.now_ms(), &values));
+        let batch = trusted(build(builder, SimClock.now_ms(), &values));
         let permit = match self.until_stopped(log.reserve(batch.bytes.len())).await? {
             Some(Ok(permit)) => permit,
             None | Some(Err(_)) if self.disk.is_stopped() => return Ok(()),
@@ -555,21 +547,15 @@ impl World {
         }
     }
 
-    /// Lets the clock move on, and the engine see it.
-    async fn pass_time(&mut self, at: usize) -> Check {
+    /// Lets time pass.
+    async fn pass_time(&mut self) {
         let ms = match self.random.random_range(0..3) {
             0 => self.random.random_range(0..3_000),
             1 => self.random.random_range(3_000..10_000),
             _ => self.random.random_range(10_000..70_000),
         };
         self.note(format!("{ms} ms pass"));
-        self.clock.0.fetch_add(ms, Ordering::Relaxed);
-        let log = &self.logs[at];
-        // Wanting all the room there is, while some is taken, wakes the maintenance.
-        let taken = self.until_stopped(log.reserve(1)).await?;
-        drop(log.reserve(BUDGET_BYTES as usize));
-        drop(taken);
-        Ok(())
+        sleep(Duration::from_millis(ms)).await;
     }
 
     async fn delete_records(&mut self, at: usize) -> Check {
