@@ -1,6 +1,6 @@
 //! A log directory on files: opening, its threads, and closing.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ const FILE_NAME_LIMIT: usize = 255;
 /// The logs of a directory.
 pub(crate) struct FileManager {
     shared: Arc<LogDir>,
-    logs: Mutex<HashMap<TopicPartition, Arc<FileLog>>>,
+    logs: Mutex<BTreeMap<TopicPartition, Arc<FileLog>>>,
     next_log_id: AtomicU32,
     maintenance: Arc<Maintenance>,
     cleaner: Option<Arc<LogCleaner>>,
@@ -452,7 +452,7 @@ impl FileManager {
         self.shared.append_budget.close();
         self.shared.pool.close();
         self.shared.busy.lock().clear();
-        for (_, log) in self.logs.lock().drain() {
+        for log in std::mem::take(&mut *self.logs.lock()).into_values() {
             log.wake_all();
         }
     }

@@ -1,6 +1,6 @@
 //! What the logs of one directory share.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -62,7 +62,7 @@ pub(crate) struct LogDir {
     pub producer_id_expiration_ms: i64,
     pub producer_check_interval_ms: u64,
     /// Logs that know a producer, by id.
-    pub with_producers: Mutex<HashMap<u32, Weak<FileLog>>>,
+    pub with_producers: Mutex<BTreeMap<u32, Weak<FileLog>>>,
     /// When what was acknowledged without a sync is to be synced, by the monotonic clock; `u64::MAX` for never.
     pub flush_due_ms: AtomicU64,
     /// The files of segments that are open.
@@ -74,7 +74,7 @@ pub(crate) struct LogDir {
     /// What is to be removed, and when by the monotonic clock.
     pub doomed: Mutex<Vec<(u64, Doomed)>>,
     /// Compacted logs that may have a dirty segment, by id.
-    pub dirty: Mutex<HashMap<u32, Weak<FileLog>>>,
+    pub dirty: Mutex<BTreeMap<u32, Weak<FileLog>>>,
     /// Up to where each log is clean.
     pub cleaner_offsets: Mutex<Offsets>,
     /// Wakes the maintenance thread.

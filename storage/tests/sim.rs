@@ -8,6 +8,7 @@
 mod common;
 mod sim_world;
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use sim_world::{Ending, World};
@@ -53,30 +54,32 @@ fn run(
     ran.map_err(|what| format!("OTTLA_SIM_SEED={seed} {what}"))
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
+/// The seeds to run: so many from a random one on, unless the environment says otherwise.
+fn seeds(count: u64) -> Range<u64> {
+    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
+    let (first, count) = match number("OTTLA_SIM_SEED") {
+        Some(seed) => (seed, 1),
+        None => (
+            rand::random_range(0..1 << 40),
+            number("OTTLA_SIM_SEEDS").unwrap_or(count),
+        ),
+    };
+    first..first + count
 }
 
 fn run_all(ending: Ending, deletes_topics: bool, durability: Durability) {
-    if let Some(seed) = number("OTTLA_SIM_SEED") {
-        let ran = run(seed, ending, deletes_topics, durability, &[]);
-        ran.unwrap_or_else(|what| panic!("{what}"));
-        return;
-    }
-    let seeds = number("OTTLA_SIM_SEEDS").unwrap_or(60);
-    let first: u64 = rand::random_range(0..1 << 40);
-    let (started, mut ends) = (Instant::now(), 0);
-    for seed in first..first + seeds {
+    let (started, mut worlds, mut ends) = (Instant::now(), 0, 0);
+    for seed in seeds(60) {
         let ran = run(seed, ending, deletes_topics, durability, &[]);
         ends += ran.unwrap_or_else(|what| panic!("{what}")).ends;
+        worlds += 1;
     }
-    eprintln!("{ends} ends of {seeds} worlds in {:?}", started.elapsed());
+    eprintln!("{ends} ends of {worlds} worlds in {:?}", started.elapsed());
 }
 
 #[test]
 fn the_same_seed_is_the_same_run() {
-    let first: u64 = rand::random_range(0..1 << 40);
-    for seed in first..first + 10 {
+    for seed in seeds(10) {
         for (ending, durability) in [
             (Ending::PowerCut, Durability::Strict),
             (Ending::Kill, Durability::Os),

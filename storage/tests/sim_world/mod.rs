@@ -85,7 +85,6 @@ pub struct World {
     pub disk: SimDisk,
     /// Processes that have ended so far.
     pub ends: u64,
-    seed: u64,
     random: StdRng,
     ending: Ending,
     deletes_topics: bool,
@@ -113,7 +112,6 @@ impl World {
         Self {
             disk: SimDisk::new(),
             ends: 0,
-            seed,
             random,
             ending,
             deletes_topics,
@@ -128,12 +126,11 @@ impl World {
         }
     }
 
-    /// What went wrong, with what is needed to see it again.
+    /// What went wrong, and what came before.
     pub fn report(&self, what: &str) -> String {
         let from = self.trace.len().saturating_sub(40);
         format!(
-            "OTTLA_SIM_SEED={} {:?}: {what}\n  {}",
-            self.seed,
+            "{:?}: {what}\n  {}",
             self.ending,
             self.trace[from..].join("\n  ")
         ) + &format!("\n  {:?}", self.disk.files())
