@@ -70,6 +70,16 @@ fn config() -> LogConfig {
 }
 
 impl World {
+    fn new(seed: u64) -> Self {
+        Self {
+            disk: SimDisk::new(),
+            random: StdRng::seed_from_u64(seed),
+            events: Vec::new(),
+            acknowledged: 0,
+            cleaned: false,
+        }
+    }
+
     fn start(&self, stop_at: Option<u64>, cleans: bool) -> Result<Arc<LogManager>, String> {
         let opened = LogManager::open(LogManagerConfig {
             wal_ring_bytes: 128 << 10,
@@ -325,8 +335,10 @@ impl World {
             drop(log);
             let (sender, closed) = tokio::sync::oneshot::channel();
             let shutdown = move || sender.send(manager.shutdown().is_ok());
-            simulation::thread::spawn(shutdown).unwrap();
-            self.alive(closed).await?.ok()?;
+            let thread = simulation::thread::spawn(shutdown).unwrap();
+            let closed = self.alive(closed).await;
+            let _ = thread.join();
+            closed?.ok()?;
         }
         Some(())
     }
@@ -341,13 +353,7 @@ type Outcome = (bool, u64);
 
 /// Runs one world.
 fn run(seed: u64) -> Outcome {
-    let world = World {
-        disk: SimDisk::new(),
-        random: StdRng::seed_from_u64(seed),
-        events: Vec::new(),
-        acknowledged: 0,
-        cleaned: false,
-    };
+    let world = World::new(seed);
     let ran = simulation::run(seed, || async { Ok(world.run().await) });
     ran.unwrap_or_else(|what| panic!("OTTLA_SIM_SEED={seed} {what}"))
 }
@@ -398,5 +404,36 @@ fn what_was_committed_survives_compaction_and_power_cuts_and_nothing_else_does()
 fn the_same_seed_is_the_same_run() {
     for seed in seeds(10) {
         assert_eq!(run(seed), run(seed), "OTTLA_SIM_SEED={seed}");
+    }
+}
+
+#[test]
+fn a_closed_segment_is_compacted_although_no_other_follows() {
+    for seed in seeds(60) {
+        let ran = simulation::run(seed, move || async move {
+            let world = World::new(seed);
+            let manager = world.start(None, true)?;
+            let log = open_with(&manager, "topic", 0, config());
+            let segment_bytes = config().segment_bytes as u64;
+            while log.size_bytes() <= segment_bytes {
+                let mut builder = BatchBuilder::new();
+                builder.append(1_000, Some(b"key"), Some(&[b'x'; 100]), &[]);
+                let batch = trusted(builder.build().unwrap());
+                append(&log, batch)
+                    .await
+                    .map_err(|error| error.to_string())?;
+            }
+            let is_cleaned = || manager.stats().is_some_and(|stats| stats.cleaner_runs > 0);
+            for _ in 0..1_000 {
+                if is_cleaned() {
+                    break;
+                }
+                sleep(Duration::from_secs(1)).await;
+            }
+            let cleaned = is_cleaned();
+            world.disk.kill();
+            Ok(cleaned)
+        });
+        assert_eq!(ran, Ok(true), "OTTLA_SIM_SEED={seed}");
     }
 }

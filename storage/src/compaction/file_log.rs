@@ -61,6 +61,11 @@ impl FileLog {
         Some((bounds, Arc::clone(&state.config)))
     }
 
+    /// Whether there is a segment that takes no more appends, but has not been written to its end.
+    pub fn has_rolled_segment(&self) -> bool {
+        self.state.lock().open.len() > 1
+    }
+
     fn closed(&self) -> Vec<Arc<Segment>> {
         let state = self.state.lock();
         let end = first_open(&state);
