@@ -15,7 +15,8 @@ use storage::log::{
 };
 use storage::manager::{LogManager, LogManagerConfig};
 use storage::record::{BatchBuilder, BatchHeader};
-use storage::simulation::{self, SimClock, sleep, timeout};
+use storage::simulation::thread::{self, JoinHandle};
+use storage::simulation::{SimClock, sleep, timeout};
 use uuid::Uuid;
 
 use crate::common::{build, headers, read, request, trusted, values};
@@ -92,6 +93,7 @@ pub struct World {
     config: LogConfig,
     manager: Option<Arc<LogManager>>,
     logs: Vec<Arc<dyn PartitionLog>>,
+    threads: Vec<JoinHandle<bool>>,
     topics: Vec<Topic>,
     pending: Vec<Pending>,
     attempts: u64,
@@ -119,6 +121,7 @@ impl World {
             config,
             manager: None,
             logs: Vec::new(),
+            threads: Vec::new(),
             topics,
             pending: Vec::new(),
             attempts: 0,
@@ -208,11 +211,15 @@ impl World {
         }
         let forgets = self.ending == Ending::PowerCut && self.durability == Durability::Os;
         self.logs.clear();
-        self.manager = None;
+        // What a process has left behind ends, because its disk refuses everything.
+        if let Some(manager) = self.manager.take() {
+            let _ = manager.shutdown();
+        }
+        for thread in std::mem::take(&mut self.threads) {
+            let _ = thread.join();
+        }
         for pending in std::mem::take(&mut self.pending) {
-            // Whoever still waits for a process that is stuck in its end waits in vain.
-            let answer = timeout(LOOK_INTERVAL, pending.answer).await;
-            if let Some(Ok(appended)) = answer {
+            if let Ok(appended) = pending.answer.await {
                 let topic = &mut self.topics[pending.topic];
                 if topic.incarnation == pending.incarnation {
                     let end = appended.last_offset as usize + 1;
@@ -267,12 +274,13 @@ impl World {
 
     /// Runs what blocks where it does not block the world.
     async fn off_thread<T: Send + 'static>(
-        &self,
+        &mut self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Check<Option<T>> {
         let (sender, answer) = tokio::sync::oneshot::channel();
-        let thread = simulation::thread::spawn(move || sender.send(job()).is_ok());
-        thread.map_err(|error| error.to_string())?;
+        let thread = thread::spawn(move || sender.send(job()).is_ok());
+        self.threads
+            .push(thread.map_err(|error| error.to_string())?);
         Ok(self.until_stopped(answer).await?.and_then(Result::ok))
     }
 
