@@ -414,7 +414,7 @@ fn a_closed_segment_is_compacted_although_no_other_follows() {
             let world = World::new(seed);
             let manager = world.start(None, true)?;
             let log = open_with(&manager, "topic", 0, config());
-            let segment_bytes = config().segment_bytes as u64;
+            let segment_bytes = config().segment_bytes;
             while log.size_bytes() <= segment_bytes {
                 let mut builder = BatchBuilder::new();
                 builder.append(1_000, Some(b"key"), Some(&[b'x'; 100]), &[]);
