@@ -153,12 +153,18 @@ impl World {
 
     fn note(&mut self, what: String) {
         let (operations, ms) = (self.disk.operations(), SimClock.monotonic_ms());
-        self.trace.push(format!("[{operations} at {ms} ms] {what}"));
+        let line = format!("[{operations} at {ms} ms] {what}");
+        if std::env::var_os("OTTLA_SIM_SEED").is_some() {
+            // A panic leaves nothing but what has been printed.
+            eprintln!("{line}");
+        }
+        self.trace.push(line);
     }
 
     /// One process, from its start to its end.
     async fn live(&mut self, stop_at: Option<u64>, steps: usize) -> Check {
         let fs = self.disk.boot(stop_at);
+        let io_threads = self.random.random_range(1..4);
         self.note(format!("start, to stop at {stop_at:?}"));
         let opened = LogManager::open(LogManagerConfig {
             wal_ring_bytes: 128 << 10,
@@ -167,7 +173,7 @@ impl World {
             append_budget_bytes: BUDGET_BYTES,
             direct_io_bytes: 4 << 10,
             tail_cache_bytes: 8 << 10,
-            io_threads: 1,
+            io_threads,
             durability: self.durability,
             recovery_threads: 2,
             // Segments close and open all the time.
