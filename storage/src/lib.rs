@@ -16,6 +16,7 @@ pub mod log;
 mod log_dir;
 mod maintenance;
 pub mod manager;
+mod random;
 pub mod record;
 mod recovery;
 mod retention;

@@ -21,12 +21,12 @@ use std::time::Duration;
 
 use shuttle::future::block_on;
 use shuttle::scheduler::{Schedule, Scheduler, Task, TaskId};
-pub use shuttle::sync::mpsc;
+pub(crate) use shuttle::sync::mpsc;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::fs::sim::Random;
+use crate::random::Random;
 
 /// Steps of a run that does not come to an end.
 const STEPS_LIMIT: usize = 100_000_000;
@@ -130,7 +130,7 @@ struct Dice {
     stays: u64,
     /// Once in so many times, time passes although somebody can go on.
     hurry: u64,
-    /// One thread in four is slow.
+    /// One thread in four is slow: most often another goes on in its place.
     has_slow: bool,
 }
 
@@ -169,19 +169,20 @@ impl Scheduler for Dice {
             if timekeeper.is_some() && (others == 0 || random.below(self.hurry) == 0) {
                 return timekeeper;
             }
-            let mut candidates = runnable.iter().filter(|task| !is_timekeeper(task));
-            if let Some(current) = candidates.clone().find(|task| Some(task.id()) == current)
+            let candidates = runnable.iter().filter(|task| !is_timekeeper(task));
+            let candidates = candidates.map(|task| task.id());
+            if current.is_some_and(|current| candidates.clone().any(|id| id == current))
                 && random.below(256) < self.stays
             {
-                return Some(current.id());
+                return current;
             }
-            let picked = candidates.nth(random.below(others as u64) as usize)?.id();
-            if self.has_slow && usize::from(picked) % 4 == 3 && random.below(16) > 0 {
-                // Somebody else, if there is anybody.
-                let mut candidates = runnable.iter().filter(|task| !is_timekeeper(task));
-                return Some(candidates.nth(random.below(others as u64) as usize)?.id());
-            }
-            Some(picked)
+            let mut pick = || candidates.clone().nth(random.below(others as u64) as usize);
+            let (picked, instead) = (pick()?, pick()?);
+            let is_slow = self.has_slow && usize::from(picked) % 4 == 3;
+            Some(match is_slow && random.below(16) > 0 {
+                true => instead,
+                false => picked,
+            })
         })
     }
 
@@ -299,13 +300,13 @@ pub async fn timeout<T>(patience: Duration, future: impl Future<Output = T>) -> 
 
 /// A lock; whoever waits for it comes in any order.
 #[derive(Default)]
-pub struct Mutex<T> {
+pub(crate) struct Mutex<T> {
     inner: parking_lot::Mutex<T>,
     released: Notify,
 }
 
 /// Releases its lock when it is dropped.
-pub struct MutexGuard<'a, T> {
+pub(crate) struct MutexGuard<'a, T> {
     mutex: &'a Mutex<T>,
     /// Empty while a [`Condvar`] waits.
     inner: Option<parking_lot::MutexGuard<'a, T>>,
@@ -382,7 +383,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 
 /// A condition variable; now and then it wakes somebody for no reason.
 #[derive(Debug, Default)]
-pub struct Condvar(Notify);
+pub(crate) struct Condvar(Notify);
 
 impl Condvar {
     pub fn new() -> Self {

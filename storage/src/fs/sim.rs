@@ -22,6 +22,7 @@ use crc_fast::{CrcAlgorithm, checksum};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{Access, BLOCK_BYTES, DirEntry, File, Fs, LockGuard, Space};
+use crate::random::Random;
 use crate::sync::switch;
 
 /// What a disk writes whole or not at all; even that is not relied on: sectors may be torn.
@@ -116,32 +117,12 @@ enum Mood {
     Mixed,
 }
 
-/// SplitMix64: small, and the same everywhere.
-pub(crate) struct Random(u64);
-
-impl Random {
-    #[cfg(feature = "simulation")]
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut value = self.0;
-        value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        value ^ (value >> 31)
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
-    }
-
-    fn keeps(&mut self, mood: Mood) -> bool {
-        match mood {
-            Mood::KeepAll => true,
-            Mood::DropAll => false,
-            Mood::Mixed => self.below(2) == 0,
+impl Mood {
+    fn keeps(self, random: &mut Random) -> bool {
+        match self {
+            Self::KeepAll => true,
+            Self::DropAll => false,
+            Self::Mixed => random.below(2) == 0,
         }
     }
 }
@@ -203,7 +184,7 @@ impl SimDisk {
     /// Ends the process and takes the power away: what is not durable is kept or lost by `seed`.
     pub fn power_cut(&self, seed: u64) {
         let mut disk = self.0.lock();
-        let mut random = Random(seed);
+        let random = &mut Random::new(seed);
         disk.stopped = true;
         disk.delayed = None;
         let mood = match random.below(10) {
@@ -212,7 +193,7 @@ impl SimDisk {
             _ => Mood::Mixed,
         };
         for change in std::mem::take(&mut disk.unsynced_names) {
-            if random.keeps(mood) {
+            if mood.keeps(random) {
                 disk.make_durable(&change);
             }
         }
@@ -224,7 +205,7 @@ impl SimDisk {
         inodes.sort_unstable();
         for inode in inodes {
             if let Some(contents) = disk.files.get_mut(&inode) {
-                contents.power_cut(mood, &mut random);
+                contents.power_cut(mood, random);
             }
         }
     }
@@ -365,7 +346,7 @@ impl Contents {
 
     fn power_cut(&mut self, mood: Mood, random: &mut Random) {
         let truncated_to = self.truncated_to.take();
-        let truncation_lost = truncated_to.is_some() && !random.keeps(mood);
+        let truncation_lost = truncated_to.is_some() && !mood.keeps(random);
         let length = if truncation_lost {
             self.durable_length
         } else {
@@ -398,7 +379,7 @@ impl Contents {
                 0
             } else if let (Mood::Mixed, 0) = (mood, random.below(3)) {
                 random.below(SECTOR_BYTES as u64) as usize
-            } else if random.keeps(mood) {
+            } else if mood.keeps(random) {
                 SECTOR_BYTES
             } else {
                 0
