@@ -91,6 +91,7 @@ pub struct World {
     deletes_topics: bool,
     durability: Durability,
     config: LogConfig,
+    ring_bytes: u64,
     manager: Option<Arc<LogManager>>,
     logs: Vec<Arc<dyn PartitionLog>>,
     threads: Vec<JoinHandle<bool>>,
@@ -110,6 +111,8 @@ impl World {
             retention_ms: -1,
             ..LogConfig::default()
         };
+        // Down to two regions: commits wait for a checkpoint all the time.
+        let ring_bytes = [48 << 10, 80 << 10, 128 << 10][random.random_range(0..3)];
         let topics = (0..TOPICS).map(|_| Topic::default()).collect();
         Self {
             disk: SimDisk::new(),
@@ -119,6 +122,7 @@ impl World {
             deletes_topics,
             durability,
             config,
+            ring_bytes,
             manager: None,
             logs: Vec::new(),
             threads: Vec::new(),
@@ -167,7 +171,7 @@ impl World {
         let io_threads = self.random.random_range(1..4);
         self.note(format!("start, to stop at {stop_at:?}"));
         let opened = LogManager::open(LogManagerConfig {
-            wal_ring_bytes: 128 << 10,
+            wal_ring_bytes: self.ring_bytes,
             wal_region_bytes: 32 << 10,
             wal_first_region_bytes: 16 << 10,
             append_budget_bytes: BUDGET_BYTES,
