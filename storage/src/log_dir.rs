@@ -1,6 +1,7 @@
 //! What the logs of one directory share.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -8,7 +9,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::{Semaphore, watch};
 
 use crate::bell::Bell;
-use crate::checkpoint::Offsets;
+use crate::checkpoint::{Offsets, RECOVERY_POINTS, write_offsets};
 use crate::clock::Clock;
 use crate::cold_budget::ColdBudget;
 use crate::fs::Fs;
@@ -139,6 +140,21 @@ impl LogDir {
             ),
             _ => {}
         }
+    }
+
+    /// Lets nobody trust a log beyond its end: after a power cut it may end before what a checkpoint has made durable, and
+    /// what is appended there is not durable yet. Durably, so before anything is appended.
+    pub fn lower_recovery_point(&self, key: &(String, i32), end_offset: i64) -> io::Result<()> {
+        let mut recovery_points = self.recovery_points.lock();
+        match recovery_points.get_mut(key) {
+            Some(point) if *point > end_offset => *point = end_offset,
+            _ => return Ok(()),
+        }
+        write_offsets(
+            &*self.fs,
+            &self.path.join(RECOVERY_POINTS),
+            &recovery_points,
+        )
     }
 
     /// Has what is written by now synced in so many ms at the latest.

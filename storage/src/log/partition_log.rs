@@ -133,7 +133,14 @@ impl FileLog {
                 .unwrap_or(0),
             closed_at: self.shared.closed_at.lock().get(&key).copied(),
         };
-        match load(&context) {
+        let loaded = load(&context).map_err(|error| error.to_string());
+        let loaded = loaded.and_then(|loaded| {
+            self.shared
+                .lower_recovery_point(&key, loaded.log_end_offset)
+                .map_err(|error| error.to_string())?;
+            Ok(loaded)
+        });
+        match loaded {
             Ok(loaded) => {
                 self.shared.closed_at.lock().remove(&key);
                 let snapshots = loaded.snapshots.clone();
@@ -155,7 +162,7 @@ impl FileLog {
             }
             Err(error) => {
                 tracing::error!(partition = %self.id, %error, "the log cannot be used");
-                state.phase = Phase::Unusable(error.to_string());
+                state.phase = Phase::Unusable(error);
             }
         }
     }
