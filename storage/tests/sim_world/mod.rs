@@ -92,6 +92,8 @@ pub struct World {
     durability: Durability,
     config: LogConfig,
     ring_bytes: u64,
+    /// So many of the first wait for stable media, whatever the directory does.
+    strict_topics: usize,
     manager: Option<Arc<LogManager>>,
     logs: Vec<Arc<dyn PartitionLog>>,
     threads: Vec<JoinHandle<bool>>,
@@ -113,6 +115,7 @@ impl World {
         };
         // Down to two regions: commits wait for a checkpoint all the time.
         let ring_bytes = [48 << 10, 80 << 10, 128 << 10][random.random_range(0..3)];
+        let strict_topics = random.random_range(0..3);
         let topics = (0..TOPICS).map(|_| Topic::default()).collect();
         Self {
             disk: SimDisk::new(),
@@ -123,6 +126,7 @@ impl World {
             durability,
             config,
             ring_bytes,
+            strict_topics,
             manager: None,
             logs: Vec::new(),
             threads: Vec::new(),
@@ -238,8 +242,8 @@ impl World {
             }
         }
         if forgets {
-            // That is what the mode promises.
-            for topic in &mut self.topics {
+            // That is what the mode promises, but to topics that want more.
+            for topic in self.topics.iter_mut().skip(self.strict_topics) {
                 topic.acknowledged = topic.closed_at.max(topic.log_start);
             }
         }
@@ -306,7 +310,11 @@ impl World {
         let Some(manager) = &self.manager else {
             return Ok(None);
         };
-        match manager.open_log(self.id(at), Arc::new(self.config.clone())) {
+        let config = LogConfig {
+            durability: (at < self.strict_topics).then_some(Durability::Strict),
+            ..self.config.clone()
+        };
+        match manager.open_log(self.id(at), Arc::new(config)) {
             Ok(log) => Ok(Some(log)),
             Err(_) if self.disk.is_stopped() => Ok(None),
             Err(error) => Err(format!("topic {at} cannot be opened: {error}")),
