@@ -18,7 +18,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::compaction::CleanerConfig;
 use storage::fs::sim::SimDisk;
-use storage::log::{AppendOrigin, Isolation, LogConfig, PartitionLog, ReadRequest};
+use storage::log::{AppendOrigin, Durability, Isolation, LogConfig, PartitionLog, ReadRequest};
 use storage::manager::{LogManager, LogManagerConfig};
 use storage::record::{
     BatchBuilder, BatchHeader, EndTxnMarker, RecordSet, TransactionResult, ValidatedBatch, batches,
@@ -50,6 +50,7 @@ enum Event {
 
 struct World {
     disk: SimDisk,
+    durability: Durability,
     random: StdRng,
     /// Each with the offset behind it.
     events: Vec<(i64, Event)>,
@@ -71,9 +72,14 @@ fn config() -> LogConfig {
 
 impl World {
     fn new(seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
         Self {
             disk: SimDisk::new(),
-            random: StdRng::seed_from_u64(seed),
+            durability: match random.random_bool(0.5) {
+                true => Durability::Strict,
+                false => Durability::Os,
+            },
+            random,
             events: Vec::new(),
             acknowledged: 0,
             cleaned: false,
@@ -93,6 +99,7 @@ impl World {
                 dedupe_buffer_bytes: 2_000,
                 ..CleanerConfig::default()
             },
+            durability: self.durability,
             fs: Arc::new(self.disk.boot(stop_at)),
             clock: Arc::new(SimClock),
             producer_id_expiration_ms: i64::MAX,
@@ -368,6 +375,10 @@ impl World {
             let _ = self.live(stop_at, STEPS).await;
             let cut = self.random.random();
             self.disk.power_cut(cut);
+            if self.durability == Durability::Os {
+                // Nothing was promised: what is left is a log, from its beginning to somewhere.
+                self.acknowledged = 0;
+            }
         }
         assert_eq!(self.live(None, 0).await, Some(()));
         self.disk.kill();
