@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::log::FetchedRecords;
+use crate::sync::timeout;
 
 /// How long a read waits for room. A fetch of many partitions holds some of the budget while it waits for more: two
 /// of them could wait for each other. After so long a read goes on with one batch, beyond the budget.
@@ -49,8 +50,8 @@ impl ColdBudget {
     /// Waits for room, but not for ever.
     pub async fn take(&self, bytes: usize) -> ColdPermit {
         let room = Arc::clone(&self.room).acquire_many_owned(self.permits(bytes));
-        let taken = tokio::time::timeout(PATIENCE, room).await;
-        ColdPermit(taken.ok().and_then(Result::ok))
+        let taken = timeout(PATIENCE, room).await;
+        ColdPermit(taken.and_then(Result::ok))
     }
 }
 

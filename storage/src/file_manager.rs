@@ -1,16 +1,13 @@
 //! A log directory on files: opening, its threads, and closing.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
-use uuid::Uuid;
 
 use crate::bell::Bell;
 use crate::checkpoint::{
@@ -31,6 +28,7 @@ use crate::manager::{LogManagerConfig, OpenError, RecoveryReport, StorageError};
 use crate::recovery::{Recovery, RecoveryError};
 use crate::retention::Schedule;
 use crate::stats::{Counters, DirectoryStats};
+use crate::sync::{Mutex, new_uuid, thread};
 use crate::wal::checkpoint::{Checkpoint, CheckpointError};
 use crate::wal::chunk::ChunkPool;
 use crate::wal::commit::{Wal, WalError};
@@ -50,11 +48,11 @@ const FILE_NAME_LIMIT: usize = 255;
 /// The logs of a directory.
 pub(crate) struct FileManager {
     shared: Arc<LogDir>,
-    logs: Mutex<HashMap<TopicPartition, Arc<FileLog>>>,
+    logs: Mutex<BTreeMap<TopicPartition, Arc<FileLog>>>,
     next_log_id: AtomicU32,
     maintenance: Arc<Maintenance>,
     cleaner: Option<Arc<LogCleaner>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
     closing_threads: usize,
     recovery_report: RecoveryReport,
     failed: watch::Receiver<Option<StorageError>>,
@@ -395,7 +393,7 @@ impl FileManager {
         for thread in self.threads.lock().drain(..).rev() {
             while thread.thread().name() == Some(COMMIT_THREAD) && !thread.is_finished() {
                 self.make_room();
-                std::thread::sleep(MAKE_ROOM_INTERVAL);
+                thread::sleep(MAKE_ROOM_INTERVAL);
             }
             if thread.join().is_err() {
                 tracing::error!("a storage thread panicked");
@@ -454,7 +452,7 @@ impl FileManager {
         self.shared.append_budget.close();
         self.shared.pool.close();
         self.shared.busy.lock().clear();
-        for (_, log) in self.logs.lock().drain() {
+        for log in std::mem::take(&mut *self.logs.lock()).into_values() {
             log.wake_all();
         }
     }
@@ -556,7 +554,7 @@ fn open_wal(
         Arc::clone(chunks),
     )?;
     // Random, so that no bytes that a producer sends can pass for a group of this log.
-    let (generation, _) = Uuid::new_v4().as_u64_pair();
+    let (generation, _) = new_uuid().as_u64_pair();
     let table = LogTable::create(&*config.fs, wal_dir, generation)?;
     let checkpoint = Checkpoint {
         number: previous.map_or(0, |previous| previous.number + 1),
@@ -582,18 +580,18 @@ fn start_threads(
     shared: &Arc<LogDir>,
     maintenance: &Arc<Maintenance>,
     cleaner: Option<&Arc<LogCleaner>>,
-) -> io::Result<Vec<JoinHandle<()>>> {
+) -> io::Result<Vec<thread::JoinHandle<()>>> {
     let (committing, maintaining) = (Arc::clone(shared), Arc::clone(maintenance));
     let mut threads = vec![
-        std::thread::Builder::new()
+        thread::Builder::new()
             .name(COMMIT_THREAD.to_owned())
             .spawn(move || committing.wal.run())?,
-        std::thread::Builder::new()
+        thread::Builder::new()
             .name("log-maintenance".to_owned())
             .spawn(move || maintaining.run())?,
     ];
     if let Some(cleaner) = cleaner.map(Arc::clone) {
-        let thread = std::thread::Builder::new().name("log-cleaner".to_owned());
+        let thread = thread::Builder::new().name("log-cleaner".to_owned());
         threads.push(thread.spawn(move || cleaner.run())?);
     }
     Ok(threads)
@@ -616,11 +614,7 @@ fn remove_wal(fs: &dyn Fs, wal_dir: &Path) -> io::Result<()> {
 
 /// The name of a deleted log's directory, as Kafka makes it: no longer than a file name may be.
 fn deleted_name(id: &TopicPartition) -> String {
-    let suffix = format!(
-        "-{}.{}{DELETED_SUFFIX}",
-        id.partition,
-        Uuid::new_v4().simple()
-    );
+    let suffix = format!("-{}.{}{DELETED_SUFFIX}", id.partition, new_uuid().simple());
     let mut length = id.topic.len().min(FILE_NAME_LIMIT - suffix.len());
     while !id.topic.is_char_boundary(length) {
         length -= 1;

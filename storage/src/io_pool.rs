@@ -4,9 +4,8 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, mpsc, thread};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -26,7 +25,7 @@ struct Shared {
 /// Runs jobs on plain threads; dropping it finishes what was queued.
 pub(crate) struct IoPool {
     shared: Arc<Shared>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
 /// What the jobs of [`IoPool::begin_each`] give.
@@ -56,7 +55,7 @@ impl IoPool {
         let threads = (0..threads)
             .map(|number| {
                 let shared = Arc::clone(&shared);
-                std::thread::Builder::new()
+                thread::Builder::new()
                     .name(format!("storage-io-{number}"))
                     .spawn(move || shared.run())
             })
@@ -103,7 +102,7 @@ impl IoPool {
         job: impl Fn(T) -> R + Send + Sync + 'static,
     ) -> Results<R> {
         let job = Arc::new(job);
-        let (sender, results) = std::sync::mpsc::channel();
+        let (sender, results) = mpsc::channel();
         let mut count = 0;
         for item in items {
             count += 1;
@@ -120,7 +119,7 @@ impl IoPool {
     pub fn close(&self) {
         self.shared.queues.lock().closed = true;
         self.shared.arrived.notify_all();
-        let me = std::thread::current().id();
+        let me = thread::current().id();
         for thread in self.threads.lock().drain(..) {
             // The last user of the pool may be one of its own jobs.
             if thread.thread().id() != me && thread.join().is_err() {

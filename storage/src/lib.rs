@@ -16,8 +16,12 @@ pub mod log;
 mod log_dir;
 mod maintenance;
 pub mod manager;
+mod random;
 pub mod record;
 mod recovery;
 mod retention;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod stats;
+mod sync;
 mod wal;

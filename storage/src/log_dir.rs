@@ -1,15 +1,15 @@
 //! What the logs of one directory share.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use crate::bell::Bell;
-use crate::checkpoint::Offsets;
+use crate::checkpoint::{Offsets, RECOVERY_POINTS, write_offsets};
 use crate::clock::Clock;
 use crate::cold_budget::ColdBudget;
 use crate::fs::Fs;
@@ -20,6 +20,7 @@ use crate::log::open_files::OpenFiles;
 use crate::log::partition_log::FileLog;
 use crate::retention::Schedule;
 use crate::stats::Counters;
+use crate::sync::Mutex;
 use crate::wal::chunk::ChunkPool;
 use crate::wal::commit::Wal;
 
@@ -62,7 +63,7 @@ pub(crate) struct LogDir {
     pub producer_id_expiration_ms: i64,
     pub producer_check_interval_ms: u64,
     /// Logs that know a producer, by id.
-    pub with_producers: Mutex<HashMap<u32, Weak<FileLog>>>,
+    pub with_producers: Mutex<BTreeMap<u32, Weak<FileLog>>>,
     /// When what was acknowledged without a sync is to be synced, by the monotonic clock; `u64::MAX` for never.
     pub flush_due_ms: AtomicU64,
     /// The files of segments that are open.
@@ -74,7 +75,7 @@ pub(crate) struct LogDir {
     /// What is to be removed, and when by the monotonic clock.
     pub doomed: Mutex<Vec<(u64, Doomed)>>,
     /// Compacted logs that may have a dirty segment, by id.
-    pub dirty: Mutex<HashMap<u32, Weak<FileLog>>>,
+    pub dirty: Mutex<BTreeMap<u32, Weak<FileLog>>>,
     /// Up to where each log is clean.
     pub cleaner_offsets: Mutex<Offsets>,
     /// Wakes the maintenance thread.
@@ -139,6 +140,21 @@ impl LogDir {
             ),
             _ => {}
         }
+    }
+
+    /// Lets nobody trust a log beyond its end: after a power cut it may end before what a checkpoint has made durable, and
+    /// what is appended there is not durable yet. Durably, so before anything is appended.
+    pub fn lower_recovery_point(&self, key: &(String, i32), end_offset: i64) -> io::Result<()> {
+        let mut recovery_points = self.recovery_points.lock();
+        match recovery_points.get_mut(key) {
+            Some(point) if *point > end_offset => *point = end_offset,
+            _ => return Ok(()),
+        }
+        write_offsets(
+            &*self.fs,
+            &self.path.join(RECOVERY_POINTS),
+            &recovery_points,
+        )
     }
 
     /// Has what is written by now synced in so many ms at the latest.

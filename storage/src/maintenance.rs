@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::checkpoint::{LOG_START_OFFSETS, RECOVERY_POINTS, write_offsets};
@@ -16,6 +15,7 @@ use crate::log::Durability;
 use crate::log::partition_log::FileLog;
 use crate::log_dir::{Doomed, LogDir};
 use crate::manager::StorageError;
+use crate::sync::Mutex;
 use crate::wal::checkpoint::Checkpoint;
 use crate::wal::commit::WalError;
 use crate::wal::logs::LogTable;

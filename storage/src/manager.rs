@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::clock::{Clock, SystemClock};
@@ -16,6 +15,7 @@ use crate::fs::{Fs, RealFs};
 use crate::log::memory_log::MemoryLog;
 use crate::log::{Durability, LogConfig, PartitionLog, TopicPartition};
 use crate::stats::DirectoryStats;
+use crate::sync::Mutex;
 
 /// How a log directory is kept.
 #[derive(Clone, Debug)]

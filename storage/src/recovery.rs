@@ -5,7 +5,7 @@
 //! entry names, and everything from there on is written again. Until the next checkpoint this can
 //! be repeated any number of times, so a crash during recovery does no harm.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -78,7 +78,7 @@ pub(crate) struct Recovered {
 #[derive(Default)]
 struct Contents {
     logs: HashMap<u32, TopicPartition>,
-    deleted: HashSet<u32>,
+    deleted: BTreeSet<u32>,
     /// Of logs with the same name, the one declared last.
     newest: HashMap<(Arc<str>, i32), u32>,
     log_starts: HashMap<u32, i64>,

@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::fs::{Access, if_found};
@@ -20,6 +19,7 @@ use crate::log::segment::{self, Part, Segment, offset_of};
 use crate::log::state::{Phase, State};
 use crate::log::{AppendError, BoxFuture, LogConfig};
 use crate::log_dir::Doomed;
+use crate::sync::Mutex;
 use crate::wal::commit::NewEntry;
 use crate::wal::format::{EntryKind, Place};
 use crate::wal::logs;

@@ -100,6 +100,25 @@ async fn what_was_acknowledged_survives_a_crash() {
     }
 }
 
+/// In os mode a power cut may take from the write-ahead log what segments had, and recovery cuts them to it.
+#[tokio::test]
+async fn a_log_is_not_trusted_beyond_its_end_when_it_grows_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = |dir: &Path| LogManagerConfig {
+        durability: Durability::Os,
+        ..small(dir)
+    };
+    let running = LogManager::open(config(dir.path())).unwrap();
+    fill(&open(&running, "topic", 0), 0, 5, 100).await;
+    let crashed = crash(running, dir.path());
+    let points = crashed.path().join("recovery-point-offset-checkpoint");
+    std::fs::write(&points, "0\n2\nother 0 7\ntopic 0 9\n").unwrap();
+    let manager = LogManager::open(config(crashed.path())).unwrap();
+    assert_eq!(open(&manager, "topic", 0).offsets().log_end_offset, 5);
+    let lowered = std::fs::read_to_string(&points).unwrap();
+    assert_eq!(lowered, "0\n2\nother 0 7\ntopic 0 5\n");
+}
+
 #[tokio::test]
 async fn a_crash_after_the_ring_has_turned_many_times_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,18 +1,28 @@
 //! The engine on a disk that loses its power, again and again, held against what was acknowledged.
 //!
-//! A seed decides everything but how the engine's threads interleave: what is appended, when the
-//! process ends, and what the disk keeps. `OTTLA_SIM_SEED` runs one seed, `OTTLA_SIM_SEEDS` so many.
+//! A seed decides everything: what is appended, in which order the engine's threads go on, when the process ends, and
+//! what the disk keeps. `OTTLA_SIM_SEED` runs one seed, `OTTLA_SIM_SEEDS` so many.
 
 #![allow(clippy::unwrap_used)]
 
 mod common;
 mod sim_world;
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use sim_world::{Ending, World};
 use storage::fs::sim::Fault;
 use storage::log::Durability;
+use storage::simulation;
+
+/// How one world went.
+struct Run {
+    ends: u64,
+    /// What it did to its disk, and what it noted.
+    history: u64,
+    trace: Vec<String>,
+}
 
 /// Runs one world from its first start to its last check.
 fn run(
@@ -21,40 +31,68 @@ fn run(
     deletes_topics: bool,
     durability: Durability,
     lies: &[(&str, Fault)],
-) -> Result<u64, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let mut world = World::new(seed, ending, deletes_topics, durability);
-        for (part, fault) in lies {
-            world.disk.fault(part, *fault, u32::MAX);
-        }
+) -> Result<Run, String> {
+    let mut world = World::new(seed, ending, deletes_topics, durability);
+    for (part, fault) in lies {
+        world.disk.fault(part, *fault, u32::MAX);
+    }
+    let ran = simulation::run(seed, || async {
         match world.run().await {
-            Ok(()) => Ok(world.ends),
-            Err(what) => Err(world.report(&what)),
+            Ok(()) => Ok(Run {
+                ends: world.ends,
+                history: world.disk.history(),
+                trace: std::mem::take(&mut world.trace),
+            }),
+            Err(what) => {
+                let report = world.report(&what);
+                // What has gone wrong may also keep the engine from closing.
+                std::mem::forget(world);
+                Err(report)
+            }
         }
-    })
+    });
+    ran.map_err(|what| format!("OTTLA_SIM_SEED={seed} {what}"))
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
+/// The seeds to run: so many from a random one on, unless the environment says otherwise.
+fn seeds(count: u64) -> Range<u64> {
+    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
+    let (first, count) = match number("OTTLA_SIM_SEED") {
+        Some(seed) => (seed, 1),
+        None => (
+            rand::random_range(0..1 << 40),
+            number("OTTLA_SIM_SEEDS").unwrap_or(count),
+        ),
+    };
+    first..first + count
 }
 
 fn run_all(ending: Ending, deletes_topics: bool, durability: Durability) {
-    if let Some(seed) = number("OTTLA_SIM_SEED") {
-        run(seed, ending, deletes_topics, durability, &[]).unwrap_or_else(|what| panic!("{what}"));
-        return;
+    let (started, mut worlds, mut ends) = (Instant::now(), 0, 0);
+    for seed in seeds(60) {
+        let ran = run(seed, ending, deletes_topics, durability, &[]);
+        ends += ran.unwrap_or_else(|what| panic!("{what}")).ends;
+        worlds += 1;
     }
-    let seeds = number("OTTLA_SIM_SEEDS").unwrap_or(60);
-    let first: u64 = rand::random_range(0..1 << 40);
-    let (started, mut ends) = (Instant::now(), 0);
-    for seed in first..first + seeds {
-        ends += run(seed, ending, deletes_topics, durability, &[])
-            .unwrap_or_else(|what| panic!("{what}"));
+    eprintln!("{ends} ends of {worlds} worlds in {:?}", started.elapsed());
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in seeds(10) {
+        for (ending, durability) in [
+            (Ending::PowerCut, Durability::Strict),
+            (Ending::Kill, Durability::Os),
+        ] {
+            let ran = || {
+                let ran = run(seed, ending, true, durability, &[]);
+                ran.unwrap_or_else(|what| panic!("{what}"))
+            };
+            let (one, other) = (ran(), ran());
+            assert_eq!(one.trace, other.trace, "OTTLA_SIM_SEED={seed}");
+            assert_eq!(one.history, other.history, "OTTLA_SIM_SEED={seed}");
+        }
     }
-    eprintln!("{ends} ends of {seeds} worlds in {:?}", started.elapsed());
 }
 
 #[test]

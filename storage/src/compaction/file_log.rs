@@ -61,6 +61,11 @@ impl FileLog {
         Some((bounds, Arc::clone(&state.config)))
     }
 
+    /// Whether there is a segment that takes no more appends, but has not been written to its end.
+    pub fn has_rolled_segment(&self) -> bool {
+        self.state.lock().open.len() > 1
+    }
+
     fn closed(&self) -> Vec<Arc<Segment>> {
         let state = self.state.lock();
         let end = first_open(&state);
@@ -208,10 +213,6 @@ impl CompactableLog for FileLog {
         cleaned.finish(aborted)?;
         // The directory of a deleted log is renamed under this lock.
         let _writer = self.writer.lock();
-        if !self.state.lock().may_have_gaps {
-            note_gaps(&*self.shared.fs, &self.dir)?;
-            self.state.lock().may_have_gaps = true;
-        }
         let (old, end_offset) = {
             let state = self.state.lock();
             if !matches!(state.phase, Phase::Ready) {
@@ -224,6 +225,12 @@ impl CompactableLog for FileLog {
             (old, next.map_or(i64::MAX, |next| next.base_offset))
         };
         let fs = &*self.shared.fs;
+        if self.state.lock().gaps_below < end_offset {
+            note_gaps(fs, &self.dir, end_offset)?;
+            let mut state = self.state.lock();
+            state.may_have_gaps = true;
+            state.gaps_below = end_offset;
+        }
         let mut closed: Vec<_> = old.iter().map(|segment| segment.keep_closed()).collect();
         let swapped = swap::replace(fs, &self.dir, base_offset, replaced);
         // When it has failed, old or new ones may be there.

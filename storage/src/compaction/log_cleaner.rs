@@ -10,8 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::{
     CLEANER_OFFSETS, CompactionError, CompactionSettings, LogToClean, RateLimiter, compact,
     filthiest,
@@ -22,6 +20,7 @@ use crate::log::LogConfig;
 use crate::log::partition_log::FileLog;
 use crate::log_dir::LogDir;
 use crate::maintenance::Maintenance;
+use crate::sync::{Mutex, thread};
 
 /// The longest pause without a look at whether to stop.
 const PAUSE_MS: u64 = 50;
@@ -93,7 +92,10 @@ impl LogCleaner {
 
     /// The thread.
     pub fn run(&self) {
-        if let Err(error) = rustix::process::setpriority_process(None, 19) {
+        // It is the thread's, and in a simulation all share one.
+        if !cfg!(feature = "simulation")
+            && let Err(error) = rustix::process::setpriority_process(None, 19)
+        {
             tracing::debug!(%error, "the cleaner runs with normal priority");
         }
         while !self.is_stopped() {
@@ -105,22 +107,21 @@ impl LogCleaner {
 
     /// Cleans the filthiest log that is due; false if there is none or it went wrong.
     fn clean_next(&self) -> bool {
-        let candidates = self.shared.dirty.lock().clone();
+        // Taken out: what becomes dirty from here on is looked at again.
+        let candidates = std::mem::take(&mut *self.shared.dirty.lock());
         let mut due: Vec<(Due, LogToClean)> = Vec::new();
         for (log_id, log) in candidates {
-            let look = log
+            let cleanable = log
                 .upgrade()
                 .filter(|_| !self.uncleanable.lock().contains(&log_id));
-            let look = look.map(|log| self.look_at(log));
-            match look {
+            match cleanable.map(|log| self.look_at(log)) {
                 Some(Ok(Some((log, range)))) if range.is_due(&log.1) => due.push((log, range)),
                 // It may be filthy enough, or old enough, later.
                 Some(Ok(Some(_))) => {}
                 Some(Err(error)) => tracing::warn!(%error, "a log could not be looked at"),
-                _ => {
-                    self.shared.dirty.lock().remove(&log_id);
-                }
+                _ => continue,
             }
+            self.shared.dirty.lock().insert(log_id, log);
         }
         let Some(((log, config), range)) = filthiest(due) else {
             return false;
@@ -149,6 +150,8 @@ impl LogCleaner {
         let Some((bounds, config)) = log.compaction_bounds() else {
             return Ok(None);
         };
+        // Asked before the closed segments are: one that is closed meanwhile is among them.
+        let rolled = log.has_rolled_segment();
         let segments = log.summaries(&config)?;
         let now_ms = self.shared.clock.now_ms();
         let checkpoint = self.shared.cleaner_offsets.lock().get(&log.key()).copied();
@@ -157,7 +160,7 @@ impl LogCleaner {
         let waits = segments
             .last()
             .is_some_and(|last| last.base_offset >= range.first_dirty_offset);
-        Ok((waits || range.cleanable_bytes > 0).then_some(((log, config), range)))
+        Ok((rolled || waits || range.cleanable_bytes > 0).then_some(((log, config), range)))
     }
 
     fn clean(
@@ -210,7 +213,7 @@ impl LogCleaner {
         let mut pause_ms = self.limiter.lock().take(bytes as u64, clock.monotonic_ms());
         while pause_ms > 0 && !self.is_stopped() {
             let step_ms = pause_ms.min(PAUSE_MS);
-            std::thread::sleep(Duration::from_millis(step_ms));
+            thread::sleep(Duration::from_millis(step_ms));
             pause_ms -= step_ms;
         }
         if self.is_stopped() {

@@ -13,13 +13,17 @@
 //! sectors it was to write, as Linux does: the next sync succeeds without them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use crc_fast::{CrcAlgorithm, checksum};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{Access, BLOCK_BYTES, DirEntry, File, Fs, LockGuard, Space};
+use crate::random::Random;
+use crate::sync::switch;
 
 /// What a disk writes whole or not at all; even that is not relied on: sectors may be torn.
 const SECTOR_BYTES: usize = 512;
@@ -68,6 +72,8 @@ struct Disk {
     boot: u64,
     stopped: bool,
     operations: u64,
+    /// All operations so far, those included that only look.
+    history: DefaultHasher,
     stop_at: Option<u64>,
     /// Files that were synced, one after the other.
     syncs: u64,
@@ -111,27 +117,12 @@ enum Mood {
     Mixed,
 }
 
-/// SplitMix64: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut value = self.0;
-        value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        value ^ (value >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
-    }
-
-    fn keeps(&mut self, mood: Mood) -> bool {
-        match mood {
-            Mood::KeepAll => true,
-            Mood::DropAll => false,
-            Mood::Mixed => self.below(2) == 0,
+impl Mood {
+    fn keeps(self, random: &mut Random) -> bool {
+        match self {
+            Self::KeepAll => true,
+            Self::DropAll => false,
+            Self::Mixed => random.below(2) == 0,
         }
     }
 }
@@ -178,6 +169,11 @@ impl SimDisk {
         self.0.lock().operations
     }
 
+    /// What all operations so far come to, in their order: another order, and it is another number.
+    pub fn history(&self) -> u64 {
+        self.0.lock().history.finish()
+    }
+
     /// Ends the process as `kill -9` does: what it has written stays.
     pub fn kill(&self) {
         let mut disk = self.0.lock();
@@ -188,7 +184,7 @@ impl SimDisk {
     /// Ends the process and takes the power away: what is not durable is kept or lost by `seed`.
     pub fn power_cut(&self, seed: u64) {
         let mut disk = self.0.lock();
-        let mut random = Random(seed);
+        let random = &mut Random::new(seed);
         disk.stopped = true;
         disk.delayed = None;
         let mood = match random.below(10) {
@@ -197,7 +193,7 @@ impl SimDisk {
             _ => Mood::Mixed,
         };
         for change in std::mem::take(&mut disk.unsynced_names) {
-            if random.keeps(mood) {
+            if mood.keeps(random) {
                 disk.make_durable(&change);
             }
         }
@@ -209,7 +205,7 @@ impl SimDisk {
         inodes.sort_unstable();
         for inode in inodes {
             if let Some(contents) = disk.files.get_mut(&inode) {
-                contents.power_cut(mood, &mut random);
+                contents.power_cut(mood, random);
             }
         }
     }
@@ -350,7 +346,7 @@ impl Contents {
 
     fn power_cut(&mut self, mood: Mood, random: &mut Random) {
         let truncated_to = self.truncated_to.take();
-        let truncation_lost = truncated_to.is_some() && !random.keeps(mood);
+        let truncation_lost = truncated_to.is_some() && !mood.keeps(random);
         let length = if truncation_lost {
             self.durable_length
         } else {
@@ -383,7 +379,7 @@ impl Contents {
                 0
             } else if let (Mood::Mixed, 0) = (mood, random.below(3)) {
                 random.below(SECTOR_BYTES as u64) as usize
-            } else if random.keeps(mood) {
+            } else if mood.keeps(random) {
                 SECTOR_BYTES
             } else {
                 0
@@ -506,17 +502,24 @@ fn stopped() -> io::Error {
 
 impl SimFs {
     /// The disk, if this process still runs.
-    fn disk(&self) -> io::Result<MutexGuard<'_, Disk>> {
-        let disk = self.disk.0.lock();
+    fn disk(&self, what: &str, path: &Path) -> io::Result<MutexGuard<'_, Disk>> {
+        switch();
+        let mut disk = self.disk.0.lock();
         if disk.stopped || disk.boot != self.boot {
             return Err(stopped());
         }
+        (what, path).hash(&mut disk.history);
         Ok(disk)
     }
 
     /// Does an operation that counts; it is told whether it is the last one, and hence never finishes.
-    fn change<T>(&self, operation: impl FnOnce(&mut Disk, bool) -> io::Result<T>) -> io::Result<T> {
-        let mut disk = self.disk()?;
+    fn change<T>(
+        &self,
+        what: &str,
+        path: &Path,
+        operation: impl FnOnce(&mut Disk, bool) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut disk = self.disk(what, path)?;
         disk.operations += 1;
         let is_last = disk.stop_at == Some(disk.operations);
         if let Some((inode, position, bytes)) = disk.delayed.take()
@@ -549,8 +552,8 @@ impl Disk {
 }
 
 impl Fs for SimFs {
-    fn space(&self, _path: &Path) -> io::Result<Space> {
-        let disk = self.disk()?;
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let disk = self.disk("space", path)?;
         let total_bytes = disk.capacity_bytes.unwrap_or(u64::MAX);
         Ok(Space {
             free_bytes: total_bytes.saturating_sub(disk.used_bytes()),
@@ -559,14 +562,14 @@ impl Fs for SimFs {
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
-        let found = self.disk()?.find(path);
+        let found = self.disk("open", path)?.find(path);
         let inode = match found {
             Err(error) if error.kind() == io::ErrorKind::NotFound && access.creates() => {
-                self.change(|disk, _| disk.create(path, false))?
+                self.change("create", path, |disk, _| disk.create(path, false))?
             }
             other => other?,
         };
-        if !self.disk()?.files.contains_key(&inode) {
+        if !self.disk("opened", path)?.files.contains_key(&inode) {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         Ok(Arc::new(SimFile {
@@ -580,10 +583,10 @@ impl Fs for SimFs {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         let ancestors: Vec<_> = path.ancestors().collect();
         for path in ancestors.into_iter().rev() {
-            let found = self.disk()?.find(path);
+            let found = self.disk("find", path)?.find(path);
             match found {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.change(|disk, _| disk.create(path, true))?;
+                    self.change("create directory", path, |disk, _| disk.create(path, true))?;
                 }
                 other => {
                     other?;
@@ -594,7 +597,7 @@ impl Fs for SimFs {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        let disk = self.disk()?;
+        let disk = self.disk("list", path)?;
         let inode = disk.find(path)?;
         let directory = disk.directories.get(&inode).ok_or_else(not_found)?;
         let entries = directory.entries.iter().map(|(name, inode)| DirEntry {
@@ -605,7 +608,8 @@ impl Fs for SimFs {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change(|disk, _| {
+        self.change("rename", from, |disk, _| {
+            to.hash(&mut disk.history);
             let inode = disk.find(from)?;
             let (from, to) = (disk.place(from)?, disk.place(to)?);
             disk.change_name(NameChange::Rename(from, to, inode));
@@ -614,7 +618,7 @@ impl Fs for SimFs {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.change(|disk, _| {
+        self.change("remove", path, |disk, _| {
             disk.find(path)?;
             let place = disk.place(path)?;
             disk.change_name(NameChange::Remove(place));
@@ -623,7 +627,7 @@ impl Fs for SimFs {
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.change(|disk, _| {
+        self.change("remove directory", path, |disk, _| {
             let inode = disk.find(path)?;
             let place = disk.place(path)?;
             disk.remove_tree(place, inode);
@@ -632,7 +636,7 @@ impl Fs for SimFs {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.change(|disk, is_last| {
+        self.change("sync directory", path, |disk, is_last| {
             let inode = disk.find(path)?;
             let ignored = |fault| fault == Fault::IgnoreDirSyncs;
             if is_last || disk.fault(path, ignored).is_some() {
@@ -651,7 +655,7 @@ impl Fs for SimFs {
 
     fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {
         self.open(path, Access::Write)?;
-        let mut disk = self.disk()?;
+        let mut disk = self.disk("lock", path)?;
         if disk.locks.contains_key(path) {
             return Ok(None);
         }
@@ -691,11 +695,15 @@ impl SimFile {
         self.access.is_direct()
     }
 
-    fn change<T>(&self, operation: impl FnOnce(&mut Disk, bool) -> io::Result<T>) -> io::Result<T> {
+    fn change<T>(
+        &self,
+        what: &str,
+        operation: impl FnOnce(&mut Disk, bool) -> io::Result<T>,
+    ) -> io::Result<T> {
         if self.access == Access::Read {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        self.fs.change(operation)
+        self.fs.change(what, &self.path, operation)
     }
 }
 
@@ -711,7 +719,8 @@ impl File for SimFile {
         if self.is_direct() && !all_aligned {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let mut disk = self.fs.disk()?;
+        let mut disk = self.fs.disk("read", &self.path)?;
+        (position, buffer.len()).hash(&mut disk.history);
         let bytes = &contents(&mut disk, self.inode)?.bytes;
         let rest = bytes.get(position as usize..).unwrap_or_default();
         let count = rest.len().min(buffer.len());
@@ -729,7 +738,9 @@ impl File for SimFile {
         }
         let bytes = slices.concat();
         let from = position as usize;
-        self.change(|disk, is_last| {
+        self.change("write", |disk, is_last| {
+            let sum = checksum(CrcAlgorithm::Crc32Iscsi, &bytes);
+            (position, bytes.len(), sum).hash(&mut disk.history);
             let synced = self.access == Access::DirectSync;
             let fault = disk.fault(&self.path, |fault| match fault {
                 Fault::FailWrites(_) | Fault::ShortWrites => true,
@@ -758,7 +769,7 @@ impl File for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.change(|disk, is_last| {
+        self.change("sync", |disk, is_last| {
             let fault = disk.fault(&self.path, |fault| {
                 matches!(fault, Fault::FailSyncs(_) | Fault::IgnoreSyncs)
             });
@@ -777,19 +788,20 @@ impl File for SimFile {
     }
 
     fn size_bytes(&self) -> io::Result<u64> {
-        let mut disk = self.fs.disk()?;
+        let mut disk = self.fs.disk("size", &self.path)?;
         Ok(contents(&mut disk, self.inode)?.bytes.len() as u64)
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.change(|disk, _| {
+        self.change("set length", |disk, _| {
+            bytes.hash(&mut disk.history);
             contents(disk, self.inode)?.set_length(bytes as usize);
             Ok(())
         })
     }
 
     fn allocate(&self, _position: u64, _bytes: u64) -> io::Result<()> {
-        self.change(|disk, _| {
+        self.change("allocate", |disk, _| {
             let full = |fault| matches!(fault, Fault::FailWrites(_));
             match disk.fault(&self.path, full) {
                 Some(Fault::FailWrites(error)) => Err(io::Error::from_raw_os_error(error)),

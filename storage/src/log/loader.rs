@@ -18,17 +18,29 @@ use crate::compaction::swap;
 use crate::fs::{self, Access, Fs};
 use crate::record::EndTxnMarker;
 use crate::record::batch::verify_crc;
+use crate::sync::new_uuid;
 
 /// Of the files of a segment that is no longer part of its log.
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";
 
-/// In the directory of a log in which offsets may be missing. Empty; nothing that Kafka would look at.
+/// In the directory of a log in which offsets may be missing: below which one. Nothing that Kafka would look at.
 const GAPS_FILE: &str = "offset-gaps";
 
-/// Notes durably that offsets may be missing from now on.
-pub(crate) fn note_gaps(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
-    fs.open(&dir.join(GAPS_FILE), Access::Write)?;
-    fs.sync_dir(dir)
+/// Notes durably below which offset some may be missing from now on.
+pub(crate) fn note_gaps(fs: &dyn Fs, dir: &Path, gaps_below: i64) -> io::Result<()> {
+    fs::replace(fs, &dir.join(GAPS_FILE), gaps_below.to_string().as_bytes())
+}
+
+/// Below which offset some may be missing. What cannot be read may mean any.
+fn read_gaps(fs: &dyn Fs, dir: &Path) -> Result<i64, LoadError> {
+    let path = dir.join(GAPS_FILE);
+    let bytes = fs::if_found(fs::read_all(fs, &path)).map_err(io_error(&path))?;
+    let text = bytes.map(String::from_utf8);
+    Ok(text.map_or(0, |text| {
+        text.ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(i64::MAX)
+    }))
 }
 
 /// A log as it was found.
@@ -40,6 +52,8 @@ pub(crate) struct Loaded {
     pub log_end_offset: i64,
     pub size_bytes: u64,
     pub may_have_gaps: bool,
+    /// Only below are there gaps.
+    pub gaps_below: i64,
     pub producers: ProducerState,
     pub epochs: LeaderEpochs,
     /// The epochs are not in their file yet.
@@ -131,7 +145,11 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
     }
     let has_tag = names.iter().any(|name| name == METADATA_FILE);
     let is_foreign = !names.is_empty() && !has_tag;
-    let may_have_gaps = is_foreign || names.iter().any(|name| name == GAPS_FILE);
+    let mut gaps_below = match is_foreign {
+        true => i64::MAX,
+        false => read_gaps(fs, dir)?,
+    };
+    let may_have_gaps = gaps_below > 0;
     names.sort_unstable();
     let offsets = |part: Part| {
         names
@@ -150,7 +168,8 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         segments.push(Segment::new(Arc::clone(context.dir), base_offset, bytes));
     }
     if context.may_cut_tail {
-        cut_lost_segments(context, &mut segments, may_have_gaps)?;
+        cut_lost_segments(context, &mut segments, gaps_below)?;
+        remove_orphans(context, &names, &segments)?;
         size_bytes = segments.iter().map(|segment| segment.written_bytes()).sum();
     }
     let mut aborted = Vec::new();
@@ -173,6 +192,10 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         None if context.may_cut_tail => (None, context.log_start_offset.unwrap_or(0)),
         None => (None, 0),
     };
+    if is_foreign {
+        // What is appended from here on is ours.
+        gaps_below = log_end_offset;
+    }
     let first_offset = segments
         .first()
         .map_or(log_end_offset, |first| first.base_offset);
@@ -195,14 +218,21 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         aborted.retain(|txn: &AbortedTxn| txn.last_offset < log_end_offset);
         forget_lost(context, segments.last(), &mut snapshots, log_end_offset)?;
     }
+    // A snapshot may have reached the disk, and an index of the transactions before it not: from what is durable on, the
+    // batches say what was aborted.
+    let trusted_end = match context.may_cut_tail {
+        true => context.recovery_point.max(gaps_below).min(log_end_offset),
+        false => log_end_offset,
+    };
     let mut loaded = Loaded {
-        producers: newest_snapshot(context, &snapshots, first_offset, log_end_offset),
+        producers: newest_snapshot(context, &snapshots, first_offset, trusted_end),
         segments,
         open,
         log_start_offset,
         log_end_offset,
         size_bytes,
         may_have_gaps,
+        gaps_below,
         epochs: read_epochs(context)?,
         epochs_changed: false,
         aborted,
@@ -268,7 +298,7 @@ fn adopt(context: &LoadContext<'_>, loaded: &mut Loaded) -> Result<(), LoadError
             "a transaction was left open: read_committed consumers do not get past it"
         );
     }
-    note_gaps(context.fs, context.dir).map_err(io_error(context.dir))?;
+    note_gaps(context.fs, context.dir, offset).map_err(io_error(context.dir))?;
     write_snapshot(context, loaded)?;
     write_owner(context)?;
     tracing::info!(
@@ -309,7 +339,7 @@ pub(crate) fn owner_of(fs: &dyn Fs, dir: &Path) -> Result<Option<uuid::Uuid>, Lo
 /// Moves the directory of an earlier topic with the same name out of the way. It stays on disk.
 pub(crate) fn set_aside(fs: &dyn Fs, dir: &Path) -> Result<(), LoadError> {
     let name = dir.file_name().unwrap_or_default().to_string_lossy();
-    let name = format!("{name}.{}-stray", uuid::Uuid::new_v4().simple());
+    let name = format!("{name}.{}-stray", new_uuid().simple());
     tracing::warn!(
         directory = %dir.display(),
         moved_to = name,
@@ -331,7 +361,7 @@ fn write_owner(context: &LoadContext<'_>) -> Result<(), LoadError> {
 fn cut_lost_segments(
     context: &LoadContext<'_>,
     segments: &mut Vec<Arc<Segment>>,
-    may_have_gaps: bool,
+    gaps_below: i64,
 ) -> Result<(), LoadError> {
     let Some(first) = segments.first() else {
         return Ok(());
@@ -340,7 +370,7 @@ fn cut_lost_segments(
         .recovery_point
         .max(context.log_start_offset.unwrap_or(0));
     let mut kept = segments.len();
-    if first.base_offset > known && !may_have_gaps {
+    if first.base_offset > known && gaps_below == 0 {
         kept = 0;
     } else {
         let from = segments.partition_point(|segment| segment.base_offset <= known);
@@ -350,7 +380,7 @@ fn cut_lost_segments(
             let mut rule = OffsetRule {
                 next: segment.base_offset,
                 end,
-                may_have_gaps,
+                may_have_gaps: segment.base_offset < gaps_below,
                 first_last_offset: None,
             };
             let log = segment
@@ -363,7 +393,7 @@ fn cut_lost_segments(
                 }
             })
             .map_err(io_error(&path))?;
-            if scanned != ScanEnd::Complete || !(may_have_gaps || rule.next == end) {
+            if scanned != ScanEnd::Complete || !(end <= gaps_below || rule.next == end) {
                 kept = at + 1;
                 break;
             }
@@ -383,6 +413,34 @@ fn cut_lost_segments(
         .fs
         .sync_dir(context.dir)
         .map_err(io_error(context.dir))
+}
+
+/// Removes the other files of segments that were lost: the next one of that name would take them for its own.
+fn remove_orphans(
+    context: &LoadContext<'_>,
+    names: &[String],
+    segments: &[Arc<Segment>],
+) -> Result<(), LoadError> {
+    let is_orphan = |name: &&String| {
+        let mut offsets = Part::ALL
+            .iter()
+            .filter_map(|part| offset_of(name, part.suffix()));
+        offsets.any(|offset| segments.iter().all(|segment| segment.base_offset != offset))
+    };
+    let mut removed = false;
+    for name in names.iter().filter(is_orphan) {
+        let path = context.dir.join(name);
+        removed |= fs::if_found(context.fs.remove_file(&path))
+            .map_err(io_error(&path))?
+            .is_some();
+    }
+    match removed {
+        true => context
+            .fs
+            .sync_dir(context.dir)
+            .map_err(io_error(context.dir)),
+        false => Ok(()),
+    }
 }
 
 /// Removes snapshots and aborted transactions of offsets that are not there any more.

@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 use super::admission::{Admission, admit};
 use super::loader::producer_config;
@@ -19,6 +18,7 @@ use super::{
     TimestampOffset, TopicPartition, WaitRegistration, timestamp,
 };
 use crate::record::{BatchHeader, ValidatedBatch};
+use crate::sync::Mutex;
 
 /// A [`PartitionLog`] without files.
 pub struct MemoryLog {

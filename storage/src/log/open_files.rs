@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
-
 use super::segment::Segment;
 use crate::bell::Bell;
+use crate::sync::Mutex;
 
 /// How many segments one who opens a file looks at to find some to close.
 const LOOKS: usize = 32;

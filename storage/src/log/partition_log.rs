@@ -8,11 +8,10 @@
 use std::future::{Future, poll_fn};
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
 use std::task::Poll;
 
-use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::admission::{Admission, admit};
@@ -35,6 +34,7 @@ use crate::fs::Fs;
 use crate::log_dir::{Doomed, LogDir};
 use crate::record::batch::{self, BatchHeader, TimestampType};
 use crate::record::{EndTxnMarker, ValidatedBatch};
+use crate::sync::{Mutex, MutexGuard, mpsc};
 use crate::wal::chunk::ChunkSlice;
 use crate::wal::commit::{NewEntry, WalError};
 use crate::wal::format::{EntryKind, Place};
@@ -137,7 +137,14 @@ impl FileLog {
                 .unwrap_or(0),
             closed_at: self.shared.closed_at.lock().get(&key).copied(),
         };
-        match load(&context) {
+        let loaded = load(&context).map_err(|error| error.to_string());
+        let loaded = loaded.and_then(|loaded| {
+            self.shared
+                .lower_recovery_point(&key, loaded.log_end_offset)
+                .map_err(|error| error.to_string())?;
+            Ok(loaded)
+        });
+        match loaded {
             Ok(loaded) => {
                 self.shared.closed_at.lock().remove(&key);
                 let snapshots = loaded.snapshots.clone();
@@ -159,7 +166,7 @@ impl FileLog {
             }
             Err(error) => {
                 tracing::error!(partition = %self.id, %error, "the log cannot be used");
-                state.phase = Phase::Unusable(error.to_string());
+                state.phase = Phase::Unusable(error);
             }
         }
     }

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
-
 use super::LogConfig;
 use super::offset_index::{self, OffsetEntry};
 use super::open_files::LogPath;
 use super::time_index::{self, TimeEntry};
 use super::transaction_index::AbortedTxn;
 use crate::fs::{self, Access, File, Fs};
+use crate::sync::{Mutex, MutexGuard};
 use crate::wal::format::Place;
 
 /// Positions in a segment are signed 32-bit numbers in Kafka's indexes.

@@ -57,6 +57,8 @@ pub(crate) struct State {
     pub size_bytes: u64,
     /// Offsets may be missing between batches: the log was compacted, or is not of our making.
     pub may_have_gaps: bool,
+    /// Only below are there gaps.
+    pub gaps_below: i64,
     /// All segments, the oldest first.
     pub segments: Vec<Arc<Segment>>,
     /// Those not yet written to their end; the last is appended to.
@@ -103,6 +105,7 @@ impl State {
             log_end_offset: 0,
             size_bytes: 0,
             may_have_gaps: false,
+            gaps_below: 0,
             segments: Vec::new(),
             open: VecDeque::new(),
             tail: VecDeque::new(),
@@ -134,6 +137,7 @@ impl State {
         self.log_end_offset = loaded.log_end_offset;
         self.size_bytes = loaded.size_bytes;
         self.may_have_gaps = loaded.may_have_gaps;
+        self.gaps_below = loaded.gaps_below;
         self.segments = loaded.segments;
         self.open = loaded.open.into_iter().collect();
         self.flushed_offset = loaded.log_end_offset;

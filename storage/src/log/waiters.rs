@@ -2,9 +2,8 @@
 
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
-
 use super::{FetchWait, Isolation, WaitRegistration};
+use crate::sync::Mutex;
 
 /// Registered long polls; each advance of a visible end costs one subtraction per poll.
 #[derive(Default)]

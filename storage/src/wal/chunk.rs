@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use memmap2::MmapMut;
-use parking_lot::Mutex;
 
 use crate::fs::BLOCK_BYTES;
+use crate::sync::Mutex;
 
 /// The sizes that are kept for reuse, in bytes, smallest first.
 const CLASSES_BYTES: [usize; 4] = [16 << 10, 64 << 10, 256 << 10, 1 << 20];

@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
 
 use super::chunk::{Chunk, ChunkPool, ChunkSlice};
 use super::format::{self, EntryKind, GROUP_HEADER_BYTES, Place, Row, Seal};
@@ -20,6 +19,7 @@ use super::ring::{Ring, RingPosition};
 use crate::bell::Bell;
 use crate::fs::BLOCK_BYTES;
 use crate::stats::CommitStats;
+use crate::sync::{Condvar, Mutex};
 
 /// What is written in one call, unless a single group is larger: some 2 ms of a fast disk.
 const WRITE_LIMIT_BYTES: usize = 4 << 20;

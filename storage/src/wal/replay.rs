@@ -4,7 +4,7 @@
 //! a crash leaves: the last write is torn, and nobody was told about it. If an intact group of a
 //! later write exists, the log has a hole in acknowledged data, and nothing is replayed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,7 +90,7 @@ where
 
 struct RingReader {
     generation: u64,
-    regions: HashMap<u32, RegionReader>,
+    regions: BTreeMap<u32, RegionReader>,
     /// Sequence number of a region's first group -> region.
     heads: HashMap<u64, u32>,
     window: Window,
@@ -120,7 +120,7 @@ impl RingReader {
         };
         let mut reader = Self {
             generation,
-            regions: HashMap::new(),
+            regions: BTreeMap::new(),
             heads: HashMap::new(),
             window: Window::new().map_err(failed)?,
         };

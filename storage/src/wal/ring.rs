@@ -9,10 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
-
 use super::chunk::ChunkPool;
 use crate::fs::{Access, BLOCK_BYTES, File, Fs, if_found, is_unsupported};
+use crate::sync::{Condvar, Mutex};
 
 /// How large the ring is and how it is written.
 #[derive(Clone, Debug)]
@@ -69,11 +68,18 @@ struct State {
     full: Vec<Region>,
     total_bytes: u64,
     next_index: u32,
-    /// The writer waits for room.
-    waiting: bool,
+    /// A durable checkpoint lies behind everything before this group.
+    released: u64,
     /// Of the last group in the current region.
     last_sequence: u64,
     closed: bool,
+}
+
+impl State {
+    fn has_room(&self, bytes: u64) -> bool {
+        self.position + bytes <= self.current.bytes
+            || self.free.iter().any(|region| region.bytes >= bytes)
+    }
 }
 
 /// The file name of a region.
@@ -142,7 +148,7 @@ impl Ring {
                 free: regions,
                 full: Vec::new(),
                 total_bytes,
-                waiting: false,
+                released: 0,
                 last_sequence: 0,
                 closed: false,
             }),
@@ -172,9 +178,7 @@ impl Ring {
     /// Whether a commit of `bytes` would have to wait, and for what.
     pub fn shortage(&self, bytes: u64) -> Option<Shortage> {
         let state = self.state.lock();
-        let fits = state.position + bytes <= state.current.bytes
-            || state.free.iter().any(|region| region.bytes >= bytes);
-        (!fits).then(|| self.remedy(&state))
+        (!state.has_room(bytes)).then(|| self.remedy(&state))
     }
 
     fn remedy(&self, state: &State) -> Shortage {
@@ -239,13 +243,13 @@ impl Ring {
             if state.closed {
                 return false;
             }
-            if state.position + bytes <= state.current.bytes
-                || state.free.iter().any(|region| region.bytes >= bytes)
-            {
-                state.waiting = false;
+            if !state.has_room(bytes) && state.last_sequence < state.released {
+                // Nothing in the current region is needed any more, and there may be no other that is large enough.
+                state.position = 0;
+            }
+            if state.has_room(bytes) {
                 return true;
             }
-            state.waiting = true;
             self.changed.wait(&mut state);
         }
     }
@@ -300,10 +304,7 @@ impl Ring {
             .partition(|region| region.last_sequence < start_sequence);
         state.full = full;
         state.free.extend(free);
-        if state.waiting && state.free.is_empty() && state.last_sequence < start_sequence {
-            // All there is, is the current region, and nothing in it is needed any more.
-            state.position = 0;
-        }
+        state.released = start_sequence;
         drop(state);
         self.changed.notify_all();
     }

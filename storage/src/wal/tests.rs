@@ -372,3 +372,27 @@ fn the_table_of_logs_is_read_up_to_its_torn_end() {
     }
     assert!(LogTable::read(&RealFs, dir.path(), 10).unwrap().is_empty());
 }
+
+#[test]
+fn a_writer_that_comes_after_the_checkpoint_finds_the_room_that_it_has_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = RingConfig {
+        dir: dir.path().to_owned(),
+        max_bytes: REGION_BYTES,
+        first_region_bytes: REGION_BYTES,
+        region_bytes: REGION_BYTES,
+        synced: false,
+    };
+    let ring = Arc::new(Ring::open(Arc::new(RealFs), config, ChunkPool::new(0)).unwrap());
+    ring.write(&[&vec![1; REGION_BYTES as usize]], 1).unwrap();
+    // All that was written is checkpointed: no other checkpoint will come and wake anybody.
+    ring.release(2);
+    let (sender, found) = std::sync::mpsc::channel();
+    let writer = Arc::clone(&ring);
+    std::thread::spawn(move || sender.send(writer.wait_for_room(BLOCK_BYTES as u64)));
+    assert_eq!(
+        found.recv_timeout(std::time::Duration::from_secs(10)),
+        Ok(true)
+    );
+    assert_eq!(ring.position().position, 0);
+}

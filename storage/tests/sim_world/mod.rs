@@ -1,10 +1,9 @@
-//! A world for the engine: a disk, a clock, producers, and what they know to be true.
+//! A world for the engine: a disk, producers, and what they know to be true.
 
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -16,6 +15,8 @@ use storage::log::{
 };
 use storage::manager::{LogManager, LogManagerConfig};
 use storage::record::{BatchBuilder, BatchHeader};
+use storage::simulation::thread::{self, JoinHandle};
+use storage::simulation::{SimClock, sleep, timeout};
 use uuid::Uuid;
 
 use crate::common::{build, headers, read, request, trusted, values};
@@ -26,8 +27,9 @@ const PRODUCERS: usize = 2;
 const LIVES: usize = 5;
 const STEPS_PER_LIFE: usize = 60;
 const BUDGET_BYTES: u64 = 64 << 10;
-/// Nothing here takes longer: the disk is memory.
-const STUCK_AFTER: Duration = Duration::from_secs(20);
+/// How often somebody who waits looks whether the process has ended, and how often before it is stuck.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const STUCK_AFTER_LOOKS: usize = 100_000;
 
 /// What a check found: a sentence about what is wrong.
 pub type Check<T = ()> = Result<T, String>;
@@ -45,18 +47,6 @@ macro_rules! ensure {
 pub enum Ending {
     Kill,
     PowerCut,
-}
-
-#[derive(Debug, Default)]
-struct FakeClock(AtomicU64);
-
-impl Clock for FakeClock {
-    fn now_ms(&self) -> i64 {
-        1_700_000_000_000 + self.0.load(Ordering::Relaxed) as i64
-    }
-    fn monotonic_ms(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 /// A batch that a producer has sent, and may send again.
@@ -96,19 +86,21 @@ pub struct World {
     pub disk: SimDisk,
     /// Processes that have ended so far.
     pub ends: u64,
-    seed: u64,
     random: StdRng,
     ending: Ending,
     deletes_topics: bool,
     durability: Durability,
-    clock: Arc<FakeClock>,
     config: LogConfig,
+    ring_bytes: u64,
+    /// So many of the first wait for stable media, whatever the directory does.
+    strict_topics: usize,
     manager: Option<Arc<LogManager>>,
     logs: Vec<Arc<dyn PartitionLog>>,
+    threads: Vec<JoinHandle<bool>>,
     topics: Vec<Topic>,
     pending: Vec<Pending>,
     attempts: u64,
-    trace: Vec<String>,
+    pub trace: Vec<String>,
 }
 
 impl World {
@@ -121,19 +113,23 @@ impl World {
             retention_ms: -1,
             ..LogConfig::default()
         };
+        // Down to two regions: commits wait for a checkpoint all the time.
+        let ring_bytes = [48 << 10, 80 << 10, 128 << 10][random.random_range(0..3)];
+        let strict_topics = random.random_range(0..3);
         let topics = (0..TOPICS).map(|_| Topic::default()).collect();
         Self {
             disk: SimDisk::new(),
             ends: 0,
-            seed,
             random,
             ending,
             deletes_topics,
             durability,
-            clock: Arc::default(),
             config,
+            ring_bytes,
+            strict_topics,
             manager: None,
             logs: Vec::new(),
+            threads: Vec::new(),
             topics,
             pending: Vec::new(),
             attempts: 0,
@@ -141,12 +137,11 @@ impl World {
         }
     }
 
-    /// What went wrong, with what is needed to see it again.
+    /// What went wrong, and what came before.
     pub fn report(&self, what: &str) -> String {
         let from = self.trace.len().saturating_sub(40);
         format!(
-            "OTTLA_SIM_SEED={} {:?}: {what}\n  {}",
-            self.seed,
+            "{:?}: {what}\n  {}",
             self.ending,
             self.trace[from..].join("\n  ")
         ) + &format!("\n  {:?}", self.disk.files())
@@ -165,28 +160,36 @@ impl World {
     }
 
     fn note(&mut self, what: String) {
-        self.trace
-            .push(format!("[{}] {what}", self.disk.operations()));
+        let (operations, ms) = (self.disk.operations(), SimClock.monotonic_ms());
+        let line = format!("[{operations} at {ms} ms] {what}");
+        if std::env::var_os("OTTLA_SIM_SEED").is_some() {
+            // A panic leaves nothing but what has been printed.
+            eprintln!("{line}");
+        }
+        self.trace.push(line);
     }
 
     /// One process, from its start to its end.
     async fn live(&mut self, stop_at: Option<u64>, steps: usize) -> Check {
         let fs = self.disk.boot(stop_at);
+        let io_threads = self.random.random_range(1..4);
         self.note(format!("start, to stop at {stop_at:?}"));
         let opened = LogManager::open(LogManagerConfig {
-            wal_ring_bytes: 128 << 10,
+            wal_ring_bytes: self.ring_bytes,
             wal_region_bytes: 32 << 10,
             wal_first_region_bytes: 16 << 10,
             append_budget_bytes: BUDGET_BYTES,
             direct_io_bytes: 4 << 10,
             tail_cache_bytes: 8 << 10,
-            io_threads: 1,
+            io_threads,
             durability: self.durability,
-            recovery_threads: 1,
+            recovery_threads: 2,
             // Segments close and open all the time.
             open_files_max: 3,
             fs: Arc::new(fs),
-            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            clock: Arc::new(SimClock),
+            // However long it takes, a producer may send its last batch again.
+            producer_id_expiration_ms: i64::MAX,
             ..LogManagerConfig::new(Path::new(DIR))
         });
         match opened {
@@ -222,11 +225,15 @@ impl World {
         }
         let forgets = self.ending == Ending::PowerCut && self.durability == Durability::Os;
         self.logs.clear();
-        self.manager = None;
+        // What a process has left behind ends, because its disk refuses everything.
+        if let Some(manager) = self.manager.take() {
+            let _ = manager.shutdown();
+        }
+        for thread in std::mem::take(&mut self.threads) {
+            let _ = thread.join();
+        }
         for pending in std::mem::take(&mut self.pending) {
-            // Whoever still waits for a process that is stuck in its end waits in vain.
-            let answer = tokio::time::timeout(Duration::from_millis(50), pending.answer).await;
-            if let Ok(Ok(appended)) = answer {
+            if let Ok(appended) = pending.answer.await {
                 let topic = &mut self.topics[pending.topic];
                 if topic.incarnation == pending.incarnation {
                     let end = appended.last_offset as usize + 1;
@@ -235,8 +242,8 @@ impl World {
             }
         }
         if forgets {
-            // That is what the mode promises.
-            for topic in &mut self.topics {
+            // That is what the mode promises, but to topics that want more.
+            for topic in self.topics.iter_mut().skip(self.strict_topics) {
                 topic.acknowledged = topic.closed_at.max(topic.log_start);
             }
         }
@@ -268,25 +275,26 @@ impl World {
     /// Waits for an answer; none if the process ends first.
     async fn until_stopped<T>(&self, future: impl Future<Output = T>) -> Check<Option<T>> {
         let mut future = std::pin::pin!(future);
-        let started = Instant::now();
-        loop {
+        for _ in 0..STUCK_AFTER_LOOKS {
             let stopped = self.disk.is_stopped();
-            let patience = Duration::from_millis(if stopped { 20 } else { 2 });
-            match tokio::time::timeout(patience, &mut future).await {
-                Ok(value) => return Ok(Some(value)),
-                Err(_) if stopped => return Ok(None),
-                Err(_) => ensure!(started.elapsed() < STUCK_AFTER, "stuck"),
+            match timeout(LOOK_INTERVAL, &mut future).await {
+                Some(value) => return Ok(Some(value)),
+                None if stopped => return Ok(None),
+                None => {}
             }
         }
+        Err("stuck".to_owned())
     }
 
     /// Runs what blocks where it does not block the world.
     async fn off_thread<T: Send + 'static>(
-        &self,
+        &mut self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Check<Option<T>> {
         let (sender, answer) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || sender.send(job()));
+        let thread = thread::spawn(move || sender.send(job()).is_ok());
+        self.threads
+            .push(thread.map_err(|error| error.to_string())?);
         Ok(self.until_stopped(answer).await?.and_then(Result::ok))
     }
 
@@ -302,7 +310,11 @@ impl World {
         let Some(manager) = &self.manager else {
             return Ok(None);
         };
-        match manager.open_log(self.id(at), Arc::new(self.config.clone())) {
+        let config = LogConfig {
+            durability: (at < self.strict_topics).then_some(Durability::Strict),
+            ..self.config.clone()
+        };
+        match manager.open_log(self.id(at), Arc::new(config)) {
             Ok(log) => Ok(Some(log)),
             Err(_) if self.disk.is_stopped() => Ok(None),
             Err(error) => Err(format!("topic {at} cannot be opened: {error}")),
@@ -396,7 +408,10 @@ impl World {
                 let bytes = self.random.random_range(0..20_000);
                 self.read(at, from, bytes).await.map(|_| ())
             }
-            73..90 => self.pass_time(at).await,
+            73..90 => {
+                self.pass_time().await;
+                Ok(())
+            }
             90..96 => self.delete_records(at).await,
             _ => {
                 self.settle().await?;
@@ -460,7 +475,7 @@ impl World {
         };
         let values: Vec<&[u8]> = sent.values.iter().map(Vec::as_slice).collect();
         let builder = BatchBuilder::new().producer(producer as i64 + 1, 0, sent.base_sequence);
-        let batch = trusted(build(builder, self.clock.now_ms(), &values));
+        let batch = trusted(build(builder, SimClock.now_ms(), &values));
         let permit = match self.until_stopped(log.reserve(batch.bytes.len())).await? {
             Some(Ok(permit)) => permit,
             None | Some(Err(_)) if self.disk.is_stopped() => return Ok(()),
@@ -555,21 +570,15 @@ impl World {
         }
     }
 
-    /// Lets the clock move on, and the engine see it.
-    async fn pass_time(&mut self, at: usize) -> Check {
+    /// Lets time pass.
+    async fn pass_time(&mut self) {
         let ms = match self.random.random_range(0..3) {
             0 => self.random.random_range(0..3_000),
             1 => self.random.random_range(3_000..10_000),
             _ => self.random.random_range(10_000..70_000),
         };
         self.note(format!("{ms} ms pass"));
-        self.clock.0.fetch_add(ms, Ordering::Relaxed);
-        let log = &self.logs[at];
-        // Wanting all the room there is, while some is taken, wakes the maintenance.
-        let taken = self.until_stopped(log.reserve(1)).await?;
-        drop(log.reserve(BUDGET_BYTES as usize));
-        drop(taken);
-        Ok(())
+        sleep(Duration::from_millis(ms)).await;
     }
 
     async fn delete_records(&mut self, at: usize) -> Check {
