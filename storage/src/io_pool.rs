@@ -30,7 +30,7 @@ pub(crate) struct IoPool {
 
 /// What the jobs of [`IoPool::begin_each`] give.
 pub(crate) struct Results<R> {
-    results: std::sync::mpsc::Receiver<R>,
+    results: mpsc::Receiver<R>,
     count: usize,
 }
 

@@ -175,7 +175,7 @@ impl Maintenance {
         {
             tracing::error!(%error, "checkpoint failed; it is tried again");
         }
-        shared.direct_io.read_ahead.release_unused();
+        shared.direct_io.read_ahead.release_unused(now_ms);
         self.release_memory(committed_bytes, quiet);
         seen.released = quiet;
         if now_ms - seen.closed_ms >= CLOSE_UNUSED_MS {

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 use crate::checkpoint::Offsets;
 use crate::clock::Clock;
@@ -26,6 +25,7 @@ use crate::log::state::{State, TailBatch};
 use crate::log::writer::{Run, SegmentWriter};
 use crate::log::{LogConfig, TopicPartition};
 use crate::record::BatchHeader;
+use crate::sync::Mutex;
 use crate::wal::checkpoint::Checkpoint;
 use crate::wal::chunk::ChunkSlice;
 use crate::wal::format::{Entry, EntryKind, Row};

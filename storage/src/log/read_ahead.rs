@@ -9,13 +9,12 @@
 
 use std::io;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use memmap2::MmapMut;
-use parking_lot::Mutex;
 
 use super::segment::Segment;
+use crate::sync::Mutex;
 
 /// What one read takes: a huge page. In scattered pages of 4 KiB a direct read of this size falls apart into several
 /// requests of hundreds of pieces, and the disk gives half as much.
@@ -23,7 +22,7 @@ pub(crate) const BUFFER_BYTES: usize = 2 << 20;
 /// Buffers that are kept for reuse.
 const FREE_BUFFERS: usize = 32;
 /// A reader that has not come back after so long does not read on.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE_MS: u64 = 1_000;
 
 /// What was read ahead, and buffers to read into.
 #[derive(Debug, Default)]
@@ -50,18 +49,26 @@ struct Kept {
     /// Where it begins in the segment.
     position: u64,
     bytes: Bytes,
-    since: Instant,
+    /// By the monotonic clock.
+    since_ms: u64,
 }
 
 impl ReadAhead {
     /// Keeps what follows the batch before `offset` in a segment.
-    pub fn keep(&self, segment: &Arc<Segment>, offset: i64, position: u64, bytes: &Bytes) {
+    pub fn keep(
+        &self,
+        segment: &Arc<Segment>,
+        offset: i64,
+        position: u64,
+        bytes: &Bytes,
+        now_ms: u64,
+    ) {
         self.kept.lock().push(Kept {
             segment: Arc::downgrade(segment),
             offset,
             position,
             bytes: bytes.clone(),
-            since: Instant::now(),
+            since_ms: now_ms,
         });
     }
 
@@ -82,8 +89,8 @@ impl ReadAhead {
     }
 
     /// Gives back the memory that nobody has needed since the last call.
-    pub fn release_unused(&self) {
-        let is_unused = |kept: &mut Kept| kept.since.elapsed() > PATIENCE;
+    pub fn release_unused(&self, now_ms: u64) {
+        let is_unused = |kept: &mut Kept| now_ms.saturating_sub(kept.since_ms) > PATIENCE_MS;
         let unused: Vec<Kept> = self.kept.lock().extract_if(.., is_unused).collect();
         drop(unused);
         let mut free = self.free.lock();
@@ -171,17 +178,17 @@ mod tests {
         drop(buffers());
         drop(buffers());
         assert_eq!(read_ahead.free.lock().count, 2);
-        read_ahead.release_unused();
+        read_ahead.release_unused(0);
         drop(read_ahead.buffer().unwrap());
-        read_ahead.release_unused();
+        read_ahead.release_unused(0);
         assert_eq!(read_ahead.free.lock().count, 1, "one was needed");
         let in_use = read_ahead.buffer().unwrap();
-        read_ahead.release_unused();
-        read_ahead.release_unused();
+        read_ahead.release_unused(0);
+        read_ahead.release_unused(0);
         assert!(!read_ahead.is_empty());
         drop(in_use);
-        read_ahead.release_unused();
-        read_ahead.release_unused();
+        read_ahead.release_unused(0);
+        read_ahead.release_unused(0);
         assert!(read_ahead.is_empty());
     }
 }

@@ -291,7 +291,9 @@ impl ColdRead {
         let wanted = left.min(self.window_bytes() as u64);
         if left > 0 && taken.rest.len() as u64 >= wanted {
             let read_ahead = &dir.direct_io.read_ahead;
-            read_ahead.keep(&span.segment, taken.next_offset, taken.end, &taken.rest);
+            let now_ms = dir.clock.monotonic_ms();
+            let (next_offset, end) = (taken.next_offset, taken.end);
+            read_ahead.keep(&span.segment, next_offset, end, &taken.rest, now_ms);
         }
     }
 

@@ -247,7 +247,11 @@ async fn alter_configs_replaces_in_every_version() {
         let image = broker.metadata.image();
         let topic = image.topic("t").expect("there");
         assert_eq!(topic.overrides.keys().collect::<Vec<_>>(), ["retention.ms"]);
-        let partition = broker.partitions.get(topic.topic_id, 0).await.expect("open");
+        let partition = broker
+            .partitions
+            .get(topic.topic_id, 0)
+            .await
+            .expect("open");
         let settings = partition.settings.load();
         assert_eq!(settings.config.log.retention_ms, 5, "in use at once");
     }
