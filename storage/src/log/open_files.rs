@@ -94,16 +94,20 @@ impl OpenFiles {
         self.listed.lock().segments.remove(&place);
     }
 
-    /// Closes files until the limit holds, or the next few are all in use; then it is for the next one to go on.
+    /// Closes files until the limit holds, or all are in use; then it is for the next one to go on.
     ///
-    /// With `may_sync` those go, too, that wait for their sync. Only writers wait for that: readers find others to
-    /// close, as there are never more than the limit that wait.
-    pub fn close_surplus(&self, may_sync: bool) {
-        let mut looks = LOOKS;
-        if may_sync && self.count() > self.limit {
-            // The first time round finds out what has been used since the last; the next writers find it done.
-            looks = looks.max(2 * self.listed.lock().segments.len());
+    /// Those go first that need no sync. A segment that waits for its own cannot be spared for good: readers open more
+    /// of its files.
+    pub fn close_surplus(&self) {
+        self.close_while_surplus(LOOKS, false);
+        if self.count() > self.limit {
+            // The first time round finds out what has been used since the last; the next ones find it done.
+            let looks = 2 * self.listed.lock().segments.len();
+            self.close_while_surplus(looks, true);
         }
+    }
+
+    fn close_while_surplus(&self, looks: usize, may_sync: bool) {
         for _ in 0..looks {
             if self.count() <= self.limit {
                 return;

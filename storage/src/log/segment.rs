@@ -146,14 +146,14 @@ impl Segment {
         files.place.get_or_insert_with(|| open_files.enter(self));
         open_files.opened();
         drop(files);
-        open_files.close_surplus(false);
+        open_files.close_surplus();
         Ok(file)
     }
 
     /// Notes that a file was written to: it is not closed before it is durable.
     pub fn note_written(&self) {
         self.files.lock().unsynced = true;
-        self.dir.open_files.close_surplus(true);
+        self.dir.open_files.close_surplus();
     }
 
     /// Makes what was written to some of its files durable. Nothing is to be done for a segment that was removed.
