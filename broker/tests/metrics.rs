@@ -21,7 +21,7 @@ use kafka_protocol::messages::{
     fetch_request::FetchTopic,
 };
 use parking_lot::{Condvar, Mutex};
-use storage::fs::{Access, DirEntry, File, Fs, LockGuard, RealFs, Space};
+use storage::fs::hooked::{HookedFs, Hooks};
 use storage::manager::{LogManager, LogManagerConfig};
 use support::{batch, connect, group_id, produce, topic_name};
 use tempfile::TempDir;
@@ -207,74 +207,19 @@ impl Faults {
     }
 }
 
-/// The real file system, where writes of the write-ahead log have a fault.
-#[derive(Debug)]
-struct FaultyFs(Arc<Faults>);
-
-#[derive(Debug)]
-struct FaultyFile(Arc<dyn File>, Arc<Faults>);
-
-impl Fs for FaultyFs {
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
-        let file = RealFs.open(path, access)?;
-        let is_ring = path.extension().is_some_and(|extension| extension == "wal");
-        Ok(match is_ring {
-            true => Arc::new(FaultyFile(file, Arc::clone(&self.0))),
-            false => file,
-        })
-    }
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        RealFs.create_dir_all(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        RealFs.list(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealFs.rename(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        RealFs.remove_file(path)
-    }
-    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        RealFs.remove_dir_all(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        RealFs.sync_dir(path)
-    }
-    fn space(&self, path: &Path) -> io::Result<Space> {
-        RealFs.space(path)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {
-        RealFs.lock(path)
-    }
-}
-
-impl File for FaultyFile {
-    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, position)
-    }
-    fn write_at(&self, slices: &[&[u8]], position: u64) -> io::Result<()> {
-        self.1.pass()?;
-        self.0.write_at(slices, position)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-    fn size_bytes(&self) -> io::Result<u64> {
-        self.0.size_bytes()
-    }
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
-    }
-    fn allocate(&self, position: u64, bytes: u64) -> io::Result<()> {
-        self.0.allocate(position, bytes)
+impl Hooks for Faults {
+    fn write(&self, path: &Path) -> io::Result<()> {
+        match path.extension() {
+            Some(extension) if extension == "wal" => self.pass(),
+            _ => Ok(()),
+        }
     }
 }
 
 /// A broker on a disk with a fault, and where its metrics are.
 async fn start_faulty(dir: PathBuf, faults: &Arc<Faults>) -> (Arc<Broker>, SocketAddr) {
     let logs = LogManager::open(LogManagerConfig {
-        fs: Arc::new(FaultyFs(Arc::clone(faults))),
+        fs: Arc::new(HookedFs(Arc::clone(faults))),
         wal_ring_bytes: 128 << 20,
         ..LogManagerConfig::new(dir)
     })

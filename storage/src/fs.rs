@@ -4,6 +4,8 @@
 //! what was not synced.
 
 #[doc(hidden)]
+pub mod hooked;
+#[doc(hidden)]
 pub mod sim;
 
 use std::fmt::Debug;

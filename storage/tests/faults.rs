@@ -5,13 +5,14 @@
 mod common;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
 use parking_lot::{Condvar, Mutex};
-use storage::fs::{Access, DirEntry, File, Fs, LockGuard, RealFs, Space};
+use storage::fs::Access;
+use storage::fs::hooked::{HookedFs, Hooks};
 use storage::log::{AppendError, LogConfig};
 use storage::manager::{LogManager, LogManagerConfig};
 
@@ -56,94 +57,46 @@ impl Faults {
     }
 }
 
-/// The real file system with a fault in it.
+/// A disk with a fault in it.
 #[derive(Debug)]
-struct FaultyFs {
+struct FaultyDisk {
     faults: Arc<Faults>,
     direct: bool,
 }
 
-#[derive(Debug)]
-struct FaultyFile {
-    path: PathBuf,
-    file: Arc<dyn File>,
-    faults: Arc<Faults>,
-}
-
-impl Fs for FaultyFs {
-    fn space(&self, path: &Path) -> io::Result<Space> {
-        RealFs.space(path)
-    }
-
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
+impl Hooks for FaultyDisk {
+    fn open(&self, _path: &Path, access: Access) -> io::Result<()> {
         if !self.direct && matches!(access, Access::Direct | Access::DirectSync) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        Ok(Arc::new(FaultyFile {
-            path: path.to_owned(),
-            file: RealFs.open(path, access)?,
-            faults: Arc::clone(&self.faults),
-        }))
+        Ok(())
     }
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        RealFs.create_dir_all(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+    fn list(&self, path: &Path) -> io::Result<()> {
         self.faults.of(path);
-        RealFs.list(path)
+        Ok(())
     }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealFs.rename(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        RealFs.remove_file(path)
-    }
-    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        RealFs.remove_dir_all(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        RealFs.sync_dir(path)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {
-        RealFs.lock(path)
-    }
-}
-
-impl File for FaultyFile {
-    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, position)
-    }
-    fn write_at(&self, slices: &[&[u8]], position: u64) -> io::Result<()> {
-        match self.faults.of(&self.path) {
+    fn write(&self, path: &Path) -> io::Result<()> {
+        match self.faults.of(path) {
             Fault::FailWrites(error) => Err(io::Error::from_raw_os_error(error)),
-            _ => self.file.write_at(slices, position),
+            _ => Ok(()),
         }
     }
-    fn sync_data(&self) -> io::Result<()> {
-        match self.faults.of(&self.path) {
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        match self.faults.of(path) {
             Fault::FailSyncs => Err(io::Error::from_raw_os_error(EIO)),
-            _ => self.file.sync_data(),
+            _ => Ok(()),
         }
-    }
-    fn size_bytes(&self) -> io::Result<u64> {
-        self.file.size_bytes()
-    }
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.file.set_len(bytes)
-    }
-    fn allocate(&self, position: u64, bytes: u64) -> io::Result<()> {
-        self.file.allocate(position, bytes)
     }
 }
 
 fn open_faulty(dir: &Path, direct: bool) -> (Arc<LogManager>, Arc<Faults>) {
     let faults = Arc::<Faults>::default();
-    let fs = FaultyFs {
+    let disk = FaultyDisk {
         faults: Arc::clone(&faults),
         direct,
     };
     let config = LogManagerConfig {
-        fs: Arc::new(fs),
+        fs: Arc::new(HookedFs(Arc::new(disk))),
         ..small(dir)
     };
     (LogManager::open(config).unwrap(), faults)

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{append, batch, open, open_with, read_all, small, submit};
-use storage::fs::{Access, DirEntry, File, Fs, LockGuard, RealFs, Space};
+use storage::fs::Access;
+use storage::fs::hooked::{HookedFs, Hooks};
 use storage::log::LogConfig;
 use storage::manager::{LogManager, LogManagerConfig};
 
@@ -30,86 +31,31 @@ impl Count {
     }
 }
 
-/// The real file system, with the open segment files counted.
-#[derive(Debug)]
-struct CountingFs(Arc<Count>);
-
-#[derive(Debug)]
-struct CountedFile {
-    file: Arc<dyn File>,
-    count: Arc<Count>,
-}
-
-impl Drop for CountedFile {
-    fn drop(&mut self) {
-        self.count.open.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl Fs for CountingFs {
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
-        let file = RealFs.open(path, access)?;
-        let part = path.extension().and_then(|part| part.to_str());
-        if !matches!(part, Some("log" | "index" | "timeindex")) {
-            return Ok(file);
+impl Hooks for Count {
+    fn open(&self, path: &Path, _access: Access) -> io::Result<()> {
+        if is_segment(path) {
+            let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(open, Ordering::SeqCst);
         }
-        let count = Arc::clone(&self.0);
-        let open = count.open.fetch_add(1, Ordering::SeqCst) + 1;
-        count.most.fetch_max(open, Ordering::SeqCst);
-        Ok(Arc::new(CountedFile { file, count }))
+        Ok(())
     }
-    fn space(&self, path: &Path) -> io::Result<Space> {
-        RealFs.space(path)
-    }
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        RealFs.create_dir_all(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        RealFs.list(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealFs.rename(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        RealFs.remove_file(path)
-    }
-    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        RealFs.remove_dir_all(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        RealFs.sync_dir(path)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {
-        RealFs.lock(path)
+    fn close(&self, path: &Path) {
+        if is_segment(path) {
+            self.open.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 
-impl File for CountedFile {
-    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, position)
-    }
-    fn write_at(&self, slices: &[&[u8]], position: u64) -> io::Result<()> {
-        self.file.write_at(slices, position)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-    fn size_bytes(&self) -> io::Result<u64> {
-        self.file.size_bytes()
-    }
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.file.set_len(bytes)
-    }
-    fn allocate(&self, position: u64, bytes: u64) -> io::Result<()> {
-        self.file.allocate(position, bytes)
-    }
+fn is_segment(path: &Path) -> bool {
+    let part = path.extension().and_then(|part| part.to_str());
+    matches!(part, Some("log" | "index" | "timeindex"))
 }
 
 fn manager(dir: &Path, count: &Arc<Count>) -> Arc<LogManager> {
     let opened = LogManager::open(LogManagerConfig {
         open_files_max: LIMIT,
         recovery_threads: 4,
-        fs: Arc::new(CountingFs(Arc::clone(count))),
+        fs: Arc::new(HookedFs(Arc::clone(count))),
         ..small(dir)
     });
     opened.expect("open")

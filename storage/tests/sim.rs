@@ -8,9 +8,9 @@
 mod common;
 mod sim_world;
 
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use common::seeds;
 use sim_world::{Ending, World};
 use storage::fs::sim::Fault;
 use storage::log::Durability;
@@ -52,19 +52,6 @@ fn run(
         }
     });
     ran.map_err(|what| format!("OTTLA_SIM_SEED={seed} {what}"))
-}
-
-/// The seeds to run: so many from a random one on, unless the environment says otherwise.
-fn seeds(count: u64) -> Range<u64> {
-    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
-    let (first, count) = match number("OTTLA_SIM_SEED") {
-        Some(seed) => (seed, 1),
-        None => (
-            rand::random_range(0..1 << 40),
-            number("OTTLA_SIM_SEEDS").unwrap_or(count),
-        ),
-    };
-    first..first + count
 }
 
 fn run_all(ending: Ending, deletes_topics: bool, durability: Durability) {

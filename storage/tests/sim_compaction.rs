@@ -9,7 +9,6 @@ mod common;
 
 use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -384,19 +383,6 @@ impl World {
         self.disk.kill();
         (self.cleaned, self.disk.history())
     }
-}
-
-/// The seeds to run: so many from a random one on, unless the environment says otherwise.
-fn seeds(count: u64) -> Range<u64> {
-    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
-    let (first, count) = match number("OTTLA_SIM_SEED") {
-        Some(seed) => (seed, 1),
-        None => (
-            rand::random_range(0..1 << 40),
-            number("OTTLA_SIM_SEEDS").unwrap_or(count),
-        ),
-    };
-    first..first + count
 }
 
 #[test]

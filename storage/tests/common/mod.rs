@@ -1,6 +1,7 @@
 //! What the tests of the engine share.
 #![allow(dead_code)]
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +13,19 @@ use storage::log::{
 use storage::manager::{LogManager, LogManagerConfig};
 use storage::record::{BatchBuilder, BatchHeader, RecordSet, ValidatedBatch, batches};
 use uuid::Uuid;
+
+/// The seeds to run: so many from a random one on, unless the environment says otherwise.
+pub fn seeds(count: u64) -> Range<u64> {
+    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
+    let (first, count) = match number("OTTLA_SIM_SEED") {
+        Some(seed) => (seed, 1),
+        None => (
+            rand::random_range(0..1 << 40),
+            number("OTTLA_SIM_SEEDS").unwrap_or(count),
+        ),
+    };
+    first..first + count
+}
 
 /// A manager with a ring so small that it turns often.
 pub fn small(dir: &Path) -> LogManagerConfig {
