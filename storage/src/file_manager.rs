@@ -247,13 +247,9 @@ impl FileManager {
 
     /// Durably, before another log gets the name: it would be trusted up to there.
     fn forget_recovery_point(&self, key: &(String, i32)) -> io::Result<()> {
-        let shared = &self.shared;
-        let mut recovery_points = shared.recovery_points.lock();
-        if recovery_points.remove(key).is_none() || shared.durability == Durability::Strict {
-            return Ok(());
-        }
-        let path = shared.path.join(RECOVERY_POINTS);
-        write_offsets(&*shared.fs, &path, &recovery_points)
+        let is_strict = self.shared.durability == Durability::Strict;
+        self.shared
+            .change_recovery_points(|points| points.remove(key).is_some() && !is_strict)
     }
 
     /// Renames the directory of a deleted log and has it removed later.
@@ -427,7 +423,6 @@ impl FileManager {
             .for_each(logs.clone(), |log| log.close())
             .into_iter()
             .collect::<io::Result<Vec<()>>>()?;
-        let path = shared.path.join(RECOVERY_POINTS);
         let mut recovery_points = shared.closed_at.lock().clone();
         for log in logs {
             if let Some(end_offset) = log.end_offset() {
@@ -436,8 +431,10 @@ impl FileManager {
             }
         }
         // At the next start they say where each log has to end: none may be older than its log.
-        shared.recovery_points.lock().clone_from(&recovery_points);
-        write_offsets(&*shared.fs, &path, &recovery_points)?;
+        shared.change_recovery_points(|points| {
+            *points = recovery_points;
+            true
+        })?;
         self.maintenance.checkpoint_closed()?;
         remove_wal(&*shared.fs, &shared.path.join(WAL_DIR))?;
         fs::replace(

@@ -142,19 +142,26 @@ impl LogDir {
         }
     }
 
+    /// Changes the recovery points, durably if `change` says so.
+    pub fn change_recovery_points(
+        &self,
+        change: impl FnOnce(&mut Offsets) -> bool,
+    ) -> io::Result<()> {
+        let mut recovery_points = self.recovery_points.lock();
+        if !change(&mut recovery_points) {
+            return Ok(());
+        }
+        let path = self.path.join(RECOVERY_POINTS);
+        write_offsets(&*self.fs, &path, &recovery_points)
+    }
+
     /// Lets nobody trust a log beyond its end: after a power cut it may end before what a checkpoint has made durable, and
     /// what is appended there is not durable yet. Durably, so before anything is appended.
     pub fn lower_recovery_point(&self, key: &(String, i32), end_offset: i64) -> io::Result<()> {
-        let mut recovery_points = self.recovery_points.lock();
-        match recovery_points.get_mut(key) {
-            Some(point) if *point > end_offset => *point = end_offset,
-            _ => return Ok(()),
-        }
-        write_offsets(
-            &*self.fs,
-            &self.path.join(RECOVERY_POINTS),
-            &recovery_points,
-        )
+        self.change_recovery_points(|points| {
+            let point = points.get_mut(key).filter(|point| **point > end_offset);
+            point.map(|point| *point = end_offset).is_some()
+        })
     }
 
     /// Has what is written by now synced in so many ms at the latest.

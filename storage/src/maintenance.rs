@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::checkpoint::{LOG_START_OFFSETS, RECOVERY_POINTS, write_offsets};
+use crate::checkpoint::{LOG_START_OFFSETS, write_offsets};
 use crate::fs::if_found;
 use crate::log::Durability;
 use crate::log::partition_log::FileLog;
@@ -276,13 +276,14 @@ impl Maintenance {
             .collect::<io::Result<Vec<()>>>()?;
         if shared.durability == Durability::Os {
             // After a power cut the write-ahead log may end before what the segments have.
-            let mut offsets = shared.recovery_points.lock();
-            // A log that was deleted meanwhile has been taken out, and another may have its name.
-            let left = ends
-                .iter()
-                .filter(|(log, _)| log.durable_end_soon().is_some());
-            offsets.extend(left.map(|(log, end)| (log.key(), *end)));
-            write_offsets(&*shared.fs, &shared.path.join(RECOVERY_POINTS), &offsets)?;
+            shared.change_recovery_points(|points| {
+                // A log that was deleted meanwhile has been taken out, and another may have its name.
+                let left = ends
+                    .iter()
+                    .filter(|(log, _)| log.durable_end_soon().is_some());
+                points.extend(left.map(|(log, end)| (log.key(), *end)));
+                true
+            })?;
         }
         self.save_log_starts()?;
         let checkpoint = Checkpoint {

@@ -102,7 +102,6 @@ async fn read_requests(
         buffer: BytesMut::new(),
         shutdown,
         idle,
-        last_read: Instant::now(),
     };
     loop {
         let (frame, share) = match frames.next().await {
@@ -135,7 +134,6 @@ struct FrameReader<'a, R, F> {
     shutdown: Pin<&'a mut F>,
     /// Goes off, at the latest, when nothing has been read for too long; it is not set again with each read.
     idle: Pin<&'a mut Sleep>,
-    last_read: Instant,
 }
 
 impl<R: AsyncRead + Unpin, F: Future<Output = ()>> FrameReader<'_, R, F> {
@@ -167,21 +165,19 @@ impl<R: AsyncRead + Unpin, F: Future<Output = ()>> FrameReader<'_, R, F> {
         if self.buffer.capacity() - self.buffer.len() < room {
             self.buffer.reserve(room);
         }
+        let since = Instant::now();
         loop {
             tokio::select! {
                 // First, or a client that never pauses would keep a broker from ending.
                 biased;
                 () = &mut self.shutdown => return Err(Close::Shutdown),
-                read = self.reader.read_buf(&mut self.buffer) => {
-                    self.last_read = Instant::now();
-                    return match read? {
-                        0 => Err(Close::ByClient),
-                        _ => Ok(()),
-                    };
-                }
+                read = self.reader.read_buf(&mut self.buffer) => return match read? {
+                    0 => Err(Close::ByClient),
+                    _ => Ok(()),
+                },
                 () = &mut self.idle => {
                     let limit = self.broker.connections_max_idle();
-                    let silent = self.last_read.elapsed();
+                    let silent = since.elapsed();
                     if silent >= limit {
                         return Err(Close::Idle(limit));
                     }
