@@ -2,15 +2,22 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use kafka_protocol::messages::{RequestHeader, ResponseHeader};
+use kafka_protocol::messages::{
+    FindCoordinatorRequest, HeartbeatRequest, RequestHeader, ResponseHeader,
+};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use protocol_shim::ErrorCode;
 
 /// Nothing in these tests waits longer than this for an answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// A new broker coordinates groups well within this time.
+const COORDINATOR_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const MAX_RESPONSE_BYTES: usize = 64 << 20;
 
 /// A blocking connection; one request at a time.
@@ -62,6 +69,32 @@ impl RawClient {
             response.remaining()
         );
         Ok(decoded)
+    }
+
+    /// Waits until the broker coordinates `group`, which must not exist yet.
+    ///
+    /// A new broker makes its offsets topic when it is first asked for a coordinator. While it loads the group's
+    /// partition of that topic, Kafka answers a heartbeat without an error; after that it does not know the member.
+    ///
+    /// # Errors
+    /// It takes too long, or a request fails.
+    pub fn wait_for_coordinator(&mut self, group: &str) -> Result<()> {
+        let group = StrBytes::from_string(group.to_owned());
+        let find = FindCoordinatorRequest::default().with_key(group.clone());
+        let heartbeat = HeartbeatRequest::default()
+            .with_group_id(group.clone().into())
+            .with_member_id(StrBytes::from_static_str("nobody"));
+        let deadline = Instant::now() + COORDINATOR_TIMEOUT;
+        loop {
+            let found = self.call(3, &find)?.error_code;
+            if found == 0
+                && self.call(4, &heartbeat)?.error_code == ErrorCode::UnknownMemberId as i16
+            {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{group} has no coordinator");
+            sleep(POLL_INTERVAL);
+        }
     }
 
     /// A whole frame with a correct header, around any body.

@@ -15,7 +15,6 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use bytes::Bytes;
 use compat_tests::java::KafkaTools;
 use compat_tests::python::Python;
-use compat_tests::scenario::Talk;
 use compat_tests::{BrokerKind, BrokerProcess, Program, RawClient, available};
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
@@ -97,8 +96,8 @@ fn every_group_tool_says_and_does_the_same_as_with_kafka() -> Result<()> {
 /// Makes a group that is none of consumers, as Kafka Connect's workers do, with a member that says nothing any more.
 fn join_workers(broker: &BrokerProcess) -> Result<()> {
     let string = StrBytes::from_static_str;
-    Talk::new(broker).wait_for_coordinator("workers")?;
     let mut client = RawClient::connect(broker.address())?;
+    client.wait_for_coordinator("workers")?;
     let protocol = JoinGroupRequestProtocol::default()
         .with_name(string("sessioned"))
         .with_metadata(Bytes::from_static(b"a worker"));

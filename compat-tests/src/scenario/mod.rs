@@ -18,8 +18,8 @@ use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, FindCoordinatorRequest, HeartbeatRequest,
-    ListOffsetsRequest, MetadataRequest, ResponseHeader, TopicName,
+    ApiVersionsRequest, CreateTopicsRequest, ListOffsetsRequest, MetadataRequest, ResponseHeader,
+    TopicName,
 };
 use kafka_protocol::protocol::{Decodable, HeaderVersion, Request, StrBytes};
 use protocol_shim::ErrorCode;
@@ -33,8 +33,6 @@ use tree::{Tree, values};
 /// A broker that has been asked to create something has it well within this time.
 const SETTLING_TIME: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR.
-const COORDINATOR_NOT_READY: [i16; 3] = [14, 15, 16];
 /// What the answer to a request is that the broker does not answer.
 const CLOSED: &str = "the connection is closed";
 
@@ -294,19 +292,6 @@ impl<'b> Talk<'b> {
                 .partitions
                 .iter()
                 .all(|partition| partition.error_code == 0))
-        })
-    }
-
-    /// Waits until a group can be asked about.
-    ///
-    /// # Errors
-    /// It takes too long.
-    pub fn wait_for_coordinator(&mut self, group: &str) -> Result<()> {
-        let find = FindCoordinatorRequest::default().with_key(string(group));
-        let heartbeat = HeartbeatRequest::default().with_group_id(string(group).into());
-        self.settle(&format!("the coordinator of {group}"), |talk| {
-            let found = talk.quietly(3, &find)?.error_code == 0;
-            Ok(found && !COORDINATOR_NOT_READY.contains(&talk.quietly(4, &heartbeat)?.error_code))
         })
     }
 

@@ -24,7 +24,7 @@ mod topics;
 use anyhow::{Context as _, Result, bail};
 use compat_tests::scenario::comparison::{differences, judge};
 use compat_tests::scenario::{Exchange, Talk};
-use compat_tests::{BrokerKind, BrokerProcess, toolchain};
+use compat_tests::{BrokerKind, BrokerProcess, RawClient, toolchain};
 
 type Scenario = fn(&mut Talk<'_>) -> Result<()>;
 
@@ -101,7 +101,7 @@ fn every_answer_is_that_of_kafka_or_its_difference_is_meant() -> Result<()> {
     };
     let ottla = BrokerProcess::start_as(BrokerKind::Ottla, CONFIG, &[])?;
     for broker in [&kafka, &ottla] {
-        Talk::new(broker).wait_for_coordinator("any group")?;
+        RawClient::connect(broker.address())?.wait_for_coordinator("any group")?;
     }
 
     let chosen = std::env::var("SCENARIO").unwrap_or_default();

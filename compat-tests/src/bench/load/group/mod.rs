@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use kafka_protocol::messages::{FindCoordinatorRequest, GroupId, HeartbeatRequest};
+use kafka_protocol::messages::GroupId;
 use kafka_protocol::protocol::StrBytes;
 use tokio::task::{AbortHandle, JoinSet, LocalSet};
 use tokio::time::timeout;
@@ -18,10 +18,7 @@ mod board;
 mod classic;
 mod consumer;
 
-const FIND_COORDINATOR_VERSION: i16 = 3;
 const HEARTBEAT_VERSION: i16 = 4;
-const UNKNOWN_MEMBER_ID: i16 = 25;
-const COORDINATOR_TIMEOUT: Duration = Duration::from_secs(60);
 const STABLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Between becoming stable and the death.
 const QUIET: Duration = Duration::from_secs(2);
@@ -63,7 +60,7 @@ impl GroupLoad {
     /// # Errors
     /// A request fails, a partition has two owners, or the group does not become stable.
     pub fn run(&self, address: SocketAddr) -> Result<Rebalances> {
-        wait_for_coordinator(address, &self.id)?;
+        RawClient::connect(address)?.wait_for_coordinator(&self.id)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -126,28 +123,6 @@ async fn stable(board: &Board, members: &mut JoinSet<Result<()>>) -> Result<Inst
     timeout(STABLE_TIMEOUT, wait)
         .await
         .with_context(|| format!("not stable in {STABLE_TIMEOUT:?}: {}", board.describe()))?
-}
-
-/// A new broker makes its offsets topic when it is first asked for a coordinator; once it coordinates this
-/// group, it says that it does not know a member.
-fn wait_for_coordinator(address: SocketAddr, id: &str) -> Result<()> {
-    let find = FindCoordinatorRequest::default().with_key(StrBytes::from_string(id.to_owned()));
-    let heartbeat = HeartbeatRequest::default()
-        .with_group_id(group_id(id))
-        .with_member_id(StrBytes::from_static_str("nobody"));
-    let deadline = Instant::now() + COORDINATOR_TIMEOUT;
-    loop {
-        let mut client = RawClient::connect(address)?;
-        let found = client.call(FIND_COORDINATOR_VERSION, &find)?;
-        if found.error_code == 0 {
-            let answer = client.call(HEARTBEAT_VERSION, &heartbeat)?;
-            if answer.error_code == UNKNOWN_MEMBER_ID {
-                return Ok(());
-            }
-        }
-        ensure!(Instant::now() < deadline, "{id} has no coordinator");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn group_id(id: &str) -> GroupId {
