@@ -4,15 +4,18 @@
 //! drains those from a bounded queue. One task serves both halves.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use protocol_shim::encode::ResponseFrame;
 use protocol_shim::frame::{self, FrameError};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::{debug, warn};
@@ -25,8 +28,8 @@ use crate::net::budget::BudgetShare;
 
 /// Requests of one connection that may be under way at once; a client that sends more is not read.
 const MAX_PIPELINED_REQUESTS: usize = 64;
-/// Read buffer of a connection that waits for its next request.
-const IDLE_BUFFER_BYTES: usize = 4096;
+/// What is read at once of a connection that waits for its next request.
+const FIRST_READ_BYTES: usize = 4096;
 /// A frame up to this size is given its buffer at once, a larger one as its bytes arrive.
 const TRUSTED_FRAME_BYTES: usize = 1 << 20;
 /// How long responses under way are waited for once the broker shuts down or the client has erred.
@@ -100,6 +103,7 @@ async fn read_requests(
         broker,
         reader,
         buffer: BytesMut::new(),
+        after_small: true,
         shutdown,
         idle,
     };
@@ -131,6 +135,8 @@ struct FrameReader<'a, R, F> {
     broker: &'a Broker,
     reader: R,
     buffer: BytesMut,
+    /// The last request was small: the next one is not given a buffer before it comes.
+    after_small: bool,
     shutdown: Pin<&'a mut F>,
     /// Goes off, at the latest, when nothing has been read for too long; it is not set again with each read.
     idle: Pin<&'a mut Sleep>,
@@ -140,7 +146,7 @@ impl<R: AsyncRead + Unpin, F: Future<Output = ()>> FrameReader<'_, R, F> {
     /// The next frame's body, without its length, and its share of the request budget.
     async fn next(&mut self) -> Result<(Bytes, BudgetShare), Close> {
         while self.buffer.len() < frame::LENGTH_BYTES {
-            self.fill(IDLE_BUFFER_BYTES).await?;
+            self.fill(FIRST_READ_BYTES).await?;
         }
         let mut length = [0; frame::LENGTH_BYTES];
         self.buffer.copy_to_slice(&mut length);
@@ -157,12 +163,19 @@ impl<R: AsyncRead + Unpin, F: Future<Output = ()>> FrameReader<'_, R, F> {
             }
             self.fill(granted - self.buffer.len()).await?;
         }
-        Ok((self.buffer.split_to(length).freeze(), share))
+        let request = self.buffer.split_to(length).freeze();
+        self.after_small = length <= FIRST_READ_BYTES;
+        if self.after_small && self.buffer.is_empty() {
+            // Or it would keep the request's memory.
+            self.buffer = BytesMut::new();
+        }
+        Ok((request, share))
     }
 
     /// Reads what has arrived into at least one byte and, if there is no room yet, `room` bytes.
     async fn fill(&mut self, room: usize) -> Result<(), Close> {
-        if self.buffer.capacity() - self.buffer.len() < room {
+        let waits = self.after_small && self.buffer.is_empty() && room <= FIRST_READ_BYTES;
+        if !waits && self.buffer.capacity() - self.buffer.len() < room {
             self.buffer.reserve(room);
         }
         let since = Instant::now();
@@ -171,7 +184,7 @@ impl<R: AsyncRead + Unpin, F: Future<Output = ()>> FrameReader<'_, R, F> {
                 // First, or a client that never pauses would keep a broker from ending.
                 biased;
                 () = &mut self.shutdown => return Err(Close::Shutdown),
-                read = self.reader.read_buf(&mut self.buffer) => return match read? {
+                read = read(&mut self.reader, &mut self.buffer) => return match read? {
                     0 => Err(Close::ByClient),
                     _ => Ok(()),
                 },
@@ -186,6 +199,21 @@ impl<R: AsyncRead + Unpin, F: Future<Output = ()>> FrameReader<'_, R, F> {
             }
         }
     }
+}
+
+/// Fills the buffer; one without memory is given as much as has arrived, so that who waits holds none.
+async fn read(reader: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> io::Result<usize> {
+    if buffer.capacity() > 0 {
+        return reader.read_buf(buffer).await;
+    }
+    poll_fn(|cx| {
+        let mut arrived = [MaybeUninit::uninit(); FIRST_READ_BYTES];
+        let mut arrived = ReadBuf::uninit(&mut arrived);
+        ready!(Pin::new(&mut *reader).poll_read(cx, &mut arrived))?;
+        buffer.extend_from_slice(arrived.filled());
+        Poll::Ready(Ok(arrived.filled().len()))
+    })
+    .await
 }
 
 async fn write_responses(
