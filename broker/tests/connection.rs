@@ -4,9 +4,10 @@
 
 mod support;
 
+use std::path::Path;
 use std::time::Duration;
 
-use broker::broker::Broker;
+use broker::broker::{Broker, RunningBroker};
 use broker::config::BrokerConfig;
 use bytes::{Buf, Bytes};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -349,26 +350,55 @@ async fn a_long_poll_does_not_wait_where_an_error_is_known() {
 async fn max_bytes_bounds_a_fetch_over_all_partitions_and_gives_the_first_batch_whole() {
     let broker = start_broker().await;
     let mut client = connect(&broker);
-    client.create_topic("topic", 3).await;
+    let size = fill_six_partitions(&mut client).await;
+    check_fetch_limits(&mut client, size).await;
+}
+
+#[tokio::test]
+async fn max_bytes_bounds_a_fetch_from_the_disk_in_the_same_way() {
+    let data = tempfile::tempdir().unwrap();
+    let first = start_on(data.path()).await;
+    let mut client = Client::new(TcpStream::connect(first.addresses()[0]).await.unwrap());
+    let size = fill_six_partitions(&mut client).await;
+    first.shutdown().await.unwrap();
+    // Nothing is in memory after a start.
+    let second = start_on(data.path()).await;
+    let mut client = Client::new(TcpStream::connect(second.addresses()[0]).await.unwrap());
+    check_fetch_limits(&mut client, size).await;
+    second.shutdown().await.unwrap();
+}
+
+/// Two batches for each partition of `topic`; returns the size of one.
+async fn fill_six_partitions(client: &mut Client) -> usize {
+    client.create_topic("topic", 6).await;
     let records = batch(&["a", "b", "c"]);
     let size = records.len();
     for _ in 0..2 {
-        let batches = (0..3).map(|partition| (partition, records.clone()));
+        let batches = (0..6).map(|partition| (partition, records.clone()));
         client
             .call(PRODUCE, produce("topic", batches.collect()))
             .await;
     }
-    // (max_bytes, partition_max_bytes) and what each partition gives.
+    size
+}
+
+async fn check_fetch_limits(client: &mut Client, size: usize) {
+    // max_bytes, partition_max_bytes, and what each partition gives.
     let expected = [
-        ((6 * size, 2 * size), [2 * size; 3]),
-        ((3 * size, 2 * size), [2 * size, size, 0]),
-        ((2 * size, size), [size, size, 0]),
-        ((1, 1), [size, 0, 0]),
-        ((6 * size, 1), [size, 0, 0]),
-        ((1, 6 * size), [size, 0, 0]),
+        (12 * size, 2 * size, [2, 2, 2, 2, 2, 2]),
+        (12 * size, size, [1, 1, 1, 1, 1, 1]),
+        (11 * size, 2 * size, [2, 2, 2, 2, 2, 1]),
+        (7 * size, 2 * size, [2, 2, 2, 1, 0, 0]),
+        (7 * size, 7 * size, [2, 2, 2, 1, 0, 0]),
+        (2 * size, size, [1, 1, 0, 0, 0, 0]),
+        (size, 2 * size, [1, 0, 0, 0, 0, 0]),
+        (1, 1, [1, 0, 0, 0, 0, 0]),
+        (12 * size, 1, [1, 0, 0, 0, 0, 0]),
+        (1, 12 * size, [1, 0, 0, 0, 0, 0]),
     ];
-    for ((max_bytes, partition_max_bytes), sizes_expected) in expected {
-        let mut request = fetch("topic", &[(0, 0), (1, 0), (2, 0)], Duration::ZERO);
+    for (max_bytes, partition_max_bytes, batches) in expected {
+        let partitions = [0, 1, 2, 3, 4, 5].map(|partition| (partition, 0));
+        let mut request = fetch("topic", &partitions, Duration::ZERO);
         request.max_bytes = max_bytes as i32;
         for partition in &mut request.topics[0].partitions {
             partition.partition_max_bytes = partition_max_bytes as i32;
@@ -376,10 +406,19 @@ async fn max_bytes_bounds_a_fetch_over_all_partitions_and_gives_the_first_batch_
         let response = client.call(FETCH, request).await;
         assert_eq!(
             sizes(&response),
-            sizes_expected,
+            batches.map(|count| count * size),
             "{max_bytes}, {partition_max_bytes}"
         );
     }
+    // The first with data is not the first that is asked for, and the limits differ.
+    let mut request = fetch("topic", &[(3, 6), (1, 0), (2, 0), (0, 0)], Duration::ZERO);
+    request.max_bytes = (size + 2) as i32;
+    let limits = [size, 1, 2 * size, 1].map(|bytes| bytes as i32);
+    for (partition, limit) in request.topics[0].partitions.iter_mut().zip(limits) {
+        partition.partition_max_bytes = limit;
+    }
+    let response = client.call(FETCH, request).await;
+    assert_eq!(sizes(&response), [0, size, 0, 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -405,16 +444,21 @@ async fn a_client_that_goes_away_during_a_long_poll_leaves_nothing_behind() {
     assert_eq!(left.elapsed(), Duration::ZERO);
 }
 
-#[tokio::test]
-async fn a_shutdown_answers_a_long_poll_at_once_and_closes_the_connection() {
-    let data = tempfile::tempdir().unwrap();
+/// A broker with a port and a data directory.
+async fn start_on(data: &Path) -> RunningBroker {
     let properties = [
         ("listeners", "PLAINTEXT://127.0.0.1:0"),
-        ("log.dirs", data.path().to_str().unwrap()),
+        ("log.dirs", data.to_str().unwrap()),
     ];
     let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let (config, _) = BrokerConfig::from_properties(properties.into()).unwrap();
-    let running = Broker::start(config).await.unwrap();
+    Broker::start(config).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_shutdown_answers_a_long_poll_at_once_and_closes_the_connection() {
+    let data = tempfile::tempdir().unwrap();
+    let running = start_on(data.path()).await;
     let address = running.addresses()[0];
 
     let mut client = Client::new(TcpStream::connect(address).await.unwrap());

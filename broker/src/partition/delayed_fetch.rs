@@ -1,5 +1,6 @@
 //! A fetch over several partitions that may wait for more data (`min_bytes`, `max_wait_ms`).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,9 @@ use storage::log::{
 use tokio::time::Instant;
 
 use crate::partition::registry::Partition;
+
+/// As many as the storage engine has threads for.
+const READS_AT_ONCE: usize = 4;
 
 /// Limits that hold for the whole fetch.
 #[derive(Clone, Copy, Debug)]
@@ -71,30 +75,66 @@ fn visible_end(seen: &FetchedRecords, isolation: Isolation) -> i64 {
     }
 }
 
+/// Reads the targets in their order, each with what the limits leave to it.
+///
+/// Some are begun before their turn, so that the disk has several reads at once: those whose own limit holds however
+/// much the ones before them give.
 async fn read_all(
     limits: FetchLimits,
     targets: &[FetchTarget],
 ) -> Vec<Result<FetchedRecords, ReadError>> {
-    let mut left = limits.max_bytes;
-    let mut at_least_one_batch = true;
-    let mut results = Vec::with_capacity(targets.len());
-    for target in targets {
-        let read = target.partition.log.read(ReadRequest {
+    let begin = |target: &FetchTarget, max_bytes, at_least_one_batch| {
+        target.partition.log.read(ReadRequest {
             fetch_offset: target.fetch_offset,
-            max_bytes: target.max_bytes.min(left),
+            max_bytes,
             at_least_one_batch,
             isolation: limits.isolation,
-        });
-        let result = match read {
-            Ok(Read::Ready(records)) => Ok(records),
-            Ok(Read::Cold(records)) => records.await,
-            Err(error) => Err(error),
+        })
+    };
+    let mut begun = VecDeque::with_capacity(READS_AT_ONCE);
+    let mut left_for_sure = Some(limits.max_bytes);
+    let mut none_begun_has_data = true;
+    let mut left = limits.max_bytes;
+    let mut none_has_data = true;
+    let mut results = Vec::with_capacity(targets.len());
+    for (at, target) in targets.iter().enumerate() {
+        while begun.len() < READS_AT_ONCE
+            && let Some(next) = targets.get(at + begun.len())
+        {
+            left_for_sure = left_for_sure.and_then(|left| left.checked_sub(next.max_bytes));
+            let early = left_for_sure.map(|_| begin(next, next.max_bytes, none_begun_has_data));
+            none_begun_has_data &= match &early {
+                Some(Ok(Read::Ready(records))) => records.size_bytes == 0,
+                Some(Ok(Read::Cold(_))) => false,
+                Some(Err(_)) | None => true,
+            };
+            begun.push_back(early);
+        }
+        let early = match begun.pop_front().flatten() {
+            Some(read) => Some(finish(read).await),
+            None => None,
+        };
+        let fits = |result: &Result<FetchedRecords, ReadError>| {
+            let bytes = result.as_ref().map_or(0, |records| records.size_bytes);
+            none_has_data || bytes <= left
+        };
+        let result = match early.filter(fits) {
+            Some(result) => result,
+            // Its limit depends on those before it, or the first batch of all was larger than its own.
+            None => finish(begin(target, target.max_bytes.min(left), none_has_data)).await,
         };
         if let Ok(records) = &result {
             left = left.saturating_sub(records.size_bytes);
-            at_least_one_batch &= records.size_bytes == 0;
+            none_has_data &= records.size_bytes == 0;
         }
         results.push(result);
     }
     results
+}
+
+async fn finish(read: Result<Read, ReadError>) -> Result<FetchedRecords, ReadError> {
+    match read? {
+        Read::Ready(records) => Ok(records),
+        Read::Cold(records) => records.await,
+    }
 }
