@@ -240,6 +240,7 @@ impl FileLog {
                 payload: &[],
                 // Files are removed behind it: a power cut must not take it back, whatever appends are promised.
                 strict: true,
+                commits_here: false,
             },
             &mut state.declared,
             || logs::declaration(&self.id),

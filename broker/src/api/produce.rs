@@ -127,6 +127,7 @@ async fn append_all(ctx: &RequestContext, request: ProduceRequest) -> Vec<Starte
         -1..=1 => None,
         _ => Some(ErrorCode::InvalidRequiredAcks),
     };
+    let is_only = matches!(&request.topic_data[..], [topic] if topic.partition_data.len() == 1);
     let mut started = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
         let found = match refused_whole {
@@ -137,7 +138,7 @@ async fn append_all(ctx: &RequestContext, request: ProduceRequest) -> Vec<Starte
         for data in topic.partition_data {
             let index = data.index;
             let outcome = match found {
-                Ok(topic_id) => append(ctx, topic_id, data).await,
+                Ok(topic_id) => append(ctx, topic_id, data, is_only).await,
                 Err(code) => Err(code.into()),
             };
             partitions.push(StartedPartition { index, outcome });
@@ -177,6 +178,7 @@ async fn append(
     ctx: &RequestContext,
     topic_id: Uuid,
     data: PartitionProduceData,
+    is_only: bool,
 ) -> Result<StartedAppend, Refusal> {
     let partition = ctx
         .broker
@@ -209,10 +211,12 @@ async fn append(
         .reserve(batch.size_bytes())
         .await
         .map_err(refused)?;
-    let pending = partition
-        .log
-        .submit(permit, batch, AppendOrigin::Client)
-        .map_err(refused)?;
+    let log = &partition.log;
+    let pending = match is_only {
+        true => log.submit_and_commit(permit, batch, AppendOrigin::Client),
+        false => log.submit(permit, batch, AppendOrigin::Client),
+    };
+    let pending = pending.map_err(refused)?;
     Ok(StartedAppend {
         pending,
         log_append_time_ms,

@@ -234,7 +234,8 @@ impl Runner {
         let bytes = builder.build().map_err(|error| unfit(&error))?;
         let batch = ValidatedBatch::trusted(bytes).map_err(|error| unfit(&error))?;
         let permit = self.log.reserve(batch.size_bytes()).await?;
-        self.log.submit(permit, batch, AppendOrigin::Coordinator)
+        self.log
+            .submit_and_commit(permit, batch, AppendOrigin::Coordinator)
     }
 
     fn release(&mut self, replies: Vec<(Token, GroupReply)>) {

@@ -306,6 +306,16 @@ pub trait PartitionLog: Send + Sync {
         origin: AppendOrigin,
     ) -> Result<PendingAppend, AppendError>;
 
+    /// The same for who appends no other batch before it waits for this one: it may be committed before this returns.
+    fn submit_and_commit(
+        &self,
+        permit: AppendPermit,
+        batch: crate::record::ValidatedBatch,
+        origin: AppendOrigin,
+    ) -> Result<PendingAppend, AppendError> {
+        self.submit(permit, batch, origin)
+    }
+
     fn offsets(&self) -> LogOffsets;
 
     fn leader_epoch(&self) -> i32;

@@ -188,6 +188,7 @@ impl FileLog {
         permit: AppendPermit,
         validated: ValidatedBatch,
         origin: AppendOrigin,
+        commits_here: bool,
     ) -> Result<PendingAppend, AppendError> {
         let now_ms = self.shared.clock.now_ms();
         let mut guard = self.state();
@@ -233,6 +234,7 @@ impl FileLog {
                 place,
                 payload: &validated.bytes,
                 strict,
+                commits_here,
             },
             &mut state.declared,
             || logs::declaration(&self.id),
@@ -247,6 +249,10 @@ impl FileLog {
             state.flushed_offset = header.next_offset();
         }
         self.take_in(state, &header, marker, &incoming, starts_segment, now_ms);
+        drop(guard);
+        if commits_here {
+            self.shared.wal.commit_here();
+        }
         Ok(answered(answer))
     }
 
@@ -548,6 +554,7 @@ impl FileLog {
                     place: Place::default(),
                     payload: &[],
                     strict: true,
+                    commits_here: false,
                 },
                 &mut state.declared,
                 || logs::declaration(&self.id),
@@ -727,7 +734,16 @@ impl PartitionLog for FileLogHandle {
         batch: ValidatedBatch,
         origin: AppendOrigin,
     ) -> Result<PendingAppend, AppendError> {
-        self.0.append(permit, batch, origin)
+        self.0.append(permit, batch, origin, false)
+    }
+
+    fn submit_and_commit(
+        &self,
+        permit: AppendPermit,
+        batch: ValidatedBatch,
+        origin: AppendOrigin,
+    ) -> Result<PendingAppend, AppendError> {
+        self.0.append(permit, batch, origin, true)
     }
 
     fn offsets(&self) -> LogOffsets {

@@ -4,6 +4,9 @@
 //! commit thread takes whatever has been collected, writes it in one go, and tells each entry's
 //! owner, in the same order. While it writes, the next group fills: the write in flight is the
 //! batching window, and there is no timer.
+//!
+//! Two hand-overs between threads take longer than a small write into the page cache. Where appends
+//! come one by one and wait for no device, who appends writes for itself: [`Wal::commit_here`].
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -19,10 +22,14 @@ use super::ring::{Ring, RingPosition};
 use crate::bell::Bell;
 use crate::fs::BLOCK_BYTES;
 use crate::stats::CommitStats;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// What is written in one call, unless a single group is larger: some 2 ms of a fast disk.
 const WRITE_LIMIT_BYTES: usize = 4 << 20;
+/// What an appender writes for itself.
+const QUICK_BYTES: usize = 64 << 10;
+/// After so many writes of one entry each, appenders write for themselves: together they would write less often.
+const CALM_WRITES: u32 = if cfg!(feature = "simulation") { 1 } else { 8 };
 const CHUNK_MIN_BYTES: usize = 16 << 10;
 const CHUNK_MAX_BYTES: usize = 1 << 20;
 
@@ -43,7 +50,7 @@ pub enum WalError {
     TooLarge { bytes: usize, limit_bytes: usize },
 }
 
-/// Called once, by the commit thread: the entry's payload as it was written, or why it was not.
+/// Called once, by who commits and without a lock held: the entry's payload as it was written, or why it was not.
 pub type OnDurable = Box<dyn FnOnce(Result<ChunkSlice, WalError>) + Send>;
 
 /// An entry to be appended.
@@ -56,6 +63,8 @@ pub struct NewEntry<'a> {
     pub payload: &'a [u8],
     /// Must not return before the entry is on stable media, even where others may.
     pub strict: bool,
+    /// The caller goes on with [`Wal::commit_here`]: the commit thread need not be woken.
+    pub commits_here: bool,
 }
 
 /// The write-ahead log of one directory, for those who append to it.
@@ -65,7 +74,7 @@ pub struct Wal {
     generation: u64,
     /// Whether each write reaches stable media before it returns.
     synced: bool,
-    /// Groups were written that no sync has followed. Only the commit thread looks at it.
+    /// Groups were written that no sync has followed. Only who commits looks at it.
     unsynced: AtomicBool,
     filling: Mutex<Filling>,
     arrived: Condvar,
@@ -83,7 +92,12 @@ struct Filling {
     declared: Vec<(u32, Vec<u8>)>,
     chunk_bytes: usize,
     write_limit_bytes: usize,
+    /// The commit thread sleeps, and nobody has woken it.
     thread_waits: bool,
+    /// Somebody else commits, and wakes the commit thread if there is more to do after that.
+    caller_commits: bool,
+    /// How many writes in a row have held one entry, with none coming while an appender wrote.
+    calm_writes: u32,
     refused: Option<WalError>,
 }
 
@@ -130,6 +144,8 @@ impl Wal {
                 chunk_bytes: CHUNK_MIN_BYTES,
                 write_limit_bytes,
                 thread_waits: false,
+                caller_commits: false,
+                calm_writes: 0,
                 refused: None,
             }),
             arrived: Condvar::new(),
@@ -194,11 +210,44 @@ impl Wal {
             filling.declared.push((entry.log_id, payload));
             *declared = true;
         }
-        if std::mem::take(&mut filling.thread_waits) {
+        if !entry.commits_here {
+            self.wake_thread(filling);
+        }
+        Ok(())
+    }
+
+    /// Commits what was appended, on the caller's thread, if that is quicker than to wake the commit thread.
+    ///
+    /// The caller holds no lock that an owner of an entry takes, and may wait for the page cache, but for no device.
+    pub fn commit_here(&self) {
+        let mut filling = self.filling.lock();
+        if filling.is_empty() || !filling.thread_waits || filling.caller_commits {
+            // Done already, or who commits at this moment will look again.
+            return;
+        }
+        let has_room = |bytes| self.ring.shortage(bytes as u64).is_none();
+        if self.synced || !filling.quick_bytes().is_some_and(has_room) {
+            return self.wake_thread(filling);
+        }
+        filling.caller_commits = true;
+        let groups = filling.take();
+        drop(filling);
+        self.commit(groups);
+        let mut filling = self.filling.lock();
+        filling.caller_commits = false;
+        if !filling.is_empty() {
+            filling.calm_writes = 0;
+            self.wake_thread(filling);
+        } else if filling.refused.is_some() {
+            self.wake_thread(filling);
+        }
+    }
+
+    fn wake_thread(&self, mut filling: MutexGuard<'_, Filling>) {
+        if !filling.caller_commits && std::mem::take(&mut filling.thread_waits) {
             drop(filling);
             self.arrived.notify_one();
         }
-        Ok(())
     }
 
     fn group_with_room<'f>(
@@ -246,12 +295,14 @@ impl Wal {
     fn next_groups(&self) -> Option<Vec<Group>> {
         let mut filling = self.filling.lock();
         loop {
-            let groups = filling.take();
-            if !groups.is_empty() {
-                return Some(groups);
-            }
-            if filling.refused.is_some() {
-                return None;
+            if !filling.caller_commits {
+                let groups = filling.take();
+                if !groups.is_empty() {
+                    return Some(groups);
+                }
+                if filling.refused.is_some() {
+                    return None;
+                }
             }
             filling.thread_waits = true;
             self.arrived.wait(&mut filling);
@@ -384,6 +435,11 @@ impl Wal {
 
 #[cfg(test)]
 impl Wal {
+    /// Whether the commit thread sleeps.
+    pub fn thread_waits(&self) -> bool {
+        self.filling.lock().thread_waits
+    }
+
     /// Entries that wait to be written.
     pub fn appended_count(&self) -> usize {
         let filling = self.filling.lock();
@@ -393,6 +449,17 @@ impl Wal {
 }
 
 impl Filling {
+    fn is_empty(&self) -> bool {
+        self.open.is_none() && self.sealed.is_empty()
+    }
+
+    /// How much there is to write, if it is written in a moment, and more is unlikely to come meanwhile.
+    fn quick_bytes(&self) -> Option<usize> {
+        let is_calm = self.calm_writes >= CALM_WRITES && self.sealed.is_empty();
+        let open = self.open.as_ref().filter(|open| is_calm && !open.strict)?;
+        Some(open.bytes_with(0, 0)).filter(|&bytes| bytes <= QUICK_BYTES)
+    }
+
     /// The groups for the next write.
     fn take(&mut self) -> Vec<Group> {
         if self.sealed.is_empty()
@@ -410,6 +477,11 @@ impl Filling {
                 break;
             }
             groups.extend(self.sealed.pop_front());
+        }
+        match groups.iter().map(|group| group.owners.len()).sum() {
+            0 => {}
+            1 => self.calm_writes = self.calm_writes.saturating_add(1),
+            2.. => self.calm_writes = 0,
         }
         groups
     }

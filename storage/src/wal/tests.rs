@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::ThreadId;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -17,8 +19,13 @@ use crate::fs::{BLOCK_BYTES, RealFs};
 use crate::record::{BatchBuilder, batch};
 
 const REGION_BYTES: u64 = 64 << 10;
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn open(dir: &Path, max_bytes: u64) -> (Arc<Wal>, Checkpoint) {
+    open_as(dir, max_bytes, true)
+}
+
+fn open_as(dir: &Path, max_bytes: u64, synced: bool) -> (Arc<Wal>, Checkpoint) {
     let fs = Arc::new(RealFs);
     let chunks = ChunkPool::new(0);
     let config = RingConfig {
@@ -26,7 +33,7 @@ fn open(dir: &Path, max_bytes: u64) -> (Arc<Wal>, Checkpoint) {
         max_bytes,
         first_region_bytes: REGION_BYTES,
         region_bytes: REGION_BYTES,
-        synced: true,
+        synced,
     };
     let ring = Ring::open(fs.clone(), config, Arc::clone(&chunks)).unwrap();
     let checkpoint = Checkpoint {
@@ -36,7 +43,7 @@ fn open(dir: &Path, max_bytes: u64) -> (Arc<Wal>, Checkpoint) {
         start: ring.position(),
         closed: false,
     };
-    let wal = Wal::new(ring, chunks, 77, 1, true, Arc::<Bell>::default());
+    let wal = Wal::new(ring, chunks, 77, 1, synced, Arc::<Bell>::default());
     (Arc::new(wal), checkpoint)
 }
 
@@ -62,6 +69,7 @@ fn fill(wal: &Arc<Wal>, sizes: &[usize], one_by_one: bool) -> Vec<Result<usize, 
                 place: Place::default(),
                 payload: &payload,
                 strict: true,
+                commits_here: false,
             },
             &mut declared,
             || b"who".to_vec(),
@@ -122,6 +130,75 @@ fn entries_are_read_back_in_the_order_in_which_they_were_appended() {
     }
 }
 
+/// Appends a small batch as one who goes on with a commit, and commits.
+fn append_and_commit(wal: &Wal, strict: bool, committed: impl FnOnce(ThreadId) + Send + 'static) {
+    let payload = batch_of(10);
+    let entry = NewEntry {
+        log_id: 1,
+        kind: EntryKind::Batch,
+        offset: 0,
+        place: Place::default(),
+        payload: &payload,
+        strict,
+        commits_here: true,
+    };
+    let tell = Box::new(|written: Result<_, _>| {
+        written.unwrap();
+        committed(std::thread::current().id());
+    });
+    wal.append(&entry, &mut false, || b"who".to_vec(), |_| {}, tell)
+        .unwrap();
+    wal.commit_here();
+}
+
+/// How many of ten appends are committed by this thread, if each finds the commit thread asleep.
+fn committed_here(wal: &Wal, strict: bool) -> usize {
+    let (sender, committed_by) = std::sync::mpsc::channel();
+    let commits = (0..10).map(|_| {
+        while !wal.thread_waits() {
+            std::thread::yield_now();
+        }
+        let sender = sender.clone();
+        append_and_commit(wal, strict, move |thread| sender.send(thread).unwrap());
+        committed_by.recv_timeout(PATIENCE).expect("nobody commits")
+    });
+    let myself = std::thread::current().id();
+    commits.filter(|thread| *thread == myself).count()
+}
+
+#[test]
+fn who_appends_alone_commits_for_itself_unless_that_waits_for_the_device() {
+    for synced in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (wal, _) = open_as(dir.path(), 2 * REGION_BYTES, synced);
+        wal.ring().grow().unwrap();
+        with_thread(&wal, || {
+            assert_eq!(committed_here(&wal, true), 0);
+            assert_eq!(committed_here(&wal, false), if synced { 0 } else { 10 });
+        });
+    }
+}
+
+#[test]
+fn what_is_appended_while_an_appender_commits_is_left_to_the_commit_thread() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = open_as(dir.path(), REGION_BYTES, false);
+    let committing = Arc::clone(&wal);
+    let thread = std::thread::spawn(move || committing.run());
+    committed_here(&wal, false);
+    let (sender, committed_by) = std::sync::mpsc::channel();
+    let second = {
+        let wal = Arc::clone(&wal);
+        move || append_and_commit(&wal, false, move |thread| sender.send(thread).unwrap())
+    };
+    // Appended by another thread while this one is in the middle of a commit.
+    append_and_commit(&wal, false, |_| std::thread::spawn(second).join().unwrap());
+    let committed_by = committed_by.recv_timeout(PATIENCE).expect("nobody commits");
+    assert_eq!(committed_by, thread.thread().id());
+    wal.close();
+    thread.join().unwrap();
+}
+
 #[test]
 fn appends_after_the_end_are_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -134,6 +211,7 @@ fn appends_after_the_end_are_refused() {
         place: Place::default(),
         payload: &[],
         strict: true,
+        commits_here: false,
     };
     let refused = wal.append(&entry, &mut true, Vec::new, |_| {}, Box::new(|_| {}));
     assert_eq!(refused, Err(WalError::Closed));
@@ -390,9 +468,6 @@ fn a_writer_that_comes_after_the_checkpoint_finds_the_room_that_it_has_made() {
     let (sender, found) = std::sync::mpsc::channel();
     let writer = Arc::clone(&ring);
     std::thread::spawn(move || sender.send(writer.wait_for_room(BLOCK_BYTES as u64)));
-    assert_eq!(
-        found.recv_timeout(std::time::Duration::from_secs(10)),
-        Ok(true)
-    );
+    assert_eq!(found.recv_timeout(PATIENCE), Ok(true));
     assert_eq!(ring.position().position, 0);
 }

@@ -481,7 +481,11 @@ impl World {
             None | Some(Err(_)) if self.disk.is_stopped() => return Ok(()),
             other => return Err(format!("no room: {other:?}")),
         };
-        match log.submit(permit, batch, AppendOrigin::Client) {
+        let submitted = match self.random.random_bool(0.5) {
+            true => log.submit_and_commit(permit, batch, AppendOrigin::Client),
+            false => log.submit(permit, batch, AppendOrigin::Client),
+        };
+        match submitted {
             Ok(answer) => self.pending.push(Pending {
                 topic: at,
                 incarnation: self.topics[at].incarnation,
