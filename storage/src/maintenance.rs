@@ -221,7 +221,7 @@ impl Maintenance {
     }
 
     fn write_segments(&self) {
-        let logs: Vec<_> = self.shared.busy.lock().clone();
+        let logs = busy(&self.shared);
         let errors: Vec<io::Error> = self
             .shared
             .pool
@@ -256,6 +256,9 @@ impl Maintenance {
         let shared = &self.shared;
         let mut checkpoints = self.checkpoints.lock();
         let began = Instant::now();
+        // What recovery is to begin with comes before the place where it begins.
+        for_each(shared, busy(shared), |log| log.write_snapshot())?;
+        let snapshots_until = ends_of(&busy(shared));
         let committed = shared.wal.committed();
         let declared = shared.wal.take_declared();
         if !declared.is_empty()
@@ -264,16 +267,9 @@ impl Maintenance {
             shared.wal.put_back_declared(declared);
             return Err(error);
         }
-        let logs: Vec<_> = shared.busy.lock().clone();
-        let ends: Vec<_> = logs
-            .iter()
-            .filter_map(|log| Some((Arc::clone(log), log.durable_end_soon()?)))
-            .collect();
-        shared
-            .pool
-            .for_each(logs, |log: Arc<FileLog>| log.make_durable())
-            .into_iter()
-            .collect::<io::Result<Vec<()>>>()?;
+        let logs = busy(shared);
+        let ends = ends_of(&logs);
+        for_each(shared, logs, |log| log.make_durable())?;
         if shared.durability == Durability::Os {
             // After a power cut the write-ahead log may end before what the segments have.
             shared.change_recovery_points(|points| {
@@ -293,6 +289,9 @@ impl Maintenance {
             ..checkpoints.last
         };
         checkpoint.write(&*shared.fs, &self.wal_dir)?;
+        for (log, end) in snapshots_until {
+            log.checkpointed(end);
+        }
         checkpoints.last = checkpoint;
         checkpoints.taken_ms = shared.clock.monotonic_ms();
         shared.wal.ring().release(committed.next_sequence);
@@ -382,4 +381,25 @@ impl Maintenance {
             });
         }
     }
+}
+
+/// The logs with something in memory.
+fn busy(shared: &LogDir) -> Vec<Arc<FileLog>> {
+    shared.busy.lock().clone()
+}
+
+/// What a checkpoint from here on will have made durable of each log at least.
+fn ends_of(logs: &[Arc<FileLog>]) -> Vec<(Arc<FileLog>, i64)> {
+    let end = |log: &Arc<FileLog>| Some((Arc::clone(log), log.durable_end_soon()?));
+    logs.iter().filter_map(end).collect()
+}
+
+/// Has the I/O threads do each log's share of a checkpoint.
+fn for_each(
+    shared: &LogDir,
+    logs: Vec<Arc<FileLog>>,
+    share: impl Fn(&FileLog) -> io::Result<()> + Send + Sync + 'static,
+) -> io::Result<()> {
+    let done = shared.pool.for_each(logs, move |log| share(&log));
+    done.into_iter().collect()
 }

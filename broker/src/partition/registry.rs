@@ -80,6 +80,17 @@ impl PartitionRegistry {
         Some(found)
     }
 
+    /// Begins with all logs that a request names, and waits for them: [`PartitionRegistry::get`] has one after the
+    /// other looked at.
+    pub async fn prepare(&self, wanted: impl Iterator<Item = (Uuid, i32)>) {
+        let preparing: Vec<_> = wanted
+            .filter_map(|(topic_id, partition)| self.known(topic_id, partition)?.log.prepare())
+            .collect();
+        for prepared in preparing {
+            prepared.await;
+        }
+    }
+
     /// The same for a topic that may not exist.
     ///
     /// # Errors

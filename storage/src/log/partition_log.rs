@@ -44,8 +44,9 @@ use crate::wal::logs;
 const WRITE_AT_BYTES: u64 = 256 << 10;
 /// What one write takes at most.
 const RUN_LIMIT_BYTES: u64 = 4 << 20;
-/// How much is appended between two snapshots of the producers: what a start reads again at most.
-const SNAPSHOT_INTERVAL_BYTES: u64 = 16 << 20;
+/// How much of a log may be without a snapshot of its producers when a checkpoint begins. A start reads that again, and
+/// what has come since; a snapshot costs two small files.
+const SNAPSHOT_INTERVAL_BYTES: u64 = 128 << 10;
 
 /// A partition on files.
 pub(crate) struct FileLog {
@@ -147,7 +148,7 @@ impl FileLog {
         match loaded {
             Ok(loaded) => {
                 self.shared.closed_at.lock().remove(&key);
-                let snapshots = loaded.snapshots.clone();
+                let (snapshots, end) = (loaded.snapshots.clone(), loaded.log_end_offset);
                 if !loaded.left_over.is_empty() {
                     let left_over = Doomed::Files(loaded.left_over.clone());
                     self.shared.remove_after(0, left_over);
@@ -155,7 +156,12 @@ impl FileLog {
                 state.loaded(loaded);
                 // Nobody holds the writer's lock before the log is loaded.
                 if let Some(mut writer) = self.writer.try_lock() {
-                    writer.known_snapshots(snapshots);
+                    writer.known_snapshots(snapshots, end);
+                }
+                if state.bytes_since_snapshot >= SNAPSHOT_INTERVAL_BYTES {
+                    // The next checkpoint writes a snapshot, so that the next start need not read as much.
+                    state.needs_sync = true;
+                    self.mark_busy(state);
                 }
                 self.note_dirty(state);
                 self.note_producers(state);
@@ -446,6 +452,29 @@ impl FileLog {
         }
     }
 
+    /// Writes all that is durable and, if enough has come since the last one, a snapshot: what a log does before a
+    /// checkpoint.
+    ///
+    /// Recovery writes a log again from the first batch behind the checkpoint on, and takes only snapshots from before
+    /// it: so they are made before it is decided where the checkpoint is.
+    pub fn write_snapshot(&self) -> std::io::Result<()> {
+        {
+            let mut state = self.state.lock();
+            let is_due = state.bytes_since_snapshot >= SNAPSHOT_INTERVAL_BYTES;
+            if !matches!(state.phase, Phase::Ready) || !is_due {
+                return Ok(());
+            }
+            let snapshot = snapshot_of(&mut state);
+            state.snapshots.push_back(snapshot);
+        }
+        self.write_segments()
+    }
+
+    /// A checkpoint that covers everything below `end` is durable: recovery does not begin before it any more.
+    pub fn checkpointed(&self, end: i64) {
+        self.writer.lock().checkpointed(end);
+    }
+
     /// Brings the files up to the write-ahead log and makes them durable: one log's share of a checkpoint.
     pub fn make_durable(&self) -> std::io::Result<()> {
         {
@@ -454,10 +483,6 @@ impl FileLog {
                 return Ok(());
             }
             state.needs_sync = false;
-            if state.bytes_since_snapshot >= SNAPSHOT_INTERVAL_BYTES {
-                let snapshot = snapshot_of(&mut state);
-                state.snapshots.push_back(snapshot);
-            }
         }
         let result = self.write_segments().and_then(|()| {
             let mut writer = self.writer.lock();

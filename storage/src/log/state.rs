@@ -145,6 +145,7 @@ impl State {
         self.epochs = loaded.epochs;
         self.epochs_changed = loaded.epochs_changed;
         self.aborted = loaded.aborted;
+        self.bytes_since_snapshot = loaded.bytes_since_snapshot;
     }
 
     pub fn offsets(&self) -> LogOffsets {

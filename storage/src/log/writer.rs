@@ -61,7 +61,10 @@ pub(crate) struct SegmentWriter {
     unsynced_segments: Vec<Arc<Segment>>,
     unsynced_files: Vec<PathBuf>,
     log_written: bool,
+    /// Those in the directory, the oldest first.
     snapshots: Vec<i64>,
+    /// Recovery does not begin before.
+    checkpointed: i64,
 }
 
 impl SegmentWriter {
@@ -84,6 +87,7 @@ impl SegmentWriter {
             unsynced_files: Vec::new(),
             log_written: false,
             snapshots: Vec::new(),
+            checkpointed: 0,
         }
     }
 
@@ -202,6 +206,9 @@ impl SegmentWriter {
 
     /// Writes the producers' snapshot for an offset that has been written.
     pub fn write_snapshot(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+        if self.snapshots.last() == Some(&snapshot.offset) {
+            return Ok(());
+        }
         self.ensure_dir()?;
         for (suffix, bytes) in [
             (SIDECAR_SUFFIX, &snapshot.sidecar),
@@ -218,9 +225,21 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Notes a snapshot that is there already.
-    pub fn known_snapshots(&mut self, offsets: Vec<i64>) {
+    /// Notes the snapshots that are there already, in a log that ends before `end`.
+    pub fn known_snapshots(&mut self, offsets: Vec<i64>, end: i64) {
+        // The process before may not have got round to it.
+        if let Some(&newest) = offsets.last() {
+            let files = [SIDECAR_SUFFIX, SNAPSHOT_SUFFIX].map(|suffix| file_name(newest, suffix));
+            self.unsynced_files
+                .extend(files.map(|name| self.dir.join(name)));
+        }
         self.snapshots = offsets;
+        self.checkpointed = end;
+    }
+
+    /// Recovery does not begin before `end` any more.
+    pub fn checkpointed(&mut self, end: i64) {
+        self.checkpointed = end;
     }
 
     pub fn write_epochs(&mut self, text: &str) -> io::Result<()> {
@@ -261,10 +280,14 @@ impl SegmentWriter {
         self.remove_old_snapshots()
     }
 
-    /// Keeps the last two snapshots: the newest may not survive a crash that the older one does.
+    /// Keeps the snapshots that recovery may want, all of which are durable now: it takes the newest from before the
+    /// place where it begins.
     fn remove_old_snapshots(&mut self) -> io::Result<()> {
-        let surplus = self.snapshots.len().saturating_sub(2);
-        for offset in self.snapshots.drain(..surplus) {
+        let checkpointed = self.checkpointed;
+        let wanted = self
+            .snapshots
+            .partition_point(|offset| *offset <= checkpointed);
+        for offset in self.snapshots.drain(..wanted.saturating_sub(1)) {
             for suffix in [SIDECAR_SUFFIX, SNAPSHOT_SUFFIX] {
                 let path = self.dir.join(file_name(offset, suffix));
                 fs::if_found(self.fs.remove_file(&path))?;
