@@ -80,17 +80,6 @@ impl PartitionRegistry {
         Some(found)
     }
 
-    /// Begins with all logs that a request names, and waits for them: [`PartitionRegistry::get`] has one after the
-    /// other looked at.
-    pub async fn prepare(&self, wanted: impl Iterator<Item = (Uuid, i32)>) {
-        let preparing: Vec<_> = wanted
-            .filter_map(|(topic_id, partition)| self.known(topic_id, partition)?.log.prepare())
-            .collect();
-        for prepared in preparing {
-            prepared.await;
-        }
-    }
-
     /// The same for a topic that may not exist.
     ///
     /// # Errors
@@ -105,6 +94,19 @@ impl PartitionRegistry {
             None => None,
         };
         found.ok_or(ErrorCode::UnknownTopicOrPartition)
+    }
+
+    /// The same for all that a request names, in its order: logs that are used for the first time are looked at side
+    /// by side.
+    pub async fn get_all(&self, wanted: Vec<Option<(Uuid, i32)>>) -> Vec<Option<Arc<Partition>>> {
+        let known = |(topic_id, partition)| self.known(topic_id, partition);
+        let found: Vec<_> = wanted.into_iter().map(|wanted| known(wanted?)).collect();
+        let logs = found.iter().flatten().map(|partition| &partition.log);
+        let preparing: Vec<_> = logs.filter_map(|log| log.prepare()).collect();
+        for prepared in preparing {
+            prepared.await;
+        }
+        found
     }
 
     fn known(&self, topic_id: Uuid, partition: i32) -> Option<Arc<Partition>> {
