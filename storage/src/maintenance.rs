@@ -257,8 +257,8 @@ impl Maintenance {
         let mut checkpoints = self.checkpoints.lock();
         let began = Instant::now();
         // What recovery is to begin with comes before the place where it begins.
-        for_each(shared, busy(shared), |log| log.write_snapshot())?;
-        let snapshots_until = ends_of(&busy(shared));
+        for_each(shared, busy(shared), |log| log.note_producers_for_start())?;
+        let notes_until = ends_of(&busy(shared));
         let committed = shared.wal.committed();
         let declared = shared.wal.take_declared();
         if !declared.is_empty()
@@ -289,7 +289,7 @@ impl Maintenance {
             ..checkpoints.last
         };
         checkpoint.write(&*shared.fs, &self.wal_dir)?;
-        for (log, end) in snapshots_until {
+        for (log, end) in notes_until {
             log.checkpointed(end);
         }
         checkpoints.last = checkpoint;

@@ -11,7 +11,7 @@ use super::producer_state::{ProducerState, ProducerStateConfig, snapshot};
 use super::scan::{Found, OffsetRule, ScanEnd, header_at, scan};
 use super::segment::{Incoming, OpenSegment, Part, Segment, file_name, offset_of, path};
 use super::transaction_index::{self, AbortedTxn};
-use super::writer::{METADATA_FILE, SIDECAR_SUFFIX, SNAPSHOT_SUFFIX, epochs_path};
+use super::writer::{METADATA_FILE, NOTES, SIDECAR_SUFFIX, SNAPSHOT_SUFFIX, epochs_path};
 use super::{TopicPartition, offset_index, time_index};
 use crate::checkpoint::{partition_metadata, topic_id_of};
 use crate::compaction::swap;
@@ -60,7 +60,9 @@ pub(crate) struct Loaded {
     pub epochs_changed: bool,
     pub aborted: Vec<AbortedTxn>,
     pub snapshots: Vec<i64>,
-    /// What was read behind the newest snapshot.
+    /// Of which offset each note is.
+    pub notes: [Option<i64>; 2],
+    /// What was read behind the newest of them.
     pub bytes_since_snapshot: u64,
     /// Files of segments that were deleted before.
     pub left_over: Vec<PathBuf>,
@@ -226,7 +228,7 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         true => context.recovery_point.max(gaps_below).min(log_end_offset),
         false => log_end_offset,
     };
-    let producers = newest_snapshot(context, &mut snapshots, first_offset, trusted_end)?;
+    let (producers, notes) = newest_snapshot(context, &snapshots, first_offset, trusted_end)?;
     let mut loaded = Loaded {
         producers,
         segments,
@@ -240,6 +242,7 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         epochs_changed: false,
         aborted,
         snapshots,
+        notes,
         bytes_since_snapshot: 0,
         left_over,
     };
@@ -632,46 +635,68 @@ fn indexed_prefix(
     Ok((open, header.next_offset()))
 }
 
-/// The producers as of the newest snapshot that can be read; without one, none as of the first offset.
-///
-/// Newer ones are removed: they are written anew when the log gets there again.
+/// The producers as of the newest snapshot or note that can be read; without one, none as of the first offset. And what
+/// offsets the notes are of.
 fn newest_snapshot(
     context: &LoadContext<'_>,
-    snapshots: &mut Vec<i64>,
+    snapshots: &[i64],
     first_offset: i64,
     log_end_offset: i64,
-) -> Result<ProducerState, LoadError> {
+) -> Result<(ProducerState, [Option<i64>; 2]), LoadError> {
     let producer_config = || producer_config(context.producer_id_expiration_ms);
-    while let Some(&offset) = snapshots.last()
-        && offset >= first_offset
-    {
-        let read = |suffix| {
-            let path = context.dir.join(file_name(offset, suffix));
-            fs::read_all(context.fs, &path).ok()
+    let read_sidecar = |path: &Path| {
+        let bytes = fs::read_all(context.fs, path).ok()?;
+        snapshot::from_sidecar(&bytes, producer_config(), context.now_ms).ok()
+    };
+    let mut newest: Option<ProducerState> = None;
+    let mut notes = [None; 2];
+    for (note, name) in notes.iter_mut().zip(NOTES) {
+        let path = context.dir.join(name);
+        let Some(state) = read_sidecar(&path) else {
+            continue;
         };
-        let sidecar = || {
-            let bytes = read(SIDECAR_SUFFIX)?;
-            let state = snapshot::from_sidecar(&bytes, producer_config(), context.now_ms).ok()?;
-            (state.end_offset() == offset).then_some(state)
-        };
-        let kafkas = || {
-            let bytes = read(SNAPSHOT_SUFFIX)?;
+        let end_offset = state.end_offset();
+        if end_offset > log_end_offset {
+            // What is appended from here on may be something else.
+            fs::if_found(context.fs.remove_file(&path)).map_err(io_error(&path))?;
+            continue;
+        }
+        *note = Some(end_offset);
+        let noted = newest
+            .as_ref()
+            .map_or(first_offset, ProducerState::end_offset);
+        if end_offset >= noted {
+            newest = Some(state);
+        }
+    }
+    for &offset in snapshots.iter().rev() {
+        if offset > log_end_offset || offset < first_offset {
+            continue;
+        }
+        if newest
+            .as_ref()
+            .is_some_and(|noted| noted.end_offset() > offset)
+        {
+            break;
+        }
+        let path = |suffix| context.dir.join(file_name(offset, suffix));
+        let state = read_sidecar(&path(SIDECAR_SUFFIX));
+        let state = state.filter(|state| state.end_offset() == offset);
+        let state = state.or_else(|| {
+            let bytes = fs::read_all(context.fs, &path(SNAPSHOT_SUFFIX)).ok()?;
             snapshot::from_snapshot(&bytes, offset, producer_config(), context.now_ms).ok()
-        };
-        if offset <= log_end_offset {
-            if let Some(state) = sidecar().or_else(kafkas) {
-                return Ok(state);
-            }
-            tracing::warn!(
+        });
+        match state {
+            Some(state) => return Ok((state, notes)),
+            None => tracing::warn!(
                 partition = %context.id,
                 offset,
                 "producer snapshot is not readable; an older one is taken"
-            );
+            ),
         }
-        remove_snapshot(context, offset)?;
-        snapshots.pop();
     }
-    Ok(ProducerState::new(producer_config(), first_offset))
+    let none = || ProducerState::new(producer_config(), first_offset);
+    Ok((newest.unwrap_or_else(none), notes))
 }
 
 fn remove_snapshot(context: &LoadContext<'_>, offset: i64) -> Result<(), LoadError> {

@@ -44,9 +44,9 @@ use crate::wal::logs;
 const WRITE_AT_BYTES: u64 = 256 << 10;
 /// What one write takes at most.
 const RUN_LIMIT_BYTES: u64 = 4 << 20;
-/// How much of a log may be without a snapshot of its producers when a checkpoint begins. A start reads that again, and
-/// what has come since; a snapshot costs two small files.
-const SNAPSHOT_INTERVAL_BYTES: u64 = 128 << 10;
+/// How much is appended between two snapshots of the producers: what a start reads again at most, whatever has become of
+/// the notes.
+const SNAPSHOT_INTERVAL_BYTES: u64 = 16 << 20;
 
 /// A partition on files.
 pub(crate) struct FileLog {
@@ -148,7 +148,8 @@ impl FileLog {
         match loaded {
             Ok(loaded) => {
                 self.shared.closed_at.lock().remove(&key);
-                let (snapshots, end) = (loaded.snapshots.clone(), loaded.log_end_offset);
+                let (snapshots, notes) = (loaded.snapshots.clone(), loaded.notes);
+                let end = loaded.log_end_offset;
                 if !loaded.left_over.is_empty() {
                     let left_over = Doomed::Files(loaded.left_over.clone());
                     self.shared.remove_after(0, left_over);
@@ -156,10 +157,10 @@ impl FileLog {
                 state.loaded(loaded);
                 // Nobody holds the writer's lock before the log is loaded.
                 if let Some(mut writer) = self.writer.try_lock() {
-                    writer.known_snapshots(snapshots, end);
+                    writer.known_snapshots(snapshots, notes, end);
                 }
-                if state.bytes_since_snapshot >= SNAPSHOT_INTERVAL_BYTES {
-                    // The next checkpoint writes a snapshot, so that the next start need not read as much.
+                if state.bytes_since_note >= self.shared.note_interval_bytes {
+                    // The next checkpoint notes the producers: the next start need not read as much again.
                     state.needs_sync = true;
                     self.mark_busy(state);
                 }
@@ -329,6 +330,7 @@ impl FileLog {
         state.log_end_offset = header.next_offset();
         state.size_bytes += incoming.bytes;
         state.bytes_since_snapshot += incoming.bytes;
+        state.bytes_since_note += incoming.bytes;
         self.plan_retention(state, begins_segment);
     }
 
@@ -452,20 +454,24 @@ impl FileLog {
         }
     }
 
-    /// Writes all that is durable and, if enough has come since the last one, a snapshot: what a log does before a
-    /// checkpoint.
+    /// Notes the producers if enough was appended since that was last done: what a log does before a checkpoint.
     ///
-    /// Recovery writes a log again from the first batch behind the checkpoint on, and takes only snapshots from before
-    /// it: so they are made before it is decided where the checkpoint is.
-    pub fn write_snapshot(&self) -> std::io::Result<()> {
+    /// Recovery writes a log again from the first batch behind the checkpoint on, and takes only what was noted of offsets
+    /// before that one: so it is done before the place of the checkpoint is decided.
+    pub fn note_producers_for_start(&self) -> std::io::Result<()> {
         {
             let mut state = self.state.lock();
-            let is_due = state.bytes_since_snapshot >= SNAPSHOT_INTERVAL_BYTES;
+            let is_due = state.bytes_since_note >= self.shared.note_interval_bytes;
             if !matches!(state.phase, Phase::Ready) || !is_due {
                 return Ok(());
             }
-            let snapshot = snapshot_of(&mut state);
-            state.snapshots.push_back(snapshot);
+            state.bytes_since_note = 0;
+            let note = Snapshot {
+                offset: state.log_end_offset,
+                sidecar: snapshot::to_sidecar(&state.producers),
+                kafka: None,
+            };
+            state.snapshots.push_back(note);
         }
         self.write_segments()
     }
@@ -483,6 +489,10 @@ impl FileLog {
                 return Ok(());
             }
             state.needs_sync = false;
+            if state.bytes_since_snapshot >= SNAPSHOT_INTERVAL_BYTES {
+                let snapshot = snapshot_of(&mut state);
+                state.snapshots.push_back(snapshot);
+            }
         }
         let result = self.write_segments().and_then(|()| {
             let mut writer = self.writer.lock();
@@ -658,10 +668,11 @@ fn patch(copy: &mut [u8], batch: &ValidatedBatch, stored: &BatchHeader) {
 
 fn snapshot_of(state: &mut State) -> Snapshot {
     state.bytes_since_snapshot = 0;
+    state.bytes_since_note = 0;
     Snapshot {
         offset: state.log_end_offset,
-        kafka: snapshot::to_snapshot(&state.producers),
         sidecar: snapshot::to_sidecar(&state.producers),
+        kafka: Some(snapshot::to_snapshot(&state.producers)),
     }
 }
 
