@@ -81,11 +81,11 @@ async fn expect_known(log: &Arc<dyn PartitionLog>, number: i32, end: i32) {
 
 #[tokio::test]
 async fn what_a_start_reads_after_a_crash_does_not_grow_with_the_logs() {
-    // Recovery reads the ring twice, and the first use of a log what recovery has written; for each log there is what
-    // came before it was worth a note, one window of a scan, and small files.
+    // Recovery reads the ring twice, and each time the head of every region, too; the first use of a log reads what
+    // recovery has written. For each log there is what came before it was worth a note, and small files.
     let windows = LOGS as u64 * (NOTE_INTERVAL_BYTES + (16 << 10));
-    let bound = 3 * RING_BYTES + windows;
-    for rounds in [100, 1_000] {
+    let bound = 6 * RING_BYTES + windows;
+    for rounds in [200, 2_000] {
         let data_bytes = rounds as u64 * LOGS as u64 * BATCH_BYTES as u64;
         let dir = tempfile::tempdir().unwrap();
         let running = manager(dir.path(), &Arc::default());
