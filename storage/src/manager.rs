@@ -76,7 +76,7 @@ impl LogManagerConfig {
             tail_cache_bytes: 128 << 20,
             cold_read_budget_bytes: 256 << 20,
             io_threads: 4,
-            recovery_threads: 16,
+            recovery_threads: 32,
             open_files_max: 8192,
             retention_check_interval_ms: 300_000,
             note_interval_bytes: 128 << 10,
