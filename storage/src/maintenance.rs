@@ -15,7 +15,7 @@ use crate::log::Durability;
 use crate::log::partition_log::FileLog;
 use crate::log_dir::{Doomed, LogDir};
 use crate::manager::StorageError;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, thread};
 use crate::wal::checkpoint::Checkpoint;
 use crate::wal::commit::WalError;
 use crate::wal::logs::LogTable;
@@ -27,6 +27,9 @@ const TICK: Duration = Duration::from_secs(1);
 const IDLE_TICK: Duration = Duration::from_secs(3600);
 /// A checkpoint is taken at least so often while there is something to take it of.
 const CHECKPOINT_INTERVAL_MS: u64 = 60_000;
+/// How long, and how often, a checkpoint waits for batches on their way that the notes know already.
+const NOTE_WAIT: Duration = Duration::from_millis(1);
+const NOTE_WAITS: usize = 20;
 /// How many logs retention looks at in one go; after a start it may be all of them.
 const RETENTION_BATCH: usize = 256;
 /// Without appends for so long, everything is written, checkpointed and dropped from memory.
@@ -251,14 +254,34 @@ impl Maintenance {
             || self.shared.wal.ring().shortage(1 << 20) == Some(Shortage::Checkpoint)
     }
 
+    /// Has the logs note their producers, and gives the ends of the logs from which on recovery may begin with that.
+    fn take_notes(&self) -> Vec<(Arc<FileLog>, i64)> {
+        let logs = busy(&self.shared);
+        let noted: Vec<_> = logs
+            .iter()
+            .filter_map(|log| Some((log, log.take_note()?)))
+            .collect();
+        let is_behind = |(log, end): &(&Arc<FileLog>, i64)| {
+            let durable_end = log.durable_end_soon();
+            durable_end.is_some_and(|durable_end| durable_end < *end)
+        };
+        // Recovery may use a note only if all that it knows lies before the checkpoint. Commits may be waiting for this
+        // checkpoint, so that it does not wait for them for long.
+        for _ in 0..NOTE_WAITS {
+            if !noted.iter().any(is_behind) {
+                break;
+            }
+            thread::sleep(NOTE_WAIT);
+        }
+        ends_of(&logs)
+    }
+
     /// Makes everything durable where it belongs, so that replay may begin behind it and the ring is free again.
     pub fn checkpoint(&self) -> io::Result<()> {
         let shared = &self.shared;
         let mut checkpoints = self.checkpoints.lock();
         let began = Instant::now();
-        // What recovery is to begin with comes before the place where it begins.
-        for_each(shared, busy(shared), |log| log.note_producers_for_start())?;
-        let notes_until = ends_of(&busy(shared));
+        let notes_until = self.take_notes();
         let committed = shared.wal.committed();
         let declared = shared.wal.take_declared();
         if !declared.is_empty()

@@ -420,6 +420,10 @@ impl FileLog {
     pub fn write_segments(&self) -> std::io::Result<()> {
         let mut writer = self.writer.lock();
         loop {
+            let snapshots = self.state.lock().due_snapshots();
+            for snapshot in &snapshots {
+                writer.write_snapshot(snapshot)?;
+            }
             let run = {
                 let mut state = self.state.lock();
                 if matches!(state.phase, Phase::Deleted | Phase::Unloaded) {
@@ -445,35 +449,30 @@ impl FileLog {
                 return Err(error);
             }
             let reserved_bytes = state.written(&run);
-            let snapshots = state.due_snapshots();
             drop(state);
             self.shared.append_budget.add_permits(reserved_bytes);
-            for snapshot in &snapshots {
-                writer.write_snapshot(snapshot)?;
-            }
         }
     }
 
-    /// Notes the producers if enough was appended since that was last done: what a log does before a checkpoint.
+    /// Takes a note of the producers if enough was appended since that was last done, and says up to which offset. It is
+    /// written with the segments.
     ///
     /// Recovery writes a log again from the first batch behind the checkpoint on, and takes only what was noted of offsets
-    /// before that one: so it is done before the place of the checkpoint is decided.
-    pub fn note_producers_for_start(&self) -> std::io::Result<()> {
-        {
-            let mut state = self.state.lock();
-            let is_due = state.bytes_since_note >= self.shared.note_interval_bytes;
-            if !matches!(state.phase, Phase::Ready) || !is_due {
-                return Ok(());
-            }
-            state.bytes_since_note = 0;
-            let note = Snapshot {
-                offset: state.log_end_offset,
-                sidecar: snapshot::to_sidecar(&state.producers),
-                kafka: None,
-            };
-            state.snapshots.push_back(note);
+    /// before that one: so this comes before the place of the checkpoint is decided.
+    pub fn take_note(&self) -> Option<i64> {
+        let mut state = self.state.lock();
+        let is_due = state.bytes_since_note >= self.shared.note_interval_bytes;
+        if !matches!(state.phase, Phase::Ready) || !is_due {
+            return None;
         }
-        self.write_segments()
+        state.bytes_since_note = 0;
+        let note = Snapshot {
+            offset: state.log_end_offset,
+            sidecar: snapshot::to_sidecar(&state.producers),
+            kafka: None,
+        };
+        state.snapshots.push_back(note);
+        Some(state.log_end_offset)
     }
 
     /// A checkpoint that covers everything below `end` is durable: recovery does not begin before it any more.
