@@ -163,6 +163,7 @@ impl FileManager {
             disk_full: watch::Sender::new(false),
             low_on_space: AtomicBool::new(false),
             disk_reserve_bytes: config.disk_reserve_bytes,
+            note_interval_bytes: config.note_interval_bytes,
             producer_id_expiration_ms: config.producer_id_expiration_ms,
             producer_check_interval_ms: config.producer_id_expiration_check_interval_ms.max(1),
             with_producers: Mutex::default(),

@@ -60,6 +60,7 @@ pub(crate) struct LogDir {
     /// Less is free than is to be kept: only the broker's own logs are appended to.
     pub low_on_space: AtomicBool,
     pub disk_reserve_bytes: Option<u64>,
+    pub note_interval_bytes: u64,
     pub producer_id_expiration_ms: i64,
     pub producer_check_interval_ms: u64,
     /// Logs that know a producer, by id.

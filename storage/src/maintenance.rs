@@ -15,7 +15,7 @@ use crate::log::Durability;
 use crate::log::partition_log::FileLog;
 use crate::log_dir::{Doomed, LogDir};
 use crate::manager::StorageError;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, thread};
 use crate::wal::checkpoint::Checkpoint;
 use crate::wal::commit::WalError;
 use crate::wal::logs::LogTable;
@@ -27,6 +27,9 @@ const TICK: Duration = Duration::from_secs(1);
 const IDLE_TICK: Duration = Duration::from_secs(3600);
 /// A checkpoint is taken at least so often while there is something to take it of.
 const CHECKPOINT_INTERVAL_MS: u64 = 60_000;
+/// How long, and how often, a checkpoint waits for batches on their way that the notes know already.
+const NOTE_WAIT: Duration = Duration::from_millis(1);
+const NOTE_WAITS: usize = 20;
 /// How many logs retention looks at in one go; after a start it may be all of them.
 const RETENTION_BATCH: usize = 256;
 /// Without appends for so long, everything is written, checkpointed and dropped from memory.
@@ -221,7 +224,7 @@ impl Maintenance {
     }
 
     fn write_segments(&self) {
-        let logs: Vec<_> = self.shared.busy.lock().clone();
+        let logs = busy(&self.shared);
         let errors: Vec<io::Error> = self
             .shared
             .pool
@@ -251,11 +254,34 @@ impl Maintenance {
             || self.shared.wal.ring().shortage(1 << 20) == Some(Shortage::Checkpoint)
     }
 
+    /// Has the logs note their producers, and gives the ends of the logs from which on recovery may begin with that.
+    fn take_notes(&self) -> Vec<(Arc<FileLog>, i64)> {
+        let logs = busy(&self.shared);
+        let noted: Vec<_> = logs
+            .iter()
+            .filter_map(|log| Some((log, log.take_note()?)))
+            .collect();
+        let is_behind = |(log, end): &(&Arc<FileLog>, i64)| {
+            let durable_end = log.durable_end_soon();
+            durable_end.is_some_and(|durable_end| durable_end < *end)
+        };
+        // Recovery may use a note only if all that it knows lies before the checkpoint. Commits may be waiting for this
+        // checkpoint, so that it does not wait for them for long.
+        for _ in 0..NOTE_WAITS {
+            if !noted.iter().any(is_behind) {
+                break;
+            }
+            thread::sleep(NOTE_WAIT);
+        }
+        ends_of(&logs)
+    }
+
     /// Makes everything durable where it belongs, so that replay may begin behind it and the ring is free again.
     pub fn checkpoint(&self) -> io::Result<()> {
         let shared = &self.shared;
         let mut checkpoints = self.checkpoints.lock();
         let began = Instant::now();
+        let notes_until = self.take_notes();
         let committed = shared.wal.committed();
         let declared = shared.wal.take_declared();
         if !declared.is_empty()
@@ -264,16 +290,9 @@ impl Maintenance {
             shared.wal.put_back_declared(declared);
             return Err(error);
         }
-        let logs: Vec<_> = shared.busy.lock().clone();
-        let ends: Vec<_> = logs
-            .iter()
-            .filter_map(|log| Some((Arc::clone(log), log.durable_end_soon()?)))
-            .collect();
-        shared
-            .pool
-            .for_each(logs, |log: Arc<FileLog>| log.make_durable())
-            .into_iter()
-            .collect::<io::Result<Vec<()>>>()?;
+        let logs = busy(shared);
+        let ends = ends_of(&logs);
+        for_each(shared, logs, |log| log.make_durable())?;
         if shared.durability == Durability::Os {
             // After a power cut the write-ahead log may end before what the segments have.
             shared.change_recovery_points(|points| {
@@ -293,6 +312,9 @@ impl Maintenance {
             ..checkpoints.last
         };
         checkpoint.write(&*shared.fs, &self.wal_dir)?;
+        for (log, end) in notes_until {
+            log.checkpointed(end);
+        }
         checkpoints.last = checkpoint;
         checkpoints.taken_ms = shared.clock.monotonic_ms();
         shared.wal.ring().release(committed.next_sequence);
@@ -382,4 +404,25 @@ impl Maintenance {
             });
         }
     }
+}
+
+/// The logs with something in memory.
+fn busy(shared: &LogDir) -> Vec<Arc<FileLog>> {
+    shared.busy.lock().clone()
+}
+
+/// What a checkpoint from here on will have made durable of each log at least.
+fn ends_of(logs: &[Arc<FileLog>]) -> Vec<(Arc<FileLog>, i64)> {
+    let end = |log: &Arc<FileLog>| Some((Arc::clone(log), log.durable_end_soon()?));
+    logs.iter().filter_map(end).collect()
+}
+
+/// Has the I/O threads do each log's share of a checkpoint.
+fn for_each(
+    shared: &LogDir,
+    logs: Vec<Arc<FileLog>>,
+    share: impl Fn(&FileLog) -> io::Result<()> + Send + Sync + 'static,
+) -> io::Result<()> {
+    let done = shared.pool.for_each(logs, move |log| share(&log));
+    done.into_iter().collect()
 }

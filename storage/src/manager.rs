@@ -46,6 +46,9 @@ pub struct LogManagerConfig {
     pub open_files_max: usize,
     /// How often logs are looked at that may have something to delete (`log.retention.check.interval.ms`).
     pub retention_check_interval_ms: u64,
+    /// Where more was appended to a log, the next checkpoint notes its producers. What has come since is read again at the
+    /// first use after a crash.
+    pub note_interval_bytes: u64,
     /// A producer outside a transaction is forgotten after being silent for so long (`producer.id.expiration.ms`).
     pub producer_id_expiration_ms: i64,
     /// How often silent producers are looked for (`producer.id.expiration.check.interval.ms`).
@@ -73,9 +76,10 @@ impl LogManagerConfig {
             tail_cache_bytes: 128 << 20,
             cold_read_budget_bytes: 256 << 20,
             io_threads: 4,
-            recovery_threads: 16,
+            recovery_threads: 32,
             open_files_max: 8192,
             retention_check_interval_ms: 300_000,
+            note_interval_bytes: 512 << 10,
             producer_id_expiration_ms: 86_400_000,
             producer_id_expiration_check_interval_ms: 600_000,
             disk_reserve_bytes: None,

@@ -92,6 +92,7 @@ impl World {
             wal_first_region_bytes: 16 << 10,
             append_budget_bytes: 64 << 10,
             io_threads: 1,
+            note_interval_bytes: 1_000,
             cleaner: CleanerConfig {
                 enabled: cleans,
                 backoff_ms: 1,

@@ -64,10 +64,20 @@ async fn handle(ctx: &RequestContext, request: FetchRequest) -> FetchResponse {
         }
     };
     let image = broker.metadata.image();
-    let mut asked: Vec<Asked> = Vec::with_capacity(plan.partitions.len());
-    for wanted in &plan.partitions {
-        asked.push(find(ctx, &image, wanted).await);
-    }
+    let topic_ids: Vec<_> = plan
+        .partitions
+        .iter()
+        .map(|wanted| topic_id(&image, wanted))
+        .collect();
+    let wanted = plan.partitions.iter().zip(&topic_ids);
+    let wanted = wanted.map(|(wanted, topic_id)| Some((topic_id.ok()?, wanted.partition)));
+    let found = broker.partitions.get_all(wanted.collect()).await;
+    let mut asked: Vec<Asked> = plan
+        .partitions
+        .iter()
+        .zip(topic_ids.into_iter().zip(found))
+        .map(|(wanted, (topic_id, found))| ask(wanted, check(wanted, topic_id, found)))
+        .collect();
     let targets: Vec<FetchTarget> = asked
         .iter_mut()
         .filter_map(|asked| asked.target.take())
@@ -126,13 +136,13 @@ struct Asked {
     known: Option<FetchPartition>,
 }
 
-async fn find(ctx: &RequestContext, image: &MetadataImage, wanted: &WantedPartition) -> Asked {
+fn ask(wanted: &WantedPartition, found: Result<Arc<Partition>, ErrorCode>) -> Asked {
     let known = |answer| Asked {
         partition: wanted.partition,
         target: None,
         known: Some(answer),
     };
-    let partition = match lookup(ctx, image, wanted).await {
+    let partition = match found {
         Ok(partition) => partition,
         Err(error_code) => return known(failed(wanted.partition, error_code)),
     };
@@ -163,31 +173,21 @@ async fn find(ctx: &RequestContext, image: &MetadataImage, wanted: &WantedPartit
     }
 }
 
-async fn lookup(
-    ctx: &RequestContext,
-    image: &MetadataImage,
-    wanted: &WantedPartition,
-) -> Result<Arc<Partition>, ErrorCode> {
-    let topic_id = match &wanted.topic {
-        TopicKey::Id(id) => {
-            image
-                .topic_by_id(*id)
-                .ok_or(ErrorCode::UnknownTopicId)?
-                .topic_id
-        }
-        TopicKey::Name(name) => {
-            image
-                .topic(name)
-                .ok_or(ErrorCode::UnknownTopicOrPartition)?
-                .topic_id
-        }
+fn topic_id(image: &MetadataImage, wanted: &WantedPartition) -> Result<Uuid, ErrorCode> {
+    let found = match &wanted.topic {
+        TopicKey::Id(id) => image.topic_by_id(*id).ok_or(ErrorCode::UnknownTopicId),
+        TopicKey::Name(name) => image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
     };
-    let partition = ctx
-        .broker
-        .partitions
-        .get(topic_id, wanted.partition)
-        .await
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    found.map(|topic| topic.topic_id)
+}
+
+fn check(
+    wanted: &WantedPartition,
+    topic_id: Result<Uuid, ErrorCode>,
+    found: Option<Arc<Partition>>,
+) -> Result<Arc<Partition>, ErrorCode> {
+    topic_id?;
+    let partition = found.ok_or(ErrorCode::UnknownTopicOrPartition)?;
     check_leader_epoch(&*partition.log, wanted.current_leader_epoch)?;
     Ok(partition)
 }

@@ -27,14 +27,19 @@ pub async fn handle(ctx: &RequestContext, request: ListOffsetsRequest) -> ListOf
         _ => Isolation::ReadUncommitted,
     };
     let image = ctx.broker.metadata.image();
+    let wanted = request.topics.iter().flat_map(|topic| {
+        let topic_id = image.topic(&topic.name).map(|topic| topic.topic_id);
+        let asked = topic.partitions.iter();
+        asked.map(move |asked| Some((topic_id?, asked.partition_index)))
+    });
+    let wanted = wanted.collect();
+    let mut found = ctx.broker.partitions.get_all(wanted).await.into_iter();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
-        let topic_id = image.topic(&topic.name).map(|topic| topic.topic_id);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in &topic.partitions {
-            let known = &ctx.broker.partitions;
-            let found = match known.find(topic_id, asked.partition_index).await {
-                Ok(partition) => {
+            let found = match found.next().flatten() {
+                Some(partition) => {
                     find(
                         &partition,
                         asked.timestamp,
@@ -44,7 +49,7 @@ pub async fn handle(ctx: &RequestContext, request: ListOffsetsRequest) -> ListOf
                     )
                     .await
                 }
-                Err(error) => Err(error),
+                None => Err(ErrorCode::UnknownTopicOrPartition),
             };
             let answer =
                 ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);

@@ -8,10 +8,11 @@
 //!
 //! Deviations: a transactional id is refused, since transactions are not served.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_protocol::messages::produce_request::PartitionProduceData;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
 };
@@ -127,19 +128,28 @@ async fn append_all(ctx: &RequestContext, request: ProduceRequest) -> Vec<Starte
         -1..=1 => None,
         _ => Some(ErrorCode::InvalidRequiredAcks),
     };
-    let is_only = matches!(&request.topic_data[..], [topic] if topic.partition_data.len() == 1);
+    let find_topic = |topic: &TopicProduceData| match refused_whole {
+        Some(code) => Err(code),
+        None => find_topic(ctx, &image, &topic.name, topic.topic_id),
+    };
+    let topic_ids: Vec<_> = request.topic_data.iter().map(find_topic).collect();
+    let wanted = request.topic_data.iter().zip(&topic_ids);
+    let wanted = wanted.flat_map(|(topic, topic_id)| {
+        let data = topic.partition_data.iter();
+        data.map(|data| Some((topic_id.ok()?, data.index)))
+    });
+    let found = ctx.broker.partitions.get_all(wanted.collect()).await;
+    let is_only = found.len() == 1;
+    let mut found = found.into_iter();
     let mut started = Vec::with_capacity(request.topic_data.len());
-    for topic in request.topic_data {
-        let found = match refused_whole {
-            Some(code) => Err(code),
-            None => find_topic(ctx, &image, &topic.name, topic.topic_id),
-        };
+    for (topic, topic_id) in request.topic_data.into_iter().zip(topic_ids) {
         let mut partitions = Vec::with_capacity(topic.partition_data.len());
         for data in topic.partition_data {
             let index = data.index;
-            let outcome = match found {
-                Ok(topic_id) => append(ctx, topic_id, data, is_only).await,
-                Err(code) => Err(code.into()),
+            let outcome = match (topic_id, found.next().flatten()) {
+                (Ok(_), Some(partition)) => append(ctx, partition, data, is_only).await,
+                (Ok(_), None) => Err(ErrorCode::UnknownTopicOrPartition.into()),
+                (Err(code), _) => Err(code.into()),
             };
             partitions.push(StartedPartition { index, outcome });
         }
@@ -176,16 +186,10 @@ fn find_topic(
 
 async fn append(
     ctx: &RequestContext,
-    topic_id: Uuid,
+    partition: Arc<Partition>,
     data: PartitionProduceData,
     is_only: bool,
 ) -> Result<StartedAppend, Refusal> {
-    let partition = ctx
-        .broker
-        .partitions
-        .get(topic_id, data.index)
-        .await
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let records = data.records.unwrap_or_default();
     let zstd_allowed = ctx.api_version >= 7;
     let batch = validate(

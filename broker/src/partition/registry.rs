@@ -96,6 +96,19 @@ impl PartitionRegistry {
         found.ok_or(ErrorCode::UnknownTopicOrPartition)
     }
 
+    /// The same for all that a request names, in its order: logs that are used for the first time are looked at side
+    /// by side.
+    pub async fn get_all(&self, wanted: Vec<Option<(Uuid, i32)>>) -> Vec<Option<Arc<Partition>>> {
+        let known = |(topic_id, partition)| self.known(topic_id, partition);
+        let found: Vec<_> = wanted.into_iter().map(|wanted| known(wanted?)).collect();
+        let logs = found.iter().flatten().map(|partition| &partition.log);
+        let preparing: Vec<_> = logs.filter_map(|log| log.prepare()).collect();
+        for prepared in preparing {
+            prepared.await;
+        }
+        found
+    }
+
     fn known(&self, topic_id: Uuid, partition: i32) -> Option<Arc<Partition>> {
         self.partitions
             .get(&(topic_id, partition))

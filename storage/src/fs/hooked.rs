@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{Access, DirEntry, File, Fs, LockGuard, RealFs, Space};
 
-/// What happens before operations: it may wait, and an error is what the operation gives.
+/// What happens before operations (after reads): it may wait, and an error is what the operation gives.
 pub trait Hooks: Debug + Send + Sync + 'static {
     fn open(&self, _path: &Path, _access: Access) -> io::Result<()> {
         Ok(())
@@ -17,6 +17,8 @@ pub trait Hooks: Debug + Send + Sync + 'static {
     fn list(&self, _path: &Path) -> io::Result<()> {
         Ok(())
     }
+    /// So many bytes were read.
+    fn read(&self, _path: &Path, _bytes: usize) {}
     fn write(&self, _path: &Path) -> io::Result<()> {
         Ok(())
     }
@@ -83,7 +85,9 @@ impl<H: Hooks> Fs for HookedFs<H> {
 
 impl<H: Hooks> File for HookedFile<H> {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, position)
+        self.file
+            .read_at(buffer, position)
+            .inspect(|bytes| self.hooks.read(&self.path, *bytes))
     }
     fn write_at(&self, slices: &[&[u8]], position: u64) -> io::Result<()> {
         self.hooks.write(&self.path)?;

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use super::leader_epoch::LeaderEpochs;
 use super::open_files::LogPath;
 use super::producer_state::{ProducerState, ProducerStateConfig, snapshot};
-use super::scan::{Found, OffsetRule, ScanEnd, scan};
+use super::scan::{Found, OffsetRule, ScanEnd, header_at, scan};
 use super::segment::{Incoming, OpenSegment, Part, Segment, file_name, offset_of, path};
 use super::transaction_index::{self, AbortedTxn};
-use super::writer::{METADATA_FILE, SIDECAR_SUFFIX, SNAPSHOT_SUFFIX, epochs_path};
+use super::writer::{METADATA_FILE, NOTES, SIDECAR_SUFFIX, SNAPSHOT_SUFFIX, epochs_path};
 use super::{TopicPartition, offset_index, time_index};
 use crate::checkpoint::{partition_metadata, topic_id_of};
 use crate::compaction::swap;
@@ -60,6 +60,10 @@ pub(crate) struct Loaded {
     pub epochs_changed: bool,
     pub aborted: Vec<AbortedTxn>,
     pub snapshots: Vec<i64>,
+    /// Of which offset each note is.
+    pub notes: [Option<i64>; 2],
+    /// What was read behind the newest of them.
+    pub bytes_since_snapshot: u64,
     /// Files of segments that were deleted before.
     pub left_over: Vec<PathBuf>,
 }
@@ -224,8 +228,9 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         true => context.recovery_point.max(gaps_below).min(log_end_offset),
         false => log_end_offset,
     };
+    let (producers, notes) = newest_snapshot(context, &snapshots, first_offset, trusted_end)?;
     let mut loaded = Loaded {
-        producers: newest_snapshot(context, &snapshots, first_offset, trusted_end),
+        producers,
         segments,
         open,
         log_start_offset,
@@ -237,6 +242,8 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         epochs_changed: false,
         aborted,
         snapshots,
+        notes,
+        bytes_since_snapshot: 0,
         left_over,
     };
     loaded.epochs_changed = loaded.epochs.truncate_from_end(log_end_offset + 1);
@@ -323,6 +330,7 @@ fn write_snapshot(context: &LoadContext<'_>, loaded: &mut Loaded) -> Result<(), 
     if !loaded.snapshots.contains(&offset) {
         loaded.snapshots.push(offset);
     }
+    loaded.bytes_since_snapshot = 0;
     Ok(())
 }
 
@@ -454,10 +462,7 @@ fn forget_lost(
         .extract_if(.., |offset| *offset > log_end_offset)
         .collect();
     for &offset in &lost {
-        for suffix in [SNAPSHOT_SUFFIX, SIDECAR_SUFFIX] {
-            let path = context.dir.join(file_name(offset, suffix));
-            fs::if_found(context.fs.remove_file(&path)).map_err(io_error(&path))?;
-        }
+        remove_snapshot(context, offset)?;
     }
     if !lost.is_empty() {
         let synced = context.fs.sync_dir(context.dir);
@@ -510,12 +515,8 @@ pub(crate) fn open_end(
     let indexed = open.bytes;
     if indexed > 0 {
         // segment.ms counts from the first batch.
-        let first = scan(&*log, 0, segment.written_bytes(), |found| {
-            ControlFlow::Break(found.header.max_timestamp)
-        });
-        if let ScanEnd::Stopped(timestamp) = first.map_err(io_error(&log_path))? {
-            open.first_timestamp = Some(timestamp);
-        }
+        let first = header_at(&*log, 0, segment.written_bytes()).map_err(io_error(&log_path))?;
+        open.first_timestamp = first.map(|first| first.max_timestamp);
     }
     let mut rule = OffsetRule {
         next: end_offset,
@@ -584,14 +585,17 @@ fn indexed_prefix(
         bytes.clear();
     }
     let (mut entries, mut last) = offset_index::valid_prefix(&bytes, limit_bytes);
+    let mut last_batch = None;
     if let Some(entry) = last {
         // The entry must point at the batch that it names; else the whole index is built anew.
         let log = segment.open(fs, Part::Log).map_err(io_error(&log_path))?;
-        let found = scan(&*log, entry.position.into(), limit_bytes, |found| {
-            ControlFlow::Break(found.header.last_offset() - segment.base_offset)
-        })
-        .map_err(io_error(&log_path))?;
-        if found != ScanEnd::Stopped(entry.relative_offset.into()) {
+        last_batch = header_at(&*log, entry.position.into(), limit_bytes)
+            .map_err(io_error(&log_path))?
+            .filter(|found| {
+                let relative = found.last_offset().wrapping_sub(segment.base_offset);
+                relative == i64::from(entry.relative_offset)
+            });
+        if last_batch.is_none() {
             tracing::warn!(file = %index_path.display(), "offset index does not fit its segment; built anew");
             (entries, last) = (0, None);
         }
@@ -618,54 +622,74 @@ fn indexed_prefix(
             file.set_len(bytes as u64).map_err(io_error(&path))?;
         }
     }
-    let Some(entry) = last else {
+    let (Some(entry), Some(header)) = (last, last_batch) else {
         return Ok((open, segment.base_offset));
     };
     // The batch that the last entry names is described; scanning goes on behind it.
-    let log = segment.open(fs, Part::Log).map_err(io_error(&log_path))?;
-    let position = u64::from(entry.position);
-    let mut end_offset = segment.base_offset;
-    scan(&*log, position, limit_bytes, |found| {
-        let header = &found.header;
-        end_offset = header.next_offset();
-        open.bytes = position + found.bytes.len() as u64;
-        open.bytes_since_index_entry = found.bytes.len() as u64;
-        if header.max_timestamp > open.max_timestamp {
-            open.max_timestamp = header.max_timestamp;
-            open.offset_of_max_timestamp = header.last_offset();
-        }
-        ControlFlow::Break(())
-    })
-    .map_err(io_error(&log_path))?;
-    Ok((open, end_offset))
+    open.bytes = u64::from(entry.position) + header.size_bytes() as u64;
+    open.bytes_since_index_entry = header.size_bytes() as u64;
+    if header.max_timestamp > open.max_timestamp {
+        open.max_timestamp = header.max_timestamp;
+        open.offset_of_max_timestamp = header.last_offset();
+    }
+    Ok((open, header.next_offset()))
 }
 
-/// The producers as of the newest snapshot that can be read; without one, none as of the first offset.
+/// The producers as of the newest snapshot or note that can be read; without one, none as of the first offset. And what
+/// offsets the notes are of.
 fn newest_snapshot(
     context: &LoadContext<'_>,
     snapshots: &[i64],
     first_offset: i64,
     log_end_offset: i64,
-) -> ProducerState {
+) -> Result<(ProducerState, [Option<i64>; 2]), LoadError> {
     let producer_config = || producer_config(context.producer_id_expiration_ms);
+    let read_sidecar = |path: &Path| {
+        let bytes = fs::read_all(context.fs, path).ok()?;
+        snapshot::from_sidecar(&bytes, producer_config(), context.now_ms).ok()
+    };
+    let mut newest: Option<ProducerState> = None;
+    let mut notes = [None; 2];
+    for (note, name) in notes.iter_mut().zip(NOTES) {
+        let path = context.dir.join(name);
+        let Some(state) = read_sidecar(&path) else {
+            continue;
+        };
+        let end_offset = state.end_offset();
+        if end_offset > log_end_offset {
+            // What is appended from here on may be something else.
+            fs::if_found(context.fs.remove_file(&path))
+                .and_then(|_| context.fs.sync_dir(context.dir))
+                .map_err(io_error(&path))?;
+            continue;
+        }
+        *note = Some(end_offset);
+        let noted = newest
+            .as_ref()
+            .map_or(first_offset, ProducerState::end_offset);
+        if end_offset >= noted {
+            newest = Some(state);
+        }
+    }
     for &offset in snapshots.iter().rev() {
         if offset > log_end_offset || offset < first_offset {
             continue;
         }
-        let read = |suffix| {
-            let path = context.dir.join(file_name(offset, suffix));
-            fs::read_all(context.fs, &path).ok()
-        };
-        let sidecar = read(SIDECAR_SUFFIX).and_then(|bytes| {
-            let state = snapshot::from_sidecar(&bytes, producer_config(), context.now_ms).ok()?;
-            (state.end_offset() == offset).then_some(state)
-        });
-        let state = sidecar.or_else(|| {
-            let bytes = read(SNAPSHOT_SUFFIX)?;
+        if newest
+            .as_ref()
+            .is_some_and(|noted| noted.end_offset() > offset)
+        {
+            break;
+        }
+        let path = |suffix| context.dir.join(file_name(offset, suffix));
+        let state = read_sidecar(&path(SIDECAR_SUFFIX));
+        let state = state.filter(|state| state.end_offset() == offset);
+        let state = state.or_else(|| {
+            let bytes = fs::read_all(context.fs, &path(SNAPSHOT_SUFFIX)).ok()?;
             snapshot::from_snapshot(&bytes, offset, producer_config(), context.now_ms).ok()
         });
         match state {
-            Some(state) => return state,
+            Some(state) => return Ok((state, notes)),
             None => tracing::warn!(
                 partition = %context.id,
                 offset,
@@ -673,7 +697,16 @@ fn newest_snapshot(
             ),
         }
     }
-    ProducerState::new(producer_config(), first_offset)
+    let none = || ProducerState::new(producer_config(), first_offset);
+    Ok((newest.unwrap_or_else(none), notes))
+}
+
+fn remove_snapshot(context: &LoadContext<'_>, offset: i64) -> Result<(), LoadError> {
+    for suffix in [SNAPSHOT_SUFFIX, SIDECAR_SUFFIX] {
+        let path = context.dir.join(file_name(offset, suffix));
+        fs::if_found(context.fs.remove_file(&path)).map_err(io_error(&path))?;
+    }
+    Ok(())
 }
 
 fn read_epochs(context: &LoadContext<'_>) -> Result<LeaderEpochs, LoadError> {
@@ -708,6 +741,7 @@ fn replay_producers(context: &LoadContext<'_>, loaded: &mut Loaded) -> Result<()
             .map_err(io_error(&path))?;
         let end = scan(&*log, position, segment.written_bytes(), |found| {
             if found.header.base_offset >= from_offset {
+                loaded.bytes_since_snapshot += found.bytes.len() as u64;
                 take_in(context, loaded, &found);
             }
             ControlFlow::<()>::Continue(())

@@ -44,7 +44,8 @@ use crate::wal::logs;
 const WRITE_AT_BYTES: u64 = 256 << 10;
 /// What one write takes at most.
 const RUN_LIMIT_BYTES: u64 = 4 << 20;
-/// How much is appended between two snapshots of the producers: what a start reads again at most.
+/// How much is appended between two snapshots of the producers: what a start reads again at most, whatever has become of
+/// the notes.
 const SNAPSHOT_INTERVAL_BYTES: u64 = 16 << 20;
 
 /// A partition on files.
@@ -147,7 +148,8 @@ impl FileLog {
         match loaded {
             Ok(loaded) => {
                 self.shared.closed_at.lock().remove(&key);
-                let snapshots = loaded.snapshots.clone();
+                let (snapshots, notes) = (loaded.snapshots.clone(), loaded.notes);
+                let end = loaded.log_end_offset;
                 if !loaded.left_over.is_empty() {
                     let left_over = Doomed::Files(loaded.left_over.clone());
                     self.shared.remove_after(0, left_over);
@@ -155,7 +157,12 @@ impl FileLog {
                 state.loaded(loaded);
                 // Nobody holds the writer's lock before the log is loaded.
                 if let Some(mut writer) = self.writer.try_lock() {
-                    writer.known_snapshots(snapshots);
+                    writer.known_snapshots(snapshots, notes, end);
+                }
+                if state.bytes_since_note >= self.shared.note_interval_bytes {
+                    // The next checkpoint notes the producers: the next start need not read as much again.
+                    state.needs_sync = true;
+                    self.mark_busy(state);
                 }
                 self.note_dirty(state);
                 self.note_producers(state);
@@ -329,6 +336,7 @@ impl FileLog {
         state.log_end_offset = header.next_offset();
         state.size_bytes += incoming.bytes;
         state.bytes_since_snapshot += incoming.bytes;
+        state.bytes_since_note += incoming.bytes;
         self.plan_retention(state, begins_segment);
     }
 
@@ -418,6 +426,10 @@ impl FileLog {
     pub fn write_segments(&self) -> std::io::Result<()> {
         let mut writer = self.writer.lock();
         loop {
+            let snapshots = self.state.lock().due_snapshots();
+            for snapshot in &snapshots {
+                writer.write_snapshot(snapshot)?;
+            }
             let run = {
                 let mut state = self.state.lock();
                 if matches!(state.phase, Phase::Deleted | Phase::Unloaded) {
@@ -443,13 +455,35 @@ impl FileLog {
                 return Err(error);
             }
             let reserved_bytes = state.written(&run);
-            let snapshots = state.due_snapshots();
             drop(state);
             self.shared.append_budget.add_permits(reserved_bytes);
-            for snapshot in &snapshots {
-                writer.write_snapshot(snapshot)?;
-            }
         }
+    }
+
+    /// Takes a note of the producers if enough was appended since that was last done, and says up to which offset. It is
+    /// written with the segments.
+    ///
+    /// Recovery writes a log again from the first batch behind the checkpoint on, and takes only what was noted of offsets
+    /// before that one: so this comes before the place of the checkpoint is decided.
+    pub fn take_note(&self) -> Option<i64> {
+        let mut state = self.state.lock();
+        let is_due = state.bytes_since_note >= self.shared.note_interval_bytes;
+        if !matches!(state.phase, Phase::Ready) || !is_due {
+            return None;
+        }
+        state.bytes_since_note = 0;
+        let note = Snapshot {
+            offset: state.log_end_offset,
+            sidecar: snapshot::to_sidecar(&state.producers),
+            kafka: None,
+        };
+        state.snapshots.push_back(note);
+        Some(state.log_end_offset)
+    }
+
+    /// A checkpoint that covers everything below `end` is durable: recovery does not begin before it any more.
+    pub fn checkpointed(&self, end: i64) {
+        self.writer.lock().checkpointed(end);
     }
 
     /// Brings the files up to the write-ahead log and makes them durable: one log's share of a checkpoint.
@@ -640,10 +674,11 @@ fn patch(copy: &mut [u8], batch: &ValidatedBatch, stored: &BatchHeader) {
 
 fn snapshot_of(state: &mut State) -> Snapshot {
     state.bytes_since_snapshot = 0;
+    state.bytes_since_note = 0;
     Snapshot {
         offset: state.log_end_offset,
-        kafka: snapshot::to_snapshot(&state.producers),
         sidecar: snapshot::to_sidecar(&state.producers),
+        kafka: Some(snapshot::to_snapshot(&state.producers)),
     }
 }
 

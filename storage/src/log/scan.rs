@@ -83,6 +83,18 @@ pub(crate) fn scan<B>(
     scan_windows(window, WINDOW_BYTES, from, to, visit)
 }
 
+/// The header of the batch at `position`, if one that ends before `to` is there. Nothing else is read.
+pub(crate) fn header_at(
+    file: &dyn File,
+    position: u64,
+    to: u64,
+) -> io::Result<Option<BatchHeader>> {
+    let mut bytes = [0; BATCH_HEADER_BYTES];
+    let read_bytes = file.read_at(&mut bytes, position)?;
+    let header = BatchHeader::parse(&bytes[..read_bytes]).ok();
+    Ok(header.filter(|header| position + header.size_bytes() as u64 <= to))
+}
+
 /// Reads so many bytes, or what there is of them.
 pub(crate) fn read_window(file: &dyn File, position: u64, bytes: usize) -> io::Result<Bytes> {
     let mut window = BytesMut::zeroed(bytes);

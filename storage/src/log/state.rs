@@ -86,6 +86,8 @@ pub(crate) struct State {
     /// To be written when their offset has been.
     pub snapshots: VecDeque<Snapshot>,
     pub bytes_since_snapshot: u64,
+    /// Since the last snapshot of either kind.
+    pub bytes_since_note: u64,
     /// When retention looks at the log again, in ms since 1970; `i64::MAX` if nothing is planned.
     pub retention_due_ms: i64,
     /// The write-ahead log knows the name of this log.
@@ -123,6 +125,7 @@ impl State {
             aborted: Vec::new(),
             snapshots: VecDeque::new(),
             bytes_since_snapshot: 0,
+            bytes_since_note: 0,
             retention_due_ms: i64::MAX,
             declared: false,
             deleting: false,
@@ -145,6 +148,8 @@ impl State {
         self.epochs = loaded.epochs;
         self.epochs_changed = loaded.epochs_changed;
         self.aborted = loaded.aborted;
+        self.bytes_since_snapshot = loaded.bytes_since_snapshot;
+        self.bytes_since_note = loaded.bytes_since_snapshot;
     }
 
     pub fn offsets(&self) -> LogOffsets {

@@ -8,6 +8,7 @@ use super::TopicPartition;
 use super::direct::DirectIo;
 use super::offset_index;
 use super::open_files::LogPath;
+use super::producer_state::snapshot;
 use super::segment::{self, IndexEntries, Part, Segment, file_name};
 use super::time_index::{self, TimeEntry};
 use super::transaction_index::AbortedTxn;
@@ -33,16 +34,19 @@ pub(crate) struct Run {
     pub finish: Option<Option<TimeEntry>>,
 }
 
-/// The producers of a log at an offset, as the bytes of their two files.
+/// The producers of a log at an offset, as bytes.
 pub(crate) struct Snapshot {
     pub offset: i64,
-    pub kafka: Vec<u8>,
     pub sidecar: Vec<u8>,
+    /// For a file that Kafka reads, too; without it this is a note for the next start.
+    pub kafka: Option<Vec<u8>>,
 }
 
 /// The suffix of Kafka's producer snapshot, and of the file beside it that remembers more batches.
 pub(crate) const SNAPSHOT_SUFFIX: &str = "snapshot";
 pub(crate) const SIDECAR_SUFFIX: &str = "producers";
+/// Sidecars that checkpoints write over, in turn. They are not synced: what is torn or old costs the next start reading.
+pub(crate) const NOTES: [&str; 2] = ["producers-a", "producers-b"];
 const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
 pub(crate) const METADATA_FILE: &str = "partition.metadata";
 
@@ -62,6 +66,10 @@ pub(crate) struct SegmentWriter {
     unsynced_files: Vec<PathBuf>,
     log_written: bool,
     snapshots: Vec<i64>,
+    /// Of which offset each note is.
+    notes: [Option<i64>; 2],
+    /// Recovery does not begin before this offset.
+    checkpointed: i64,
 }
 
 impl SegmentWriter {
@@ -84,6 +92,8 @@ impl SegmentWriter {
             unsynced_files: Vec::new(),
             log_written: false,
             snapshots: Vec::new(),
+            notes: [None; 2],
+            checkpointed: 0,
         }
     }
 
@@ -203,9 +213,12 @@ impl SegmentWriter {
     /// Writes the producers' snapshot for an offset that has been written.
     pub fn write_snapshot(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         self.ensure_dir()?;
+        let Some(kafka) = &snapshot.kafka else {
+            return self.write_note(snapshot);
+        };
         for (suffix, bytes) in [
             (SIDECAR_SUFFIX, &snapshot.sidecar),
-            (SNAPSHOT_SUFFIX, &snapshot.kafka),
+            (SNAPSHOT_SUFFIX, kafka),
         ] {
             let path = self.dir.join(file_name(snapshot.offset, suffix));
             let file = self.fs.open(&path, Access::Write)?;
@@ -218,9 +231,39 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Notes a snapshot that is there already.
-    pub fn known_snapshots(&mut self, offsets: Vec<i64>) {
+    /// Writes a note over the one that is not wanted any more: recovery takes the newest from before the place where it
+    /// begins.
+    fn write_note(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+        let [a, b] = self.notes;
+        let (older, newer) = if a <= b { (0, 1) } else { (1, 0) };
+        let is_wanted = self.notes[newer].is_some_and(|newer| newer <= self.checkpointed);
+        let place = if is_wanted || self.notes[older].is_none() {
+            older
+        } else {
+            newer
+        };
+        self.notes[place] = None;
+        let file = self.fs.open(&self.dir.join(NOTES[place]), Access::Write)?;
+        file.write_at(&[&snapshot.sidecar], 0)?;
+        let bytes = snapshot.sidecar.len() as u64;
+        // Not beforehand: some file systems take that for a reason to write the file out at once.
+        if file.size_bytes()? > bytes {
+            file.set_len(bytes)?;
+        }
+        self.notes[place] = Some(snapshot.offset);
+        Ok(())
+    }
+
+    /// Takes over what is there already of a log that ends at `end`.
+    pub fn known_snapshots(&mut self, offsets: Vec<i64>, notes: [Option<i64>; 2], end: i64) {
         self.snapshots = offsets;
+        self.notes = notes;
+        self.checkpointed = end;
+    }
+
+    /// Recovery does not begin before `end` any more.
+    pub fn checkpointed(&mut self, end: i64) {
+        self.checkpointed = end;
     }
 
     pub fn write_epochs(&mut self, text: &str) -> io::Result<()> {
@@ -289,7 +332,8 @@ impl SegmentWriter {
         let suffixes = parts.iter().chain(&[SNAPSHOT_SUFFIX, SIDECAR_SUFFIX]);
         for entry in names {
             let mut suffixes = suffixes.clone();
-            if suffixes.any(|suffix| segment::offset_of(&entry.name, suffix).is_some()) {
+            let is_note = NOTES.contains(&&*entry.name);
+            if is_note || suffixes.any(|suffix| segment::offset_of(&entry.name, suffix).is_some()) {
                 self.fs.remove_file(&self.dir.join(&entry.name))?;
             }
         }
@@ -303,8 +347,13 @@ impl SegmentWriter {
         for entry in names {
             let of = |suffix| segment::offset_of(&entry.name, suffix);
             let found = of(SNAPSHOT_SUFFIX).or_else(|| of(SIDECAR_SUFFIX));
+            let path = self.dir.join(&entry.name);
+            let found = match NOTES.contains(&&*entry.name) {
+                true => snapshot::end_offset_of_sidecar(&fs::read_all(&*self.fs, &path)?),
+                false => found,
+            };
             if found.is_some_and(|found| found > offset) {
-                self.fs.remove_file(&self.dir.join(&entry.name))?;
+                self.fs.remove_file(&path)?;
             }
         }
         Ok(())

@@ -92,6 +92,7 @@ pub struct World {
     durability: Durability,
     config: LogConfig,
     ring_bytes: u64,
+    note_interval_bytes: u64,
     /// So many of the first wait for stable media, whatever the directory does.
     strict_topics: usize,
     manager: Option<Arc<LogManager>>,
@@ -115,6 +116,7 @@ impl World {
         };
         // Down to two regions: commits wait for a checkpoint all the time.
         let ring_bytes = [48 << 10, 80 << 10, 128 << 10][random.random_range(0..3)];
+        let note_interval_bytes = [1, 2_000, 20_000][random.random_range(0..3)];
         let strict_topics = random.random_range(0..3);
         let topics = (0..TOPICS).map(|_| Topic::default()).collect();
         Self {
@@ -126,6 +128,7 @@ impl World {
             durability,
             config,
             ring_bytes,
+            note_interval_bytes,
             strict_topics,
             manager: None,
             logs: Vec::new(),
@@ -181,6 +184,7 @@ impl World {
             append_budget_bytes: BUDGET_BYTES,
             direct_io_bytes: 4 << 10,
             tail_cache_bytes: 8 << 10,
+            note_interval_bytes: self.note_interval_bytes,
             io_threads,
             durability: self.durability,
             recovery_threads: 2,

@@ -192,6 +192,15 @@ pub fn from_sidecar(
     Ok(state)
 }
 
+/// Which end offset a sidecar names; nothing is checked.
+pub fn end_offset_of_sidecar(bytes: &[u8]) -> Option<i64> {
+    let at = SIDECAR_CRC_AT + CRC_BYTES;
+    bytes
+        .get(at..)?
+        .first_chunk()
+        .map(|end| i64::from_be_bytes(*end))
+}
+
 fn insert(state: &mut ProducerState, entry: ProducerEntry) {
     if let Some(first_offset) = entry.current_txn_first_offset {
         state.ongoing.insert((first_offset, entry.producer_id));
