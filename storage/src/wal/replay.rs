@@ -12,9 +12,8 @@ use std::sync::Arc;
 use super::checkpoint::Checkpoint;
 use super::format::{self, Entry, FORMAT_VERSION, GROUP_HEADER_BYTES, GroupHeader};
 use super::ring::{RingPosition, list_regions, region_path};
-use memmap2::MmapMut;
 
-use crate::fs::{Access, BLOCK_BYTES, File, Fs, is_unsupported};
+use crate::fs::{Access, BLOCK_BYTES, File, Fs};
 
 /// What one read fetches ahead: several groups, since one that is cut off is read again.
 const WINDOW_BYTES: usize = 4 << 20;
@@ -106,7 +105,7 @@ struct RegionReader {
 
 /// What was read last, past the page cache where the file system can: it is read once or twice and never again.
 struct Window {
-    memory: MmapMut,
+    memory: Vec<u8>,
     region: u32,
     at: u64,
     bytes: usize,
@@ -122,7 +121,7 @@ impl RingReader {
             generation,
             regions: BTreeMap::new(),
             heads: HashMap::new(),
-            window: Window::new().map_err(failed)?,
+            window: Window::new(),
         };
         for index in list_regions(fs, dir).map_err(failed)? {
             let region = RegionReader::open(fs, dir, index)?;
@@ -211,13 +210,13 @@ impl RingReader {
 }
 
 impl Window {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            memory: MmapMut::map_anon(WINDOW_BYTES)?,
+    fn new() -> Self {
+        Self {
+            memory: vec![0; WINDOW_BYTES],
             region: 0,
             at: 0,
             bytes: 0,
-        })
+        }
     }
 
     fn holds(&self, region: u32, position: u64, bytes: usize) -> bool {
@@ -228,7 +227,7 @@ impl Window {
     fn fill(&mut self, region: &RegionReader, position: u64, bytes: usize) -> io::Result<()> {
         self.bytes = 0;
         if bytes > self.memory.len() {
-            self.memory = MmapMut::map_anon(bytes)?;
+            self.memory.resize(bytes, 0);
         }
         self.bytes = region
             .file
@@ -242,10 +241,8 @@ impl Window {
 impl RegionReader {
     fn open(fs: &dyn Fs, dir: &Path, index: u32) -> Result<Self, ReplayError> {
         let path = region_path(dir, index);
-        let opened = match fs.open(&path, Access::DirectRead) {
-            Err(error) if is_unsupported(&error) => fs.open(&path, Access::Read),
-            other => other,
-        };
+        // Through the page cache: all of it is read twice.
+        let opened = fs.open(&path, Access::Read);
         match opened.and_then(|file| Ok((file.size_bytes()?, file))) {
             Ok((bytes, file)) => Ok(Self {
                 index,
