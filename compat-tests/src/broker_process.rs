@@ -1,7 +1,7 @@
 //! A broker as a user runs it: a process, a port, a data directory.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use kafka_protocol::messages::ApiVersionsRequest;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::RawClient;
 use crate::java::KafkaTools;
 use crate::proc_stats;
 use crate::toolchain::{crate_dir, run};
@@ -241,8 +243,12 @@ impl BrokerProcess {
             .stderr(log);
         self.child = Some(command.spawn()?);
 
-        // The port opens when recovery is done: a connection is the readiness that clients see.
-        self.wait_until(|broker| TcpStream::connect(broker.address()).is_ok())
+        // The port opens when recovery is done: an answer is the readiness that clients see.
+        self.wait_until(|broker| {
+            let asked = RawClient::connect(broker.address())
+                .and_then(|mut client| client.call(0, &ApiVersionsRequest::default()));
+            asked.is_ok()
+        })
     }
 
     /// Formats the directory if it is new, and starts Kafka as its own scripts do, with half a GiB of heap.
@@ -380,7 +386,8 @@ fn build_ottla() -> Result<PathBuf> {
 /// A port that nothing listens on.
 ///
 /// Below Linux's ephemeral range: while a broker is down, a client's own connection must not take its
-/// port. Kafka's controller takes the port 10,000 above.
+/// port. Kafka's controller takes the port 10,000 above. To listen there for a try would be wrong: a process that
+/// another thread starts meanwhile has the listening socket, too, for a moment.
 ///
 /// # Errors
 /// None is free.
@@ -393,7 +400,7 @@ pub fn free_port() -> Result<u16> {
         let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
         let index = start.wrapping_add(step) % u32::from(COUNT);
         let port = FIRST + u16::try_from(index).context("below COUNT")?;
-        let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        let is_free = |port: u16| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err();
         if is_free(port) && is_free(port + 10_000) {
             return Ok(port);
         }
