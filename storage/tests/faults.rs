@@ -97,6 +97,8 @@ fn open_faulty(dir: &Path, direct: bool) -> (Arc<LogManager>, Arc<Faults>) {
     };
     let config = LogManagerConfig {
         fs: Arc::new(HookedFs(Arc::new(disk))),
+        // More than the budget for appends: it is not the ring that holds them back.
+        wal_ring_bytes: 4 << 20,
         ..small(dir)
     };
     (LogManager::open(config).unwrap(), faults)

@@ -424,6 +424,14 @@ impl FileLog {
 
     /// Writes all that is durable in the write-ahead log to the segments.
     pub fn write_segments(&self) -> std::io::Result<()> {
+        self.write_runs().inspect_err(|error| {
+            if error.kind() == std::io::ErrorKind::StorageFull {
+                self.shared.set_disk_full(true);
+            }
+        })
+    }
+
+    fn write_runs(&self) -> std::io::Result<()> {
         let mut writer = self.writer.lock();
         loop {
             let snapshots = self.state.lock().due_snapshots();
@@ -448,10 +456,6 @@ impl FileLog {
             }
             if let Err(error) = written {
                 state.put_back(run);
-                drop(state);
-                if error.kind() == std::io::ErrorKind::StorageFull {
-                    self.shared.set_disk_full(true);
-                }
                 return Err(error);
             }
             let reserved_bytes = state.written(&run);
