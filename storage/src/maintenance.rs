@@ -292,7 +292,11 @@ impl Maintenance {
         }
         let logs = busy(shared);
         let ends = ends_of(&logs);
-        for_each(shared, logs, |log| log.make_durable())?;
+        shared
+            .pool
+            .for_each(logs, |log: Arc<FileLog>| log.make_durable())
+            .into_iter()
+            .collect::<io::Result<Vec<()>>>()?;
         if shared.durability == Durability::Os {
             // After a power cut the write-ahead log may end before what the segments have.
             shared.change_recovery_points(|points| {
@@ -415,14 +419,4 @@ fn busy(shared: &LogDir) -> Vec<Arc<FileLog>> {
 fn ends_of(logs: &[Arc<FileLog>]) -> Vec<(Arc<FileLog>, i64)> {
     let end = |log: &Arc<FileLog>| Some((Arc::clone(log), log.durable_end_soon()?));
     logs.iter().filter_map(end).collect()
-}
-
-/// Has the I/O threads do each log's share of a checkpoint.
-fn for_each(
-    shared: &LogDir,
-    logs: Vec<Arc<FileLog>>,
-    share: impl Fn(&FileLog) -> io::Result<()> + Send + Sync + 'static,
-) -> io::Result<()> {
-    let done = shared.pool.for_each(logs, move |log| share(&log));
-    done.into_iter().collect()
 }

@@ -51,7 +51,7 @@ impl LatencyHistogram {
     }
 }
 
-/// The write-ahead log's writes. Only the commit thread counts.
+/// The write-ahead log's writes. Only who commits counts, one at a time.
 #[derive(Debug)]
 pub(crate) struct CommitStats {
     origin: Instant,

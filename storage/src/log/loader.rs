@@ -462,7 +462,10 @@ fn forget_lost(
         .extract_if(.., |offset| *offset > log_end_offset)
         .collect();
     for &offset in &lost {
-        remove_snapshot(context, offset)?;
+        for suffix in [SNAPSHOT_SUFFIX, SIDECAR_SUFFIX] {
+            let path = context.dir.join(file_name(offset, suffix));
+            fs::if_found(context.fs.remove_file(&path)).map_err(io_error(&path))?;
+        }
     }
     if !lost.is_empty() {
         let synced = context.fs.sync_dir(context.dir);
@@ -699,14 +702,6 @@ fn newest_snapshot(
     }
     let none = || ProducerState::new(producer_config(), first_offset);
     Ok((newest.unwrap_or_else(none), notes))
-}
-
-fn remove_snapshot(context: &LoadContext<'_>, offset: i64) -> Result<(), LoadError> {
-    for suffix in [SNAPSHOT_SUFFIX, SIDECAR_SUFFIX] {
-        let path = context.dir.join(file_name(offset, suffix));
-        fs::if_found(context.fs.remove_file(&path)).map_err(io_error(&path))?;
-    }
-    Ok(())
 }
 
 fn read_epochs(context: &LoadContext<'_>) -> Result<LeaderEpochs, LoadError> {

@@ -340,7 +340,7 @@ impl FileLog {
         self.plan_retention(state, begins_segment);
     }
 
-    /// The commit thread reports the fate of a batch.
+    /// Who commits reports the fate of a batch.
     fn committed(self: &Arc<Self>, batch: InFlight, written: Result<ChunkSlice, WalError>) {
         let written = match written {
             Ok(written) => written,

@@ -235,10 +235,11 @@ impl Wal {
         self.commit(groups);
         let mut filling = self.filling.lock();
         filling.caller_commits = false;
-        if !filling.is_empty() {
+        let is_more = !filling.is_empty();
+        if is_more {
             filling.calm_writes = 0;
-            self.wake_thread(filling);
-        } else if filling.refused.is_some() {
+        }
+        if is_more || filling.refused.is_some() {
             self.wake_thread(filling);
         }
     }

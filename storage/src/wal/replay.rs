@@ -12,7 +12,6 @@ use std::sync::Arc;
 use super::checkpoint::Checkpoint;
 use super::format::{self, Entry, FORMAT_VERSION, GROUP_HEADER_BYTES, GroupHeader};
 use super::ring::{RingPosition, list_regions, region_path};
-
 use crate::fs::{Access, BLOCK_BYTES, File, Fs};
 
 /// What one read fetches ahead: several groups, since one that is cut off is read again.
@@ -103,7 +102,7 @@ struct RegionReader {
     bytes: u64,
 }
 
-/// What was read last, past the page cache where the file system can: it is read once or twice and never again.
+/// What was read last.
 struct Window {
     memory: Vec<u8>,
     region: u32,
