@@ -139,6 +139,10 @@ impl FileManager {
             next_sequence,
         )
         .map_err(OpenError::io(&wal_dir))?;
+        let file_system_sync = fs.file_system_sync(&dir);
+        if file_system_sync.is_some() {
+            open_files.allow_closing_unsynced();
+        }
         let budget_bytes = usize::try_from(config.append_budget_bytes).unwrap_or(usize::MAX);
         let append_budget_bytes = budget_bytes.min(u32::MAX as usize);
         let shared = Arc::new(LogDir {
@@ -155,6 +159,7 @@ impl FileManager {
             append_budget_bytes,
             tail_cache_bytes: usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX),
             busy: Mutex::default(),
+            releasing: Mutex::default(),
             committed_bytes: AtomicU64::new(0),
             log_starts: Mutex::new(log_starts),
             log_starts_changed: AtomicBool::new(false),
@@ -168,6 +173,8 @@ impl FileManager {
             producer_check_interval_ms: config.producer_id_expiration_check_interval_ms.max(1),
             with_producers: Mutex::default(),
             flush_due_ms: AtomicU64::new(u64::MAX),
+            file_system_sync,
+            sync_together_from: config.sync_together_from,
             open_files,
             cold_reads: ColdBudget::new(config.cold_read_budget_bytes),
             retention: Schedule::default(),
@@ -419,11 +426,15 @@ impl FileManager {
     fn close_files(&self) -> io::Result<()> {
         let shared = &self.shared;
         let logs: Vec<_> = self.logs.lock().values().cloned().collect();
-        // A stop waits for many small syncs, as recovery does.
-        IoPool::start(self.closing_threads)?
-            .for_each(logs.clone(), |log| log.close())
-            .into_iter()
-            .collect::<io::Result<Vec<()>>>()?;
+        for log in &logs {
+            log.begin_close();
+        }
+        // Where each log is synced by itself, a stop waits for many small syncs, as recovery does.
+        let pool = IoPool::start(self.closing_threads)?;
+        self.maintenance.make_durable(&pool, logs.clone())?;
+        for log in &logs {
+            log.release_memory(u64::MAX);
+        }
         let mut recovery_points = shared.closed_at.lock().clone();
         for log in logs {
             if let Some(end_offset) = log.end_offset() {
@@ -579,11 +590,15 @@ fn start_threads(
     maintenance: &Arc<Maintenance>,
     cleaner: Option<&Arc<LogCleaner>>,
 ) -> io::Result<Vec<thread::JoinHandle<()>>> {
-    let (committing, maintaining) = (Arc::clone(shared), Arc::clone(maintenance));
+    let committing = Arc::clone(shared);
+    let (maintaining, checkpointing) = (Arc::clone(maintenance), Arc::clone(maintenance));
     let mut threads = vec![
         thread::Builder::new()
             .name(COMMIT_THREAD.to_owned())
             .spawn(move || committing.wal.run())?,
+        thread::Builder::new()
+            .name("log-checkpoint".to_owned())
+            .spawn(move || checkpointing.take_checkpoints())?,
         thread::Builder::new()
             .name("log-maintenance".to_owned())
             .spawn(move || maintaining.run())?,

@@ -60,6 +60,10 @@ pub struct Space {
     pub total_bytes: u64,
 }
 
+/// Makes everything durable at once that was written to a file system before, data and names. After an error some of
+/// it may be lost, whoever wrote it.
+pub type FileSystemSync = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
+
 /// Keeps a directory locked until it is dropped.
 pub type LockGuard = Box<dyn Debug + Send + Sync>;
 
@@ -76,6 +80,11 @@ pub trait Fs: Debug + Send + Sync {
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// How the file system that holds `path` is synced as a whole; `None` where that is not possible, or where it would
+    /// not be told that a write went wrong, from now on.
+    fn file_system_sync(&self, _path: &Path) -> Option<FileSystemSync> {
+        None
+    }
     /// The room on the file system that holds `path`.
     fn space(&self, path: &Path) -> io::Result<Space>;
     /// Locks a file against other processes; `None` if one of them holds it.
@@ -192,6 +201,13 @@ impl Fs for RealFs {
         fs::File::open(path)?.sync_all()
     }
 
+    fn file_system_sync(&self, path: &Path) -> Option<FileSystemSync> {
+        tells_of_lost_writes(path).then_some(())?;
+        // What goes wrong from now on is told to who has it open.
+        let directory = fs::File::open(path).ok()?;
+        Some(Arc::new(move || Ok(rustix::fs::syncfs(&directory)?)))
+    }
+
     fn space(&self, path: &Path) -> io::Result<Space> {
         let found = rustix::fs::statvfs(path)?;
         Ok(Space {
@@ -231,6 +247,26 @@ fn set_direct(options: &mut fs::OpenOptions, sync: bool) -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 fn set_direct(_options: &mut fs::OpenOptions, _sync: bool) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whether `syncfs` fails if a write to the file system that holds `path` did: since Linux 5.8, where no other file
+/// system lies in between.
+#[cfg(target_os = "linux")]
+fn tells_of_lost_writes(path: &Path) -> bool {
+    /// ext4, XFS, Btrfs: `f_type` in statfs(2).
+    const KNOWN: [u64; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut number = || numbers.next()?.parse::<u32>().ok();
+    let version = (number().unwrap_or(0), number().unwrap_or(0));
+    let found = rustix::fs::statfs(path);
+    version >= (5, 8) && found.is_ok_and(|found| KNOWN.contains(&(found.f_type as u64)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn tells_of_lost_writes(_path: &Path) -> bool {
+    false
 }
 
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::bell::Bell;
 use crate::checkpoint::{Offsets, RECOVERY_POINTS, write_offsets};
 use crate::clock::Clock;
 use crate::cold_budget::ColdBudget;
-use crate::fs::Fs;
+use crate::fs::{FileSystemSync, Fs};
 use crate::io_pool::IoPool;
 use crate::log::Durability;
 use crate::log::direct::DirectIo;
@@ -24,10 +24,10 @@ use crate::sync::Mutex;
 use crate::wal::chunk::ChunkPool;
 use crate::wal::commit::Wal;
 
-/// The files, threads and budgets of a log directory.
 /// What is kept free of a large disk.
 const DISK_RESERVE_BYTES: u64 = 512 << 20;
 
+/// The files, threads and budgets of a log directory.
 pub(crate) struct LogDir {
     pub path: PathBuf,
     pub fs: Arc<dyn Fs>,
@@ -46,6 +46,8 @@ pub(crate) struct LogDir {
     pub tail_cache_bytes: usize,
     /// Logs with something in memory: to be written, to be synced, or kept for readers.
     pub busy: Mutex<Vec<Arc<FileLog>>>,
+    /// Held while the list is incomplete because some are looked at that may leave it.
+    pub releasing: Mutex<()>,
     /// Bytes committed since the start: the age of what is kept in memory is counted in it.
     pub committed_bytes: AtomicU64,
     /// Log start offsets that the segments' names do not tell.
@@ -67,6 +69,9 @@ pub(crate) struct LogDir {
     pub with_producers: Mutex<BTreeMap<u32, Weak<FileLog>>>,
     /// When what was acknowledged without a sync is to be synced, by the monotonic clock; `u64::MAX` for never.
     pub flush_due_ms: AtomicU64,
+    /// Syncs the whole file system, where that can be relied on.
+    pub file_system_sync: Option<FileSystemSync>,
+    pub sync_together_from: usize,
     /// The files of segments that are open.
     pub open_files: Arc<OpenFiles>,
     /// Room for what is read from segments.
@@ -109,6 +114,11 @@ impl LogDir {
         let committed_bytes = self.committed_bytes.load(Ordering::Relaxed);
         let is_over = self.chunks.used_bytes() > self.tail_cache_bytes;
         is_over.then(|| committed_bytes.saturating_sub(self.tail_cache_bytes as u64))
+    }
+
+    /// Whether segments are to be written, so that appends need not wait for it.
+    pub fn is_short_of_budget(&self) -> bool {
+        self.append_budget.available_permits() < self.append_budget_bytes / 4
     }
 
     /// Looks how much room is left on the disk.

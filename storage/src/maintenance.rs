@@ -1,5 +1,6 @@
-//! The thread that looks after a log directory: grows the ring, writes what has waited long
-//! enough, takes checkpoints, gives memory back, and removes deleted directories.
+//! The threads that look after a log directory. One takes checkpoints, which may take seconds. The other grows the
+//! ring and writes what has waited long enough, which commits may be waiting for meanwhile; it gives memory back, and
+//! removes deleted directories.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::bell::Bell;
 use crate::checkpoint::{LOG_START_OFFSETS, write_offsets};
 use crate::fs::if_found;
+use crate::io_pool::IoPool;
 use crate::log::Durability;
 use crate::log::partition_log::FileLog;
 use crate::log_dir::{Doomed, LogDir};
@@ -30,6 +33,8 @@ const CHECKPOINT_INTERVAL_MS: u64 = 60_000;
 /// How long, and how often, a checkpoint waits for batches on their way that the notes know already.
 const NOTE_WAIT: Duration = Duration::from_millis(1);
 const NOTE_WAITS: usize = 20;
+/// How many logs are written at once to make room for producers.
+const LOGS_AT_ONCE: usize = 256;
 /// How many logs retention looks at in one go; after a start it may be all of them.
 const RETENTION_BATCH: usize = 256;
 /// Without appends for so long, everything is written, checkpointed and dropped from memory.
@@ -37,11 +42,13 @@ const QUIET_MS: u64 = 5_000;
 /// Files of segments that nobody used for so long, and at most twice as long, are closed.
 const CLOSE_UNUSED_MS: u64 = 10_000;
 
-/// The state of the maintenance thread.
+/// The state of the two threads.
 pub(crate) struct Maintenance {
     shared: Arc<LogDir>,
     wal_dir: PathBuf,
     stop: AtomicBool,
+    /// Wakes the thread that takes checkpoints.
+    checkpoint_due: Bell,
     checkpoints: Mutex<Checkpoints>,
     retention_check_interval_ms: u64,
     failed: watch::Sender<Option<StorageError>>,
@@ -58,7 +65,10 @@ struct Seen {
     committed_bytes: u64,
     changed_ms: u64,
     written_ms: u64,
+    /// Where in the list of busy logs the next ones are that make room.
+    written_to: usize,
     released: bool,
+    released_ms: u64,
     /// When unused files were closed.
     closed_ms: u64,
     /// When retention is due, by the monotonic clock.
@@ -81,6 +91,7 @@ impl Maintenance {
             shared,
             wal_dir,
             stop: AtomicBool::new(false),
+            checkpoint_due: Bell::default(),
             checkpoints: Mutex::new(Checkpoints {
                 last,
                 taken_ms,
@@ -91,20 +102,38 @@ impl Maintenance {
         }
     }
 
-    /// Ends [`Maintenance::run`].
+    /// Ends [`Maintenance::run`] and [`Maintenance::take_checkpoints`].
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.shared.maintenance.ring();
+        self.checkpoint_due.ring();
     }
 
-    /// The thread.
+    /// The thread that takes checkpoints.
+    pub fn take_checkpoints(&self) {
+        loop {
+            self.checkpoint_due.wait(IDLE_TICK);
+            if self.stop.load(Ordering::Acquire) {
+                return;
+            }
+            if self.shared.wal.refused().is_none()
+                && let Err(error) = self.checkpoint()
+            {
+                tracing::error!(%error, "checkpoint failed; it is tried again");
+            }
+        }
+    }
+
+    /// The thread that does everything else.
     pub fn run(&self) {
         let now = self.shared.clock.monotonic_ms();
         let mut seen = Seen {
             committed_bytes: 0,
             changed_ms: now,
             written_ms: now,
+            written_to: 0,
             released: true,
+            released_ms: now,
             closed_ms: now,
             retention_ms: now.saturating_add(self.retention_check_interval_ms),
             producers_ms: now.saturating_add(self.shared.producer_check_interval_ms),
@@ -166,21 +195,25 @@ impl Maintenance {
             seen.released = false;
         }
         let quiet = now_ms - seen.changed_ms >= QUIET_MS;
-        let short_of_budget =
-            shared.append_budget.available_permits() < shared.append_budget_bytes / 2;
-        if short_of_budget || now_ms - seen.written_ms >= TICK.as_millis() as u64 {
+        let is_short = shared.is_short_of_budget();
+        if is_short || now_ms - seen.written_ms >= TICK.as_millis() as u64 {
             shared.check_space();
-            self.write_segments();
+            // On a full disk all of them are tried, to find out whether it still is.
+            match is_short && !*shared.disk_full.borrow() {
+                true => self.make_room_in_budget(&mut seen.written_to),
+                false => self.write_segments(),
+            }
             seen.written_ms = now_ms;
         }
-        if self.checkpoint_is_due(now_ms, quiet)
-            && let Err(error) = self.checkpoint()
-        {
-            tracing::error!(%error, "checkpoint failed; it is tried again");
+        if self.checkpoint_is_due(now_ms, quiet) {
+            self.checkpoint_due.ring();
         }
         shared.direct_io.read_ahead.release_unused(now_ms);
-        self.release_memory(committed_bytes, quiet);
-        seen.released = quiet;
+        if quiet || now_ms - seen.released_ms >= TICK.as_millis() as u64 {
+            self.release_memory(committed_bytes, quiet);
+            seen.released = quiet;
+            seen.released_ms = now_ms;
+        }
         if now_ms - seen.closed_ms >= CLOSE_UNUSED_MS {
             shared.open_files.close_unused();
             seen.closed_ms = now_ms;
@@ -223,31 +256,49 @@ impl Maintenance {
         more
     }
 
-    fn write_segments(&self) {
+    /// Writes some logs after the other, until producers have room again or all are written. The next call goes on behind
+    /// them: what gathers in a log until it is its turn is written in one piece.
+    fn make_room_in_budget(&self, written_to: &mut usize) {
         let logs = busy(&self.shared);
-        let errors: Vec<io::Error> = self
-            .shared
-            .pool
-            .for_each(logs, |log| log.write_segments())
-            .into_iter()
-            .filter_map(Result::err)
-            .collect();
-        if errors.is_empty() {
-            self.shared.set_disk_full(false);
-        }
-        for error in errors {
-            tracing::error!(%error, "writing a segment failed; it is tried again");
+        for _ in 0..logs.len().div_ceil(LOGS_AT_ONCE) {
+            let from = *written_to % logs.len();
+            let some = logs.iter().cycle().skip(from);
+            let some = some.take(LOGS_AT_ONCE.min(logs.len())).cloned();
+            self.write(some.collect(), FileLog::write_and_release);
+            *written_to = from + LOGS_AT_ONCE;
+            if !self.shared.is_short_of_budget() {
+                break;
+            }
         }
     }
 
+    fn write_segments(&self) {
+        if self.write(busy(&self.shared), FileLog::write_segments) {
+            self.shared.set_disk_full(false);
+        }
+    }
+
+    /// Writes the segments of some logs; says whether all went well.
+    fn write(&self, logs: Vec<Arc<FileLog>>, write: fn(&FileLog) -> io::Result<()>) -> bool {
+        let written = self.shared.pool.for_each(logs, move |log| write(&log));
+        let all_went_well = written.iter().all(Result::is_ok);
+        for error in written.into_iter().filter_map(Result::err) {
+            tracing::error!(%error, "writing a segment failed; it is tried again");
+        }
+        all_went_well
+    }
+
     fn checkpoint_is_due(&self, now_ms: u64, quiet: bool) -> bool {
-        let checkpoints = self.checkpoints.lock();
+        let Some(checkpoints) = self.checkpoints.try_lock() else {
+            // One is being taken.
+            return false;
+        };
         let committed = self.shared.wal.committed();
         if committed.next_sequence == checkpoints.last.start_sequence {
             return false;
         }
         let (full_bytes, max_bytes) = self.shared.wal.ring().fill();
-        // The cleaner takes checkpoints too: one may be newer than `now_ms`.
+        // One may be newer than `now_ms`.
         quiet
             || now_ms.saturating_sub(checkpoints.taken_ms) >= CHECKPOINT_INTERVAL_MS
             || full_bytes >= max_bytes / 2
@@ -292,11 +343,7 @@ impl Maintenance {
         }
         let logs = busy(shared);
         let ends = ends_of(&logs);
-        shared
-            .pool
-            .for_each(logs, |log: Arc<FileLog>| log.make_durable())
-            .into_iter()
-            .collect::<io::Result<Vec<()>>>()?;
+        self.make_durable(&shared.pool, logs)?;
         if shared.durability == Durability::Os {
             // After a power cut the write-ahead log may end before what the segments have.
             shared.change_recovery_points(|points| {
@@ -324,6 +371,36 @@ impl Maintenance {
         shared.wal.ring().release(committed.next_sequence);
         shared.counters.checkpoints.observe(began.elapsed());
         Ok(())
+    }
+
+    /// Makes durable what is in the write-ahead log of some logs. Many small syncs take several times as long as one of
+    /// the whole file system, which writes what others have on it as well.
+    pub fn make_durable(&self, pool: &IoPool, mut logs: Vec<Arc<FileLog>>) -> io::Result<()> {
+        let shared = &self.shared;
+        logs.retain(|log| log.needs_sync());
+        let are_many = logs.len() >= shared.sync_together_from;
+        let together = shared.open_files.take_closed_unsynced() || are_many;
+        let Some(sync) = shared.file_system_sync.as_ref().filter(|_| together) else {
+            let synced = pool.for_each(logs, |log| log.make_durable());
+            return synced.into_iter().collect();
+        };
+        let sync = || {
+            sync().inspect_err(|error| {
+                // What it was to write is in the write-ahead log: a restart writes it again.
+                let why = format!("syncing the segments failed: {error}");
+                shared.wal.fail(&why);
+            })
+        };
+        let begun = pool.for_each(logs.clone(), |log| log.begin_sync());
+        sync()?;
+        let finished: io::Result<Vec<bool>> = pool
+            .for_each(logs, |log| log.finish_sync())
+            .into_iter()
+            .collect();
+        if finished?.contains(&true) {
+            sync()?;
+        }
+        begun.into_iter().collect()
     }
 
     /// The last checkpoint of an orderly shutdown: nothing is to be replayed, and the ring may go.
@@ -367,6 +444,7 @@ impl Maintenance {
                 0 => u64::MAX,
                 bytes => committed_bytes.saturating_sub(bytes),
             };
+            let _releasing = shared.releasing.lock();
             let logs = std::mem::take(&mut *shared.busy.lock());
             let still_busy: Vec<_> = logs
                 .into_iter()
@@ -412,6 +490,7 @@ impl Maintenance {
 
 /// The logs with something in memory.
 fn busy(shared: &LogDir) -> Vec<Arc<FileLog>> {
+    let _not_releasing = shared.releasing.lock();
     shared.busy.lock().clone()
 }
 

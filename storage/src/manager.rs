@@ -44,6 +44,8 @@ pub struct LogManagerConfig {
     /// Most files of segments that are open at one time, but for those in use; never more than half of what the
     /// system allows the process.
     pub open_files_max: usize,
+    /// A checkpoint of so many logs syncs the whole file system instead of each log by itself.
+    pub sync_together_from: usize,
     /// How often logs are looked at that may have something to delete (`log.retention.check.interval.ms`).
     pub retention_check_interval_ms: u64,
     /// Where more was appended to a log, the next checkpoint notes its producers. What has come since is read again at the
@@ -72,12 +74,13 @@ impl LogManagerConfig {
             wal_region_bytes: 64 << 20,
             wal_first_region_bytes: 4 << 20,
             append_budget_bytes: 256 << 20,
-            direct_io_bytes: 64 << 10,
+            direct_io_bytes: 32 << 10,
             tail_cache_bytes: 128 << 20,
             cold_read_budget_bytes: 256 << 20,
             io_threads: 4,
             recovery_threads: 32,
-            open_files_max: 8192,
+            open_files_max: 32768,
+            sync_together_from: 256,
             retention_check_interval_ms: 300_000,
             note_interval_bytes: 512 << 10,
             producer_id_expiration_ms: 86_400_000,

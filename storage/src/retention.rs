@@ -366,7 +366,7 @@ impl FileLog {
             writer.create_segment(&active)?;
         }
         // What stays must be durable before what tells where it begins is gone.
-        writer.sync()?;
+        self.sync(&mut writer)?;
         let (segments, delay_ms) = {
             let mut state = self.state.lock();
             if !matches!(state.phase, Phase::Ready) {

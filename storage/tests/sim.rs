@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::seeds;
 use sim_world::{Ending, World};
-use storage::fs::sim::Fault;
+use storage::fs::sim::{EVERYTHING, Fault};
 use storage::log::Durability;
 use storage::simulation;
 
@@ -143,6 +143,11 @@ fn a_checkpoint_that_is_not_synced_is_found_out() {
 #[test]
 fn a_segment_that_is_not_synced_is_found_out() {
     must_be_found_out(Ending::PowerCut, &[(".log", Fault::IgnoreSyncs)]);
+}
+
+#[test]
+fn a_file_system_that_is_not_synced_is_found_out() {
+    must_be_found_out(Ending::PowerCut, &[(EVERYTHING, Fault::IgnoreSyncs)]);
 }
 
 #[test]

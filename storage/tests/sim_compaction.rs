@@ -50,6 +50,7 @@ enum Event {
 struct World {
     disk: SimDisk,
     durability: Durability,
+    sync_together_from: usize,
     random: StdRng,
     /// Each with the offset behind it.
     events: Vec<(i64, Event)>,
@@ -78,6 +79,7 @@ impl World {
                 true => Durability::Strict,
                 false => Durability::Os,
             },
+            sync_together_from: [1, usize::MAX][random.random_range(0..2)],
             random,
             events: Vec::new(),
             acknowledged: 0,
@@ -93,6 +95,7 @@ impl World {
             append_budget_bytes: 64 << 10,
             io_threads: 1,
             note_interval_bytes: 1_000,
+            sync_together_from: self.sync_together_from,
             cleaner: CleanerConfig {
                 enabled: cleans,
                 backoff_ms: 1,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
-use storage::fs::sim::{Fault, SimDisk};
+use storage::fs::sim::{EVERYTHING, Fault, SimDisk};
 use storage::log::PartitionLog;
 use storage::manager::{LogManager, LogManagerConfig, OpenError};
 
@@ -21,7 +21,12 @@ const RING: &str = "/data/wal/ring-0.wal";
 const SEGMENT: &str = "/data/topic-0/00000000000000000000.log";
 
 fn start(disk: &SimDisk) -> Result<Arc<LogManager>, OpenError> {
+    start_with(disk, usize::MAX)
+}
+
+fn start_with(disk: &SimDisk, sync_together_from: usize) -> Result<Arc<LogManager>, OpenError> {
     LogManager::open(LogManagerConfig {
+        sync_together_from,
         wal_ring_bytes: 64 << 10,
         wal_region_bytes: 32 << 10,
         wal_first_region_bytes: 16 << 10,
@@ -162,10 +167,19 @@ async fn a_flipped_bit_in_a_base_offset_is_named() {
 /// After a failed `fsync` Linux takes the pages for clean: the next one says nothing of them.
 #[tokio::test]
 async fn a_checkpoint_does_not_trust_a_segment_whose_sync_has_failed() {
+    fail_sync(".log", usize::MAX).await;
+}
+
+#[tokio::test]
+async fn a_checkpoint_does_not_trust_a_file_system_whose_sync_has_failed() {
+    fail_sync(EVERYTHING, 1).await;
+}
+
+async fn fail_sync(path: &str, sync_together_from: usize) {
     let disk = SimDisk::new();
-    let manager = start(&disk).unwrap();
+    let manager = start_with(&disk, sync_together_from).unwrap();
     let log = open(&manager, "topic", 0);
-    disk.fault(".log", Fault::FailSyncs(5), 1);
+    disk.fault(path, Fault::FailSyncs(5), 1);
     let mut acknowledged = 0;
     // Several times what the ring holds, so that it has to be checkpointed.
     for number in 0..100 {
@@ -176,6 +190,7 @@ async fn a_checkpoint_does_not_trust_a_segment_whose_sync_has_failed() {
             Ok(Err(_)) | Err(_) => break,
         }
     }
+    assert!(manager.offline().is_some(), "the failure was not noticed");
     disk.power_cut(DROP_ALL);
     drop((log, manager));
     let again = start(&disk).unwrap();

@@ -162,7 +162,7 @@ static USED: &[ConfigDef] = &[
         .doc("strict: a producer is answered when the record is on stable media. os: when it is in the page cache."),
     def_null("ottla.metrics.listen", Kind::String)
         .doc("Serve /metrics and /health over HTTP at this host:port; unset: nowhere."),
-    def("ottla.open.files.max", Kind::Int, "8192").at_least(16)
+    def("ottla.open.files.max", Kind::Int, "32768").at_least(16)
         .doc("Most segment files that are kept open; never more than half of what the system allows the process."),
     def("ottla.wal.ring.bytes", Kind::Long, "1073741824").at_least(16 << 20)
         .doc("How far the write-ahead log may grow."),

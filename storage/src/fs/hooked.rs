@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Access, DirEntry, File, Fs, LockGuard, RealFs, Space};
+use super::{Access, DirEntry, File, FileSystemSync, Fs, LockGuard, RealFs, Space};
 
 /// What happens before operations (after reads): it may wait, and an error is what the operation gives.
 pub trait Hooks: Debug + Send + Sync + 'static {
@@ -74,6 +74,17 @@ impl<H: Hooks> Fs for HookedFs<H> {
     }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         RealFs.sync_dir(path)
+    }
+    fn file_system_sync(&self, path: &Path) -> Option<FileSystemSync> {
+        let (sync, hooks, path) = (
+            RealFs.file_system_sync(path)?,
+            Arc::clone(&self.0),
+            path.to_owned(),
+        );
+        Some(Arc::new(move || {
+            hooks.sync(&path)?;
+            sync()
+        }))
     }
     fn space(&self, path: &Path) -> io::Result<Space> {
         RealFs.space(path)

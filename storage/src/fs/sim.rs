@@ -21,13 +21,15 @@ use std::sync::Arc;
 use crc_fast::{CrcAlgorithm, checksum};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{Access, BLOCK_BYTES, DirEntry, File, Fs, LockGuard, Space};
+use super::{Access, BLOCK_BYTES, DirEntry, File, FileSystemSync, Fs, LockGuard, Space};
 use crate::random::Random;
 use crate::sync::switch;
 
 /// What a disk writes whole or not at all; even that is not relied on: sectors may be torn.
 const SECTOR_BYTES: usize = 512;
 const ROOT: u64 = 0;
+/// The path of a sync of the whole file system, for faults.
+pub const EVERYTHING: &str = "*";
 
 /// Something that goes wrong, or is not done and reported as done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -539,6 +541,29 @@ impl SimFs {
     }
 }
 
+impl SimFs {
+    fn sync_everything(&self) -> io::Result<()> {
+        let path = Path::new(EVERYTHING);
+        self.change("sync", path, |disk, is_last| {
+            let fault = disk.fault(path, |fault| {
+                matches!(fault, Fault::FailSyncs(_) | Fault::IgnoreSyncs)
+            });
+            if let Some(Fault::FailSyncs(error)) = fault {
+                disk.files.values_mut().for_each(Contents::fail_sync);
+                return Err(io::Error::from_raw_os_error(error));
+            }
+            if is_last || fault.is_some() {
+                return Ok(());
+            }
+            disk.files.values_mut().for_each(Contents::sync);
+            for change in std::mem::take(&mut disk.unsynced_names) {
+                disk.make_durable(&change);
+            }
+            Ok(())
+        })
+    }
+}
+
 impl Disk {
     fn used_bytes(&self) -> u64 {
         // A file that has lost its name stays as long as a power cut may bring it back.
@@ -651,6 +676,11 @@ impl Fs for SimFs {
             }
             Ok(())
         })
+    }
+
+    fn file_system_sync(&self, _path: &Path) -> Option<FileSystemSync> {
+        let fs = self.clone();
+        Some(Arc::new(move || fs.sync_everything()))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Bound, Deref};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::segment::Segment;
@@ -46,6 +46,8 @@ pub(crate) struct OpenFiles {
     listed: Mutex<Listed>,
     /// Rung with the first file: somebody has to close it one day.
     maintenance: Arc<Bell>,
+    whole_syncs: AtomicBool,
+    closed_unsynced: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -63,7 +65,28 @@ impl OpenFiles {
             count: AtomicUsize::new(0),
             listed: Mutex::default(),
             maintenance,
+            whole_syncs: AtomicBool::new(false),
+            closed_unsynced: AtomicBool::new(false),
         })
+    }
+
+    /// From now on checkpoints can sync the whole file system, and do if [`OpenFiles::take_closed_unsynced`] says so.
+    pub fn allow_closing_unsynced(&self) {
+        self.whole_syncs.store(true, Ordering::Release);
+    }
+
+    /// Whether a file may be closed that was written to and not synced. If so, the caller does that.
+    pub fn may_close_unsynced(&self) -> bool {
+        let may = self.whole_syncs.load(Ordering::Acquire);
+        if may {
+            self.closed_unsynced.store(true, Ordering::Release);
+        }
+        may
+    }
+
+    /// Whether files were closed without a sync since the last call.
+    pub fn take_closed_unsynced(&self) -> bool {
+        self.closed_unsynced.swap(false, Ordering::AcqRel)
     }
 
     /// Open files of all segments.

@@ -412,14 +412,19 @@ impl FileLog {
 
     fn write_queued(self: &Arc<Self>) {
         self.state.lock().write_queued = false;
-        if let Err(error) = self.write_segments() {
+        if let Err(error) = self.write_and_release() {
             tracing::error!(partition = %self.id, %error, "writing a segment failed; it is tried again");
         }
-        // Every second is not often enough for a busy log: much can pass through memory in between.
+    }
+
+    /// Writes the segments and gives back memory, where much passes through it in between two looks at all logs.
+    pub fn write_and_release(&self) -> std::io::Result<()> {
+        let written = self.write_segments();
         if let Some(age) = self.shared.dropped_age() {
             let dropped = self.state.lock().drop_tail_before(age);
             drop(dropped);
         }
+        written
     }
 
     /// Writes all that is durable in the write-ahead log to the segments.
@@ -490,8 +495,47 @@ impl FileLog {
         self.writer.lock().checkpointed(end);
     }
 
+    /// Whether something of the log is not durable where it belongs.
+    pub fn needs_sync(&self) -> bool {
+        self.state.lock().needs_sync
+    }
+
     /// Brings the files up to the write-ahead log and makes them durable: one log's share of a checkpoint.
-    pub fn make_durable(&self) -> std::io::Result<()> {
+    pub fn make_durable(self: &Arc<Self>) -> std::io::Result<()> {
+        self.bring_up(|writer| self.sync(writer))
+    }
+
+    /// The same for a sync of the whole file system, which the caller sees to: brings the files up to the write-ahead log.
+    pub fn begin_sync(self: &Arc<Self>) -> std::io::Result<()> {
+        self.bring_up(|writer| {
+            writer.begin_sync();
+            Ok(())
+        })
+    }
+
+    /// The file system was synced since [`FileLog::begin_sync`]. Says whether it has to be synced again.
+    pub fn finish_sync(self: &Arc<Self>) -> std::io::Result<bool> {
+        let mut writer = self.writer.lock();
+        if matches!(self.state.lock().phase, Phase::Deleted) {
+            return Ok(false);
+        }
+        writer.finish_sync().inspect_err(|_| {
+            let mut state = self.state.lock();
+            state.epochs_changed = true;
+            self.sync_again(&mut state);
+        })
+    }
+
+    fn sync_again(self: &Arc<Self>, state: &mut State) {
+        state.needs_sync = true;
+        self.mark_busy(state);
+    }
+
+    /// Writes what there is to be written, and has `sync` make it durable.
+    fn bring_up(
+        self: &Arc<Self>,
+        sync: impl FnOnce(&mut SegmentWriter) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
         {
             let mut state = self.state.lock();
             if !matches!(state.phase, Phase::Ready) || !state.needs_sync {
@@ -514,19 +558,26 @@ impl FileLog {
                 state.changed_epochs()
             };
             if let Some(text) = epochs {
-                writer.write_epochs(&text)?;
+                writer
+                    .write_epochs(&text)
+                    .inspect_err(|_| self.state.lock().epochs_changed = true)?;
             }
-            writer.sync().inspect_err(|error| {
-                // After a failed sync the next one says nothing of what this one was to write,
-                // but the write-ahead log still has it: a restart writes it again.
-                let why = format!("syncing the segments of {} failed: {error}", self.id);
-                self.shared.wal.fail(&why);
-            })
+            sync(&mut writer)
         });
         if result.is_err() {
-            self.state.lock().needs_sync = true;
+            self.sync_again(&mut self.state.lock());
         }
         result
+    }
+
+    /// Makes what was written durable.
+    pub(crate) fn sync(&self, writer: &mut SegmentWriter) -> std::io::Result<()> {
+        writer.sync().inspect_err(|error| {
+            // After a failed sync the next one says nothing of what this one was to write,
+            // but the write-ahead log still has it: a restart writes it again.
+            let why = format!("syncing the segments of {} failed: {error}", self.id);
+            self.shared.wal.fail(&why);
+        })
     }
 
     /// What [`FileLog::make_durable`] will have made durable at least.
@@ -552,23 +603,18 @@ impl FileLog {
         busy
     }
 
-    /// Writes what the next start needs to be quick: after it nothing has to be scanned.
-    pub fn close(&self) -> std::io::Result<()> {
-        {
-            let mut state = self.state.lock();
-            if !matches!(state.phase, Phase::Ready) {
-                return Ok(());
-            }
-            if state.bytes_since_snapshot > 0 {
-                let snapshot = snapshot_of(&mut state);
-                state.snapshots.push_back(snapshot);
-            }
-            state.finish_last = true;
-            state.needs_sync = true;
+    /// Has the next sync write what the next start needs to be quick: after it nothing has to be scanned.
+    pub fn begin_close(&self) {
+        let mut state = self.state.lock();
+        if !matches!(state.phase, Phase::Ready) {
+            return;
         }
-        self.make_durable()?;
-        self.release_memory(u64::MAX);
-        Ok(())
+        if state.bytes_since_snapshot > 0 {
+            let snapshot = snapshot_of(&mut state);
+            state.snapshots.push_back(snapshot);
+        }
+        state.finish_last = true;
+        state.needs_sync = true;
     }
 
     /// The log end offset, if the log was used.
@@ -745,6 +791,9 @@ impl PartitionLog for FileLogHandle {
         let permits = u32::try_from(bytes.min(shared.append_budget_bytes)).unwrap_or(u32::MAX);
         let budget = Arc::clone(&shared.append_budget);
         if let Ok(permit) = Arc::clone(&budget).try_acquire_many_owned(permits) {
+            if shared.is_short_of_budget() {
+                shared.maintenance.ring();
+            }
             return Box::pin(std::future::ready(Ok(AppendPermit::of(permit))));
         }
         shared.maintenance.ring();

@@ -150,10 +150,15 @@ impl Segment {
         Ok(file)
     }
 
-    /// Notes that a file was written to: it is not closed before it is durable.
+    /// Notes that a file was written to.
     pub fn note_written(&self) {
         self.files.lock().unsynced = true;
         self.dir.open_files.close_surplus();
+    }
+
+    /// What was written is about to be synced with the whole file system, which needs no open file.
+    pub fn note_syncing(&self) {
+        self.files.lock().unsynced = false;
     }
 
     /// Makes what was written to some of its files durable. Nothing is to be done for a segment that was removed.
@@ -170,14 +175,21 @@ impl Segment {
 
     /// Closes the files, unless they were used since they were last asked to.
     ///
-    /// Only one who has a file open learns for certain that what was written to it is lost: so it is synced first.
-    /// Without `may_sync` it is left alone while it waits for that.
+    /// Only one who has a file open learns for certain that what was written to it is lost, or one who syncs the whole
+    /// file system: unless that is what the next checkpoint can do, it is synced first. Without `may_sync` it is left alone
+    /// while it waits for that.
     pub fn give_way(&self, may_sync: bool) {
         // Whoever holds the lock uses the files.
         let Some(mut files) = self.files.try_lock() else {
             return;
         };
-        if std::mem::take(&mut files.used) || (files.unsynced && !may_sync) {
+        if std::mem::take(&mut files.used) {
+            return;
+        }
+        if files.unsynced && self.dir.open_files.may_close_unsynced() {
+            files.unsynced = false;
+        }
+        if files.unsynced && !may_sync {
             return;
         }
         if std::mem::take(&mut files.unsynced) {

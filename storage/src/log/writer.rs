@@ -48,7 +48,38 @@ pub(crate) const SIDECAR_SUFFIX: &str = "producers";
 /// Sidecars that checkpoints write over, in turn. They are not synced: what is torn or old costs the next start reading.
 pub(crate) const NOTES: [&str; 2] = ["producers-a", "producers-b"];
 const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
+const NEW_EPOCHS_FILE: &str = "leader-epoch-checkpoint.tmp";
 pub(crate) const METADATA_FILE: &str = "partition.metadata";
+
+/// What is not durable yet.
+#[derive(Default)]
+struct Unsynced {
+    /// The segment that is being written, if it was written to.
+    current: Option<Arc<Segment>>,
+    /// Segments that were written to their end.
+    segments: Vec<Arc<Segment>>,
+    files: Vec<PathBuf>,
+    snapshots: usize,
+    names: bool,
+    /// The directory itself is new: the one above has to be synced.
+    dir: bool,
+    /// The file of the epochs is to be replaced when the new one is durable.
+    epochs: bool,
+}
+
+impl Unsynced {
+    /// Adds what has come after it.
+    fn add(&mut self, mut later: Self) {
+        // One that has come to its end since is among the segments.
+        self.current = later.current.or_else(|| self.current.take());
+        self.segments.append(&mut later.segments);
+        self.files.append(&mut later.files);
+        self.snapshots += later.snapshots;
+        self.names |= later.names;
+        self.dir |= later.dir;
+        self.epochs |= later.epochs;
+    }
+}
 
 /// The one writer of a log's directory.
 pub(crate) struct SegmentWriter {
@@ -57,14 +88,10 @@ pub(crate) struct SegmentWriter {
     id: TopicPartition,
     dir: Arc<LogPath>,
     dir_exists: bool,
-    /// The one above has to be synced.
-    dir_created: bool,
-    names_changed: bool,
     current: Option<Arc<Segment>>,
-    /// Segments that were written to their end, and other files, since the last sync.
-    unsynced_segments: Vec<Arc<Segment>>,
-    unsynced_files: Vec<PathBuf>,
-    log_written: bool,
+    unsynced: Unsynced,
+    /// What a sync of the whole file system is under way for.
+    syncing: Unsynced,
     snapshots: Vec<i64>,
     /// Of which offset each note is.
     notes: [Option<i64>; 2],
@@ -85,12 +112,9 @@ impl SegmentWriter {
             id,
             dir,
             dir_exists: false,
-            dir_created: false,
-            names_changed: false,
             current: None,
-            unsynced_segments: Vec::new(),
-            unsynced_files: Vec::new(),
-            log_written: false,
+            unsynced: Unsynced::default(),
+            syncing: Unsynced::default(),
             snapshots: Vec::new(),
             notes: [None; 2],
             checkpointed: 0,
@@ -108,12 +132,12 @@ impl SegmentWriter {
         // A crash may have left it there without its content, or with a part of it.
         if topic_id_of(&text).is_none() {
             self.fs.create_dir_all(&self.dir)?;
-            self.dir_created = true;
+            self.unsynced.dir = true;
             let file = self.fs.open(&metadata, Access::Write)?;
             file.set_len(0)?;
             file.write_at(&[partition_metadata(self.id.topic_id).as_bytes()], 0)?;
-            self.unsynced_files.push(metadata);
-            self.names_changed = true;
+            self.unsynced.files.push(metadata);
+            self.unsynced.names = true;
         }
         self.dir_exists = true;
         Ok(())
@@ -134,7 +158,7 @@ impl SegmentWriter {
                 for part in [Part::OffsetIndex, Part::TimeIndex] {
                     fs.open(&segment.path(part), Access::Write)?;
                 }
-                self.names_changed = true;
+                self.unsynced.names = true;
             }
             self.current = Some(Arc::clone(segment));
         }
@@ -142,7 +166,7 @@ impl SegmentWriter {
         if !run.batches.is_empty() {
             self.write_batches(&*log, run)?;
             segment.set_written_bytes(run.position + run.bytes);
-            self.log_written = true;
+            self.unsynced.current = Some(Arc::clone(segment));
         }
         if !run.index.is_empty() {
             let entries: Vec<u8> = run
@@ -172,16 +196,17 @@ impl SegmentWriter {
             let entries: Vec<u8> = run.aborted.iter().flat_map(AbortedTxn::encode).collect();
             let file = segment.open(fs, Part::TransactionIndex)?;
             file.write_at(&[&entries], file.size_bytes()?)?;
-            self.unsynced_files
+            self.unsynced
+                .files
                 .push(segment.path(Part::TransactionIndex));
-            self.names_changed = true;
+            self.unsynced.names = true;
         }
         segment.note_written();
         if run.finish.is_some() {
             // A segment that is read only from now on is made durable whole, indexes included.
-            self.unsynced_segments.push(Arc::clone(segment));
+            self.unsynced.segments.push(Arc::clone(segment));
+            self.unsynced.current = None;
             self.current = None;
-            self.log_written = false;
         }
         Ok(())
     }
@@ -206,7 +231,7 @@ impl SegmentWriter {
             segment.open(&*self.fs, part)?;
         }
         segment.close();
-        self.names_changed = true;
+        self.unsynced.names = true;
         Ok(())
     }
 
@@ -224,9 +249,10 @@ impl SegmentWriter {
             let file = self.fs.open(&path, Access::Write)?;
             file.set_len(0)?;
             file.write_at(&[bytes], 0)?;
-            self.unsynced_files.push(path);
+            self.unsynced.files.push(path);
         }
-        self.names_changed = true;
+        self.unsynced.names = true;
+        self.unsynced.snapshots += 1;
         self.snapshots.push(snapshot.offset);
         Ok(())
     }
@@ -266,47 +292,82 @@ impl SegmentWriter {
         self.checkpointed = end;
     }
 
+    /// Writes the file of the epochs anew; it takes the place of the old one when it is durable.
     pub fn write_epochs(&mut self, text: &str) -> io::Result<()> {
         self.ensure_dir()?;
-        fs::replace(&*self.fs, &self.dir.join(EPOCHS_FILE), text.as_bytes())
+        let path = self.dir.join(NEW_EPOCHS_FILE);
+        let file = self.fs.open(&path, Access::Write)?;
+        file.set_len(0)?;
+        file.write_at(&[text.as_bytes()], 0)?;
+        self.unsynced.files.push(path);
+        self.unsynced.names = true;
+        self.unsynced.epochs = true;
+        Ok(())
     }
 
     /// Makes everything written so far durable.
     pub fn sync(&mut self) -> io::Result<()> {
+        let mut unsynced = std::mem::take(&mut self.syncing);
+        unsynced.add(std::mem::take(&mut self.unsynced));
         let fs = &*self.fs;
-        for path in &self.unsynced_files {
+        for path in &unsynced.files {
             if let Some(file) = fs::if_found(fs.open(path, Access::Write))? {
                 file.sync_data()?;
             }
         }
-        self.unsynced_files.clear();
-        for segment in &self.unsynced_segments {
+        for segment in &unsynced.segments {
             segment.sync(fs, &[Part::Log, Part::OffsetIndex, Part::TimeIndex])?;
-            segment.close();
         }
-        self.unsynced_segments.clear();
-        if self.log_written
-            && let Some(current) = &self.current
-        {
+        if let Some(current) = &unsynced.current {
             current.sync(fs, &[Part::Log])?;
-            self.log_written = false;
         }
-        if self.names_changed {
+        let epochs_replaced = self.replace_epochs(&unsynced)?;
+        if unsynced.names || epochs_replaced {
             self.fs.sync_dir(&self.dir)?;
-            self.names_changed = false;
         }
-        if self.dir_created
+        if unsynced.dir
             && let Some(parent) = self.dir.parent()
         {
             self.fs.sync_dir(parent)?;
-            self.dir_created = false;
+        }
+        self.was_synced(&unsynced)
+    }
+
+    /// The whole file system is about to be synced, which makes everything written so far durable.
+    pub fn begin_sync(&mut self) {
+        let unsynced = std::mem::take(&mut self.unsynced);
+        for segment in unsynced.segments.iter().chain(&unsynced.current) {
+            segment.note_syncing();
+        }
+        self.syncing.add(unsynced);
+    }
+
+    /// The file system was synced. Says whether it has to be synced again, for a name that had to wait for that.
+    pub fn finish_sync(&mut self) -> io::Result<bool> {
+        let synced = std::mem::take(&mut self.syncing);
+        self.was_synced(&synced)?;
+        self.replace_epochs(&synced)
+    }
+
+    fn replace_epochs(&self, synced: &Unsynced) -> io::Result<bool> {
+        if synced.epochs {
+            let (new, old) = (self.dir.join(NEW_EPOCHS_FILE), self.dir.join(EPOCHS_FILE));
+            self.fs.rename(&new, &old)?;
+        }
+        Ok(synced.epochs)
+    }
+
+    fn was_synced(&mut self, synced: &Unsynced) -> io::Result<()> {
+        for segment in &synced.segments {
+            segment.close();
         }
         self.remove_old_snapshots()
     }
 
-    /// Keeps the last two snapshots: the newest may not survive a crash that the older one does.
+    /// Keeps the last two durable snapshots: the newest may not survive a crash that the older one does.
     fn remove_old_snapshots(&mut self) -> io::Result<()> {
-        let surplus = self.snapshots.len().saturating_sub(2);
+        let kept = 2 + self.unsynced.snapshots;
+        let surplus = self.snapshots.len().saturating_sub(kept);
         for offset in self.snapshots.drain(..surplus) {
             for suffix in [SIDECAR_SUFFIX, SNAPSHOT_SUFFIX] {
                 let path = self.dir.join(file_name(offset, suffix));
@@ -363,8 +424,8 @@ impl SegmentWriter {
     /// synced.
     pub fn sync_all(&mut self) -> io::Result<()> {
         self.ensure_dir()?;
-        self.names_changed = true;
-        self.log_written = true;
+        self.unsynced.names = true;
+        self.unsynced.current = self.current.clone();
         self.sync()
     }
 

@@ -93,6 +93,7 @@ pub struct World {
     config: LogConfig,
     ring_bytes: u64,
     note_interval_bytes: u64,
+    sync_together_from: usize,
     /// So many of the first wait for stable media, whatever the directory does.
     strict_topics: usize,
     manager: Option<Arc<LogManager>>,
@@ -117,6 +118,7 @@ impl World {
         // Down to two regions: commits wait for a checkpoint all the time.
         let ring_bytes = [48 << 10, 80 << 10, 128 << 10][random.random_range(0..3)];
         let note_interval_bytes = [1, 2_000, 20_000][random.random_range(0..3)];
+        let sync_together_from = [1, 2, usize::MAX][random.random_range(0..3)];
         let strict_topics = random.random_range(0..3);
         let topics = (0..TOPICS).map(|_| Topic::default()).collect();
         Self {
@@ -129,6 +131,7 @@ impl World {
             config,
             ring_bytes,
             note_interval_bytes,
+            sync_together_from,
             strict_topics,
             manager: None,
             logs: Vec::new(),
@@ -185,6 +188,7 @@ impl World {
             direct_io_bytes: 4 << 10,
             tail_cache_bytes: 8 << 10,
             note_interval_bytes: self.note_interval_bytes,
+            sync_together_from: self.sync_together_from,
             io_threads,
             durability: self.durability,
             recovery_threads: 2,
