@@ -74,7 +74,7 @@ impl LogManagerConfig {
             wal_region_bytes: 64 << 20,
             wal_first_region_bytes: 4 << 20,
             append_budget_bytes: 256 << 20,
-            direct_io_bytes: 32 << 10,
+            direct_io_bytes: 16 << 10,
             tail_cache_bytes: 128 << 20,
             cold_read_budget_bytes: 256 << 20,
             io_threads: 4,
