@@ -143,8 +143,9 @@ impl Segment {
         let file = fs.open(&self.path(part), Access::Write)?;
         files.parts[part as usize] = Some(Arc::clone(&file));
         let open_files = &self.dir.open_files;
-        files.place.get_or_insert_with(|| open_files.enter(self));
+        // Counted first: who is woken by the entry looks whether there is anything to close.
         open_files.opened();
+        files.place.get_or_insert_with(|| open_files.enter(self));
         drop(files);
         open_files.close_surplus();
         Ok(file)
