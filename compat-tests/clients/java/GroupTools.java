@@ -521,7 +521,7 @@ public class GroupTools {
             System.setErr(stderr);
         }
         say("$ kafka-consumer-groups " + String.join(" ", args));
-        lines(out.toString()).forEach(GroupTools::say);
+        lines(groupsSorted(out.toString())).forEach(GroupTools::say);
         // A usage error shows all options, in two columns under this headline.
         String errors = err.toString().split("(?m)^Option +Description")[0];
         lines(exit[0] == 0 ? errors : listsSorted(errors)).forEach(line -> say("! " + line));
@@ -547,6 +547,12 @@ public class GroupTools {
     static String listsSorted(String text) {
         return Pattern.compile("[^ ,\n]+(, [^ ,\n]+)+").matcher(text).replaceAll(list ->
             Stream.of(list.group().split(", ")).map(item -> item.replaceAll("[\\[\\]]", "")).sorted().collect(Collectors.joining(", ")));
+    }
+
+    /** Groups that were deleted together are a hash map's keys. */
+    static String groupsSorted(String text) {
+        return Pattern.compile("(?<=\\()'[^()]*'(?=\\))").matcher(text).replaceAll(list ->
+            Stream.of(list.group().split(", ")).sorted().collect(Collectors.joining(", ")));
     }
 
     static void committed(String group) throws Exception {
