@@ -98,7 +98,8 @@ impl FileManager {
         if let Some(checkpoint) = &previous {
             let recovery = Arc::new(Recovery {
                 fs: Arc::clone(&fs),
-                direct_io: Arc::clone(&direct_io),
+                // Small pieces of many logs: they are synced once, at the end.
+                direct_io: DirectIo::new(Arc::clone(&chunks), 4 * config.direct_io_bytes),
                 clock: Arc::clone(&config.clock),
                 open_files: Arc::clone(&open_files),
                 dir: dir.clone(),

@@ -301,7 +301,7 @@ impl Maintenance {
         // One may be newer than `now_ms`.
         quiet
             || now_ms.saturating_sub(checkpoints.taken_ms) >= CHECKPOINT_INTERVAL_MS
-            || full_bytes >= max_bytes / 2
+            || full_bytes >= max_bytes / 4
             || self.shared.wal.ring().shortage(1 << 20) == Some(Shortage::Checkpoint)
     }
 

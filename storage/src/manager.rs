@@ -31,7 +31,8 @@ pub struct LogManagerConfig {
     pub wal_first_region_bytes: u64,
     /// Bytes that may be on their way from producers to segments; appends beyond wait.
     pub append_budget_bytes: u64,
-    /// Segments are written and read past the page cache in pieces of so many bytes or more.
+    /// Segments are written past the page cache in pieces of so many bytes or more, and read in pieces of four times as
+    /// many.
     pub direct_io_bytes: u64,
     /// Bytes of batches kept in memory for consumers that read the tail.
     pub tail_cache_bytes: u64,

@@ -122,7 +122,8 @@ impl DirectIo {
         segment: &Arc<Segment>,
         bytes: u64,
     ) -> io::Result<LogReader<'_>> {
-        let direct = match self.is_worth(bytes) {
+        // What is small may be in the page cache, or be read together with what lies beside it.
+        let direct = match self.is_worth(bytes / 4) {
             true => self.or_none(segment.open_direct(fs))?,
             false => None,
         };

@@ -15,10 +15,6 @@ use super::{AppendError, Appended, Isolation, LogConfig, LogOffsets, PendingAppe
 use crate::wal::chunk::ChunkSlice;
 use crate::wal::commit::WalError;
 
-/// Index entries of a segment that is appended to are written when there are so many: two more files to open and to
-/// write. Who looks something up goes on from the last one that he finds, and so does who opens the log after a crash.
-const INDEX_WRITE_AT_ENTRIES: usize = 32;
-
 /// Where a log is in its life.
 #[derive(Debug)]
 pub(crate) enum Phase {
@@ -293,10 +289,6 @@ impl State {
         let due = open
             .pending
             .partition_point(|entry| u64::from(entry.offset.position) < end_position);
-        let due = match ends || due >= INDEX_WRITE_AT_ENTRIES {
-            true => due,
-            false => 0,
-        };
         let index = open.pending.drain(..due).collect();
         let aborted: Vec<_> = open
             .pending_aborted
