@@ -47,7 +47,8 @@ impl World {
     fn start(&self, durability: Durability) -> Arc<LogManager> {
         LogManager::open(LogManagerConfig {
             durability,
-            wal_ring_bytes: 256 << 10,
+            // So much that no checkpoint falls due within a test and syncs what nobody has asked for.
+            wal_ring_bytes: 4 << 20,
             wal_region_bytes: 64 << 10,
             wal_first_region_bytes: 64 << 10,
             append_budget_bytes: BUDGET_BYTES,
