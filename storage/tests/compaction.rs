@@ -94,7 +94,7 @@ async fn contents(log: &Arc<dyn PartitionLog>) -> (Contents, usize) {
 }
 
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !is_so() {
         assert!(Instant::now() < deadline, "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -153,7 +153,7 @@ async fn run(seed: u64) {
     }
     assert_eq!(log.offsets().high_watermark, end);
     // The cleaner runs when the processors have nothing better to do.
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let (found, count) = contents(&log).await;
         assert_eq!(found, model);
@@ -288,7 +288,7 @@ async fn what_memory_has_of_an_aborted_transaction_is_never_read_as_committed_af
     let log = open_with(&running, "t", 0, config());
     append_to_transaction(&log, 0).await;
     end_transaction(&log, TransactionResult::Abort).await;
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     let mut size_bytes = 0;
     while size_bytes <= log.size_bytes() {
         assert!(Instant::now() < deadline, "it is never compacted");
@@ -337,7 +337,7 @@ async fn a_transaction_whose_marker_was_compacted_away_does_not_open_again_after
 
     let third = manager(dir.path());
     let log = open_with(&third, "t", 0, config());
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let fetched = read(&log, request(0)).await.unwrap();
         if !headers(&fetched)[0].is_transactional() {

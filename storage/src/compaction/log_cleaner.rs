@@ -92,9 +92,10 @@ impl LogCleaner {
 
     /// The thread.
     pub fn run(&self) {
-        // It is the thread's, and in a simulation all share one.
+        // After those who serve, yet never starved: it holds locks that they want, and a log that is not
+        // cleaned grows. It is the thread's, and in a simulation all share one.
         if !cfg!(feature = "simulation")
-            && let Err(error) = rustix::process::setpriority_process(None, 19)
+            && let Err(error) = rustix::process::setpriority_process(None, 5)
         {
             tracing::debug!(%error, "the cleaner runs with normal priority");
         }
