@@ -27,7 +27,7 @@ use crate::record::{
 use crate::wal::checkpoint::Checkpoint;
 use crate::wal::format::GROUP_HEADER_BYTES;
 use crate::wal::logs::{LogTable, declared};
-use crate::wal::replay::{ReplayError, replay};
+use crate::wal::replay::{Replay, ReplayError};
 use crate::wal::ring::RingPosition;
 
 /// Whether a wrong checksum passes for a right one.
@@ -69,7 +69,7 @@ pub fn wal(bytes: &[u8]) {
         start: RingPosition::default(),
         closed: false,
     };
-    let replayed = replay(&*fs, dir, &checkpoint, |entries| {
+    let replayed = Replay::new(&*fs, dir).run(&checkpoint, |entries| {
         for entry in entries {
             let _ = declared(entry.payload);
             let _ = BatchHeader::parse(entry.payload);
@@ -222,6 +222,6 @@ pub fn checkpoints(bytes: &[u8]) {
     let _ = read_offsets(&*fs, &dir.join("offsets"));
     let _ = LogTable::read(&*fs, dir, 1);
     if let Ok(Some(checkpoint)) = Checkpoint::read(&*fs, dir) {
-        let _ = replay(&*fs, dir, &checkpoint, |_| Ok::<(), ReplayError>(()));
+        let _ = Replay::new(&*fs, dir).run(&checkpoint, |_| Ok::<(), ReplayError>(()));
     }
 }

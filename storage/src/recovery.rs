@@ -30,7 +30,7 @@ use crate::wal::checkpoint::Checkpoint;
 use crate::wal::chunk::ChunkSlice;
 use crate::wal::format::{Entry, EntryKind, Row};
 use crate::wal::logs::{self, LogTable};
-use crate::wal::replay::{LogEnd, ReplayError, replay};
+use crate::wal::replay::{LogEnd, Replay, ReplayError};
 
 /// What is read before it is written: twice as much may be in memory.
 const READ_AHEAD_BYTES: u64 = 32 << 20;
@@ -95,7 +95,13 @@ impl Recovery {
         log_starts: &mut Offsets,
     ) -> Result<Recovered, RecoveryError> {
         let mut contents = self.table(checkpoint)?;
-        let end = replay(&*self.fs, &self.wal_dir, checkpoint, |entries| {
+        let replay = Replay {
+            // Otherwise the page cache may hold it.
+            directly: !self.may_cut_tails,
+            ahead: Some(pool),
+            ..Replay::new(&*self.fs, &self.wal_dir)
+        };
+        let end = replay.run(checkpoint, |entries| {
             entries
                 .iter()
                 .try_for_each(|entry| contents.note(entry, &self.wal_dir))
@@ -141,7 +147,7 @@ impl Recovery {
         });
         let mut restored: BTreeMap<u32, Restored> = opened.into_iter().collect::<Result<_, _>>()?;
         let (mut held_bytes, mut writing) = (0, None);
-        replay(&*self.fs, &self.wal_dir, checkpoint, |entries| {
+        replay.repeat(checkpoint, &end, |entries| {
             for entry in entries {
                 if entry.row.kind != EntryKind::Batch {
                     continue;

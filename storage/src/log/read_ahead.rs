@@ -118,10 +118,7 @@ impl ReadAhead {
         let memory = match reused {
             Some(memory) => memory,
             None => {
-                let memory = MmapMut::map_anon(BUFFER_BYTES)?;
-                #[cfg(target_os = "linux")]
-                // Without huge pages it is slower, and nothing else.
-                let _ = memory.advise(memmap2::Advice::HugePage);
+                let memory = map_huge_pages(BUFFER_BYTES)?;
                 free.count += 1;
                 memory
             }
@@ -131,6 +128,15 @@ impl ReadAhead {
             owner: Arc::clone(self),
         })
     }
+}
+
+/// Fresh memory for direct reads, in huge pages where there are some.
+pub(crate) fn map_huge_pages(bytes: usize) -> io::Result<MmapMut> {
+    let memory = MmapMut::map_anon(bytes)?;
+    #[cfg(target_os = "linux")]
+    // Without huge pages it is slower, and nothing else.
+    let _ = memory.advise(memmap2::Advice::HugePage);
+    Ok(memory)
 }
 
 /// Memory for one direct read; dropped, it is kept for the next.

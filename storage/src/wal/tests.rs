@@ -1,5 +1,6 @@
 //! The write-ahead log by itself: what is written is read back, and damage is told from a torn end.
 
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::ThreadId;
@@ -11,11 +12,12 @@ use parking_lot::Mutex;
 use super::checkpoint::Checkpoint;
 use super::chunk::ChunkPool;
 use super::commit::{NewEntry, Wal, WalError};
-use super::format::{EntryKind, Place};
-use super::replay::{LogEnd, ReplayError, replay};
+use super::format::{Entry, EntryKind, Place};
+use super::replay::{LogEnd, Replay, ReplayError};
 use super::ring::{Ring, RingConfig, region_path};
 use crate::bell::Bell;
 use crate::fs::{BLOCK_BYTES, RealFs};
+use crate::io_pool::IoPool;
 use crate::record::{BatchBuilder, batch};
 
 const REGION_BYTES: u64 = 64 << 10;
@@ -90,17 +92,42 @@ fn fill(wal: &Arc<Wal>, sizes: &[usize], one_by_one: bool) -> Vec<Result<usize, 
     results.lock().clone()
 }
 
-/// The offsets that are read back.
+/// The offsets that are read back, however they are read.
 fn read(dir: &Path, checkpoint: &Checkpoint) -> Result<(Vec<i64>, LogEnd), ReplayError> {
-    let mut offsets = Vec::new();
-    let end = replay(&RealFs, dir, checkpoint, |entries| {
-        for entry in entries {
-            if entry.row.kind == EntryKind::Batch {
-                offsets.push(entry.row.offset);
-            }
-        }
+    let pool = IoPool::start(1).unwrap();
+    let whole = read_by(&Replay::new(&RealFs, dir), checkpoint);
+    for (window_blocks, directly, ahead) in [(2, true, true), (4, false, true), (16, true, false)] {
+        let replay = Replay {
+            directly,
+            ahead: ahead.then_some(&pool),
+            window_bytes: window_blocks * BLOCK_BYTES,
+            ..Replay::new(&RealFs, dir)
+        };
+        let again = read_by(&replay, checkpoint);
+        assert_eq!(
+            format!("{again:?}"),
+            format!("{whole:?}"),
+            "{window_blocks} blocks at a time, directly: {directly}, ahead: {ahead}"
+        );
+    }
+    whole
+}
+
+fn read_by(
+    replay: &Replay<'_>,
+    checkpoint: &Checkpoint,
+) -> Result<(Vec<i64>, LogEnd), ReplayError> {
+    let read = |offsets: &mut Vec<i64>, entries: &[Entry<'_>]| {
+        let batches = entries
+            .iter()
+            .filter(|entry| entry.row.kind == EntryKind::Batch);
+        offsets.extend(batches.map(|entry| entry.row.offset));
         Ok::<(), ReplayError>(())
-    })?;
+    };
+    let (mut offsets, mut again) = (Vec::new(), Vec::new());
+    let end = replay.run(checkpoint, |entries| read(&mut offsets, entries))?;
+    replay.repeat(checkpoint, &end, |entries| read(&mut again, entries))?;
+    assert_eq!(again, offsets);
     Ok((offsets, end))
 }
 
@@ -128,6 +155,24 @@ fn entries_are_read_back_in_the_order_in_which_they_were_appended() {
         assert_eq!(end.next_sequence, wal.committed().next_sequence);
         assert_eq!(end.torn_bytes, 0);
     }
+}
+
+#[test]
+fn what_was_intact_when_it_was_checked_must_be_so_when_it_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, checkpoint) = open(dir.path(), REGION_BYTES);
+    with_thread(&wal, || fill(&wal, &[300; 3], true));
+    let replay = Replay::new(&RealFs, dir.path());
+    let end = replay
+        .run(&checkpoint, |_| Ok::<(), ReplayError>(()))
+        .unwrap();
+    let path = region_path(dir.path(), checkpoint.start.region);
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&[0; 100], 2 * BLOCK_BYTES as u64)
+        .unwrap();
+    let error = replay.repeat(&checkpoint, &end, |_| Ok::<(), ReplayError>(()));
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("was intact a moment ago"), "{error}");
 }
 
 /// Appends a small batch as one who goes on with a commit, and commits.
