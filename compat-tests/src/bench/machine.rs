@@ -1,13 +1,17 @@
 //! What the figures were measured on, and what its disk can do at best.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Resource, getrlimit};
+use tempfile::NamedTempFile;
 
 use super::usage::Latency;
 
@@ -16,8 +20,20 @@ const PROBE: Duration = Duration::from_secs(2);
 const PROBE_FILE_BYTES: u64 = 256 << 20;
 /// What direct I/O has to be aligned to.
 const ALIGNMENT: usize = 4096;
-/// A single record's write, and a full one of a write-ahead log.
-const WRITE_SIZES: [(&str, usize); 2] = [("4 KiB", 4 << 10), ("4 MiB", 4 << 20)];
+/// A single record's write, a write of a busy write-ahead log by itself and while all of it goes to segments, too, and a
+/// full one.
+const WRITES: [(&str, usize, bool); 4] = [
+    ("4 KiB at a time", 4 << 10, false),
+    ("512 KiB at a time", 512 << 10, false),
+    (
+        "512 KiB at a time, all of it a second time beside it",
+        512 << 10,
+        true,
+    ),
+    ("4 MiB at a time", 4 << 20, false),
+];
+/// What is written the second time, without a sync.
+const BESIDE_BYTES: usize = 1 << 20;
 
 /// Lines that say which machine, which system and which commit this is, and how fast its disk is: no
 /// broker that answers from stable media is faster.
@@ -66,44 +82,97 @@ pub fn describe() -> Result<Vec<String>> {
                 .map_or_else(|| "any number".to_owned(), |limit| limit.to_string())
         ),
     ];
-    for (name, size_bytes) in WRITE_SIZES {
+    for (name, size_bytes, twice) in WRITES {
         lines.push(format!(
-            "disk, {name} at a time, direct and synchronous: {}",
-            probe(size_bytes)?
+            "disk, direct and synchronous, {name}: {}",
+            probe(size_bytes, twice)?
         ));
     }
     Ok(lines)
 }
 
-/// Overwrites a file with synchronous writes of one size.
-fn probe(size_bytes: usize) -> Result<String> {
-    let buffer = vec![0x5a; size_bytes + ALIGNMENT];
-    let start = buffer.as_ptr().align_offset(ALIGNMENT);
-    let aligned = buffer
-        .get(start..start + size_bytes)
-        .context("the buffer has room to align")?;
-    let named = tempfile::NamedTempFile::new()?;
-    for at in (0..PROBE_FILE_BYTES).step_by(1 << 20) {
-        named.as_file().write_all_at(&[1; 1 << 20], at)?;
-    }
-    named.as_file().sync_all()?;
-    let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::DSYNC;
-    let file = File::from(open(named.path(), flags, Mode::empty())?);
-
+/// Overwrites a file with synchronous writes of one size, and another one with as much if that is asked for.
+fn probe(size_bytes: usize, twice: bool) -> Result<String> {
+    let synchronous = ProbeFile::new(size_bytes, OFlags::DSYNC)?;
+    let beside = twice
+        .then(|| ProbeFile::new(BESIDE_BYTES, OFlags::empty()))
+        .transpose()?;
+    let (written_bytes, done) = (AtomicU64::new(0), AtomicBool::new(false));
     let mut latency = Latency::new()?;
     let start = Instant::now();
-    for at in (0..PROBE_FILE_BYTES).step_by(size_bytes).cycle() {
-        let before = Instant::now();
-        if before - start > PROBE {
-            break;
-        }
-        file.write_all_at(aligned, at)?;
-        latency.record(before.elapsed());
-    }
+    let took = thread::scope(|scope| {
+        let follows = beside.as_ref().map(|beside| {
+            scope.spawn(|| {
+                let mut at = 0;
+                while !done.load(Ordering::Relaxed) {
+                    if at + BESIDE_BYTES as u64 <= written_bytes.load(Ordering::Relaxed) {
+                        beside.write(at)?;
+                        at += BESIDE_BYTES as u64;
+                    } else {
+                        thread::sleep(Duration::from_micros(50));
+                    }
+                }
+                Ok(())
+            })
+        });
+        let mut write = || {
+            for at in (0..).step_by(size_bytes) {
+                let before = Instant::now();
+                if before - start > PROBE {
+                    break;
+                }
+                synchronous.write(at)?;
+                latency.record(before.elapsed());
+                written_bytes.store(at + size_bytes as u64, Ordering::Relaxed);
+            }
+            Ok(start.elapsed())
+        };
+        let took = write();
+        done.store(true, Ordering::Relaxed);
+        let followed: io::Result<()> = follows.map_or(Ok(()), |thread| {
+            let panicked = |_| Err(io::Error::other("the second writer panicked"));
+            thread.join().unwrap_or_else(panicked)
+        });
+        followed.and(took)
+    })?;
     let bytes = latency.count() as f64 * size_bytes as f64;
     let [p50, p99] = [0.5, 0.99].map(|quantile| latency.quantile_ms(quantile));
-    let throughput = bytes / 1e6 / start.elapsed().as_secs_f64();
+    let throughput = bytes / 1e6 / took.as_secs_f64();
     Ok(format!(
         "p50 {p50:.2} ms, p99 {p99:.2} ms, {throughput:.1} MB/s"
     ))
+}
+
+/// A file with all its blocks, and what is written to it.
+struct ProbeFile {
+    file: File,
+    buffer: Vec<u8>,
+    size_bytes: usize,
+    /// Removed when it is dropped.
+    _named: NamedTempFile,
+}
+
+impl ProbeFile {
+    fn new(size_bytes: usize, flags: OFlags) -> Result<Self> {
+        let named = NamedTempFile::new()?;
+        for at in (0..PROBE_FILE_BYTES).step_by(1 << 20) {
+            named.as_file().write_all_at(&[1; 1 << 20], at)?;
+        }
+        named.as_file().sync_all()?;
+        let flags = OFlags::WRONLY | OFlags::DIRECT | flags;
+        Ok(Self {
+            file: File::from(open(named.path(), flags, Mode::empty())?),
+            buffer: vec![0x5a; size_bytes + ALIGNMENT],
+            size_bytes,
+            _named: named,
+        })
+    }
+
+    /// Writes at a position that starts over with each file's end.
+    fn write(&self, at: u64) -> io::Result<()> {
+        let start = self.buffer.as_ptr().align_offset(ALIGNMENT);
+        let aligned = self.buffer.get(start..start + self.size_bytes);
+        let aligned = aligned.ok_or_else(|| io::Error::other("no room to align"))?;
+        self.file.write_all_at(aligned, at % PROBE_FILE_BYTES)
+    }
 }
