@@ -13,6 +13,7 @@ use common::*;
 use storage::clock::{Clock, SystemClock};
 use storage::log::{LogConfig, PartitionLog, ReadError};
 use storage::manager::{LogManager, LogManagerConfig};
+use storage::record::BatchBuilder;
 
 const VALUE_BYTES: usize = 400;
 
@@ -260,4 +261,76 @@ async fn deleting_records_frees_whole_segments_and_readers_of_them_go_on() {
         segments(crashed.path(), "topic-0") == [6, 8]
     })
     .await;
+}
+
+/// Renames reach the disk in any order until the directory is synced: a power cut may keep a segment and lose one that
+/// follows it.
+#[tokio::test]
+async fn a_removal_that_a_power_cut_has_kept_in_part_is_brought_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::<TestClock>::default();
+    let produced = |producer_id, sequence| {
+        let builder = BatchBuilder::new().producer(producer_id, 0, sequence);
+        trusted(build(builder, 1, &[&[b'x'; VALUE_BYTES]]))
+    };
+    let running = manager(dir.path(), &clock);
+    let log = open_with(&running, "topic", 0, config());
+    for sequence in 0..3 {
+        append(&log, produced(1, sequence)).await.unwrap();
+    }
+    drop(log);
+    running.shutdown().unwrap();
+    drop(running);
+    let earlier = copy_of(dir.path());
+
+    let running = manager(dir.path(), &clock);
+    let log = open_with(&running, "topic", 0, config());
+    append(&log, produced(1, 3)).await.unwrap();
+    for sequence in 0..6 {
+        append(&log, produced(2, sequence)).await.unwrap();
+    }
+    assert_eq!(log.delete_records_before(9).await.unwrap(), 9);
+    until("the segments before go", || {
+        segments(dir.path(), "topic-0") == [8] && !has_deleted_files(dir.path(), "topic-0")
+    })
+    .await;
+    drop(log);
+    let crashed = crash(running, dir.path());
+
+    let topic = crashed.path().join("topic-0");
+    for name in names(&topic) {
+        if name.starts_with("producers-")
+            || name.ends_with(".producers")
+            || name.ends_with(".snapshot")
+        {
+            // Recovery removes those that are newer than what it writes again.
+            std::fs::remove_file(topic.join(name)).unwrap();
+        }
+    }
+    for name in names(&earlier.path().join("topic-0")) {
+        // The first segment is back, and with it what was known of the producers then. The second is on its way out.
+        let copied = match name.strip_prefix(&format!("{:020}", 2)) {
+            Some(_) if name.ends_with(".snapshot") || name.ends_with(".producers") => continue,
+            Some(_) => format!("{name}.deleted"),
+            None => name.clone(),
+        };
+        let from = earlier.path().join("topic-0").join(name);
+        std::fs::copy(from, topic.join(copied)).unwrap();
+    }
+    assert_eq!(segments(crashed.path(), "topic-0"), [0, 8]);
+
+    let again = manager(crashed.path(), &clock);
+    let log = open_with(&again, "topic", 0, config());
+    let retried = append(&log, produced(2, 5)).await.unwrap();
+    assert!(retried.duplicate);
+    assert_eq!(retried.base_offset, 9);
+    let next = append(&log, produced(1, 4)).await.unwrap();
+    assert_eq!(next.base_offset, 10, "its batches before went in order");
+    until("nothing of the removed segments is left", || {
+        segments(crashed.path(), "topic-0") == [8, 10]
+            && !has_deleted_files(crashed.path(), "topic-0")
+    })
+    .await;
+    let first = format!("{:020}.", 0);
+    assert!(!names(&topic).iter().any(|name| name.starts_with(&first)));
 }

@@ -161,21 +161,20 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
             .filter_map(move |name| offset_of(name, part.suffix()))
     };
     let mut segments = Vec::new();
-    let mut size_bytes = 0;
     for base_offset in offsets(Part::Log) {
         let path = path(dir, base_offset, Part::Log);
         let bytes = fs
             .open(&path, Access::Read)
             .and_then(|file| file.size_bytes())
             .map_err(io_error(&path))?;
-        size_bytes += bytes;
         segments.push(Segment::new(Arc::clone(context.dir), base_offset, bytes));
     }
+    finish_removal(context, &names, &mut segments)?;
     if context.may_cut_tail {
         cut_lost_segments(context, &mut segments, gaps_below)?;
         remove_orphans(context, &names, &segments)?;
-        size_bytes = segments.iter().map(|segment| segment.written_bytes()).sum();
     }
+    let mut size_bytes = segments.iter().map(|segment| segment.written_bytes()).sum();
     let mut aborted = Vec::new();
     let is_there = |base: &i64| segments.iter().any(|segment| segment.base_offset == *base);
     for base_offset in offsets(Part::TransactionIndex).filter(is_there) {
@@ -423,7 +422,30 @@ fn cut_lost_segments(
         .map_err(io_error(context.dir))
 }
 
-/// Removes the other files of segments that were lost: the next one of that name would take them for its own.
+/// Brings the removal of segments below the log start to its end. Renames reach the disk in any order: a power cut may
+/// have kept one segment and not the next, and what producers wrote to that would be missing from what they are known by.
+fn finish_removal(
+    context: &LoadContext<'_>,
+    names: &[String],
+    segments: &mut Vec<Arc<Segment>>,
+) -> Result<(), LoadError> {
+    let log_start_offset = context.log_start_offset.unwrap_or(0);
+    let has_begun = names
+        .iter()
+        .filter_map(|name| offset_of(name.strip_suffix(DELETED_SUFFIX)?, Part::Log.suffix()))
+        .any(|base_offset| base_offset < log_start_offset);
+    if !has_begun {
+        return Ok(());
+    }
+    let below = segments
+        .windows(2)
+        .take_while(|pair| pair[1].base_offset <= log_start_offset)
+        .count();
+    segments.drain(..below);
+    remove_orphans(context, names, segments)
+}
+
+/// Removes the files of segments that are not there any more: the next one of that name would take them for its own.
 fn remove_orphans(
     context: &LoadContext<'_>,
     names: &[String],
