@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,24 +14,35 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Resource, getrlimit};
 use tempfile::NamedTempFile;
 
-use super::usage::Latency;
+use super::usage::{Latency, sleep_until};
 
-/// How long the disk is written to with each size.
-const PROBE: Duration = Duration::from_secs(2);
+/// How long the disk is written to in each manner.
+const PROBE: Duration = Duration::from_secs(3);
 const PROBE_FILE_BYTES: u64 = 256 << 20;
 /// What direct I/O has to be aligned to.
 const ALIGNMENT: usize = 4096;
-/// A single record's write, a write of a busy write-ahead log by itself and while all of it goes to segments, too, and a
-/// full one.
-const WRITES: [(&str, usize, bool); 4] = [
-    ("4 KiB at a time", 4 << 10, false),
-    ("512 KiB at a time", 512 << 10, false),
+/// How a probe writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// The next as soon as one is done.
+    OnAndOn,
+    /// One every millisecond, as `latency` has its records.
+    Paced,
+    /// All of it a second time beside it, without a sync: to the segments.
+    Twice,
+}
+
+/// The writes of a write-ahead log by itself, with single records and busy, and what becomes of them in company.
+const WRITES: [(&str, usize, Manner); 5] = [
+    ("4 KiB at a time", 4 << 10, Manner::OnAndOn),
+    ("4 KiB every millisecond", 4 << 10, Manner::Paced),
+    ("512 KiB at a time", 512 << 10, Manner::OnAndOn),
     (
         "512 KiB at a time, all of it a second time beside it",
         512 << 10,
-        true,
+        Manner::Twice,
     ),
-    ("4 MiB at a time", 4 << 20, false),
+    ("4 MiB at a time", 4 << 20, Manner::OnAndOn),
 ];
 /// What is written the second time, without a sync.
 const BESIDE_BYTES: usize = 1 << 20;
@@ -82,19 +94,19 @@ pub fn describe() -> Result<Vec<String>> {
                 .map_or_else(|| "any number".to_owned(), |limit| limit.to_string())
         ),
     ];
-    for (name, size_bytes, twice) in WRITES {
+    for (name, size_bytes, manner) in WRITES {
         lines.push(format!(
             "disk, direct and synchronous, {name}: {}",
-            probe(size_bytes, twice)?
+            probe(size_bytes, manner)?
         ));
     }
     Ok(lines)
 }
 
-/// Overwrites a file with synchronous writes of one size, and another one with as much if that is asked for.
-fn probe(size_bytes: usize, twice: bool) -> Result<String> {
+/// Overwrites a file with synchronous writes of one size.
+fn probe(size_bytes: usize, manner: Manner) -> Result<String> {
     let synchronous = ProbeFile::new(size_bytes, OFlags::DSYNC)?;
-    let beside = twice
+    let beside = (manner == Manner::Twice)
         .then(|| ProbeFile::new(BESIDE_BYTES, OFlags::empty()))
         .transpose()?;
     let (written_bytes, done) = (AtomicU64::new(0), AtomicBool::new(false));
@@ -116,7 +128,13 @@ fn probe(size_bytes: usize, twice: bool) -> Result<String> {
             })
         });
         let mut write = || {
-            for at in (0..).step_by(size_bytes) {
+            if manner == Manner::Paced {
+                rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
+            }
+            for (number, at) in (0..).zip((0..).step_by(size_bytes)) {
+                if manner == Manner::Paced {
+                    sleep_until(start + Duration::from_millis(number));
+                }
                 let before = Instant::now();
                 if before - start > PROBE {
                     break;
@@ -136,10 +154,11 @@ fn probe(size_bytes: usize, twice: bool) -> Result<String> {
         followed.and(took)
     })?;
     let bytes = latency.count() as f64 * size_bytes as f64;
-    let [p50, p99] = [0.5, 0.99].map(|quantile| latency.quantile_ms(quantile));
+    let quantiles = [0.5, 0.99, 0.999];
+    let [p50, p99, p999] = quantiles.map(|quantile| latency.quantile_ms(quantile));
     let throughput = bytes / 1e6 / took.as_secs_f64();
     Ok(format!(
-        "p50 {p50:.2} ms, p99 {p99:.2} ms, {throughput:.1} MB/s"
+        "p50 {p50:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms, {throughput:.1} MB/s"
     ))
 }
 
