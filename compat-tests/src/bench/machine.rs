@@ -17,7 +17,9 @@ use tempfile::NamedTempFile;
 use super::usage::{Latency, sleep_until};
 
 /// How long the disk is written to in each manner.
-const PROBE: Duration = Duration::from_secs(3);
+const PROBE: Duration = Duration::from_secs(2);
+/// Long enough for the one in a thousand to be more than a few.
+const PACED_PROBE: Duration = Duration::from_secs(10);
 const PROBE_FILE_BYTES: u64 = 256 << 20;
 /// What direct I/O has to be aligned to.
 const ALIGNMENT: usize = 4096;
@@ -26,7 +28,7 @@ const ALIGNMENT: usize = 4096;
 enum Manner {
     /// The next as soon as one is done.
     OnAndOn,
-    /// One every millisecond, as `latency` has its records.
+    /// One every millisecond, as `latency` has its records; measured from when it was due, too.
     Paced,
     /// All of it a second time beside it, without a sync: to the segments.
     Twice,
@@ -128,19 +130,22 @@ fn probe(size_bytes: usize, manner: Manner) -> Result<String> {
             })
         });
         let mut write = || {
-            if manner == Manner::Paced {
+            let is_paced = manner == Manner::Paced;
+            if is_paced {
                 rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
             }
+            let end = start + if is_paced { PACED_PROBE } else { PROBE };
             for (number, at) in (0..).zip((0..).step_by(size_bytes)) {
-                if manner == Manner::Paced {
-                    sleep_until(start + Duration::from_millis(number));
-                }
-                let before = Instant::now();
-                if before - start > PROBE {
+                let due = match is_paced {
+                    true => start + Duration::from_millis(number),
+                    false => Instant::now(),
+                };
+                if due > end {
                     break;
                 }
+                sleep_until(due);
                 synchronous.write(at)?;
-                latency.record(before.elapsed());
+                latency.record(due.elapsed());
                 written_bytes.store(at + size_bytes as u64, Ordering::Relaxed);
             }
             Ok(start.elapsed())
