@@ -169,9 +169,11 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
             .map_err(io_error(&path))?;
         segments.push(Segment::new(Arc::clone(context.dir), base_offset, bytes));
     }
-    finish_removal(context, &names, &mut segments)?;
+    let removal_has_begun = drop_removed_segments(context, &names, &mut segments);
     if context.may_cut_tail {
         cut_lost_segments(context, &mut segments, gaps_below)?;
+    }
+    if removal_has_begun || context.may_cut_tail {
         remove_orphans(context, &names, &segments)?;
     }
     let mut size_bytes = segments.iter().map(|segment| segment.written_bytes()).sum();
@@ -363,7 +365,7 @@ fn write_owner(context: &LoadContext<'_>) -> Result<(), LoadError> {
     fs::replace(context.fs, &path, text.as_bytes()).map_err(io_error(&path))
 }
 
-/// Removes the segments behind the first that has lost a part of what was written to it: nobody was promised that the
+/// Drops the segments behind the first that has lost a part of what was written to it: nobody was promised that the
 /// page cache reaches the disk in order, or at all.
 fn cut_lost_segments(
     context: &LoadContext<'_>,
@@ -406,46 +408,36 @@ fn cut_lost_segments(
             }
         }
     }
-    if kept == segments.len() {
-        return Ok(());
-    }
     for lost in segments.drain(kept..) {
         tracing::warn!(file = %lost.path(Part::Log).display(), "what comes before it was never written; removed");
-        for part in Part::ALL {
-            let path = lost.path(part);
-            fs::if_found(context.fs.remove_file(&path)).map_err(io_error(&path))?;
-        }
     }
-    context
-        .fs
-        .sync_dir(context.dir)
-        .map_err(io_error(context.dir))
+    Ok(())
 }
 
-/// Brings the removal of segments below the log start to its end. Renames reach the disk in any order: a power cut may
-/// have kept one segment and not the next, and what producers wrote to that would be missing from what they are known by.
-fn finish_removal(
+/// Drops the segments below the log start if their removal has begun, and says whether it has. Renames reach the disk in
+/// any order: a power cut may have kept one segment and not the next, and what producers wrote to that would be missing
+/// from what they are known by.
+fn drop_removed_segments(
     context: &LoadContext<'_>,
     names: &[String],
     segments: &mut Vec<Arc<Segment>>,
-) -> Result<(), LoadError> {
+) -> bool {
     let log_start_offset = context.log_start_offset.unwrap_or(0);
     let has_begun = names
         .iter()
         .filter_map(|name| offset_of(name.strip_suffix(DELETED_SUFFIX)?, Part::Log.suffix()))
         .any(|base_offset| base_offset < log_start_offset);
-    if !has_begun {
-        return Ok(());
+    if has_begun {
+        let below = segments
+            .windows(2)
+            .take_while(|pair| pair[1].base_offset <= log_start_offset)
+            .count();
+        segments.drain(..below);
     }
-    let below = segments
-        .windows(2)
-        .take_while(|pair| pair[1].base_offset <= log_start_offset)
-        .count();
-    segments.drain(..below);
-    remove_orphans(context, names, segments)
+    has_begun
 }
 
-/// Removes the files of segments that are not there any more: the next one of that name would take them for its own.
+/// Removes the files of segments that are not part of the log any more: the next one of that name would take them for its own.
 fn remove_orphans(
     context: &LoadContext<'_>,
     names: &[String],
