@@ -1,20 +1,18 @@
 //! What the figures were measured on, and what its disk can do at best.
 
 use std::fs::{self, File};
-use std::io;
-use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, anyhow};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Resource, getrlimit};
 use tempfile::NamedTempFile;
 
-use super::usage::{Latency, sleep_until};
+use super::usage::{Latency, sleep_until, wake_on_time};
 
 /// How long the disk is written to in each manner.
 const PROBE: Duration = Duration::from_secs(2);
@@ -23,6 +21,7 @@ const PACED_PROBE: Duration = Duration::from_secs(10);
 const PROBE_FILE_BYTES: u64 = 256 << 20;
 /// What direct I/O has to be aligned to.
 const ALIGNMENT: usize = 4096;
+
 /// How a probe writes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Manner {
@@ -111,52 +110,18 @@ fn probe(size_bytes: usize, manner: Manner) -> Result<String> {
     let beside = (manner == Manner::Twice)
         .then(|| ProbeFile::new(BESIDE_BYTES, OFlags::empty()))
         .transpose()?;
-    let (written_bytes, done) = (AtomicU64::new(0), AtomicBool::new(false));
-    let mut latency = Latency::new()?;
-    let start = Instant::now();
-    let took = thread::scope(|scope| {
-        let follows = beside.as_ref().map(|beside| {
-            scope.spawn(|| {
-                let mut at = 0;
-                while !done.load(Ordering::Relaxed) {
-                    if at + BESIDE_BYTES as u64 <= written_bytes.load(Ordering::Relaxed) {
-                        beside.write(at)?;
-                        at += BESIDE_BYTES as u64;
-                    } else {
-                        thread::sleep(Duration::from_micros(50));
-                    }
-                }
-                Ok(())
-            })
-        });
-        let mut write = || {
-            let is_paced = manner == Manner::Paced;
-            if is_paced {
-                rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
-            }
-            let end = start + if is_paced { PACED_PROBE } else { PROBE };
-            for (number, at) in (0..).zip((0..).step_by(size_bytes)) {
-                let due = match is_paced {
-                    true => start + Duration::from_millis(number),
-                    false => Instant::now(),
-                };
-                if due > end {
-                    break;
-                }
-                sleep_until(due);
-                synchronous.write(at)?;
-                latency.record(due.elapsed());
-                written_bytes.store(at + size_bytes as u64, Ordering::Relaxed);
-            }
-            Ok(start.elapsed())
-        };
-        let took = write();
+    let (written_bytes, done) = (&AtomicU64::new(0), &AtomicBool::new(false));
+    let (latency, took) = thread::scope(|scope| {
+        let follow = |file| scope.spawn(move || write_beside(file, written_bytes, done));
+        let follower = beside.as_ref().map(follow);
+        let writer = scope.spawn(|| write_synchronously(&synchronous, manner, written_bytes));
+        let written = writer.join();
         done.store(true, Ordering::Relaxed);
-        let followed: io::Result<()> = follows.map_or(Ok(()), |thread| {
-            let panicked = |_| Err(io::Error::other("the second writer panicked"));
-            thread.join().unwrap_or_else(panicked)
-        });
-        followed.and(took)
+        let panicked = |_| anyhow!("a probe of the disk panicked");
+        if let Some(follower) = follower {
+            follower.join().map_err(panicked)??;
+        }
+        written.map_err(panicked)?
     })?;
     let bytes = latency.count() as f64 * size_bytes as f64;
     let quantiles = [0.5, 0.99, 0.999];
@@ -165,6 +130,53 @@ fn probe(size_bytes: usize, manner: Manner) -> Result<String> {
     Ok(format!(
         "p50 {p50:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms, {throughput:.1} MB/s"
     ))
+}
+
+/// Writes until the probe is over, and says how long each write and all of them took.
+fn write_synchronously(
+    file: &ProbeFile,
+    manner: Manner,
+    written_bytes: &AtomicU64,
+) -> Result<(Latency, Duration)> {
+    let length = match manner {
+        Manner::Paced => {
+            wake_on_time()?;
+            PACED_PROBE
+        }
+        Manner::OnAndOn | Manner::Twice => PROBE,
+    };
+    let mut latency = Latency::new()?;
+    let start = Instant::now();
+    let mut at = 0;
+    for number in 0.. {
+        let due = match manner {
+            Manner::Paced => start + Duration::from_millis(number),
+            Manner::OnAndOn | Manner::Twice => Instant::now(),
+        };
+        if due - start > length {
+            break;
+        }
+        sleep_until(due);
+        file.write(at)?;
+        latency.record(due.elapsed());
+        at += file.size_bytes as u64;
+        written_bytes.store(at, Ordering::Relaxed);
+    }
+    Ok((latency, start.elapsed()))
+}
+
+/// Writes as much as was written synchronously, a little behind it.
+fn write_beside(file: &ProbeFile, written_bytes: &AtomicU64, done: &AtomicBool) -> Result<()> {
+    let mut at = 0;
+    while !done.load(Ordering::Relaxed) {
+        if at + BESIDE_BYTES as u64 <= written_bytes.load(Ordering::Relaxed) {
+            file.write(at)?;
+            at += BESIDE_BYTES as u64;
+        } else {
+            thread::sleep(Duration::from_micros(50));
+        }
+    }
+    Ok(())
 }
 
 /// A file with all its blocks, and what is written to it.
@@ -193,10 +205,10 @@ impl ProbeFile {
     }
 
     /// Writes at a position that starts over with each file's end.
-    fn write(&self, at: u64) -> io::Result<()> {
+    fn write(&self, at: u64) -> Result<()> {
         let start = self.buffer.as_ptr().align_offset(ALIGNMENT);
         let aligned = self.buffer.get(start..start + self.size_bytes);
-        let aligned = aligned.ok_or_else(|| io::Error::other("no room to align"))?;
-        self.file.write_all_at(aligned, at % PROBE_FILE_BYTES)
+        let aligned = aligned.context("the buffer has room to align")?;
+        Ok(self.file.write_all_at(aligned, at % PROBE_FILE_BYTES)?)
     }
 }

@@ -1,5 +1,7 @@
 //! What a window of time cost: CPU of the broker and of the generator, memory, latency.
 
+use std::io;
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -61,6 +63,15 @@ impl Usage {
             resident_bytes: broker.resident_bytes()?,
         })
     }
+}
+
+/// Has this thread woken when it wants to be: by default the kernel may be 50 us late. Threads and processes that it starts
+/// inherit it, so a thread that starts a broker must not ask for it.
+///
+/// # Errors
+/// The system refuses.
+pub fn wake_on_time() -> io::Result<()> {
+    Ok(rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?)
 }
 
 /// Sleeps until `instant`; not at all when it has passed.

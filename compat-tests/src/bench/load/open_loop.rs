@@ -7,7 +7,6 @@
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
-use std::num::NonZeroU64;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -18,7 +17,7 @@ use crate::bench::admin::{Topic, init_producer_id};
 use crate::bench::batch::{BatchShape, Producer};
 use crate::bench::connection::Connection;
 use crate::bench::request::{FetchLimits, ProduceTemplate};
-use crate::bench::usage::{Latency, Usage, Window, sleep_until};
+use crate::bench::usage::{Latency, Usage, Window, sleep_until, wake_on_time};
 use crate::bench::wire::read_produce_response;
 
 /// How long after the last request everything must have arrived.
@@ -127,8 +126,7 @@ impl OpenLoad {
         producer: Producer,
         schedule: Schedule,
     ) -> Result<Latency> {
-        // By default the kernel may wake a sleeper 50 us late.
-        rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
+        wake_on_time()?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         let batch = self.shape.build(i64::try_from(now.as_millis())?)?;
         let mut template = ProduceTemplate::new(&self.topic.name, &batch, 1)?;
