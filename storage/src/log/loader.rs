@@ -437,7 +437,8 @@ fn drop_removed_segments(
     has_begun
 }
 
-/// Removes the files of segments that are not part of the log any more: the next one of that name would take them for its own.
+/// Removes the files of segments that are not part of the log any more: the next one of that name would take them for
+/// its own.
 fn remove_orphans(
     context: &LoadContext<'_>,
     names: &[String],
