@@ -9,7 +9,7 @@ use storage::log::PartitionLog;
 use storage::manager::{LogManager, LogManagerConfig, OpenError, StorageError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::clock::Clock;
 use crate::config::{self, BrokerConfig};
@@ -17,6 +17,7 @@ use crate::coordinator::call::GroupCall;
 use crate::coordinator::load::LoadError;
 use crate::coordinator::runtime::GroupCoordinator;
 use crate::group::{Assignor, GroupConfig, GroupError, Id, MigrationPolicy};
+use crate::log_limited;
 use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata};
 use crate::metrics::{self, RequestMetrics};
 use crate::net::budget::RequestBudget;
@@ -235,11 +236,11 @@ impl Broker {
         }
         let created = self.metadata.ensure_internal_topic(OFFSETS_TOPIC).await;
         if let Err(error) = created {
-            warn!("cannot create {OFFSETS_TOPIC}: {error}");
+            log_limited!(warn, "cannot create {OFFSETS_TOPIC}: {error}");
             return Err(GroupError::CoordinatorNotAvailable);
         }
         self.start_groups().await.map_err(|error| {
-            warn!("cannot load the groups: {error}");
+            log_limited!(warn, "cannot load the groups: {error}");
             GroupError::CoordinatorNotAvailable
         })
     }

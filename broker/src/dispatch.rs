@@ -11,11 +11,12 @@ use protocol_shim::api_spec::{self, Unsupported};
 use protocol_shim::decode::{self, DecodeError};
 use protocol_shim::encode::{self, EncodeError, ResponseFrame};
 use protocol_shim::header::{self, HeaderError, RequestHeader};
-use tracing::error;
 
 use crate::api;
 use crate::broker::Broker;
+use crate::client_text::client_text;
 use crate::context::{ConnectionInfo, RequestContext};
+use crate::log_limited;
 
 /// A response in its place in the connection's order.
 pub enum Pending {
@@ -141,6 +142,9 @@ pub fn encode(
 /// Logs why a response cannot be sent.
 pub fn sent(response: Result<ResponseFrame, EncodeError>) -> Option<ResponseFrame> {
     response
-        .inspect_err(|error| error!("cannot encode a response: {error}"))
+        .inspect_err(|error| {
+            let why = error.to_string();
+            log_limited!(error, "cannot encode a response: {}", client_text(&why));
+        })
         .ok()
 }

@@ -4,12 +4,14 @@
 
 pub mod api;
 pub mod broker;
+pub mod client_text;
 pub mod clock;
 pub mod config;
 pub mod context;
 pub mod coordinator;
 pub mod dispatch;
 pub mod group;
+pub mod log_limit;
 pub mod metadata;
 pub mod metrics;
 pub mod net;

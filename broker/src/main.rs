@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use broker::broker::{Broker, RunningBroker};
+use broker::client_text::OneLine;
 use broker::config::BrokerConfig;
 use clap::Parser as _;
 use clap::error::ErrorKind;
@@ -167,7 +168,7 @@ fn start_logging(cli: &Cli) -> anyhow::Result<()> {
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| OneLine(std::io::stderr()))
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
     Ok(())
@@ -185,12 +186,18 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     let what = text.lines().next().unwrap_or_default();
     let what = what.strip_prefix("error: ").unwrap_or(what);
-    eprintln!("ottla: {what}; ottla --help tells the options");
+    refusal_line(&format!("{what}; ottla --help tells the options"));
     ExitCode::from(WRONG_ARGUMENTS)
 }
 
 fn refuse(code: u8, error: &anyhow::Error) -> ExitCode {
     // Every error of ours names its cause itself.
-    eprintln!("ottla: {error}");
+    refusal_line(&error.to_string());
     ExitCode::from(code)
+}
+
+/// One line, whatever a file or an argument made of it.
+fn refusal_line(text: &str) {
+    // A closed stderr is no reason to panic.
+    let _ = writeln!(OneLine(std::io::stderr()), "ottla: {text}");
 }

@@ -20,11 +20,11 @@ use protocol_shim::fetch_response::{
 };
 use protocol_shim::header::RequestHeader;
 use storage::log::{FetchedRecords, Isolation, ReadError};
-use tracing::error;
 use uuid::Uuid;
 
 use crate::context::RequestContext;
 use crate::dispatch::{self, Pending, RequestError};
+use crate::log_limited;
 use crate::metadata::MetadataImage;
 use crate::partition::delayed_fetch::{self, FetchLimits, FetchTarget};
 use crate::partition::fetch_session::{Outcome, Told, TopicKey, WantedPartition};
@@ -238,7 +238,7 @@ fn refusal(partition_index: i32, error: &ReadError) -> FetchPartition {
         ReadError::Deleted => ErrorCode::UnknownTopicOrPartition,
     };
     if let ReadError::Corrupt { .. } | ReadError::Storage(_) = error {
-        error!("cannot fetch: {error}");
+        log_limited!(error, "cannot fetch: {error}");
     }
     failed(partition_index, error_code)
 }

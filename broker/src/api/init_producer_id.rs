@@ -7,9 +7,9 @@
 
 use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse};
 use protocol_shim::error_code::ErrorCode;
-use tracing::error;
 
 use crate::context::RequestContext;
+use crate::log_limited;
 
 /// No producer id, no epoch.
 const NONE: i64 = -1;
@@ -38,7 +38,7 @@ pub async fn handle(
             .with_producer_id(producer_id.into())
             .with_producer_epoch(0),
         Err(problem) => {
-            error!("cannot allocate a producer id: {problem}");
+            log_limited!(error, "cannot allocate a producer id: {problem}");
             refused(ErrorCode::CoordinatorNotAvailable)
         }
     }

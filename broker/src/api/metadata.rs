@@ -21,7 +21,9 @@ use protocol_shim::ErrorCode;
 use uuid::Uuid;
 
 use super::wire;
+use crate::client_text::client_text;
 use crate::context::RequestContext;
+use crate::log_limited;
 use crate::metadata::operations::{CLUSTER_OPERATIONS, OPERATIONS_OMITTED, TOPIC_OPERATIONS};
 use crate::metadata::{LEADER_EPOCH, MetadataImage, TopicImage, validate_topic_name};
 
@@ -114,7 +116,12 @@ async fn asked_topics(
             described.push(match created {
                 Ok(topic) => describe(image, &topic, include_operations),
                 Err(error) => {
-                    tracing::warn!("cannot create topic {name}: {error}");
+                    let (name_shown, why) = (client_text(name), error.to_string());
+                    log_limited!(
+                        warn,
+                        "cannot create topic {name_shown}: {}",
+                        client_text(&why)
+                    );
                     failed(error.code(), Some(name), Uuid::nil())
                 }
             });

@@ -24,12 +24,14 @@ use protocol_shim::header::RequestHeader;
 use storage::log::{AppendError, AppendOrigin, PendingAppend};
 use storage::record::validate::{ValidateError, validate};
 use tokio::time::Instant;
-use tracing::{debug, error};
+use tracing::debug;
 use uuid::Uuid;
 
 use super::wire;
+use crate::client_text::client_text;
 use crate::context::RequestContext;
 use crate::dispatch::{self, Pending, RequestError};
+use crate::log_limited;
 use crate::metadata::MetadataImage;
 use crate::partition::registry::Partition;
 
@@ -199,7 +201,7 @@ async fn append(
         ctx.broker.clock.now_ms(),
     )
     .map_err(|error| {
-        debug!(log = %partition.log.id(), client_id = %ctx.client_id, "refusing a batch: {error}");
+        debug!(log = %partition.log.id(), client_id = %client_text(&ctx.client_id), "refusing a batch: {error}");
         refused_batch(error, &partition)
     })?;
     let log_append_time_ms = batch.log_append_time_ms().unwrap_or(-1);
@@ -305,7 +307,7 @@ fn refused_append(error: &AppendError) -> Refusal {
         AppendError::Deleted => ErrorCode::UnknownTopicOrPartition,
     };
     if code == ErrorCode::KafkaStorageError {
-        error!("cannot append: {error}");
+        log_limited!(error, "cannot append: {error}");
     }
     Refusal {
         message: Some(error.to_string()),

@@ -12,13 +12,14 @@ use std::time::Duration;
 use storage::log::{AppendError, AppendOrigin, PartitionLog, PendingAppend};
 use storage::record::{BatchBuilder, ValidatedBatch};
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::clock::Clock;
 use crate::coordinator::load::{self, LoadError};
 use crate::group::{
     Effects, GroupConfig, GroupError, GroupRecord, GroupReply, GroupRequest, GroupShard, Token,
 };
+use crate::log_limited;
 use crate::metadata::{Metadata, MetadataImage};
 
 /// Requests handled in one step.
@@ -198,7 +199,7 @@ impl Runner {
         let now_ms = self.clock.now_ms();
         for effects in step {
             for note in effects.notes {
-                info!("{note}");
+                log_limited!(info, "{note}");
             }
             for record in effects.records {
                 match record.encode() {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::client_text::client_text;
+
 use super::{
     event::{Id, Token},
     record::GroupRecord,
@@ -54,7 +56,7 @@ pub enum NoteKind {
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let group_id = &self.group_id;
+        let group_id = client_text(&self.group_id);
         match &self.what {
             NoteKind::Rebalance {
                 generation_id,
@@ -62,7 +64,8 @@ impl fmt::Display for Note {
             } => {
                 write!(
                     f,
-                    "group {group_id} rebalances after generation {generation_id}: {reason}"
+                    "group {group_id} rebalances after generation {generation_id}: {}",
+                    client_text(reason)
                 )
             }
             NoteKind::Joined {
@@ -84,6 +87,7 @@ impl fmt::Display for Note {
                 )
             }
             NoteKind::MemberRemoved { member_id, reason } => {
+                let (member_id, reason) = (client_text(member_id), client_text(reason));
                 write!(f, "group {group_id} lost member {member_id}: {reason}")
             }
         }

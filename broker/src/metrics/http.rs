@@ -13,11 +13,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::snapshot::Gatherer;
 use super::text;
 use crate::broker::Broker;
+use crate::client_text::client_text;
+use crate::log_limited;
 
 /// Connections at one time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 16;
@@ -39,7 +41,7 @@ pub async fn run(broker: Arc<Broker>, listener: TcpListener) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                warn!("cannot accept a connection for metrics: {error}");
+                log_limited!(warn, "cannot accept a connection for metrics: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -54,7 +56,8 @@ pub async fn run(broker: Arc<Broker>, listener: TcpListener) {
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
             if let Err(error) = served {
-                debug!("a connection for metrics ended: {error}");
+                let error = error.to_string();
+                debug!("a connection for metrics ended: {}", client_text(&error));
             }
             drop(place);
         });

@@ -18,11 +18,13 @@ use protocol_shim::frame::{self, FrameError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::broker::Broker;
+use crate::client_text::client_text;
 use crate::context::ConnectionInfo;
 use crate::dispatch::{self, Pending, RequestError};
+use crate::log_limited;
 use crate::metrics::{Asked, RequestMetrics};
 use crate::net::budget::BudgetShare;
 
@@ -85,7 +87,8 @@ where
     };
     match close {
         Close::Frame(_) | Close::Request(_) => {
-            warn!(peer = %info.peer_addr, listener = %info.listener_name, "closing connection: {close}");
+            let why = close.to_string();
+            log_limited!(warn, peer = %info.peer_addr, listener = %info.listener_name, "closing connection: {}", client_text(&why));
         }
         _ => debug!(peer = %info.peer_addr, "connection ended: {close}"),
     }

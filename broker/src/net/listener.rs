@@ -8,11 +8,11 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tracing::warn;
 
 use crate::broker::Broker;
 use crate::config::{self, HostPort};
 use crate::context::ConnectionInfo;
+use crate::log_limited;
 use crate::net::connection;
 
 /// Pause after accept fails for lack of file descriptors, instead of spinning.
@@ -181,7 +181,7 @@ pub async fn run(broker: Arc<Broker>, listener: Listener) {
         let (stream, peer_addr) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                warn!(listener = %listener.name, "cannot accept a connection: {error}");
+                log_limited!(warn, listener = %listener.name, "cannot accept a connection: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -189,12 +189,12 @@ pub async fn run(broker: Arc<Broker>, listener: Listener) {
         let place = match broker.connection_limits.admit(peer_addr.ip()) {
             Ok(place) => place,
             Err(refused) => {
-                warn!(peer = %peer_addr, "refusing connection: {refused}");
+                log_limited!(warn, peer = %peer_addr, "refusing connection: {refused}");
                 continue;
             }
         };
         if let Err(error) = set_options(&stream) {
-            warn!(peer = %peer_addr, "cannot set socket options: {error}");
+            log_limited!(warn, peer = %peer_addr, "cannot set socket options: {error}");
             continue;
         }
         let info = Arc::new(ConnectionInfo {
