@@ -20,7 +20,7 @@ use crate::group::{Assignor, GroupConfig, GroupError, Id, MigrationPolicy};
 use crate::log_limited;
 use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata};
 use crate::metrics::{self, RequestMetrics};
-use crate::net::budget::RequestBudget;
+use crate::net::budget::Budget;
 use crate::net::limits::ConnectionLimits;
 use crate::net::listener::{self, BindError, BoundListener};
 use crate::partition::fetch_session::FetchSessionCache;
@@ -28,6 +28,8 @@ use crate::partition::registry::PartitionRegistry;
 
 /// Request bytes in memory at once where `queued.max.request.bytes` does not say.
 const REQUEST_BUDGET_BYTES: usize = 512 << 20;
+/// Response bytes in memory at once.
+const RESPONSE_BUDGET_BYTES: usize = 256 << 20;
 /// The topic that groups and their offsets live in.
 const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
@@ -39,7 +41,8 @@ pub struct Broker {
     pub partitions: Arc<PartitionRegistry>,
     pub fetch_sessions: FetchSessionCache,
     pub groups: GroupCoordinator,
-    pub request_budget: RequestBudget,
+    pub request_budget: Budget,
+    pub response_budget: Budget,
     pub connection_limits: Arc<ConnectionLimits>,
     pub logs: Arc<LogManager>,
     pub requests: RequestMetrics,
@@ -171,11 +174,12 @@ impl Broker {
                 config.max_connections,
                 config.max_connections_per_ip,
             ),
-            request_budget: RequestBudget::new(
+            request_budget: Budget::new(
                 config
                     .queued_max_request_bytes
                     .unwrap_or(REQUEST_BUDGET_BYTES),
             ),
+            response_budget: Budget::new(RESPONSE_BUDGET_BYTES),
             shutdown,
             config,
             clock,

@@ -4,15 +4,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::broker::Broker;
+use crate::net::account::{ResponseAccount, Unaffordable};
+
+/// What an answer whose size the request decides may take, besides a multiple of what the request took.
+const ANSWER_BYTES: usize = 48 << 20;
+const ANSWER_BYTES_PER_REQUEST_BYTE: usize = 4;
 
 /// One connection, as its requests see it.
-#[derive(Debug)]
 pub struct ConnectionInfo {
     pub peer_addr: SocketAddr,
     /// Where clients of this connection's listener are told to connect.
     pub advertised_host: String,
     pub advertised_port: u16,
     pub listener_name: String,
+    /// What the response under way takes of the broker's memory.
+    pub account: ResponseAccount,
 }
 
 /// One request on its way through a handler.
@@ -22,4 +28,39 @@ pub struct RequestContext {
     pub connection: Arc<ConnectionInfo>,
     pub api_version: i16,
     pub client_id: Arc<str>,
+    /// The request's own size, without its length prefix.
+    pub request_bytes: usize,
+}
+
+impl RequestContext {
+    /// Pays for a part of the response before it is made: `bytes` of memory, structs and encoded bytes together, which count
+    /// until the kernel has the response. Several payments add up. Waits while others have so much.
+    ///
+    /// For answers whose size the request decides, by what it names. In all they may take 48 MiB and four times what
+    /// the request took.
+    ///
+    /// # Errors
+    /// It is too large, or there was no memory for 30 s. Nothing is to be made then: the answer is an error, or, where
+    /// the API has none for the whole, `Err` from the handler, which closes the connection.
+    pub async fn pay(&self, bytes: usize) -> Result<(), Unaffordable> {
+        let of_request = ANSWER_BYTES_PER_REQUEST_BYTE.saturating_mul(self.request_bytes);
+        self.pay_up_to(bytes, ANSWER_BYTES.saturating_add(of_request))
+            .await
+    }
+
+    /// The same for an answer that tells once what the broker has: a list of everything may be long. One that is larger than
+    /// the whole budget waits until no other such is made.
+    ///
+    /// # Errors
+    /// There was no memory for 30 s.
+    pub async fn pay_for_all(&self, bytes: usize) -> Result<(), Unaffordable> {
+        self.pay_up_to(bytes, usize::MAX).await
+    }
+
+    async fn pay_up_to(&self, bytes: usize, limit_bytes: usize) -> Result<(), Unaffordable> {
+        let budget = &self.broker.response_budget;
+        let address = self.connection.peer_addr.ip();
+        let account = &self.connection.account;
+        account.pay(budget, address, bytes, limit_bytes).await
+    }
 }

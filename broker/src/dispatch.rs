@@ -14,21 +14,22 @@ use protocol_shim::header::{self, HeaderError, RequestHeader};
 
 use crate::api;
 use crate::broker::Broker;
-use crate::client_text::client_text;
 use crate::context::{ConnectionInfo, RequestContext};
-use crate::log_limited;
+use crate::net::account::Unaffordable;
 
 /// A response in its place in the connection's order.
 pub enum Pending {
     Ready(ResponseFrame),
-    /// Stage 2: waits for the outcome, then encodes it. `None` closes the connection.
-    Later(Pin<Box<dyn Future<Output = Option<ResponseFrame>> + Send>>),
+    /// Stage 2: waits for the outcome, then encodes it. An error closes the connection.
+    Later(Pin<Box<dyn Future<Output = Result<ResponseFrame, RequestError>> + Send>>),
     /// Produce with acks=0.
     NoResponse,
 }
 
 impl Pending {
-    pub fn later(response: impl Future<Output = Option<ResponseFrame>> + Send + 'static) -> Self {
+    pub fn later(
+        response: impl Future<Output = Result<ResponseFrame, RequestError>> + Send + 'static,
+    ) -> Self {
         Self::Later(Box::pin(response))
     }
 }
@@ -45,6 +46,11 @@ pub enum RequestError {
     /// How Kafka tells a producer that waits for no answer.
     #[error("produce with acks=0 failed: {0}")]
     UnacknowledgedProduce(String),
+    #[error(transparent)]
+    Unaffordable(#[from] Unaffordable),
+    /// The broker's own mistake.
+    #[error("cannot encode a response: {0}")]
+    Encode(#[from] EncodeError),
 }
 
 /// Stage 1 of a request: decodes it and starts it. Called in the order of a connection's requests.
@@ -59,13 +65,14 @@ pub async fn dispatch(
     connection: &Arc<ConnectionInfo>,
     mut frame: Bytes,
 ) -> Result<Pending, RequestError> {
+    let request_bytes = frame.len();
     let header = header::parse_request_header(&mut frame)?;
     let body = frame;
     let key = match api_spec::served(header.api_key, header.api_version) {
         Ok(spec) => ApiKey::try_from(spec.api_key),
         Err(Unsupported::Version { .. }) if header.api_key == api_spec::API_VERSIONS => {
             let response = decode::api_versions_fallback();
-            return Ok(encode(0, &header, &response).map_or(Pending::NoResponse, Pending::Ready));
+            return Ok(Pending::Ready(encode(0, &header, &response)?));
         }
         Err(unsupported) => return Err(unsupported.into()),
     };
@@ -74,13 +81,15 @@ pub async fn dispatch(
         connection: Arc::clone(connection),
         api_version: header.api_version,
         client_id: header.client_id.clone().unwrap_or_default(),
+        request_bytes,
     };
 
+    // With `?`: the handler may refuse to answer.
     macro_rules! answer {
-        ($api:ident) => {{
+        ($api:ident $($or_refuse:tt)?) => {{
             let request = decode::decode_request(header.api_key, header.api_version, body)?;
             Ok(Pending::later(async move {
-                let response = api::$api::handle(&ctx, request).await;
+                let response = api::$api::handle(&ctx, request).await$($or_refuse)?;
                 encode(header.api_version, &header, &response)
             }))
         }};
@@ -125,26 +134,20 @@ pub async fn dispatch(
     }
 }
 
-/// Encodes a response in `version`; a failure is the broker's own mistake and closes the connection.
+/// Encodes a response in `version`.
+///
+/// # Errors
+/// The broker's own mistake; the connection must be closed.
 pub fn encode(
     version: i16,
     header: &RequestHeader,
     response: &impl Encodable,
-) -> Option<ResponseFrame> {
-    sent(encode::encode_response(
-        header.api_key,
+) -> Result<ResponseFrame, RequestError> {
+    let (key, correlation_id) = (header.api_key, header.correlation_id);
+    Ok(encode::encode_response(
+        key,
         version,
-        header.correlation_id,
+        correlation_id,
         response,
-    ))
-}
-
-/// Logs why a response cannot be sent.
-pub fn sent(response: Result<ResponseFrame, EncodeError>) -> Option<ResponseFrame> {
-    response
-        .inspect_err(|error| {
-            let why = error.to_string();
-            log_limited!(error, "cannot encode a response: {}", client_text(&why));
-        })
-        .ok()
+    )?)
 }

@@ -64,12 +64,14 @@ fn at(broker: &Arc<Broker>, api_version: i16) -> RequestContext {
         advertised_host: "broker.example".to_owned(),
         advertised_port: 9092,
         listener_name: "PLAINTEXT".to_owned(),
+        account: Default::default(),
     };
     RequestContext {
         broker: Arc::clone(broker),
         connection: Arc::new(connection),
         api_version,
         client_id: Arc::from("test"),
+        request_bytes: 1000,
     }
 }
 

@@ -23,7 +23,7 @@ use storage::log::{FetchedRecords, Isolation, ReadError};
 use uuid::Uuid;
 
 use crate::context::RequestContext;
-use crate::dispatch::{self, Pending, RequestError};
+use crate::dispatch::{Pending, RequestError};
 use crate::log_limited;
 use crate::metadata::MetadataImage;
 use crate::partition::delayed_fetch::{self, FetchLimits, FetchTarget};
@@ -39,11 +39,11 @@ pub fn start(
     let request = decode::decode_request(header.api_key, header.api_version, body)?;
     Ok(Pending::later(async move {
         let response = handle(&ctx, request).await;
-        dispatch::sent(encode_fetch_response(
+        Ok(encode_fetch_response(
             header.api_version,
             header.correlation_id,
             &response,
-        ))
+        )?)
     }))
 }
 

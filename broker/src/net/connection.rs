@@ -25,13 +25,15 @@ use crate::client_text::client_text;
 use crate::context::ConnectionInfo;
 use crate::dispatch::{self, Pending, RequestError};
 use crate::log_limited;
-use crate::metrics::{Asked, RequestMetrics};
-use crate::net::budget::BudgetShare;
+use crate::metrics::Asked;
+use crate::net::budget::Share;
 
 /// Requests of one connection that may be under way at once; a client that sends more is not read.
 const MAX_PIPELINED_REQUESTS: usize = 64;
 /// What is read at once of a connection that waits for its next request.
 const FIRST_READ_BYTES: usize = 4096;
+/// A frame up to this size is not counted: however scarce memory is, small requests are read.
+const FREE_FRAME_BYTES: usize = 64 << 10;
 /// A frame up to this size is given its buffer at once, a larger one as its bytes arrive.
 const TRUSTED_FRAME_BYTES: usize = 1 << 20;
 /// How long responses under way are waited for once the broker shuts down or the client has erred.
@@ -59,7 +61,7 @@ enum Close {
 /// A response under way and the request bytes it may still need.
 struct Queued {
     pending: Pending,
-    share: BudgetShare,
+    share: Option<Share>,
     asked: Asked,
 }
 
@@ -71,7 +73,7 @@ where
     let (reader, writer) = tokio::io::split(stream);
     let (queue, responses) = mpsc::channel(MAX_PIPELINED_REQUESTS);
     let mut requests = std::pin::pin!(read_requests(&broker, &info, reader, queue));
-    let mut writing = std::pin::pin!(write_responses(&broker.requests, writer, responses));
+    let mut writing = std::pin::pin!(write_responses(&broker, &info, writer, responses));
     let close = tokio::select! {
         close = &mut requests => {
             if matches!(close, Close::Shutdown | Close::Frame(_) | Close::Request(_)) {
@@ -82,7 +84,7 @@ where
         }
         written = &mut writing => match written {
             Ok(()) => Close::ByClient,
-            Err(error) => Close::Io(error),
+            Err(close) => close,
         },
     };
     match close {
@@ -104,6 +106,7 @@ async fn read_requests(
     let shutdown = std::pin::pin!(broker.wait_for_shutdown());
     let mut frames = FrameReader {
         broker,
+        info,
         reader,
         buffer: BytesMut::new(),
         after_small: true,
@@ -136,6 +139,7 @@ async fn read_requests(
 
 struct FrameReader<'a, R, F> {
     broker: &'a Broker,
+    info: &'a ConnectionInfo,
     reader: R,
     buffer: BytesMut,
     /// The last request was small: the next one is not given a buffer before it comes.
@@ -147,7 +151,7 @@ struct FrameReader<'a, R, F> {
 
 impl<R: AsyncRead + Unpin, F: Future<Output = ()>> FrameReader<'_, R, F> {
     /// The next frame's body, without its length, and its share of the request budget.
-    async fn next(&mut self) -> Result<(Bytes, BudgetShare), Close> {
+    async fn next(&mut self) -> Result<(Bytes, Option<Share>), Close> {
         while self.buffer.len() < frame::LENGTH_BYTES {
             self.fill(FIRST_READ_BYTES).await?;
         }
@@ -155,14 +159,20 @@ impl<R: AsyncRead + Unpin, F: Future<Output = ()>> FrameReader<'_, R, F> {
         self.buffer.copy_to_slice(&mut length);
         let length = frame::frame_length(length, self.broker.config.socket_request_max_bytes)?;
 
-        let mut share = BudgetShare::default();
+        let budget = &self.broker.request_budget;
+        let address = self.info.peer_addr.ip();
+        let mut share = (length > FREE_FRAME_BYTES).then(|| budget.share(address));
         let mut granted = length.min(TRUSTED_FRAME_BYTES);
-        self.broker.request_budget.grow(&mut share, granted).await;
+        if let Some(share) = &mut share {
+            share.grow(granted).await;
+        }
         while self.buffer.len() < length {
             // One read may have brought more than was granted, where frames follow each other closely.
             while self.buffer.len() >= granted {
                 granted = length.min(granted * 2);
-                self.broker.request_budget.grow(&mut share, granted).await;
+                if let Some(share) = &mut share {
+                    share.grow(granted).await;
+                }
             }
             self.fill(granted - self.buffer.len()).await?;
         }
@@ -220,10 +230,11 @@ async fn read(reader: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> i
 }
 
 async fn write_responses(
-    requests: &RequestMetrics,
+    broker: &Broker,
+    info: &ConnectionInfo,
     mut writer: impl AsyncWrite + Unpin,
     mut responses: mpsc::Receiver<Queued>,
-) -> io::Result<()> {
+) -> Result<(), Close> {
     while let Some(Queued {
         pending,
         share,
@@ -232,17 +243,19 @@ async fn write_responses(
     {
         let response = match pending {
             Pending::Ready(response) => Some(response),
-            Pending::Later(response) => response.await,
+            Pending::Later(response) => Some(response.await?),
             Pending::NoResponse => None,
         };
         drop(share);
         let bytes = response.as_ref().map_or(0, ResponseFrame::len);
         if let Some(response) = response {
+            info.account.made(bytes);
             write_response(&mut writer, response).await?;
         }
-        requests.answered(&asked, bytes);
+        info.account.settle();
+        broker.requests.answered(&asked, bytes);
     }
-    writer.shutdown().await
+    Ok(writer.shutdown().await?)
 }
 
 /// Writes a response without joining its parts.

@@ -202,6 +202,7 @@ pub async fn run(broker: Arc<Broker>, listener: Listener) {
             advertised_host: listener.advertised.host.clone(),
             advertised_port: listener.advertised.port,
             listener_name: listener.name.clone(),
+            account: Default::default(),
         });
         let served = connection::serve(Arc::clone(&broker), info, stream);
         connections.spawn(async move {

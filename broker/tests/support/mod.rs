@@ -58,6 +58,7 @@ pub fn connect_watched(broker: &Arc<Broker>) -> (Client, JoinHandle<()>) {
         advertised_host: "broker.example".to_owned(),
         advertised_port: 9192,
         listener_name: "PLAINTEXT".to_owned(),
+        account: Default::default(),
     };
     let serving = tokio::spawn(connection::serve(
         Arc::clone(broker),
