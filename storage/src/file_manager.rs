@@ -1,6 +1,5 @@
 //! A log directory on files: opening, its threads, and closing.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,10 +14,11 @@ use crate::checkpoint::{
 };
 use crate::cold_budget::ColdBudget;
 use crate::compaction::{CLEANER_OFFSETS, LogCleaner};
+use crate::deletion::{self, DELETED_SUFFIX, DeletedTopics, Departure, Departures, Logs, Sweep};
 use crate::fs::{self, Access, Fs, LockGuard, if_found};
 use crate::io_pool::IoPool;
 use crate::log::direct::DirectIo;
-use crate::log::loader::{LoadError, owner_of};
+use crate::log::loader::LoadError;
 use crate::log::open_files::OpenFiles;
 use crate::log::partition_log::{FileLog, FileLogHandle};
 use crate::log::{Durability, LogConfig, PartitionLog, TopicPartition};
@@ -42,13 +42,15 @@ const LOCK_FILE: &str = ".lock";
 /// How often a shutdown looks whether the last writes want for room.
 const MAKE_ROOM_INTERVAL: Duration = Duration::from_millis(1);
 const COMMIT_THREAD: &str = "wal-commit";
-const DELETED_SUFFIX: &str = "-delete";
-const FILE_NAME_LIMIT: usize = 255;
+/// Logs whose deletions wait for the write-ahead log together: it bounds what they have in memory.
+const DELETED_TOGETHER: usize = 10_000;
+/// The directories of so many deleted logs are renamed before the deletion returns.
+const MOVED_AT_ONCE: usize = 256;
 
 /// The logs of a directory.
 pub(crate) struct FileManager {
     shared: Arc<LogDir>,
-    logs: Mutex<BTreeMap<TopicPartition, Arc<FileLog>>>,
+    logs: Arc<Logs>,
     next_log_id: AtomicU32,
     maintenance: Arc<Maintenance>,
     cleaner: Option<Arc<LogCleaner>>,
@@ -180,6 +182,7 @@ impl FileManager {
             cold_reads: ColdBudget::new(config.cold_read_budget_bytes),
             retention: Schedule::default(),
             doomed: Mutex::default(),
+            departures: Departures::default(),
             dirty: Mutex::default(),
             cleaner_offsets: Mutex::new(cleaner_offsets),
             maintenance: bell,
@@ -204,7 +207,7 @@ impl FileManager {
             Duration::from_millis(shared.clock.monotonic_ms().saturating_sub(started_ms));
         let manager = Self {
             shared,
-            logs: Mutex::default(),
+            logs: Arc::default(),
             next_log_id: AtomicU32::new(1),
             maintenance,
             cleaner,
@@ -215,8 +218,13 @@ impl FileManager {
             lock: Mutex::new(Some(lock)),
         };
         for id in deleted {
-            manager.doom_directory(&dir.join(id.to_string()), &id, 0);
+            manager.shared.departures.add(Departure {
+                id,
+                log: None,
+                delay_ms: 0,
+            });
         }
+        manager.shared.finish_departures();
         manager.remove_left_over();
         Ok(manager)
     }
@@ -245,67 +253,52 @@ impl FileManager {
         Arc::clone(log)
     }
 
-    pub fn delete_log(&self, id: &TopicPartition) -> Result<(), StorageError> {
-        let log = self.log(id.clone(), Arc::default());
-        let failed = |why: String| StorageError(format!("{id} could not be deleted: {why}"));
-        let delay_ms = log.delete().map_err(|error| failed(error.to_string()))?;
-        log.while_not_writing(|| self.doom_directory(log.dir(), id, delay_ms));
-        self.logs.lock().remove(id);
-        Ok(())
-    }
-
-    /// Durably, before another log gets the name: it would be trusted up to there.
-    fn forget_recovery_point(&self, key: &(String, i32)) -> io::Result<()> {
-        let is_strict = self.shared.durability == Durability::Strict;
-        self.shared
-            .change_recovery_points(|points| points.remove(key).is_some() && !is_strict)
-    }
-
-    /// Renames the directory of a deleted log and has it removed later.
-    fn doom_directory(&self, dir: &Path, id: &TopicPartition, delay_ms: u64) {
-        let key = (id.topic.to_string(), id.partition);
-        self.shared.closed_at.lock().remove(&key);
-        if let Err(error) = self.forget_recovery_point(&key) {
-            tracing::warn!(log = %id, %error, "the recovery point of a deleted log could not be removed");
-        }
-        self.forget_cleaned(&key);
-        let owner = owner_of(&*self.shared.fs, dir).ok().flatten();
-        if owner.is_some_and(|owner| owner != id.topic_id) {
-            return;
-        }
-        let doomed = dir.with_file_name(deleted_name(id));
-        let renamed = if_found(self.shared.fs.rename(dir, &doomed)).and_then(|found| {
-            if found.is_some() {
-                self.shared.fs.sync_dir(&self.shared.path)?;
+    /// See [`crate::manager::LogManager::delete_logs`].
+    pub fn delete_logs(&self, ids: &[TopicPartition]) -> Result<(), StorageError> {
+        let mut first_failure = None;
+        let mut failures = 0;
+        for some in ids.chunks(DELETED_TOGETHER) {
+            let logs: Vec<_> = some
+                .iter()
+                .map(|id| self.log(id.clone(), Arc::default()))
+                .collect();
+            let (deleted, failed) = deletion::delete(&logs);
+            failures += failed.len();
+            first_failure = first_failure.or(failed.into_iter().next());
+            let mut open = self.logs.lock();
+            for id in &deleted {
+                open.remove(id);
             }
-            Ok(found)
+            drop(open);
+            if ids.len() <= MOVED_AT_ONCE {
+                self.shared.depart(&deleted);
+            }
+        }
+        if ids.len() > MOVED_AT_ONCE {
+            let shared = Arc::clone(&self.shared);
+            self.shared.pool.write(move || shared.finish_departures());
+        }
+        match first_failure {
+            None => Ok(()),
+            Some(first) if failures == 1 => Err(StorageError(first)),
+            Some(first) => Err(StorageError(format!("{first}, and {failures} in all"))),
+        }
+    }
+
+    /// See [`crate::manager::LogManager::sweep`].
+    pub fn sweep(
+        &self,
+        deleted: DeletedTopics,
+        delay_ms: u64,
+        done: impl FnOnce() + Send + 'static,
+    ) {
+        let (shared, logs) = (Arc::clone(&self.shared), Arc::clone(&self.logs));
+        let spares_all = self.recovery_report.clean;
+        let sweep = Sweep::new(&shared, &logs, deleted, spares_all, delay_ms);
+        self.shared.pool.write(move || {
+            sweep.run(&shared, &logs);
+            done();
         });
-        match renamed {
-            Ok(Some(())) => {
-                self.shared
-                    .remove_after(delay_ms, Doomed::Directory(doomed));
-            }
-            Ok(None) => {}
-            // It will be set aside if a topic of this name comes again.
-            Err(error) => {
-                tracing::warn!(directory = %dir.display(), %error, "a deleted log could not be renamed");
-            }
-        }
-    }
-
-    /// A topic of the same name would be taken for clean up to there.
-    fn forget_cleaned(&self, key: &(String, i32)) {
-        let offsets = {
-            let mut offsets = self.shared.cleaner_offsets.lock();
-            if offsets.remove(key).is_none() {
-                return;
-            }
-            offsets.clone()
-        };
-        let path = self.shared.path.join(CLEANER_OFFSETS);
-        if let Err(error) = write_offsets(&*self.shared.fs, &path, &offsets) {
-            tracing::warn!(file = %path.display(), %error, "not written");
-        }
     }
 
     /// Removes, in the background, what earlier deletions have not got round to.
@@ -373,6 +366,7 @@ impl FileManager {
             return Ok(());
         };
         let refused_before = self.shared.wal.refused();
+        self.shared.finish_departures();
         self.shared.wal.close();
         self.stop_threads();
         let closed = match refused_before {
@@ -462,6 +456,7 @@ impl FileManager {
         self.shared.append_budget.close();
         self.shared.pool.close();
         self.shared.busy.lock().clear();
+        self.shared.departures.clear();
         for log in std::mem::take(&mut *self.logs.lock()).into_values() {
             log.wake_all();
         }
@@ -624,16 +619,6 @@ fn remove_wal(fs: &dyn Fs, wal_dir: &Path) -> io::Result<()> {
         Some(parent) => fs.sync_dir(parent),
         None => Ok(()),
     }
-}
-
-/// The name of a deleted log's directory, as Kafka makes it: no longer than a file name may be.
-fn deleted_name(id: &TopicPartition) -> String {
-    let suffix = format!("-{}.{}{DELETED_SUFFIX}", id.partition, new_uuid().simple());
-    let mut length = id.topic.len().min(FILE_NAME_LIMIT - suffix.len());
-    while !id.topic.is_char_boundary(length) {
-        length -= 1;
-    }
-    format!("{}{suffix}", &id.topic[..length])
 }
 
 impl From<RecoveryError> for OpenError {

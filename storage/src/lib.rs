@@ -7,6 +7,7 @@ mod checkpoint;
 pub mod clock;
 mod cold_budget;
 pub mod compaction;
+mod deletion;
 mod file_manager;
 pub mod fs;
 #[doc(hidden)]

@@ -12,6 +12,7 @@ use crate::bell::Bell;
 use crate::checkpoint::{Offsets, RECOVERY_POINTS, write_offsets};
 use crate::clock::Clock;
 use crate::cold_budget::ColdBudget;
+use crate::deletion::Departures;
 use crate::fs::{FileSystemSync, Fs};
 use crate::io_pool::IoPool;
 use crate::log::Durability;
@@ -80,6 +81,8 @@ pub(crate) struct LogDir {
     pub retention: Schedule,
     /// What is to be removed, and when by the monotonic clock.
     pub doomed: Mutex<Vec<(u64, Doomed)>>,
+    /// Deleted logs whose directories have their names still.
+    pub departures: Departures,
     /// Compacted logs that may have a dirty segment, by id.
     pub dirty: Mutex<BTreeMap<u32, Weak<FileLog>>>,
     /// Up to where each log is clean.

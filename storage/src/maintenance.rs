@@ -41,6 +41,8 @@ const RETENTION_BATCH: usize = 256;
 const QUIET_MS: u64 = 5_000;
 /// Files of segments that nobody used for so long, and at most twice as long, are closed.
 const CLOSE_UNUSED_MS: u64 = 10_000;
+/// Deleted directories, and lists of files, that are removed at one look.
+const REMOVED_TOGETHER: usize = 1_000;
 
 /// The state of the two threads.
 pub(crate) struct Maintenance {
@@ -334,6 +336,8 @@ impl Maintenance {
         let began = Instant::now();
         let notes_until = self.take_notes();
         let committed = shared.wal.committed();
+        // Only the write-ahead log says that their logs were deleted.
+        shared.finish_departures();
         let declared = shared.wal.take_declared();
         if !declared.is_empty()
             && let Err(error) = checkpoints.table.add(&*shared.fs, &declared)
@@ -461,11 +465,13 @@ impl Maintenance {
         }
     }
 
+    /// Removes what is due; of very much a part, so that segments are not written behind all of it.
     fn remove_doomed(&self, now_ms: u64) {
         let due: Vec<_> = {
             let mut doomed = self.shared.doomed.lock();
             doomed
                 .extract_if(.., |(due_ms, _)| *due_ms <= now_ms)
+                .take(REMOVED_TOGETHER)
                 .collect()
         };
         for (_, doomed) in due {

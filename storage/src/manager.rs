@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, SystemClock};
 use crate::compaction::CleanerConfig;
+pub use crate::deletion::DeletedTopics;
 use crate::file_manager::FileManager;
 use crate::fs::{Fs, RealFs};
 use crate::log::memory_log::MemoryLog;
@@ -200,21 +201,48 @@ impl LogManager {
         }
     }
 
-    /// Deletes a log: at once for its users, its files after `file.delete.delay.ms`.
-    ///
-    /// Returns when the deletion is durable, which takes a write to the disk.
+    /// Deletes a log: see [`LogManager::delete_logs`].
     ///
     /// # Errors
     /// The deletion could not be made durable.
     pub fn delete_log(&self, id: &TopicPartition) -> Result<(), StorageError> {
+        self.delete_logs(std::slice::from_ref(id))
+    }
+
+    /// Deletes logs: at once for their users, their files after `file.delete.delay.ms`.
+    ///
+    /// Returns when the deletions are durable, which takes a few writes to the disk, however many logs there are.
+    ///
+    /// # Errors
+    /// Some of the deletions could not be made durable; the others are.
+    pub fn delete_logs(&self, ids: &[TopicPartition]) -> Result<(), StorageError> {
         match &self.0 {
-            Backing::Files(files) => files.delete_log(id),
+            Backing::Files(files) => files.delete_logs(ids),
             Backing::Memory(memory) => {
-                if let Some(log) = memory.logs.lock().remove(id) {
-                    log.delete();
+                for id in ids {
+                    if let Some(log) = memory.logs.lock().remove(id) {
+                        log.delete();
+                    }
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Looks, in the background, for directories that belong to no log: to be called once, when all logs are open.
+    ///
+    /// After a crash those of `deleted` topics are removed when `delay_ms` have passed. Whatever else has a topic id that
+    /// is not known is set aside and kept; one without an id is left for a topic of its name to adopt. `done` is called
+    /// when `deleted` is not needed any more.
+    pub fn sweep(
+        &self,
+        deleted: DeletedTopics,
+        delay_ms: u64,
+        done: impl FnOnce() + Send + 'static,
+    ) {
+        match &self.0 {
+            Backing::Files(files) => files.sweep(deleted, delay_ms, done),
+            Backing::Memory(_) => done(),
         }
     }
 

@@ -6,7 +6,6 @@
 //! which readers are served and segments are written. The segment follows later.
 
 use std::future::{Future, poll_fn};
-use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,11 +29,12 @@ use super::{
     TimestampOffset, TopicPartition, WaitRegistration,
 };
 use crate::cold_budget::ColdPermit;
+use crate::deletion::Departure;
 use crate::fs::Fs;
 use crate::log_dir::{Doomed, LogDir};
 use crate::record::batch::{self, BatchHeader, TimestampType};
 use crate::record::{EndTxnMarker, ValidatedBatch};
-use crate::sync::{Mutex, MutexGuard, mpsc};
+use crate::sync::{Mutex, MutexGuard};
 use crate::wal::chunk::ChunkSlice;
 use crate::wal::commit::{NewEntry, WalError};
 use crate::wal::format::{EntryKind, Place};
@@ -102,10 +102,6 @@ impl FileLog {
         }
     }
 
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// The state, read from the files if this is the first use.
     pub(crate) fn state(self: &Arc<Self>) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
@@ -118,6 +114,7 @@ impl FileLog {
 
     fn load(self: &Arc<Self>, state: &mut State) {
         let key = (self.id.topic.to_string(), self.id.partition);
+        self.shared.make_way(&self.id, &self.dir);
         let context = LoadContext {
             fs: &*self.shared.fs,
             id: &self.id,
@@ -623,49 +620,55 @@ impl FileLog {
         matches!(state.phase, Phase::Ready).then_some(state.log_end_offset)
     }
 
-    /// Ends the log for its users, and returns when the write-ahead log says so and after how many ms its files may go.
-    pub fn delete(self: &Arc<Self>) -> Result<u64, WalError> {
-        let (sender, written) = mpsc::channel();
+    /// Ends the log for its users. `done` is called when the write-ahead log says so, or says why it does not; not if this
+    /// returns an error.
+    pub fn begin_delete(
+        self: &Arc<Self>,
+        done: impl FnOnce(Result<(), WalError>) + Send + 'static,
+    ) -> Result<(), WalError> {
         let log = Arc::clone(self);
-        let delay_ms = {
-            let mut state = self.state.lock();
-            let state = &mut *state;
-            self.shared.wal.append(
-                &NewEntry {
-                    log_id: self.log_id,
-                    kind: EntryKind::Delete,
-                    offset: 0,
-                    place: Place::default(),
-                    payload: &[],
-                    strict: true,
-                    commits_here: false,
-                },
-                &mut state.declared,
-                || logs::declaration(&self.id),
-                |_| {},
-                Box::new(move |result| {
-                    if result.is_ok() {
-                        log.deleted();
-                    }
-                    let _ = sender.send(result.map(|_| ()));
-                }),
-            )?;
-            state.deleting = true;
-            u64::try_from(state.config.file_delete_delay_ms).unwrap_or(0)
-        };
+        let mut state = self.state.lock();
+        self.shared.wal.append(
+            &NewEntry {
+                log_id: self.log_id,
+                kind: EntryKind::Delete,
+                offset: 0,
+                place: Place::default(),
+                payload: &[],
+                strict: true,
+                commits_here: false,
+            },
+            &mut state.declared,
+            || logs::declaration(&self.id),
+            |_| {},
+            Box::new(move |result| {
+                if result.is_ok() {
+                    log.deleted();
+                }
+                done(result.map(|_| ()));
+            }),
+        )?;
+        state.deleting = true;
+        drop(state);
         self.waiters.wake_all();
-        written.recv().unwrap_or(Err(WalError::Closed))?;
-        Ok(delay_ms)
+        Ok(())
     }
 
     /// The deletion is durable. Until now a checkpoint had to write what the log holds: it could
     /// have been found again without its deletion. From now on one may begin behind the deletion.
-    fn deleted(&self) {
-        let reserved_bytes = {
+    fn deleted(self: &Arc<Self>) {
+        let (reserved_bytes, delay_ms) = {
             let mut state = self.state.lock();
             state.phase = Phase::Deleted;
-            state.clear()
+            let delay_ms = u64::try_from(state.config.file_delete_delay_ms).unwrap_or(0);
+            (state.clear(), delay_ms)
         };
+        // Before a checkpoint can begin behind the deletion.
+        self.shared.departures.add(Departure {
+            id: self.id.clone(),
+            log: Some(Arc::clone(self)),
+            delay_ms,
+        });
         self.shared.append_budget.add_permits(reserved_bytes);
         let key = (self.id.topic.to_string(), self.id.partition);
         if self.shared.log_starts.lock().remove(&key).is_some() {
