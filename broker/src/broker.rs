@@ -341,10 +341,21 @@ async fn open_metadata(
         metadata::metadata_log_id(),
         Arc::new(metadata::metadata_log_config()),
     )?;
-    let (logs, partitions) = (Arc::clone(logs), Arc::clone(partitions));
-    let observer = Arc::new(move |old: &_, new: &_| partitions.follow(&logs, old, new));
+    let (observed, partitions) = (Arc::clone(logs), Arc::clone(partitions));
+    let observer = Arc::new(move |old: &_, new: &_| partitions.follow(&observed, old, new));
     let store = Box::new(LogStore::new(log));
-    Ok(Metadata::open(store, cluster_id, Arc::clone(config), observer).await?)
+    let opened = Metadata::open_with_history(store, cluster_id, Arc::clone(config), observer);
+    let (metadata, deleted) = opened.await?;
+    let delay_ms = metadata
+        .image()
+        .default_topic_config()
+        .log
+        .file_delete_delay_ms;
+    let topics = deleted.topics.clone();
+    logs.sweep(topics, u64::try_from(delay_ms).unwrap_or(0), move || {
+        drop(deleted)
+    });
+    Ok(metadata)
 }
 
 fn group_config(config: &BrokerConfig) -> GroupConfig {

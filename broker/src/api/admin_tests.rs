@@ -1,6 +1,7 @@
 //! The admin APIs through their handlers, on a broker in memory.
 
 mod configs;
+mod limits;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use protocol_shim::ErrorCode;
 use super::wire;
 use crate::context::RequestContext;
 use crate::metadata::operations::TOPIC_OPERATIONS;
-use crate::metadata::{LEADER_EPOCH, MetadataImage, TopicImage, validate_topic_name};
+use crate::metadata::{MetadataImage, TopicImage, validate_topic_name};
 
 pub async fn handle(
     ctx: &RequestContext,
@@ -44,6 +44,7 @@ pub async fn handle(
 
     let image = ctx.broker.metadata.image();
     let mut page = Page {
+        ctx,
         image: &image,
         room: limit,
         topics: Vec::new(),
@@ -86,6 +87,7 @@ pub async fn handle(
 }
 
 struct Page<'a> {
+    ctx: &'a RequestContext,
     image: &'a MetadataImage,
     /// Partitions that still fit.
     room: i32,
@@ -98,7 +100,7 @@ impl Page<'_> {
     fn add(&mut self, topic: &TopicImage, from: i32) -> bool {
         let end = topic.partition_count.min(from.saturating_add(self.room));
         if self.room > 0 {
-            let partitions = (from..end).map(|index| partition(self.image, index));
+            let partitions = (from..end).map(|index| partition(self.ctx, self.image, topic, index));
             self.topics.push(
                 DescribeTopicPartitionsResponseTopic::default()
                     .with_name(Some(topic_name(&topic.name)))
@@ -117,12 +119,17 @@ impl Page<'_> {
     }
 }
 
-fn partition(image: &MetadataImage, index: i32) -> DescribeTopicPartitionsResponsePartition {
+fn partition(
+    ctx: &RequestContext,
+    image: &MetadataImage,
+    topic: &TopicImage,
+    index: i32,
+) -> DescribeTopicPartitionsResponsePartition {
     let leader = BrokerId(image.node_id());
     DescribeTopicPartitionsResponsePartition::default()
         .with_partition_index(index)
         .with_leader_id(leader)
-        .with_leader_epoch(LEADER_EPOCH)
+        .with_leader_epoch(ctx.broker.partitions.leader_epoch(topic, index))
         .with_replica_nodes(vec![leader])
         .with_isr_nodes(vec![leader])
         .with_eligible_leader_replicas(Some(Vec::new()))

@@ -3,7 +3,9 @@
 //! * v0: an empty list of topics means all; from v1 null means all and an empty list none.
 //! * v4: `allow_auto_topic_creation`. Unknown topics are created if the client and
 //!   `auto.create.topics.enable` allow it. Kafka answers the first request LEADER_NOT_AVAILABLE or
-//!   UNKNOWN_TOPIC_OR_PARTITION and lets the client ask again; here the topic is there when the answer leaves.
+//!   UNKNOWN_TOPIC_OR_PARTITION and lets the client ask again; here the topic is there when the answer leaves. Only a
+//!   topic that was deleted a moment ago is answered UNKNOWN_TOPIC_OR_PARTITION once: who deletes a topic and looks
+//!   expects it to be gone.
 //! * v8 (KIP-430): authorized operations on request, of the cluster up to v10.
 //! * v10 (KIP-516): topic ids in the response; from v12 topics may be asked for by id, unknown ones are
 //!   UNKNOWN_TOPIC_ID.
@@ -25,15 +27,15 @@ use crate::client_text::client_text;
 use crate::context::RequestContext;
 use crate::log_limited;
 use crate::metadata::operations::{CLUSTER_OPERATIONS, OPERATIONS_OMITTED, TOPIC_OPERATIONS};
-use crate::metadata::{LEADER_EPOCH, MetadataImage, TopicImage, validate_topic_name};
+use crate::metadata::{MetadataImage, TopicImage, validate_topic_name};
 
 pub async fn handle(ctx: &RequestContext, request: MetadataRequest) -> MetadataResponse {
     let image = ctx.broker.metadata.image();
     let include_operations = request.include_topic_authorized_operations;
     let topics = match &request.topics {
-        None => all_topics(&image, include_operations),
+        None => all_topics(ctx, &image, include_operations),
         Some(topics) if topics.is_empty() && ctx.api_version == 0 => {
-            all_topics(&image, include_operations)
+            all_topics(ctx, &image, include_operations)
         }
         Some(topics) => asked_topics(ctx, &image, &request, topics).await,
     };
@@ -57,10 +59,14 @@ pub async fn handle(ctx: &RequestContext, request: MetadataRequest) -> MetadataR
         .with_cluster_authorized_operations(cluster_operations)
 }
 
-fn all_topics(image: &MetadataImage, include_operations: bool) -> Vec<MetadataResponseTopic> {
+fn all_topics(
+    ctx: &RequestContext,
+    image: &MetadataImage,
+    include_operations: bool,
+) -> Vec<MetadataResponseTopic> {
     image
         .topics()
-        .map(|topic| describe(image, topic, include_operations))
+        .map(|topic| describe(ctx, image, topic, include_operations))
         .collect()
 }
 
@@ -98,9 +104,11 @@ async fn asked_topics(
             },
         };
         match found {
-            Ok(topic) => described.push(describe(image, topic, include_operations)),
+            Ok(topic) => described.push(describe(ctx, image, topic, include_operations)),
             Err(name) => match validate_topic_name(name) {
-                Ok(()) if may_create => missing.push(name.to_owned()),
+                Ok(()) if may_create && !ctx.broker.metadata.tell_deleted(name) => {
+                    missing.push(name.to_owned());
+                }
                 Ok(()) => {
                     let error = ErrorCode::UnknownTopicOrPartition;
                     described.push(failed(error, Some(name), Uuid::nil()));
@@ -112,25 +120,33 @@ async fn asked_topics(
     if !missing.is_empty() {
         // All in one change: a producer of a hundred topics waits for the disk once.
         let created = ctx.broker.metadata.auto_create(missing.clone()).await;
+        let mut refused = None;
+        let mut refused_count = 0_usize;
         for (name, created) in missing.iter().zip(created) {
             described.push(match created {
-                Ok(topic) => describe(image, &topic, include_operations),
+                Ok(topic) => describe(ctx, image, &topic, include_operations),
                 Err(error) => {
-                    let (name_shown, why) = (client_text(name), error.to_string());
-                    log_limited!(
-                        warn,
-                        "cannot create topic {name_shown}: {}",
-                        client_text(&why)
-                    );
-                    failed(error.code(), Some(name), Uuid::nil())
+                    let code = error.code();
+                    refused_count += 1;
+                    refused.get_or_insert((name, error));
+                    failed(code, Some(name), Uuid::nil())
                 }
             });
+        }
+        if let Some((name, error)) = refused {
+            let (name_shown, why) = (client_text(name), error.to_string());
+            log_limited!(
+                warn,
+                "cannot create topic {name_shown}: {}; so with {refused_count} in all",
+                client_text(&why)
+            );
         }
     }
     described
 }
 
 fn describe(
+    ctx: &RequestContext,
     image: &MetadataImage,
     topic: &TopicImage,
     include_operations: bool,
@@ -140,7 +156,7 @@ fn describe(
         MetadataResponsePartition::default()
             .with_partition_index(partition)
             .with_leader_id(leader)
-            .with_leader_epoch(LEADER_EPOCH)
+            .with_leader_epoch(ctx.broker.partitions.leader_epoch(topic, partition))
             .with_replica_nodes(vec![leader])
             .with_isr_nodes(vec![leader])
     });

@@ -46,6 +46,8 @@ pub struct BrokerConfig {
     pub producer_id_expiration_check_interval_ms: u64,
     /// `ottla.disk.reserve.bytes`; `None`: storage chooses
     pub disk_reserve_bytes: Option<u64>,
+    pub max_topics: usize,
+    pub max_partitions: usize,
     /// `log.cleaner.*`
     pub cleaner: CleanerConfig,
     /// `num.partitions`
@@ -168,6 +170,8 @@ impl BrokerConfig {
                 .unsigned_abs()
                 .into(),
             disk_reserve_bytes: u64::try_from(s.long("ottla.disk.reserve.bytes")).ok(),
+            max_topics: s.count("ottla.max.topics"),
+            max_partitions: s.count("ottla.max.partitions"),
             cleaner: CleanerConfig {
                 enabled: s.bool("log.cleaner.enable"),
                 backoff_ms: s.long("log.cleaner.backoff.ms").unsigned_abs(),

@@ -17,7 +17,8 @@ pub const INTERNAL_TOPICS: &[&str] = &[
     "__share_group_state",
 ];
 
-/// Every partition is led by this node from the beginning; the epoch never moves.
+/// Every partition that was created here is led by this node from the beginning. One that was taken over from another
+/// broker goes on with a later epoch than it had there.
 pub const LEADER_EPOCH: i32 = 0;
 
 /// What a configuration belongs to; the discriminant is Kafka's on the wire and in the log.
@@ -56,8 +57,10 @@ pub struct TopicImage {
     pub name: Arc<str>,
     pub topic_id: Uuid,
     pub partition_count: i32,
+    /// Of the partitions that do not have [`LEADER_EPOCH`].
+    leader_epochs: Option<SortedMap<i32, i32>>,
     /// The topic's own settings.
-    pub overrides: Overrides,
+    pub overrides: Arc<Overrides>,
     /// What is in force: its own settings over the broker's.
     pub config: Arc<TopicConfig>,
 }
@@ -69,6 +72,13 @@ impl TopicImage {
 
     pub fn has_partition(&self, partition: i32) -> bool {
         (0..self.partition_count).contains(&partition)
+    }
+
+    /// The leader epoch that the metadata knows of a partition; its log may have a later one.
+    pub fn leader_epoch(&self, partition: i32) -> i32 {
+        let epochs = self.leader_epochs.as_ref();
+        let epoch = epochs.and_then(|epochs| epochs.get(&partition));
+        epoch.copied().unwrap_or(LEADER_EPOCH)
     }
 
     /// What a partition's log is called.
@@ -107,6 +117,8 @@ pub struct MetadataImage {
     /// Of everything but topics, which carry their own.
     configs: Arc<BTreeMap<ResourceType, OverridesByName>>,
     default_topic_config: Arc<TopicConfig>,
+    /// Of all topics.
+    partition_count: usize,
     next_producer_id: i64,
     metadata_version: i16,
 }
@@ -139,6 +151,7 @@ impl MetadataImage {
             metric_names: SortedMap::default(),
             configs: Arc::default(),
             default_topic_config: Arc::new(config),
+            partition_count: 0,
             next_producer_id: 0,
             metadata_version: 0,
         }
@@ -172,6 +185,11 @@ impl MetadataImage {
 
     pub fn topic_count(&self) -> usize {
         self.topics.len()
+    }
+
+    /// How many partitions all topics have.
+    pub fn partition_count(&self) -> usize {
+        self.partition_count
     }
 
     /// Visits each topic id whose topic is not the same in `old` and in this image, with both.
@@ -246,8 +264,9 @@ impl MetadataImage {
             MetadataRecord::Partition {
                 topic_id,
                 partition,
+                leader_epoch,
                 ..
-            } => self.add_partition(*topic_id, *partition),
+            } => self.add_partition(*topic_id, *partition, *leader_epoch),
             MetadataRecord::RemoveTopic { topic_id } => self.remove_topic(*topic_id),
             MetadataRecord::Config {
                 resource_type,
@@ -300,13 +319,19 @@ impl MetadataImage {
             name,
             topic_id,
             partition_count: 0,
-            overrides: Overrides::new(),
+            leader_epochs: None,
+            overrides: Arc::default(),
             config: Arc::clone(&self.default_topic_config),
         });
         Ok(())
     }
 
-    fn add_partition(&mut self, topic_id: Uuid, partition: i32) -> Result<(), ApplyError> {
+    fn add_partition(
+        &mut self,
+        topic_id: Uuid,
+        partition: i32,
+        leader_epoch: i32,
+    ) -> Result<(), ApplyError> {
         let topic = self.known(topic_id)?;
         if partition != topic.partition_count {
             return Err(ApplyError::Inconsistent(format!(
@@ -316,7 +341,12 @@ impl MetadataImage {
         }
         let mut topic = TopicImage::clone(topic);
         topic.partition_count += 1;
+        if leader_epoch != LEADER_EPOCH {
+            let epochs = topic.leader_epochs.get_or_insert_default();
+            epochs.insert(partition, leader_epoch);
+        }
         self.put_topic(topic);
+        self.partition_count += 1;
         Ok(())
     }
 
@@ -327,6 +357,7 @@ impl MetadataImage {
         }
         self.topics.remove(&topic.name);
         self.topics_by_id.remove(&topic_id);
+        self.partition_count -= topic.partition_count.unsigned_abs() as usize;
         Ok(())
     }
 
@@ -345,7 +376,7 @@ impl MetadataImage {
                 ApplyError::Inconsistent(format!("settings of unknown topic {resource_name}"))
             })?;
             let mut topic = TopicImage::clone(topic);
-            set(&mut topic.overrides, name, value);
+            set(Arc::make_mut(&mut topic.overrides), name, value);
             topic.config = self.config_of(&topic.overrides);
             self.put_topic(topic);
             return Ok(());

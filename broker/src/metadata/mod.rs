@@ -9,6 +9,7 @@ mod image;
 mod meta_properties;
 pub mod operations;
 mod producer_ids;
+mod recently_deleted;
 mod record;
 mod snapshot;
 mod sorted_map;
@@ -32,17 +33,19 @@ pub use topics::{
 };
 pub use writer::Observer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 use crate::config::BrokerConfig;
 use producer_ids::ProducerIds;
+use recently_deleted::RecentlyDeleted;
 use record::METADATA_VERSION_FEATURE;
 use snapshot::Replay;
-use writer::{Change, Draft, Reply, Writer};
+use writer::{Change, Draft, Plan, Reply, Writer};
 
 /// Changes that may wait for the writer; further ones wait to be queued.
 const MAILBOX_SIZE: usize = 256;
@@ -56,12 +59,19 @@ pub enum OpenError {
     Replay { index: usize, what: String },
 }
 
+/// Topics that were deleted before the start, by id. The log keeps what it says of them until this is dropped.
+pub struct DeletedTopics {
+    pub topics: HashMap<Uuid, Arc<str>>,
+    _history: Arc<()>,
+}
+
 /// The metadata of a running broker. Cloning shares it.
 #[derive(Clone)]
 pub struct Metadata {
     image: Arc<ArcSwap<MetadataImage>>,
     changes: mpsc::Sender<Change>,
     producer_ids: Arc<ProducerIds>,
+    recently_deleted: Arc<RecentlyDeleted>,
 }
 
 impl Metadata {
@@ -77,6 +87,20 @@ impl Metadata {
         config: Arc<BrokerConfig>,
         observer: Observer,
     ) -> Result<Self, OpenError> {
+        let opened = Self::open_with_history(store, cluster_id, config, observer);
+        Ok(opened.await?.0)
+    }
+
+    /// The same, with the topics that the log knows as deleted.
+    ///
+    /// # Errors
+    /// As [`Metadata::open`].
+    pub async fn open_with_history(
+        store: Box<dyn MetadataStore>,
+        cluster_id: &str,
+        config: Arc<BrokerConfig>,
+        observer: Observer,
+    ) -> Result<(Self, DeletedTopics), OpenError> {
         let loaded = store.load(0).await?;
         let empty = MetadataImage::empty(cluster_id, config);
         let mut replay = Replay::new(empty.clone());
@@ -86,25 +110,33 @@ impl Metadata {
                 what: error.to_string(),
             })?;
         }
-        let (image, snapshot_unfinished) = replay.finish();
+        let (image, topics, snapshot_unfinished) = replay.finish();
         observer(&empty, &image);
         let image = Arc::new(ArcSwap::from_pointee(image));
         let (changes, mailbox) = mpsc::channel(MAILBOX_SIZE);
+        let history = Arc::new(());
         let writer = Writer {
             store,
             version: loaded.version,
             records_in_log: loaded.records.len(),
             snapshot_unfinished,
+            history: Arc::clone(&history),
             image: Arc::clone(&image),
             observer,
             changes: mailbox,
         };
         tokio::spawn(writer.run());
-        Ok(Self {
+        let metadata = Self {
             image,
             changes,
             producer_ids: Arc::default(),
-        })
+            recently_deleted: Arc::default(),
+        };
+        let deleted = DeletedTopics {
+            topics,
+            _history: history,
+        };
+        Ok((metadata, deleted))
     }
 
     /// Everything at this moment. Load it once per request: two loads may differ.
@@ -121,7 +153,8 @@ impl Metadata {
         validate_only: bool,
     ) -> Vec<Result<Arc<TopicImage>, MetadataError>> {
         let count = topics.len();
-        let planned = self.change(move |draft| {
+        let size = topics.iter().map(NewTopic::size).sum();
+        let planned = self.change(size, move |draft| {
             let names = occurrences(topics.iter().map(|topic| topic.name.as_str()));
             let mut scratch = None;
             let draft = target(draft, validate_only, &mut scratch);
@@ -140,7 +173,7 @@ impl Metadata {
         topics: Vec<TopicRef>,
     ) -> Vec<Result<Arc<TopicImage>, MetadataError>> {
         let count = topics.len();
-        let planned = self.change(move |draft| {
+        let planned = self.change(count, move |draft| {
             let delete = |topic: &TopicRef| {
                 let record = topics::plan_delete(draft.image(), topic)?;
                 let MetadataRecord::RemoveTopic { topic_id } = record else {
@@ -152,7 +185,10 @@ impl Metadata {
             };
             topics.iter().map(delete).collect()
         });
-        each(planned.await, count)
+        let deleted = each(planned.await, count);
+        let names = deleted.iter().flatten().map(|topic| &topic.name);
+        self.recently_deleted.note(names);
+        deleted
     }
 
     /// Grows each topic that may grow; the results are in the order of the request.
@@ -162,7 +198,8 @@ impl Metadata {
         validate_only: bool,
     ) -> Vec<Result<(), MetadataError>> {
         let count = requests.len();
-        let planned = self.change(move |draft| {
+        let size = requests.iter().map(NewPartitions::size).sum();
+        let planned = self.change(size, move |draft| {
             let names = occurrences(requests.iter().map(|request| request.name.as_str()));
             let mut scratch = None;
             let draft = target(draft, validate_only, &mut scratch);
@@ -183,7 +220,13 @@ impl Metadata {
         validate_only: bool,
     ) -> Vec<Result<(), MetadataError>> {
         let count = alters.len();
-        let planned = self.change(move |draft| {
+        let size = alters.iter().map(|alter| match alter.resource_type {
+            // The broker's settings are every topic's.
+            ResourceType::Broker => self.image.load().topic_count(),
+            _ => 1,
+        });
+        let size = size.sum();
+        let planned = self.change(size, move |draft| {
             let mut scratch = None;
             let draft = target(draft, validate_only, &mut scratch);
             let alter = |alter: &AlterConfig| {
@@ -193,6 +236,11 @@ impl Metadata {
             alters.iter().map(alter).collect()
         });
         each(planned.await, count)
+    }
+
+    /// Whether a topic of this name was deleted a moment ago, and nobody has been told yet.
+    pub fn tell_deleted(&self, name: &str) -> bool {
+        self.recently_deleted.tell(name)
     }
 
     /// The topics, created with the broker's defaults where they are not there: for auto-creation by clients.
@@ -210,7 +258,7 @@ impl Metadata {
         }
         drop(image);
         let count = names.len();
-        let planned = self.change(move |draft| {
+        let planned = self.change(count, move |draft| {
             let ensure = |name: &String| match draft.image().topic(name) {
                 Some(topic) => Ok(Arc::clone(topic)),
                 None => {
@@ -237,7 +285,7 @@ impl Metadata {
 
     /// Takes `count` producer ids out of circulation for good, durably, and returns the first.
     pub async fn allocate_producer_ids(&self, count: i64) -> Result<i64, MetadataError> {
-        self.change(move |draft| {
+        self.change(1, move |draft| {
             let first = draft.image().next_producer_id();
             let next_producer_id = first.checked_add(count).ok_or_else(|| {
                 MetadataError::PolicyViolation("all producer ids have been used".to_owned())
@@ -259,10 +307,11 @@ impl Metadata {
     /// Plans a change in the writer's turn and waits until it is durable and published.
     async fn change<T: Send + 'static>(
         &self,
+        size: usize,
         plan: impl FnOnce(&mut Draft) -> T + Send + 'static,
     ) -> Result<T, MetadataError> {
         let (reply, outcome) = oneshot::channel();
-        let change: Change = Box::new(move |draft| -> Reply {
+        let plan: Plan = Box::new(move |draft| -> Reply {
             let planned = stamped(draft, plan);
             Box::new(move |committed| {
                 // Nobody waits any more: the change holds all the same.
@@ -270,6 +319,7 @@ impl Metadata {
             })
         });
         let gone = |_| MetadataError::ShuttingDown;
+        let change = Change { plan, size };
         self.changes.send(change).await.map_err(|_| gone(()))?;
         outcome.await.map_err(|_| gone(()))?
     }

@@ -4,7 +4,12 @@
 //! `BeginTransaction` and `EndTransaction` (KIP-868). Once it is durable, the log is cut to begin with it. One that
 //! has no end does not count; what follows it begins with `AbortTransaction`.
 
-use super::image::{ApplyError, LEADER_EPOCH, MetadataImage, ResourceType};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::image::{ApplyError, MetadataImage, ResourceType};
 use super::record::{METADATA_VERSION_FEATURE, MetadataRecord};
 
 /// A log with no more records than this is short enough.
@@ -50,7 +55,7 @@ pub fn records(image: &MetadataImage) -> impl Iterator<Item = MetadataRecord> {
             partition,
             replicas: vec![image.node_id()],
             leader: image.node_id(),
-            leader_epoch: LEADER_EPOCH,
+            leader_epoch: topic.leader_epoch(partition),
         });
         let overrides = topic.overrides.iter();
         let configs = overrides.map(|setting| config(ResourceType::Topic, &topic.name, setting));
@@ -75,6 +80,8 @@ fn config(kind: ResourceType, name: &str, (key, value): (&String, &String)) -> M
 pub struct Replay {
     empty: MetadataImage,
     image: MetadataImage,
+    /// All topics that the log tells of.
+    topics: HashMap<Uuid, Arc<str>>,
     /// The snapshot that has begun.
     begun: Option<MetadataImage>,
 }
@@ -84,6 +91,7 @@ impl Replay {
         Self {
             image: empty.clone(),
             empty,
+            topics: HashMap::new(),
             begun: None,
         }
     }
@@ -93,6 +101,9 @@ impl Replay {
     /// # Errors
     /// The record does not fit.
     pub fn apply(&mut self, record: &MetadataRecord) -> Result<(), ApplyError> {
+        if let MetadataRecord::Topic { name, topic_id } = record {
+            self.topics.insert(*topic_id, Arc::from(name.as_str()));
+        }
         match record {
             MetadataRecord::BeginTransaction => self.begun = Some(self.empty.clone()),
             MetadataRecord::AbortTransaction => self.begun = None,
@@ -110,8 +121,10 @@ impl Replay {
         Ok(())
     }
 
-    /// The image, and whether the log ends with a snapshot that has no end.
-    pub fn finish(self) -> (MetadataImage, bool) {
-        (self.image, self.begun.is_some())
+    /// The image, the topics that were deleted on the way to it, and whether the log ends with a snapshot that has no end.
+    pub fn finish(mut self) -> (MetadataImage, HashMap<Uuid, Arc<str>>, bool) {
+        self.topics
+            .retain(|topic_id, _| self.image.topic_by_id(*topic_id).is_none());
+        (self.image, self.topics, self.begun.is_some())
     }
 }

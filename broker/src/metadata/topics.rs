@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::error::MetadataError;
-use super::image::{LEADER_EPOCH, MetadataImage, Overrides, ResourceType, TopicImage};
+use super::image::{
+    INTERNAL_TOPICS, LEADER_EPOCH, MetadataImage, Overrides, ResourceType, TopicImage,
+};
 use super::record::MetadataRecord;
 use crate::config::topic::validate_topic_config;
 
@@ -36,6 +38,15 @@ pub struct NewTopic {
 }
 
 impl NewTopic {
+    /// About how much there is to look at.
+    pub(super) fn size(&self) -> usize {
+        let partitions = match &self.placement {
+            Placement::Counts { partitions, .. } => usize::try_from(*partitions).unwrap_or(1),
+            Placement::Manual(assignments) => assignments.len(),
+        };
+        1 + partitions + self.configs.len()
+    }
+
     /// A topic with the broker's default partitions and settings.
     pub fn with_defaults(name: &str) -> Self {
         Self {
@@ -75,6 +86,13 @@ pub struct NewPartitions {
     pub count: i32,
     /// The replicas of each added partition.
     pub assignments: Option<Vec<Vec<i32>>>,
+}
+
+impl NewPartitions {
+    /// About how much there is to look at: no more than can be added to a topic that has none.
+    pub(super) fn size(&self) -> usize {
+        1 + usize::try_from(self.count).unwrap_or(0)
+    }
 }
 
 /// How a request names a topic.
@@ -135,6 +153,7 @@ pub fn plan_create(
     }
     let configs = config_overrides(image, topic)?;
     let partition_count = partition_count(image, &topic.placement)?;
+    check_limits(image, name, 1, partition_count)?;
     if partition_count as usize + configs.len() + 1 > room {
         return Err(MetadataError::too_large());
     }
@@ -157,6 +176,37 @@ pub fn plan_create(
         .chain(partitions)
         .chain(configs)
         .collect())
+}
+
+/// Whether there may be so many more. Without its own topics the broker could not serve those that there are.
+fn check_limits(
+    image: &MetadataImage,
+    name: &str,
+    topics: usize,
+    partitions: i32,
+) -> Result<(), MetadataError> {
+    if INTERNAL_TOPICS.contains(&name) {
+        return Ok(());
+    }
+    let broker = image.broker();
+    let added = [
+        ("topics", image.topic_count(), topics, broker.max_topics),
+        (
+            "partitions",
+            image.partition_count(),
+            partitions.unsigned_abs() as usize,
+            broker.max_partitions,
+        ),
+    ];
+    for (what, present, more, limit) in added {
+        if more > 0 && present.saturating_add(more) > limit {
+            return Err(MetadataError::PolicyViolation(format!(
+                "Topic '{name}' would make {} {what} of {present}, more than ottla.max.{what} allows: {limit}.",
+                present.saturating_add(more),
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn config_overrides(image: &MetadataImage, topic: &NewTopic) -> Result<Overrides, MetadataError> {
@@ -319,6 +369,7 @@ pub fn plan_partitions(
             check_replicas(image, replicas)?;
         }
     }
+    check_limits(image, &request.name, 0, added)?;
     if added as usize > room {
         return Err(MetadataError::too_large());
     }

@@ -31,7 +31,17 @@ pub type Observer = Arc<dyn Fn(&MetadataImage, &MetadataImage) + Send + Sync>;
 /// Answers who asked for a change, once its fate is known.
 pub(super) type Reply = Box<dyn FnOnce(Result<(), MetadataError>) + Send>;
 /// Plans a change on the draft of the next image.
-pub(super) type Change = Box<dyn FnOnce(&mut Draft) -> Reply + Send>;
+pub(super) type Plan = Box<dyn FnOnce(&mut Draft) -> Reply + Send>;
+
+/// A change that waits for its turn.
+pub(super) struct Change {
+    pub plan: Plan,
+    /// About how many resources it looks at.
+    pub size: usize,
+}
+
+/// A change of more than this is planned where it may take its time: on the other threads clients are served.
+const PLANNED_AT_ONCE: usize = 500;
 
 /// The next image while it is being made, and the records that lead to it.
 #[derive(Clone)]
@@ -117,6 +127,8 @@ pub(super) struct Writer {
     pub records_in_log: usize,
     /// What is appended next has to say that the snapshot that was begun does not count.
     pub snapshot_unfinished: bool,
+    /// While anybody else holds it, the log is not shortened: it says what has been deleted.
+    pub history: Arc<()>,
     pub image: Arc<ArcSwap<MetadataImage>>,
     pub observer: Observer,
     pub changes: mpsc::Receiver<Change>,
@@ -129,14 +141,14 @@ impl Writer {
         while let Some(first) = self.changes.recv().await {
             let old = self.image.load_full();
             let mut draft = Draft::new(MetadataImage::clone(&old));
-            draft.begin_change();
-            let mut replies = vec![first(&mut draft)];
-            while draft.bytes < GROUP_BYTES && replies.len() < GROUP_COUNT {
-                let Ok(change) = self.changes.try_recv() else {
-                    break;
-                };
-                draft.begin_change();
-                replies.push(change(&mut draft));
+            let mut replies = Vec::new();
+            let mut next = Some(first);
+            while let Some(change) = next {
+                let (drafted, reply) = planned(change, draft).await;
+                draft = drafted;
+                replies.push(reply);
+                let has_room = draft.bytes < GROUP_BYTES && replies.len() < GROUP_COUNT;
+                next = has_room.then(|| self.changes.try_recv().ok()).flatten();
             }
             let outcome = match &failed {
                 Some(error) if !draft.records.is_empty() => Err(error.clone()),
@@ -190,7 +202,8 @@ impl Writer {
     /// Lets a snapshot take the place of a long history. The answer is why nothing can be changed any more.
     async fn shorten_log(&mut self) -> Option<MetadataError> {
         let image = self.image.load_full();
-        if !snapshot::is_due(self.records_in_log, &image) {
+        let is_needed = Arc::strong_count(&self.history) > 1;
+        if is_needed || !snapshot::is_due(self.records_in_log, &image) {
             return None;
         }
         let records_before = std::mem::take(&mut self.records_in_log);
@@ -228,5 +241,21 @@ impl Writer {
         }
         let forgotten = self.store.forget_before(start).await;
         forgotten.map_err(|error| MetadataError::Storage(error.to_string()))
+    }
+}
+
+async fn planned(change: Change, mut draft: Draft) -> (Draft, Reply) {
+    draft.begin_change();
+    let Change { plan, size } = change;
+    let work = move || {
+        let reply = plan(&mut draft);
+        (draft, reply)
+    };
+    if size <= PLANNED_AT_ONCE {
+        return work();
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(planned) => planned,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

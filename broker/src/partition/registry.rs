@@ -1,6 +1,7 @@
 //! Topic-partition to handle.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -14,7 +15,7 @@ use tracing::error;
 use uuid::Uuid;
 
 use crate::config::{self, TopicConfig};
-use crate::metadata::{MetadataImage, TopicImage};
+use crate::metadata::{LEADER_EPOCH, MetadataImage, TopicImage};
 
 /// What a topic's configuration means to requests; shared by its partitions.
 pub struct TopicSettings {
@@ -62,12 +63,16 @@ pub struct Partition {
     pub log: Arc<dyn PartitionLog>,
     /// Replaced when the topic's configuration changes.
     pub settings: ArcSwap<TopicSettings>,
+    /// Of the log, once its files have been looked at.
+    leader_epoch: AtomicI32,
 }
 
 /// All partitions of this broker. Guards of the map never leave this file.
 #[derive(Default)]
 pub struct PartitionRegistry {
     partitions: DashMap<(Uuid, i32), Arc<Partition>>,
+    /// Some log has an epoch of its own.
+    has_epochs: AtomicBool,
 }
 
 impl PartitionRegistry {
@@ -76,8 +81,31 @@ impl PartitionRegistry {
         let found = self.known(topic_id, partition)?;
         if let Some(prepared) = found.log.prepare() {
             prepared.await;
+            self.note_epoch(&found);
         }
         Some(found)
+    }
+
+    /// A log whose files were another broker's, or which may have lost its end, has a later epoch than its topic was
+    /// created with: clients have to be told of it, or each of their requests would be fenced.
+    fn note_epoch(&self, partition: &Partition) {
+        let epoch = partition.log.leader_epoch();
+        if epoch > LEADER_EPOCH {
+            partition.leader_epoch.store(epoch, Ordering::Relaxed);
+            self.has_epochs.store(true, Ordering::Release);
+        }
+    }
+
+    /// The leader epoch to tell clients. Touches no file: of a log that was not used yet it is what the metadata knows, and
+    /// who comes with that is fenced, and asks again.
+    pub fn leader_epoch(&self, topic: &TopicImage, partition: i32) -> i32 {
+        let known = topic.leader_epoch(partition);
+        if !self.has_epochs.load(Ordering::Acquire) {
+            return known;
+        }
+        let found = self.known(topic.topic_id, partition);
+        let of_log = found.map(|found| found.leader_epoch.load(Ordering::Relaxed));
+        known.max(of_log.unwrap_or(LEADER_EPOCH))
     }
 
     /// The same for a topic that may not exist.
@@ -101,10 +129,13 @@ impl PartitionRegistry {
     pub async fn get_all(&self, wanted: Vec<Option<(Uuid, i32)>>) -> Vec<Option<Arc<Partition>>> {
         let known = |(topic_id, partition)| self.known(topic_id, partition);
         let found: Vec<_> = wanted.into_iter().map(|wanted| known(wanted?)).collect();
-        let logs = found.iter().flatten().map(|partition| &partition.log);
-        let preparing: Vec<_> = logs.filter_map(|log| log.prepare()).collect();
-        for prepared in preparing {
+        let partitions = found.iter().flatten();
+        let preparing: Vec<_> = partitions
+            .filter_map(|partition| Some((partition, partition.log.prepare()?)))
+            .collect();
+        for (partition, prepared) in preparing {
             prepared.await;
+            self.note_epoch(partition);
         }
         found
     }
@@ -117,14 +148,18 @@ impl PartitionRegistry {
 
     /// Opens, deletes and reconfigures logs so that they are those of `new`; called before `new` is published.
     ///
-    /// Costs work only for topics that differ. A name may pass from one topic to another: deletions go first.
+    /// Costs work only for topics that differ. A name may pass from one topic to another: deletions go first, all of them
+    /// together.
     pub fn follow(&self, logs: &LogManager, old: &MetadataImage, new: &MetadataImage) {
-        let mut changed = Vec::new();
+        let (mut changed, mut deleted) = (Vec::new(), Vec::new());
         new.changes_since(old, |before, after| match (before, after) {
             (_, Some(topic)) => changed.push(topic),
-            (Some(topic), None) => self.delete(logs, topic),
+            (Some(topic), None) => {
+                deleted.extend((0..topic.partition_count).map(|index| topic.partition(index)));
+            }
             (None, None) => {}
         });
+        self.delete(logs, &deleted);
         for topic in changed {
             let settings = Arc::new(TopicSettings::new(Arc::clone(&topic.config)));
             for partition in 0..topic.partition_count {
@@ -139,12 +174,13 @@ impl PartitionRegistry {
         }
     }
 
-    fn delete(&self, logs: &LogManager, topic: &TopicImage) {
-        for partition in 0..topic.partition_count {
-            self.partitions.remove(&(topic.topic_id, partition));
-            if let Err(error) = logs.delete_log(&topic.partition(partition)) {
-                error!("cannot delete {}: {error}", topic.partition(partition));
-            }
+    fn delete(&self, logs: &LogManager, deleted: &[TopicPartition]) {
+        for id in deleted {
+            self.partitions.remove(&(id.topic_id, id.partition));
+        }
+        // Their directories are looked for at the next start.
+        if let Err(error) = logs.delete_logs(deleted) {
+            error!("{error}");
         }
     }
 
@@ -155,6 +191,7 @@ impl PartitionRegistry {
                 let partition = Partition {
                     log,
                     settings: ArcSwap::new(Arc::clone(settings)),
+                    leader_epoch: AtomicI32::new(LEADER_EPOCH),
                 };
                 self.partitions.insert(key, Arc::new(partition));
             }

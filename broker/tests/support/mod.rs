@@ -77,8 +77,6 @@ pub struct Client {
     stream: Box<dyn Stream>,
     /// Frames that wait to be sent together.
     held: Option<Vec<u8>>,
-    /// Follows the last field of every request.
-    pub tail: &'static [u8],
     next_correlation_id: i32,
 }
 
@@ -95,7 +93,6 @@ impl Client {
         Self {
             stream: Box::new(stream),
             held: None,
-            tail: &[],
             next_correlation_id: 1,
         }
     }
@@ -112,7 +109,6 @@ impl Client {
         request
             .encode(&mut body, version)
             .unwrap_or_else(|error| panic!("wrong test: API {} v{version}: {error}", R::KEY));
-        body.put_slice(self.tail);
         let correlation_id = self
             .send_body(R::KEY, version, R::header_version(version), &body)
             .await;

@@ -461,3 +461,60 @@ async fn a_snapshot_without_an_end_does_not_count_and_neither_hides_what_follows
     assert!(*reopened.image() == *image);
     assert!(reopened.image().topic("c").is_some());
 }
+
+#[tokio::test]
+async fn the_log_tells_what_was_deleted_until_nobody_needs_it_any_more() {
+    let manager = LogManager::in_memory();
+    let open = || async {
+        let observer: Observer = Arc::new(|_: &_, _: &_| {});
+        let store = Box::new(store(&manager));
+        let opened = Metadata::open_with_history(store, "c", broker_config(""), observer);
+        opened.await.expect("open")
+    };
+    let (metadata, before) = open().await;
+    assert!(before.topics.is_empty());
+    drop(before);
+    create(&metadata, topic("kept", 1)).await.expect("created");
+    let gone = create(&metadata, topic("gone", 2)).await.expect("created");
+    let named = vec![TopicRef::Name("gone".to_owned())];
+    metadata
+        .delete_topics(named)
+        .await
+        .remove(0)
+        .expect("deleted");
+    drop(metadata);
+
+    let (metadata, deleted) = open().await;
+    assert_eq!(deleted.topics.len(), 1);
+    assert_eq!(deleted.topics.get(&gone.topic_id), Some(&gone.name));
+    // Far more history than state.
+    let churn = |metadata: Metadata| async move {
+        create(&metadata, topic("big", 12_000))
+            .await
+            .expect("created");
+        let named = vec![TopicRef::Name("big".to_owned())];
+        metadata
+            .delete_topics(named)
+            .await
+            .remove(0)
+            .expect("deleted");
+    };
+    churn(metadata.clone()).await;
+    drop(metadata);
+    drop(deleted);
+    let (metadata, deleted) = open().await;
+    assert!(
+        deleted.topics.contains_key(&gone.topic_id),
+        "it was still needed"
+    );
+    drop(deleted);
+    churn(metadata.clone()).await;
+    // The writer answers a change before it shortens the log, and takes the next one after that.
+    create(&metadata, topic("last", 1)).await.expect("created");
+    drop(metadata);
+    let (_, deleted) = open().await;
+    assert!(
+        !deleted.topics.contains_key(&gone.topic_id),
+        "the log was shortened"
+    );
+}
