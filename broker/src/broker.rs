@@ -10,6 +10,7 @@ use storage::manager::{LogManager, LogManagerConfig, OpenError, StorageError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::info;
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::config::{self, BrokerConfig};
@@ -38,6 +39,10 @@ pub struct Broker {
     pub config: Arc<BrokerConfig>,
     pub clock: Clock,
     pub metadata: Metadata,
+    /// Where the metadata is kept; for who wants to know how far it is.
+    pub metadata_log: Arc<dyn PartitionLog>,
+    /// The id of the data directory (KIP-858).
+    pub directory_id: Uuid,
     pub partitions: Arc<PartitionRegistry>,
     pub fetch_sessions: FetchSessionCache,
     pub groups: GroupCoordinator,
@@ -112,7 +117,7 @@ impl Broker {
             ..LogManagerConfig::new(&config.data_dir)
         })?;
         let identity = MetaProperties::load_or_create(&config.data_dir, config.node_id)?;
-        let broker = Self::assemble(config, &identity.cluster_id, logs).await?;
+        let broker = Self::assemble(config, &identity, logs).await?;
         let addresses = bound
             .iter()
             .flat_map(|bound| bound.addresses().to_vec())
@@ -150,14 +155,20 @@ impl Broker {
     /// When metadata or groups cannot be read back.
     pub async fn assemble(
         config: BrokerConfig,
-        cluster_id: &str,
+        identity: &MetaProperties,
         logs: Arc<LogManager>,
     ) -> Result<Arc<Self>, StartError> {
         let config = Arc::new(config);
         let clock = Clock::new();
         let shutdown = watch::Sender::new(false);
         let partitions = Arc::new(PartitionRegistry::default());
-        let metadata = open_metadata(&config, cluster_id, &logs, &partitions).await?;
+        let metadata_log = logs.open_log(
+            metadata::metadata_log_id(),
+            Arc::new(metadata::metadata_log_config()),
+        )?;
+        let cluster_id = &identity.cluster_id;
+        let log = Arc::clone(&metadata_log);
+        let metadata = open_metadata(&config, cluster_id, log, &logs, &partitions).await?;
         let groups = GroupCoordinator::new(
             group_config(&config),
             metadata.clone(),
@@ -166,6 +177,8 @@ impl Broker {
         );
         let broker = Arc::new(Self {
             metadata,
+            metadata_log,
+            directory_id: identity.directory_id,
             fetch_sessions: FetchSessionCache::new(
                 config.max_incremental_fetch_session_cache_slots,
             ),
@@ -334,13 +347,10 @@ impl RunningBroker {
 async fn open_metadata(
     config: &Arc<BrokerConfig>,
     cluster_id: &str,
+    log: Arc<dyn PartitionLog>,
     logs: &Arc<LogManager>,
     partitions: &Arc<PartitionRegistry>,
 ) -> Result<Metadata, StartError> {
-    let log = logs.open_log(
-        metadata::metadata_log_id(),
-        Arc::new(metadata::metadata_log_config()),
-    )?;
     let (observed, partitions) = (Arc::clone(logs), Arc::clone(partitions));
     let observer = Arc::new(move |old: &_, new: &_| partitions.follow(&observed, old, new));
     let store = Box::new(LogStore::new(log));

@@ -127,6 +127,18 @@ pub async fn dispatch(
         Ok(ApiKey::DescribeCluster) => answer!(describe_cluster),
         Ok(ApiKey::DescribeTopicPartitions) => answer!(describe_topic_partitions),
         Ok(ApiKey::DescribeLogDirs) => answer!(describe_log_dirs),
+        Ok(ApiKey::ElectLeaders) => answer!(elect_leaders?),
+        Ok(ApiKey::ListPartitionReassignments) => answer!(list_partition_reassignments),
+        Ok(ApiKey::DescribeQuorum) => answer!(describe_quorum?),
+        Ok(ApiKey::DescribeProducers) => answer!(describe_producers?),
+        Ok(ApiKey::DescribeTransactions) => answer!(describe_transactions?),
+        Ok(ApiKey::ListTransactions) => answer!(list_transactions),
+        Ok(ApiKey::DescribeAcls) => answer!(describe_acls),
+        Ok(ApiKey::CreateAcls) => answer!(create_acls?),
+        Ok(ApiKey::DeleteAcls) => answer!(delete_acls?),
+        Ok(ApiKey::DescribeDelegationToken) => answer!(describe_delegation_token),
+        Ok(ApiKey::DescribeClientQuotas) => answer!(describe_client_quotas),
+        Ok(ApiKey::DescribeUserScramCredentials) => answer!(describe_user_scram_credentials?),
         _ => Err(Unsupported::Api {
             api_key: header.api_key,
         }

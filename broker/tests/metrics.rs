@@ -224,7 +224,8 @@ async fn start_faulty(dir: PathBuf, faults: &Arc<Faults>) -> (Arc<Broker>, Socke
         ..LogManagerConfig::new(dir)
     })
     .unwrap();
-    let broker = Broker::assemble(BrokerConfig::default(), "the-cluster", logs);
+    let identity = support::the_cluster();
+    let broker = Broker::assemble(BrokerConfig::default(), &identity, logs);
     let broker = broker.await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

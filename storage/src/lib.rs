@@ -4,6 +4,7 @@
 
 mod bell;
 mod checkpoint;
+pub use checkpoint::{kafka_uuid, parse_kafka_uuid};
 pub mod clock;
 mod cold_budget;
 pub mod compaction;

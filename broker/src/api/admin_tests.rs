@@ -46,6 +46,7 @@ use super::*;
 use crate::broker::Broker;
 use crate::config::{BrokerConfig, Properties};
 use crate::context::{ConnectionInfo, RequestContext};
+use crate::metadata::MetaProperties;
 
 const NONE: i16 = ErrorCode::None as i16;
 
@@ -55,7 +56,11 @@ async fn broker(lines: &str) -> Arc<Broker> {
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
     let config = BrokerConfig::from_properties(properties).expect("valid").0;
-    let assembled = Broker::assemble(config, "test-cluster", LogManager::in_memory()).await;
+    let identity = MetaProperties {
+        cluster_id: "test-cluster".to_owned(),
+        ..MetaProperties::random(1)
+    };
+    let assembled = Broker::assemble(config, &identity, LogManager::in_memory()).await;
     assembled.expect("broker")
 }
 

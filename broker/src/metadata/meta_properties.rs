@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
+use storage::{kafka_uuid, parse_kafka_uuid};
 use uuid::Uuid;
 
 use super::topics::new_topic_id;
@@ -23,7 +24,7 @@ const FILE_NAME: &str = "meta.properties";
 pub struct MetaProperties {
     pub cluster_id: String,
     pub node_id: i32,
-    pub directory_id: String,
+    pub directory_id: Uuid,
 }
 
 /// Why a data directory cannot be used.
@@ -48,9 +49,9 @@ impl MetaProperties {
     /// A new identity.
     pub fn random(node_id: i32) -> Self {
         Self {
-            cluster_id: base64_url(new_topic_id()),
+            cluster_id: kafka_uuid(new_topic_id()),
             node_id,
-            directory_id: base64_url(new_topic_id()),
+            directory_id: new_topic_id(),
         }
     }
 
@@ -102,10 +103,12 @@ impl MetaProperties {
                 configured: node_id,
             });
         }
+        let directory_id = parse_kafka_uuid(&get("directory.id")?)
+            .ok_or_else(|| invalid("directory.id is not an id".to_owned()))?;
         Ok(Self {
             cluster_id: get("cluster.id")?,
             node_id,
-            directory_id: get("directory.id")?,
+            directory_id,
         })
     }
 
@@ -116,27 +119,12 @@ impl MetaProperties {
         write!(
             file,
             "#\n#Written by Ottla\ncluster.id={}\ndirectory.id={}\nnode.id={}\nversion=1\n",
-            self.cluster_id, self.directory_id, self.node_id
+            self.cluster_id,
+            kafka_uuid(self.directory_id),
+            self.node_id
         )?;
         file.sync_all()?;
         fs::rename(&temporary, dir.join(FILE_NAME))?;
         File::open(dir)?.sync_all()
     }
-}
-
-/// An id as Kafka writes it: base64url without padding, 22 characters.
-pub fn base64_url(id: Uuid) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let bits = id.as_u128();
-    (0..22)
-        .map(|place: u32| {
-            let shift = 122 - 6 * i64::from(place);
-            let six = if shift >= 0 {
-                bits >> shift
-            } else {
-                bits << -shift
-            };
-            char::from(ALPHABET[(six & 63) as usize])
-        })
-        .collect()
 }

@@ -25,7 +25,7 @@ pub use error::MetadataError;
 pub use image::{
     INTERNAL_TOPICS, LEADER_EPOCH, MetadataImage, Overrides, ResourceType, TopicImage,
 };
-pub use meta_properties::{MetaProperties, MetaPropertiesError, base64_url};
+pub use meta_properties::{MetaProperties, MetaPropertiesError};
 pub use record::{METADATA_VERSION, MetadataRecord};
 pub use store::{LogStore, MetadataStore, StoreError, metadata_log_config, metadata_log_id};
 pub use topics::{

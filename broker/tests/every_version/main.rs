@@ -12,6 +12,7 @@ mod admin;
 mod consumer_groups;
 mod data;
 mod groups;
+mod later;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -105,6 +106,18 @@ async fn ask(spec: &ApiSpec, case: &mut Case) {
         ApiKey::DescribeTopicPartitions => admin::describe_topic_partitions(case).await,
         ApiKey::DescribeCluster => admin::describe_cluster(case).await,
         ApiKey::DescribeLogDirs => admin::describe_log_dirs(case).await,
+        ApiKey::ElectLeaders => later::elect_leaders(case).await,
+        ApiKey::ListPartitionReassignments => later::list_partition_reassignments(case).await,
+        ApiKey::DescribeQuorum => later::describe_quorum(case).await,
+        ApiKey::DescribeProducers => later::describe_producers(case).await,
+        ApiKey::DescribeTransactions => later::describe_transactions(case).await,
+        ApiKey::ListTransactions => later::list_transactions(case).await,
+        ApiKey::DescribeAcls => later::describe_acls(case).await,
+        ApiKey::CreateAcls => later::create_acls(case).await,
+        ApiKey::DeleteAcls => later::delete_acls(case).await,
+        ApiKey::DescribeDelegationToken => later::describe_delegation_token(case).await,
+        ApiKey::DescribeClientQuotas => later::describe_client_quotas(case).await,
+        ApiKey::DescribeUserScramCredentials => later::describe_user_scram_credentials(case).await,
         other => panic!("{other:?} is served and has no case here"),
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use broker::broker::Broker;
 use broker::config::BrokerConfig;
 use broker::context::ConnectionInfo;
+use broker::metadata::MetaProperties;
 use broker::net::connection;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -40,9 +41,17 @@ pub async fn start_broker_with(properties: &[(&str, &str)]) -> Arc<Broker> {
     let properties = properties.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     let (config, warnings) = BrokerConfig::from_properties(properties.collect()).unwrap();
     assert_eq!(warnings, Vec::<String>::new());
-    Broker::assemble(config, "the-cluster", LogManager::in_memory())
+    Broker::assemble(config, &the_cluster(), LogManager::in_memory())
         .await
         .unwrap()
+}
+
+/// The identity of every broker in these tests.
+pub fn the_cluster() -> MetaProperties {
+    MetaProperties {
+        cluster_id: "the-cluster".to_owned(),
+        ..MetaProperties::random(1)
+    }
 }
 
 /// A connection to `broker`; closed when dropped.

@@ -28,6 +28,18 @@ pub static TABLE: &[Deliberate] = &[
         "53 TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "87 INVALID_RECORD",
         "without transactions there is nothing to be authorized for"),
 
+    row("transactions: DescribeTransactions v0 unknown ones: *.error_code",
+        "16 NOT_COORDINATOR", "105 TRANSACTIONAL_ID_NOT_FOUND",
+        "there are no transactions, so none is somewhere else"),
+    row("transactions: DescribeProducers v0 some: *.error_message", "None", "*",
+        "every error has a text"),
+    row("replicas: DescribeQuorum v* metadata: *.log_end_offset", "*", "*", "logs of different length"),
+    row("replicas: DescribeQuorum v* metadata: *.high_watermark", "*", "*", "logs of different length"),
+    row("replicas: DescribeQuorum v* metadata: *.leader_epoch", "1", "0", "nobody has ever been elected"),
+    row("replicas: DescribeQuorum v* metadata: *_timestamp", "*", "*", "the time of the answer"),
+    row("replicas: DescribeQuorum v2 metadata: nodes[1].listeners.(order)", "CONTROLLER", "PLAINTEXT",
+        "one listener, no controller's"),
+
     // Metadata.
     row("metadata creates topics: Metadata v* unknown: topics[metadata-created-*", "*", "*",
         "the topic is there when the answer leaves; Kafka's client has to ask again"),

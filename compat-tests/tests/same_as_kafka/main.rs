@@ -14,6 +14,7 @@ mod configs;
 mod deliberate;
 mod fetch;
 mod group_admin;
+mod later;
 mod list_offsets;
 mod metadata;
 mod migration;
@@ -73,6 +74,9 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("migration refused", migration::refusals),
     ("migration timeouts", migration::timeouts),
     ("log dirs", cluster::describe_log_dirs),
+    ("security", later::security),
+    ("transactions", later::transactions),
+    ("replicas", later::replicas),
 ];
 
 /// What both brokers are started with; most of it is what makes Kafka run as a single node.

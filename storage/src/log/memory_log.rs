@@ -13,9 +13,9 @@ use super::producer_state::ProducerState;
 use super::transaction_index::{AbortedTxn, overlapping};
 use super::waiters::Waiters;
 use super::{
-    AppendError, AppendOrigin, AppendPermit, Appended, BoxFuture, FetchWait, FetchedRecords,
-    Isolation, LogConfig, LogOffsets, PartitionLog, PendingAppend, Read, ReadError, ReadRequest,
-    TimestampOffset, TopicPartition, WaitRegistration, timestamp,
+    ActiveProducer, AppendError, AppendOrigin, AppendPermit, Appended, BoxFuture, FetchWait,
+    FetchedRecords, Isolation, LogConfig, LogOffsets, PartitionLog, PendingAppend, Read, ReadError,
+    ReadRequest, TimestampOffset, TopicPartition, WaitRegistration, timestamp,
 };
 use crate::record::{BatchHeader, ValidatedBatch};
 use crate::sync::Mutex;
@@ -172,6 +172,10 @@ impl PartitionLog for MemoryLog {
 
     fn size_bytes(&self) -> u64 {
         self.state.lock().size_bytes
+    }
+
+    fn producers(&self) -> Vec<ActiveProducer> {
+        self.state.lock().producers.active()
     }
 
     fn read(&self, request: ReadRequest) -> Result<Read, ReadError> {

@@ -94,6 +94,21 @@ pub struct AbortedTransaction {
     pub first_offset: i64,
 }
 
+/// What a log knows of one idempotent producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    /// -1 before the first batch of the epoch.
+    pub last_sequence: i32,
+    /// In ms, of the last batch or marker; -1 without one.
+    pub last_timestamp: i64,
+    /// Of the last transaction marker; -1 without one.
+    pub coordinator_epoch: i32,
+    /// Where the open transaction starts.
+    pub current_txn_start_offset: Option<i64>,
+}
+
 /// Whole record batches in offset order, and the log's offsets when they were read.
 ///
 /// The first batch may begin before the fetch offset; clients skip what they did not ask for.
@@ -345,6 +360,9 @@ pub trait PartitionLog: Send + Sync {
 
     /// The largest epoch that is not above `leader_epoch`, and where it ends (OffsetForLeaderEpoch).
     fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)>;
+
+    /// The idempotent producers that the log knows, in the order of their ids (DescribeProducers, KIP-664).
+    fn producers(&self) -> Vec<ActiveProducer>;
 
     /// Moves the log start offset up (DeleteRecords); resolves to the new one when durable.
     fn delete_records_before(&self, offset: i64) -> BoxFuture<'static, Result<i64, AppendError>>;

@@ -24,9 +24,9 @@ use super::transaction_index::AbortedTxn;
 use super::waiters::Waiters;
 use super::writer::{SegmentWriter, Snapshot};
 use super::{
-    AppendError, AppendOrigin, AppendPermit, Appended, BoxFuture, FetchWait, FetchedRecords,
-    Isolation, LogConfig, LogOffsets, PartitionLog, PendingAppend, Read, ReadError, ReadRequest,
-    TimestampOffset, TopicPartition, WaitRegistration,
+    ActiveProducer, AppendError, AppendOrigin, AppendPermit, Appended, BoxFuture, FetchWait,
+    FetchedRecords, Isolation, LogConfig, LogOffsets, PartitionLog, PendingAppend, Read, ReadError,
+    ReadRequest, TimestampOffset, TopicPartition, WaitRegistration,
 };
 use crate::cold_budget::ColdPermit;
 use crate::deletion::Departure;
@@ -847,6 +847,10 @@ impl PartitionLog for FileLogHandle {
 
     fn size_bytes(&self) -> u64 {
         self.0.state().size_bytes
+    }
+
+    fn producers(&self) -> Vec<ActiveProducer> {
+        self.0.state().producers.active()
     }
 
     fn read(&self, request: ReadRequest) -> Result<Read, ReadError> {

@@ -16,6 +16,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use thiserror::Error;
 
+use super::ActiveProducer;
 use crate::record::batch::{
     BatchHeader, NO_PRODUCER_EPOCH, NO_SEQUENCE, NO_TIMESTAMP, decrement_sequence,
 };
@@ -100,6 +101,17 @@ impl ProducerEntry {
     /// The last batches of the current epoch, the oldest first; at most [`BATCHES_TO_RETAIN`].
     pub fn batches(&self) -> &[BatchMetadata] {
         &self.batches[..usize::from(self.batches_count)]
+    }
+
+    pub(crate) fn active(&self) -> ActiveProducer {
+        ActiveProducer {
+            producer_id: self.producer_id,
+            producer_epoch: self.producer_epoch,
+            last_sequence: self.last_sequence(),
+            last_timestamp: self.last_timestamp,
+            coordinator_epoch: self.coordinator_epoch,
+            current_txn_start_offset: self.current_txn_first_offset,
+        }
     }
 
     /// `NO_SEQUENCE` before the first batch of an epoch.
@@ -248,6 +260,13 @@ impl ProducerState {
     /// The producers known, in no order; for DescribeProducers.
     pub fn producers(&self) -> impl ExactSizeIterator<Item = &ProducerEntry> {
         self.producers.values()
+    }
+
+    /// What is known of all producers, in the order of their ids.
+    pub fn active(&self) -> Vec<ActiveProducer> {
+        let mut active: Vec<_> = self.producers().map(ProducerEntry::active).collect();
+        active.sort_unstable_by_key(|producer| producer.producer_id);
+        active
     }
 
     pub fn producer(&self, producer_id: i64) -> Option<&ProducerEntry> {

@@ -345,7 +345,7 @@ fn a_directory_keeps_its_identity() {
     let read = MetaProperties::load_or_create(dir.path(), 1).expect("read");
     assert_eq!(made, read);
     assert_eq!(made.cluster_id.len(), 22);
-    assert_ne!(made.cluster_id, made.directory_id);
+    assert_ne!(made.cluster_id, storage::kafka_uuid(made.directory_id));
 }
 
 #[test]
@@ -356,7 +356,10 @@ fn a_directory_of_kafka_is_recognised() {
     std::fs::write(dir.path().join("meta.properties"), text).expect("write");
     let read = MetaProperties::load_or_create(dir.path(), 1).expect("read");
     assert_eq!(read.cluster_id, "Ls_ZqBt2SK6cucelTd2B4g");
-    assert_eq!(read.directory_id, "Yb0iZjTtTpu5qkbEGXDyjQ");
+    assert_eq!(
+        storage::kafka_uuid(read.directory_id),
+        "Yb0iZjTtTpu5qkbEGXDyjQ"
+    );
 }
 
 #[test]
@@ -368,7 +371,7 @@ fn a_directory_of_another_broker_or_with_a_damaged_identity_is_refused() {
         let error = MetaProperties::load_or_create(dir.path(), 1);
         error.expect_err(text).to_string()
     };
-    let rest = "cluster.id=c\ndirectory.id=d\n";
+    let rest = "cluster.id=c\ndirectory.id=Yb0iZjTtTpu5qkbEGXDyjQ\n";
     for (text, expected) in [
         (
             format!("{rest}version=1\nnode.id=2"),
@@ -393,7 +396,7 @@ fn a_directory_of_another_broker_or_with_a_damaged_identity_is_refused() {
 
 #[test]
 fn an_id_is_written_as_kafka_writes_it() {
-    let id = |value| base64_url(uuid::Uuid::from_u128(value));
+    let id = |value| storage::kafka_uuid(uuid::Uuid::from_u128(value));
     assert_eq!(id(0), "AAAAAAAAAAAAAAAAAAAAAA");
     // Kafka's Uuid.METADATA_TOPIC_ID.
     assert_eq!(id(1), "AAAAAAAAAAAAAAAAAAAAAQ");

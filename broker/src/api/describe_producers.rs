@@ -1,0 +1,79 @@
+//! DescribeProducers (key 61), version 0 (KIP-664).
+//!
+//! What each partition knows of its idempotent producers, in the order of their ids.
+
+use kafka_protocol::messages::describe_producers_request::DescribeProducersRequest;
+use kafka_protocol::messages::describe_producers_response::{
+    DescribeProducersResponse, PartitionResponse, ProducerState, TopicResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+use protocol_shim::ErrorCode;
+use storage::log::ActiveProducer;
+
+use crate::context::RequestContext;
+use crate::metadata::validate_topic_name;
+use crate::net::account::Unaffordable;
+
+/// What the answer for one partition or topic takes, as a struct and encoded, without its name.
+const PARTITION_BYTES: usize = 224;
+/// What one producer takes, as a struct of the log's, as one of the response's, and encoded.
+const PRODUCER_BYTES: usize = 160;
+
+pub async fn handle(
+    ctx: &RequestContext,
+    request: DescribeProducersRequest,
+) -> Result<DescribeProducersResponse, Unaffordable> {
+    let image = ctx.broker.metadata.image();
+    let asked = request
+        .topics
+        .iter()
+        .map(|topic| 1 + topic.partition_indexes.len());
+    ctx.pay(asked.sum::<usize>() * PARTITION_BYTES + ctx.request_bytes)
+        .await?;
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let known = image.topic(&topic.name).map(|topic| topic.topic_id);
+        let is_valid = validate_topic_name(&topic.name).is_ok();
+        let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
+        for index in topic.partition_indexes {
+            let response = PartitionResponse::default().with_partition_index(index);
+            let refuse = |error: ErrorCode, message: &'static str| {
+                response
+                    .clone()
+                    .with_error_code(error.into())
+                    .with_error_message(Some(StrBytes::from_static_str(message)))
+            };
+            if !is_valid {
+                // Without the name: it would be told once for each partition.
+                let message = "the topic's name is not valid";
+                partitions.push(refuse(ErrorCode::InvalidTopicException, message));
+                continue;
+            }
+            let found = ctx.broker.partitions.find(known, index).await;
+            partitions.push(match found {
+                Err(error) => refuse(error, "there is no such topic or partition"),
+                Ok(partition) => {
+                    let producers = partition.log.producers();
+                    ctx.pay(producers.len() * PRODUCER_BYTES).await?;
+                    response.with_active_producers(producers.iter().map(wire).collect())
+                }
+            });
+        }
+        topics.push(
+            TopicResponse::default()
+                .with_name(topic.name)
+                .with_partitions(partitions),
+        );
+    }
+    Ok(DescribeProducersResponse::default().with_topics(topics))
+}
+
+fn wire(producer: &ActiveProducer) -> ProducerState {
+    ProducerState::default()
+        .with_producer_id(producer.producer_id.into())
+        .with_producer_epoch(producer.producer_epoch.into())
+        .with_last_sequence(producer.last_sequence)
+        .with_last_timestamp(producer.last_timestamp)
+        .with_coordinator_epoch(producer.coordinator_epoch)
+        .with_current_txn_start_offset(producer.current_txn_start_offset.unwrap_or(-1))
+}

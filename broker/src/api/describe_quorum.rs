@@ -1,0 +1,103 @@
+//! DescribeQuorum (key 55), versions 0-2 (KIP-595, KIP-853).
+//!
+//! The quorum is this broker alone: it leads, votes and is never behind. Anything but partition 0 of
+//! `__cluster_metadata` is UNKNOWN_TOPIC_OR_PARTITION.
+
+use kafka_protocol::messages::describe_quorum_request::DescribeQuorumRequest;
+use kafka_protocol::messages::describe_quorum_response::{
+    DescribeQuorumResponse, Listener, Node, PartitionData, ReplicaState, TopicData,
+};
+use kafka_protocol::messages::{BrokerId, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use protocol_shim::ErrorCode;
+
+use super::wire;
+use crate::context::RequestContext;
+use crate::metadata::CLUSTER_METADATA_TOPIC;
+use crate::net::account::Unaffordable;
+
+/// What the answer for one partition or topic that is not known takes, as a struct and encoded, without its name.
+const RESULT_BYTES: usize = 320;
+
+pub async fn handle(
+    ctx: &RequestContext,
+    request: DescribeQuorumRequest,
+) -> Result<DescribeQuorumResponse, Unaffordable> {
+    let asks_for_metadata = match request.topics.as_slice() {
+        [topic] => match topic.partitions.as_slice() {
+            [partition] => {
+                &**topic.topic_name == CLUSTER_METADATA_TOPIC && partition.partition_index == 0
+            }
+            _ => false,
+        },
+        _ => false,
+    };
+    if !asks_for_metadata {
+        let asked = request
+            .topics
+            .iter()
+            .map(|topic| 1 + topic.partitions.len());
+        ctx.pay(asked.sum::<usize>() * RESULT_BYTES + ctx.request_bytes)
+            .await?;
+        let topics = unknown(ctx.api_version, request);
+        return Ok(DescribeQuorumResponse::default().with_topics(topics));
+    }
+    let broker = &ctx.broker;
+    let offsets = broker.metadata_log.offsets();
+    let now_ms = broker.clock.now_ms();
+    let me = BrokerId(broker.config.node_id);
+    let mut voter = ReplicaState::default()
+        .with_replica_id(me)
+        .with_log_end_offset(offsets.log_end_offset);
+    if ctx.api_version >= 1 {
+        voter = voter
+            .with_last_fetch_timestamp(now_ms)
+            .with_last_caught_up_timestamp(now_ms);
+    }
+    let mut response = DescribeQuorumResponse::default();
+    if ctx.api_version >= 2 {
+        voter.replica_directory_id = broker.directory_id;
+        let listener = Listener::default()
+            .with_name(wire(&ctx.connection.listener_name))
+            .with_host(wire(&ctx.connection.advertised_host))
+            .with_port(ctx.connection.advertised_port);
+        let node = Node::default()
+            .with_node_id(me)
+            .with_listeners(vec![listener]);
+        response.nodes = vec![node];
+    }
+    let partition = PartitionData::default()
+        .with_leader_id(me)
+        .with_leader_epoch(broker.metadata_log.leader_epoch())
+        .with_high_watermark(offsets.high_watermark)
+        .with_current_voters(vec![voter]);
+    let topic = TopicData::default()
+        .with_topic_name(TopicName(StrBytes::from_static_str(CLUSTER_METADATA_TOPIC)))
+        .with_partitions(vec![partition]);
+    Ok(response.with_topics(vec![topic]))
+}
+
+fn unknown(api_version: i16, request: DescribeQuorumRequest) -> Vec<TopicData> {
+    let error = ErrorCode::UnknownTopicOrPartition;
+    let message = "This server does not host this topic-partition.";
+    let refuse = |partition_index| {
+        let refused = PartitionData::default()
+            .with_partition_index(partition_index)
+            .with_error_code(error.into());
+        match api_version {
+            ..2 => refused,
+            _ => refused.with_error_message(Some(StrBytes::from_static_str(message))),
+        }
+    };
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter();
+        TopicData::default()
+            .with_topic_name(topic.topic_name)
+            .with_partitions(
+                partitions
+                    .map(|asked| refuse(asked.partition_index))
+                    .collect(),
+            )
+    });
+    topics.collect()
+}

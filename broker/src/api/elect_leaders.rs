@@ -1,0 +1,79 @@
+//! ElectLeaders (key 43), versions 0-2 (KIP-183, KIP-460).
+//!
+//! The one broker leads every partition that there is: ELECTION_NOT_NEEDED. Asked for all partitions (null), Kafka leaves
+//! out those that need no election, so what is left is the topics' names.
+
+use kafka_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
+use kafka_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use protocol_shim::ErrorCode;
+
+use super::wire;
+use crate::context::RequestContext;
+use crate::net::account::Unaffordable;
+
+/// 0 is preferred, 1 is unclean.
+const ELECTION_TYPES: std::ops::RangeInclusive<i8> = 0..=1;
+
+/// What the answer for one partition or topic takes, as a struct and encoded, without its name.
+const RESULT_BYTES: usize = 192;
+
+pub async fn handle(
+    ctx: &RequestContext,
+    request: ElectLeadersRequest,
+) -> Result<ElectLeadersResponse, Unaffordable> {
+    let known_type = ELECTION_TYPES.contains(&request.election_type);
+    let image = ctx.broker.metadata.image();
+    match &request.topic_partitions {
+        None => {
+            let names_bytes: usize = image.topics().map(|topic| topic.name.len()).sum();
+            ctx.pay_for_all(image.topic_count() * RESULT_BYTES + 2 * names_bytes)
+                .await?;
+        }
+        Some(topics) => {
+            let asked = topics.iter().map(|topic| 1 + topic.partitions.len());
+            ctx.pay(asked.sum::<usize>() * RESULT_BYTES + ctx.request_bytes)
+                .await?;
+        }
+    }
+    let results = match request.topic_partitions {
+        None => image
+            .topics()
+            .map(|topic| ReplicaElectionResult::default().with_topic(TopicName(wire(&topic.name))))
+            .collect(),
+        Some(topics) => topics
+            .into_iter()
+            .map(|asked| {
+                let partition_count = image.topic(&asked.topic).map(|topic| topic.partition_count);
+                let results = asked.partitions.into_iter().map(|partition| {
+                    let (error, message) = match partition_count {
+                        _ if !known_type => (ErrorCode::InvalidRequest, "Unknown type of election"),
+                        None => (ErrorCode::UnknownTopicOrPartition, "No such topic"),
+                        Some(count) if !(0..count).contains(&partition) => {
+                            (ErrorCode::UnknownTopicOrPartition, "No such partition")
+                        }
+                        Some(_) => (
+                            ErrorCode::ElectionNotNeeded,
+                            "Leader election not needed for topic partition.",
+                        ),
+                    };
+                    PartitionResult::default()
+                        .with_partition_id(partition)
+                        .with_error_code(error.into())
+                        .with_error_message(Some(StrBytes::from_static_str(message)))
+                });
+                let results = results.collect();
+                ReplicaElectionResult::default()
+                    .with_topic(asked.topic)
+                    .with_partition_result(results)
+            })
+            .collect(),
+    };
+    let error = match known_type {
+        true => ErrorCode::None,
+        false => ErrorCode::InvalidRequest,
+    };
+    Ok(ElectLeadersResponse::default()
+        .with_error_code(error.into())
+        .with_replica_election_results(results))
+}
