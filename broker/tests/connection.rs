@@ -332,9 +332,9 @@ async fn a_long_poll_waits_until_min_bytes_are_there_over_all_partitions() {
 async fn a_long_poll_does_not_wait_where_an_error_is_known() {
     let broker = start_broker().await;
     let mut client = connect(&broker);
-    client.create_topic("topic", 1).await;
+    client.create_topic("topic", 2).await;
     let started = Instant::now();
-    for (partition, offset, error) in [(0, 5, 1), (7, 0, 3)] {
+    for (partition, offset, error) in [(1, 5, 1), (7, 0, 3)] {
         let request = fetch(
             "topic",
             &[(0, 0), (partition, offset)],

@@ -114,7 +114,7 @@ async fn handle(ctx: &RequestContext, request: FetchRequest) -> FetchResponse {
             },
         })
         .collect();
-    let outcomes: Vec<Outcome> = plan.partitions.iter().zip(&answers).map(outcome).collect();
+    let outcomes: Vec<Outcome> = answers.iter().map(outcome).collect();
     let news = broker.fetch_sessions.conclude(&plan, &outcomes);
     let named = plan
         .partitions
@@ -251,10 +251,8 @@ fn failed(partition_index: i32, error_code: ErrorCode) -> FetchPartition {
     }
 }
 
-fn outcome((wanted, answer): (&WantedPartition, &FetchPartition)) -> Outcome {
+fn outcome(answer: &FetchPartition) -> Outcome {
     Outcome {
-        topic: wanted.topic.clone(),
-        partition: wanted.partition,
         has_records: !answer.records.is_empty() || answer.diverging_epoch.is_some(),
         failed: answer.error_code != ErrorCode::None,
         told: Told {
