@@ -60,10 +60,12 @@ pub async fn fetch(
                     .watch(seen_end, limits.isolation, &wait)
             })
             .collect();
+        // Who waits holds none of the log's memory.
+        drop(results);
         tokio::select! {
             () = wait.wait() => {}
             () = tokio::time::sleep_until(deadline) => {}
-            () = &mut ended => return results,
+            () = &mut ended => return read_all(limits, targets).await,
         }
     }
 }
