@@ -21,16 +21,19 @@ use crate::group::{Assignor, GroupConfig, GroupError, Id, MigrationPolicy};
 use crate::log_limited;
 use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata};
 use crate::metrics::{self, RequestMetrics};
-use crate::net::budget::Budget;
-use crate::net::limits::ConnectionLimits;
+use crate::net::budget::{Budget, RequestBudget};
+use crate::net::limits::{ConnectionLimits, connections_within};
 use crate::net::listener::{self, BindError, BoundListener};
 use crate::partition::fetch_session::FetchSessionCache;
 use crate::partition::registry::PartitionRegistry;
+use crate::vital::VitalTaskPanicked;
 
 /// Request bytes in memory at once where `queued.max.request.bytes` does not say.
 const REQUEST_BUDGET_BYTES: usize = 512 << 20;
 /// Response bytes in memory at once.
 const RESPONSE_BUDGET_BYTES: usize = 256 << 20;
+/// How long the data directory may take to be closed in order.
+const DISK_STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// The topic that groups and their offsets live in.
 const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
@@ -46,7 +49,7 @@ pub struct Broker {
     pub partitions: Arc<PartitionRegistry>,
     pub fetch_sessions: FetchSessionCache,
     pub groups: GroupCoordinator,
-    pub request_budget: Budget,
+    pub request_budget: RequestBudget,
     pub response_budget: Budget,
     pub connection_limits: Arc<ConnectionLimits>,
     pub logs: Arc<LogManager>,
@@ -69,6 +72,15 @@ pub enum StartError {
     Metadata(#[from] metadata::OpenError),
     #[error("cannot load the groups: {0}")]
     Groups(#[from] LoadError),
+}
+
+/// Why a running broker cannot go on. It is one line for the operator.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("the data directory has failed: {0}")]
+    Directory(StorageError),
+    #[error(transparent)]
+    Task(VitalTaskPanicked),
 }
 
 /// A broker that serves clients; dropping it without [`shutdown`](Self::shutdown) is like a crash.
@@ -122,10 +134,12 @@ impl Broker {
             .iter()
             .flat_map(|bound| bound.addresses().to_vec())
             .collect();
+        let vital = broker.metadata.vital().clone();
         let mut listeners = JoinSet::new();
         for bound in bound {
             for listener in bound.open(broker.config.socket_listen_backlog_size)? {
-                listeners.spawn(listener::run(Arc::clone(&broker), listener));
+                let serving = listener::run(Arc::clone(&broker), listener);
+                vital.spawn_on(&mut listeners, "a listener", serving);
             }
         }
         let metrics_addresses = metrics_bound
@@ -134,10 +148,8 @@ impl Broker {
         let mut metrics = JoinSet::new();
         if let Some(bound) = metrics_bound {
             for listener in bound.open(broker.config.socket_listen_backlog_size)? {
-                metrics.spawn(metrics::http::run(
-                    Arc::clone(&broker),
-                    listener.into_socket(),
-                ));
+                let serving = metrics::http::run(Arc::clone(&broker), listener.into_socket());
+                vital.spawn_on(&mut metrics, "the listener of metrics", serving);
             }
         }
         Ok(RunningBroker {
@@ -186,8 +198,9 @@ impl Broker {
             connection_limits: ConnectionLimits::new(
                 config.max_connections,
                 config.max_connections_per_ip,
+                max_connections_by_files(&config),
             ),
-            request_budget: Budget::new(
+            request_budget: RequestBudget::new(
                 config
                     .queued_max_request_bytes
                     .unwrap_or(REQUEST_BUDGET_BYTES),
@@ -311,20 +324,20 @@ impl RunningBroker {
         &self.metrics_addresses
     }
 
-    /// Resolves when the data directory has failed: nothing can be acknowledged any more.
-    pub async fn failed(&self) -> StorageError {
-        let mut failed = self.broker.logs.failed();
-        loop {
-            if let Some(error) = failed.borrow_and_update().clone() {
-                return error;
-            }
-            if failed.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+    /// Resolves when the broker can serve no longer: its data directory or one of its own tasks has failed.
+    pub async fn failed(&self) -> Failure {
+        let mut directory = self.broker.logs.failed();
+        tokio::select! {
+            error = directory.wait_for(Option::is_some) => match error.as_deref() {
+                Ok(Some(error)) => Failure::Directory(error.clone()),
+                _ => std::future::pending().await,
+            },
+            panicked = self.broker.metadata.vital().failed() => Failure::Task(panicked),
         }
     }
 
-    /// Answers what is under way, closes the connections and leaves a clean directory.
+    /// Answers what is under way, closes the connections and leaves a clean directory. What clients do delays it by some
+    /// seconds at most, and a disk that does not answer by a minute.
     ///
     /// # Errors
     /// Something could not be written; the next start recovers it.
@@ -333,9 +346,13 @@ impl RunningBroker {
         self.broker.shutdown.send_replace(true);
         while self.listeners.join_next().await.is_some() {}
         let logs = Arc::clone(&self.broker.logs);
-        let outcome = match tokio::task::spawn_blocking(move || logs.shutdown()).await {
-            Ok(outcome) => outcome,
-            Err(error) => Err(StorageError(format!("the shutdown was cut short: {error}"))),
+        let closing = tokio::task::spawn_blocking(move || logs.shutdown());
+        let outcome = match tokio::time::timeout(DISK_STOP_TIMEOUT, closing).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => Err(StorageError(format!("the shutdown was cut short: {error}"))),
+            Err(_) => Err(StorageError(format!(
+                "the disk has not answered for {DISK_STOP_TIMEOUT:?}"
+            ))),
         };
         // Last, so that a long shutdown can be watched; waited for, so that the port is free after.
         self.metrics.shutdown().await;
@@ -366,6 +383,12 @@ async fn open_metadata(
         drop(deleted)
     });
     Ok(metadata)
+}
+
+fn max_connections_by_files(config: &BrokerConfig) -> usize {
+    let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let allowed = allowed.unwrap_or(u64::MAX);
+    connections_within(allowed, config.open_files_max, config.wal_ring_bytes)
 }
 
 fn group_config(config: &BrokerConfig) -> GroupConfig {

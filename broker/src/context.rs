@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::broker::Broker;
 use crate::net::account::{ResponseAccount, Unaffordable};
@@ -30,6 +31,8 @@ pub struct RequestContext {
     pub client_id: Arc<str>,
     /// The request's own size, without its length prefix.
     pub request_bytes: usize,
+    /// When it had been read.
+    pub asked_at: Instant,
 }
 
 impl RequestContext {

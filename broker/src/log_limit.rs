@@ -8,8 +8,10 @@ use parking_lot::Mutex;
 pub const LINES_PER_SECOND: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// How many lines of one kind there were in the second that runs.
+/// How many lines of one kind there were in the second, or what else its window is, that runs.
 pub struct LogLimit {
+    lines: u32,
+    length: Duration,
     window: Mutex<Option<Window>>,
 }
 
@@ -31,7 +33,14 @@ pub enum Verdict {
 impl LogLimit {
     #[allow(clippy::new_without_default, reason = "for statics")]
     pub const fn new() -> Self {
+        Self::of(LINES_PER_SECOND, WINDOW)
+    }
+
+    /// So many lines in each window of so long.
+    pub const fn of(lines: u32, length: Duration) -> Self {
         Self {
+            lines,
+            length,
             window: Mutex::new(None),
         }
     }
@@ -45,11 +54,11 @@ impl LogLimit {
             left_out: 0,
         });
         let mut left_out_before = 0;
-        if now.duration_since(window.since) >= WINDOW {
+        if now.duration_since(window.since) >= self.length {
             left_out_before = std::mem::take(&mut window.left_out);
             (window.since, window.lines) = (now, 0);
         }
-        if window.lines >= LINES_PER_SECOND {
+        if window.lines >= self.lines {
             window.left_out += 1;
             let is_first = window.left_out == 1;
             return Verdict::LeaveOut { is_first };
@@ -70,7 +79,7 @@ impl LogLimit {
     pub fn tell_later(&'static self, tell: fn(u64)) {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                tokio::time::sleep(WINDOW).await;
+                tokio::time::sleep(self.length).await;
                 let left_out = self.take_left_out();
                 if left_out > 0 {
                     tell(left_out);

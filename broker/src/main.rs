@@ -95,7 +95,7 @@ async fn serve(config: BrokerConfig) -> anyhow::Result<ExitCode> {
     tokio::select! {
         _ = signals.next() => {}
         failure = running.failed() => {
-            return Err(anyhow!("the data directory has failed: {failure}"));
+            return Err(failure.into());
         }
     }
     tokio::select! {

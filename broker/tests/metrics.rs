@@ -250,6 +250,7 @@ async fn a_stalled_disk_shows_while_its_write_has_not_returned() {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     // It grows from one scrape to the next.
     while seen < 0.5 {
+        assert_eq!(get(address, "/health").await.0, 200, "not yet");
         assert!(tokio::time::Instant::now() < deadline, "not seen: {seen}");
         let (status, text) = get(address, "/metrics").await;
         assert_eq!(status, 200);
@@ -259,8 +260,19 @@ async fn a_stalled_disk_shows_while_its_write_has_not_returned() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
+    // After some seconds nothing is well any more.
+    while get(address, "/health").await.0 == 200 {
+        assert!(tokio::time::Instant::now() < deadline, "healthy for ever");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (_, reason) = get(address, "/health").await;
+    assert!(reason.starts_with("a commit has waited for "), "{reason}");
+
     faults.set(Fault::None);
     client.answer(asked).await;
+    while get(address, "/health").await.0 != 200 {
+        assert!(tokio::time::Instant::now() < deadline, "unhealthy for ever");
+    }
     let (_, text) = get(address, "/metrics").await;
     assert_eq!(value(&text, in_flight), 0.0);
     assert!(value(&text, "ottla_storage_commit_write_seconds_sum") > 0.5);
@@ -283,4 +295,38 @@ async fn health_says_why_when_the_directory_is_offline() {
     assert!(reason.contains("the disk is broken"), "{reason}");
     let (_, text) = get(address, "/metrics").await;
     assert_eq!(value(&text, "ottla_storage_offline"), 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_do_not_keep_health_from_answering() {
+    let dir = TempDir::new().unwrap();
+    let (running, address) = start(&dir).await;
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    let mut half_asked = TcpStream::connect(address).await.unwrap();
+    half_asked.write_all(b"GET /hea").await.unwrap();
+    let answered = tokio::time::timeout(Duration::from_secs(30), get(address, "/health"));
+    assert_eq!(answered.await.unwrap(), (200, "ok\n".to_owned()));
+    drop(silent);
+    running.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_http_is_closed_at_once() {
+    let dir = TempDir::new().unwrap();
+    let (running, address) = start(&dir).await;
+    // ApiVersions, and the beginning of a TLS handshake.
+    for bytes in [&[0, 0, 0, 10, 0, 18][..], &[0x16, 3, 1, 2, 0, 1]] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        let closed = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut answer));
+        // A reset says the same.
+        let _ = closed.await.unwrap();
+        assert!(answer.is_empty());
+    }
+    assert_eq!(get(address, "/health").await.0, 200);
+    running.shutdown().await.unwrap();
 }

@@ -78,6 +78,7 @@ fn at(broker: &Arc<Broker>, api_version: i16) -> RequestContext {
         api_version,
         client_id: Arc::from("test"),
         request_bytes: 1000,
+        asked_at: std::time::Instant::now(),
     }
 }
 

@@ -20,10 +20,11 @@ use protocol_shim::fetch_response::{
 };
 use protocol_shim::header::RequestHeader;
 use storage::log::{FetchedRecords, Isolation, ReadError};
+use tracing::Level;
 use uuid::Uuid;
 
 use crate::context::RequestContext;
-use crate::dispatch::{Pending, RequestError};
+use crate::dispatch::{self, Pending, RequestError};
 use crate::log_limited;
 use crate::metadata::MetadataImage;
 use crate::partition::delayed_fetch::{self, FetchLimits, FetchTarget};
@@ -39,11 +40,11 @@ pub fn start(
     let request = decode::decode_request(header.api_key, header.api_version, body)?;
     Ok(Pending::later(async move {
         let response = handle(&ctx, request).await;
-        Ok(encode_fetch_response(
-            header.api_version,
-            header.correlation_id,
-            &response,
-        )?)
+        let frame = encode_fetch_response(header.api_version, header.correlation_id, &response)?;
+        if tracing::enabled!(Level::DEBUG) {
+            dispatch::tell(&ctx, &header, first_error(&response), frame.len());
+        }
+        Ok(frame)
     }))
 }
 
@@ -260,6 +261,16 @@ fn outcome(answer: &FetchPartition) -> Outcome {
             log_start_offset: answer.log_start_offset,
         },
     }
+}
+
+fn first_error(response: &FetchResponse) -> ErrorCode {
+    let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+    let mut errors = partitions.map(|partition| partition.error_code);
+    match response.error_code {
+        ErrorCode::None => errors.find(|error| error.is_error()),
+        error => Some(error),
+    }
+    .unwrap_or(ErrorCode::None)
 }
 
 /// Puts partitions of one topic that follow each other under one heading.

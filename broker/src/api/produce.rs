@@ -24,7 +24,7 @@ use protocol_shim::header::RequestHeader;
 use storage::log::{AppendError, AppendOrigin, PendingAppend};
 use storage::record::validate::{ValidateError, validate};
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{Level, debug};
 use uuid::Uuid;
 
 use super::wire;
@@ -60,6 +60,10 @@ pub async fn start(
             .iter()
             .flat_map(|topic| &topic.partitions)
             .find_map(|p| p.outcome.as_ref().err());
+        let error = failed.map_or(ErrorCode::None, |refusal| refusal.code);
+        if tracing::enabled!(Level::DEBUG) {
+            dispatch::tell(&ctx, &header, error, 0);
+        }
         return match failed {
             None => Ok(Pending::NoResponse),
             Some(refusal) => Err(RequestError::UnacknowledgedProduce(
@@ -82,7 +86,7 @@ pub async fn start(
             );
         }
         let response = ProduceResponse::default().with_responses(responses);
-        dispatch::encode(header.api_version, &header, &response)
+        dispatch::encode(&ctx, &header, &response)
     }))
 }
 

@@ -60,7 +60,7 @@ impl GroupCoordinator {
                     let (mailbox, commands) = mpsc::channel(MAILBOX_REQUESTS);
                     let loaded =
                         shard::load(&*log, &self.config, &self.metadata, &self.clock).await?;
-                    tokio::spawn(shard::run(
+                    let shard = shard::run(
                         log,
                         self.config.clone(),
                         self.metadata.clone(),
@@ -68,7 +68,8 @@ impl GroupCoordinator {
                         self.shutdown.clone(),
                         loaded,
                         commands,
-                    ));
+                    );
+                    self.metadata.vital().spawn("a shard of the groups", shard);
                     shards.push(mailbox);
                 }
                 let _ = self.load_time.set(began.elapsed());

@@ -41,6 +41,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::config::BrokerConfig;
+use crate::vital::Vital;
 use producer_ids::ProducerIds;
 use recently_deleted::RecentlyDeleted;
 use record::METADATA_VERSION_FEATURE;
@@ -72,6 +73,7 @@ pub struct Metadata {
     changes: mpsc::Sender<Change>,
     producer_ids: Arc<ProducerIds>,
     recently_deleted: Arc<RecentlyDeleted>,
+    vital: Vital,
 }
 
 impl Metadata {
@@ -125,18 +127,25 @@ impl Metadata {
             observer,
             changes: mailbox,
         };
-        tokio::spawn(writer.run());
+        let vital = Vital::default();
+        vital.spawn("the metadata writer", writer.run());
         let metadata = Self {
             image,
             changes,
             producer_ids: Arc::default(),
             recently_deleted: Arc::default(),
+            vital,
         };
         let deleted = DeletedTopics {
             topics,
             _history: history,
         };
         Ok((metadata, deleted))
+    }
+
+    /// The broker's own tasks, of which the writer of the metadata is the first.
+    pub fn vital(&self) -> &Vital {
+        &self.vital
     }
 
     /// Everything at this moment. Load it once per request: two loads may differ.

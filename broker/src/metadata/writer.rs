@@ -181,6 +181,10 @@ impl Writer {
         let (observer, next) = (Arc::clone(&self.observer), Arc::clone(&image));
         if let Err(error) = tokio::task::spawn_blocking(move || observer(&old, &next)).await {
             tracing::error!("the logs did not follow a change of metadata: {error}");
+            if let Ok(panic) = error.try_into_panic() {
+                // Nobody knows which logs there are now.
+                std::panic::resume_unwind(panic);
+            }
         }
         self.image.store(image);
         Ok(())

@@ -1,7 +1,10 @@
 //! The HTTP side: two paths, a few connections at a time.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -10,9 +13,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::debug;
 
 use super::snapshot::Gatherer;
@@ -20,47 +22,93 @@ use super::text;
 use crate::broker::Broker;
 use crate::client_text::client_text;
 use crate::log_limited;
+use crate::net::accept::accept;
 
-/// Connections at one time; more wait to be accepted.
+/// Connections at one time. One more takes the place of the oldest that is given no answer: who says nothing must not
+/// keep `/health` from answering.
 const MAX_CONNECTIONS: usize = 16;
 /// A connection that sends no request for so long is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Pause after accept fails for lack of file descriptors, instead of spinning.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// A commit that has waited for so long is no longer a slow one: nothing is acknowledged.
+const COMMIT_STALLED: Duration = Duration::from_secs(5);
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+
+/// One open connection.
+struct Open {
+    task: AbortHandle,
+    is_answered: Arc<AtomicBool>,
+}
 
 /// Serves `/metrics` and `/health` until it is dropped.
 pub async fn run(broker: Arc<Broker>, listener: TcpListener) {
     let gatherer = Arc::new(Gatherer::new(broker));
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
+    let mut open: VecDeque<Open> = VecDeque::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                log_limited!(warn, "cannot accept a connection for metrics: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
+        let (stream, peer) = accept(&listener, "METRICS").await;
         while connections.try_join_next().is_some() {}
-        let gatherer = Arc::clone(&gatherer);
-        connections.spawn(async move {
-            let service = service_fn(|request| answer(&gatherer, request));
-            let served = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(IDLE_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            if let Err(error) = served {
-                let error = error.to_string();
-                debug!("a connection for metrics ended: {}", client_text(&error));
-            }
-            drop(place);
-        });
+        open.retain(|other| !other.task.is_finished());
+        if open.len() >= MAX_CONNECTIONS {
+            let is_silent = |other: &Open| !other.is_answered.load(Ordering::Relaxed);
+            let Some(silent) = open
+                .iter()
+                .position(is_silent)
+                .and_then(|at| open.remove(at))
+            else {
+                continue;
+            };
+            silent.task.abort();
+        }
+        let is_answered = Arc::new(AtomicBool::new(false));
+        let task = connections.spawn(serve(
+            Arc::clone(&gatherer),
+            stream,
+            peer,
+            Arc::clone(&is_answered),
+        ));
+        open.push_back(Open { task, is_answered });
+    }
+}
+
+async fn serve(
+    gatherer: Arc<Gatherer>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    is_answered: Arc<AtomicBool>,
+) {
+    let mut first = [0];
+    match tokio::time::timeout(IDLE_TIMEOUT, stream.peek(&mut first)).await {
+        Ok(Ok(1..)) => {}
+        _ => return,
+    }
+    if let Some(what) = other_than_http(first) {
+        log_limited!(warn, %peer, "closing connection: this looks like {what}, and the port speaks HTTP");
+        return;
+    }
+    let service = service_fn(async |request| {
+        is_answered.store(true, Ordering::Relaxed);
+        let response = answer(&gatherer, request).await;
+        is_answered.store(false, Ordering::Relaxed);
+        response
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        let error = error.to_string();
+        debug!(%peer, "a connection for metrics ended: {}", client_text(&error));
+    }
+}
+
+/// What a connection speaks that begins with such a byte; `None` is HTTP, which begins with a word.
+fn other_than_http(first: [u8; 1]) -> Option<&'static str> {
+    match first {
+        // The length of a request below 16 MiB.
+        [0x00] => Some("Kafka's protocol"),
+        [0x16] => Some("TLS"),
+        _ => None,
     }
 }
 
@@ -86,13 +134,28 @@ async fn metrics(gatherer: &Gatherer) -> Response<String> {
 }
 
 fn health(broker: &Broker) -> Response<String> {
-    match broker.logs.offline() {
+    match unhealthy(broker) {
         Some(reason) => plain(StatusCode::SERVICE_UNAVAILABLE, &format!("{reason}\n")),
-        None if broker.is_shutting_down() => {
-            plain(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
-        }
         None => plain(StatusCode::OK, "ok\n"),
     }
+}
+
+/// Why the broker does not serve.
+fn unhealthy(broker: &Broker) -> Option<String> {
+    if let Some(reason) = broker.logs.offline() {
+        return Some(reason.to_string());
+    }
+    if let Some(panicked) = broker.metadata.vital().failure() {
+        return Some(panicked.to_string());
+    }
+    if broker.is_shutting_down() {
+        return Some("shutting down".to_owned());
+    }
+    let waits = broker.logs.stats()?.commit_in_flight;
+    (waits >= COMMIT_STALLED).then(|| {
+        let seconds = waits.as_secs();
+        format!("a commit has waited for {seconds} s for room or for the disk")
+    })
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<String> {

@@ -34,6 +34,13 @@ pub struct Asked {
     at: Instant,
 }
 
+impl Asked {
+    /// When it had been read.
+    pub fn at(&self) -> Instant {
+        self.at
+    }
+}
+
 /// The requests of one API.
 #[derive(Debug)]
 struct ApiSnapshot {

@@ -27,6 +27,7 @@ pub(super) struct Snapshot {
     pub connections: usize,
     pub apis: Vec<ApiSnapshot>,
     pub request_budget_used_bytes: u64,
+    pub response_budget_used_bytes: u64,
     /// By type and state; `None` while a coordinator does not answer.
     pub groups: Option<BTreeMap<(&'static str, &'static str), u64>>,
     pub groups_load: Option<Duration>,
@@ -65,6 +66,7 @@ impl Gatherer {
             connections: broker.connection_limits.open_count(),
             apis: broker.requests.snapshot(),
             request_budget_used_bytes: broker.request_budget.used_bytes() as u64,
+            response_budget_used_bytes: broker.response_budget.used_bytes() as u64,
             groups: groups.ok().flatten(),
             groups_load: broker.groups.load_time(),
             process: ProcessStats::read(),

@@ -96,7 +96,8 @@ impl Out<'_> {
     #[rustfmt::skip] // a table: one row per metric
     fn requests(&mut self, s: &Snapshot) -> fmt::Result {
         self.gauge("ottla_connections", "Open client connections.", s.connections as f64)?;
-        self.gauge("ottla_request_budget_used_bytes", "Request bytes in memory, of queued.max.request.bytes.", s.request_budget_used_bytes as f64)?;
+        self.gauge("ottla_request_budget_used_bytes", "Request bytes in memory, of queued.max.request.bytes, without those up to 64 KiB.", s.request_budget_used_bytes as f64)?;
+        self.gauge("ottla_response_budget_used_bytes", "Response bytes in memory that clients have not taken yet, without responses up to 64 KiB and records that are not copied.", s.response_budget_used_bytes as f64)?;
         self.by_api("ottla_requests", "Requests answered.", s, |api| api.latency.count)?;
         self.by_api("ottla_request_errors", "Requests that could not be answered and ended their connection.", s, |api| api.errors)?;
         self.by_api("ottla_request_bytes", "Bytes of requests read.", s, |api| api.request_bytes)?;

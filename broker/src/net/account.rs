@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::budget::{Budget, Share};
+use super::budget::{Budget, Crowd, Share};
 
 /// A response up to this size is not counted: however scarce memory is, small questions are answered.
 pub const FREE_BYTES: usize = 64 << 10;
@@ -73,6 +73,22 @@ impl ResponseAccount {
             Some(share) => share.shrink(bytes),
             None => {}
         }
+    }
+
+    /// Takes `bytes` in all without waiting, for a response that is there already; false if there are not so many.
+    pub(crate) fn cover_now(&self, budget: &Budget, address: IpAddr, bytes: usize) -> bool {
+        self.bytes.store(bytes.max(1), Ordering::Relaxed);
+        if bytes <= FREE_BYTES {
+            return true;
+        }
+        let mut share = self.share.lock();
+        let share = share.get_or_insert_with(|| Box::new(budget.share(address)));
+        share.grow_now(bytes)
+    }
+
+    /// Who waits for the memory that the response holds.
+    pub(crate) fn crowd(&self) -> Option<Crowd> {
+        self.share.lock().as_ref().map(|share| share.crowd())
     }
 
     /// The response is with the kernel, or given up.

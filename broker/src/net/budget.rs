@@ -66,6 +66,11 @@ impl Budget {
         self.whole.unit_count.saturating_sub(free) * UNIT_BYTES
     }
 
+    /// Bytes that all shares together may hold.
+    pub fn total_bytes(&self) -> usize {
+        self.whole.unit_count * UNIT_BYTES
+    }
+
     /// An empty share for a client at `address`.
     pub fn share(&self, address: IpAddr) -> Share {
         Share::of([self.part_of(address), Arc::clone(&self.whole)])
@@ -101,6 +106,53 @@ impl Pool {
             overdraft: Arc::default(),
             waiting_count: watch::Sender::new(0),
         })
+    }
+
+    /// Whether anything of it is held.
+    pub fn is_used(&self) -> bool {
+        self.units.available_permits() < self.unit_count
+    }
+}
+
+/// The budget of requests: what is usual does not wait behind what is large.
+pub struct RequestBudget {
+    usual: Budget,
+    large: Budget,
+}
+
+/// Producers send 1 MiB at most unless they are told otherwise.
+const USUAL_REQUEST_BYTES: usize = 2 << 20;
+
+impl RequestBudget {
+    pub fn new(bytes: usize) -> Self {
+        Self {
+            usual: Budget::new(bytes / 2),
+            large: Budget::new(bytes / 2),
+        }
+    }
+
+    /// What a request of so many bytes takes its share of.
+    pub fn of(&self, request_bytes: usize) -> &Budget {
+        match request_bytes <= USUAL_REQUEST_BYTES {
+            true => &self.usual,
+            false => &self.large,
+        }
+    }
+
+    /// Bytes that all requests together may hold.
+    pub fn total_bytes(&self) -> usize {
+        self.usual.total_bytes() + self.large.total_bytes()
+    }
+
+    /// What all requests together hold, without what is overdrawn and what is too small to be counted.
+    pub fn used_bytes(&self) -> usize {
+        self.usual.used_bytes() + self.large.used_bytes()
+    }
+
+    /// Who waits for what a client at `address` may hold.
+    pub fn crowd(&self, address: IpAddr) -> Crowd {
+        let of = |budget: &Budget| budget.share(address).crowd().0;
+        Crowd([of(&self.usual), of(&self.large)].concat())
     }
 }
 
@@ -214,7 +266,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Those who wait for what a share holds.
+/// Those who wait for what somebody holds.
 pub struct Crowd(Vec<watch::Receiver<usize>>);
 
 impl Crowd {

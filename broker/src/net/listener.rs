@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
+use tracing::warn;
 
 use crate::broker::Broker;
+use crate::client_text::client_text;
 use crate::config::{self, HostPort};
 use crate::context::ConnectionInfo;
 use crate::log_limited;
+use crate::net::accept::accept;
 use crate::net::connection;
 
-/// Pause after accept fails for lack of file descriptors, instead of spinning.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long connections may take to end when the broker shuts down: what clients do must not keep it from ending.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The smallest queue of connections not yet accepted: Kafka's default of 50 is small for a test suite's burst.
 const MIN_BACKLOG: i32 = 1024;
 
@@ -174,18 +177,14 @@ pub async fn run(broker: Arc<Broker>, listener: Listener) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.socket.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
-            _ = shutdown.wait_for(|down| *down) => break,
-        };
-        let (stream, peer_addr) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                log_limited!(warn, listener = %listener.name, "cannot accept a connection: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+            accepted = accept(&listener.socket, &listener.name) => accepted,
+            Some(ended) = connections.join_next() => {
+                tell_panic(ended);
                 continue;
             }
+            _ = shutdown.wait_for(|down| *down) => break,
         };
+        let (stream, peer_addr) = accepted;
         let place = match broker.connection_limits.admit(peer_addr.ip()) {
             Ok(place) => place,
             Err(refused) => {
@@ -211,7 +210,32 @@ pub async fn run(broker: Arc<Broker>, listener: Listener) {
         });
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    let ended = tokio::time::timeout(STOP_TIMEOUT, async {
+        while let Some(ended) = connections.join_next().await {
+            tell_panic(ended);
+        }
+    });
+    if ended.await.is_err() {
+        warn!(
+            connections = connections.len(),
+            "connections that have not ended by now are cut off"
+        );
+        connections.shutdown().await;
+    }
+}
+
+/// A connection's task that panics takes nothing but its connection with it.
+fn tell_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        let what = error.to_string();
+        log_limited!(
+            error,
+            "a connection ended by a bug of the broker: {}",
+            client_text(&what)
+        );
+    }
 }
 
 fn set_options(stream: &TcpStream) -> io::Result<()> {

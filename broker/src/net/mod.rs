@@ -1,7 +1,10 @@
 //! Sockets: who listens, how requests come in and responses go out in order.
 
+pub mod accept;
 pub mod account;
 pub mod budget;
 pub mod connection;
+mod frame_reader;
 pub mod limits;
 pub mod listener;
+mod response_writer;

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use broker::broker::Broker;
 use broker::config::BrokerConfig;
@@ -62,6 +63,14 @@ pub fn connect(broker: &Arc<Broker>) -> Client {
 /// The same, with the task that serves the connection.
 pub fn connect_watched(broker: &Arc<Broker>) -> (Client, JoinHandle<()>) {
     let (stream, served) = tokio::io::duplex(PIPE_BYTES);
+    (Client::new(stream), connect_stream(broker, served))
+}
+
+/// Serves whatever is at the other end of `served`.
+pub fn connect_stream(
+    broker: &Arc<Broker>,
+    served: impl AsyncRead + AsyncWrite + Send + 'static,
+) -> JoinHandle<()> {
     let info = ConnectionInfo {
         peer_addr: ([192, 0, 2, 7], 40_000).into(),
         advertised_host: "broker.example".to_owned(),
@@ -69,12 +78,11 @@ pub fn connect_watched(broker: &Arc<Broker>) -> (Client, JoinHandle<()>) {
         listener_name: "PLAINTEXT".to_owned(),
         account: Default::default(),
     };
-    let serving = tokio::spawn(connection::serve(
+    tokio::spawn(connection::serve(
         Arc::clone(broker),
         Arc::new(info),
         served,
-    ));
-    (Client::new(stream), serving)
+    ))
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -87,6 +95,8 @@ pub struct Client {
     /// Frames that wait to be sent together.
     held: Option<Vec<u8>>,
     next_correlation_id: i32,
+    /// Reads so many bytes, then pauses.
+    slowly: Option<(usize, Duration)>,
 }
 
 /// A request whose response has not been read yet.
@@ -103,6 +113,7 @@ impl Client {
             stream: Box::new(stream),
             held: None,
             next_correlation_id: 1,
+            slowly: None,
         }
     }
 
@@ -168,8 +179,18 @@ impl Client {
 
     /// Sends all that was held back in one write.
     pub async fn release(&mut self) {
-        let held = self.held.take().unwrap_or_default();
+        let held = self.take_held();
         self.send_bytes(&held).await;
+    }
+
+    /// What was held back, for the caller to send.
+    pub fn take_held(&mut self) -> Vec<u8> {
+        self.held.take().unwrap_or_default()
+    }
+
+    /// From now on reads so many bytes, then pauses, again and again.
+    pub fn read_slowly(&mut self, bytes: usize, pause: Duration) {
+        self.slowly = Some((bytes, pause));
     }
 
     /// Sends bytes as they are.
@@ -205,7 +226,13 @@ impl Client {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length).await.ok()?;
         let mut frame = vec![0; i32::from_be_bytes(length) as usize];
-        self.stream.read_exact(&mut frame).await.unwrap();
+        let (at_once, pause) = self.slowly.unwrap_or((usize::MAX, Duration::ZERO));
+        for piece in frame.chunks_mut(at_once) {
+            self.stream.read_exact(piece).await.unwrap();
+            if self.slowly.is_some() {
+                tokio::time::sleep(pause).await;
+            }
+        }
         Some(frame.into())
     }
 
