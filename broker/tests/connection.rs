@@ -209,8 +209,8 @@ fn malformed_frames() -> Vec<(&'static str, Vec<u8>)> {
             request(3, 1, &[0, 0, 0, 1, 0, 9, b'x']),
         ),
         (
-            "a body with something behind it",
-            request(3, 1, &[0, 0, 0, 0, 7]),
+            "null where it is not allowed",
+            request(3, 0, &[0xff, 0xff, 0xff, 0xff]),
         ),
         (
             "a count that nobody could mean",

@@ -17,50 +17,36 @@ pub enum DecodeError {
     UnknownApi(i16),
     #[error(transparent)]
     Guard(#[from] GuardError),
-    /// Text that is not UTF-8, or a tagged field in a version that does not have it.
+    /// A tagged field in a version that does not have it.
     #[error("{api} v{version}: {reason}")]
     Malformed {
         api: &'static str,
         version: i16,
         reason: String,
     },
-    #[error("{api} v{version}: {left_bytes} bytes left over")]
-    TrailingBytes {
-        api: &'static str,
-        version: i16,
-        left_bytes: usize,
-    },
 }
 
 /// Decodes the body of a request of `api_key`, which must be `R`'s.
 ///
-/// Strings, bytes and records of the result share `body`'s memory: copy what is to outlive the request.
+/// Strings, bytes and records of the result share `body`'s memory: copy what is to outlive the request. As in Kafka,
+/// bytes behind the last field are ignored, and text that is not UTF-8 is replaced.
 ///
 /// Does not ask whether the API is served ([`api_spec::served`]).
 ///
 /// # Errors
-/// When `body` is not exactly one request of `R` in `version`.
+/// When `body` does not begin with a request of `R` in `version`.
 pub fn decode_request<R: Decodable>(
     api_key: i16,
     version: i16,
-    mut body: Bytes,
+    body: Bytes,
 ) -> Result<R, DecodeError> {
     let spec = api_spec::spec(api_key).ok_or(DecodeError::UnknownApi(api_key))?;
-    guard::check(spec, version, &body)?;
-    let request =
-        <R as Decodable>::decode(&mut body, version).map_err(|error| DecodeError::Malformed {
-            api: spec.name,
-            version,
-            reason: error.to_string(),
-        })?;
-    match body.len() {
-        0 => Ok(request),
-        left_bytes => Err(DecodeError::TrailingBytes {
-            api: spec.name,
-            version,
-            left_bytes,
-        }),
-    }
+    let mut decodable = guard::check(spec, version, &body)?;
+    <R as Decodable>::decode(&mut decodable, version).map_err(|error| DecodeError::Malformed {
+        api: spec.name,
+        version,
+        reason: error.to_string(),
+    })
 }
 
 /// The answer to ApiVersions in a version that is not served; to be encoded in version 0, whatever was asked.

@@ -8,6 +8,7 @@ use bytes::{Buf, Bytes};
 
 use crate::api_spec;
 use crate::guard::MAX_TAGGED_FIELDS;
+use crate::text;
 
 /// The header that every request starts with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub struct RequestHeader {
     pub api_version: i16,
     /// Returned as it is in the response.
     pub correlation_id: i32,
-    /// A copy, so that it does not keep the frame alive. Invalid UTF-8 is replaced, as Kafka does.
+    /// A copy, so that it does not keep the frame alive. Text that is not UTF-8 is replaced, as Kafka does.
     pub client_id: Option<Arc<str>>,
 }
 
@@ -29,8 +30,6 @@ pub enum HeaderError {
     /// Whether its header is v1 or v2 is not known, so there is nothing to answer.
     #[error("unknown API key {0}")]
     UnknownApi(i16),
-    #[error("client id has length {0}")]
-    ClientId(i16),
     #[error("request header has malformed tagged fields")]
     TaggedFields,
 }
@@ -54,16 +53,10 @@ fn read_request_header(input: &mut &[u8]) -> Result<RequestHeader, HeaderError> 
     let correlation_id = i32::from_be_bytes(read(input)?);
     let spec = api_spec::spec(api_key).ok_or(HeaderError::UnknownApi(api_key))?;
     // The client id keeps its i16 length in header v2 too: so an old broker can read it (KIP-511).
-    let client_id = match read_i16(input)? {
-        -1 => None,
-        length => {
-            let length_bytes =
-                usize::try_from(length).map_err(|_| HeaderError::ClientId(length))?;
-            Some(Arc::from(String::from_utf8_lossy(split(
-                input,
-                length_bytes,
-            )?)))
-        }
+    // Every negative length is null, as Kafka reads it.
+    let client_id = match usize::try_from(read_i16(input)?) {
+        Ok(length_bytes) => Some(Arc::from(text::decode(split(input, length_bytes)?))),
+        Err(_) => None,
     };
     if spec.request_header_version(api_version) >= 2 {
         skip_tagged_fields(input)?;

@@ -13,6 +13,7 @@ pub mod fetch_response;
 pub mod frame;
 pub mod guard;
 pub mod header;
+mod text;
 
 pub use api_spec::{ApiClass, ApiSpec};
 pub use decode::{DecodeError, decode_request};

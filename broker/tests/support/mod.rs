@@ -94,6 +94,8 @@ pub struct Client {
     stream: Box<dyn Stream>,
     /// Frames that wait to be sent together.
     held: Option<Vec<u8>>,
+    /// Follows the last field of every request.
+    pub tail: &'static [u8],
     next_correlation_id: i32,
     /// Reads so many bytes, then pauses.
     slowly: Option<(usize, Duration)>,
@@ -112,6 +114,7 @@ impl Client {
         Self {
             stream: Box::new(stream),
             held: None,
+            tail: &[],
             next_correlation_id: 1,
             slowly: None,
         }
@@ -129,6 +132,7 @@ impl Client {
         request
             .encode(&mut body, version)
             .unwrap_or_else(|error| panic!("wrong test: API {} v{version}: {error}", R::KEY));
+        body.put_slice(self.tail);
         let correlation_id = self
             .send_body(R::KEY, version, R::header_version(version), &body)
             .await;

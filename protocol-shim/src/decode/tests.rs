@@ -1,5 +1,7 @@
 use bytes::BytesMut;
-use kafka_protocol::messages::{MetadataRequest, ProduceRequest, TopicName, produce_request};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, FetchRequest, MetadataRequest, ProduceRequest, TopicName, produce_request,
+};
 use kafka_protocol::protocol::{Encodable, StrBytes};
 
 use super::*;
@@ -59,25 +61,36 @@ fn the_guard_stands_before_the_decoder() {
 }
 
 #[test]
-fn nothing_may_follow_a_request() {
-    let body = [&encoded(&MetadataRequest::default(), 9)[..], &[0]].concat();
-    let error = decode_request::<MetadataRequest>(3, 9, body.into()).unwrap_err();
-    let DecodeError::Guard(error) = error else {
-        panic!("{error}")
-    };
-    assert_eq!(error.violation, Violation::TrailingBytes(1));
+fn bytes_behind_a_request_are_ignored() {
+    // What librdkafka 2.3 to 2.16 sends for all topics: three bytes more than the version has.
+    let body = Bytes::from_static(&[0, 0, 0, 0, 1, 0, 0]);
+    let request: MetadataRequest = decode_request(3, 12, body).unwrap();
+    assert_eq!(request.topics, None);
+    // librdkafka before 1.4 sends an array of no elements behind ApiVersions v0, which has no fields.
+    let body = Bytes::from_static(&[0; 4]);
+    assert!(decode_request::<ApiVersionsRequest>(18, 0, body).is_ok());
 }
 
 #[test]
-fn text_that_is_not_utf8_is_the_decoders_error() {
-    let body = Bytes::from_static(&[0, 0, 0, 1, 0, 1, 0xff]);
-    let error = decode_request::<MetadataRequest>(3, 1, body).unwrap_err();
+fn text_that_is_not_utf8_is_replaced_as_java_does() {
+    let body = Bytes::from_static(b"\0\0\0\x01\0\x05a\xed\xa0\x80\xff");
+    let request: MetadataRequest = decode_request(3, 1, body).unwrap();
+    let names = request.topics.unwrap();
+    assert_eq!(names[0].name.as_deref().unwrap(), "a\u{fffd}\u{fffd}");
+}
+
+#[test]
+fn a_tagged_field_of_a_later_version_is_the_decoders_error() {
+    // Fetch v12 with the replica state (tag 1) of v15.
+    let fixed = [&[0xff; 4][..], &[0; 13], &[0; 8], &[1], &[1], &[1]].concat();
+    let body = [&fixed[..], &[1, 1, 1, 0]].concat();
+    let error = decode_request::<FetchRequest>(1, 12, body.into()).unwrap_err();
     assert!(
         matches!(
             error,
             DecodeError::Malformed {
-                api: "Metadata",
-                version: 1,
+                api: "Fetch",
+                version: 12,
                 ..
             }
         ),

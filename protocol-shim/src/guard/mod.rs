@@ -2,23 +2,40 @@
 //!
 //! The decoder reserves room for as many elements as an array's count says, before it has seen one of them. A
 //! count of two billion in a body of four bytes then aborts the process, which nothing can catch. So every body is
-//! walked first, against its shape (`shapes/`), without allocating: what the walk accepts is complete, holds every
-//! element that it counts, and nothing after them.
+//! walked first, against its shape (`shapes/`): what the walk accepts is complete and holds every element that it
+//! counts.
+//!
+//! Kafka reads more than the decoder does: text that is not UTF-8, null as any negative length, bytes behind the last
+//! field. The walk accepts what Kafka does, and hands on what means the same to the decoder. It allocates nothing unless
+//! it has to write something anew.
 
 pub(crate) mod field;
 pub(crate) mod shapes;
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
 use crate::api_spec::ApiSpec;
+use crate::text;
 use field::{Field, Kind, Shape};
 
-/// Most tagged fields in one struct. Kafka's own definitions stay below ten.
-pub const MAX_TAGGED_FIELDS: u32 = 64;
+/// Most tagged fields in one struct, as in Kafka 4.4. Its own definitions stay below ten.
+pub const MAX_TAGGED_FIELDS: u32 = 10_000;
 
-/// Most strings and structs in arrays, and tagged fields, in one request, all arrays together.
+/// Most elements of arrays, and tagged fields, in one request, all arrays together.
 ///
 /// Three bytes on the wire can become half a kilobyte in memory, so a frame of 100 MiB could otherwise still ask
-/// for gigabytes. A request that names every partition of a very large broker stays below.
+/// for gigabytes. Kafka 4.4 allows 1,000,000 in each array. A request that names every partition of a very large broker
+/// stays below.
 pub const MAX_ELEMENTS: usize = 1 << 18;
+
+/// Longest string in bytes, as in Kafka, where a compact length could say more.
+pub const MAX_STRING_BYTES: usize = i16::MAX as usize;
+
+/// By how many bytes a request may grow where its text is replaced. Each byte that is not UTF-8 becomes three, so a frame
+/// of 100 MiB would otherwise take 300 MiB more than it has paid for.
+pub const MAX_GROWTH_BYTES: usize = 8 << 20;
 
 /// A body was refused. Names the place, for the log line; the connection is to be closed or the request answered
 /// with INVALID_REQUEST.
@@ -41,12 +58,8 @@ pub enum Violation {
     Version { min: i16, max: i16 },
     #[error("body ends early")]
     TooShort,
-    #[error("{0} bytes left over")]
-    TrailingBytes(usize),
     #[error("null where null is not allowed")]
     Null,
-    #[error("negative length {0}")]
-    NegativeLength(i32),
     #[error("length {0} beyond the end of the body")]
     Length(usize),
     #[error("{count} elements cannot fit in {remaining} bytes")]
@@ -55,22 +68,24 @@ pub enum Violation {
     TooManyElements,
     #[error("{0} tagged fields, more than {MAX_TAGGED_FIELDS}")]
     TooManyTaggedFields(u32),
-    #[error("tagged field {tag} does not fill its {size} bytes")]
-    TaggedFieldSize { tag: u32, size: usize },
     #[error("variable-length integer longer than five bytes or 32 bits")]
     Varint,
-    #[error("presence marker {0}, neither 1 nor -1")]
-    PresenceMarker(i8),
+    #[error("text of {0} bytes, more than {MAX_STRING_BYTES}")]
+    TextTooLong(usize),
+    #[error("text that is not UTF-8 and takes {MAX_GROWTH_BYTES} bytes more when replaced")]
+    Growth,
 }
 
-/// Walks `body` as a request of `spec`'s API in `version`.
+/// Walks `body` as a request of `spec`'s API in `version`, and gives what the decoder may read.
 ///
-/// `Ok` promises that the decoder will find every element that any count in `body` announces. Strings are not
-/// checked for UTF-8: that is the decoder's matter.
+/// That is `body` up to its last field; what follows is ignored, as in Kafka. Where the decoder is stricter than Kafka it is
+/// a copy in which that is put right: text that is not UTF-8 ([`crate::text`]), null, and what marks a struct as present.
+///
+/// `Ok` promises that the decoder will find every element that any count announces.
 ///
 /// # Errors
 /// The first violation, with its place.
-pub fn check(spec: &ApiSpec, version: i16, body: &[u8]) -> Result<(), GuardError> {
+pub fn check(spec: &ApiSpec, version: i16, body: &Bytes) -> Result<Bytes, GuardError> {
     let mut walk = Walk {
         body,
         position: 0,
@@ -78,6 +93,8 @@ pub fn check(spec: &ApiSpec, version: i16, body: &[u8]) -> Result<(), GuardError
         flexible: spec.is_flexible(version),
         elements: 0,
         field: "body",
+        rewritten: Vec::new(),
+        rewritten_to: 0,
     };
     walk.request(spec).map_err(|violation| GuardError {
         api: spec.name,
@@ -85,17 +102,21 @@ pub fn check(spec: &ApiSpec, version: i16, body: &[u8]) -> Result<(), GuardError
         position: walk.position,
         field: walk.field,
         violation,
-    })
+    })?;
+    Ok(walk.into_decodable())
 }
 
-/// A position in a body. `body` ends where the innermost enclosing tagged field ends.
+/// A position in a body.
 struct Walk<'a> {
-    body: &'a [u8],
+    body: &'a Bytes,
     position: usize,
     version: i16,
     flexible: bool,
     elements: usize,
     field: &'static str,
+    /// What replaces `body` up to `rewritten_to`. Empty as long as nothing had to be replaced.
+    rewritten: Vec<u8>,
+    rewritten_to: usize,
 }
 
 impl Walk<'_> {
@@ -106,14 +127,30 @@ impl Walk<'_> {
                 max: spec.max_version,
             });
         }
-        self.structure(spec.shape)?;
-        match self.remaining() {
-            0 => Ok(()),
-            left => {
-                self.field = "body";
-                Err(Violation::TrailingBytes(left))
-            }
+        self.structure(spec.shape)
+    }
+
+    fn into_decodable(mut self) -> Bytes {
+        if self.rewritten_to == 0 {
+            return self.body.slice(..self.position);
         }
+        let rest = &self.body[self.rewritten_to..self.position];
+        self.rewritten.extend_from_slice(rest);
+        self.rewritten.into()
+    }
+
+    /// Puts `replacement` in the place of what was walked over since `start`.
+    fn replace(&mut self, start: usize, replacement: &[&[u8]]) -> Result<(), Violation> {
+        let kept = &self.body[self.rewritten_to..start];
+        self.rewritten.extend_from_slice(kept);
+        for part in replacement {
+            self.rewritten.extend_from_slice(part);
+        }
+        self.rewritten_to = self.position;
+        if self.rewritten.len() > self.position + MAX_GROWTH_BYTES {
+            return Err(Violation::Growth);
+        }
+        Ok(())
     }
 
     fn structure(&mut self, shape: Shape) -> Result<(), Violation> {
@@ -147,6 +184,7 @@ impl Walk<'_> {
             }
             Kind::FixedArray(width) => {
                 let count = self.count(nullable, width)?;
+                self.spend(count)?;
                 self.skip(count * width)
             }
             Kind::StringArray => {
@@ -168,8 +206,10 @@ impl Walk<'_> {
         }
     }
 
-    /// The tagged-field section that ends every struct of a flexible version (KIP-482). The decoder reads a tag it
-    /// knows by its type and not by its size, so the two must agree.
+    /// The tagged-field section that ends every struct of a flexible version (KIP-482).
+    ///
+    /// A tag that the version has is read by its type, whatever size is told: so do the decoder and Kafka. If it comes
+    /// twice, the last one counts.
     fn tagged_fields(&mut self, shape: Shape) -> Result<(), Violation> {
         let count = self.varint()?;
         if count == 0 {
@@ -187,32 +227,49 @@ impl Walk<'_> {
             if size > self.remaining() {
                 return Err(Violation::Length(size));
             }
-            match shape
+            let known = shape
                 .iter()
-                .find(|field| field.tag == Some(tag) && field.is_in(self.version))
-            {
+                .find(|field| field.tag == Some(tag) && field.is_in(self.version));
+            match known {
                 None => self.skip(size)?,
-                Some(field) => {
-                    let whole = self.body;
-                    self.body = &whole[..self.position + size];
-                    self.value(field)?;
-                    if self.remaining() != 0 {
-                        return Err(Violation::TaggedFieldSize { tag, size });
-                    }
-                    self.body = whole;
-                }
+                Some(field) => self.value(field)?,
             }
         }
         Ok(())
     }
 
     fn string(&mut self, nullable: bool) -> Result<(), Violation> {
+        let start = self.position;
         let length = if self.flexible {
             self.compact_length(nullable)?
         } else {
-            signed_length(i32::from(i16::from_be_bytes(self.take()?)), nullable)?
+            let length = i16::from_be_bytes(self.take()?);
+            self.signed_length(i32::from(length), nullable, &[0xff; 2])?
         };
-        self.skip(length.unwrap_or(0))
+        let Some(length) = length else {
+            return Ok(());
+        };
+        if length > MAX_STRING_BYTES {
+            return Err(Violation::TextTooLong(length));
+        }
+        let bytes_start = self.position;
+        self.skip(length)?;
+        match text::decode(&self.body[bytes_start..self.position]) {
+            Cow::Borrowed(_) => Ok(()),
+            Cow::Owned(text) => self.replace_text(start, &text),
+        }
+    }
+
+    /// Writes a string anew, with its length. Kafka cannot write one of more than [`MAX_STRING_BYTES`] either, be it
+    /// into a response or a record.
+    fn replace_text(&mut self, start: usize, text: &str) -> Result<(), Violation> {
+        let length = i16::try_from(text.len()).map_err(|_| Violation::TextTooLong(text.len()))?;
+        if self.flexible {
+            let (prefix, prefix_bytes) = unsigned_varint(length as u32 + 1);
+            self.replace(start, &[&prefix[..prefix_bytes], text.as_bytes()])
+        } else {
+            self.replace(start, &[&length.to_be_bytes(), text.as_bytes()])
+        }
     }
 
     /// The count of an array whose elements take at least `min_width` bytes each. Null counts as none.
@@ -232,7 +289,27 @@ impl Walk<'_> {
         if self.flexible {
             self.compact_length(nullable)
         } else {
-            signed_length(i32::from_be_bytes(self.take()?), nullable)
+            let length = i32::from_be_bytes(self.take()?);
+            self.signed_length(length, nullable, &[0xff; 4])
+        }
+    }
+
+    /// A length of which every negative one is null to Kafka, and only -1, which is `null`, to the decoder.
+    fn signed_length(
+        &mut self,
+        length: i32,
+        nullable: bool,
+        null: &[u8],
+    ) -> Result<Option<usize>, Violation> {
+        match usize::try_from(length) {
+            Ok(length) => Ok(Some(length)),
+            Err(_) if !nullable => Err(Violation::Null),
+            Err(_) => {
+                if length != -1 {
+                    self.replace(self.position - null.len(), &[null])?;
+                }
+                Ok(None)
+            }
         }
     }
 
@@ -245,13 +322,15 @@ impl Walk<'_> {
         }
     }
 
-    /// A nullable struct is preceded by one byte: 1 present, -1 null.
+    /// A nullable struct is preceded by one byte: 1 present, -1 null. To Kafka every negative one is null and every
+    /// other present.
     fn is_present(&mut self) -> Result<bool, Violation> {
-        match i8::from_be_bytes(self.take()?) {
-            1 => Ok(true),
-            -1 => Ok(false),
-            marker => Err(Violation::PresenceMarker(marker)),
+        let marker = i8::from_be_bytes(self.take()?);
+        let canonical: i8 = if marker < 0 { -1 } else { 1 };
+        if marker != canonical {
+            self.replace(self.position - 1, &[&canonical.to_be_bytes()])?;
         }
+        Ok(canonical > 0)
     }
 
     fn varint(&mut self) -> Result<u32, Violation> {
@@ -307,12 +386,18 @@ impl Walk<'_> {
     }
 }
 
-fn signed_length(length: i32, nullable: bool) -> Result<Option<usize>, Violation> {
-    match length {
-        -1 if nullable => Ok(None),
-        -1 => Err(Violation::Null),
-        ..-1 => Err(Violation::NegativeLength(length)),
-        0.. => Ok(Some(length as usize)),
+/// The bytes of an unsigned varint, and how many they are.
+fn unsigned_varint(mut value: u32) -> ([u8; 5], usize) {
+    let mut bytes = [0; 5];
+    let mut length = 0;
+    loop {
+        bytes[length] = value as u8 & 0x7f;
+        value >>= 7;
+        length += 1;
+        if value == 0 {
+            return (bytes, length);
+        }
+        bytes[length - 1] |= 0x80;
     }
 }
 

@@ -89,13 +89,24 @@ fn the_client_id_does_not_share_memory_with_the_frame() {
 
 #[test]
 fn a_client_id_that_is_not_utf8_is_replaced_and_not_refused() {
-    let mut frame = Bytes::from_static(&[0, 3, 0, 1, 0, 0, 0, 7, 0, 1, 0xff]);
+    let mut frame = Bytes::from_static(b"\0\x03\0\x01\0\0\0\x07\0\x04\xff\xed\xa0\x80");
     let header = parse_request_header(&mut frame).unwrap();
-    assert_eq!(header.client_id.as_deref(), Some("\u{fffd}"));
+    assert_eq!(header.client_id.as_deref(), Some("\u{fffd}\u{fffd}"));
 }
 
 #[test]
-fn unknown_apis_and_impossible_lengths_are_named() {
+fn every_negative_length_of_the_client_id_is_null() {
+    for length in [-1_i16, -2, i16::MIN] {
+        let head = b"\0\x03\0\x01\0\0\0\x07";
+        let mut frame = Bytes::from([&head[..], &length.to_be_bytes(), b"body"].concat());
+        let header = parse_request_header(&mut frame).unwrap();
+        assert_eq!(header.client_id, None);
+        assert_eq!(frame, "body");
+    }
+}
+
+#[test]
+fn unknown_apis_are_named() {
     let parse =
         |bytes: &'static [u8]| parse_request_header(&mut Bytes::from_static(bytes)).unwrap_err();
     assert_eq!(
@@ -106,20 +117,17 @@ fn unknown_apis_and_impossible_lengths_are_named() {
         parse(&[0xff, 0xff, 0, 0, 0, 0, 0, 0]),
         HeaderError::UnknownApi(-1)
     );
-    assert_eq!(
-        parse(&[0, 3, 0, 0, 0, 0, 0, 0, 0xff, 0xfe]),
-        HeaderError::ClientId(-2)
-    );
 }
 
 #[test]
-fn tagged_fields_of_the_header_are_skipped_up_to_64() {
+fn tagged_fields_of_the_header_are_skipped_up_to_10_000() {
     let parse = |tagged: &[u8]| {
         let mut frame = Bytes::from([&METADATA_V9[..12], tagged].concat());
         parse_request_header(&mut frame).map(|_| frame.to_vec())
     };
     assert_eq!(parse(&[1, 5, 2, 0xaa, 0xbb, 0xcc]), Ok(vec![0xcc]));
-    assert_eq!(parse(&[65]), Err(HeaderError::TaggedFields));
+    assert_eq!(parse(&[0x90, 0x4e]), Err(HeaderError::TooShort));
+    assert_eq!(parse(&[0x91, 0x4e]), Err(HeaderError::TaggedFields));
     assert_eq!(
         parse(&[0x80, 0x80, 0x80, 0x80, 0x10]),
         Err(HeaderError::TaggedFields)

@@ -20,22 +20,43 @@ pub(super) fn body_with_null(
     generate(rng, spec, version, Some(null_field))
 }
 
+/// A body without null, of which string `nth` consists of `text`, be it UTF-8 or not.
+pub(super) fn body_with_text(
+    rng: &mut StdRng,
+    spec: &ApiSpec,
+    version: i16,
+    nth: usize,
+    text: &[u8],
+) -> Vec<u8> {
+    let mut generator = Generator::new(rng, spec, version);
+    generator.full = true;
+    generator.text = Some((nth, text));
+    generator.structure(spec.shape);
+    generator.writer.out
+}
+
+/// How many strings such a body has at least.
+pub(super) fn count_strings(rng: &mut StdRng, spec: &ApiSpec, version: i16) -> usize {
+    (0..)
+        .find(|&nth| {
+            let mut generator = Generator::new(rng, spec, version);
+            generator.full = true;
+            generator.text = Some((nth, b""));
+            generator.structure(spec.shape);
+            generator.strings <= nth
+        })
+        .expect("a body has an end")
+}
+
 fn generate(
     rng: &mut StdRng,
     spec: &ApiSpec,
     version: i16,
     null_field: Option<&'static Field>,
 ) -> Vec<u8> {
-    let writer = Writer {
-        flexible: spec.is_flexible(version),
-        out: Vec::new(),
-    };
-    let mut generator = Generator {
-        rng,
-        version,
-        null_field,
-        writer,
-    };
+    let mut generator = Generator::new(rng, spec, version);
+    generator.full = null_field.is_some();
+    generator.null_field = null_field;
     generator.structure(spec.shape);
     generator.writer.out
 }
@@ -66,7 +87,7 @@ impl Writer {
         {
             match field.kind {
                 Kind::Fixed(width) => self.out.extend(std::iter::repeat_n(0, width)),
-                Kind::String => self.string(Some("")),
+                Kind::String => self.string(Some(b"")),
                 Kind::Bytes => self.length32(Some(0)),
                 Kind::Struct(members) => {
                     if version >= field.nullable_since {
@@ -77,7 +98,7 @@ impl Writer {
                 Kind::FixedArray(_) => self.length32(Some(0)),
                 Kind::StringArray => {
                     self.length32(Some(here));
-                    (0..here).for_each(|_| self.string(Some("")));
+                    (0..here).for_each(|_| self.string(Some(b"")));
                 }
                 Kind::StructArray(members) => {
                     // Below the level asked for, arrays are empty.
@@ -100,11 +121,32 @@ impl Writer {
 struct Generator<'a> {
     rng: &'a mut StdRng,
     version: i16,
+    /// Nothing is null, empty or left out, but for `null_field`; arrays have one element.
+    full: bool,
     null_field: Option<&'static Field>,
+    /// The bytes of one string, by its place among all.
+    text: Option<(usize, &'a [u8])>,
+    strings: usize,
     writer: Writer,
 }
 
-impl Generator<'_> {
+impl<'a> Generator<'a> {
+    fn new(rng: &'a mut StdRng, spec: &ApiSpec, version: i16) -> Self {
+        let writer = Writer {
+            flexible: spec.is_flexible(version),
+            out: Vec::new(),
+        };
+        Self {
+            rng,
+            version,
+            full: false,
+            null_field: None,
+            text: None,
+            strings: 0,
+            writer,
+        }
+    }
+
     fn structure(&mut self, shape: Shape) {
         for field in shape {
             if field.tag.is_none() && field.is_in(self.version) {
@@ -118,12 +160,11 @@ impl Generator<'_> {
 
     /// `any`: null and empty are allowed too. In tagged fields they may be the default, which is never written.
     fn value(&mut self, field: &Field, any: bool) {
-        let (any, null) = match self.null_field {
-            Some(null_field) => (false, std::ptr::eq(field, null_field)),
-            None => {
-                let nullable = any && self.version >= field.nullable_since;
-                (any, nullable && self.rng.random_bool(0.2))
-            }
+        let any = any && !self.full;
+        let nullable = any && self.version >= field.nullable_since;
+        let null = match self.null_field {
+            Some(null_field) => std::ptr::eq(field, null_field),
+            None => nullable && self.rng.random_bool(0.2),
         };
         let least = usize::from(!any);
         match field.kind {
@@ -153,7 +194,8 @@ impl Generator<'_> {
         if null {
             return self.writer.length32(None);
         }
-        let count = self.rng.random_range(least..4);
+        let most = if self.text.is_some() { 1 } else { 3 };
+        let count = self.rng.random_range(least..=most);
         self.writer.length32(Some(count));
         (0..count).for_each(|_| element(self));
     }
@@ -161,11 +203,7 @@ impl Generator<'_> {
     fn tagged_fields(&mut self, shape: Shape) {
         let mut tags: Vec<u32> = Vec::new();
         for field in shape.iter().filter(|field| field.is_in(self.version)) {
-            tags.extend(
-                field
-                    .tag
-                    .filter(|_| self.null_field.is_some() || self.rng.random_bool(0.5)),
-            );
+            tags.extend(field.tag.filter(|_| self.full || self.rng.random_bool(0.5)));
         }
         // Tags that the shape does not know: if the decoder knows one, it will read it as something else.
         for tag in [0..8, 8..300, 300..i32::MAX as u32] {
@@ -212,7 +250,12 @@ impl Generator<'_> {
         }
         let length = self.length(least);
         let letters = (0..length).map(|_| self.rng.random_range('a'..='ß'));
-        self.writer.string(Some(&letters.collect::<String>()));
+        let letters = letters.collect::<String>();
+        self.strings += 1;
+        match self.text {
+            Some((nth, text)) if nth == self.strings - 1 => self.writer.string(Some(text)),
+            _ => self.writer.string(Some(letters.as_bytes())),
+        }
     }
 
     /// Mostly short, sometimes long enough for a compact length of two bytes.
@@ -229,13 +272,13 @@ struct Writer {
 }
 
 impl Writer {
-    fn string(&mut self, text: Option<&str>) {
+    fn string(&mut self, text: Option<&[u8]>) {
         match text {
-            _ if self.flexible => self.length32(text.map(str::len)),
+            _ if self.flexible => self.length32(text.map(<[u8]>::len)),
             None => self.out.extend([0xff; 2]),
             Some(text) => self.out.extend((text.len() as i16).to_be_bytes()),
         }
-        self.out.extend(text.unwrap_or_default().as_bytes());
+        self.out.extend(text.unwrap_or_default());
     }
 
     fn length32(&mut self, length: Option<usize>) {

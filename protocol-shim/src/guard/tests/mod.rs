@@ -35,6 +35,14 @@ fn decode(spec: &ApiSpec, version: i16, body: &mut Bytes) -> Result<RequestKind,
     RequestKind::decode(api_key, body, version).map_err(|error| error.to_string())
 }
 
+fn decodable(spec: &ApiSpec, version: i16, body: &[u8]) -> Result<Bytes, GuardError> {
+    super::check(spec, version, &Bytes::copy_from_slice(body))
+}
+
+fn check(spec: &ApiSpec, version: i16, body: &[u8]) -> Result<(), GuardError> {
+    decodable(spec, version, body).map(|_| ())
+}
+
 fn violation(api_key: i16, version: i16, body: &[u8]) -> Violation {
     check(spec(api_key).unwrap(), version, body)
         .unwrap_err()
@@ -48,10 +56,13 @@ fn guard_decoder_and_encoder_agree_on_random_valid_requests_of_every_version() {
         for _ in 0..setting("OTTLA_VALID_REQUESTS", 60) {
             let body = generate::body(&mut rng, spec, version);
             let place = || format!("seed {seed}, {} v{version}, body {body:02x?}", spec.name);
-            if let Err(error) = check(spec, version, &body) {
-                panic!("{error}; {}", place());
-            }
-            let mut input = Bytes::from(body.clone());
+            let received = Bytes::from(body.clone());
+            // Memory becomes shared with the first clone, which allocates; that of a frame is already.
+            let _shared = received.clone();
+            let (checked, usage) = allocations::during(|| super::check(spec, version, &received));
+            let mut input = checked.unwrap_or_else(|error| panic!("{error}; {}", place()));
+            assert_eq!(usage.total, 0, "the guard allocates; {}", place());
+            assert_eq!(input.as_ptr(), received.as_ptr(), "a copy; {}", place());
             let request = decode(spec, version, &mut input)
                 .unwrap_or_else(|error| panic!("{error}; {}", place()));
             assert!(input.is_empty(), "the decoder stops early; {}", place());
@@ -125,10 +136,12 @@ fn mutated_requests_neither_abort_nor_panic_nor_allocate_much_more_than_they_hol
         for _ in 0..MUTATIONS_PER_BODY {
             let body = mutate(&mut rng, &valid);
             let length = body.len();
-            let mut input = Bytes::from(body);
+            let received = Bytes::from(body);
             let ((), allocations::Usage { largest, .. }) = allocations::during(|| {
-                if check(spec, version, &input).is_ok() {
-                    let _ = decode(spec, version, &mut input);
+                if let Ok(mut input) = super::check(spec, version, &received) {
+                    let decoded = decode(spec, version, &mut input);
+                    let whole = decoded.is_err() || input.is_empty();
+                    assert!(whole, "seed {seed}: the decoder stops early");
                 }
             });
             if largest > worst.0 {
@@ -285,57 +298,154 @@ fn an_array_may_count_up_to_what_is_left_and_no_further() {
     );
 }
 
+/// As in Kafka; the decoder takes -1 alone.
 #[test]
-fn a_length_below_minus_one_is_refused_even_where_null_is_allowed() {
-    assert_eq!(check(spec(3).unwrap(), 1, &[0xff; 4]), Ok(()));
-    assert_eq!(
-        violation(3, 1, &[0xff, 0xff, 0xff, 0xfe]),
-        Violation::NegativeLength(-2)
-    );
-    assert_eq!(violation(3, 0, &[0xff; 4]), Violation::Null);
+fn every_negative_length_is_null() {
+    let null = Bytes::from_static(&[0xff; 4]);
+    for length in [-1, -2, i32::MIN] {
+        let body = length.to_be_bytes();
+        assert_eq!(decodable(spec(3).unwrap(), 1, &body), Ok(null.clone()));
+        assert_eq!(violation(3, 0, &body), Violation::Null);
+    }
+    // Produce v3 with a transactional id of length -2.
+    let rest = [0; 10];
+    let produce = decodable(spec(0).unwrap(), 3, &[&[0xff, 0xfe][..], &rest].concat());
+    assert_eq!(produce.unwrap(), [&[0xff; 2][..], &rest].concat());
+    assert_eq!(violation(3, 1, &[0, 0, 0, 1, 0x80, 0]), Violation::Null);
     assert_eq!(violation(3, 9, &[0x02, 0x00, 0x00]), Violation::Null);
 }
 
 #[test]
-fn bytes_after_the_last_field_are_refused() {
-    assert_eq!(
-        violation(3, 1, &[0, 0, 0, 0, 0]),
-        Violation::TrailingBytes(1)
-    );
-    assert_eq!(violation(18, 0, &[0]), Violation::TrailingBytes(1));
+fn bytes_after_the_last_field_are_ignored_in_every_version_of_every_api() {
+    let (mut rng, seed) = seeded();
+    for (spec, version) in every_version() {
+        let body = generate::body(&mut rng, spec, version);
+        for tail_bytes in [1, 2, 3, 4, 16, 300] {
+            let tail: Vec<u8> = (0..tail_bytes).map(|_| rng.random()).collect();
+            let checked = decodable(spec, version, &[&body[..], &tail].concat());
+            let place = format!("seed {seed}, {} v{version}, tail {tail:02x?}", spec.name);
+            assert_eq!(checked.as_deref(), Ok(&body[..]), "{place}");
+        }
+    }
+}
+
+/// Each string of each version, one after the other, is made of bytes that are not UTF-8.
+#[test]
+fn text_that_is_not_utf8_is_replaced_in_every_string_of_every_api() {
+    let (mut rng, seed) = seeded();
+    let mut replaced = 0;
+    for (spec, version) in every_version() {
+        for bad in [&b"\xff"[..], b"a\xed\xa0\x80b\xc3", &[0x80; 60]] {
+            let good = text::decode(bad).into_owned();
+            let strings = generate::count_strings(&mut rng, spec, version);
+            for nth in 0..strings {
+                let rng_before = rng.clone();
+                let wrong = generate::body_with_text(&mut rng, spec, version, nth, bad);
+                rng = rng_before;
+                let right = generate::body_with_text(&mut rng, spec, version, nth, good.as_bytes());
+                let place = format!("seed {seed}, {} v{version}, string {nth}", spec.name);
+                let mut checked = decodable(spec, version, &wrong).expect(&place);
+                // The sizes of tagged fields are those of the text that was replaced: only the decoder can tell.
+                let request = decode(spec, version, &mut checked).expect(&place);
+                let expected = decode(spec, version, &mut Bytes::from(right)).expect(&place);
+                assert_eq!(request, expected, "{place}");
+                assert!(checked.is_empty(), "{place}");
+                replaced += 1;
+            }
+        }
+    }
+    assert!(replaced > 500, "only {replaced} strings");
 }
 
 #[test]
-fn a_struct_has_at_most_64_tagged_fields() {
-    // ListGroups v3 is nothing but tagged fields.
-    let body = |count: u8| {
-        let fields = (0..count).flat_map(|tag| [tag, 0]);
-        std::iter::once(count).chain(fields).collect::<Vec<u8>>()
+fn all_text_of_a_request_may_be_replaced_and_what_lies_between_is_kept() {
+    // Metadata v4 of three topics, then a boolean and a tail.
+    let wrong = b"\0\0\0\x03\0\x01\xff\0\x02ok\0\x03\xed\xa0\x80\x01tail";
+    let right = "\0\0\0\x03\0\x03\u{fffd}\0\x02ok\0\x03\u{fffd}\x01";
+    assert_eq!(decodable(spec(3).unwrap(), 4, wrong).unwrap(), right);
+    // A compact length of one byte becomes one of two.
+    let wrong = [&[1, 61][..], &[0x80; 60], &[0, 0]].concat();
+    let head = [181, 1];
+    let right = [&head[..], "\u{fffd}".repeat(60).as_bytes(), &[0, 0]].concat();
+    let find_coordinator = decodable(spec(10).unwrap(), 3, &wrong[1..]).unwrap();
+    assert_eq!(find_coordinator, right);
+}
+
+#[test]
+fn replaced_text_is_bounded_as_a_string_and_in_the_whole_request() {
+    // FindCoordinator v0 is one string.
+    let key = |length: usize| [&(length as i16).to_be_bytes()[..], &vec![0xff; length]].concat();
+    let longest = MAX_STRING_BYTES / 3;
+    assert!(check(spec(10).unwrap(), 0, &key(longest)).is_ok());
+    let too_long = Violation::TextTooLong(3 * (longest + 1));
+    assert_eq!(violation(10, 0, &key(longest + 1)), too_long);
+    // DeleteGroups v0 is an array of strings.
+    let groups = |count: usize| {
+        [
+            &(count as i32).to_be_bytes()[..],
+            &key(10_000).repeat(count),
+        ]
+        .concat()
     };
-    assert_eq!(check(spec(16).unwrap(), 3, &body(64)), Ok(()));
+    let most = MAX_GROWTH_BYTES / 20_000;
+    assert!(check(spec(42).unwrap(), 0, &groups(most)).is_ok());
+    assert_eq!(violation(42, 0, &groups(most + 1)), Violation::Growth);
+}
+
+#[test]
+fn a_string_is_as_long_as_kafka_allows_and_no_longer() {
+    // FindCoordinator v3: a compact string, the type, tags.
+    let key = |length: usize| {
+        let (prefix, prefix_bytes) = unsigned_varint(length as u32 + 1);
+        [&prefix[..prefix_bytes], &vec![b'k'; length], &[0, 0]].concat()
+    };
+    assert_eq!(check(spec(10).unwrap(), 3, &key(MAX_STRING_BYTES)), Ok(()));
     assert_eq!(
-        violation(16, 3, &body(65)),
-        Violation::TooManyTaggedFields(65)
+        violation(10, 3, &key(MAX_STRING_BYTES + 1)),
+        Violation::TextTooLong(MAX_STRING_BYTES + 1)
     );
 }
 
 #[test]
-fn a_known_tagged_field_fills_its_size_exactly() {
+fn a_struct_has_at_most_10_000_tagged_fields() {
+    // ListGroups v3 is nothing but tagged fields.
+    let body = |count: u32| {
+        let (prefix, prefix_bytes) = unsigned_varint(count);
+        let fields = (0..count).flat_map(|_| [9, 0]);
+        prefix[..prefix_bytes]
+            .iter()
+            .copied()
+            .chain(fields)
+            .collect::<Vec<u8>>()
+    };
+    assert_eq!(check(spec(16).unwrap(), 3, &body(10_000)), Ok(()));
+    assert_eq!(
+        violation(16, 3, &body(10_001)),
+        Violation::TooManyTaggedFields(10_001)
+    );
+}
+
+/// As in Kafka, which reads it by its type; so does the decoder.
+#[test]
+fn the_size_of_a_known_tagged_field_is_ignored() {
     // Fetch v12 with a cluster id of one letter as tagged field 0; then the tags of the request.
     let fetch = |tagged: &[u8]| {
         let fixed = [&[0xff; 4][..], &[0; 13], &[0; 8], &[1], &[1], &[1]].concat();
         [&fixed[..], tagged].concat()
     };
-    assert_eq!(
-        check(spec(1).unwrap(), 12, &fetch(&[1, 0, 2, 2, b'c'])),
-        Ok(())
-    );
-    let shorter = violation(1, 12, &fetch(&[1, 0, 3, 2, b'c', 0]));
-    assert_eq!(shorter, Violation::TaggedFieldSize { tag: 0, size: 3 });
-    assert_eq!(
-        violation(1, 12, &fetch(&[1, 0, 1, 2, b'c'])),
-        Violation::TooShort
-    );
+    let cluster_id = |tagged: &[u8]| {
+        let mut input = decodable(spec(1).unwrap(), 12, &fetch(tagged)).unwrap();
+        let Ok(RequestKind::Fetch(request)) = decode(spec(1).unwrap(), 12, &mut input) else {
+            panic!("{tagged:02x?} is not decoded")
+        };
+        assert!(input.is_empty());
+        request.cluster_id.unwrap().to_string()
+    };
+    for size in [0, 1, 2] {
+        assert_eq!(cluster_id(&[1, 0, size, 2, b'c']), "c");
+    }
+    // Twice: the last one counts.
+    assert_eq!(cluster_id(&[2, 0, 2, 2, b'c', 0, 2, 2, b'd']), "d");
     assert_eq!(
         violation(1, 12, &fetch(&[1, 0, 9, 2, b'c'])),
         Violation::Length(9)
@@ -356,8 +466,8 @@ fn a_struct_inside_of_a_tagged_field_is_walked_too() {
         Ok(())
     );
     assert_eq!(
-        violation(1, 15, &fetch(&[65])),
-        Violation::TooManyTaggedFields(65)
+        violation(1, 15, &fetch(&[0x91, 0x4e])),
+        Violation::TooManyTaggedFields(10_001)
     );
     assert_eq!(
         violation(1, 15, &fetch(&[1, 9, 3, 0, 0])),
@@ -381,13 +491,20 @@ fn a_varint_of_more_than_32_bits_or_five_bytes_is_refused() {
     assert_eq!(violation(16, 3, &[0x80, 0x80]), Violation::TooShort);
 }
 
+/// As in Kafka; the decoder takes -1 and 1 alone.
 #[test]
-fn a_nullable_struct_is_marked_present_or_null_and_nothing_else() {
+fn a_nullable_struct_is_null_when_its_marker_is_negative_and_present_otherwise() {
     // DescribeTopicPartitions v0: topics, limit, cursor, tags.
-    let body = |marker: u8| [1, 0, 0, 0, 0, marker, 0];
-    assert_eq!(check(spec(75).unwrap(), 0, &body(0xff)), Ok(()));
-    assert_eq!(violation(75, 0, &body(0)), Violation::PresenceMarker(0));
-    assert_eq!(violation(75, 0, &body(1)), Violation::Null);
+    let null = |marker: u8| [1, 0, 0, 0, 0, marker, 0];
+    let present = |marker: u8| [1, 0, 0, 0, 0, marker, 2, b't', 0, 0, 0, 3, 0, 0];
+    let checked = |body: &[u8]| decodable(spec(75).unwrap(), 0, body).unwrap();
+    for marker in [0xff, 0xfe, 0x80] {
+        assert_eq!(checked(&null(marker)), &null(0xff)[..]);
+    }
+    for marker in [0, 1, 2, 0x7f] {
+        assert_eq!(checked(&present(marker)), &present(1)[..]);
+    }
+    assert_eq!(violation(75, 0, &null(1)), Violation::Null);
 }
 
 #[test]
@@ -397,6 +514,17 @@ fn elements_of_all_arrays_together_are_limited() {
     assert_eq!(check(spec(42).unwrap(), 0, &body(MAX_ELEMENTS)), Ok(()));
     assert_eq!(
         violation(42, 0, &body(MAX_ELEMENTS + 1)),
+        Violation::TooManyElements
+    );
+    // DescribeLogDirs v1 of one topic: numbers count, too.
+    let partitions = |count: usize| {
+        let head = [&[0, 0, 0, 1, 0, 1, b't'][..], &(count as i32).to_be_bytes()].concat();
+        [head, vec![0; 4 * count]].concat()
+    };
+    let most = MAX_ELEMENTS - 1;
+    assert_eq!(check(spec(35).unwrap(), 1, &partitions(most)), Ok(()));
+    assert_eq!(
+        violation(35, 1, &partitions(most + 1)),
         Violation::TooManyElements
     );
 }
