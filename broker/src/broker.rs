@@ -17,7 +17,7 @@ use crate::config::{self, BrokerConfig};
 use crate::coordinator::call::GroupCall;
 use crate::coordinator::load::LoadError;
 use crate::coordinator::runtime::GroupCoordinator;
-use crate::group::{Assignor, GroupConfig, GroupError, Id, MigrationPolicy};
+use crate::group::{Allowance, Assignor, GroupConfig, GroupError, Id, MigrationPolicy, Priced};
 use crate::log_limited;
 use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata};
 use crate::metrics::{self, RequestMetrics};
@@ -34,6 +34,8 @@ const REQUEST_BUDGET_BYTES: usize = 512 << 20;
 const RESPONSE_BUDGET_BYTES: usize = 256 << 20;
 /// How long the data directory may take to be closed in order.
 const DISK_STOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// What the answers to one request about groups may take in memory: about 100,000 partitions with an offset each.
+const GROUP_ANSWER_BYTES: usize = 32 << 20;
 /// The topic that groups and their offsets live in.
 const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
@@ -232,28 +234,45 @@ impl Broker {
         self.groups.call(group_id, call).await
     }
 
-    /// Puts one request to every shard that owns some of `group_ids`; each reply comes with the groups it is for.
-    pub async fn group_calls<C: GroupCall>(
+    /// Puts each of `items` to the shard that owns its group, all of one shard's in one request. One outcome for each, in
+    /// the order of the items, however often a group is among them. All answers together keep to one allowance.
+    pub async fn group_calls<T, R: Priced, C: GroupCall<Reply = Vec<R>>>(
         &self,
-        group_ids: &[Id],
-        mut call: impl FnMut(Vec<Id>) -> C,
-    ) -> Vec<(Vec<Id>, Result<C::Reply, GroupError>)> {
+        items: Vec<T>,
+        group_of: impl Fn(&T) -> &Id,
+        mut call: impl FnMut(Vec<T>, Allowance) -> C,
+    ) -> Vec<Result<R, GroupError>> {
+        let item_count = items.len();
+        let failed = |error| (0..item_count).map(|_| Err(error)).collect();
         if let Err(error) = self.ensure_group_coordinator().await {
-            return vec![(group_ids.to_vec(), Err(error))];
+            return failed(error);
         }
-        let mut by_shard: BTreeMap<usize, Vec<Id>> = BTreeMap::new();
-        for group_id in group_ids {
-            by_shard
-                .entry(self.groups.shard_of(group_id))
-                .or_default()
-                .push(Arc::clone(group_id));
+        let mut by_shard: BTreeMap<usize, (Vec<usize>, Vec<T>)> = BTreeMap::new();
+        for (place, item) in items.into_iter().enumerate() {
+            let shard = self.groups.shard_of(group_of(&item));
+            let (places, items) = by_shard.entry(shard).or_default();
+            places.push(place);
+            items.push(item);
         }
-        let mut replies = Vec::with_capacity(by_shard.len());
-        for (shard, group_ids) in by_shard {
-            let reply = self.groups.call_shard(shard, call(group_ids.clone())).await;
-            replies.push((group_ids, reply));
+        let mut allowance = Allowance::new(GROUP_ANSWER_BYTES);
+        let mut outcomes: Vec<Result<R, GroupError>> = failed(GroupError::UnknownServerError);
+        for (shard, (places, items)) in by_shard {
+            match self.groups.call_shard(shard, call(items, allowance)).await {
+                Ok(replies) => {
+                    for (place, reply) in places.into_iter().zip(replies) {
+                        // The shard has not let through what does not fit.
+                        let _ = allowance.spend(reply.price_bytes());
+                        outcomes[place] = Ok(reply);
+                    }
+                }
+                Err(error) => {
+                    for place in places {
+                        outcomes[place] = Err(error);
+                    }
+                }
+            }
         }
-        replies
+        outcomes
     }
 
     /// Makes sure that groups can be served: the first use of a group creates `__consumer_offsets`.

@@ -2,8 +2,8 @@
 //!
 //! State, epochs and members of groups of the consumer protocol (KIP-848); any other group is
 //! GROUP_ID_NOT_FOUND. v1 says which protocol a member uses (KIP-1099).
-
-use std::collections::HashMap;
+//!
+//! Deviation: when the answer has become too large, the groups that are left are COORDINATOR_LOAD_IN_PROGRESS.
 
 use kafka_protocol::messages::consumer_group_describe_response::{
     Assignment, DescribedGroup, Member, TopicPartitions,
@@ -33,27 +33,22 @@ pub async fn handle(
     let ids: Vec<Id> = request.group_ids.iter().map(|id| owned(id)).collect();
     let described = ctx
         .broker
-        .group_calls(&ids, |group_ids| DescribeConsumerGroups { group_ids })
+        .group_calls(
+            ids.clone(),
+            |id| id,
+            |group_ids, allowance| DescribeConsumerGroups {
+                group_ids,
+                allowance,
+            },
+        )
         .await;
-    let mut groups: HashMap<Id, DescribedGroup> = HashMap::new();
-    for (asked, reply) in described {
-        match reply {
-            Ok(reply) => groups.extend(reply.into_iter().map(|group| {
-                (
-                    group.group_id.clone(),
-                    describe(ctx, group, request.include_authorized_operations),
-                )
-            })),
-            Err(error) => groups.extend(asked.into_iter().map(|id| {
-                let group = failed(&id, error);
-                (id, group)
-            })),
-        }
-    }
-    let groups = ids.iter().map(|id| {
-        let group = groups.get(id).cloned();
-        group.unwrap_or_else(|| failed(id, GroupError::UnknownServerError))
-    });
+    let groups = ids
+        .into_iter()
+        .zip(described)
+        .map(|(id, outcome)| match outcome {
+            Ok(group) => describe(ctx, group, request.include_authorized_operations),
+            Err(error) => failed(&id, error),
+        });
     ConsumerGroupDescribeResponse::default().with_groups(groups.collect())
 }
 

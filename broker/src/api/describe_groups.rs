@@ -2,8 +2,8 @@
 //!
 //! State, protocol and members of groups. A group that does not exist is `Dead`, and from v6
 //! GROUP_ID_NOT_FOUND (KIP-1043). From v3 on request with what the client may do (KIP-430): everything.
-
-use std::collections::HashMap;
+//!
+//! Deviation: when the answer has become too large, the groups that are left are COORDINATOR_LOAD_IN_PROGRESS.
 
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
@@ -22,45 +22,26 @@ pub async fn handle(
     let api_version = ctx.api_version;
     let described = ctx
         .broker
-        .group_calls(&ids, |group_ids| DescribeGroups {
-            group_ids,
-            api_version,
-        })
+        .group_calls(
+            ids.clone(),
+            |id| id,
+            |group_ids, allowance| DescribeGroups {
+                group_ids,
+                api_version,
+                allowance,
+            },
+        )
         .await;
-    let mut groups: HashMap<Id, group::DescribedGroup> = HashMap::new();
-    let mut errors: HashMap<Id, GroupError> = HashMap::new();
-    for (asked, reply) in described {
-        match reply {
-            Ok(reply) => groups.extend(
-                reply
-                    .into_iter()
-                    .map(|group| (group.group_id.clone(), group)),
-            ),
-            Err(error) => errors.extend(asked.into_iter().map(|id| (id, error))),
-        }
-    }
-    let groups = ids
-        .iter()
-        .map(|id| match groups.get(id) {
-            Some(group) => describe(ctx, group, request.include_authorized_operations),
-            None => {
-                let error = errors
-                    .get(id)
-                    .copied()
-                    .unwrap_or(GroupError::UnknownServerError);
-                DescribedGroup::default()
-                    .with_group_id(wire(id).into())
-                    .with_error_code(error.code())
-                    .with_authorized_operations(OPERATIONS_OMITTED)
-            }
-        })
-        .collect();
-    DescribeGroupsResponse::default().with_groups(groups)
+    let groups = ids.into_iter().zip(described).map(|(id, outcome)| {
+        let group = outcome.unwrap_or_else(|error| group::DescribedGroup::failed(id, error));
+        describe(ctx, group, request.include_authorized_operations)
+    });
+    DescribeGroupsResponse::default().with_groups(groups.collect())
 }
 
 fn describe(
     ctx: &RequestContext,
-    group: &group::DescribedGroup,
+    group: group::DescribedGroup,
     include_operations: bool,
 ) -> DescribedGroup {
     let operations = if include_operations && group.error.is_none() {
@@ -73,6 +54,16 @@ fn describe(
         .as_deref()
         .filter(|_| ctx.api_version >= 6)
         .map(wire);
+    let members = group.members.into_iter().map(|member| {
+        let instance_id = member.group_instance_id.as_deref();
+        DescribedGroupMember::default()
+            .with_member_id(wire(&member.member_id))
+            .with_group_instance_id(instance_id.filter(|_| ctx.api_version >= 4).map(wire))
+            .with_client_id(wire(&member.client_id))
+            .with_client_host(wire(&member.client_host))
+            .with_member_metadata(member.metadata)
+            .with_member_assignment(member.assignment)
+    });
     DescribedGroup::default()
         .with_error_code(GroupError::code_of(group.error))
         .with_error_message(message)
@@ -81,25 +72,5 @@ fn describe(
         .with_protocol_type(wire(&group.protocol_type))
         .with_protocol_data(wire(&group.protocol_data))
         .with_authorized_operations(operations)
-        .with_members(
-            group
-                .members
-                .iter()
-                .map(|member| {
-                    DescribedGroupMember::default()
-                        .with_member_id(wire(&member.member_id))
-                        .with_group_instance_id(
-                            member
-                                .group_instance_id
-                                .as_deref()
-                                .filter(|_| ctx.api_version >= 4)
-                                .map(wire),
-                        )
-                        .with_client_id(wire(&member.client_id))
-                        .with_client_host(wire(&member.client_host))
-                        .with_member_metadata(member.metadata.clone())
-                        .with_member_assignment(member.assignment.clone())
-                })
-                .collect(),
-        )
+        .with_members(members.collect())
 }

@@ -6,11 +6,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
-use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::error_code::ErrorCode;
 
@@ -64,23 +65,42 @@ pub async fn handle(ctx: &RequestContext, request: OffsetCommitRequest) -> Offse
             }),
     };
 
-    let mut topics = Vec::with_capacity(request.topics.len());
-    for (asked, topic) in request.topics.into_iter().zip(known) {
-        let partitions = asked.partitions.iter().map(|partition| {
-            let index = partition.partition_index;
-            let exists = topic.is_some_and(|topic| topic.has_partition(index));
-            OffsetCommitResponsePartition::default()
-                .with_partition_index(index)
-                .with_error_code(error_of(exists))
-        });
-        let partitions = partitions.collect();
-        topics.push(
-            OffsetCommitResponseTopic::default()
-                .with_name(asked.name)
-                .with_partitions(partitions),
-        );
+    let exists = |topic: &Option<&Arc<TopicImage>>, index: i32| {
+        topic.is_some_and(|topic| topic.has_partition(index))
+    };
+    let all_exist = request.topics.iter().zip(&known).all(|(asked, topic)| {
+        let mut partitions = asked.partitions.iter();
+        topic.is_some() && partitions.all(|partition| exists(topic, partition.partition_index))
+    });
+    // As in Kafka: one answer for each mention of a topic; but when something does not exist, one for each topic,
+    // and that comes first.
+    let passes: &[bool] = if all_exist { &[true] } else { &[false, true] };
+    let mut answers: IndexMap<(usize, TopicName), Vec<OffsetCommitResponsePartition>> =
+        IndexMap::new();
+    for &existing in passes {
+        for (place, (asked, topic)) in request.topics.iter().zip(&known).enumerate() {
+            let indexes = asked.partitions.iter().map(|asked| asked.partition_index);
+            let mut indexes = indexes
+                .filter(|index| exists(topic, *index) == existing)
+                .peekable();
+            if topic.is_some() != existing && indexes.peek().is_none() {
+                continue;
+            }
+            let mention = if all_exist { place } else { 0 };
+            let answers = answers.entry((mention, asked.name.clone())).or_default();
+            answers.extend(indexes.map(|index| {
+                OffsetCommitResponsePartition::default()
+                    .with_partition_index(index)
+                    .with_error_code(error_of(existing))
+            }));
+        }
     }
-    OffsetCommitResponse::default().with_topics(topics)
+    let topics = answers.into_iter().map(|((_, name), partitions)| {
+        OffsetCommitResponseTopic::default()
+            .with_name(name)
+            .with_partitions(partitions)
+    });
+    OffsetCommitResponse::default().with_topics(topics.collect())
 }
 
 /// What is asked of a topic, without the partitions that do not exist.

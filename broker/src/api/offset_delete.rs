@@ -2,11 +2,13 @@
 //!
 //! Removes committed offsets of topics that the group does not subscribe to. See [`crate::group`].
 
+use indexmap::IndexMap;
 use kafka_protocol::messages::offset_delete_request::OffsetDeleteRequestTopic;
 use kafka_protocol::messages::offset_delete_response::{
     OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
 use kafka_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
+use kafka_protocol::protocol::StrBytes;
 use protocol_shim::error_code::ErrorCode;
 
 use super::owned;
@@ -36,29 +38,38 @@ pub async fn handle(ctx: &RequestContext, request: OffsetDeleteRequest) -> Offse
     if reply.error.is_some() {
         return OffsetDeleteResponse::default().with_error_code(GroupError::code_of(reply.error));
     }
-    // In the order of the request, without the partitions that do not exist.
+    // As in Kafka, a topic is answered once: first what does not exist, then the others, in the order of the request.
+    let mut answers: IndexMap<StrBytes, Vec<OffsetDeleteResponsePartition>> = IndexMap::new();
     let mut results = reply.topics.iter().flat_map(|topic| &topic.partitions);
-    let mut topics = Vec::with_capacity(request.topics.len());
-    for topic in &request.topics {
-        let partitions = topic.partitions.iter().map(|p| {
-            let error_code = match exists(topic, p.partition_index) {
-                true => results
-                    .next()
-                    .map_or(ErrorCode::UnknownServerError.into(), |result| {
-                        GroupError::code_of(result.error)
-                    }),
-                false => ErrorCode::UnknownTopicOrPartition.into(),
-            };
-            OffsetDeleteResponsePartition::default()
-                .with_partition_index(p.partition_index)
-                .with_error_code(error_code)
-        });
-        let partitions = partitions.collect();
-        topics.push(
-            OffsetDeleteResponseTopic::default()
-                .with_name(topic.name.clone())
-                .with_partitions(partitions),
-        );
+    for existing in [false, true] {
+        for topic in &request.topics {
+            let partitions = topic.partitions.iter().map(|p| p.partition_index);
+            let mut partitions = partitions
+                .filter(|partition| exists(topic, *partition) == existing)
+                .peekable();
+            if !existing && partitions.peek().is_none() {
+                continue;
+            }
+            let answers = answers.entry(topic.name.0.clone()).or_default();
+            answers.extend(partitions.map(|partition_index| {
+                let error_code = match existing {
+                    true => results
+                        .next()
+                        .map_or(ErrorCode::UnknownServerError.into(), |result| {
+                            GroupError::code_of(result.error)
+                        }),
+                    false => ErrorCode::UnknownTopicOrPartition.into(),
+                };
+                OffsetDeleteResponsePartition::default()
+                    .with_partition_index(partition_index)
+                    .with_error_code(error_code)
+            }));
+        }
     }
-    OffsetDeleteResponse::default().with_topics(topics)
+    let topics = answers.into_iter().map(|(name, partitions)| {
+        OffsetDeleteResponseTopic::default()
+            .with_name(name.into())
+            .with_partitions(partitions)
+    });
+    OffsetDeleteResponse::default().with_topics(topics.collect())
 }

@@ -1,13 +1,20 @@
 //! DescribeGroups, ListGroups and DeleteGroups.
 
 use super::{
-    any::Group, effects::Effects, event::*, record::GroupRecord, reply::*, shard::GroupShard,
+    allowance::{Allowance, Priced},
+    any::Group,
+    effects::Effects,
+    event::*,
+    record::GroupRecord,
+    reply::*,
+    shard::GroupShard,
 };
 
 /// From this version on clients know GROUP_ID_NOT_FOUND as an answer to a description.
 const FIRST_VERSION_KNOWING_GROUP_ID_NOT_FOUND: i16 = 6;
 
 impl GroupShard {
+    /// One answer for each mention of a group, in their order.
     pub(super) fn describe_groups(&self, request: &DescribeGroups) -> Vec<DescribedGroup> {
         let describe = |group_id: &Id| match self.groups.get(group_id) {
             Some(Group::Classic(group)) => group.describe(),
@@ -25,9 +32,11 @@ impl GroupShard {
                 }
             }
         };
-        request.group_ids.iter().map(describe).collect()
+        let failed = DescribedGroup::failed;
+        affordable(&request.group_ids, request.allowance, describe, failed)
     }
 
+    /// One answer for each mention of a group, in their order.
     pub(super) fn describe_consumer_groups(
         &self,
         request: &DescribeConsumerGroups,
@@ -49,7 +58,8 @@ impl GroupShard {
                 }
             })
         };
-        request.group_ids.iter().map(describe).collect()
+        let failed = DescribedConsumerGroup::failed;
+        affordable(&request.group_ids, request.allowance, describe, failed)
     }
 
     /// Everything needed to forget a group, but not its offsets.
@@ -124,4 +134,23 @@ impl GroupShard {
         }
         Ok(())
     }
+}
+
+/// Describes one group after the other until the answer has become too large; the others fail.
+fn affordable<D: Priced>(
+    group_ids: &[Id],
+    mut allowance: Allowance,
+    describe: impl Fn(&Id) -> D,
+    failed: impl Fn(Id, GroupError) -> D,
+) -> Vec<D> {
+    let mut answer = |group_id: &Id| {
+        allowance.expect_at_least(1)?;
+        let described = describe(group_id);
+        allowance.spend(described.price_bytes())?;
+        Ok(described)
+    };
+    group_ids
+        .iter()
+        .map(|id| answer(id).unwrap_or_else(|error| failed(id.clone(), error)))
+        .collect()
 }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::allowance::Allowance;
+
 /// An id or name as the coordinator keeps it: shared, never changed.
 pub type Id = Arc<str>;
 
@@ -193,7 +195,7 @@ pub struct CommitPartition {
     /// -1 if not known.
     pub committed_leader_epoch: i32,
     /// A null on the wire is an empty string here.
-    pub metadata: Box<str>,
+    pub metadata: Id,
 }
 
 /// A transaction that wrote offsets into this partition has ended.
@@ -211,6 +213,7 @@ pub struct FetchOffsets {
     pub groups: Vec<FetchGroup>,
     /// Answer UNSTABLE_OFFSET_COMMIT where a transaction is still open (KIP-447).
     pub require_stable: bool,
+    pub allowance: Allowance,
 }
 
 /// What to fetch of one group.
@@ -247,12 +250,14 @@ pub struct DescribeGroups {
     pub group_ids: Vec<Id>,
     /// 6 and more: an unknown group is GROUP_ID_NOT_FOUND, before that a group in state Dead.
     pub api_version: i16,
+    pub allowance: Allowance,
 }
 
 /// ConsumerGroupDescribe 0-1.
 #[derive(Debug, Clone)]
 pub struct DescribeConsumerGroups {
     pub group_ids: Vec<Id>,
+    pub allowance: Allowance,
 }
 
 /// ListGroups 0-5. An empty filter passes everything; names are compared without case.

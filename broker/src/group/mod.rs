@@ -30,6 +30,7 @@
 //! same offsets and the same groups, and the same members wherever a group is settled.
 
 mod admin;
+mod allowance;
 mod any;
 mod assignor;
 mod catalog;
@@ -50,6 +51,7 @@ mod timer;
 #[cfg(test)]
 mod tests;
 
+pub use allowance::{Allowance, Priced};
 pub use assignor::{Assignor, Partitions};
 pub use catalog::Catalog;
 pub use config::{GroupConfig, MigrationPolicy};

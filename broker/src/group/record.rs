@@ -85,7 +85,7 @@ pub struct CommittedOffset {
     pub offset: i64,
     /// -1 if not known.
     pub leader_epoch: i32,
-    pub metadata: Box<str>,
+    pub metadata: Id,
     pub commit_timestamp_ms: i64,
     /// When it expires, for clients that still choose that themselves (OffsetCommit 2-4).
     pub expire_timestamp_ms: Option<i64>,
@@ -263,11 +263,19 @@ impl CommittedOffset {
         Ok(Self {
             offset,
             leader_epoch,
-            metadata: metadata.into(),
+            metadata: shared(metadata),
             commit_timestamp_ms,
             expire_timestamp_ms,
             topic_id,
         })
+    }
+}
+
+/// Most offsets have no metadata: those share one text.
+fn shared(text: &str) -> Id {
+    match text {
+        "" => Id::default(),
+        text => text.into(),
     }
 }
 

@@ -13,6 +13,8 @@ pub enum GroupError {
     UnknownServerError,
     #[error("OFFSET_METADATA_TOO_LARGE")]
     OffsetMetadataTooLarge,
+    #[error("COORDINATOR_LOAD_IN_PROGRESS")]
+    CoordinatorLoadInProgress,
     #[error("COORDINATOR_NOT_AVAILABLE")]
     CoordinatorNotAvailable,
     #[error("NOT_COORDINATOR")]
@@ -65,6 +67,7 @@ impl GroupError {
         match self {
             Self::UnknownServerError => -1,
             Self::OffsetMetadataTooLarge => 12,
+            Self::CoordinatorLoadInProgress => 14,
             Self::CoordinatorNotAvailable => 15,
             Self::NotCoordinator => 16,
             Self::IllegalGeneration => 22,
@@ -142,11 +145,7 @@ impl GroupReply {
             Self::FetchOffsets(groups) => Self::FetchOffsets(
                 groups
                     .into_iter()
-                    .map(|group| FetchedGroup {
-                        group_id: group.group_id,
-                        error: Some(error),
-                        topics: Vec::new(),
-                    })
+                    .map(|group| FetchedGroup::failed(group.group_id, error))
                     .collect(),
             ),
             Self::DeleteOffsets(_) => Self::DeleteOffsets(DeleteOffsetsReply {
@@ -156,19 +155,13 @@ impl GroupReply {
             Self::DescribeGroups(groups) => Self::DescribeGroups(
                 groups
                     .into_iter()
-                    .map(|group| DescribedGroup {
-                        error: Some(error),
-                        ..DescribedGroup::named(group.group_id)
-                    })
+                    .map(|group| DescribedGroup::failed(group.group_id, error))
                     .collect(),
             ),
             Self::DescribeConsumerGroups(groups) => Self::DescribeConsumerGroups(
                 groups
                     .into_iter()
-                    .map(|group| DescribedConsumerGroup {
-                        refusal: Some(Refusal::new(error, "")),
-                        ..DescribedConsumerGroup::named(group.group_id)
-                    })
+                    .map(|group| DescribedConsumerGroup::failed(group.group_id, error))
                     .collect(),
             ),
             Self::ListGroups(_) => Self::ListGroups(ListGroupsReply {
@@ -335,6 +328,16 @@ pub struct FetchedGroup {
     pub topics: Vec<FetchedTopic>,
 }
 
+impl FetchedGroup {
+    pub fn failed(group_id: Id, error: GroupError) -> Self {
+        Self {
+            group_id,
+            error: Some(error),
+            topics: Vec::new(),
+        }
+    }
+}
+
 /// The offsets of one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchedTopic {
@@ -349,7 +352,7 @@ pub struct FetchedPartition {
     pub partition_index: i32,
     pub committed_offset: i64,
     pub committed_leader_epoch: i32,
-    pub metadata: Box<str>,
+    pub metadata: Id,
     pub error: Option<GroupError>,
 }
 
@@ -376,6 +379,13 @@ pub struct DescribedGroup {
 }
 
 impl DescribedGroup {
+    pub fn failed(group_id: Id, error: GroupError) -> Self {
+        Self {
+            error: Some(error),
+            ..Self::named(group_id)
+        }
+    }
+
     pub(super) fn named(group_id: Id) -> Self {
         Self {
             error: None,
@@ -415,6 +425,13 @@ pub struct DescribedConsumerGroup {
 }
 
 impl DescribedConsumerGroup {
+    pub fn failed(group_id: Id, error: GroupError) -> Self {
+        Self {
+            refusal: Some(Refusal::new(error, "")),
+            ..Self::named(group_id)
+        }
+    }
+
     pub(super) fn named(group_id: Id) -> Self {
         Self {
             refusal: None,

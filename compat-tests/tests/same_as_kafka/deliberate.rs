@@ -154,8 +154,6 @@ pub static TABLE: &[Deliberate] = &[
     // Groups.
     row("find coordinator: FindCoordinator v* *error_message", "*", "None",
         "no error, no message; Kafka says NONE or nothing"),
-    row("delete groups: DeleteGroups v* one twice: results.(order)", "delete-groups-*-offsets", "#0 #1",
-        "each mention is answered"),
 
     // Groups with members of both protocols.
     row("migration*: JoinGroup v* *: member_id", "*", "<uuid *>",

@@ -105,6 +105,15 @@ pub fn commit(talk: &mut Talk<'_>) -> Result<()> {
             "topic twice",
             request(&[("committed", &[(0, 5)]), ("committed", &[(1, 6)])]),
         )?;
+        ask(
+            "topic twice, and unknown ones",
+            request(&[
+                ("committed", &[(0, 5), (9, 5)]),
+                ("committed-unknown", &[(0, 5)]),
+                ("committed", &[(1, 6)]),
+                ("committed-unknown", &[(0, 6)]),
+            ]),
+        )?;
         ask("nothing", request(&[]))?;
         ask("no partitions", request(&[("committed", &[])]))?;
         ask("no group", commit_request("", &[("committed", &[(0, 5)])]))?;
@@ -311,6 +320,18 @@ pub fn fetch(talk: &mut Talk<'_>) -> Result<()> {
                 .concat(),
             );
             talk.ask("several groups", version, &several)?;
+            let mention = |topics| fetch_request(version, "fetch", topics).groups;
+            let one_twice = OffsetFetchRequest::default().with_groups(
+                [
+                    mention(Some(&[("fetched", &[0])])),
+                    mention(Some(&[("fetched", &[1, 2])])),
+                    mention(None),
+                    mention(Some(&[])),
+                    mention(Some(&[("fetched-too", &[0])])),
+                ]
+                .concat(),
+            );
+            talk.ask("one group again and again", version, &one_twice)?;
             talk.ask("no groups", version, &OffsetFetchRequest::default())?;
         }
         if version >= 9 {
@@ -355,6 +376,17 @@ pub fn delete(talk: &mut Talk<'_>) -> Result<()> {
         "unknown topic",
         "delete",
         &[("deleted-unknown", &[0]), ("deleted", &[0])],
+    )?;
+    ask("one twice", "delete", &[("deleted", &[0, 0])])?;
+    ask(
+        "topics twice",
+        "delete",
+        &[
+            ("deleted", &[0, 9]),
+            ("deleted-unknown", &[0]),
+            ("deleted", &[0]),
+            ("deleted-unknown", &[1]),
+        ],
     )?;
     ask("nothing", "delete", &[])?;
     ask("no partitions", "delete", &[("deleted", &[])])?;

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::super::{
+    allowance::{Allowance, FETCHED_PARTITION_BYTES, Priced},
     any::Group,
     codec::MAX_STRING_BYTES,
     effects::Effects,
@@ -188,35 +189,44 @@ impl GroupShard {
             || (metadata.len() > max && metadata.encode_utf16().count() > max)
     }
 
+    /// One answer for each mention of a group, in their order.
     pub(in crate::group) fn fetch_offsets(&self, request: FetchOffsets) -> Vec<FetchedGroup> {
-        let require_stable = request.require_stable;
-        let groups = request.groups.into_iter();
-        groups
-            .map(|request| {
-                if let Err(error) = self.authorize_fetch(&request) {
-                    return FetchedGroup {
-                        group_id: request.group_id,
-                        error: Some(error),
-                        topics: Vec::new(),
-                    };
-                }
-                let FetchGroup {
-                    group_id, topics, ..
-                } = request;
-                let topics = match topics {
-                    Some(topics) => topics
-                        .into_iter()
-                        .map(|topic| self.fetch_topic(&group_id, topic, require_stable))
-                        .collect(),
-                    None => self.fetch_all(&group_id, require_stable),
-                };
-                FetchedGroup {
-                    group_id,
-                    error: None,
-                    topics,
-                }
-            })
-            .collect()
+        let (require_stable, mut allowance) = (request.require_stable, request.allowance);
+        let groups = request.groups.into_iter().map(|request| {
+            let group_id = request.group_id.clone();
+            let fetched = self.fetch_group(request, require_stable, &mut allowance);
+            fetched.unwrap_or_else(|error| FetchedGroup::failed(group_id, error))
+        });
+        groups.collect()
+    }
+
+    fn fetch_group(
+        &self,
+        request: FetchGroup,
+        require_stable: bool,
+        allowance: &mut Allowance,
+    ) -> Result<FetchedGroup, GroupError> {
+        self.authorize_fetch(&request)?;
+        let FetchGroup {
+            group_id, topics, ..
+        } = request;
+        let asked = topics.iter().flatten();
+        let partition_count: usize = asked.map(|topic| topic.partition_indexes.len()).sum();
+        allowance.expect_at_least(partition_count.saturating_mul(FETCHED_PARTITION_BYTES))?;
+        let topics = match topics {
+            Some(topics) => topics
+                .into_iter()
+                .map(|topic| self.fetch_topic(&group_id, topic, require_stable))
+                .collect(),
+            None => self.fetch_all(&group_id, require_stable),
+        };
+        let fetched = FetchedGroup {
+            group_id,
+            error: None,
+            topics,
+        };
+        allowance.spend(fetched.price_bytes())?;
+        Ok(fetched)
     }
 
     /// Members of consumer groups must be that, and at their epoch; classic members are not asked.
@@ -407,7 +417,7 @@ fn fetched(
             partition_index,
             committed_offset: -1,
             committed_leader_epoch: -1,
-            metadata: "".into(),
+            metadata: Id::default(),
             error: unstable.then_some(GroupError::UnstableOffsetCommit),
         },
     }

@@ -51,6 +51,7 @@ fn an_unknown_group_is_dead_and_from_version_6_on_not_found() {
         let request = DescribeGroups {
             group_ids: vec!["g".into()],
             api_version,
+            allowance: Allowance::unlimited(),
         };
         let token = cx.send(GroupRequest::DescribeGroups(request));
         let GroupReply::DescribeGroups(groups) = cx.reply(token) else {
@@ -140,4 +141,27 @@ fn the_partition_of_a_group_is_javas_hash_of_its_name() {
         assert_eq!(partition_for(group, 50), partition, "{group}");
     }
     assert_eq!(partition_for("any", 1), 0);
+}
+
+#[test]
+fn descriptions_of_one_group_again_and_again_end_where_their_allowance_does() {
+    let mut cx = TestContext::new();
+    cx.join_with("g", "", |request| {
+        request.api_version = 3;
+        request.protocols[0].metadata = vec![0; 10_000].into();
+    });
+    let price = cx.describe("g").price_bytes();
+    let request = DescribeGroups {
+        group_ids: vec!["g".into(); 4],
+        api_version: 6,
+        allowance: Allowance::new(2 * price),
+    };
+    let token = cx.send(GroupRequest::DescribeGroups(request));
+    let GroupReply::DescribeGroups(groups) = cx.reply(token) else {
+        panic!();
+    };
+    let errors: Vec<_> = groups.iter().map(|group| group.error).collect();
+    let again = Some(GroupError::CoordinatorLoadInProgress);
+    assert_eq!(errors, [None, None, again, again]);
+    assert!(groups.iter().all(|group| &*group.group_id == "g"));
 }

@@ -570,6 +570,7 @@ impl TestContext {
         let token = self.send(GroupRequest::FetchOffsets(FetchOffsets {
             groups,
             require_stable,
+            allowance: Allowance::unlimited(),
         }));
         match self.reply(token) {
             GroupReply::FetchOffsets(mut groups) => groups.remove(0),
@@ -581,6 +582,7 @@ impl TestContext {
         let request = DescribeGroups {
             group_ids: vec![group.into()],
             api_version: 6,
+            allowance: Allowance::unlimited(),
         };
         let token = self.send(GroupRequest::DescribeGroups(request));
         match self.reply(token) {

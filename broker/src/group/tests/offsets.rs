@@ -339,3 +339,85 @@ fn a_reply_that_could_not_be_made_durable_says_so_for_every_partition_and_group(
         GroupReply::DeleteGroups(expected)
     );
 }
+
+/// OffsetFetch that names groups with the offsets of all their topics, again and again.
+fn fetch_all(cx: &mut TestContext, groups: &[&str], allowance: Allowance) -> Vec<FetchedGroup> {
+    let all_of = |group: &&str| FetchGroup {
+        group_id: (*group).into(),
+        member_id: None,
+        member_epoch: -1,
+        topics: None,
+    };
+    let token = cx.send(GroupRequest::FetchOffsets(FetchOffsets {
+        groups: groups.iter().map(all_of).collect(),
+        require_stable: false,
+        allowance,
+    }));
+    match cx.reply(token) {
+        GroupReply::FetchOffsets(groups) => groups,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_answer_that_becomes_too_large_ends_where_its_allowance_does() {
+    let mut cx = TestContext::new();
+    for (group, metadata_bytes) in [("small", 10), ("large", 4000)] {
+        cx.commit_with(group, &nobody(), 1, |request| {
+            request.topics[0].partitions[0].metadata = "m".repeat(metadata_bytes).into();
+        });
+    }
+    let price = |cx: &mut TestContext, group: &str| {
+        fetch_all(cx, &[group], Allowance::unlimited())[0].price_bytes()
+    };
+    let (small, large) = (price(&mut cx, "small"), price(&mut cx, "large"));
+    let mut errors = |groups: &[&str], bytes| {
+        let fetched = fetch_all(&mut cx, groups, Allowance::new(bytes));
+        let ids: Vec<&str> = fetched.iter().map(|group| &*group.group_id).collect();
+        assert_eq!(ids, groups, "each mention is answered");
+        for group in &fetched {
+            assert_eq!(group.error.is_some(), group.topics.is_empty(), "{group:?}");
+        }
+        let errors = fetched.iter().map(|group| group.error);
+        errors.collect::<Vec<_>>()
+    };
+    let again = Some(GroupError::CoordinatorLoadInProgress);
+    assert_eq!(errors(&["large"; 3], 3 * large), [None; 3]);
+    assert_eq!(errors(&["large"; 3], 3 * large - 1), [None, None, again]);
+    // What comes after one that does not fit is not even looked at, or small ones would make it quadratic.
+    assert_eq!(
+        errors(&["large", "large", "small"], large + small),
+        [None, again, again]
+    );
+    // Asking again would not help.
+    let never = Some(GroupError::UnknownServerError);
+    assert_eq!(
+        errors(&["small", "large", "small"], large - 1),
+        [None, never, again]
+    );
+}
+
+#[test]
+fn partitions_without_an_offset_are_paid_for_too() {
+    let mut cx = TestContext::new();
+    let topic = FetchTopic {
+        name: "topic".into(),
+        topic_id: Uuid::nil(),
+        partition_indexes: vec![1; 1000],
+    };
+    let request = FetchOffsets {
+        groups: vec![FetchGroup {
+            group_id: "g".into(),
+            member_id: None,
+            member_epoch: -1,
+            topics: Some(vec![topic]),
+        }],
+        require_stable: false,
+        allowance: Allowance::new(1000 * 100),
+    };
+    let token = cx.send(GroupRequest::FetchOffsets(request));
+    let GroupReply::FetchOffsets(groups) = cx.reply(token) else {
+        panic!();
+    };
+    assert_eq!(groups[0].error, Some(GroupError::UnknownServerError));
+}

@@ -332,6 +332,7 @@ impl Simulation {
         let token = self.cx.send(GroupRequest::FetchOffsets(FetchOffsets {
             groups,
             require_stable,
+            allowance: Allowance::unlimited(),
         }));
         self.sent.insert(token, Sent::Fetch { group });
     }
@@ -386,6 +387,7 @@ impl Simulation {
             1 => GroupRequest::DescribeGroups(DescribeGroups {
                 group_ids: vec![group],
                 api_version: 6,
+                allowance: Allowance::unlimited(),
             }),
             2 => GroupRequest::ListGroups(ListGroups::default()),
             3 => GroupRequest::DeleteOffsets(DeleteOffsets {

@@ -39,6 +39,7 @@ impl TestContext {
         let request = FetchOffsets {
             groups: vec![group],
             require_stable: false,
+            allowance: Allowance::unlimited(),
         };
         let token = self.send(GroupRequest::FetchOffsets(request));
         match self.reply(token) {

@@ -457,6 +457,7 @@ fn generations_of_classic_members_are_checked_like_epochs() {
         let token = cx.send(GroupRequest::FetchOffsets(FetchOffsets {
             groups: vec![fetch],
             require_stable: false,
+            allowance: Allowance::unlimited(),
         }));
         let GroupReply::FetchOffsets(groups) = cx.reply(token) else {
             panic!("a reply to something else");

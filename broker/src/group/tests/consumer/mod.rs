@@ -171,6 +171,7 @@ impl TestContext {
     fn describe_consumer(&mut self, group: &str) -> DescribedConsumerGroup {
         let request = DescribeConsumerGroups {
             group_ids: vec![group.into()],
+            allowance: Allowance::unlimited(),
         };
         let token = self.send(GroupRequest::DescribeConsumerGroups(request));
         match self.reply(token) {

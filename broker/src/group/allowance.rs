@@ -1,0 +1,177 @@
+//! What the answers to one request may take in memory.
+
+use bytes::Bytes;
+
+use super::reply::{
+    DeletedGroup, DescribedConsumerGroup, DescribedGroup, FetchedGroup, FetchedPartition,
+    FetchedTopic, GroupError, NamedPartitions,
+};
+
+/// A request may name one group, or one large group after the other, thousands of times, and each mention has an answer.
+/// So answers are counted before they are made, or while they still share what they tell with the group, and the first one that does not fit ends them all: counting stays linear
+/// in the request too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    whole_bytes: usize,
+    left_bytes: usize,
+}
+
+impl Allowance {
+    pub fn new(bytes: usize) -> Self {
+        Self {
+            whole_bytes: bytes,
+            left_bytes: bytes,
+        }
+    }
+
+    /// No limit, for callers that are no clients.
+    pub fn unlimited() -> Self {
+        Self::new(usize::MAX)
+    }
+
+    /// Spends what one answer takes.
+    ///
+    /// # Errors
+    /// COORDINATOR_LOAD_IN_PROGRESS if it does not fit with those before it: clients ask for what was refused so once more,
+    /// alone. UNKNOWN_SERVER_ERROR if it would not fit then either.
+    pub fn spend(&mut self, bytes: usize) -> Result<(), GroupError> {
+        if let Some(left_bytes) = self.left_bytes.checked_sub(bytes) {
+            self.left_bytes = left_bytes;
+            return Ok(());
+        }
+        let error = match bytes > self.whole_bytes {
+            true => GroupError::UnknownServerError,
+            false => GroupError::CoordinatorLoadInProgress,
+        };
+        self.left_bytes = 0;
+        Err(error)
+    }
+
+    /// Spends nothing yet, but says at once if an answer that takes this much or more will not fit.
+    ///
+    /// # Errors
+    /// As [`spend`](Self::spend).
+    pub fn expect_at_least(&mut self, bytes: usize) -> Result<(), GroupError> {
+        match self.left_bytes {
+            0 => Err(GroupError::CoordinatorLoadInProgress),
+            left_bytes if bytes <= left_bytes => Ok(()),
+            _ => self.spend(bytes),
+        }
+    }
+}
+
+/// A part of an answer that knows what it takes: as a reply, as a wire struct and encoded, roughly.
+pub trait Priced {
+    fn price_bytes(&self) -> usize;
+}
+
+/// What a struct takes besides its text, as a reply and on the wire. The tests compare it with the structs.
+const STRUCT_BYTES: usize = 256;
+/// What one partition takes besides its metadata. Most answers of groups consist of them.
+pub(super) const FETCHED_PARTITION_BYTES: usize = 160;
+
+/// What a text takes that is shared in the reply, copied into the wire struct, and encoded from there.
+pub(super) fn text_bytes(text: &str) -> usize {
+    2 * text.len()
+}
+
+/// Bytes are copied only when they are encoded.
+fn bytes_bytes(bytes: &Bytes) -> usize {
+    bytes.len()
+}
+
+impl Priced for FetchedGroup {
+    fn price_bytes(&self) -> usize {
+        let partitions = |topic: &FetchedTopic| -> usize {
+            let of = |p: &FetchedPartition| FETCHED_PARTITION_BYTES + text_bytes(&p.metadata);
+            topic.partitions.iter().map(of).sum()
+        };
+        let topics = self.topics.iter();
+        let topics = topics.map(|topic| STRUCT_BYTES + text_bytes(&topic.name) + partitions(topic));
+        STRUCT_BYTES + text_bytes(&self.group_id) + topics.sum::<usize>()
+    }
+}
+
+impl Priced for DescribedGroup {
+    fn price_bytes(&self) -> usize {
+        let members = self.members.iter().map(|member| {
+            2 * STRUCT_BYTES
+                + [&member.member_id, &member.client_id, &member.client_host]
+                    .into_iter()
+                    .chain(&member.group_instance_id)
+                    .map(|text| text_bytes(text))
+                    .sum::<usize>()
+                + bytes_bytes(&member.metadata)
+                + bytes_bytes(&member.assignment)
+        });
+        2 * STRUCT_BYTES + text_bytes(&self.group_id) + members.sum::<usize>()
+    }
+}
+
+impl Priced for DescribedConsumerGroup {
+    fn price_bytes(&self) -> usize {
+        let partitions = |topics: &[NamedPartitions]| -> usize {
+            let of = |topic: &NamedPartitions| {
+                STRUCT_BYTES + text_bytes(&topic.topic_name) + 3 * size_of_val(&*topic.partitions)
+            };
+            topics.iter().map(of).sum()
+        };
+        let members = self.members.iter().map(|member| {
+            let names = member.subscribed_topic_names.iter();
+            2 * STRUCT_BYTES
+                + [&member.member_id, &member.client_id, &member.client_host]
+                    .into_iter()
+                    .chain(&member.instance_id)
+                    .chain(&member.rack_id)
+                    .chain(&member.subscribed_topic_regex)
+                    .map(|text| text_bytes(text))
+                    .sum::<usize>()
+                + names
+                    .map(|name| STRUCT_BYTES / 4 + text_bytes(name))
+                    .sum::<usize>()
+                + partitions(&member.assignment)
+                + partitions(&member.target_assignment)
+        });
+        2 * STRUCT_BYTES + text_bytes(&self.group_id) + members.sum::<usize>()
+    }
+}
+
+impl Priced for DeletedGroup {
+    fn price_bytes(&self) -> usize {
+        STRUCT_BYTES + text_bytes(&self.group_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::{
+        consumer_group_describe_response as consumer, delete_groups_response as delete,
+        describe_groups_response as describe, offset_fetch_response as fetch,
+    };
+
+    use super::{super::reply::*, *};
+
+    #[test]
+    fn a_price_covers_the_reply_the_wire_struct_and_its_fixed_bytes() {
+        let fixed_bytes = 32;
+        let partition =
+            size_of::<FetchedPartition>() + size_of::<fetch::OffsetFetchResponsePartitions>();
+        assert!(partition + fixed_bytes <= FETCHED_PARTITION_BYTES);
+        for pair in [
+            size_of::<FetchedGroup>() + size_of::<fetch::OffsetFetchResponseGroup>(),
+            size_of::<FetchedTopic>() + size_of::<fetch::OffsetFetchResponseTopics>(),
+            size_of::<NamedPartitions>() + size_of::<consumer::TopicPartitions>(),
+            size_of::<DeletedGroup>() + size_of::<delete::DeletableGroupResult>(),
+        ] {
+            assert!(pair + fixed_bytes <= STRUCT_BYTES, "{pair}");
+        }
+        for pair in [
+            size_of::<DescribedGroup>() + size_of::<describe::DescribedGroup>(),
+            size_of::<DescribedMember>() + size_of::<describe::DescribedGroupMember>(),
+            size_of::<DescribedConsumerGroup>() + size_of::<consumer::DescribedGroup>(),
+            size_of::<DescribedConsumer>() + size_of::<consumer::Member>(),
+        ] {
+            assert!(pair + 2 * fixed_bytes <= 2 * STRUCT_BYTES, "{pair}");
+        }
+    }
+}
