@@ -9,7 +9,7 @@ use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use super::{owned, owned_bytes, wire};
+use super::{owned, owned_bytes, reason, wire};
 use crate::context::RequestContext;
 use crate::group::{GroupError, JoinGroup, JoinReply, Protocol};
 
@@ -35,7 +35,7 @@ pub async fn handle(ctx: &RequestContext, request: JoinGroupRequest) -> JoinGrou
                 metadata: owned_bytes(&protocol.metadata),
             })
             .collect(),
-        reason: request.reason.as_ref().map(|reason| reason.as_str().into()),
+        reason: request.reason.as_ref().map(reason),
         api_version: ctx.api_version,
         member_uuid: Uuid::new_v4(),
     };

@@ -6,7 +6,7 @@
 use kafka_protocol::messages::leave_group_response::MemberResponse;
 use kafka_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
 
-use super::{owned, wire};
+use super::{owned, reason, wire};
 use crate::context::RequestContext;
 use crate::group::{GroupError, LeaveGroup, LeavingMember};
 
@@ -24,7 +24,7 @@ pub async fn handle(ctx: &RequestContext, request: LeaveGroupRequest) -> LeaveGr
             .map(|member| LeavingMember {
                 member_id: owned(&member.member_id),
                 group_instance_id: member.group_instance_id.as_ref().map(owned),
-                reason: member.reason.as_ref().map(|reason| reason.as_str().into()),
+                reason: member.reason.as_ref().map(reason),
             })
             .collect()
     };

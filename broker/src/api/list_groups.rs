@@ -11,22 +11,14 @@ use crate::context::RequestContext;
 use crate::group::ListGroups;
 
 pub async fn handle(ctx: &RequestContext, request: ListGroupsRequest) -> ListGroupsResponse {
-    let call = ListGroups {
-        states_filter: request
-            .states_filter
-            .iter()
-            .map(|state| state.to_string())
-            .collect(),
-        types_filter: request
-            .types_filter
-            .iter()
-            .map(|kind| kind.to_string())
-            .collect(),
-    };
+    let call = ListGroups::filtered(
+        request.states_filter.iter().map(|state| state.as_str()),
+        request.types_filter.iter().map(|kind| kind.as_str()),
+    );
     let mut groups = Vec::new();
     // Before the first group is asked for there are no shards, and no groups.
     for shard in 0..ctx.broker.groups.shard_count() {
-        let listed = match ctx.broker.groups.call_shard(shard, call.clone()).await {
+        let listed = match ctx.broker.groups.call_shard(shard, call).await {
             Ok(reply) => reply.error.map_or(Ok(reply.groups), Err),
             Err(error) => Err(error),
         };

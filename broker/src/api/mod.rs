@@ -68,7 +68,30 @@ fn owned_bytes(bytes: &Bytes) -> Bytes {
     Bytes::copy_from_slice(bytes)
 }
 
+/// A client's reason (KIP-800), as much of it as Kafka keeps.
+fn reason(text: &StrBytes) -> Box<str> {
+    const MAX_CHARS: usize = 255;
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => text[..end].into(),
+        None => text.as_str().into(),
+    }
+}
+
 /// A name on its way out.
 fn wire(name: &str) -> StrBytes {
     StrBytes::from_string(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_kept_to_255_characters_whatever_their_width() {
+        let kept = |text: &str| reason(&StrBytes::from_string(text.to_owned())).len();
+        assert_eq!(kept("short"), 5);
+        assert_eq!(kept(&"x".repeat(255)), 255);
+        assert_eq!(kept(&"x".repeat(20_000)), 255);
+        assert_eq!(kept(&"€".repeat(20_000)), 3 * 255);
+    }
 }

@@ -82,15 +82,8 @@ impl GroupShard {
     }
 
     pub(super) fn list_groups(&self, request: &ListGroups) -> ListGroupsReply {
-        let passes = |filter: &[String], name: &str| {
-            filter.is_empty()
-                || filter
-                    .iter()
-                    .any(|wanted| wanted.trim().eq_ignore_ascii_case(name))
-        };
         let groups = self.groups.iter().filter(|(_, group)| {
-            passes(&request.states_filter, group.state_name())
-                && passes(&request.types_filter, group.type_name())
+            request.states.passes(group.state_name()) && request.types.passes(group.type_name())
         });
         let groups = groups.map(|(group_id, group)| ListedGroup {
             group_id: group_id.clone(),

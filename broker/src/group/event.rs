@@ -260,11 +260,70 @@ pub struct DescribeConsumerGroups {
     pub allowance: Allowance,
 }
 
-/// ListGroups 0-5. An empty filter passes everything; names are compared without case.
-#[derive(Debug, Clone, Default)]
+/// ListGroups 0-5.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct ListGroups {
-    pub states_filter: Vec<String>,
-    pub types_filter: Vec<String>,
+    pub states: NameFilter<7>,
+    pub types: NameFilter<2>,
+}
+
+/// Every state that a group may be in.
+const STATES: [&str; 7] = [
+    "Empty",
+    "PreparingRebalance",
+    "CompletingRebalance",
+    "Assigning",
+    "Reconciling",
+    "Stable",
+    "Dead",
+];
+/// Every type that a group may have.
+const TYPES: [&str; 2] = ["classic", "consumer"];
+
+impl ListGroups {
+    /// Filters by names as clients give them: none passes everything, and case does not count.
+    ///
+    /// What is left of the names is what a shard has to look at for each group: there may be very many of both.
+    pub fn filtered<'a>(
+        states: impl IntoIterator<Item = &'a str>,
+        types: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        Self {
+            states: NameFilter::of(STATES, states),
+            types: NameFilter::of(TYPES, types),
+        }
+    }
+}
+
+/// Some of the names that there are, or all.
+#[derive(Debug, Clone, Copy)]
+pub struct NameFilter<const N: usize>(Option<[Option<&'static str>; N]>);
+
+impl<const N: usize> Default for NameFilter<N> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<const N: usize> NameFilter<N> {
+    fn of<'a>(known: [&'static str; N], wanted: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut filter = Self(None);
+        for wanted in wanted {
+            let passing = filter.0.get_or_insert([None; N]);
+            let mut names = passing.iter_mut().zip(known);
+            if let Some((place, name)) =
+                names.find(|(_, name)| wanted.trim().eq_ignore_ascii_case(name))
+            {
+                *place = Some(name);
+            }
+        }
+        filter
+    }
+
+    pub(super) fn passes(&self, name: &str) -> bool {
+        let passing = self.0.as_ref();
+        passing.is_none_or(|passing| passing.iter().flatten().any(|passing| *passing == name))
+    }
 }
 
 /// DeleteGroups 0-2.

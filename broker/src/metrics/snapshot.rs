@@ -96,10 +96,7 @@ impl Snapshot {
 async fn groups(broker: &Broker) -> Option<BTreeMap<(&'static str, &'static str), u64>> {
     let mut counts = BTreeMap::new();
     for shard in 0..broker.groups.shard_count() {
-        let everything = ListGroups {
-            states_filter: Vec::new(),
-            types_filter: Vec::new(),
-        };
+        let everything = ListGroups::default();
         let reply = broker.groups.call_shard(shard, everything).await.ok()?;
         if reply.error.is_some() {
             return None;

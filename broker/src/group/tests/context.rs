@@ -596,11 +596,7 @@ impl TestContext {
     }
 
     pub(super) fn list(&mut self, states: &[&str], types: &[&str]) -> Vec<ListedGroup> {
-        let strings = |names: &[&str]| names.iter().map(|name| (*name).to_string()).collect();
-        let request = ListGroups {
-            states_filter: strings(states),
-            types_filter: strings(types),
-        };
+        let request = ListGroups::filtered(states.iter().copied(), types.iter().copied());
         let token = self.send(GroupRequest::ListGroups(request));
         match self.reply(token) {
             GroupReply::ListGroups(reply) => reply.groups,
