@@ -37,7 +37,7 @@ const DISK_STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// What the answers to one request about groups may take in memory: about 100,000 partitions with an offset each.
 const GROUP_ANSWER_BYTES: usize = 32 << 20;
 /// The topic that groups and their offsets live in.
-const OFFSETS_TOPIC: &str = "__consumer_offsets";
+pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// The running broker, shared by all connections.
 pub struct Broker {

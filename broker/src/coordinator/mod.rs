@@ -5,3 +5,5 @@ mod catalog;
 pub mod load;
 pub mod runtime;
 mod shard;
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The task of one shard: drives the state machine, appends its records, releases its replies.
 //!
-//! Requests that are waiting together are handled together and their records appended as one batch.
+//! Requests that are waiting together are handled together and their records appended as one batch, or as several: none is
+//! larger than `max.message.bytes`, unless it is a single record that the shard has made itself.
 //! A reply leaves when everything appended before it is durable, in the order the state machine gave them.
 
 use std::collections::{HashMap, VecDeque};
@@ -17,7 +18,8 @@ use tracing::{error, warn};
 use crate::clock::Clock;
 use crate::coordinator::load::{self, LoadError};
 use crate::group::{
-    Effects, GroupConfig, GroupError, GroupRecord, GroupReply, GroupRequest, GroupShard, Token,
+    self, BATCH_OVERHEAD_BYTES, Catalog, Effects, GroupConfig, GroupError, GroupRecord, GroupReply,
+    GroupRequest, GroupShard, KeyValue, Token,
 };
 use crate::log_limited;
 use crate::metadata::{Metadata, MetadataImage};
@@ -26,6 +28,11 @@ use crate::metadata::{Metadata, MetadataImage};
 const STEP_REQUESTS: usize = 256;
 /// Batches on their way to the disk before the mailbox is left waiting.
 const MAX_APPENDS_IN_FLIGHT: usize = 16;
+/// So many records of one request are appended at once, before the next request is handled.
+const HEAVY_RECORDS: usize = 1000;
+/// How long a batch that the log does not take is offered to it again, and how often.
+const RETRY_FOR: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Pause between attempts to load a shard whose log cannot be read.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
@@ -86,6 +93,18 @@ struct Held {
     replies: Vec<(Token, GroupReply)>,
 }
 
+/// Records that are appended together, and the replies that wait for them.
+#[derive(Default)]
+struct Batch {
+    records: BatchBuilder,
+    bytes: usize,
+    replies: Vec<(Token, GroupReply)>,
+}
+
+fn encoded_bytes((key, value): &KeyValue) -> usize {
+    group::record_bytes(key.len(), value.as_ref().map(Vec::len))
+}
+
 struct Runner {
     log: Arc<dyn PartitionLog>,
     metadata: Metadata,
@@ -132,7 +151,7 @@ pub(super) async fn run(
             Ended::Shutdown(shard) => return runner.finish(*shard).await,
             Ended::AppendFailed(shard, error) => {
                 error!(log = %runner.log.id(), "group records were not written, loading the groups again: {error}");
-                runner.give_up(*shard);
+                runner.finish(*shard).await;
             }
         }
     }
@@ -177,7 +196,16 @@ impl Runner {
                     let now_ms = self.clock.now_ms();
                     for Command { token, request, reply_to } in batch.drain(..) {
                         self.reply_to.insert(token, reply_to);
-                        step.push(shard.handle(now_ms, token, request));
+                        let effects = shard.handle(now_ms, token, request);
+                        let is_heavy = effects.records.len() > HEAVY_RECORDS;
+                        step.push(effects);
+                        if is_heavy {
+                            if let Err(error) = self.append(step.drain(..)).await {
+                                return Ended::AppendFailed(Box::new(shard), error);
+                            }
+                            // Other tasks of this thread want to go on as well.
+                            tokio::task::yield_now().await;
+                        }
                     }
                     // A full mailbox must not keep time from passing.
                     if shard.next_deadline().is_some_and(|at_ms| at_ms <= now_ms) {
@@ -192,20 +220,22 @@ impl Runner {
         }
     }
 
-    /// Appends the records of a step as one batch and holds its replies back until they are durable.
+    /// Appends the records of a step, in batches that the log takes, and holds its replies back until they are durable.
+    ///
+    /// What one request brings about stays in one batch where it fits: then a crash leaves all of it or nothing.
     async fn append(&mut self, step: impl Iterator<Item = Effects>) -> Result<(), AppendError> {
-        let mut builder = BatchBuilder::new();
-        let mut replies = Vec::new();
+        let max_batch_bytes = Catalog::max_batch_bytes(&*self.metadata.image());
+        let max_records_bytes = max_batch_bytes.saturating_sub(BATCH_OVERHEAD_BYTES);
         let now_ms = self.clock.now_ms();
+        let mut batch = Batch::default();
         for effects in step {
             for note in effects.notes {
                 log_limited!(info, "{note}");
             }
+            let mut records = Vec::with_capacity(effects.records.len());
             for record in effects.records {
                 match record.encode() {
-                    Ok(Some((key, value))) => {
-                        builder.append(now_ms, Some(&key), value.as_deref(), &[])
-                    }
+                    Ok(Some(record)) => records.push(record),
                     // Markers are control batches; no transaction reaches a shard yet.
                     Ok(None) => {
                         return Err(AppendError::Storage("a marker is no record".to_owned()));
@@ -213,16 +243,39 @@ impl Runner {
                     Err(error) => return Err(AppendError::Storage(error.to_string())),
                 }
             }
-            replies.extend(effects.replies);
+            let bytes: usize = records.iter().map(encoded_bytes).sum();
+            if batch.bytes + bytes > max_records_bytes {
+                self.hold(std::mem::take(&mut batch)).await?;
+            }
+            for record in &records {
+                let bytes = encoded_bytes(record);
+                if batch.bytes + bytes > max_records_bytes && !batch.records.is_empty() {
+                    self.hold(std::mem::take(&mut batch)).await?;
+                }
+                let (key, value) = record;
+                batch
+                    .records
+                    .append(now_ms, Some(key), value.as_deref(), &[]);
+                batch.bytes += bytes;
+            }
+            batch.replies.extend(effects.replies);
         }
-        if builder.is_empty() && self.held.is_empty() {
+        self.hold(batch).await
+    }
+
+    /// Submits a batch and lets its replies wait for it, or for those before it if it has no records.
+    async fn hold(&mut self, batch: Batch) -> Result<(), AppendError> {
+        let Batch {
+            records, replies, ..
+        } = batch;
+        if records.is_empty() && self.held.is_empty() {
             self.release(replies);
             return Ok(());
         }
-        let append = if builder.is_empty() {
+        let append = if records.is_empty() {
             None
         } else {
-            Some(self.submit(builder).await?)
+            Some(self.submit(records).await?)
         };
         if append.is_some() || !replies.is_empty() {
             self.held.push_back(Held { append, replies });
@@ -230,13 +283,30 @@ impl Runner {
         Ok(())
     }
 
+    /// A refusal that may pass, such as a full disk, is no reason to forget what everybody has been told: try again
+    /// for a while.
     async fn submit(&mut self, builder: BatchBuilder) -> Result<PendingAppend, AppendError> {
         let unfit = |error: &dyn std::fmt::Display| AppendError::Storage(error.to_string());
         let bytes = builder.build().map_err(|error| unfit(&error))?;
         let batch = ValidatedBatch::trusted(bytes).map_err(|error| unfit(&error))?;
-        let permit = self.log.reserve(batch.size_bytes()).await?;
-        self.log
-            .submit_and_commit(permit, batch, AppendOrigin::Coordinator)
+        let give_up = tokio::time::Instant::now() + RETRY_FOR;
+        loop {
+            let submitted = match self.log.reserve(batch.size_bytes()).await {
+                Ok(permit) => {
+                    let origin = AppendOrigin::Coordinator;
+                    self.log.submit_and_commit(permit, batch.clone(), origin)
+                }
+                Err(error) => Err(error),
+            };
+            match submitted {
+                Err(AppendError::Storage(_))
+                    if tokio::time::Instant::now() < give_up && !*self.shutdown.borrow() =>
+                {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                submitted => return submitted,
+            }
+        }
     }
 
     fn release(&mut self, replies: Vec<(Token, GroupReply)>) {
@@ -248,27 +318,26 @@ impl Runner {
         }
     }
 
-    /// Releases what becomes durable and turns away who is parked, so that their connections can end.
+    /// Lets what is in flight end, and turns away who is parked: the shard is ahead of its log, or the broker stops.
+    ///
+    /// Before that a new shard would miss what is not durable yet. What was durable before the first failure has happened;
+    /// behind it a reply may tell of what was lost.
     async fn finish(&mut self, shard: GroupShard) {
-        while !self.held.is_empty() {
-            match next_durable(&mut self.held).await {
-                Ok(replies) => self.release(replies),
-                Err(_) => break,
+        let error = GroupError::CoordinatorNotAvailable;
+        let mut has_failed = false;
+        while let Some(Held { append, replies }) = self.held.pop_front() {
+            if let Some(append) = append {
+                has_failed |= append.await.is_err();
+            }
+            match has_failed {
+                false => self.release(replies),
+                true => {
+                    let failed = replies.into_iter();
+                    let failed = failed.map(|(token, reply)| (token, reply.into_failed(error)));
+                    self.release(failed.collect());
+                }
             }
         }
-        self.give_up(shard);
-    }
-
-    /// Tells everyone who waits to try again: the shard is ahead of its log, or the broker stops.
-    fn give_up(&mut self, shard: GroupShard) {
-        let error = GroupError::CoordinatorNotAvailable;
-        let held = std::mem::take(&mut self.held)
-            .into_iter()
-            .flat_map(|held| held.replies);
-        let failed = held
-            .map(|(token, reply)| (token, reply.into_failed(error)))
-            .collect();
-        self.release(failed);
         self.release(shard.unload(error));
         // A step that failed to append never reached `held`; its requests learn it from their closed channel.
         self.reply_to.clear();

@@ -62,7 +62,8 @@ pub use consumer::{
 pub use effects::{Effects, Note, NoteKind};
 pub use event::*;
 pub use record::{
-    CommittedOffset, GroupMetadata, GroupRecord, KeyValue, MemberMetadata, OffsetKey, RecordError,
+    BATCH_OVERHEAD_BYTES, CommittedOffset, GroupMetadata, GroupRecord, KeyValue, MemberMetadata,
+    OffsetKey, RecordError, record_bytes,
 };
 pub use reply::*;
 pub use shard::GroupShard;

@@ -193,6 +193,47 @@ impl GroupRecord {
     }
 }
 
+/// What a batch takes besides its records.
+pub const BATCH_OVERHEAD_BYTES: usize = 61;
+
+/// What a record of a batch takes, at most three bytes more: the difference of its offset is not known.
+pub fn record_bytes(key_bytes: usize, value_bytes: Option<usize>) -> usize {
+    let value_bytes = value_bytes.unwrap_or(0);
+    let fields = 6 + varint_bytes(key_bytes) + varint_bytes(value_bytes);
+    let body = fields + key_bytes + value_bytes;
+    varint_bytes(body) + body
+}
+
+/// Of a length in zigzag encoding.
+fn varint_bytes(length: usize) -> usize {
+    let bits = usize::BITS - length.leading_zeros() + 1;
+    usize::try_from(bits.div_ceil(7)).unwrap_or(10)
+}
+
+impl GroupRecord {
+    /// What the record takes in a batch, or somewhat more: counted, not made.
+    pub fn size_bytes(&self) -> usize {
+        let offset_key = |key: &OffsetKey| 2 + 2 + key.group_id.len() + 2 + key.topic.len() + 4;
+        match self {
+            Self::Offset { key, value } => {
+                let value_bytes = value.as_ref().map(CommittedOffset::size_bytes);
+                record_bytes(offset_key(key), value_bytes)
+            }
+            Self::TxnOffset { key, value, .. } => {
+                record_bytes(offset_key(key), Some(value.size_bytes()))
+            }
+            Self::Group { group_id, value } => {
+                let value_bytes = value.as_ref().map(GroupMetadata::size_bytes);
+                record_bytes(4 + group_id.len(), value_bytes)
+            }
+            Self::Consumer { group_id, record } => {
+                record_bytes(4 + group_id.len(), Some(record.size_bytes()))
+            }
+            Self::EndTxn { .. } => BATCH_OVERHEAD_BYTES,
+        }
+    }
+}
+
 impl OffsetKey {
     fn encode(&self) -> Result<Vec<u8>, RecordError> {
         let mut writer = Writer::default();
@@ -205,6 +246,11 @@ impl OffsetKey {
 }
 
 impl CommittedOffset {
+    fn size_bytes(&self) -> usize {
+        let topic_id_bytes = if self.topic_id.is_nil() { 0 } else { 18 };
+        2 + 8 + 4 + 3 + self.metadata.len() + 8 + 1 + topic_id_bytes
+    }
+
     fn encode(&self) -> Result<Vec<u8>, RecordError> {
         let mut writer = Writer::default();
         if let Some(expire_timestamp_ms) = self.expire_timestamp_ms {
@@ -280,6 +326,19 @@ fn shared(text: &str) -> Id {
 }
 
 impl GroupMetadata {
+    fn size_bytes(&self) -> usize {
+        let length = |text: &Option<Id>| text.as_ref().map_or(0, |text| text.len());
+        let members = self.members.iter().map(|member| {
+            let ids = length(&member.group_instance_id)
+                + member.member_id.len()
+                + member.client_id.len()
+                + member.client_host.len();
+            24 + ids + member.subscription.len() + member.assignment.len()
+        });
+        let names = length(&self.protocol_name) + length(&self.leader);
+        32 + self.protocol_type.len() + names + members.sum::<usize>()
+    }
+
     fn encode(&self) -> Result<Vec<u8>, RecordError> {
         let mut writer = Writer::default();
         writer.i16(3);

@@ -306,7 +306,7 @@ pub struct TopicResult {
 }
 
 impl TopicResult {
-    fn fail(&mut self, error: GroupError) {
+    pub(super) fn fail(&mut self, error: GroupError) {
         self.partitions
             .iter_mut()
             .for_each(|partition| partition.error = Some(error));

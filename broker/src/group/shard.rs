@@ -342,7 +342,7 @@ impl GroupShard {
             .contains(&request.session_timeout_ms)
         {
             Some(GroupError::InvalidSessionTimeout)
-        } else if !request.fits_record() {
+        } else if !request.fits_record(self.catalog.max_batch_bytes()) {
             Some(GroupError::UnknownServerError)
         } else if self.may_be_joined(&request.group_id) {
             None

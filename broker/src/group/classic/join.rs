@@ -198,6 +198,14 @@ impl ClassicGroup {
         member_id: Id,
         request: JoinGroup,
     ) {
+        let chosen = self.protocol_name.as_ref();
+        let mut said = request.protocols.iter();
+        let said = said.find(|protocol| Some(&protocol.name) == chosen);
+        let more_bytes = said.map_or(0, |protocol| protocol.metadata.len());
+        if self.state == State::Stable && !self.fits_log(cx, more_bytes) {
+            let error = JoinReply::error("".into(), GroupError::UnknownServerError);
+            return reply(cx, token, error);
+        }
         let old_leader = self.leader.clone();
         let api_version = request.api_version;
         let reason = format!(

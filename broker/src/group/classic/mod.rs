@@ -35,7 +35,7 @@ use super::{
     effects::{Note, NoteKind},
     embedded::{self, Subscription},
     event::{Id, JoinGroup, Protocol, Token},
-    record::{GroupMetadata, GroupRecord, MemberMetadata},
+    record::{BATCH_OVERHEAD_BYTES, GroupMetadata, GroupRecord, MemberMetadata},
     reply::*,
     shard::{Context, TimerKey},
     timer::Timers,
@@ -166,6 +166,12 @@ impl ClassicGroup {
             group_id: self.id.clone(),
             value: Some(self.metadata()),
         }
+    }
+
+    /// Whether the group's record, grown by this much, can be written.
+    fn fits_log(&self, cx: &Context<'_>, more_bytes: usize) -> bool {
+        let batch_bytes = BATCH_OVERHEAD_BYTES + self.to_record().size_bytes() + more_bytes;
+        batch_bytes <= cx.catalog.max_batch_bytes()
     }
 
     pub(in crate::group) fn metadata(&self) -> GroupMetadata {
@@ -487,8 +493,20 @@ impl ClassicGroup {
 }
 
 impl JoinGroup {
-    /// Whether what the request says can be written into a group's record.
-    pub(in crate::group) fn fits_record(&self) -> bool {
+    /// Whether what the request says can be written into a group's record, in a batch of at most this size. Of several
+    /// protocols one is written at a time; together they may be larger, within reason.
+    pub(in crate::group) fn fits_record(&self, max_batch_bytes: usize) -> bool {
+        const OTHER_PROTOCOLS_BYTES: usize = 8 << 20;
+        let metadata = || {
+            self.protocols
+                .iter()
+                .map(|protocol| protocol.metadata.len())
+        };
+        let largest_bytes = metadata().max().unwrap_or(0);
+        let others_bytes = metadata().sum::<usize>() - largest_bytes;
+        if largest_bytes >= max_batch_bytes || others_bytes > OTHER_PROTOCOLS_BYTES {
+            return false;
+        }
         let instance_id = self.group_instance_id.as_deref().unwrap_or_default();
         let longest_new_member_id =
             self.client_id.len().max(instance_id.len()) + "-".len() + uuid::fmt::Hyphenated::LENGTH;

@@ -73,6 +73,17 @@ impl ClassicGroup {
         for (member_id, member) in &mut self.members {
             member.assignment = assignments.remove(member_id).unwrap_or_default();
         }
+        if !self.fits_log(cx, 0) {
+            // As in Kafka: nobody has an assignment that a restart would forget.
+            for (member_id, member) in &mut self.members {
+                if answer(cx, member, GroupError::UnknownServerError) {
+                    let session = TimerKey::Session(self.id.clone(), member_id.clone());
+                    cx.schedule(session, member.session_timeout_ms);
+                }
+            }
+            let reason = "the group with its assignments is too large for the log".to_owned();
+            return self.prepare_rebalance(cx, reason);
+        }
         self.transition(cx, State::Stable);
         cx.effects.records.push(self.to_record());
         let (generation_id, member_count) = (self.generation_id, self.members.len());

@@ -15,6 +15,7 @@ use crate::group::{
     config::MigrationPolicy,
     embedded::{self, Subscription},
     event::{Heartbeat, Id, JoinGroup, LeavingMember, Protocol, SyncGroup},
+    record::BATCH_OVERHEAD_BYTES,
     reply::{GroupError, JoinReply, LeftMember, SyncReply},
     shard::{Context, TurnsClassic},
 };
@@ -55,6 +56,9 @@ impl ConsumerGroup {
         let session_timeout_ms = request.session_timeout_ms;
         let rebalance_timeout_ms = request.effective_rebalance_timeout_ms();
         let after = said_in_join(before.unwrap_or_default(), request, subscription);
+        if !self.fits_log(cx, &member_id, &after) {
+            return Err(GroupError::UnknownServerError);
+        }
         let topics_may_differ = self.enter(cx, &sender, &member_id, after);
 
         let is_last_to_come_back =
@@ -297,10 +301,33 @@ impl ConsumerGroup {
         let stay_count = self.members.len().saturating_sub(leaving.len());
         (1..=cx.config.max_size).contains(&stay_count)
             && cx.config.migration_policy.may_downgrade()
+            && self.classic_record_bytes() <= cx.catalog.max_batch_bytes()
             && self
                 .members
                 .iter()
                 .all(|(member_id, member)| member.is_classic() || leaving.contains(member_id))
+    }
+}
+
+impl ConsumerGroup {
+    /// What the record of a classic group with these members would take at most.
+    fn classic_record_bytes(&self) -> usize {
+        const MEMBER_BYTES: usize = 64;
+        const TOPIC_BYTES: usize = 256;
+        let members = self.members.iter().map(|(member_id, member)| {
+            let protocols = member
+                .classic()
+                .into_iter()
+                .flat_map(|classic| &classic.protocols);
+            let subscription = protocols.map(|protocol| protocol.metadata.len()).max();
+            let target = self.target.get(member_id).into_iter().flatten();
+            let target = target.map(|(_, indexes)| TOPIC_BYTES + 4 * indexes.len());
+            let said = &member.subscription;
+            let instance_id = said.instance_id.as_ref().map_or(0, |id| id.len());
+            let ids = member_id.len() + said.client_id.len() + said.client_host.len() + instance_id;
+            MEMBER_BYTES + ids + subscription.unwrap_or(0) + target.sum::<usize>()
+        });
+        BATCH_OVERHEAD_BYTES + MEMBER_BYTES + self.id.len() + members.sum::<usize>()
     }
 }
 

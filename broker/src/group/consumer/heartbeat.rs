@@ -11,6 +11,7 @@ use crate::group::{
     codec::MAX_STRING_BYTES,
     config::GroupConfig,
     event::{ConsumerHeartbeat, Id},
+    record::{BATCH_OVERHEAD_BYTES, GroupRecord},
     reply::{ConsumerHeartbeatReply, GroupError, Refusal},
     shard::Context,
 };
@@ -136,6 +137,9 @@ impl ConsumerGroup {
             })?;
         }
 
+        if !self.fits_log(cx, &member_id, &after) {
+            return Err(Refusal::new(GroupError::UnknownServerError, ""));
+        }
         let topics_may_differ = self.enter(cx, &sender, &member_id, after);
         let assigned_before = assigned_partitions(&self.current_of(&member_id));
         self.refresh_target(cx);
@@ -206,6 +210,27 @@ impl ConsumerGroup {
             self.refresh_epoch(cx, subscribes_anew, &reason);
         }
         topics_may_differ
+    }
+
+    /// Whether what a member says can be written.
+    pub(super) fn fits_log(
+        &self,
+        cx: &Context<'_>,
+        member_id: &Id,
+        said: &MemberSubscription,
+    ) -> bool {
+        let is_written = self
+            .members
+            .get(member_id)
+            .map(|member| &member.subscription)
+            == Some(said);
+        is_written || {
+            let record = GroupRecord::Consumer {
+                group_id: self.id.clone(),
+                record: ConsumerRecord::Member(member_id.clone(), Some(said.clone())),
+            };
+            BATCH_OVERHEAD_BYTES + record.size_bytes() <= cx.catalog.max_batch_bytes()
+        }
     }
 
     pub(super) fn has_room_for(&self, cx: &Context<'_>, member_id: &Id) -> bool {

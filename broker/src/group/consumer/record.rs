@@ -130,6 +130,55 @@ impl ConsumerRecord {
         }
     }
 
+    /// Of key and value without the group's name, or somewhat more.
+    pub(in crate::group) fn size_bytes(&self) -> usize {
+        const FIXED_BYTES: usize = 96;
+        const TOPIC_BYTES: usize = 24;
+        let length = |text: &Option<Id>| text.as_ref().map_or(0, |text| text.len());
+        let names = |names: &BTreeSet<Id>| names.iter().map(|name| 3 + name.len()).sum::<usize>();
+        let assigned = |assigned: &Assigned| {
+            let topics = assigned.values();
+            topics
+                .map(|partitions| TOPIC_BYTES + 8 * partitions.len())
+                .sum::<usize>()
+        };
+        let (name_bytes, value_bytes) = match self {
+            Self::Group(_) | Self::Target(_) => (0, 0),
+            Self::Member(id, value) => (
+                id.len(),
+                value.as_ref().map_or(0, |member| {
+                    let protocols = member.classic.iter().flat_map(|classic| &classic.protocols);
+                    let protocols =
+                        protocols.map(|protocol| 8 + protocol.name.len() + protocol.metadata.len());
+                    length(&member.instance_id)
+                        + length(&member.rack_id)
+                        + member.client_id.len()
+                        + member.client_host.len()
+                        + length(&member.topic_regex)
+                        + length(&member.server_assignor)
+                        + names(&member.topic_names)
+                        + protocols.sum::<usize>()
+                }),
+            ),
+            Self::TargetMember(id, value) => {
+                let topics = value.iter().flat_map(|partitions| partitions.values());
+                let topics = topics.map(|partitions| TOPIC_BYTES + 4 * partitions.len());
+                (id.len(), topics.sum())
+            }
+            Self::Current(id, value) => (
+                id.len(),
+                value.as_ref().map_or(0, |current| {
+                    assigned(&current.assigned) + assigned(&current.pending_revocation)
+                }),
+            ),
+            Self::Regex(regex, value) => (
+                regex.len(),
+                value.as_ref().map_or(0, |resolved| names(&resolved.topics)),
+            ),
+        };
+        FIXED_BYTES + name_bytes + value_bytes
+    }
+
     pub(in crate::group) fn encode(&self, group_id: &Id) -> Result<KeyValue, RecordError> {
         let (kind, name) = match self {
             Self::Group(_) => (GROUP_KEY, None),

@@ -8,7 +8,7 @@ use super::super::{
     codec::MAX_STRING_BYTES,
     effects::Effects,
     event::*,
-    record::{CommittedOffset, GroupRecord, OffsetKey},
+    record::{BATCH_OVERHEAD_BYTES, CommittedOffset, GroupRecord, OffsetKey},
     reply::*,
     shard::{GroupShard, is_group_id},
 };
@@ -140,6 +140,8 @@ impl GroupShard {
         record: impl Fn(OffsetKey, CommittedOffset) -> GroupRecord,
     ) -> Vec<TopicResult> {
         let mut results = Vec::with_capacity(topics.len());
+        let mut records = Vec::new();
+        let mut batch_bytes = BATCH_OVERHEAD_BYTES;
         for topic in topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for partition in topic.partitions {
@@ -166,7 +168,9 @@ impl GroupShard {
                         expire_timestamp_ms,
                         topic_id: if expires { Uuid::nil() } else { topic.topic_id },
                     };
-                    self.append(effects, record(key, value));
+                    let record = record(key, value);
+                    batch_bytes += record.size_bytes();
+                    records.push(record);
                     None
                 };
                 partitions.push(PartitionResult {
@@ -179,6 +183,15 @@ impl GroupShard {
                 topic_id: topic.topic_id,
                 partitions,
             });
+        }
+        if batch_bytes > self.catalog.max_batch_bytes() {
+            // Kafka's error: the commit is one batch, and RECORD_TOO_LARGE is nothing that a client of groups knows.
+            let error = GroupError::UnknownServerError;
+            results.iter_mut().for_each(|topic| topic.fail(error));
+            return results;
+        }
+        for record in records {
+            self.append(effects, record);
         }
         results
     }

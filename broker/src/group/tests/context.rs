@@ -22,6 +22,8 @@ pub(super) struct Joined {
 pub(super) struct TestCatalog {
     pub(super) topics: BTreeMap<Id, (Uuid, i32)>,
     pub(super) settings: BTreeMap<(String, String), i32>,
+    /// As large as it gets, unless a test says otherwise.
+    pub(super) max_batch_bytes: Option<usize>,
 }
 
 impl TestCatalog {
@@ -60,6 +62,10 @@ impl Catalog for TestCatalog {
 
     fn visit_topic_names(&self, visit: &mut dyn FnMut(&Id)) {
         self.topics.keys().for_each(visit);
+    }
+
+    fn max_batch_bytes(&self) -> usize {
+        self.max_batch_bytes.unwrap_or(usize::MAX)
     }
 
     fn group_setting(&self, group_id: &str, key: &str) -> Option<i32> {

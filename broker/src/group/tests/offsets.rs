@@ -421,3 +421,26 @@ fn partitions_without_an_offset_are_paid_for_too() {
     };
     assert_eq!(groups[0].error, Some(GroupError::UnknownServerError));
 }
+
+#[test]
+fn a_commit_is_one_batch_or_nothing() {
+    let mut cx = TestContext::new();
+    let commit = |cx: &mut TestContext, partition_count: i32| {
+        cx.commit_with("g", &nobody(), 1, |request| {
+            let partition = request.topics[0].partitions[0].clone();
+            let partitions = (0..partition_count).map(|partition_index| CommitPartition {
+                partition_index,
+                ..partition.clone()
+            });
+            request.topics[0].partitions = partitions.collect();
+        })
+    };
+    assert_eq!(commit(&mut cx, 100), None);
+    let records = cx.log.iter().map(GroupRecord::size_bytes);
+    let batch_bytes = BATCH_OVERHEAD_BYTES + records.sum::<usize>();
+    cx.set_catalog(|catalog| catalog.max_batch_bytes = Some(batch_bytes));
+    assert_eq!(commit(&mut cx, 100), None);
+    let log_length = cx.log.len();
+    assert_eq!(commit(&mut cx, 101), Some(GroupError::UnknownServerError));
+    assert_eq!(cx.log.len(), log_length);
+}

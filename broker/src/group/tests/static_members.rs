@@ -331,3 +331,30 @@ fn a_static_member_that_comes_back_with_another_subscription_keeps_its_new_topic
         Some(GroupError::GroupSubscribedToTopic)
     );
 }
+
+#[test]
+fn a_static_member_that_comes_back_with_more_than_the_log_takes_is_refused_and_nobody_is_fenced() {
+    let mut cx = TestContext::new();
+    let joined = cx.join_static("g", "", "instance");
+    let member = cx.join_reply(joined);
+    let assignments = vec![(member.member_id.clone(), vec![1].into())];
+    let token = cx.send(GroupRequest::Sync(SyncGroup {
+        group_id: "g".into(),
+        generation_id: member.generation_id,
+        member_id: member.member_id.clone(),
+        group_instance_id: Some("instance".into()),
+        protocol_type: None,
+        protocol_name: None,
+        assignments,
+    }));
+    assert_eq!(cx.sync_reply(token).error, None);
+    cx.set_catalog(|catalog| catalog.max_batch_bytes = Some(1000));
+    let returning = cx.join_with("g", "", |request| {
+        request.group_instance_id = Some("instance".into());
+        request.protocols[0].metadata = vec![0; 990].into();
+    });
+    assert_eq!(cx.join_error(returning), GroupError::UnknownServerError);
+    let described = cx.describe("g");
+    assert_eq!(described.state, "Stable");
+    assert_eq!(described.members[0].member_id, member.member_id);
+}

@@ -344,3 +344,50 @@ fn groups_of_any_protocol_type_work() {
     assert_eq!(&*cx.sync_reply(token).assignment, b"work");
     assert_eq!(cx.describe("g").protocol_type, "connect".into());
 }
+
+#[test]
+fn an_assignment_that_the_log_does_not_take_is_nobodys_and_the_group_rebalances() {
+    let mut cx = TestContext::new();
+    let members = cx.stable_group("g", 2);
+    let limit = cx
+        .log
+        .iter()
+        .map(GroupRecord::size_bytes)
+        .max()
+        .unwrap_or(0)
+        + 1000;
+    cx.set_catalog(|catalog| catalog.max_batch_bytes = Some(limit));
+    let log_length = cx.log.len();
+    let tokens: Vec<_> = members
+        .iter()
+        .map(|member| cx.join("g", &member.member_id))
+        .collect();
+    let joined: Vec<_> = tokens.iter().map(|token| cx.join_reply(*token)).collect();
+    let sync = |cx: &mut TestContext, member: &JoinReply, assignment_bytes: usize| {
+        let assignments = members.iter();
+        let assignments =
+            assignments.map(|member| (member.member_id.clone(), vec![0; assignment_bytes].into()));
+        cx.send(GroupRequest::Sync(SyncGroup {
+            group_id: "g".into(),
+            generation_id: member.generation_id,
+            member_id: member.member_id.clone(),
+            group_instance_id: None,
+            protocol_type: None,
+            protocol_name: None,
+            assignments: match member.leader == member.member_id {
+                true => assignments.collect(),
+                false => Vec::new(),
+            },
+        }))
+    };
+    let leads = |member: &&JoinReply| member.leader == member.member_id;
+    let follower = joined.iter().find(|member| !leads(member)).expect("two");
+    let leader = joined.iter().find(leads).expect("one leads");
+    let tokens = [sync(&mut cx, follower, 1000), sync(&mut cx, leader, 1000)];
+    for token in tokens {
+        let reply = cx.sync_reply(token);
+        assert_eq!(reply.error, Some(GroupError::UnknownServerError));
+    }
+    assert_eq!(cx.state("g"), "PreparingRebalance");
+    assert_eq!(cx.log.len(), log_length);
+}

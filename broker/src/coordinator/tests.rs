@@ -1,0 +1,386 @@
+//! A coordinator on a log whose moods the test decides.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use storage::log::{
+    AppendError, AppendOrigin, AppendPermit, FetchWait, Isolation, LogConfig, LogOffsets,
+    PartitionLog, PendingAppend, Read, ReadError, ReadRequest, TimestampOffset, TopicPartition,
+    WaitRegistration,
+};
+use storage::manager::LogManager;
+use storage::record::ValidatedBatch;
+use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
+
+use super::runtime::GroupCoordinator;
+use crate::clock::Clock;
+use crate::config::{BrokerConfig, Properties};
+use crate::group::*;
+use crate::metadata::{LogStore, Metadata, metadata_log_config, metadata_log_id};
+
+type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+const MAX_BATCH_BYTES: usize = 1_048_588;
+
+/// A batch that the device still has to write.
+struct InFlight {
+    batch: ValidatedBatch,
+    reply: oneshot::Sender<Result<storage::log::Appended, AppendError>>,
+}
+
+struct TestLog {
+    inner: Arc<dyn PartitionLog>,
+    /// What the next appends are answered with.
+    refusals: Mutex<VecDeque<AppendError>>,
+    /// Whether batches stay in flight until [`release`](Self::release).
+    holds: Mutex<bool>,
+    in_flight: Mutex<VecDeque<InFlight>>,
+    batch_bytes: Mutex<Vec<usize>>,
+    /// How often the log was read from its start.
+    loads: AtomicUsize,
+}
+
+impl TestLog {
+    fn new() -> Arc<Self> {
+        let id = TopicPartition {
+            topic: "__consumer_offsets".into(),
+            topic_id: Uuid::from_u128(1),
+            partition: 0,
+        };
+        let inner = LogManager::in_memory()
+            .open_log(id, Arc::new(LogConfig::default()))
+            .expect("open");
+        Arc::new(Self {
+            inner,
+            refusals: Mutex::default(),
+            holds: Mutex::default(),
+            in_flight: Mutex::default(),
+            batch_bytes: Mutex::default(),
+            loads: AtomicUsize::new(0),
+        })
+    }
+
+    fn refuse(&self, error: AppendError) {
+        self.refusals.lock().push_back(error);
+    }
+
+    /// What is in flight becomes durable.
+    async fn release(&self) {
+        *self.holds.lock() = false;
+        let in_flight: Vec<InFlight> = self.in_flight.lock().drain(..).collect();
+        for InFlight { batch, reply } in in_flight {
+            let (permit, origin) = (AppendPermit::unlimited(), AppendOrigin::Coordinator);
+            let appended = self.inner.submit(permit, batch, origin).expect("in memory");
+            let _ = reply.send(appended.await);
+        }
+    }
+
+    async fn until_in_flight(&self, count: usize) {
+        while self.in_flight.lock().len() < count {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl PartitionLog for TestLog {
+    fn id(&self) -> &TopicPartition {
+        self.inner.id()
+    }
+
+    fn reserve(&self, bytes: usize) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
+        self.inner.reserve(bytes)
+    }
+
+    fn submit(
+        &self,
+        permit: AppendPermit,
+        batch: ValidatedBatch,
+        origin: AppendOrigin,
+    ) -> Result<PendingAppend, AppendError> {
+        if let Some(error) = self.refusals.lock().pop_front() {
+            return Err(error);
+        }
+        self.batch_bytes.lock().push(batch.size_bytes());
+        if !*self.holds.lock() {
+            return self.inner.submit(permit, batch, origin);
+        }
+        let (reply, written) = oneshot::channel();
+        self.in_flight.lock().push_back(InFlight { batch, reply });
+        Ok(Box::pin(async move { written.await.expect("released") }))
+    }
+
+    fn offsets(&self) -> LogOffsets {
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        self.inner.offsets()
+    }
+
+    fn leader_epoch(&self) -> i32 {
+        self.inner.leader_epoch()
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.inner.size_bytes()
+    }
+
+    fn read(&self, request: ReadRequest) -> Result<Read, ReadError> {
+        self.inner.read(request)
+    }
+
+    fn watch(&self, end: i64, isolation: Isolation, wait: &Arc<FetchWait>) -> WaitRegistration {
+        self.inner.watch(end, isolation, wait)
+    }
+
+    fn offset_for_timestamp(
+        &self,
+        timestamp: i64,
+        isolation: Isolation,
+    ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>> {
+        self.inner.offset_for_timestamp(timestamp, isolation)
+    }
+
+    fn offset_of_max_timestamp(
+        &self,
+    ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>> {
+        self.inner.offset_of_max_timestamp()
+    }
+
+    fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)> {
+        self.inner.end_offset_for_epoch(leader_epoch)
+    }
+
+    fn delete_records_before(&self, offset: i64) -> BoxFuture<'static, Result<i64, AppendError>> {
+        self.inner.delete_records_before(offset)
+    }
+
+    fn set_config(&self, config: Arc<LogConfig>) {
+        self.inner.set_config(config);
+    }
+}
+
+/// A coordinator with one shard on `log`, and what would shut it down.
+async fn coordinator(log: &Arc<TestLog>) -> (Arc<GroupCoordinator>, watch::Sender<bool>) {
+    let manager = LogManager::in_memory();
+    let store = manager
+        .open_log(metadata_log_id(), Arc::new(metadata_log_config()))
+        .expect("open");
+    let config = BrokerConfig::from_properties(Properties::new()).expect("valid");
+    let observer = Arc::new(|_: &_, _: &_| {});
+    let store = Box::new(LogStore::new(store));
+    let metadata = Metadata::open(store, "c", Arc::new(config.0), observer);
+    let metadata = metadata.await.expect("open");
+    let (stop, shutdown) = watch::channel(false);
+    let coordinator =
+        GroupCoordinator::new(GroupConfig::default(), metadata, Clock::new(), shutdown);
+    let log: Arc<dyn PartitionLog> = log.clone();
+    coordinator.start(vec![log]).await.expect("loaded");
+    (Arc::new(coordinator), stop)
+}
+
+/// A commit of `count` partitions with this much metadata each, from outside of the group.
+fn commit(group: &str, count: i32, metadata_bytes: usize) -> CommitOffsets {
+    let metadata: Id = "m".repeat(metadata_bytes).into();
+    let partitions = (0..count).map(|partition_index| CommitPartition {
+        partition_index,
+        committed_offset: 7,
+        committed_leader_epoch: -1,
+        metadata: metadata.clone(),
+    });
+    CommitOffsets {
+        group_id: group.into(),
+        generation_id_or_member_epoch: -1,
+        member_id: "".into(),
+        group_instance_id: None,
+        retention_time_ms: None,
+        topics: vec![CommitTopic {
+            name: "topic".into(),
+            topic_id: Uuid::nil(),
+            partitions: partitions.collect(),
+        }],
+        api_version: 9,
+    }
+}
+
+fn join(group: &str, metadata_bytes: usize) -> JoinGroup {
+    JoinGroup {
+        group_id: group.into(),
+        member_id: "".into(),
+        group_instance_id: None,
+        client_id: "client".into(),
+        client_host: "/127.0.0.1".into(),
+        session_timeout_ms: 30_000,
+        rebalance_timeout_ms: 60_000,
+        protocol_type: "connect".into(),
+        protocols: vec![Protocol {
+            name: "range".into(),
+            metadata: vec![0; metadata_bytes].into(),
+        }],
+        reason: None,
+        api_version: 3,
+        member_uuid: Uuid::new_v4(),
+    }
+}
+
+/// The one error of a commit's partitions.
+fn error_of(
+    committed: Result<Vec<TopicResult>, GroupError>,
+) -> Result<Option<GroupError>, GroupError> {
+    let topics = committed?;
+    let mut errors: Vec<_> = topics
+        .iter()
+        .flat_map(|topic| &topic.partitions)
+        .map(|partition| partition.error)
+        .collect();
+    errors.dedup();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    Ok(errors[0])
+}
+
+async fn fetched(coordinator: &GroupCoordinator, group: &str) -> usize {
+    let request = FetchOffsets {
+        groups: vec![FetchGroup {
+            group_id: group.into(),
+            member_id: None,
+            member_epoch: -1,
+            topics: None,
+        }],
+        require_stable: false,
+        allowance: Allowance::unlimited(),
+    };
+    let groups = coordinator.call(group, request).await.expect("answered");
+    let topics = groups[0].topics.iter();
+    topics.map(|topic| topic.partitions.len()).sum()
+}
+
+#[tokio::test]
+async fn commits_that_come_together_are_all_taken_in_batches_that_the_log_takes() {
+    let log = TestLog::new();
+    let (coordinator, _stop) = coordinator(&log).await;
+    let tasks: Vec<_> = (0..30)
+        .map(|number| {
+            let coordinator = Arc::clone(&coordinator);
+            tokio::spawn(async move {
+                let group = format!("g{number}");
+                let committed = coordinator.call(&group, commit(&group, 200, 2_000)).await;
+                (group, error_of(committed))
+            })
+        })
+        .collect();
+    for task in tasks {
+        let (group, committed) = task.await.expect("no panic");
+        assert_eq!(committed, Ok(None));
+        assert_eq!(fetched(&coordinator, &group).await, 200);
+    }
+    let batches = log.batch_bytes.lock().clone();
+    assert!(batches.iter().all(|bytes| *bytes <= MAX_BATCH_BYTES));
+    // Two of them fit into one batch, three do not.
+    assert!(batches.len() >= 15, "{batches:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_is_refused_alone() {
+    let log = TestLog::new();
+    let (coordinator, _stop) = coordinator(&log).await;
+    assert_eq!(
+        coordinator
+            .call("g", join("g", 10))
+            .await
+            .map(|joined| joined.error),
+        Ok(None)
+    );
+    let too_large = commit("large", 400, 4_000);
+    let committed = coordinator.call("large", too_large).await;
+    assert_eq!(
+        error_of(committed),
+        Ok(Some(GroupError::UnknownServerError))
+    );
+    assert_eq!(fetched(&coordinator, "large").await, 0);
+    let joined = coordinator.call("large", join("large", 70 << 20)).await;
+    let joined = joined.expect("answered");
+    assert_eq!(joined.error, Some(GroupError::UnknownServerError));
+    let described = coordinator.call(
+        "g",
+        DescribeGroups {
+            group_ids: vec!["g".into()],
+            api_version: 6,
+            allowance: Allowance::unlimited(),
+        },
+    );
+    assert_eq!(described.await.expect("answered")[0].members.len(), 1);
+    assert_eq!(log.loads.load(Ordering::Relaxed), 1, "nobody was evicted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_passes_throws_nothing_away() {
+    let log = TestLog::new();
+    let (coordinator, _stop) = coordinator(&log).await;
+    let joined = coordinator
+        .call("g", join("g", 10))
+        .await
+        .expect("answered");
+    assert_eq!(joined.error, None);
+    for _ in 0..5 {
+        log.refuse(AppendError::Storage("the disk is full".to_owned()));
+    }
+    let committed = coordinator.call("h", commit("h", 1, 10)).await;
+    assert_eq!(error_of(committed), Ok(None));
+    let heartbeat = Heartbeat {
+        group_id: "g".into(),
+        generation_id: joined.generation_id,
+        member_id: joined.member_id,
+        group_instance_id: None,
+    };
+    // The log does not know the member yet: a new shard would not either.
+    assert_eq!(coordinator.call("g", heartbeat).await, Ok(None));
+    assert_eq!(log.loads.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_lasts_is_told_and_what_was_durable_is_there_afterwards() {
+    let log = TestLog::new();
+    let (coordinator, _stop) = coordinator(&log).await;
+    let committed = coordinator.call("g", commit("g", 1, 10)).await;
+    assert_eq!(error_of(committed), Ok(None));
+    for _ in 0..1000 {
+        log.refuse(AppendError::Storage("the disk is full".to_owned()));
+    }
+    let committed = coordinator.call("h", commit("h", 1, 10)).await;
+    assert_eq!(
+        error_of(committed),
+        Err(GroupError::CoordinatorNotAvailable)
+    );
+    log.refusals.lock().clear();
+    assert_eq!(fetched(&coordinator, "g").await, 1);
+    assert_eq!(fetched(&coordinator, "h").await, 0);
+}
+
+#[tokio::test]
+async fn a_new_shard_is_loaded_when_what_was_in_flight_has_ended() {
+    let log = TestLog::new();
+    let (coordinator, _stop) = coordinator(&log).await;
+    *log.holds.lock() = true;
+    let commit_later = |group: &'static str| {
+        let coordinator = Arc::clone(&coordinator);
+        tokio::spawn(async move { error_of(coordinator.call(group, commit(group, 1, 10)).await) })
+    };
+    let first = commit_later("first");
+    log.until_in_flight(1).await;
+    log.refuse(AppendError::Indeterminate("the device failed".to_owned()));
+    let second = commit_later("second");
+    // The shard would be loaded now, and not know the first commit, which is durable a moment later.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(log.loads.load(Ordering::Relaxed), 1);
+    log.release().await;
+    assert_eq!(first.await.expect("no panic"), Ok(None));
+    assert_eq!(
+        second.await.expect("no panic"),
+        Err(GroupError::CoordinatorNotAvailable)
+    );
+    assert_eq!(fetched(&coordinator, "first").await, 1);
+    assert_eq!(fetched(&coordinator, "second").await, 0);
+    assert_eq!(log.loads.load(Ordering::Relaxed), 2);
+}
