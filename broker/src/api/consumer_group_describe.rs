@@ -11,13 +11,14 @@ use kafka_protocol::messages::consumer_group_describe_response::{
 use kafka_protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
 use kafka_protocol::protocol::StrBytes;
 
-use super::{owned, wire};
+use super::{PART_BYTES, owned, pay_for_groups, wire};
 use crate::context::RequestContext;
 use crate::group::{
     DescribeConsumerGroups, DescribedConsumer, DescribedConsumerGroup, GroupError, Id,
     NamedPartitions,
 };
 use crate::metadata::operations::{GROUP_OPERATIONS, OPERATIONS_OMITTED};
+use crate::net::account::Unaffordable;
 
 /// A member that still uses the classic protocol.
 const CLASSIC_MEMBER: i8 = 0;
@@ -29,7 +30,8 @@ const UNKNOWN_MEMBER: i8 = -1;
 pub async fn handle(
     ctx: &RequestContext,
     request: ConsumerGroupDescribeRequest,
-) -> ConsumerGroupDescribeResponse {
+) -> Result<ConsumerGroupDescribeResponse, Unaffordable> {
+    ctx.pay(PART_BYTES * request.group_ids.len()).await?;
     let ids: Vec<Id> = request.group_ids.iter().map(|id| owned(id)).collect();
     let described = ctx
         .broker
@@ -42,6 +44,7 @@ pub async fn handle(
             },
         )
         .await;
+    pay_for_groups(ctx, &described).await?;
     let groups = ids
         .into_iter()
         .zip(described)
@@ -49,7 +52,7 @@ pub async fn handle(
             Ok(group) => describe(ctx, group, request.include_authorized_operations),
             Err(error) => failed(&id, error),
         });
-    ConsumerGroupDescribeResponse::default().with_groups(groups.collect())
+    Ok(ConsumerGroupDescribeResponse::default().with_groups(groups.collect()))
 }
 
 fn failed(group_id: &str, error: GroupError) -> DescribedGroup {

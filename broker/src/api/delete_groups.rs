@@ -7,11 +7,16 @@ use indexmap::IndexSet;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
 
-use super::{owned, wire};
+use super::{PART_BYTES, owned, wire};
 use crate::context::RequestContext;
 use crate::group::{DeleteGroups, GroupError, Id};
+use crate::net::account::Unaffordable;
 
-pub async fn handle(ctx: &RequestContext, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
+pub async fn handle(
+    ctx: &RequestContext,
+    request: DeleteGroupsRequest,
+) -> Result<DeleteGroupsResponse, Unaffordable> {
+    ctx.pay(PART_BYTES * request.groups_names.len()).await?;
     let ids: IndexSet<Id> = request.groups_names.iter().map(|id| owned(id)).collect();
     let outcomes = ctx
         .broker
@@ -27,5 +32,5 @@ pub async fn handle(ctx: &RequestContext, request: DeleteGroupsRequest) -> Delet
             .with_group_id(wire(id).into())
             .with_error_code(GroupError::code_of(error))
     });
-    DeleteGroupsResponse::default().with_results(results.collect())
+    Ok(DeleteGroupsResponse::default().with_results(results.collect()))
 }

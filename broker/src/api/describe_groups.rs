@@ -9,15 +9,17 @@ use kafka_protocol::messages::describe_groups_response::{DescribedGroup, Describ
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 use kafka_protocol::protocol::StrBytes;
 
-use super::{owned, wire};
+use super::{PART_BYTES, owned, pay_for_groups, wire};
 use crate::context::RequestContext;
 use crate::group::{self, DescribeGroups, GroupError, Id};
 use crate::metadata::operations::{GROUP_OPERATIONS, OPERATIONS_OMITTED};
+use crate::net::account::Unaffordable;
 
 pub async fn handle(
     ctx: &RequestContext,
     request: DescribeGroupsRequest,
-) -> DescribeGroupsResponse {
+) -> Result<DescribeGroupsResponse, Unaffordable> {
+    ctx.pay(PART_BYTES * request.groups.len()).await?;
     let ids: Vec<Id> = request.groups.iter().map(|id| owned(id)).collect();
     let api_version = ctx.api_version;
     let described = ctx
@@ -32,11 +34,12 @@ pub async fn handle(
             },
         )
         .await;
+    pay_for_groups(ctx, &described).await?;
     let groups = ids.into_iter().zip(described).map(|(id, outcome)| {
         let group = outcome.unwrap_or_else(|error| group::DescribedGroup::failed(id, error));
         describe(ctx, group, request.include_authorized_operations)
     });
-    DescribeGroupsResponse::default().with_groups(groups.collect())
+    Ok(DescribeGroupsResponse::default().with_groups(groups.collect()))
 }
 
 fn describe(

@@ -11,8 +11,9 @@ use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::error_code::ErrorCode;
 
-use super::wire;
+use super::{PART_BYTES, wire};
 use crate::context::RequestContext;
+use crate::net::account::Unaffordable;
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
@@ -20,7 +21,7 @@ const TRANSACTION: i8 = 1;
 pub async fn handle(
     ctx: &RequestContext,
     request: FindCoordinatorRequest,
-) -> FindCoordinatorResponse {
+) -> Result<FindCoordinatorResponse, Unaffordable> {
     let (error, message) = match request.key_type {
         GROUP => match ctx.broker.ensure_group_coordinator().await {
             Ok(()) => (ErrorCode::None, None),
@@ -48,13 +49,15 @@ pub async fn handle(
         _ => (-1, StrBytes::default(), -1),
     };
     if ctx.api_version < 4 {
-        return FindCoordinatorResponse::default()
+        return Ok(FindCoordinatorResponse::default()
             .with_error_code(error.into())
             .with_error_message(message.filter(|_| ctx.api_version >= 1))
             .with_node_id(node_id.into())
             .with_host(host)
-            .with_port(port);
+            .with_port(port));
     }
+    let key_bytes = PART_BYTES + 2 * host.len();
+    ctx.pay(key_bytes * request.coordinator_keys.len()).await?;
     let coordinators = request
         .coordinator_keys
         .into_iter()
@@ -68,5 +71,5 @@ pub async fn handle(
                 .with_port(port)
         })
         .collect();
-    FindCoordinatorResponse::default().with_coordinators(coordinators)
+    Ok(FindCoordinatorResponse::default().with_coordinators(coordinators))
 }

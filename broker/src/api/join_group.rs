@@ -9,11 +9,15 @@ use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use super::{owned, owned_bytes, reason, wire};
+use super::{PART_BYTES, owned, owned_bytes, reason, wire};
 use crate::context::RequestContext;
 use crate::group::{GroupError, JoinGroup, JoinReply, Protocol};
+use crate::net::account::Unaffordable;
 
-pub async fn handle(ctx: &RequestContext, request: JoinGroupRequest) -> JoinGroupResponse {
+pub async fn handle(
+    ctx: &RequestContext,
+    request: JoinGroupRequest,
+) -> Result<JoinGroupResponse, Unaffordable> {
     let call = JoinGroup {
         group_id: owned(&request.group_id),
         member_id: owned(&request.member_id),
@@ -40,8 +44,16 @@ pub async fn handle(ctx: &RequestContext, request: JoinGroupRequest) -> JoinGrou
         member_uuid: Uuid::new_v4(),
     };
     match ctx.broker.group_call(&request.group_id, call).await {
-        Ok(reply) => response(ctx, reply),
-        Err(error) => refusal(ctx, request.member_id, error),
+        Ok(reply) => {
+            let members = reply
+                .members
+                .iter()
+                .map(|member| PART_BYTES + 2 * member.member_id.len() + member.metadata.len());
+            // The leader's answer tells of the whole group, once.
+            ctx.pay_for_all(members.sum()).await?;
+            Ok(response(ctx, reply))
+        }
+        Err(error) => Ok(refusal(ctx, request.member_id, error)),
     }
 }
 

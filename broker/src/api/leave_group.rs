@@ -6,11 +6,16 @@
 use kafka_protocol::messages::leave_group_response::MemberResponse;
 use kafka_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
 
-use super::{owned, reason, wire};
+use super::{PART_BYTES, owned, reason, wire};
 use crate::context::RequestContext;
 use crate::group::{GroupError, LeaveGroup, LeavingMember};
+use crate::net::account::Unaffordable;
 
-pub async fn handle(ctx: &RequestContext, request: LeaveGroupRequest) -> LeaveGroupResponse {
+pub async fn handle(
+    ctx: &RequestContext,
+    request: LeaveGroupRequest,
+) -> Result<LeaveGroupResponse, Unaffordable> {
+    ctx.pay(PART_BYTES * request.members.len()).await?;
     let members = if ctx.api_version < 3 {
         vec![LeavingMember {
             member_id: owned(&request.member_id),
@@ -34,15 +39,15 @@ pub async fn handle(ctx: &RequestContext, request: LeaveGroupRequest) -> LeaveGr
     };
     let reply = match ctx.broker.group_call(&request.group_id, call).await {
         Ok(reply) => reply,
-        Err(error) => return LeaveGroupResponse::default().with_error_code(error.code()),
+        Err(error) => return Ok(LeaveGroupResponse::default().with_error_code(error.code())),
     };
     if ctx.api_version < 3 {
         let error = reply
             .error
             .or(reply.members.first().and_then(|member| member.error));
-        return LeaveGroupResponse::default().with_error_code(GroupError::code_of(error));
+        return Ok(LeaveGroupResponse::default().with_error_code(GroupError::code_of(error)));
     }
-    LeaveGroupResponse::default()
+    Ok(LeaveGroupResponse::default()
         .with_error_code(GroupError::code_of(reply.error))
         .with_members(
             reply
@@ -55,5 +60,5 @@ pub async fn handle(ctx: &RequestContext, request: LeaveGroupRequest) -> LeaveGr
                         .with_error_code(GroupError::code_of(member.error))
                 })
                 .collect(),
-        )
+        ))
 }

@@ -6,11 +6,15 @@ use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::{ListGroupsRequest, ListGroupsResponse};
 use kafka_protocol::protocol::StrBytes;
 
-use super::wire;
+use super::{PART_BYTES, wire};
 use crate::context::RequestContext;
 use crate::group::ListGroups;
+use crate::net::account::Unaffordable;
 
-pub async fn handle(ctx: &RequestContext, request: ListGroupsRequest) -> ListGroupsResponse {
+pub async fn handle(
+    ctx: &RequestContext,
+    request: ListGroupsRequest,
+) -> Result<ListGroupsResponse, Unaffordable> {
     let call = ListGroups::filtered(
         request.states_filter.iter().map(|state| state.as_str()),
         request.types_filter.iter().map(|kind| kind.as_str()),
@@ -23,17 +27,22 @@ pub async fn handle(ctx: &RequestContext, request: ListGroupsRequest) -> ListGro
             Err(error) => Err(error),
         };
         match listed {
-            Ok(listed) => groups.extend(listed.iter().map(|group| {
-                ListedGroup::default()
-                    .with_group_id(wire(&group.group_id).into())
-                    .with_protocol_type(wire(&group.protocol_type))
-                    .with_group_state(state(ctx, group.state))
-                    .with_group_type(kind(ctx, group.group_type))
-            })),
-            Err(error) => return ListGroupsResponse::default().with_error_code(error.code()),
+            Ok(listed) => {
+                let names = listed.iter().map(|group| 2 * group.group_id.len());
+                ctx.pay_for_all(PART_BYTES * listed.len() + names.sum::<usize>())
+                    .await?;
+                groups.extend(listed.iter().map(|group| {
+                    ListedGroup::default()
+                        .with_group_id(wire(&group.group_id).into())
+                        .with_protocol_type(wire(&group.protocol_type))
+                        .with_group_state(state(ctx, group.state))
+                        .with_group_type(kind(ctx, group.group_type))
+                }));
+            }
+            Err(error) => return Ok(ListGroupsResponse::default().with_error_code(error.code())),
         }
     }
-    ListGroupsResponse::default().with_groups(groups)
+    Ok(ListGroupsResponse::default().with_groups(groups))
 }
 
 fn state(ctx: &RequestContext, state: &'static str) -> StrBytes {

@@ -55,6 +55,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kafka_protocol::protocol::StrBytes;
 
+use crate::context::RequestContext;
+use crate::group::{GroupError, Priced};
+use crate::net::account::Unaffordable;
+
 /// Why nothing can be done about ACLs; in Kafka's words.
 const NO_AUTHORIZER: StrBytes = StrBytes::from_static_str("No Authorizer is configured.");
 
@@ -66,6 +70,18 @@ fn owned(name: &StrBytes) -> Arc<str> {
 /// Bytes that outlive their request, copied for the same reason.
 fn owned_bytes(bytes: &Bytes) -> Bytes {
     Bytes::copy_from_slice(bytes)
+}
+
+/// What one part of an answer takes, as a struct and encoded, besides what it tells: a group, a member, a partition.
+const PART_BYTES: usize = 256;
+
+/// Pays for the answers to a request that names groups, which may be one group again and again.
+async fn pay_for_groups<R: Priced>(
+    ctx: &RequestContext,
+    outcomes: &[Result<R, GroupError>],
+) -> Result<(), Unaffordable> {
+    let prices = outcomes.iter().flatten().map(Priced::price_bytes);
+    ctx.pay(prices.sum()).await
 }
 
 /// A client's reason (KIP-800), as much of it as Kafka keeps.

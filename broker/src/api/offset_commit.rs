@@ -15,12 +15,23 @@ use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, TopicN
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::error_code::ErrorCode;
 
-use super::owned;
+use super::{PART_BYTES, owned};
 use crate::context::RequestContext;
 use crate::group::{CommitOffsets, CommitPartition, CommitTopic, GroupError, PartitionResult};
 use crate::metadata::TopicImage;
+use crate::net::account::Unaffordable;
 
-pub async fn handle(ctx: &RequestContext, request: OffsetCommitRequest) -> OffsetCommitResponse {
+/// Of an outcome, and encoded.
+const PARTITION_BYTES: usize = size_of::<PartitionResult>() + 8;
+
+pub async fn handle(
+    ctx: &RequestContext,
+    request: OffsetCommitRequest,
+) -> Result<OffsetCommitResponse, Unaffordable> {
+    let partitions = request.topics.iter().map(|topic| topic.partitions.len());
+    let partition_bytes = size_of::<OffsetCommitResponsePartition>() + PARTITION_BYTES;
+    ctx.pay(PART_BYTES * request.topics.len() + partition_bytes * partitions.sum::<usize>())
+        .await?;
     let image = ctx.broker.metadata.image();
     let known: Vec<Option<&Arc<TopicImage>>> = request
         .topics
@@ -100,7 +111,7 @@ pub async fn handle(ctx: &RequestContext, request: OffsetCommitRequest) -> Offse
             .with_name(name)
             .with_partitions(partitions)
     });
-    OffsetCommitResponse::default().with_topics(topics.collect())
+    Ok(OffsetCommitResponse::default().with_topics(topics.collect()))
 }
 
 /// What is asked of a topic, without the partitions that do not exist.

@@ -11,11 +11,22 @@ use kafka_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::error_code::ErrorCode;
 
-use super::owned;
+use super::{PART_BYTES, owned};
 use crate::context::RequestContext;
-use crate::group::{DeleteOffsets, GroupError};
+use crate::group::{DeleteOffsets, GroupError, PartitionResult};
+use crate::net::account::Unaffordable;
 
-pub async fn handle(ctx: &RequestContext, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
+/// Of an outcome, and encoded.
+const PARTITION_BYTES: usize = size_of::<PartitionResult>() + 8;
+
+pub async fn handle(
+    ctx: &RequestContext,
+    request: OffsetDeleteRequest,
+) -> Result<OffsetDeleteResponse, Unaffordable> {
+    let partitions = request.topics.iter().map(|topic| topic.partitions.len());
+    let partition_bytes = size_of::<OffsetDeleteResponsePartition>() + PARTITION_BYTES;
+    ctx.pay(PART_BYTES * request.topics.len() + partition_bytes * partitions.sum::<usize>())
+        .await?;
     let image = ctx.broker.metadata.image();
     let exists = |topic: &OffsetDeleteRequestTopic, partition: i32| {
         image
@@ -33,10 +44,12 @@ pub async fn handle(ctx: &RequestContext, request: OffsetDeleteRequest) -> Offse
     };
     let reply = match ctx.broker.group_call(&request.group_id, call).await {
         Ok(reply) => reply,
-        Err(error) => return OffsetDeleteResponse::default().with_error_code(error.code()),
+        Err(error) => return Ok(OffsetDeleteResponse::default().with_error_code(error.code())),
     };
     if reply.error.is_some() {
-        return OffsetDeleteResponse::default().with_error_code(GroupError::code_of(reply.error));
+        return Ok(
+            OffsetDeleteResponse::default().with_error_code(GroupError::code_of(reply.error))
+        );
     }
     // As in Kafka, a topic is answered once: first what does not exist, then the others, in the order of the request.
     let mut answers: IndexMap<StrBytes, Vec<OffsetDeleteResponsePartition>> = IndexMap::new();
@@ -71,5 +84,5 @@ pub async fn handle(ctx: &RequestContext, request: OffsetDeleteRequest) -> Offse
             .with_name(name.into())
             .with_partitions(partitions)
     });
-    OffsetDeleteResponse::default().with_topics(topics.collect())
+    Ok(OffsetDeleteResponse::default().with_topics(topics.collect()))
 }

@@ -16,14 +16,19 @@ use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use super::{owned, wire};
+use super::{PART_BYTES, owned, pay_for_groups, wire};
 use crate::context::RequestContext;
 use crate::group::{
     FetchGroup, FetchOffsets, FetchTopic, FetchedGroup, FetchedPartition, GroupError, Id,
 };
 use crate::metadata::MetadataImage;
+use crate::net::account::Unaffordable;
 
-pub async fn handle(ctx: &RequestContext, request: OffsetFetchRequest) -> OffsetFetchResponse {
+pub async fn handle(
+    ctx: &RequestContext,
+    request: OffsetFetchRequest,
+) -> Result<OffsetFetchResponse, Unaffordable> {
+    ctx.pay(PART_BYTES * request.groups.len()).await?;
     let image = ctx.broker.metadata.image();
     let require_stable = request.require_stable;
     if ctx.api_version >= 8 {
@@ -38,14 +43,20 @@ pub async fn handle(ctx: &RequestContext, request: OffsetFetchRequest) -> Offset
                     .collect()
             }),
         });
-        let fetched = fetch(ctx, groups.collect(), require_stable).await;
-        return OffsetFetchResponse::default()
-            .with_groups(fetched.into_iter().map(group_response).collect());
+        let fetched = fetch(ctx, groups.collect(), require_stable).await?;
+        return Ok(OffsetFetchResponse::default()
+            .with_groups(fetched.into_iter().map(group_response).collect()));
     }
 
     // What is to be answered for each partition, should the group be refused.
     let asked = match ctx.api_version {
-        ..2 => request.topics.clone(),
+        ..2 => {
+            let topics = request.topics.iter().flatten();
+            let partitions = topics.clone().map(|topic| topic.partition_indexes.len());
+            ctx.pay(PART_BYTES * (topics.count() + partitions.sum::<usize>()))
+                .await?;
+            request.topics.clone()
+        }
         _ => None,
     };
     let group = FetchGroup {
@@ -59,13 +70,13 @@ pub async fn handle(ctx: &RequestContext, request: OffsetFetchRequest) -> Offset
                 .collect()
         }),
     };
-    let mut fetched = fetch(ctx, vec![group], require_stable).await;
-    match fetched.pop() {
+    let mut fetched = fetch(ctx, vec![group], require_stable).await?;
+    Ok(match fetched.pop() {
         Some(group) => single_response(ctx, group, asked),
         None => {
             OffsetFetchResponse::default().with_error_code(GroupError::UnknownServerError.code())
         }
-    }
+    })
 }
 
 /// Asks every shard that owns one of `groups`; answers each of them, in their order.
@@ -73,7 +84,7 @@ async fn fetch(
     ctx: &RequestContext,
     groups: Vec<FetchGroup>,
     require_stable: bool,
-) -> Vec<FetchedGroup> {
+) -> Result<Vec<FetchedGroup>, Unaffordable> {
     let ids: Vec<Id> = groups.iter().map(|group| group.group_id.clone()).collect();
     let fetched = ctx
         .broker
@@ -87,10 +98,11 @@ async fn fetch(
             },
         )
         .await;
-    ids.into_iter()
-        .zip(fetched)
+    pay_for_groups(ctx, &fetched).await?;
+    let fetched = ids.into_iter().zip(fetched);
+    Ok(fetched
         .map(|(id, outcome)| outcome.unwrap_or_else(|error| FetchedGroup::failed(id, error)))
-        .collect()
+        .collect())
 }
 
 fn fetch_topic(image: &MetadataImage, name: &StrBytes, partition_indexes: Vec<i32>) -> FetchTopic {

@@ -8,12 +8,16 @@ use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 use super::{owned, owned_bytes, wire};
 use crate::context::RequestContext;
 use crate::group::{GroupError, SyncGroup};
+use crate::net::account::Unaffordable;
 
-pub async fn handle(ctx: &RequestContext, request: SyncGroupRequest) -> SyncGroupResponse {
+pub async fn handle(
+    ctx: &RequestContext,
+    request: SyncGroupRequest,
+) -> Result<SyncGroupResponse, Unaffordable> {
     let names_protocol = request.protocol_type.is_some() && request.protocol_name.is_some();
     if ctx.api_version >= 5 && !names_protocol {
         let error = GroupError::InconsistentGroupProtocol;
-        return SyncGroupResponse::default().with_error_code(error.code());
+        return Ok(SyncGroupResponse::default().with_error_code(error.code()));
     }
     let call = SyncGroup {
         group_id: owned(&request.group_id),
@@ -34,11 +38,14 @@ pub async fn handle(ctx: &RequestContext, request: SyncGroupRequest) -> SyncGrou
             .collect(),
     };
     match ctx.broker.group_call(&request.group_id, call).await {
-        Ok(reply) => SyncGroupResponse::default()
-            .with_error_code(GroupError::code_of(reply.error))
-            .with_protocol_type(reply.protocol_type.as_deref().map(wire))
-            .with_protocol_name(reply.protocol_name.as_deref().map(wire))
-            .with_assignment(reply.assignment),
-        Err(error) => SyncGroupResponse::default().with_error_code(error.code()),
+        Ok(reply) => {
+            ctx.pay_for_all(reply.assignment.len()).await?;
+            Ok(SyncGroupResponse::default()
+                .with_error_code(GroupError::code_of(reply.error))
+                .with_protocol_type(reply.protocol_type.as_deref().map(wire))
+                .with_protocol_name(reply.protocol_name.as_deref().map(wire))
+                .with_assignment(reply.assignment))
+        }
+        Err(error) => Ok(SyncGroupResponse::default().with_error_code(error.code())),
     }
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use storage::log::{
-    AppendError, AppendOrigin, AppendPermit, FetchWait, Isolation, LogConfig, LogOffsets,
-    PartitionLog, PendingAppend, Read, ReadError, ReadRequest, TimestampOffset, TopicPartition,
-    WaitRegistration,
+    ActiveProducer, AppendError, AppendOrigin, AppendPermit, FetchWait, Isolation, LogConfig,
+    LogOffsets, PartitionLog, PendingAppend, Read, ReadError, ReadRequest, TimestampOffset,
+    TopicPartition, WaitRegistration,
 };
 use storage::manager::LogManager;
 use storage::record::ValidatedBatch;
@@ -145,6 +145,10 @@ impl PartitionLog for TestLog {
         &self,
     ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>> {
         self.inner.offset_of_max_timestamp()
+    }
+
+    fn producers(&self) -> Vec<ActiveProducer> {
+        self.inner.producers()
     }
 
     fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)> {

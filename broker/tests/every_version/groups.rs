@@ -16,7 +16,7 @@ use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
     DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, HeartbeatRequest,
     JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest,
-    OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest,
+    OffsetCommitResponse, OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -49,6 +49,16 @@ fn commit(group: &'static str, partitions: &[(&'static str, i32)]) -> OffsetComm
         .with_topics(topics.collect())
 }
 
+/// Partitions and their errors, sorted. A topic with a partition that does not exist is answered once.
+fn commit_errors(response: &OffsetCommitResponse) -> Vec<(i32, i16)> {
+    let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+    let mut errors: Vec<_> = partitions
+        .map(|p| (p.partition_index, p.error_code))
+        .collect();
+    errors.sort_unstable();
+    errors
+}
+
 pub async fn offset_commit(case: &mut Case) {
     let mut request = commit("group", &[("topic", 1), ("unknown", 0), ("topic", 9)]);
     request.topics[0].partitions[0].committed_metadata = None;
@@ -56,22 +66,13 @@ pub async fn offset_commit(case: &mut Case) {
         request.topics[0].partitions[0].committed_leader_epoch = 0;
     }
     let response = case.client.call(case.version, request.clone()).await;
-    let errors: Vec<_> = response
-        .topics
-        .iter()
-        .map(|t| t.partitions[0].error_code)
-        .collect();
-    assert_eq!(errors, [0, 3, 3]);
+    assert_eq!(commit_errors(&response), [(0, 3), (1, 0), (9, 3)]);
 
     request.generation_id_or_member_epoch = 4;
     request.member_id = string("nobody");
     let response = case.client.call(case.version, request.clone()).await;
-    let errors: Vec<_> = response
-        .topics
-        .iter()
-        .map(|t| t.partitions[0].error_code)
-        .collect();
-    assert_eq!(errors, [UNKNOWN_MEMBER_ID, 3, 3]);
+    let refused = [(0, 3), (1, UNKNOWN_MEMBER_ID), (9, 3)];
+    assert_eq!(commit_errors(&response), refused);
 
     request.topics.clear();
     assert!(
@@ -150,9 +151,25 @@ pub async fn offset_fetch(case: &mut Case) {
         response.groups[2].topics[0].partitions[0].committed_offset,
         -1
     );
-    let request = OffsetFetchRequest::default().with_groups(vec![group("group", None)]);
+    // Each mention of a group has an answer of its own.
+    let one = |partition| Some(vec![named("topic", vec![partition])]);
+    let request = OffsetFetchRequest::default().with_groups(vec![
+        group("group", one(0)),
+        group("group", one(1)),
+        group("group", None),
+    ]);
     let response = case.client.call(case.version, request).await;
-    assert_eq!(response.groups[0].topics[0].partitions.len(), 1);
+    let offsets = response.groups.iter().map(|group| {
+        let partitions = &group.topics[0].partitions;
+        let partitions = partitions.iter();
+        partitions
+            .map(|p| (p.partition_index, p.committed_offset))
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(
+        offsets.collect::<Vec<_>>(),
+        [vec![(0, 2)], vec![(1, -1)], vec![(0, 2)]]
+    );
 }
 
 pub async fn offset_delete(case: &mut Case) {
@@ -174,7 +191,8 @@ pub async fn offset_delete(case: &mut Case) {
         .iter()
         .map(|partition| partition.error_code)
         .collect();
-    assert_eq!(errors, [0, 3, 0]);
+    // As in Kafka, what does not exist comes first.
+    assert_eq!(errors, [3, 0, 0]);
     assert_eq!(response.topics[1].partitions[0].error_code, 3);
     request.group_id = group_id("unknown");
     assert_eq!(case.client.call(case.version, request).await.error_code, 69);
