@@ -14,10 +14,14 @@ use common::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::compaction::CleanerConfig;
+use storage::fs::hooked::{HookedFs, Hooks};
+use storage::fs::{Access, Fs, RealFs};
 use storage::log::{AppendOrigin, Isolation, LogConfig, PartitionLog, ReadRequest};
 use storage::manager::{LogManager, LogManagerConfig};
+use storage::record::batch::compute_crc;
 use storage::record::{
-    BatchBuilder, BatchHeader, EndTxnMarker, RecordSet, TransactionResult, ValidatedBatch, batches,
+    BatchBuilder, BatchHeader, CompressionType, EndTxnMarker, RecordSet, TransactionResult,
+    ValidatedBatch, batches,
 };
 
 type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -353,4 +357,107 @@ async fn a_transaction_whose_marker_was_compacted_away_does_not_open_again_after
     let log = open_with(&fourth, "t", 0, config());
     assert_eq!(log.offsets().last_stable_offset, stable);
     fourth.shutdown().unwrap();
+}
+
+/// A manager whose cleaner knows all keys at once.
+fn manager_on(dir: &Path, fs: Arc<dyn Fs>) -> Arc<LogManager> {
+    LogManager::open(LogManagerConfig {
+        cleaner: CleanerConfig {
+            backoff_ms: 3,
+            ..CleanerConfig::default()
+        },
+        fs,
+        ..small(dir)
+    })
+    .unwrap()
+}
+
+/// A batch with a right checksum whose second record nobody can read.
+fn unreadable(codec: CompressionType) -> ValidatedBatch {
+    let mut builder = BatchBuilder::new().compression(codec);
+    builder.append(
+        1_000,
+        Some(b"key 0"),
+        Some(b"nobody can read what follows"),
+        &[],
+    );
+    let mut bytes = builder.build().unwrap().to_vec();
+    bytes[23..27].copy_from_slice(&1_i32.to_be_bytes());
+    bytes[57..61].copy_from_slice(&2_i32.to_be_bytes());
+    let crc = compute_crc(&bytes);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    trusted(bytes.into())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_is_compacted_around_batches_that_nobody_can_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = manager_on(dir.path(), Arc::new(RealFs));
+    let log = open_with(&running, "t", 0, config());
+    append_keys(&log, 3).await;
+    let mut stored = Vec::new();
+    for codec in CompressionType::ALL {
+        let appended = append(&log, unreadable(codec)).await.unwrap();
+        stored.push(appended.base_offset);
+    }
+    for _ in 0..40 {
+        append_keys(&log, 5).await;
+    }
+    assert!(log.size_bytes() > 20_000);
+    until("it is compacted", || log.size_bytes() < 6_000).await;
+    let fetched = read(&log, request(0)).await.unwrap();
+    let offsets: Vec<i64> = headers(&fetched).iter().map(|h| h.base_offset).collect();
+    for offset in stored {
+        assert!(offsets.contains(&offset), "{offset} of {offsets:?}");
+    }
+    // Who asks for a time is told where it may be.
+    let found = log
+        .offset_for_timestamp(0, Isolation::ReadUncommitted)
+        .await;
+    assert!(found.unwrap().is_some());
+    running.shutdown().unwrap();
+}
+
+/// Segments of one log cannot be read while it is so.
+#[derive(Debug, Default)]
+struct BadSectors(AtomicBool);
+
+impl Hooks for BadSectors {
+    fn open(&self, path: &Path, access: Access) -> std::io::Result<()> {
+        let is_bad = path.to_string_lossy().contains("/bad-0/0")
+            && path.extension().is_some_and(|extension| extension == "log")
+            && matches!(access, Access::Read);
+        match is_bad && self.0.load(Ordering::SeqCst) {
+            true => Err(std::io::Error::from_raw_os_error(5)),
+            false => Ok(()),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_cannot_be_read_does_not_keep_the_others_from_their_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let bad_sectors = Arc::new(BadSectors::default());
+    let running = manager_on(dir.path(), Arc::new(HookedFs(Arc::clone(&bad_sectors))));
+    bad_sectors.0.store(true, Ordering::SeqCst);
+    let bad = open_with(&running, "bad", 0, config());
+    let good = open_with(&running, "good", 0, config());
+    for _ in 0..40 {
+        append_keys(&bad, 5).await;
+    }
+    // Once it has been compacted it is never as dirty as the other one.
+    for _ in 0..3 {
+        for _ in 0..40 {
+            append_keys(&good, 5).await;
+        }
+        assert!(good.size_bytes() > 20_000);
+        until("it is compacted", || good.size_bytes() < 6_000).await;
+    }
+    assert!(bad.size_bytes() > 20_000, "it cannot be read");
+    bad_sectors.0.store(false, Ordering::SeqCst);
+    until("the other one has its turn, too", || {
+        bad.size_bytes() < 6_000
+    })
+    .await;
+    running.shutdown().unwrap();
 }

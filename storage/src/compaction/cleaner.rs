@@ -4,6 +4,9 @@
 //!
 //! A batch that loses nothing passes byte for byte. One that does is encoded anew with its own codec, and keeps its
 //! offsets, producer, sequence and leader epoch, so that neither a consumer nor an idempotent producer notices.
+//!
+//! A batch whose checksum is right and whose records cannot be read is what a producer has sent, or another broker let
+//! in. It stays as it is, and replaces nothing: nobody can say what is in it, and the rest of the log must not wait.
 
 use std::collections::HashMap;
 
@@ -23,7 +26,8 @@ use crate::record::{
 /// Bit 6 of the attributes, which goes when a batch is emptied.
 const DELETE_HORIZON_BIT: i16 = 0x40;
 
-/// Why a batch cannot be compacted. Its log is best left alone: nothing was changed.
+/// Why a batch cannot be compacted. What is damaged on the disk, or not where it should be, is best left alone, and all
+/// of its log with it.
 #[derive(Debug, Error)]
 #[error("batch at offset {base_offset}: {cause}")]
 pub struct CleanError {
@@ -92,6 +96,8 @@ pub struct CleanStats {
     pub retained_records: u64,
     /// Records without a key, which a compacted log has no place for.
     pub keyless_records: u64,
+    /// Batches kept because their records cannot be read.
+    pub unreadable_batches: u64,
 }
 
 /// The first pass: fills an offset map from the batches of the dirty range.
@@ -140,18 +146,19 @@ impl MapBuilder {
 
     fn add_records(&mut self, header: &BatchHeader, batch: &Bytes) -> Result<bool, Cause> {
         if header.is_control() {
-            self.transactions
-                .read_control(header, control_of(header, batch)?);
+            let control = control_of(header, batch).unwrap_or(Control::Other);
+            self.transactions.read_control(header, control);
             return Ok(true);
         }
         if self.transactions.read_data(header) {
             return Ok(true);
         }
-        let set = RecordSet::open(batch, self.decompressed_limit_bytes)?;
-        let mut order = RecordOrder::new(header);
+        // Its other records are not to be superseded by those that were read before the fault.
+        let Ok(set) = read_records(batch, self.decompressed_limit_bytes) else {
+            return Ok(true);
+        };
         for record in &set {
             let record = record?;
-            order.check(record.offset)?;
             if let Some(key) = record.key
                 && record.offset >= self.from_offset
                 && self.map.put(key, record.offset).is_err()
@@ -183,6 +190,8 @@ pub(super) struct BatchFilter<'a> {
     transactions: Transactions,
     last_records: HashMap<i64, LastRecord>,
     pub stats: CleanStats,
+    /// The first batch whose records cannot be read.
+    pub unreadable: Option<CleanError>,
 }
 
 impl<'a> BatchFilter<'a> {
@@ -193,6 +202,7 @@ impl<'a> BatchFilter<'a> {
             transactions: Transactions::default(),
             last_records: HashMap::new(),
             stats: CleanStats::default(),
+            unreadable: None,
         }
     }
 
@@ -231,10 +241,22 @@ impl<'a> BatchFilter<'a> {
         Ok(retained)
     }
 
+    /// The batch as it is: nobody can say what is in it.
+    fn unreadable(&mut self, header: &BatchHeader, batch: &Bytes, cause: Cause) -> Retained {
+        self.stats.unreadable_batches += 1;
+        self.unreadable.get_or_insert_with(|| error(header, cause));
+        (*header, batch.clone())
+    }
+
     fn retained(&mut self, header: &BatchHeader, batch: &Bytes) -> Result<Option<Retained>, Cause> {
         let decided = if header.is_control() {
-            self.transactions
-                .read_control(header, control_of(header, batch)?)
+            match control_of(header, batch) {
+                Ok(control) => self.transactions.read_control(header, control),
+                Err(cause) => {
+                    self.transactions.read_control(header, Control::Other);
+                    return Ok(Some(self.unreadable(header, batch, cause)));
+                }
+            }
         } else {
             self.transactions.read_data(header)
         };
@@ -248,7 +270,10 @@ impl<'a> BatchFilter<'a> {
             return self.empty_if_needed(header);
         }
 
-        let set = RecordSet::open(batch, self.context.decompressed_limit_bytes)?;
+        let set = match read_records(batch, self.context.decompressed_limit_bytes) {
+            Ok(set) => set,
+            Err(cause) => return Ok(Some(self.unreadable(header, batch, cause))),
+        };
         let choice = self.choose(&set)?;
         self.stats.retained_records += choice.count as u64;
         if choice.count == 0 {
@@ -273,14 +298,12 @@ impl<'a> BatchFilter<'a> {
 
     fn choose(&mut self, set: &RecordSet) -> Result<Choice, Cause> {
         let mut choice = Choice::default();
-        let mut order = RecordOrder::new(set.header());
         let deletes_expired = set
             .header()
             .delete_horizon_ms()
             .is_some_and(|horizon_ms| horizon_ms <= self.context.now_ms);
         for record in set {
             let record = record?;
-            order.check(record.offset)?;
             let retain =
                 if set.header().is_control() || Some(record.offset) > self.map.latest_offset() {
                     true
@@ -413,6 +436,16 @@ fn control_of(header: &BatchHeader, batch: &Bytes) -> Result<Control, Cause> {
         Some(marker) => Control::Marker(marker.result),
         None => Control::Other,
     })
+}
+
+/// The records of a batch, all of which can be read.
+fn read_records(batch: &Bytes, limit_bytes: usize) -> Result<RecordSet, Cause> {
+    let set = RecordSet::open(batch, limit_bytes)?;
+    let mut order = RecordOrder::new(set.header());
+    for record in &set {
+        order.check(record?.offset)?;
+    }
+    Ok(set)
 }
 
 /// Checks that the offsets of a batch's records rise within those of the batch.

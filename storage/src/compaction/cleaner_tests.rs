@@ -312,39 +312,113 @@ fn batches_out_of_order_or_with_records_out_of_order_are_not_cleaned() {
             ..
         }
     ));
+}
 
-    for deltas in [[1, 0], [1, 1], [-1, 0], [0, 3]] {
-        let mut builder = BatchBuilder::new().last_offset_delta(2);
-        for delta in deltas {
-            builder.append_at(delta, 0, Some(b"a"), None, [].into_iter());
+/// The batch with `bytes` written at `at`, and a CRC that agrees.
+fn changed(batch: &Bytes, at: usize, bytes: &[u8]) -> Bytes {
+    let mut changed = batch.to_vec();
+    changed[at..at + bytes.len()].copy_from_slice(bytes);
+    let crc = batch::compute_crc(&changed);
+    changed[17..21].copy_from_slice(&crc.to_be_bytes());
+    changed.into()
+}
+
+/// Batches with a right checksum, of records `key` and `last`, that cannot be read, or not to their end.
+fn unreadable() -> Vec<(String, Bytes)> {
+    let mut all = Vec::new();
+    for codec in CompressionType::ALL {
+        let mut builder = BatchBuilder::new().compression(codec).producer(5, 0, 0);
+        builder.append(500, Some(b"key"), Some(&[b'v'; 300]), &[]);
+        builder.append(500, Some(b"last"), None, &[]);
+        let whole = builder.build().unwrap();
+        let mut add = |what: &str, batch| all.push((format!("{codec}, {what}"), batch));
+        add(
+            "another codec",
+            changed(&whole, 22, &[(codec as u8 + 1) % 5]),
+        );
+        add("no codec", changed(&whole, 22, &[7]));
+        add("cut off", {
+            let cut = whole.slice(..whole.len() - 12);
+            let length = i32::try_from(cut.len() - 12).unwrap();
+            changed(&cut, 8, &length.to_be_bytes())
+        });
+        add(
+            "no stream",
+            changed(&whole, 61, &vec![0x7f; whole.len() - 61]),
+        );
+        let three = changed(&whole, 23, &2_i32.to_be_bytes());
+        add("more announced", changed(&three, 57, &3_i32.to_be_bytes()));
+        add("fewer announced", changed(&whole, 57, &1_i32.to_be_bytes()));
+        add(
+            "negative count",
+            changed(&whole, 57, &(-1_i32).to_be_bytes()),
+        );
+        add("no marker", changed(&whole, 22, &[codec as u8 | 0x30]));
+        if codec != CompressionType::None {
+            let mut builder = BatchBuilder::new().compression(codec);
+            builder.append(0, Some(b"key"), Some(&[0; 10_000]), &[]);
+            add("too large", builder.build().unwrap());
         }
-        let mut log = TestLog::new();
-        log.append(&builder.build().unwrap());
-        close(&mut log);
-        assert!(matches!(
-            fails(&log),
-            CompactionError::Uncleanable {
-                error: CleanError {
-                    cause: Cause::RecordOffset(_),
-                    ..
-                },
-                ..
+        for deltas in [[1, 0], [1, 1], [-1, 0], [0, 3]] {
+            let mut builder = BatchBuilder::new().compression(codec).last_offset_delta(2);
+            for (delta, key) in deltas.into_iter().zip([b"key", b"end"]) {
+                builder.append_at(delta, 0, Some(key), None, [].into_iter());
             }
-        ));
+            add(&format!("offsets {deltas:?}"), builder.build().unwrap());
+        }
+    }
+    all
+}
+
+#[test]
+fn records_that_cannot_be_read_stay_as_they_are_and_the_rest_of_the_log_is_cleaned() {
+    for (what, unreadable) in unreadable() {
+        let mut log = TestLog::new();
+        log.append(&records(BatchBuilder::new(), &[("key", Some("1"))]));
+        log.append(&records(BatchBuilder::new(), &[("a", Some("1"))]));
+        let kept = log.append(&unreadable);
+        let kept = log
+            .batches()
+            .pop()
+            .filter(|_| kept.base_offset == 2)
+            .unwrap();
+        log.append(&records(BatchBuilder::new(), &[("a", Some("2"))]));
+        close(&mut log);
+        let cleaned = try_clean(&log, pass).unwrap();
+        let after = log.batches();
+        // A tombstone that can be read, but is in there, takes no record with it.
+        assert_eq!(header(&after[0]).base_offset, 0, "{what}");
+        assert_eq!(after[1], kept, "{what}");
+        assert_eq!(after.len(), 4, "{what}: the first value of a is gone");
+        assert_eq!(cleaned.stats.unreadable_batches, 1, "{what}");
+        let error = cleaned.unreadable.unwrap();
+        assert_eq!(error.base_offset, 2, "{what}: {error}");
+
+        // The next cleaning finds it again.
+        let again = try_clean(&log, pass).unwrap();
+        assert_eq!(log.batches(), after, "{what}");
+        assert_eq!(again.stats.unreadable_batches, 1, "{what}");
     }
 }
 
 #[test]
-fn a_batch_that_decompresses_to_more_than_allowed_is_not_cleaned() {
-    for codec in CompressionType::ALL.into_iter().skip(1) {
-        let mut builder = BatchBuilder::new().compression(codec);
-        builder.append(0, Some(b"a"), Some(&[0; 10_000]), &[]);
-        let mut log = TestLog::new();
-        log.append(&builder.build().unwrap());
-        log.roll();
-        let error = fails(&log);
-        assert!(error.to_string().contains("more than 10000"), "{error}");
-    }
+fn an_aborted_batch_goes_whether_it_can_be_read_or_not() {
+    let mut log = TestLog::new();
+    log.append(&changed(
+        &transactional(7, 0, "a"),
+        57,
+        &9_i32.to_be_bytes(),
+    ));
+    log.append(&marker(7, TransactionResult::Abort));
+    log.append_aborted(AbortedTxn {
+        producer_id: 7,
+        first_offset: 0,
+        last_offset: 1,
+        last_stable_offset: 2,
+    });
+    close(&mut log);
+    assert_eq!(clean(&log, 1_000).stats.unreadable_batches, 0);
+    assert_eq!(header(&log.batches()[0]).base_offset, 1);
 }
 
 #[test]

@@ -60,6 +60,8 @@ pub(crate) struct LogCleaner {
     limiter: Mutex<RateLimiter>,
     /// Ids of logs that cleaning again would not help.
     uncleanable: Mutex<HashSet<u32>>,
+    /// Ids of logs of which was said that not all of their batches can be read.
+    told: Mutex<HashSet<u32>>,
     stop: AtomicBool,
     bell: Bell,
 }
@@ -75,6 +77,7 @@ impl LogCleaner {
             maintenance,
             config,
             uncleanable: Mutex::default(),
+            told: Mutex::default(),
             stop: AtomicBool::new(false),
             bell: Bell::default(),
         }
@@ -102,12 +105,17 @@ impl LogCleaner {
         while !self.is_stopped() {
             self.bell
                 .wait(Duration::from_millis(self.config.backoff_ms));
-            while !self.is_stopped() && self.shared.wal.refused().is_none() && self.clean_next() {}
+            let mut failed = HashSet::new();
+            while !self.is_stopped()
+                && self.shared.wal.refused().is_none()
+                && self.clean_next(&mut failed)
+            {}
         }
     }
 
-    /// Cleans the filthiest log that is due; false if there is none or it went wrong.
-    fn clean_next(&self) -> bool {
+    /// Cleans the filthiest log that is due; false if there is none. One that went wrong is not tried again in this
+    /// round, so that the others have their turn.
+    fn clean_next(&self, failed: &mut HashSet<u32>) -> bool {
         // Taken out: what becomes dirty from here on is looked at again.
         let candidates = std::mem::take(&mut *self.shared.dirty.lock());
         let mut due: Vec<(Due, LogToClean)> = Vec::new();
@@ -124,6 +132,7 @@ impl LogCleaner {
             }
             self.shared.dirty.lock().insert(log_id, log);
         }
+        due.retain(|((log, _), _)| !failed.contains(&log.log_id));
         let Some(((log, config), range)) = filthiest(due) else {
             return false;
         };
@@ -136,7 +145,8 @@ impl LogCleaner {
             Err(CompactionError::Cancelled) => false,
             Err(CompactionError::Io(error)) if error.kind() != io::ErrorKind::InvalidData => {
                 tracing::warn!(partition = %log.id, %error, "compaction failed; it is tried again");
-                false
+                failed.insert(log.log_id);
+                true
             }
             Err(error) => {
                 tracing::error!(partition = %log.id, %error, "the log cannot be compacted");
@@ -171,7 +181,10 @@ impl LogCleaner {
         range: &LogToClean,
     ) -> Result<(), CompactionError> {
         let _changing = log.segments_change.lock();
-        self.maintenance.checkpoint()?;
+        if let Err(error) = self.maintenance.checkpoint() {
+            tracing::warn!(%error, "nothing is compacted without a checkpoint; it is tried again");
+            return Err(CompactionError::Cancelled);
+        }
         let settings = CompactionSettings {
             offset_map_bytes: self.config.dedupe_buffer_bytes,
             decompressed_limit_bytes: self.config.decompressed_limit_bytes,
@@ -199,6 +212,16 @@ impl LogCleaner {
             written_bytes = compacted.stats.written_bytes,
             "compacted"
         );
+        if let Some(error) = &compacted.unreadable
+            && self.told.lock().insert(log.log_id)
+        {
+            tracing::warn!(
+                partition = %log.id,
+                batches = compacted.stats.unreadable_batches,
+                %error,
+                "records that cannot be read are kept as they are, and nothing is removed for their sake"
+            );
+        }
         let offsets = {
             let mut offsets = self.shared.cleaner_offsets.lock();
             offsets.insert(log.key(), compacted.clean_offset);

@@ -87,7 +87,7 @@ pub struct CompactionSettings {
 }
 
 /// What became of a log.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug)]
 pub struct Compacted {
     /// Up to where the log is clean: the next first dirty offset, for the checkpoint.
     pub clean_offset: i64,
@@ -96,6 +96,8 @@ pub struct Compacted {
     pub segments_before: usize,
     pub segments_after: usize,
     pub stats: CleanStats,
+    /// The first batch that was kept because its records cannot be read.
+    pub unreadable: Option<CleanError>,
 }
 
 /// Why a log was not compacted, or not to its end. What has been replaced until then is as good as before.
@@ -182,6 +184,7 @@ pub fn compact<L: CompactableLog>(
         segments_before: to_clean.len(),
         segments_after,
         stats: filter.stats,
+        unreadable: filter.unreadable,
     })
 }
 

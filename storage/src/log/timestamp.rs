@@ -3,13 +3,36 @@
 use bytes::Bytes;
 
 use super::TimestampOffset;
-use crate::record::{RecordError, RecordSet};
+use crate::record::{BatchError, BatchHeader, RecordError, RecordSet};
 
-/// What a stored batch may decompress to: far above what is accepted, and still a bound.
-const DECOMPRESSED_LIMIT_BYTES: usize = 1 << 30;
+/// What a stored batch may decompress to: as much as is accepted, since several may be looked into at a time.
+const DECOMPRESSED_LIMIT_BYTES: usize = 64 << 20;
 
 /// The first record of `batch` that is not older than `timestamp` and not below `from_offset`.
+///
+/// A batch whose records cannot be read is taken as a whole, by what its header says: who asks for a time must not fail
+/// for as long as it is there.
 pub(crate) fn first_at_or_after(
+    batch: &Bytes,
+    timestamp: i64,
+    from_offset: i64,
+) -> Result<Option<TimestampOffset>, BatchError> {
+    match first_record(batch, timestamp, from_offset) {
+        Ok(found) => Ok(found),
+        Err(_) => {
+            let header = BatchHeader::parse(batch)?;
+            let may_have_it =
+                header.max_timestamp >= timestamp && header.last_offset() >= from_offset;
+            Ok(may_have_it.then(|| TimestampOffset {
+                timestamp: header.max_timestamp,
+                offset: header.base_offset.max(from_offset),
+                leader_epoch: header.partition_leader_epoch,
+            }))
+        }
+    }
+}
+
+fn first_record(
     batch: &Bytes,
     timestamp: i64,
     from_offset: i64,
