@@ -1,7 +1,8 @@
 //! DeleteRecords (key 21), versions 0-2.
 //!
 //! Moves log start offsets up; -1 stands for the high watermark. The new start is durable before it
-//! is answered.
+//! is answered. A topic whose `cleanup.policy` does not say `delete` keeps its records, whatever offset is
+//! asked for: they are the last ones of their keys.
 
 use kafka_protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
@@ -48,6 +49,9 @@ pub async fn handle(ctx: &RequestContext, request: DeleteRecordsRequest) -> Dele
 }
 
 async fn delete(partition: &Partition, offset: i64) -> Result<i64, ErrorCode> {
+    if !partition.settings.load().config.log.delete {
+        return Err(ErrorCode::PolicyViolation);
+    }
     let high_watermark = partition.log.offsets().high_watermark;
     let before = if offset == HIGH_WATERMARK {
         high_watermark

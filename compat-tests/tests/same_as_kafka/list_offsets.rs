@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use compat_tests::scenario::{Talk, topic_name};
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
@@ -181,7 +182,11 @@ pub fn delete_records(talk: &mut Talk<'_>) -> Result<()> {
         for _ in 0..3 {
             store(talk, &name, 0, batch(&[T, T])?)?;
         }
-        let mut ask = |what: &str, topic: &str, partitions: &[(i32, i64)]| -> Result<()> {
+        let ask = |talk: &mut Talk<'_>,
+                   what: &str,
+                   topic: &str,
+                   partitions: &[(i32, i64)]|
+         -> Result<()> {
             let partitions = partitions.iter().map(|(index, offset)| {
                 DeleteRecordsPartition::default()
                     .with_partition_index(*index)
@@ -195,16 +200,38 @@ pub fn delete_records(talk: &mut Talk<'_>) -> Result<()> {
                 .with_topics(vec![topic]);
             talk.ask(what, version, &request).map(|_| ())
         };
-        ask("some", &name, &[(0, 3)])?;
-        ask("some that are gone", &name, &[(0, 1)])?;
-        ask("behind the end", &name, &[(0, 7), (1, 1)])?;
-        ask("negative", &name, &[(0, -2)])?;
-        ask("all", &name, &[(0, -1), (1, -1)])?;
-        ask("unknown", &name, &[(7, 0)])?;
-        ask("unknown topic", "truncated-unknown", &[(0, 0)])?;
-        ask("invalid topic", "not valid", &[(0, 0)])?;
-        ask("internal topic", "__consumer_offsets", &[(0, 0)])?;
-        ask("no partitions", &name, &[])?;
+        ask(talk, "some", &name, &[(0, 3)])?;
+        ask(talk, "some that are gone", &name, &[(0, 1)])?;
+        ask(talk, "behind the end", &name, &[(0, 7), (1, 1)])?;
+        ask(talk, "negative", &name, &[(0, -2)])?;
+        ask(talk, "all", &name, &[(0, -1), (1, -1)])?;
+        ask(talk, "unknown", &name, &[(7, 0)])?;
+        ask(talk, "unknown topic", "truncated-unknown", &[(0, 0)])?;
+        ask(talk, "invalid topic", "not valid", &[(0, 0)])?;
+        ask(talk, "internal topic", "__consumer_offsets", &[(0, 0)])?;
+        ask(talk, "no partitions", &name, &[])?;
+        for policy in ["compact", "compact,delete", "delete,compact"] {
+            let name = format!("truncated-{}-{version}", policy.replace(',', "-"));
+            let configs = vec![super::topics::config("cleanup.policy", Some(policy))];
+            let topic = CreatableTopic::default()
+                .with_name(topic_name(&name))
+                .with_num_partitions(1)
+                .with_replication_factor(1)
+                .with_configs(configs);
+            talk.create(topic)?;
+            store(talk, &name, 0, batch(&[T, T])?)?;
+            for (what, offset) in [
+                ("one of", 1),
+                ("behind the end of", 7),
+                ("negative of", -2),
+                ("all of", -1),
+            ] {
+                ask(talk, &format!("{what} {policy}"), &name, &[(0, offset)])?;
+            }
+            ask(talk, &format!("unknown of {policy}"), &name, &[(1, 0)])?;
+            let start = request(&[(&name, vec![partition(0, -2)])]);
+            talk.ask(&format!("the start of {policy}"), 5, &start)?;
+        }
         for timestamp in [-1, -2, T] {
             let places = request(&[(
                 &name,
