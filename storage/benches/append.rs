@@ -113,7 +113,10 @@ impl Logs {
         self.runtime.block_on(async {
             let mut pending: Vec<PendingAppend> = Vec::with_capacity(count);
             for log in self.logs.iter().cycle().take(count) {
-                let permit = log.reserve(batch.bytes.len()).await.unwrap();
+                let permit = log
+                    .reserve(batch.bytes.len(), AppendOrigin::Client)
+                    .await
+                    .unwrap();
                 let submitted = log.submit(permit, batch.clone(), AppendOrigin::Client);
                 pending.push(submitted.unwrap());
             }

@@ -263,7 +263,10 @@ fn batch(bytes: usize) -> ValidatedBatch {
 }
 
 async fn append(log: &Arc<dyn PartitionLog>, batch: &ValidatedBatch) {
-    let permit = log.reserve(batch.bytes.len()).await.unwrap();
+    let permit = log
+        .reserve(batch.bytes.len(), AppendOrigin::Client)
+        .await
+        .unwrap();
     log.submit(permit, batch.clone(), AppendOrigin::Client)
         .unwrap()
         .await

@@ -100,7 +100,7 @@ async fn offsets_are_given_in_the_order_of_submission_without_a_gap(fixture: Fix
     let mut pending = Vec::new();
     for count in 1..=20 {
         let values = vec![&b"value"[..]; count];
-        let permit = log.reserve(1000).await.unwrap();
+        let permit = log.reserve(1000, AppendOrigin::Client).await.unwrap();
         pending.push(
             log.submit(permit, batch(&values), AppendOrigin::Client)
                 .unwrap(),
@@ -573,7 +573,10 @@ async fn concurrent_appends_keep_the_order_of_each_producer(fixture: Fixture) {
                     let value = format!("{producer_id}:{sequence}");
                     let values: &[&[u8]] = &[value.as_bytes(), &[0; 500]];
                     let batch = produced(producer_id, 0, sequence * 2, values);
-                    let permit = log.reserve(batch.bytes.len()).await.unwrap();
+                    let permit = log
+                        .reserve(batch.bytes.len(), AppendOrigin::Client)
+                        .await
+                        .unwrap();
                     pending.push(log.submit(permit, batch, AppendOrigin::Client).unwrap());
                     tokio::task::yield_now().await;
                 }

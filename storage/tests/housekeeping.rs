@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::*;
 use storage::clock::Clock;
 use storage::fs::sim::SimDisk;
-use storage::log::{AppendError, Durability, LogConfig, PartitionLog};
+use storage::log::{AppendError, AppendOrigin, Durability, LogConfig, PartitionLog};
 use storage::manager::{LogManager, LogManagerConfig};
 use storage::record::{BatchBuilder, ValidatedBatch};
 
@@ -66,8 +66,8 @@ impl World {
     /// Lets time pass, and the maintenance see it: wanting all the room there is, while some is taken, wakes it.
     async fn pass(&self, ms: u64, log: &Arc<dyn PartitionLog>) {
         self.clock.0.fetch_add(ms, Ordering::Relaxed);
-        let taken = log.reserve(1).await;
-        drop(log.reserve(BUDGET_BYTES as usize));
+        let taken = log.reserve(1, AppendOrigin::Coordinator).await;
+        drop(log.reserve(BUDGET_BYTES as usize, AppendOrigin::Coordinator));
         drop(taken);
     }
 
@@ -247,13 +247,24 @@ async fn below_the_reserve_producers_are_refused_while_all_else_goes_on_and_it_h
     until("producers are refused", async || {
         world.pass(1_000, &own).await;
         matches!(
-            log.reserve(1).await,
+            log.reserve(1, AppendOrigin::Client).await,
             Err(AppendError::Storage(why)) if why.contains("space")
         )
     })
     .await;
     assert_eq!(read_all(&log, 0).await.len(), 3);
-    append(&own, batch(&[b"a commit"])).await.unwrap();
+    append_as(&own, batch(&[b"a commit"]), AppendOrigin::Coordinator)
+        .await
+        .unwrap();
+    // Whatever the log is called: what counts is who appends.
+    for name in ["__consumer_offsets", "__mine"] {
+        let log = open(&manager, name, 0);
+        let refused = append(&log, batch(&[b"value"])).await;
+        assert!(
+            matches!(refused, Err(AppendError::Storage(_))),
+            "{name}: {refused:?}"
+        );
+    }
     assert_eq!(log.delete_records_before(1).await.unwrap(), 1);
     drop(doomed);
     manager.delete_log(&id).unwrap();
@@ -263,4 +274,28 @@ async fn below_the_reserve_producers_are_refused_while_all_else_goes_on_and_it_h
     })
     .await;
     manager.shutdown().unwrap();
+}
+
+#[tokio::test]
+async fn a_batch_larger_than_the_write_ahead_log_takes_is_refused_for_its_size_and_nothing_else_is()
+{
+    let world = World::new();
+    let manager = world.start(Durability::Strict);
+    let log = open(&manager, "topic", 0);
+    for bytes in [10, 70 << 10, 10, 1 << 20, 10] {
+        let value = vec![b'v'; bytes];
+        let appended = append(&log, batch(&[&value])).await;
+        match appended {
+            Ok(_) => assert_eq!(bytes, 10),
+            Err(AppendError::TooLarge {
+                bytes: needed_bytes,
+                limit_bytes,
+            }) => {
+                assert_eq!(limit_bytes, 64 << 10);
+                assert!(needed_bytes > bytes && bytes > 10);
+            }
+            Err(error) => panic!("{bytes} bytes: {error}"),
+        }
+    }
+    assert_eq!(read_all(&log, 0).await.len(), 3);
 }

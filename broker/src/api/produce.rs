@@ -218,7 +218,7 @@ async fn append(
     };
     let permit = partition
         .log
-        .reserve(batch.size_bytes())
+        .reserve(batch.size_bytes(), AppendOrigin::Client)
         .await
         .map_err(refused)?;
     let log = &partition.log;
@@ -307,6 +307,8 @@ fn refused_append(error: &AppendError) -> Refusal {
         AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
         AppendError::InvalidTxnState { .. } => ErrorCode::InvalidTxnState,
+        // Not a fault of the disk, which would be tried again: the producer can only make its batches smaller.
+        AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         AppendError::Storage(_) | AppendError::Indeterminate(_) => ErrorCode::KafkaStorageError,
         AppendError::Deleted => ErrorCode::UnknownTopicOrPartition,
     };

@@ -291,11 +291,9 @@ impl Runner {
         let batch = ValidatedBatch::trusted(bytes).map_err(|error| unfit(&error))?;
         let give_up = tokio::time::Instant::now() + RETRY_FOR;
         loop {
-            let submitted = match self.log.reserve(batch.size_bytes()).await {
-                Ok(permit) => {
-                    let origin = AppendOrigin::Coordinator;
-                    self.log.submit_and_commit(permit, batch.clone(), origin)
-                }
+            let origin = AppendOrigin::Coordinator;
+            let submitted = match self.log.reserve(batch.size_bytes(), origin).await {
+                Ok(permit) => self.log.submit_and_commit(permit, batch.clone(), origin),
                 Err(error) => Err(error),
             };
             match submitted {

@@ -90,8 +90,12 @@ impl PartitionLog for TestLog {
         self.inner.id()
     }
 
-    fn reserve(&self, bytes: usize) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
-        self.inner.reserve(bytes)
+    fn reserve(
+        &self,
+        bytes: usize,
+        origin: AppendOrigin,
+    ) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
+        self.inner.reserve(bytes, origin)
     }
 
     fn submit(

@@ -151,7 +151,7 @@ impl MetadataStore for LogStore {
             let batch = ValidatedBatch::trusted(bytes).map_err(not_applied)?;
             let permit = self
                 .log
-                .reserve(batch.size_bytes())
+                .reserve(batch.size_bytes(), AppendOrigin::Coordinator)
                 .await
                 .map_err(not_applied)?;
             let found = self.log.offsets().log_end_offset;

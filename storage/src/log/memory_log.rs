@@ -107,7 +107,11 @@ impl PartitionLog for MemoryLog {
         &self.id
     }
 
-    fn reserve(&self, _bytes: usize) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
+    fn reserve(
+        &self,
+        _bytes: usize,
+        _origin: AppendOrigin,
+    ) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
         Box::pin(std::future::ready(Ok(AppendPermit::unlimited())))
     }
 

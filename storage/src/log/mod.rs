@@ -193,6 +193,11 @@ pub enum AppendError {
     /// Not applied: a transactional batch outside of a transaction, or the like.
     #[error("invalid transaction state for producer {producer_id}: {what}")]
     InvalidTxnState { producer_id: i64, what: String },
+    /// Not applied, and never will be: larger than the write-ahead log takes at once.
+    #[error(
+        "the record batch takes {bytes} bytes, and the log takes at most {limit_bytes} at once"
+    )]
+    TooLarge { bytes: usize, limit_bytes: usize },
     /// Not applied: the disk is full or was taken offline; reads may still work.
     #[error("{0}")]
     Storage(String),
@@ -308,8 +313,13 @@ pub trait PartitionLog: Send + Sync {
         None
     }
 
-    /// Waits until the log takes `bytes` more: this is where back-pressure is felt.
-    fn reserve(&self, bytes: usize) -> BoxFuture<'_, Result<AppendPermit, AppendError>>;
+    /// Waits until the log takes `bytes` more: this is where back-pressure is felt. The last of the disk is kept for the
+    /// broker's own records.
+    fn reserve(
+        &self,
+        bytes: usize,
+        origin: AppendOrigin,
+    ) -> BoxFuture<'_, Result<AppendPermit, AppendError>>;
 
     /// Appends one validated batch and gives it its offsets, without waiting for the disk.
     ///

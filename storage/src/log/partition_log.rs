@@ -152,6 +152,14 @@ impl FileLog {
                     self.shared.remove_after(0, left_over);
                 }
                 state.loaded(loaded);
+                if let Some(offset) = state.producers.first_undecided_offset() {
+                    tracing::warn!(
+                        partition = %self.id,
+                        offset,
+                        "a transaction is open and nothing can end it: who reads only what is committed stops there, \
+                         and so does compaction, as long as the topic is there"
+                    );
+                }
                 // Nobody holds the writer's lock before the log is loaded.
                 if let Some(mut writer) = self.writer.try_lock() {
                     writer.known_snapshots(snapshots, notes, end);
@@ -750,7 +758,10 @@ fn disk_full() -> AppendError {
 }
 
 pub(crate) fn not_applied(error: &WalError) -> AppendError {
-    AppendError::Storage(error.to_string())
+    match *error {
+        WalError::TooLarge { bytes, limit_bytes } => AppendError::TooLarge { bytes, limit_bytes },
+        _ => AppendError::Storage(error.to_string()),
+    }
 }
 
 pub(crate) fn indeterminate(error: &WalError) -> AppendError {
@@ -782,11 +793,14 @@ impl PartitionLog for FileLogHandle {
         Some(Box::pin(async move { done.await.unwrap_or_default() }))
     }
 
-    fn reserve(&self, bytes: usize) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
+    fn reserve(
+        &self,
+        bytes: usize,
+        origin: AppendOrigin,
+    ) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
         let shared = &self.0.shared;
         // Without groups and metadata nothing could be deleted: they may use what is kept free.
-        let is_own = self.0.id.topic.starts_with("__");
-        let refused = !is_own && shared.low_on_space.load(Ordering::Relaxed);
+        let refused = origin == AppendOrigin::Client && shared.low_on_space.load(Ordering::Relaxed);
         if refused || *shared.disk_full.borrow() {
             return Box::pin(std::future::ready(Err(disk_full())));
         }

@@ -96,7 +96,10 @@ pub async fn append(
 
 /// Hands a batch in without waiting for the disk.
 pub async fn submit(log: &Arc<dyn PartitionLog>, batch: ValidatedBatch) -> PendingAppend {
-    let permit = log.reserve(batch.bytes.len()).await.expect("room");
+    let permit = log
+        .reserve(batch.bytes.len(), AppendOrigin::Client)
+        .await
+        .expect("room");
     log.submit(permit, batch, AppendOrigin::Client)
         .expect("the batch is let in")
 }
@@ -106,7 +109,7 @@ pub async fn append_as(
     batch: ValidatedBatch,
     origin: AppendOrigin,
 ) -> Result<Appended, AppendError> {
-    let permit = log.reserve(batch.bytes.len()).await?;
+    let permit = log.reserve(batch.bytes.len(), origin).await?;
     log.submit(permit, batch, origin)?.await
 }
 

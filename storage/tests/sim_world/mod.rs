@@ -484,7 +484,10 @@ impl World {
         let values: Vec<&[u8]> = sent.values.iter().map(Vec::as_slice).collect();
         let builder = BatchBuilder::new().producer(producer as i64 + 1, 0, sent.base_sequence);
         let batch = trusted(build(builder, SimClock.now_ms(), &values));
-        let permit = match self.until_stopped(log.reserve(batch.bytes.len())).await? {
+        let permit = match self
+            .until_stopped(log.reserve(batch.bytes.len(), AppendOrigin::Client))
+            .await?
+        {
             Some(Ok(permit)) => permit,
             None | Some(Err(_)) if self.disk.is_stopped() => return Ok(()),
             other => return Err(format!("no room: {other:?}")),
