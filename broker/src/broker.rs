@@ -26,6 +26,7 @@ use crate::net::limits::{ConnectionLimits, connections_within};
 use crate::net::listener::{self, BindError, BoundListener};
 use crate::partition::fetch_session::FetchSessionCache;
 use crate::partition::registry::PartitionRegistry;
+use crate::partition::validation::Validators;
 use crate::vital::VitalTaskPanicked;
 
 /// Request bytes in memory at once where `queued.max.request.bytes` does not say.
@@ -50,6 +51,7 @@ pub struct Broker {
     pub directory_id: Uuid,
     pub partitions: Arc<PartitionRegistry>,
     pub fetch_sessions: FetchSessionCache,
+    pub validators: Validators,
     pub groups: GroupCoordinator,
     pub request_budget: RequestBudget,
     pub response_budget: Budget,
@@ -175,7 +177,7 @@ impl Broker {
         let config = Arc::new(config);
         let clock = Clock::new();
         let shutdown = watch::Sender::new(false);
-        let partitions = Arc::new(PartitionRegistry::default());
+        let partitions = Arc::new(PartitionRegistry::new(config.record_validation));
         let metadata_log = logs.open_log(
             metadata::metadata_log_id(),
             Arc::new(metadata::metadata_log_config()),
@@ -197,6 +199,7 @@ impl Broker {
                 config.max_incremental_fetch_session_cache_slots,
             ),
             groups,
+            validators: Validators::default(),
             connection_limits: ConnectionLimits::new(
                 config.max_connections,
                 config.max_connections_per_ip,

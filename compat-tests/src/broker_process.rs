@@ -75,6 +75,11 @@ impl BrokerProcess {
         Self::start_as(BrokerKind::from_env()?, config, &[])
     }
 
+    /// Which broker it is.
+    pub fn kind(&self) -> BrokerKind {
+        self.kind
+    }
+
     /// Starts a broker of the given kind; `args` are further command line options, for Ottla only.
     ///
     /// # Errors

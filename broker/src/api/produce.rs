@@ -6,7 +6,12 @@
 //! from v13 (KIP-516); refused records are named from v8 (KIP-467). After a failed acks=0 request the
 //! connection is closed, which is how Kafka tells.
 //!
-//! Deviations: a transactional id is refused, since transactions are not served.
+//! A batch of a transaction is refused, since none can be begun yet: without a transactional id with the whole request,
+//! as by Kafka, else for its partition with INVALID_PRODUCER_ID_MAPPING, which is Kafka's answer for an id that its
+//! coordinator does not know. A transactional id alone means nothing.
+//!
+//! Deviations: what does not decompress is INVALID_RECORD, where Kafka fails with UNKNOWN_SERVER_ERROR; a batch may
+//! decompress to 64 MiB, and all of a request together to that and 64 times its size, else it is MESSAGE_TOO_LARGE.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +27,7 @@ use protocol_shim::decode;
 use protocol_shim::error_code::ErrorCode;
 use protocol_shim::header::RequestHeader;
 use storage::log::{AppendError, AppendOrigin, PendingAppend};
-use storage::record::validate::{ValidateError, validate};
+use storage::record::validate::{ValidateError, is_transactional};
 use tokio::time::Instant;
 use tracing::{Level, debug};
 use uuid::Uuid;
@@ -34,6 +39,7 @@ use crate::dispatch::{self, Pending, RequestError};
 use crate::log_limited;
 use crate::metadata::MetadataImage;
 use crate::partition::registry::Partition;
+use crate::partition::validation::RequestValidation;
 
 /// The client id by which Kafka lets administrators write to internal topics.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
@@ -127,13 +133,16 @@ impl From<ErrorCode> for Refusal {
 
 async fn append_all(ctx: &RequestContext, request: ProduceRequest) -> Vec<StartedTopic> {
     let image = ctx.broker.metadata.image();
+    let is_of_nobodys_transaction = request.transactional_id.is_none()
+        && batches_of(&request).any(|records| is_transactional(records));
     let refused_whole = match request.acks {
-        -1..=1 if request.transactional_id.is_some() => {
-            Some(ErrorCode::TransactionalIdAuthorizationFailed)
-        }
+        _ if is_of_nobodys_transaction => Some(ErrorCode::TransactionalIdAuthorizationFailed),
         -1..=1 => None,
         _ => Some(ErrorCode::InvalidRequiredAcks),
     };
+    let request_bytes = batches_of(&request).map(Bytes::len).sum();
+    let mut validation =
+        RequestValidation::new(&ctx.broker.validators, request_bytes, ctx.api_version >= 7);
     let find_topic = |topic: &TopicProduceData| match refused_whole {
         Some(code) => Err(code),
         None => find_topic(ctx, &image, &topic.name, topic.topic_id),
@@ -153,7 +162,9 @@ async fn append_all(ctx: &RequestContext, request: ProduceRequest) -> Vec<Starte
         for data in topic.partition_data {
             let index = data.index;
             let outcome = match (topic_id, found.next().flatten()) {
-                (Ok(_), Some(partition)) => append(ctx, partition, data, is_only).await,
+                (Ok(_), Some(partition)) => {
+                    append(ctx, &mut validation, partition, data, is_only).await
+                }
                 (Ok(_), None) => Err(ErrorCode::UnknownTopicOrPartition.into()),
                 (Err(code), _) => Err(code.into()),
             };
@@ -166,6 +177,12 @@ async fn append_all(ctx: &RequestContext, request: ProduceRequest) -> Vec<Starte
         });
     }
     started
+}
+
+fn batches_of(request: &ProduceRequest) -> impl Iterator<Item = &Bytes> {
+    let partitions = request.topic_data.iter();
+    let partitions = partitions.flat_map(|topic| &topic.partition_data);
+    partitions.filter_map(|data| data.records.as_ref())
 }
 
 fn find_topic(
@@ -192,19 +209,15 @@ fn find_topic(
 
 async fn append(
     ctx: &RequestContext,
+    validation: &mut RequestValidation<'_>,
     partition: Arc<Partition>,
     data: PartitionProduceData,
     is_only: bool,
 ) -> Result<StartedAppend, Refusal> {
     let records = data.records.unwrap_or_default();
-    let zstd_allowed = ctx.api_version >= 7;
-    let batch = validate(
-        &records,
-        &partition.settings.load().validate,
-        zstd_allowed,
-        ctx.broker.clock.now_ms(),
-    )
-    .map_err(|error| {
+    let settings = partition.settings.load_full();
+    let batch = validation.validate(&records, &settings, ctx.broker.clock.now_ms());
+    let batch = batch.await.map_err(|error| {
         debug!(log = %partition.log.id(), client_id = %client_text(&ctx.client_id), "refusing a batch: {error}");
         refused_batch(error, &partition)
     })?;
@@ -284,6 +297,7 @@ fn refused_batch(error: ValidateError, partition: &Partition) -> Refusal {
         ValidateError::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
         ValidateError::MessageTooLarge(_) => ErrorCode::MessageTooLarge,
         ValidateError::UnsupportedCompressionType(_) => ErrorCode::UnsupportedCompressionType,
+        ValidateError::NoTransaction => ErrorCode::InvalidProducerIdMapping,
     };
     let record_errors = error
         .record_errors()
@@ -296,7 +310,9 @@ fn refused_batch(error: ValidateError, partition: &Partition) -> Refusal {
         record_errors,
         // Kafka tells it where the records are at fault, not the bytes.
         log_start_offset: match code {
-            ErrorCode::CorruptMessage | ErrorCode::MessageTooLarge => -1,
+            ErrorCode::CorruptMessage
+            | ErrorCode::MessageTooLarge
+            | ErrorCode::InvalidProducerIdMapping => -1,
             _ => partition.log.offsets().log_start_offset,
         },
     }

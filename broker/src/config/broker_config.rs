@@ -35,6 +35,8 @@ pub struct BrokerConfig {
     pub metrics_listen: Option<HostPort>,
     /// `ottla.wal.ring.bytes`
     pub wal_ring_bytes: u64,
+    /// `ottla.record.validation`
+    pub record_validation: RecordValidation,
     /// `ottla.accept.any.replication.factor`
     pub accept_any_replication_factor: bool,
 
@@ -114,6 +116,16 @@ pub struct BrokerConfig {
     pub settings: Settings,
 }
 
+/// Which compressed batches are opened when they arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RecordValidation {
+    /// All, as by Kafka: what no consumer can open is refused.
+    #[default]
+    Full,
+    /// Those that the broker has to open, now or later: of compacted topics, or to compress them otherwise.
+    Compacted,
+}
+
 impl BrokerConfig {
     /// Checks and reads properties; the second value is one warning line for each key without effect.
     ///
@@ -162,6 +174,10 @@ impl BrokerConfig {
             open_files_max: usize::try_from(s.int("ottla.open.files.max")).unwrap_or(0),
             metrics_listen: metrics_listen(&s)?,
             wal_ring_bytes: u64::try_from(s.long("ottla.wal.ring.bytes")).unwrap_or(0),
+            record_validation: match s.get("ottla.record.validation").map(str::trim) {
+                Some("compacted") => RecordValidation::Compacted,
+                _ => RecordValidation::Full,
+            },
             accept_any_replication_factor,
             retention_check_interval_ms: s.long("log.retention.check.interval.ms").unsigned_abs(),
             producer_id_expiration_ms: s.int("producer.id.expiration.ms").into(),

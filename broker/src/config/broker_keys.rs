@@ -168,6 +168,8 @@ static USED: &[ConfigDef] = &[
         .doc("Serve /metrics and /health over HTTP at this host:port; unset: nowhere."),
     def("ottla.open.files.max", Kind::Int, "32768").at_least(16)
         .doc("Most segment files that are kept open; never more than half of what the system allows the process."),
+    def("ottla.record.validation", Kind::String, "full").rule(Rule::OneOf(RECORD_VALIDATIONS))
+        .doc("full: compressed batches are opened on arrival, and those that do not open are refused. compacted: only those of compacted topics, and those that are stored with another compression."),
     def("ottla.wal.ring.bytes", Kind::Long, "1073741824").at_least(16 << 20)
         .doc("How far the write-ahead log may grow."),
     def("process.roles", Kind::List, "broker,controller").rule(Rule::OneOf(&["broker", "controller"]))
@@ -188,6 +190,8 @@ static USED: &[ConfigDef] = &[
     def("log.local.retention.bytes", Kind::Long, "-2").at_least(-2).dynamic().without_effect(),
     def("log.local.retention.ms", Kind::Long, "-2").at_least(-2).dynamic().without_effect(),
 ];
+
+const RECORD_VALIDATIONS: &[&str] = &["full", "compacted"];
 
 /// Kafka's other keys: `name TYPE update-mode default`, `-` for null; the default may be empty.
 static UNUSED: &str = include_str!("kafka_keys.txt");

@@ -15,7 +15,7 @@ pub mod topic;
 #[cfg(test)]
 mod tests;
 
-pub use broker_config::BrokerConfig;
+pub use broker_config::{BrokerConfig, RecordValidation};
 pub use listeners::{HostPort, Listener, parse_host_port};
 pub use properties::{Properties, read_properties};
 pub use settings::{ConfigSource, ConfigSynonym, DynamicSettings, Settings};

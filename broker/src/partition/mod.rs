@@ -3,3 +3,4 @@
 pub mod delayed_fetch;
 pub mod fetch_session;
 pub mod registry;
+pub mod validation;

@@ -14,7 +14,7 @@ use storage::record::validate::ValidateConfig;
 use tracing::error;
 use uuid::Uuid;
 
-use crate::config::{self, TopicConfig};
+use crate::config::{self, RecordValidation, TopicConfig};
 use crate::metadata::{LEADER_EPOCH, MetadataImage, TopicImage};
 
 /// What a topic's configuration means to requests; shared by its partitions.
@@ -24,7 +24,9 @@ pub struct TopicSettings {
 }
 
 impl TopicSettings {
-    pub fn new(config: Arc<TopicConfig>) -> Self {
+    /// `validate_all_records`: whether compressed batches are opened on arrival even if nothing in the broker has to
+    /// open them later.
+    pub fn new(config: Arc<TopicConfig>, validate_all_records: bool) -> Self {
         let codec = |compression_type, level| {
             Some(Compression {
                 compression_type,
@@ -52,6 +54,7 @@ impl TopicSettings {
                     codec(CompressionType::Zstd, Some(level))
                 }
             },
+            validate_all_records,
             ..ValidateConfig::default()
         };
         Self { config, validate }
@@ -68,14 +71,22 @@ pub struct Partition {
 }
 
 /// All partitions of this broker. Guards of the map never leave this file.
-#[derive(Default)]
 pub struct PartitionRegistry {
     partitions: DashMap<(Uuid, i32), Arc<Partition>>,
     /// Some log has an epoch of its own.
     has_epochs: AtomicBool,
+    validation: RecordValidation,
 }
 
 impl PartitionRegistry {
+    pub fn new(validation: RecordValidation) -> Self {
+        Self {
+            partitions: DashMap::new(),
+            has_epochs: AtomicBool::new(false),
+            validation,
+        }
+    }
+
     /// A partition whose log can be used without blocking.
     pub async fn get(&self, topic_id: Uuid, partition: i32) -> Option<Arc<Partition>> {
         let found = self.known(topic_id, partition)?;
@@ -161,7 +172,10 @@ impl PartitionRegistry {
         });
         self.delete(logs, &deleted);
         for topic in changed {
-            let settings = Arc::new(TopicSettings::new(Arc::clone(&topic.config)));
+            // What stands in an internal topic has to be read at the next start.
+            let validate_all = self.validation == RecordValidation::Full || topic.is_internal();
+            let settings = TopicSettings::new(Arc::clone(&topic.config), validate_all);
+            let settings = Arc::new(settings);
             for partition in 0..topic.partition_count {
                 match self.known(topic.topic_id, partition) {
                     Some(known) => {

@@ -26,7 +26,7 @@ use protocol_shim::ErrorCode;
 use protocol_shim::api_spec;
 use uuid::Uuid;
 
-use crate::{BrokerProcess, RawClient};
+use crate::{BrokerKind, BrokerProcess, RawClient};
 use names::Names;
 use tree::{Tree, values};
 
@@ -73,6 +73,11 @@ impl<'b> Talk<'b> {
             names,
             transcript: Vec::new(),
         }
+    }
+
+    /// Whether it is Kafka that answers, which may have to be waited for where Ottla is ready.
+    pub fn is_kafka(&self) -> bool {
+        self.broker.kind() == BrokerKind::Kafka
     }
 
     /// What was said.

@@ -20,6 +20,7 @@ mod metadata;
 mod migration;
 mod offsets;
 mod produce;
+mod produce_compressed;
 mod topics;
 
 use anyhow::{Context as _, Result, bail};
@@ -47,6 +48,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("produce", produce::errors_of_requests),
     ("produce invalid batches", produce::invalid_batches),
     ("produce idempotently", produce::idempotent),
+    ("produce compressed batches", produce_compressed::streams),
+    ("produce to transactions", produce::transactional),
     ("produce timestamps", produce::timestamps),
     ("init producer id", produce::init_producer_id),
     ("fetch", fetch::offsets_and_errors),

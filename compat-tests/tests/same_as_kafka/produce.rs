@@ -6,7 +6,9 @@ use compat_tests::records::{position, seal};
 use compat_tests::scenario::{Talk, string, topic_name};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{InitProducerIdRequest, ProduceRequest, ProduceResponse};
+use kafka_protocol::messages::{
+    FindCoordinatorRequest, InitProducerIdRequest, ProduceRequest, ProduceResponse,
+};
 use storage::record::builder::BatchBuilder;
 use storage::record::compression::CompressionType;
 use uuid::Uuid;
@@ -38,7 +40,7 @@ fn sequenced(producer_id: i64, epoch: i16, base_sequence: i32, records: usize) -
 }
 
 /// Writes `bytes` at `position` and makes the CRC right again.
-fn patched(batch: &Bytes, position: usize, bytes: &[u8]) -> Bytes {
+pub fn patched(batch: &Bytes, position: usize, bytes: &[u8]) -> Bytes {
     let mut patched = batch.to_vec();
     patched[position..position + bytes.len()].copy_from_slice(bytes);
     seal(&mut patched);
@@ -366,6 +368,73 @@ pub fn idempotent(talk: &mut Talk<'_>) -> Result<()> {
             version,
             &request(version, topic, &[(1, sequenced(producer, 9, 4, 1)?)]),
         )?;
+    }
+    Ok(())
+}
+
+/// Batches of transactions that nobody has begun.
+pub fn transactional(talk: &mut Talk<'_>) -> Result<()> {
+    wait_for_producer_ids(talk)?;
+    let good = batch(&[1_700_000_000_000])?;
+    let of = |producer_id| -> Result<Bytes> {
+        let sequenced = sequenced(producer_id, 0, 0, 1)?;
+        Ok(patched(
+            &sequenced,
+            position::ATTRIBUTES,
+            &0x10_i16.to_be_bytes(),
+        ))
+    };
+    // What has no producer is stored by Kafka, in a transaction that nothing can end.
+    let nobodys = patched(&good, position::ATTRIBUTES, &0x10_i16.to_be_bytes());
+    let mut damaged = of(77)?.to_vec();
+    *damaged.last_mut().context("not empty")? ^= 1;
+    for version in [3, 7, 8, 9, 11, 12, 13] {
+        let name = format!("transactional-{version}");
+        let topic = (name.as_str(), talk.create_topic(&name, 4)?);
+        let to = |batches: &[(i32, Bytes)]| request(version, topic, batches);
+        let without_id = [
+            ("one", to(&[(0, of(77)?)])),
+            ("beside another", to(&[(0, of(77)?), (1, good.clone())])),
+            ("behind another", to(&[(1, good.clone()), (0, of(77)?)])),
+            ("nobody's", to(&[(0, nobodys.clone())])),
+            ("damaged", to(&[(0, damaged.clone().into())])),
+            ("acks 7", to(&[(0, of(77)?)]).with_acks(7)),
+            ("unknown partition", to(&[(9, of(77)?)])),
+            ("two producers", to(&[(0, of(77)?), (1, of(78)?)])),
+        ];
+        for (what, request) in without_id {
+            talk.ask(&format!("without an id: {what}"), version, &request)?;
+        }
+        let nothing = to(&[(0, of(77)?)]).with_acks(0);
+        talk.ask_or_close("without an id: acks 0", version, &nothing)
+            .or_else(|_| anyhow::Ok(()))?;
+        // The coordinator of transactions makes its topic when it is first asked.
+        let id =
+            |request: ProduceRequest| request.with_transactional_id(Some(string("nobody").into()));
+        let find = FindCoordinatorRequest::default()
+            .with_key(string("nobody"))
+            .with_key_type(1);
+        if talk.is_kafka() {
+            talk.settle("the coordinator of transactions", |talk| {
+                Ok(talk.quietly(3, &find)?.error_code == 0)
+            })?;
+            let probe = id(to(&[(3, of(77)?)]));
+            talk.settle("an answer of the coordinator", |talk| {
+                let answer = talk.quietly(version, &probe)?;
+                let error = answer.responses[0].partition_responses[0].error_code;
+                // NOT_ENOUGH_REPLICAS, and what a coordinator says until it is ready.
+                Ok(![14, 15, 16, 19, 51].contains(&error))
+            })?;
+        }
+        let with_id = [
+            ("one", id(to(&[(0, of(77)?)]))),
+            ("beside another", id(to(&[(0, of(77)?), (1, good.clone())]))),
+            ("not transactional", id(to(&[(2, good.clone())]))),
+            ("unknown partition", id(to(&[(9, of(77)?)]))),
+        ];
+        for (what, request) in with_id {
+            talk.ask(&format!("with an id: {what}"), version, &request)?;
+        }
     }
     Ok(())
 }

@@ -3,9 +3,10 @@
 //! A few bytes can stand for gigabytes, so every decoder stops at a limit given in decompressed bytes, and memory
 //! is taken as the output grows or up to the limit, never because the input says so.
 
-use std::io::{Read, Write};
+use std::io::{Cursor, Read, Write};
 
-use flate2::read::{GzEncoder, MultiGzDecoder};
+use flate2::bufread::GzDecoder;
+use flate2::read::GzEncoder;
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 use thiserror::Error;
 use zstd::zstd_safe::{self, zstd_sys::ZSTD_ErrorCode};
@@ -99,15 +100,74 @@ pub fn decompress(
     input: &[u8],
     limit_bytes: usize,
 ) -> Result<Vec<u8>, CompressionError> {
-    match codec {
-        CompressionType::None if input.len() > limit_bytes => {
-            Err(CompressionError::TooLarge { limit_bytes })
+    let mut decompressor = Decompressor::default();
+    decompressor.decompress(codec, input, limit_bytes)?;
+    Ok(decompressor.output)
+}
+
+/// Decompresses one thing after the other, and keeps its memory for the next one.
+#[derive(Default)]
+pub struct Decompressor {
+    output: Vec<u8>,
+    zstd: Option<zstd_safe::DCtx<'static>>,
+    /// Bytes that the last call has written, whether they are of any use or not.
+    spent_bytes: usize,
+}
+
+/// More memory than this is not kept.
+const KEPT_BYTES: usize = 1 << 20;
+
+impl Decompressor {
+    /// As [`decompress`]; what is returned is overwritten by the next call.
+    ///
+    /// # Errors
+    /// As those of [`decompress`].
+    pub fn decompress(
+        &mut self,
+        codec: CompressionType,
+        input: &[u8],
+        limit_bytes: usize,
+    ) -> Result<&[u8], CompressionError> {
+        self.output.clear();
+        self.spent_bytes = 0;
+        let output = &mut self.output;
+        let outcome = match codec {
+            CompressionType::None if input.len() > limit_bytes => {
+                Err(CompressionError::TooLarge { limit_bytes })
+            }
+            CompressionType::None => {
+                output.extend_from_slice(input);
+                Ok(())
+            }
+            CompressionType::Gzip => gzip_decompress(input, limit_bytes, output),
+            CompressionType::Snappy => snappy_decompress(input, limit_bytes, output),
+            CompressionType::Lz4 => lz4_decompress(input, limit_bytes, output),
+            CompressionType::Zstd => zstd_decompress(
+                &mut self.zstd,
+                input,
+                limit_bytes,
+                output,
+                &mut self.spent_bytes,
+            ),
+        };
+        self.spent_bytes = self.spent_bytes.max(match outcome {
+            // Whether it was written or only announced: all that was allowed is gone.
+            Err(CompressionError::TooLarge { .. }) => limit_bytes,
+            _ => self.output.len(),
+        });
+        outcome.map(|()| &self.output[..])
+    }
+
+    /// Bytes that the last call has written, in vain or not: what it has cost.
+    pub fn spent_bytes(&self) -> usize {
+        self.spent_bytes
+    }
+
+    /// Lets go of what only an unusually large batch needs.
+    pub fn release(&mut self) {
+        if self.output.capacity() > KEPT_BYTES {
+            self.output = Vec::new();
         }
-        CompressionType::None => Ok(input.to_vec()),
-        CompressionType::Gzip => read_bounded(codec, MultiGzDecoder::new(input), limit_bytes),
-        CompressionType::Snappy => snappy_decompress(input, limit_bytes),
-        CompressionType::Lz4 => lz4_decompress(input, limit_bytes),
-        CompressionType::Zstd => zstd_decompress(input, limit_bytes),
     }
 }
 
@@ -160,45 +220,75 @@ fn corrupt(codec: CompressionType, reason: impl ToString) -> CompressionError {
     }
 }
 
+/// Appends what `reader` gives; `output` as a whole is held to the limit.
 fn read_bounded(
     codec: CompressionType,
     reader: impl Read,
     limit_bytes: usize,
-) -> Result<Vec<u8>, CompressionError> {
-    let mut output = Vec::new();
+    output: &mut Vec<u8>,
+) -> Result<(), CompressionError> {
     // One byte more than allowed tells "at the limit" from "past it".
-    let mut bounded = reader.take(limit_bytes as u64 + 1);
-    bounded
-        .read_to_end(&mut output)
-        .map_err(|error| corrupt(codec, error))?;
+    let left_bytes = limit_bytes.saturating_sub(output.len());
+    let mut bounded = reader.take(left_bytes as u64 + 1);
+    let read = bounded.read_to_end(output);
     if output.len() > limit_bytes {
-        Err(CompressionError::TooLarge { limit_bytes })
-    } else {
-        Ok(output)
+        return Err(CompressionError::TooLarge { limit_bytes });
+    }
+    read.map(|_| ()).map_err(|error| corrupt(codec, error))
+}
+
+/// One gzip stream after the other. What follows a stream and does not begin another one is ignored, as in Java's
+/// GZIPInputStream: some producers send their buffers to the end.
+fn gzip_decompress(
+    input: &[u8],
+    limit_bytes: usize,
+    output: &mut Vec<u8>,
+) -> Result<(), CompressionError> {
+    let mut rest = input;
+    loop {
+        let is_first = rest.len() == input.len();
+        let mut stream = GzDecoder::new(rest);
+        if !is_first && stream.header().is_none() {
+            return Ok(());
+        }
+        read_bounded(CompressionType::Gzip, &mut stream, limit_bytes, output)?;
+        rest = stream.into_inner();
     }
 }
 
 const LZ4_FRAME_MAGIC: [u8; 4] = 0x184D_2204_u32.to_le_bytes();
+/// The bit of the frame's flags, which follow the magic, that says that no block needs the one before it.
+const LZ4_INDEPENDENT_BLOCKS: u8 = 0x20;
 
 /// One lz4 frame; what follows it is ignored, as in Kafka's Lz4BlockInputStream.
-fn lz4_decompress(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, CompressionError> {
-    // The decoder also takes the legacy frame, whose 8 MiB blocks Kafka refuses.
-    if !input.starts_with(&LZ4_FRAME_MAGIC) {
-        return Err(corrupt(CompressionType::Lz4, "not an lz4 frame"));
+fn lz4_decompress(
+    input: &[u8],
+    limit_bytes: usize,
+    output: &mut Vec<u8>,
+) -> Result<(), CompressionError> {
+    // The decoder also takes the legacy frame, whose 8 MiB blocks Kafka refuses, and dependent blocks, which Kafka's
+    // consumers do not read.
+    let flags = match input.split_at_checked(LZ4_FRAME_MAGIC.len()) {
+        Some((magic, [flags, ..])) if magic == LZ4_FRAME_MAGIC => flags,
+        _ => return Err(corrupt(CompressionType::Lz4, "not an lz4 frame")),
+    };
+    if flags & LZ4_INDEPENDENT_BLOCKS == 0 {
+        return Err(corrupt(CompressionType::Lz4, "blocks depend on each other"));
     }
     let mut source = Lz4Source {
         rest: input,
         starved: false,
     };
-    let output = read_bounded(
+    read_bounded(
         CompressionType::Lz4,
         FrameDecoder::new(&mut source),
         limit_bytes,
+        output,
     )?;
     if source.starved {
         return Err(corrupt(CompressionType::Lz4, "lz4 frame is cut off"));
     }
-    Ok(output)
+    Ok(())
 }
 
 /// Notices that the decoder asked for more than there is: it takes the end of the input for the end of the frame.
@@ -215,36 +305,80 @@ impl Read for Lz4Source<'_> {
     }
 }
 
-/// Zstd frames, decoded in one pass: unlike a streaming decoder this needs no window buffer of the size that the
-/// frame asks for (up to 128 MiB), only the output. Streamed frames do not state their size, so the output buffer
-/// starts from a guess and grows.
-fn zstd_decompress(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, CompressionError> {
+/// Zstd frames, each decoded in one pass: unlike a streaming decoder this needs no window buffer of the size that the
+/// frame asks for (up to 128 MiB), only the output. Streamed frames do not state their size, so the room for them starts
+/// from a guess and grows.
+fn zstd_decompress(
+    context: &mut Option<zstd_safe::DCtx<'static>>,
+    input: &[u8],
+    limit_bytes: usize,
+    output: &mut Vec<u8>,
+    spent_bytes: &mut usize,
+) -> Result<(), CompressionError> {
     let failed = |reason: &str| corrupt(CompressionType::Zstd, reason);
     if input.is_empty() {
         return Err(failed("empty input"));
     }
-    let mut context = zstd_safe::DCtx::try_create().ok_or_else(|| failed("out of memory"))?;
-    let guess_bytes = input.len().saturating_mul(ZSTD_GUESSED_RATIO);
-    let mut capacity_bytes = match zstd_safe::get_frame_content_size(input) {
-        Ok(Some(stated_bytes)) => usize::try_from(stated_bytes).unwrap_or(usize::MAX),
-        _ => guess_bytes,
+    if context.is_none() {
+        *context = zstd_safe::DCtx::try_create();
     }
-    .min(limit_bytes);
+    let context = context.as_mut().ok_or_else(|| failed("out of memory"))?;
+    let mut rest = input;
+    while !rest.is_empty() {
+        let frame_bytes = zstd_safe::find_frame_compressed_size(rest)
+            .map_err(|code| failed(zstd_safe::get_error_name(code)))?;
+        let (frame, after) = rest
+            .split_at_checked(frame_bytes)
+            .ok_or_else(|| failed("frame is cut off"))?;
+        zstd_frame(context, frame, limit_bytes, output, spent_bytes)?;
+        rest = after;
+    }
+    Ok(())
+}
+
+/// Appends what one frame holds; `output` as a whole is held to the limit.
+fn zstd_frame(
+    context: &mut zstd_safe::DCtx<'static>,
+    frame: &[u8],
+    limit_bytes: usize,
+    output: &mut Vec<u8>,
+    spent_bytes: &mut usize,
+) -> Result<(), CompressionError> {
+    let failed = |reason: &str| corrupt(CompressionType::Zstd, reason);
+    let left_bytes = limit_bytes.saturating_sub(output.len());
+    let stated_bytes = zstd_safe::get_frame_content_size(frame).ok().flatten();
+    let stated_bytes = stated_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    if stated_bytes.is_some_and(|bytes| bytes > left_bytes) {
+        return Err(CompressionError::TooLarge { limit_bytes });
+    }
+    let guess_bytes = frame
+        .len()
+        .saturating_mul(ZSTD_GUESSED_RATIO)
+        .min(left_bytes);
+    let mut room_bytes = stated_bytes.unwrap_or(guess_bytes);
+    let start = output.len();
     loop {
-        let mut output = Vec::with_capacity(capacity_bytes);
-        match context.decompress(&mut output, input) {
-            Ok(_) if output.len() > limit_bytes => {
+        output.reserve_exact(room_bytes);
+        *spent_bytes = spent_bytes.saturating_add(room_bytes);
+        // The decoder writes behind the cursor without that it has to be filled with zeros first.
+        let mut place = Cursor::new(std::mem::take(output));
+        place.set_position(start as u64);
+        let written = context.decompress(&mut place, frame);
+        *output = place.into_inner();
+        output.truncate(start + written.unwrap_or(0));
+        match written {
+            Ok(written_bytes) => {
+                *spent_bytes -= room_bytes.saturating_sub(written_bytes);
+                return match written_bytes > left_bytes {
+                    true => Err(CompressionError::TooLarge { limit_bytes }),
+                    false => Ok(()),
+                };
+            }
+            Err(ZSTD_OUTPUT_FULL) if stated_bytes.is_none() && room_bytes >= left_bytes => {
                 return Err(CompressionError::TooLarge { limit_bytes });
             }
-            Ok(_) => return Ok(output),
-            Err(ZSTD_OUTPUT_FULL) if capacity_bytes >= limit_bytes => {
-                return Err(CompressionError::TooLarge { limit_bytes });
-            }
-            Err(ZSTD_OUTPUT_FULL) => {
-                capacity_bytes = capacity_bytes
-                    .max(guess_bytes)
-                    .saturating_mul(4)
-                    .min(limit_bytes);
+            Err(ZSTD_OUTPUT_FULL) if stated_bytes.is_none() => {
+                room_bytes = room_bytes.saturating_mul(4).min(left_bytes).max(1);
             }
             Err(code) => return Err(failed(zstd_safe::get_error_name(code))),
         }
@@ -265,11 +399,13 @@ const XERIAL_BLOCK_BYTES: usize = 32 * 1024;
 const SNAPPY_MAX_RATIO: usize = 22;
 
 /// Xerial-framed (Java, kafka-python, sarama) or raw (librdkafka) snappy.
-fn snappy_decompress(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, CompressionError> {
-    let mut output = Vec::new();
+fn snappy_decompress(
+    input: &[u8],
+    limit_bytes: usize,
+    output: &mut Vec<u8>,
+) -> Result<(), CompressionError> {
     if !(input.starts_with(&XERIAL_MAGIC) && input.len() >= XERIAL_HEADER_BYTES) {
-        snappy_block(input, &mut output, limit_bytes)?;
-        return Ok(output);
+        return snappy_block(input, output, limit_bytes);
     }
     let mut rest = &input[XERIAL_HEADER_BYTES..];
     while !rest.is_empty() {
@@ -278,8 +414,9 @@ fn snappy_decompress(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, Compre
             rest = &rest[XERIAL_HEADER_BYTES..];
             continue;
         }
+        // Less than a block's length is no block, for snappy-java.
         let Some((length, after)) = rest.split_first_chunk::<4>() else {
-            return Err(corrupt(CompressionType::Snappy, "block length cut off"));
+            return Ok(());
         };
         let block = usize::try_from(i32::from_be_bytes(*length))
             .ok()
@@ -287,10 +424,10 @@ fn snappy_decompress(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, Compre
         let Some((block, after)) = block else {
             return Err(corrupt(CompressionType::Snappy, "block cut off"));
         };
-        snappy_block(block, &mut output, limit_bytes)?;
+        snappy_block(block, output, limit_bytes)?;
         rest = after;
     }
-    Ok(output)
+    Ok(())
 }
 
 /// Appends one raw snappy block to `output`.

@@ -204,6 +204,80 @@ fn a_batch_cut_at_any_byte_is_refused() {
 }
 
 #[test]
+fn what_follows_a_compressed_stream_is_taken_as_kafka_takes_it() {
+    use super::compression::{compress, decompress};
+    let open = |codec, input: &[u8]| {
+        let output = decompress(codec, input, LIMIT_BYTES);
+        output.map(|output| String::from_utf8(output).unwrap()).ok()
+    };
+    let text = "records ".repeat(50);
+    for codec in &CompressionType::ALL[1..] {
+        let one = compress((*codec).into(), text.as_bytes()).unwrap();
+        let two = [&one[..], &one[..]].concat();
+        let cut = &two[..two.len() - 9];
+        // Java's GZIPInputStream ignores what does not begin another stream, Kafka's for lz4 whatever follows the
+        // first frame; those for snappy and zstd go on until nothing is left.
+        let ignores_tail = matches!(codec, CompressionType::Gzip | CompressionType::Lz4);
+        for tail in [
+            &[0; 1][..],
+            &[0; 3],
+            &[0; 4],
+            &[0; 8],
+            &[0; 30],
+            &[0xee; 30],
+            &one[..5],
+        ] {
+            let opened = open(*codec, &[&one[..], tail].concat());
+            // Less than the length of a block is no block for snappy-java.
+            let is_no_block = *codec == CompressionType::Snappy && tail.len() < 4;
+            let expected = (ignores_tail || is_no_block).then(|| text.clone());
+            assert_eq!(opened, expected, "{codec}, {tail:?}");
+        }
+        let reads_both = *codec != CompressionType::Lz4;
+        assert_eq!(
+            open(*codec, &two),
+            Some(text.repeat(if reads_both { 2 } else { 1 }))
+        );
+        assert_eq!(
+            open(*codec, cut),
+            (!reads_both).then(|| text.clone()),
+            "{codec}"
+        );
+        assert_eq!(open(*codec, b""), None, "{codec}");
+    }
+    let mut dependent = compress(CompressionType::Lz4.into(), text.as_bytes()).unwrap();
+    dependent[4] &= !0x20;
+    assert_eq!(open(CompressionType::Lz4, &dependent), None);
+}
+
+#[test]
+fn a_decompressor_says_what_it_has_spent_and_keeps_little() {
+    use super::compression::{Decompressor, compress};
+    let mut decompressor = Decompressor::default();
+    for codec in &CompressionType::ALL[1..] {
+        let zeros = vec![0; 4 << 20];
+        let bomb = compress((*codec).into(), &zeros).unwrap();
+        let opened = decompressor.decompress(*codec, &bomb, zeros.len());
+        assert_eq!(opened.unwrap(), zeros);
+        assert_eq!(decompressor.spent_bytes(), zeros.len(), "{codec}");
+        for limit_bytes in [0, 1000, zeros.len() - 1] {
+            let opened = decompressor.decompress(*codec, &bomb, limit_bytes);
+            assert!(opened.is_err(), "{codec}");
+            // What is found out too late is written all the same, but never much more than is allowed.
+            let spent_bytes = decompressor.spent_bytes();
+            assert!(
+                spent_bytes <= 2 * limit_bytes + (64 << 10),
+                "{codec}: {spent_bytes}"
+            );
+        }
+        decompressor.release();
+        let small = compress((*codec).into(), b"small").unwrap();
+        let opened = decompressor.decompress(*codec, &small, 5);
+        assert_eq!(opened.unwrap(), b"small", "{codec}");
+    }
+}
+
+#[test]
 fn a_flipped_bit_is_found_by_the_crc_or_lies_outside_it() {
     for codec in CompressionType::ALL {
         let batch = small_batch(codec);

@@ -6,13 +6,19 @@
 //! `compression.type` and wrong offset deltas make a batch be built anew.
 //!
 //! Where this differs from Kafka:
-//! * The records of a compressed batch are looked at only if something can depend on them: a compacted topic, limits
-//!   on timestamps that the header does not settle, recompression, or `validate_all_records`.
-//! * Records whose offset deltas do not count up from 0 are renumbered in uncompressed batches too.
+//! * Without `validate_all_records` the records of a compressed batch are looked at only if something can depend on
+//!   them: a compacted topic, limits on timestamps that the header does not settle, or recompression.
+//! * A batch may only decompress to [`ValidateConfig::max_decompressed_bytes`]; Kafka reads on for as long as it takes.
+//! * Records whose offset deltas do not count up from 0 are renumbered in uncompressed batches, too; in compressed
+//!   ones that keep their codec they are INVALID_RECORD, where Kafka answers UNKNOWN_SERVER_ERROR.
+//! * The length that a record of a compressed batch states must be its own; Kafka looks only at its fields.
 //! * An unknown codec is UNSUPPORTED_COMPRESSION_TYPE and records that do not decompress are INVALID_RECORD, where
 //!   Kafka answers UNKNOWN_SERVER_ERROR.
-//! * A transactional batch needs a producer id, and a producer id an epoch.
+//! * A transactional batch is refused: no transaction can be open that it belongs to, since none can be begun.
+//! * A producer id needs an epoch.
 //! * At most [`MAX_RECORD_ERRORS`] record errors are reported.
+
+use std::cell::RefCell;
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -21,7 +27,7 @@ use super::batch::{
     self, BatchError, BatchHeader, LOG_OVERHEAD_BYTES, MAGIC_V2, NO_TIMESTAMP, TimestampType,
 };
 use super::builder::{BatchBuilder, BuildError};
-use super::compression::{Compression, CompressionError, CompressionType, decompress};
+use super::compression::{Compression, CompressionError, CompressionType, Decompressor};
 use super::iter::{Record, RecordError, RecordIter, record_bytes};
 
 /// Record errors kept for the response; more of them help nobody and would make it larger than the request.
@@ -168,6 +174,12 @@ pub enum ValidateError {
     /// UNSUPPORTED_COMPRESSION_TYPE
     #[error("{0}")]
     UnsupportedCompressionType(String),
+    /// INVALID_PRODUCER_ID_MAPPING: a batch of a transaction that nobody has begun. Stored, it would open one that
+    /// nobody can end, and hold up compaction and whoever reads only what is committed.
+    #[error(
+        "The producer attempted to use a producer id which is not currently assigned to its transactional id."
+    )]
+    NoTransaction,
 }
 
 impl ValidateError {
@@ -194,7 +206,30 @@ pub fn validate(
     zstd_allowed: bool,
     now_ms: i64,
 ) -> Result<ValidatedBatch, ValidateError> {
+    let mut left_bytes = usize::MAX;
+    validate_within(records, config, zstd_allowed, now_ms, &mut left_bytes)
+}
+
+thread_local! {
+    static DECOMPRESSOR: RefCell<Decompressor> = RefCell::default();
+}
+
+/// The same, decompressing at most `left_bytes`, from which is taken what was decompressed, in vain or not: a few
+/// bytes can stand for gigabytes, and take as long.
+///
+/// # Errors
+/// As [`validate`]; `MessageTooLarge` when `left_bytes` do not suffice.
+pub fn validate_within(
+    records: &Bytes,
+    config: &ValidateConfig,
+    zstd_allowed: bool,
+    now_ms: i64,
+    left_bytes: &mut usize,
+) -> Result<ValidatedBatch, ValidateError> {
     let bytes = only_batch(records, zstd_allowed)?;
+    if is_transactional(&bytes) {
+        return Err(ValidateError::NoTransaction);
+    }
     let header = check_batch(&bytes, config)?;
     let source = header
         .compression()
@@ -216,25 +251,47 @@ pub fn validate(
     }
 
     let stored = record_bytes(&header, &validated.bytes).map_err(corrupt)?;
-    let decompressed;
-    let uncompressed = match source {
-        CompressionType::None => stored,
-        codec => {
-            decompressed =
-                decompress(codec, stored, config.max_decompressed_bytes).map_err(undecodable)?;
-            &decompressed[..]
+    let mut check = |uncompressed: &[u8]| {
+        let walk = check_records(&header, uncompressed, config, now_ms)?;
+        if !walk.deltas_count_up && !rebuild && source != CompressionType::None {
+            return Err(invalid(
+                "The offsets of compressed records must count up from 0",
+            ));
         }
+        let rebuilt = match rebuild || !walk.deltas_count_up {
+            true => Some(build_anew(&header, uncompressed, target)?),
+            false => None,
+        };
+        Ok((walk.max_timestamp, rebuilt))
     };
-    let walk = check_records(&header, uncompressed, config, now_ms)?;
+    let (max_timestamp, rebuilt) = match source {
+        CompressionType::None => check(stored)?,
+        codec => DECOMPRESSOR.with_borrow_mut(|decompressor| {
+            let limit_bytes = config.max_decompressed_bytes.min(*left_bytes);
+            let checked = decompressor
+                .decompress(codec, stored, limit_bytes)
+                .map_err(undecodable)
+                .and_then(&mut check);
+            *left_bytes = left_bytes.saturating_sub(decompressor.spent_bytes());
+            decompressor.release();
+            checked
+        })?,
+    };
     if config.timestamp_type == TimestampType::CreateTime {
-        validated.max_timestamp = walk.max_timestamp;
+        validated.max_timestamp = max_timestamp;
     }
-    if rebuild || !walk.deltas_count_up {
-        validated.bytes = build_anew(&header, uncompressed, target)?;
-        validated.header = BatchHeader::parse(&validated.bytes).map_err(corrupt)?;
+    if let Some(bytes) = rebuilt {
+        validated.header = BatchHeader::parse(&bytes).map_err(corrupt)?;
+        validated.bytes = bytes;
         check_size(validated.bytes.len(), config)?;
     }
     Ok(validated)
+}
+
+/// Whether the first batch of `records` says that it belongs to a transaction; nothing else of it is looked at.
+pub fn is_transactional(records: &[u8]) -> bool {
+    BatchHeader::parse(records)
+        .is_ok_and(|header| header.size_bytes() <= records.len() && header.is_transactional())
 }
 
 /// The one batch of `records`, with a header of magic 2 that may still lie.
@@ -339,9 +396,6 @@ fn check_batch(bytes: &Bytes, config: &ValidateConfig) -> Result<BatchHeader, Va
             "Invalid sequence number {} or epoch {} in record batch with producerId {}",
             header.base_sequence, header.producer_epoch, header.producer_id
         )));
-    }
-    if header.is_transactional() && !header.has_producer_id() {
-        return Err(invalid("Transactional record batch without a producer id"));
     }
     Ok(header)
 }

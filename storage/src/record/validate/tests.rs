@@ -42,6 +42,7 @@ fn kind(result: Result<ValidatedBatch, ValidateError>) -> &'static str {
         Err(ValidateError::InvalidTimestamp { .. }) => "INVALID_TIMESTAMP",
         Err(ValidateError::MessageTooLarge(_)) => "MESSAGE_TOO_LARGE",
         Err(ValidateError::UnsupportedCompressionType(_)) => "UNSUPPORTED_COMPRESSION_TYPE",
+        Err(ValidateError::NoTransaction) => "INVALID_PRODUCER_ID_MAPPING",
     }
 }
 
@@ -164,15 +165,28 @@ fn each_fault_of_a_batch_is_answered_with_kafkas_error() {
     for (what, records, expected) in cases {
         assert_eq!(kind(check(&records)), expected, "{what}");
     }
+}
 
-    let mut no_producer = changed(&batch, 21, &[0, 0x10]);
-    assert_eq!(kind(check(&no_producer)), "ok", "transactional");
-    no_producer = changed(&no_producer, 43, &(-1_i64).to_be_bytes());
-    assert_eq!(
-        kind(check(&no_producer)),
-        "INVALID_RECORD",
-        "transactional without producer id"
-    );
+#[test]
+fn a_batch_of_a_transaction_is_refused_before_anything_else_is_looked_at() {
+    for codec in CompressionType::ALL {
+        let batch = batch_of(3, codec);
+        for more in [0, 0x20, 0x40, 0x08] {
+            let attributes = 0x10 | more | codec.id();
+            let transactional = changed(&batch, 21, &[0, attributes]);
+            let mut damaged = transactional.to_vec();
+            *damaged.last_mut().unwrap() ^= 1;
+            let nobodys = changed(&transactional, 43, &(-1_i64).to_be_bytes());
+            for records in [transactional, damaged.into(), nobodys] {
+                assert!(is_transactional(&records));
+                let refused = kind(check(&records));
+                assert_eq!(refused, "INVALID_PRODUCER_ID_MAPPING", "{attributes:#x}");
+            }
+        }
+        let whole = changed(&batch, 21, &[0, 0x10 | codec.id()]);
+        assert!(!is_transactional(&whole[..whole.len() - 1]), "not a batch");
+        assert!(!is_transactional(&batch));
+    }
 }
 
 #[test]
@@ -410,8 +424,12 @@ fn a_topics_own_compression_replaces_the_producers() {
 }
 
 #[test]
-fn records_with_wrong_offset_deltas_are_renumbered() {
-    for codec in [CompressionType::None, CompressionType::Gzip] {
+fn records_with_wrong_offset_deltas_are_renumbered_where_the_batch_need_not_be_kept_whole() {
+    for (codec, target) in [
+        (CompressionType::None, None),
+        (CompressionType::Gzip, Some(CompressionType::Zstd.into())),
+        (CompressionType::Gzip, None),
+    ] {
         let mut builder = BatchBuilder::new().compression(codec).last_offset_delta(2);
         for _ in 0..3 {
             builder.append_at(0, NOW_MS, Some(b"k"), Some(b"v"), [].into_iter());
@@ -419,8 +437,17 @@ fn records_with_wrong_offset_deltas_are_renumbered() {
         let batch = builder.build().unwrap();
         let config = ValidateConfig {
             validate_all_records: true,
+            compression: target,
             ..Default::default()
         };
+        if codec == CompressionType::Gzip && target.is_none() {
+            let refused = kind(validate(&batch, &config, true, NOW_MS));
+            assert_eq!(
+                refused, "INVALID_RECORD",
+                "as Kafka, which keeps such a batch whole"
+            );
+            continue;
+        }
         let stored = validate(&batch, &config, true, NOW_MS)
             .unwrap()
             .to_bytes(100, 0);
@@ -447,6 +474,67 @@ fn a_decompression_bomb_is_refused_at_the_limit() {
             "{codec}"
         );
     }
+}
+
+#[test]
+fn opening_a_batch_is_paid_for_whether_it_opens_or_not() {
+    let config = ValidateConfig {
+        validate_all_records: true,
+        ..Default::default()
+    };
+    for codec in &CompressionType::ALL[1..] {
+        let mut builder = BatchBuilder::new().compression(*codec);
+        builder.append(NOW_MS, None, Some(&vec![0; 1 << 20]), &[]);
+        let plain = builder.clone().compression(CompressionType::None);
+        let needed_bytes = plain.build().unwrap().len() - 61;
+        let bomb = builder.build().unwrap();
+        for (granted_bytes, expected) in [
+            (0, "MESSAGE_TOO_LARGE"),
+            (needed_bytes - 1, "MESSAGE_TOO_LARGE"),
+            (needed_bytes, "ok"),
+            (10 * needed_bytes, "ok"),
+        ] {
+            let mut left_bytes = granted_bytes;
+            let found = kind(validate_within(
+                &bomb,
+                &config,
+                true,
+                NOW_MS,
+                &mut left_bytes,
+            ));
+            assert_eq!(found, expected, "{codec}, {granted_bytes}");
+            let spent_bytes = granted_bytes - left_bytes;
+            match expected {
+                "ok" => assert_eq!(spent_bytes, needed_bytes, "{codec}"),
+                _ => assert!(spent_bytes >= granted_bytes / 2, "{codec}: {spent_bytes}"),
+            }
+        }
+        // What is no stream at all costs next to nothing.
+        let broken = changed(&bomb, 61, &vec![0x55; bomb.len() - 61]);
+        let mut left_bytes = 10 * needed_bytes;
+        let refused = kind(validate_within(
+            &broken,
+            &config,
+            true,
+            NOW_MS,
+            &mut left_bytes,
+        ));
+        assert_eq!(refused, "INVALID_RECORD", "{codec}");
+        let spent_bytes = 10 * needed_bytes - left_bytes;
+        assert!(spent_bytes <= 8 * broken.len(), "{codec}: {spent_bytes}");
+    }
+    // Neither does what is not opened.
+    let plain = batch_of(3, CompressionType::None);
+    assert_eq!(
+        kind(validate_within(&plain, &config, true, NOW_MS, &mut 0)),
+        "ok"
+    );
+    let unopened = batch_of(3, CompressionType::Zstd);
+    let config = ValidateConfig::default();
+    assert_eq!(
+        kind(validate_within(&unopened, &config, true, NOW_MS, &mut 0)),
+        "ok"
+    );
 }
 
 proptest! {
