@@ -24,7 +24,12 @@ impl KafkaTools {
         let programs = crate_dir().join("clients/java");
         let pom = programs.join("pom.xml");
         let pinned = std::fs::read_to_string(&pom).with_context(|| format!("{}", pom.display()))?;
-        let libs = crate_dir().join(".cache/java");
+        let version = pinned
+            .split_once("<kafka.version>")
+            .and_then(|(_, rest)| rest.split_once('<'))
+            .map(|(version, _)| version)
+            .context("the pom names Kafka's version")?;
+        let libs = crate_dir().join(format!(".cache/kafka-{version}"));
         prepare_once(&libs, &pinned, || {
             let mut maven = Command::new("mvn");
             maven

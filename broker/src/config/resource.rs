@@ -1,6 +1,6 @@
 //! Settings of the resources that only AlterConfigs knows: groups and client metrics.
 
-use super::def::{ConfigDef, Kind, Rule, def};
+use super::def::{ConfigDef, Kind, Rule, def, def_null};
 
 /// Every setting of a group (KIP-848, KIP-932, KIP-1071), sorted by name.
 #[rustfmt::skip]
@@ -11,6 +11,10 @@ pub static GROUP_CONFIGS: &[ConfigDef] = &[
         .doc("Time between two heartbeats of a consumer group's member."),
     def("consumer.session.timeout.ms", Kind::Int, "45000").at_least(1)
         .doc("A consumer group's member that is silent for this long is removed."),
+    def("errors.deadletterqueue.copy.record.enable", Kind::Boolean, "false")
+        .doc("Whether a record that a share group cannot process is copied to its dead-letter queue."),
+    def("errors.deadletterqueue.topic.name", Kind::String, "")
+        .doc("Topic for the records that a share group cannot process; empty: none."),
     def("share.assignment.interval.ms", Kind::Int, "1000").at_least(0)
         .doc("Shortest time between two assignments of a share group."),
     def("share.auto.offset.reset", Kind::String, "latest")
@@ -31,12 +35,16 @@ pub static GROUP_CONFIGS: &[ConfigDef] = &[
         .doc("A share group's member that is silent for this long is removed."),
     def("streams.assignment.interval.ms", Kind::Int, "1000").at_least(0)
         .doc("Shortest time between two assignments of a streams group."),
+    def_null("streams.assignor.name", Kind::String)
+        .doc("Assignor of a streams group; unset: the broker's first."),
     def("streams.heartbeat.interval.ms", Kind::Int, "5000").at_least(1)
         .doc("Time between two heartbeats of a streams group's member."),
     def("streams.initial.rebalance.delay.ms", Kind::Int, "3000").at_least(0)
         .doc("How long an empty streams group waits for more members."),
     def("streams.num.standby.replicas", Kind::Int, "0").at_least(0)
         .doc("Standby replicas of each task of a streams group."),
+    def("streams.rack.aware.assignment.tags", Kind::List, "")
+        .doc("Client tags over which a streams group spreads its standby replicas."),
     def("streams.session.timeout.ms", Kind::Int, "45000").at_least(1)
         .doc("A streams group's member that is silent for this long is removed."),
 ];

@@ -27,7 +27,7 @@ pub fn api_versions(talk: &mut Talk<'_>) -> Result<()> {
             talk.ask("a dash at the end", version, &named("client", "1.0-"))?;
         }
     }
-    for version in [5, 99, -1] {
+    for version in [6, 99, -1] {
         talk.unsupported_api_versions(version)?;
     }
     Ok(())

@@ -46,8 +46,8 @@ impl ConsumerGroup {
         }
         let sender =
             self.identify_classic(&member_id, request.group_instance_id.as_ref(), has_id)?;
-        let subscription =
-            Subscription::read(&preferred.metadata).map_err(|_| GroupError::UnknownServerError)?;
+        let subscription = Subscription::read(&preferred.metadata)
+            .map_err(|_| GroupError::InconsistentGroupProtocol)?;
 
         let known = self.known(&sender, &member_id);
         let used_consumer_protocol = known.is_some_and(|member| !member.is_classic());

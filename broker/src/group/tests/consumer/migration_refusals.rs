@@ -140,7 +140,7 @@ fn a_classic_member_may_not_join_a_consumer_group_for_five_reasons() {
     assert_eq!(error_of(&connect), inconsistent);
     assert_eq!(error_of(&|request| request.protocols.clear()), inconsistent);
     let cut = |request: &mut JoinGroup| request.protocols[0].metadata = vec![0].into();
-    assert_eq!(error_of(&cut), GroupError::UnknownServerError);
+    assert_eq!(error_of(&cut), GroupError::InconsistentGroupProtocol);
     let named = |request: &mut JoinGroup| request.group_instance_id = Some("i".into());
     assert_eq!(error_of(&named), GroupError::UnknownMemberId);
     let hasty = |request: &mut JoinGroup| request.session_timeout_ms = 1;
