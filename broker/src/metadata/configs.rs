@@ -55,6 +55,10 @@ pub fn plan_alter(
         check_length(key, value)?;
     }
     check_settings(image, alter, old, &new)?;
+    // As Kafka: what cannot be right for any topic is told first.
+    if alter.resource_type == ResourceType::Topic && image.topic(&alter.resource_name).is_none() {
+        return Err(MetadataError::NoSuchTopic(alter.resource_name.clone()));
+    }
 
     let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     Ok(keys
@@ -88,13 +92,7 @@ fn check_resource(
         ResourceType::Topic if name.is_empty() => {
             invalid("Default topic resources are not allowed.".to_owned())
         }
-        ResourceType::Topic => {
-            validate_topic_name(name)?;
-            match image.topic(name) {
-                Some(_) => Ok(()),
-                None => Err(MetadataError::NoSuchTopic(name.to_owned())),
-            }
-        }
+        ResourceType::Topic => Ok(validate_topic_name(name)?),
         ResourceType::Broker | ResourceType::BrokerLogger => check_broker_name(image, name),
         ResourceType::Group if name.is_empty() => {
             invalid("Default group resources are not allowed.".to_owned())

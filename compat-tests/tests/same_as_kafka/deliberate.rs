@@ -174,6 +174,18 @@ pub static TABLE: &[Deliberate] = &[
     row("migration both ways: OffsetFetch v9 null: groups[both-ways].error_code",
         "-1 UNKNOWN_SERVER_ERROR", "25 UNKNOWN_MEMBER_ID",
         "an epoch without a member is nobody's; Kafka fails on the null"),
+
+    // Every API and version.
+    row("sweep: Produce v* text transactional_id: *.error_code",
+        "0 NONE", "53 TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "without transactions there is nothing to be authorized for"),
+    row("sweep: InitProducerId v* text transactional_id: error_code",
+        "*", "53 TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "without transactions there is nothing to be authorized for"),
+    row("sweep: DescribeTransactions v0 *: *.error_code", "16 NOT_COORDINATOR", "105 TRANSACTIONAL_ID_NOT_FOUND",
+        "there are no transactions, so none is somewhere else"),
+    row("sweep: Metadata v*: topics.(order)", "delete-f-6 metadata_created.9 x_y", "",
+        "what earlier scenarios have left, see above"),
+    row("sweep: Metadata v* null topics.name: *", "*", "*",
+        "no topic has this id; Kafka fails with UNKNOWN_SERVER_ERROR"),
 ];
 
 const fn row(

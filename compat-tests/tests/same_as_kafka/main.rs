@@ -3,7 +3,7 @@
 //!
 //! A scenario is a list of raw requests in chosen versions (see [`compat_tests::scenario`]). What the two
 //! cannot have in common (ids, ports, times) is named by its first appearance; of texts for people only
-//! whether there is one is compared.
+//! whether there is one is compared. The last one, [`sweep`], goes through every API and version by itself.
 //!
 //! Needs Java and Maven, for Kafka's jars; skipped where they are not. `SCENARIO=name` runs the scenarios whose names
 //! begin so, and leaves the table's completeness unchecked.
@@ -21,6 +21,7 @@ mod migration;
 mod offsets;
 mod produce;
 mod produce_compressed;
+mod sweep;
 mod topics;
 
 use anyhow::{Context as _, Result, bail};
@@ -127,6 +128,13 @@ fn every_answer_is_that_of_kafka_or_its_difference_is_meant() -> Result<()> {
         match compared {
             Ok(mut differences) => found.append(&mut differences),
             Err(error) => failed.push(format!("{name}: {error:#}")),
+        }
+    }
+
+    if sweep::NAME.starts_with(&chosen) {
+        match sweep::compare(&kafka, &ottla) {
+            Ok(mut differences) => found.append(&mut differences),
+            Err(error) => failed.push(format!("{}: {error:#}", sweep::NAME)),
         }
     }
 
