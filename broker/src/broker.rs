@@ -13,7 +13,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::config::{self, BrokerConfig};
+use crate::config::{self, BrokerConfig, HostPort};
 use crate::coordinator::call::GroupCall;
 use crate::coordinator::load::LoadError;
 use crate::coordinator::runtime::GroupCoordinator;
@@ -91,6 +91,7 @@ pub enum Failure {
 pub struct RunningBroker {
     pub broker: Arc<Broker>,
     addresses: Vec<SocketAddr>,
+    advertised: Vec<HostPort>,
     listeners: JoinSet<()>,
     metrics_addresses: Vec<SocketAddr>,
     metrics: JoinSet<()>,
@@ -139,6 +140,8 @@ impl Broker {
             .flat_map(|bound| bound.addresses().to_vec())
             .collect();
         let vital = broker.metadata.vital().clone();
+        let advertised = bound.iter().map(|bound| bound.advertised().clone());
+        let advertised = advertised.collect();
         let mut listeners = JoinSet::new();
         for bound in bound {
             for listener in bound.open(broker.config.socket_listen_backlog_size)? {
@@ -159,6 +162,7 @@ impl Broker {
         Ok(RunningBroker {
             broker,
             addresses,
+            advertised,
             listeners,
             metrics_addresses,
             metrics,
@@ -336,6 +340,11 @@ impl Broker {
 }
 
 impl RunningBroker {
+    /// Where clients are told to connect, in the order of the listeners; a port of 0 is the one that was bound.
+    pub fn advertised(&self) -> &[HostPort] {
+        &self.advertised
+    }
+
     /// Where clients can connect.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses

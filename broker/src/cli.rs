@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use broker::config::{BrokerConfig, ConfigError, Properties, parse_host_port, read_properties};
+use broker::config::{
+    BrokerConfig, ConfigError, Properties, Remark, parse_host_port, read_properties,
+};
 use clap::Parser;
 
 /// A Kafka-compatible broker in one small binary.
@@ -10,14 +12,28 @@ use clap::Parser;
 /// Without arguments it serves localhost:9092 from ./ottla-data and answers a producer when the record is on
 /// stable media.
 #[derive(Debug, Parser)]
-#[command(name = "ottla", version)]
+#[command(
+    name = "ottla",
+    version,
+    after_help = "\
+Examples:
+  ottla                                          localhost:9092, data in ./ottla-data
+  ottla --ephemeral --listen localhost:0         for a test: any free port, nothing left behind
+  ottla --listen 0.0.0.0:9092 --advertise broker.example.org:9092 --data-dir /var/lib/ottla
+  ottla server.properties --override num.partitions=3"
+)]
 pub struct Cli {
-    /// Listen here; an empty host is every interface [default: localhost:9092]
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Kafka's server.properties; options win over it
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    pub file: Option<PathBuf>,
+
+    /// Listen here, also as NAME://HOST:PORT; an empty host is every interface, port 0 any free one; repeat it for
+    /// several [default: localhost:9092]
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     pub listen: Vec<String>,
 
     /// Tell clients to connect here: once for all listeners, or once for each [default: as --listen]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     pub advertise: Vec<String>,
 
     /// Keep all data in this directory [default: ottla-data]
@@ -32,15 +48,15 @@ pub struct Cli {
     #[arg(long, value_name = "HOST:PORT")]
     pub metrics_listen: Option<String>,
 
-    /// Read Kafka's server.properties
+    /// The same as FILE
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Set one key, over the file and the other options
+    /// Set one key of server.properties, over the file and the other options
     #[arg(long = "override", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
 
-    /// What is logged to stderr: error, warn, info, debug, trace, or RUST_LOG's syntax
+    /// What is logged to stderr: off, error, warn, info, debug, trace, or RUST_LOG's syntax
     /// [default: RUST_LOG, or info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
@@ -62,7 +78,7 @@ pub enum CliError {
 }
 
 impl Cli {
-    /// The configuration that the arguments describe, and warnings about keys without effect.
+    /// The configuration that the arguments describe, and what there is to say about keys without effect.
     ///
     /// With `ephemeral_dir` the data goes there and no acknowledgement waits for the disk.
     ///
@@ -71,8 +87,8 @@ impl Cli {
     pub fn broker_config(
         &self,
         ephemeral_dir: Option<PathBuf>,
-    ) -> Result<(BrokerConfig, Vec<String>), CliError> {
-        let mut properties = match &self.config {
+    ) -> Result<(BrokerConfig, Vec<Remark>), CliError> {
+        let mut properties = match self.config.as_ref().or(self.file.as_ref()) {
             Some(file) => read_properties(file)?,
             None => Properties::new(),
         };
@@ -101,38 +117,36 @@ impl Cli {
                 _ => return Err(CliError::NotKeyValue(pair.clone())),
             }
         }
-        let (mut config, warnings) = BrokerConfig::from_properties(properties)?;
+        let (mut config, remarks) = BrokerConfig::from_properties(properties)?;
         config.ephemeral = ephemeral_dir.is_some();
-        Ok((config, warnings))
+        Ok((config, remarks))
     }
 
     fn set_listeners(&self, properties: &mut Properties) -> Result<(), CliError> {
-        for (option, values) in [("listen", &self.listen), ("advertise", &self.advertise)] {
-            let wrong = values.iter().find(|value| parse_host_port(value).is_none());
-            if let Some(value) = wrong {
-                let value = value.clone();
-                return Err(CliError::NotHostPort { option, value });
-            }
-        }
-        if !self.listen.is_empty() {
-            let names = (1..=self.listen.len()).map(listener_name);
-            let listeners = names.clone().zip(&self.listen).map(endpoint);
-            set(properties, "listeners", &join(listeners));
-            let protocols = names.map(|name| format!("{name}:PLAINTEXT"));
-            set(
-                properties,
-                "listener.security.protocol.map",
-                &join(protocols),
-            );
+        let listen = addresses("listen", &self.listen)?;
+        let advertise = addresses("advertise", &self.advertise)?;
+        if !listen.is_empty() {
+            BrokerConfig::refuse_protected_listeners(properties)?;
+            let named = listen.iter().zip(1..).map(|(one, number)| Address {
+                name: Some(one.name.clone().unwrap_or_else(|| listener_name(number))),
+                address: one.address.clone(),
+            });
+            let named: Vec<Address> = named.collect();
+            set(properties, "listeners", &join(&named));
+            let protocols: Vec<String> = named.iter().map(Address::protocol).collect();
+            let key = "listener.security.protocol.map";
+            set(properties, key, &protocols.join(","));
             properties.remove("advertised.listeners");
         }
-        if self.advertise.is_empty() {
+        if advertise.is_empty() {
             return Ok(());
         }
         let names = configured_names(properties);
-        let advertised: Vec<&String> = match self.advertise.as_slice() {
-            [one] => vec![one; names.len()],
-            each if each.len() == names.len() => each.iter().collect(),
+        let advertised: Vec<&Address> = match advertise.as_slice() {
+            [one] if one.name.is_none() => vec![one; names.len()],
+            each if each.len() == names.len() || each.iter().all(|one| one.name.is_some()) => {
+                each.iter().collect()
+            }
             each => {
                 return Err(CliError::AdvertiseCount {
                     given: each.len(),
@@ -140,10 +154,62 @@ impl Cli {
                 });
             }
         };
-        let advertised = names.into_iter().zip(advertised).map(endpoint);
-        set(properties, "advertised.listeners", &join(advertised));
+        let advertised = advertised
+            .into_iter()
+            .zip(names.iter().map(Some).chain(std::iter::repeat(None)));
+        let advertised = advertised.map(|(one, name)| Address {
+            name: one.name.clone().or_else(|| name.cloned()),
+            address: one.address.clone(),
+        });
+        set(
+            properties,
+            "advertised.listeners",
+            &join(&advertised.collect::<Vec<_>>()),
+        );
         Ok(())
     }
+}
+
+/// `HOST:PORT`, or `NAME://HOST:PORT` as in Kafka's `listeners`.
+#[derive(Clone)]
+struct Address {
+    /// Upper case.
+    name: Option<String>,
+    address: String,
+}
+
+impl Address {
+    fn parse(text: &str) -> Option<Self> {
+        let (name, address) = match text.split_once("://") {
+            Some((name, address)) => (Some(name.to_uppercase()), address),
+            None => (None, text),
+        };
+        let named = name.as_ref().is_none_or(|name| !name.is_empty());
+        (named && parse_host_port(address).is_some()).then(|| Self {
+            name,
+            address: address.to_owned(),
+        })
+    }
+
+    /// Its entry in `listener.security.protocol.map`: a listener called SSL is to be encrypted.
+    fn protocol(&self) -> String {
+        let name = self.name.as_deref().unwrap_or_default();
+        let protocol = match name {
+            "SSL" | "SASL_PLAINTEXT" | "SASL_SSL" => name,
+            _ => "PLAINTEXT",
+        };
+        format!("{name}:{protocol}")
+    }
+}
+
+fn addresses(option: &'static str, values: &[String]) -> Result<Vec<Address>, CliError> {
+    let parse = |value: &String| {
+        Address::parse(value).ok_or_else(|| CliError::NotHostPort {
+            option,
+            value: value.clone(),
+        })
+    };
+    values.iter().map(parse).collect()
 }
 
 /// PLAINTEXT, PLAINTEXT_2, PLAINTEXT_3: listener names are unique.
@@ -172,12 +238,12 @@ fn configured_names(properties: &Properties) -> Vec<String> {
     }
 }
 
-fn endpoint((name, address): (String, &String)) -> String {
-    format!("{name}://{address}")
-}
-
-fn join(items: impl Iterator<Item = String>) -> String {
-    items.collect::<Vec<_>>().join(",")
+fn join(addresses: &[Address]) -> String {
+    let endpoint = |one: &Address| {
+        let name = one.name.as_deref().unwrap_or_default();
+        format!("{name}://{}", one.address)
+    };
+    addresses.iter().map(endpoint).collect::<Vec<_>>().join(",")
 }
 
 fn set(properties: &mut Properties, key: &str, value: &str) {
@@ -222,6 +288,65 @@ mod tests {
                 pair("[::1]:2", "[::1]:2")
             ]
         );
+    }
+
+    #[test]
+    fn a_listener_may_be_named_as_in_kafkas_listeners() {
+        let named = ["--listen", "PLAINTEXT://127.0.0.1:1,inner://127.0.0.1:2"];
+        assert_eq!(
+            told(&named),
+            [
+                pair("127.0.0.1:1", "127.0.0.1:1"),
+                pair("127.0.0.1:2", "127.0.0.1:2")
+            ]
+        );
+        let names: Vec<String> = {
+            let listeners = config(&named).expect("configuration").listeners;
+            listeners
+                .into_iter()
+                .map(|listener| listener.name)
+                .collect()
+        };
+        assert_eq!(names, ["PLAINTEXT", "INNER"]);
+        let one = [&named[..], &["--advertise", "INNER://x:9"]].concat();
+        assert_eq!(
+            told(&one),
+            [
+                pair("127.0.0.1:1", "127.0.0.1:1"),
+                pair("127.0.0.1:2", "x:9")
+            ]
+        );
+        let unknown = [&named[..], &["--advertise", "OUTER://x:9"]].concat();
+        let refused = config(&unknown).expect_err("unknown").to_string();
+        assert!(
+            refused.contains("OUTER is not among the listeners"),
+            "{refused}"
+        );
+        for protocol in ["SSL", "SASL_PLAINTEXT", "SASL_SSL"] {
+            let listen = format!("{protocol}://127.0.0.1:1");
+            let refused = config(&["--listen", &listen]).expect_err("no TLS, no SASL");
+            assert!(refused.to_string().contains(protocol), "{refused}");
+        }
+    }
+
+    #[test]
+    fn options_do_not_take_the_locks_from_the_listeners_of_a_file() {
+        let dir = tempfile::tempdir().expect("directory");
+        let file = dir.path().join("server.properties");
+        for (line, locked) in [
+            ("listeners=SSL://:9092", true),
+            (
+                "listener.security.protocol.map=PLAINTEXT:SASL_PLAINTEXT",
+                true,
+            ),
+            ("advertised.listeners=SASL_SSL://h:9092", true),
+            ("listeners=PLAINTEXT://:9092", false),
+        ] {
+            std::fs::write(&file, line).expect("written");
+            let file = file.to_str().expect("text");
+            let outcome = config(&["--listen", "127.0.0.1:1", file]);
+            assert_eq!(outcome.is_err(), locked, "{line}: {outcome:?}");
+        }
     }
 
     #[test]

@@ -15,11 +15,12 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use broker::broker::{Broker, RunningBroker};
 use broker::client_text::OneLine;
-use broker::config::BrokerConfig;
+use broker::config::{BrokerConfig, Remark};
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use storage::log::Durability;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use cli::Cli;
@@ -45,14 +46,11 @@ fn main() -> ExitCode {
         Err(error) => return refuse(FAILED, &anyhow!("no temporary directory: {error}")),
     };
     let ephemeral_dir = ephemeral.as_ref().map(|dir| dir.path().to_owned());
-    let (config, warnings) = match cli.broker_config(ephemeral_dir) {
+    let (config, remarks) = match cli.broker_config(ephemeral_dir) {
         Ok(config) => config,
         Err(error) => return refuse(WRONG_ARGUMENTS, &error.into()),
     };
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
-    match run(config) {
+    match run(config, remarks) {
         Ok(code) => code,
         Err(error) => refuse(FAILED, &error),
     }
@@ -73,16 +71,16 @@ fn raise_open_files_limit() {
     }
 }
 
-fn run(config: BrokerConfig) -> anyhow::Result<ExitCode> {
+fn run(config: BrokerConfig, remarks: Vec<Remark>) -> anyhow::Result<ExitCode> {
     raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| anyhow!("cannot start the runtime: {error}"))?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(config, remarks))
 }
 
-async fn serve(config: BrokerConfig) -> anyhow::Result<ExitCode> {
+async fn serve(config: BrokerConfig, remarks: Vec<Remark>) -> anyhow::Result<ExitCode> {
     let mut signals =
         Signals::new().map_err(|error| anyhow!("cannot listen to signals: {error}"))?;
     let running = tokio::select! {
@@ -91,6 +89,13 @@ async fn serve(config: BrokerConfig) -> anyhow::Result<ExitCode> {
         // Nothing has been promised to anybody yet.
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };
+    // Not before: a start that is refused is one line, the one that says why.
+    for remark in remarks {
+        match remark {
+            Remark::Info(text) => tracing::info!("{text}"),
+            Remark::Warning(text) => tracing::warn!("{text}"),
+        }
+    }
     announce(&running);
     tokio::select! {
         _ = signals.next() => {}
@@ -110,10 +115,11 @@ async fn serve(config: BrokerConfig) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// SIGTERM and Ctrl-C.
+/// SIGTERM and Ctrl-C; a terminal that is closed says SIGHUP, which ends nothing.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
@@ -121,14 +127,20 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
-    /// The number of the next signal.
+    /// The number of the next signal that ends something.
     async fn next(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
-            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return SignalKind::terminate().as_raw_value(),
+                _ = self.interrupt.recv() => return SignalKind::interrupt().as_raw_value(),
+                _ = self.hang_up.recv() => tracing::info!(
+                    "SIGHUP: nothing is read again yet; settings are changed with AlterConfigs or by a restart"
+                ),
+            }
         }
     }
 }
@@ -138,8 +150,7 @@ fn announce(running: &RunningBroker) {
     let config = &running.broker.config;
     let join = |items: Vec<String>| items.join(", ");
     let addresses = running.addresses().iter().map(ToString::to_string);
-    let advertised = config.listeners.iter();
-    let advertised = advertised.map(|listener| listener.advertised.to_string());
+    let advertised = running.advertised().iter().map(ToString::to_string);
     let dir = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
     let durability = match (config.ephemeral, config.durability) {
         (true, _) => "gone when the broker stops (ephemeral)",
@@ -161,9 +172,7 @@ fn announce(running: &RunningBroker) {
 
 fn start_logging(cli: &Cli) -> anyhow::Result<()> {
     let filter = match &cli.log_level {
-        Some(level) => {
-            EnvFilter::try_new(level).map_err(|error| anyhow!("--log-level {level}: {error}"))?
-        }
+        Some(level) => log_filter(level)?,
         None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
     };
     tracing_subscriber::fmt()
@@ -172,6 +181,20 @@ fn start_logging(cli: &Cli) -> anyhow::Result<()> {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
     Ok(())
+}
+
+/// A bare word that is no level would be a target of its own, and the log silent.
+fn log_filter(text: &str) -> anyhow::Result<EnvFilter> {
+    let is_word = |part: &&str| !part.is_empty() && !part.contains(['=', '[']);
+    let words = text.split(',').map(str::trim).filter(is_word);
+    if let Some(word) = words
+        .into_iter()
+        .find(|word| word.parse::<LevelFilter>().is_err())
+    {
+        let expected = "expected off, error, warn, info, debug or trace, or TARGET=LEVEL,...";
+        return Err(anyhow!("--log-level {word}: {expected}"));
+    }
+    EnvFilter::try_new(text).map_err(|error| anyhow!("--log-level {text}: {error}"))
 }
 
 /// Help and version go to stdout; a wrong argument is one line on stderr.
@@ -186,7 +209,11 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     let what = text.lines().next().unwrap_or_default();
     let what = what.strip_prefix("error: ").unwrap_or(what);
-    refusal_line(&format!("{what}; ottla --help tells the options"));
+    let tips = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("tip: "));
+    let tips: String = tips.map(|tip| format!("; {tip}")).collect();
+    refusal_line(&format!("{what}{tips}; ottla --help tells the options"));
     ExitCode::from(WRONG_ARGUMENTS)
 }
 

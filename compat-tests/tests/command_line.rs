@@ -99,6 +99,11 @@ impl Shell {
 }
 
 impl Running {
+    /// Sends a signal that ends nothing.
+    fn hang_up(&self) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::HUP)?)
+    }
+
     fn signal(mut self, signal: Signal) -> Result<ExitStatus> {
         kill_process(Pid::from_child(&self.child), signal)?;
         wait(&mut self.child)
@@ -425,5 +430,275 @@ fn server_properties_are_read_as_kafka_reads_them() -> Result<()> {
         warnings, 1,
         "one warning for a key that is not used: {output}"
     );
+    Ok(())
+}
+
+#[test]
+fn a_log_level_that_there_is_not_is_refused_in_one_line() -> Result<()> {
+    let Some(shell) = Shell::new()? else {
+        return Ok(());
+    };
+    for level in ["blah", "info,blah", "broker=blah", "="] {
+        assert_refused(&shell.run(&["--log-level", level])?, "--log-level");
+    }
+    assert!(!shell.dir.path().join("ottla-data").exists());
+    for level in ["WARN", "off", "broker=debug,info"] {
+        let port = free_port()?;
+        let listen = format!("127.0.0.1:{port}");
+        let args = ["--ephemeral", "--listen", &listen, "--log-level", level];
+        let running = shell.start(port, &args)?;
+        assert!(running.signal(Signal::TERM)?.success(), "{level}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_mistyped_option_is_refused_with_the_one_that_was_meant() -> Result<()> {
+    let Some(shell) = Shell::new()? else {
+        return Ok(());
+    };
+    assert_refused(&shell.run(&["--lisen", "localhost:1"])?, "--listen");
+    assert_refused(
+        &shell.run(&["--data", "x", "--advertize", "x:1"])?,
+        "--data-dir",
+    );
+    Ok(())
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_nothing() -> Result<()> {
+    let Some(shell) = Shell::new()? else {
+        return Ok(());
+    };
+    let port = free_port()?;
+    let listen = format!("127.0.0.1:{port}");
+    let running = shell.start(port, &["--ephemeral", "--listen", &listen])?;
+    let mut client = RawClient::connect(running.address)?;
+    running.hang_up()?;
+    // It has been taken, and the broker goes on.
+    let deadline = Instant::now() + LIMIT;
+    let log = || fs::read_to_string(shell.dir.path().join("stderr"));
+    while log()?
+        .lines()
+        .filter(|line| line.contains("SIGHUP"))
+        .count()
+        != 1
+    {
+        ensure!(Instant::now() < deadline, "no line about it: {}", log()?);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    create_topic(&mut client, "t", 1)?;
+    assert!(running.signal(Signal::TERM)?.success());
+    Ok(())
+}
+
+#[test]
+fn any_free_port_is_told_as_the_one_that_it_is() -> Result<()> {
+    let Some(shell) = Shell::new()? else {
+        return Ok(());
+    };
+    for listen in ["127.0.0.1:0", "PLAINTEXT://127.0.0.1:0"] {
+        let mut child = shell.spawn(&["--ephemeral", "--listen", listen])?;
+        let deadline = Instant::now() + LIMIT;
+        let line = loop {
+            let said = fs::read_to_string(shell.dir.path().join("stdout"))?;
+            if let Some(line) = said
+                .lines()
+                .find(|line| line.contains("clients connect to"))
+            {
+                break line.to_owned();
+            }
+            ensure!(child.try_wait()?.is_none(), "ended");
+            ensure!(Instant::now() < deadline, "says nothing");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let after = |text: &str| -> Option<SocketAddr> {
+            let rest = line.split_once(text)?.1;
+            rest.split([',', ';']).next()?.trim().parse().ok()
+        };
+        let bound = after("listens on").context("where it listens")?;
+        let told = after("clients connect to").context("where clients connect")?;
+        assert_ne!(bound.port(), 0, "{line}");
+        assert_eq!(told, bound, "{line}");
+        let running = Running {
+            child,
+            address: bound,
+        };
+        let mut client = RawClient::connect(bound)?;
+        let response = client.call(9, &MetadataRequest::default().with_topics(Some(vec![])))?;
+        assert_eq!(response.brokers[0].port, i32::from(bound.port()));
+        assert!(running.signal(Signal::TERM)?.success());
+    }
+    Ok(())
+}
+
+#[test]
+fn kafkas_file_may_be_the_argument_as_for_kafkas_own_script() -> Result<()> {
+    let Some(shell) = Shell::new()? else {
+        return Ok(());
+    };
+    let port = free_port()?;
+    let config = shell.path("server.properties");
+    let data = shell.path("logs");
+    fs::write(&config, format!("node.id=7\nlog.dirs={data}\n"))?;
+    let listen = format!("PLAINTEXT://127.0.0.1:{port}");
+    let args = [
+        config.as_str(),
+        "--override",
+        "node.id=8",
+        "--listen",
+        &listen,
+    ];
+    let running = shell.start(port, &args)?;
+    let mut client = RawClient::connect(running.address)?;
+    let response = client.call(9, &MetadataRequest::default().with_topics(Some(vec![])))?;
+    let broker = &response.brokers[0];
+    assert_eq!((broker.node_id.0, broker.port), (8, i32::from(port)));
+    assert!(running.signal(Signal::TERM)?.success());
+    let twice = [config.as_str(), "--config", config.as_str()];
+    assert_refused(&shell.run(&twice)?, "--config");
+    Ok(())
+}
+
+/// What Kafka 4.4 ships as config/server.properties, and Kafka 3.9 as such and as config/kraft/server.properties; the
+/// directory and the ports are the test's.
+fn stock_files(port: u16, data: &str) -> [String; 3] {
+    let kraft = format!(
+        "process.roles=broker,controller\nnode.id=1\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://:9093\ninter.broker.listener.name=PLAINTEXT\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://localhost:9093\n\
+         controller.listener.names=CONTROLLER\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL\n"
+    );
+    let common = format!(
+        "num.network.threads=3\nnum.io.threads=8\nsocket.send.buffer.bytes=102400\n\
+         socket.receive.buffer.bytes=102400\nsocket.request.max.bytes=104857600\nlog.dirs={data}\n\
+         num.partitions=1\nnum.recovery.threads.per.data.dir=2\noffsets.topic.replication.factor=1\n\
+         transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
+         log.retention.hours=168\nlog.retention.check.interval.ms=300000\n"
+    );
+    let share = "share.coordinator.state.topic.replication.factor=1\n\
+                 share.coordinator.state.topic.min.isr=1\nlog.segment.bytes=1073741824\n";
+    let newest =
+        format!("{kraft}controller.quorum.bootstrap.servers=localhost:9093\n{share}{common}");
+    let older = format!("{kraft}controller.quorum.voters=1@localhost:9093\n{common}");
+    let zookeeper = format!(
+        "broker.id=0\nlisteners=PLAINTEXT://127.0.0.1:{port}\nzookeeper.connect=localhost:2181\n\
+         zookeeper.connection.timeout.ms=18000\ngroup.initial.rebalance.delay.ms=0\n{common}"
+    );
+    [newest, older, zookeeper]
+}
+
+#[test]
+fn kafkas_own_server_properties_start_with_one_line_at_most_about_their_keys() -> Result<()> {
+    let Some(shell) = Shell::new()? else {
+        return Ok(());
+    };
+    for index in 0..3 {
+        let port = free_port()?;
+        let data = shell.path(&format!("logs-{index}"));
+        let text = &stock_files(port, &data)[index];
+        let config = shell.path("server.properties");
+        fs::write(&config, text)?;
+        let running = shell.start(port, &[&config])?;
+        let status = running.signal(Signal::TERM)?;
+        let ended = shell.ended(status)?;
+        assert!(status.success(), "{}", ended.stderr);
+        let output = ended.stdout + &ended.stderr;
+        let about_keys = output
+            .lines()
+            .filter(|line| line.contains("num.recovery.threads"));
+        assert!(about_keys.count() <= 1, "{output}");
+        assert!(!output.contains("WARN"), "{output}");
+        assert!(output.lines().count() <= 6, "{output}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_key_that_protects_stops_the_start_in_one_line_and_nothing_is_written() -> Result<()> {
+    let Some(shell) = Shell::new()? else {
+        return Ok(());
+    };
+    let config = shell.path("server.properties");
+    let data = shell.path("data");
+    for (line, named) in [
+        (
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "authorizer.class.name",
+        ),
+        ("super.users=User:admin", "super.users"),
+        ("sasl.enabled.mechanisms=PLAIN", "sasl.enabled.mechanisms"),
+        (
+            "ssl.keystore.location=/etc/kafka/keystore.jks",
+            "ssl.keystore.location",
+        ),
+        ("ssl.client.auth=required", "ssl.client.auth"),
+        (
+            "security.inter.broker.protocol=SSL",
+            "security.inter.broker.protocol",
+        ),
+        (
+            "listener.name.plaintext.plain.sasl.jaas.config=x",
+            "listener.name.plaintext.plain.sasl.jaas.config",
+        ),
+        (
+            "listener.security.protocol.map=PLAINTEXT:SASL_SSL",
+            "SASL_SSL",
+        ),
+        ("listeners=SSL://:9092", "listeners"),
+        ("process.roles=broker", "process.roles"),
+        (
+            "controller.quorum.voters=1@a:9093,2@b:9093",
+            "controller.quorum.voters",
+        ),
+        (
+            "delegation.token.secret.key=x",
+            "delegation.token.secret.key",
+        ),
+        (
+            "max.connection.creation.rate=5",
+            "max.connection.creation.rate",
+        ),
+        (
+            "create.topic.policy.class.name=x",
+            "create.topic.policy.class.name",
+        ),
+        ("supr.users=User:admin", "super.users"),
+    ] {
+        fs::write(&config, line)?;
+        let listen = format!("127.0.0.1:{}", free_port()?);
+        // Also where options say where to listen, and where the data is.
+        let args = ["--listen", &listen, "--data-dir", &data, &config];
+        assert_refused(&shell.run(&args)?, named);
+        assert!(is_empty(Path::new(&data)), "{line}: something was started");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_mistyped_key_is_worth_a_warning_with_the_one_that_was_meant() -> Result<()> {
+    let Some(shell) = Shell::new()? else {
+        return Ok(());
+    };
+    let port = free_port()?;
+    let listen = format!("127.0.0.1:{port}");
+    let args = [
+        "--ephemeral",
+        "--listen",
+        &listen,
+        "--override",
+        "num.partition=3",
+    ];
+    let running = shell.start(port, &args)?;
+    let status = running.signal(Signal::TERM)?;
+    let ended = shell.ended(status)?;
+    let warnings = ended
+        .stderr
+        .lines()
+        .filter(|line| line.contains("num.partition "));
+    let warnings: Vec<&str> = warnings.collect();
+    assert_eq!(warnings.len(), 1, "{}", ended.stderr);
+    assert!(warnings[0].contains("num.partitions"), "{}", warnings[0]);
     Ok(())
 }

@@ -107,14 +107,21 @@ fn created_topic(
     if ctx.api_version < 5 {
         return result;
     }
-    let configs = with_configs.then(|| topic_entries(image, &topic.overrides));
+    // Exactly Kafka's keys, unless the client itself has named another one.
+    let known = |entry: &ConfigEntry| {
+        !entry.name.starts_with("ottla.") || topic.overrides.contains_key(&*entry.name)
+    };
+    let configs = with_configs.then(|| {
+        let entries = topic_entries(image, &topic.overrides).into_iter();
+        entries.filter(known)
+    });
     let on_wire = |entry: ConfigEntry| {
         CreatableTopicConfigs::default()
             .with_name(StrBytes::from_string(entry.name.into_owned()))
             .with_value(entry.value.map(StrBytes::from_string))
             .with_config_source(entry.source as i8)
     };
-    let configs = configs.map(|entries| entries.into_iter().map(on_wire).collect());
+    let configs = configs.map(|entries| entries.map(on_wire).collect());
     result
         .with_topic_id(topic.topic_id)
         .with_num_partitions(topic.partition_count)

@@ -4,11 +4,12 @@
 //! Every topic key is reported, whether set or not: admin tools read defaults from here. v1 knows synonyms,
 //! v3 types and documentation (KIP-569). The empty broker name means what was set for all brokers.
 //!
-//! Deviations: `segment.ms` names `log.roll.hours` as the source of its value where Kafka leaves it out, and so
-//! the like; Kafka's keys without effect here are reported with Kafka's defaults and say so in their
+//! Deviations: `ottla.durability` of a topic that does not set its own counts as a default, wherever the broker's comes
+//! from, so that no tool takes it to another cluster; Kafka's keys without effect here are reported with Kafka's defaults and say so in their
 //! documentation; the only logger is `root`, and it is read-only.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use kafka_protocol::messages::describe_configs_request::{
     DescribeConfigsRequest, DescribeConfigsResource,
@@ -19,10 +20,10 @@ use kafka_protocol::messages::describe_configs_response::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use crate::config::broker_keys::{broker_config, broker_configs};
+use crate::config::broker_keys::{broker_config, broker_configs, is_dynamic_only, row_behind};
 use crate::config::def::{ConfigDef, Kind, UpdateMode};
 use crate::config::resource::{CLIENT_METRICS_CONFIGS, GROUP_CONFIGS};
-use crate::config::topic::TOPIC_CONFIGS;
+use crate::config::topic::{TOPIC_CONFIGS, TopicConfigDef};
 use crate::config::{ConfigSource, ConfigSynonym};
 use crate::context::RequestContext;
 use crate::metadata::{
@@ -97,13 +98,12 @@ impl ConfigEntry {
         let synonyms = synonyms.into_iter().map(|synonym| {
             let value = (!sensitive).then(|| StrBytes::from_string(synonym.value));
             DescribeConfigsSynonym::default()
-                .with_name(StrBytes::from_static_str(synonym.name))
+                .with_name(StrBytes::from_string(synonym.name.into_owned()))
                 .with_value(value)
                 .with_source(synonym.source as i8)
         });
-        let documentation = request
-            .include_documentation
-            .then(|| StrBytes::from_static_str(self.documentation));
+        let is_documented = request.include_documentation && !self.documentation.is_empty();
+        let documentation = is_documented.then(|| StrBytes::from_static_str(self.documentation));
         DescribeConfigsResourceResult::default()
             .with_name(StrBytes::from_string(self.name.into_owned()))
             .with_value(self.value.map(StrBytes::from_string))
@@ -161,17 +161,18 @@ fn entries(
     }
 }
 
-/// Every topic key, with what is in force for a topic with these settings.
+/// Every topic key, with what is in force for a topic with these settings; an internal one where it was set.
 pub(super) fn topic_entries(image: &MetadataImage, overrides: &Overrides) -> Vec<ConfigEntry> {
     let settings = &image.broker().settings;
     let dynamic = image.dynamic_settings();
-    let rows = TOPIC_CONFIGS.iter().filter(|row| !row.def.internal);
+    let shown = |row: &&TopicConfigDef| !row.def.internal || overrides.contains_key(row.def.name);
+    let rows = TOPIC_CONFIGS.iter().filter(shown);
     rows.map(|row| {
         let (default, mut synonyms) = settings.topic_default(row, dynamic);
         let own = overrides.get(row.def.name);
         if let Some(value) = own {
             let synonym = ConfigSynonym {
-                name: row.def.name,
+                name: Cow::Borrowed(row.def.name),
                 value: value.clone(),
                 source: ConfigSource::Topic,
             };
@@ -190,62 +191,55 @@ pub(super) fn topic_entries(image: &MetadataImage, overrides: &Overrides) -> Vec
 }
 
 fn broker_entries(image: &MetadataImage) -> Vec<ConfigEntry> {
+    let settings = &image.broker().settings;
     let dynamic = image.dynamic_settings();
-    let rows = broker_configs().values().filter(|row| !row.internal);
-    let known = rows.map(|row| {
-        let synonyms = image.broker().settings.broker_value(row, dynamic);
-        let strongest = synonyms.first();
-        let value = strongest.map(|synonym| synonym.value.clone());
-        let source = strongest.map_or(ConfigSource::Default, |synonym| synonym.source);
-        ConfigEntry {
-            read_only: row.update_mode == UpdateMode::ReadOnly,
-            documentation: match row.unused {
-                true => "Known to Kafka; has no effect in Ottla yet.",
-                false => row.documentation,
-            },
-            synonyms,
-            ..ConfigEntry::new(row, value, source)
-        }
-    });
-    let unknown = dynamic
-        .per_broker
-        .keys()
-        .filter(|key| broker_config(key).is_none());
-    let unknown = unknown.map(|key| unknown_entry(key, ConfigSource::DynamicBroker));
-    known.chain(unknown).collect()
+    let shown = broker_configs().values().filter(|row| !row.internal);
+    let shown: BTreeSet<&str> = shown.map(|row| row.name).collect();
+    // What somebody has set is told, whether it is known or not.
+    let set = settings.set_keys().chain(dynamic.keys());
+    let keys: BTreeSet<&str> = set.chain(shown).collect();
+    let entry = |key: &str| broker_entry(key, settings.broker_value(key, dynamic));
+    keys.into_iter().map(entry).collect()
 }
 
 fn cluster_wide_entries(image: &MetadataImage) -> Vec<ConfigEntry> {
-    let source = ConfigSource::DynamicDefaultBroker;
     let set = image.dynamic_settings().cluster_wide.iter();
-    set.map(|(key, value)| match broker_config(key) {
-        Some(row) => {
-            let synonym = ConfigSynonym {
-                name: row.name,
-                value: value.clone(),
-                source,
-            };
-            ConfigEntry {
-                synonyms: vec![synonym],
-                ..ConfigEntry::new(row, Some(value.clone()), source)
-            }
-        }
-        None => unknown_entry(key, source),
+    set.map(|(key, value)| {
+        let synonym = ConfigSynonym {
+            name: Cow::Owned(key.clone()),
+            value: value.clone(),
+            source: ConfigSource::DynamicDefaultBroker,
+        };
+        broker_entry(key, vec![synonym])
     })
     .collect()
 }
 
+/// One of the broker's settings, with every place where it was found.
+///
 /// A key that somebody set and nobody knows may be a secret of a plugin: Kafka hides it too.
-fn unknown_entry(key: &str, source: ConfigSource) -> ConfigEntry {
+fn broker_entry(key: &str, synonyms: Vec<ConfigSynonym>) -> ConfigEntry {
+    let behind = row_behind(key);
+    let row = broker_config(key);
+    let sensitive = behind.is_none_or(ConfigDef::is_sensitive);
+    let strongest = synonyms.first();
     ConfigEntry {
-        name: Cow::Owned(key.to_owned()),
-        value: None,
-        source,
-        read_only: true,
-        sensitive: true,
-        kind: None,
-        documentation: "",
-        synonyms: Vec::new(),
+        name: row.map_or_else(|| Cow::Owned(key.to_owned()), |row| Cow::Borrowed(row.name)),
+        value: strongest
+            .map(|synonym| synonym.value.clone())
+            .filter(|_| !sensitive),
+        source: strongest.map_or(ConfigSource::Default, |synonym| synonym.source),
+        read_only: row.is_none_or(|row| row.update_mode == UpdateMode::ReadOnly),
+        sensitive,
+        kind: behind.map(|row| row.kind),
+        documentation: match row {
+            Some(row) if row.unused && !is_dynamic_only(row) => {
+                "Known to Kafka; has no effect in Ottla yet."
+            }
+            Some(row) => row.documentation,
+            None => "",
+        },
+        synonyms,
     }
 }
 
@@ -272,9 +266,9 @@ fn group_entries(image: &MetadataImage, name: &str) -> Vec<ConfigEntry> {
         name,
         GROUP_CONFIGS,
         |row| match broker_config(&format!("group.{}", row.name)) {
-            Some(row) => settings.broker_value(row, image.dynamic_settings()),
+            Some(row) => settings.broker_value(row.name, image.dynamic_settings()),
             None => Vec::from_iter(row.default.map(|value| ConfigSynonym {
-                name: row.name,
+                name: Cow::Borrowed(row.name),
                 value: value.to_owned(),
                 source: ConfigSource::Default,
             })),
@@ -304,7 +298,7 @@ fn own_or_default(
     rows.iter()
         .map(|row| {
             let own = overrides.get(row.name).map(|value| ConfigSynonym {
-                name: row.name,
+                name: Cow::Borrowed(row.name),
                 value: value.clone(),
                 source: own_source,
             });

@@ -6,8 +6,11 @@ use storage::compaction::CleanerConfig;
 use storage::log::Durability;
 
 use super::ConfigError;
-use super::listeners::{HostPort, Listener, listeners, parse_host_port};
+use super::alone::check_alone;
+use super::effects::Remark;
+use super::listeners::{HostPort, Listener, check_protocols, listeners, parse_host_port};
 use super::properties::Properties;
+use super::rules::check_together;
 use super::settings::Settings;
 use super::topic::parse_durability;
 
@@ -127,27 +130,30 @@ pub enum RecordValidation {
 }
 
 impl BrokerConfig {
-    /// Checks and reads properties; the second value is one warning line for each key without effect.
+    /// Refuses listeners that shall be encrypted or ask who is there, whatever else the properties say: options may
+    /// put other listeners in their place, but not by accident.
     ///
     /// # Errors
-    /// The first value that cannot be used, with its key and what was expected.
-    pub fn from_properties(properties: Properties) -> Result<(Self, Vec<String>), ConfigError> {
-        let (s, warnings) = Settings::check(properties)?;
-        if !s.list("process.roles").any(|role| role == "broker") {
-            let expected = "expected broker among the roles".to_owned();
-            return Err(ConfigError::invalid(&s, "process.roles", expected));
-        }
-        for key in [
-            "log.retention.ms",
-            "log.retention.minutes",
-            "log.retention.hours",
-        ] {
-            if s.get(key) == Some("0") {
-                let expected = "expected -1 (forever) or at least 1".to_owned();
-                return Err(ConfigError::invalid(&s, key, expected));
-            }
-        }
-        check_group_limits(&s)?;
+    /// The first such listener.
+    pub fn refuse_protected_listeners(properties: &Properties) -> Result<(), ConfigError> {
+        check_protocols(&Settings::unchecked(properties.clone()))
+    }
+
+    /// Checks and reads properties; the second value is what the operator is told about keys without effect.
+    ///
+    /// # Errors
+    /// The first value that cannot be used, with its key and what was expected; a key that protects and is not
+    /// served.
+    pub fn from_properties(properties: Properties) -> Result<(Self, Vec<Remark>), ConfigError> {
+        let (s, remarks) = Settings::check(properties)?;
+        let node_id = match (s.explicit("node.id"), s.explicit("broker.id")) {
+            (None, Some(_)) => s.int("broker.id"),
+            _ => s.int("node.id"),
+        };
+        check_alone(&s, node_id)?;
+        let value = |key: &str| s.get(key).map(str::to_owned);
+        check_together(&value)
+            .map_err(|misfit| ConfigError::invalid(&s, misfit.key, misfit.what))?;
         // A stock server.properties with replication factor 3 must not make every topic fail.
         let factor = i16::try_from(s.int("default.replication.factor")).unwrap_or(i16::MAX);
         let accept_any_replication_factor = s.bool("ottla.accept.any.replication.factor");
@@ -159,10 +165,7 @@ impl BrokerConfig {
             return Err(ConfigError::invalid(&s, key, expected));
         }
         let config = Self {
-            node_id: match (s.explicit("node.id"), s.explicit("broker.id")) {
-                (None, Some(_)) => s.int("broker.id"),
-                _ => s.int("node.id"),
-            },
+            node_id,
             rack: s.get("broker.rack").map(str::to_owned),
             listeners: listeners(&s)?,
             data_dir: data_dir(&s)?,
@@ -234,51 +237,8 @@ impl BrokerConfig {
             offsets_topic_segment_bytes: s.int("offsets.topic.segment.bytes"),
             settings: s,
         };
-        Ok((config, warnings))
+        Ok((config, remarks))
     }
-}
-
-/// How two settings of groups have to compare, as Kafka's `GroupCoordinatorConfig` says it; the classic session
-/// timeouts are checked here alone.
-#[rustfmt::skip] // a table: one row per rule
-const GROUP_LIMITS: &[(&str, Comparison, &str)] = {
-    use Comparison::{AtLeast, AtMost, LessThan};
-    &[
-        ("group.max.session.timeout.ms", AtLeast, "group.min.session.timeout.ms"),
-        ("group.consumer.max.heartbeat.interval.ms", AtLeast, "group.consumer.min.heartbeat.interval.ms"),
-        ("group.consumer.heartbeat.interval.ms", AtLeast, "group.consumer.min.heartbeat.interval.ms"),
-        ("group.consumer.heartbeat.interval.ms", AtMost, "group.consumer.max.heartbeat.interval.ms"),
-        ("group.consumer.max.session.timeout.ms", AtLeast, "group.consumer.min.session.timeout.ms"),
-        ("group.consumer.session.timeout.ms", AtLeast, "group.consumer.min.session.timeout.ms"),
-        ("group.consumer.session.timeout.ms", AtMost, "group.consumer.max.session.timeout.ms"),
-        ("group.consumer.heartbeat.interval.ms", LessThan, "group.consumer.session.timeout.ms"),
-        ("group.consumer.max.assignment.interval.ms", AtLeast, "group.consumer.min.assignment.interval.ms"),
-        ("group.consumer.assignment.interval.ms", AtLeast, "group.consumer.min.assignment.interval.ms"),
-        ("group.consumer.assignment.interval.ms", AtMost, "group.consumer.max.assignment.interval.ms"),
-    ]
-};
-
-#[derive(Clone, Copy)]
-enum Comparison {
-    AtLeast,
-    AtMost,
-    LessThan,
-}
-
-fn check_group_limits(settings: &Settings) -> Result<(), ConfigError> {
-    for &(key, comparison, other) in GROUP_LIMITS {
-        let (value, limit) = (settings.int(key), settings.int(other));
-        let (holds, words) = match comparison {
-            Comparison::AtLeast => (value >= limit, "greater than or equal to"),
-            Comparison::AtMost => (value <= limit, "less than or equal to"),
-            Comparison::LessThan => (value < limit, "less than"),
-        };
-        if !holds {
-            let expected = format!("{key} must be {words} {other}");
-            return Err(ConfigError::invalid(settings, key, expected));
-        }
-    }
-    Ok(())
 }
 
 impl Default for BrokerConfig {

@@ -1,159 +1,22 @@
-//! The broker's own configuration keys: those that Ottla uses, and Kafka's others.
+//! The broker's own configuration keys: Kafka's, as Kafka defines them, and Ottla's.
 //!
-//! `kafka_keys.txt` names the keys that Kafka 4.3 has and nothing in Ottla reads yet: setting one
-//! is worth a warning, not an error. A key moves from there to `USED` with the code that reads it.
+//! `kafka_keys.txt` is what Kafka 4.4's own definitions say, a line for each key; compat-tests holds it against
+//! Kafka's jars. `USED` names the keys that Ottla reads; what the others mean is in [`super::effects`]. A key moves
+//! from there to `USED` with the code that reads it.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::def::{ConfigDef, Kind, Rule, UpdateMode, def, def_null};
-use super::topic::{CLEANUP_POLICIES, COMPRESSION_TYPES, DURABILITIES, TIMESTAMP_TYPES};
-
-const LONG_MAX: &str = "9223372036854775807";
-const INT_MAX: &str = "2147483647";
+use super::topic::DURABILITIES;
 
 /// The assignors there are (KIP-848). Kafka takes class names too; there are no classes here.
 const CONSUMER_ASSIGNORS: &[&str] = &["uniform", "range"];
-const MIGRATION_POLICIES: &[&str] = &["disabled", "downgrade", "upgrade", "bidirectional"];
+const RECORD_VALIDATIONS: &[&str] = &["full", "compacted"];
 
-#[rustfmt::skip]
-static USED: &[ConfigDef] = &[
-    def_null("advertised.listeners", Kind::List)
-        .doc("Where clients are told to connect, one LISTENER://host:port each; unset: as listeners."),
-    def("auto.create.topics.enable", Kind::Boolean, "true")
-        .doc("Create a topic when a client that allows it asks for its metadata."),
-    def("broker.id", Kind::Int, "-1").doc("Older name of node.id; node.id wins."),
-    def_null("broker.rack", Kind::String).doc("Rack of this broker, as Metadata reports it."),
-    def("compression.gzip.level", Kind::Int, "-1").rule(Rule::BetweenOr(1, 9, -1)).dynamic()
-        .doc("Default of the topic's compression.gzip.level."),
-    def("compression.lz4.level", Kind::Int, "9").rule(Rule::Between(1, 17)).dynamic()
-        .doc("Default of the topic's compression.lz4.level."),
-    def("compression.type", Kind::String, "producer").rule(Rule::OneOf(COMPRESSION_TYPES)).dynamic()
-        .doc("Default of the topic's compression.type."),
-    def("compression.zstd.level", Kind::Int, "3").rule(Rule::Between(-131_072, 22)).dynamic()
-        .doc("Default of the topic's compression.zstd.level."),
-    def("connections.max.idle.ms", Kind::Long, "600000")
-        .doc("A connection without traffic for this long is closed."),
-    def("controller.listener.names", Kind::List, "")
-        .doc("Listeners of Kafka's controller; Ottla has none and does not open them."),
-    def("default.replication.factor", Kind::Int, "1")
-        .doc("Replication factor of topics that do not ask for one. A single node stores one copy."),
-    def("delete.topic.enable", Kind::Boolean, "true").doc("Whether DeleteTopics is allowed."),
-    def("fetch.max.bytes", Kind::Int, "57671680").at_least(1024)
-        .doc("Largest amount of records in one Fetch response, whatever the client asks for."),
-    def("group.consumer.assignment.interval.ms", Kind::Int, "1000").at_least(0).dynamic()
-        .doc("Shortest time between two assignments of a consumer group that does not set its own."),
-    def("group.consumer.assignors", Kind::List, "uniform,range").rule(Rule::OneOf(CONSUMER_ASSIGNORS))
-        .doc("Assignors that members of consumer groups may ask for; the first is used where nobody asks."),
-    def("group.consumer.heartbeat.interval.ms", Kind::Int, "5000").at_least(1)
-        .doc("Time between two heartbeats of a consumer group's member, unless the group sets its own."),
-    def("group.consumer.max.assignment.interval.ms", Kind::Int, "15000").at_least(0)
-        .doc("Largest consumer.assignment.interval.ms that a group may set."),
-    def("group.consumer.max.heartbeat.interval.ms", Kind::Int, "15000").at_least(1)
-        .doc("Largest consumer.heartbeat.interval.ms that a group may set."),
-    def("group.consumer.max.session.timeout.ms", Kind::Int, "60000").at_least(1)
-        .doc("Largest consumer.session.timeout.ms that a group may set."),
-    def("group.consumer.max.size", Kind::Int, INT_MAX).at_least(1).doc("Most members of one consumer group."),
-    def("group.consumer.migration.policy", Kind::String, "bidirectional")
-        .rule(Rule::OneOfIgnoringCase(MIGRATION_POLICIES))
-        .doc("Which way a group with members may change its protocol: upgrade is to the consumer protocol."),
-    def("group.consumer.min.assignment.interval.ms", Kind::Int, "0").at_least(0)
-        .doc("Smallest consumer.assignment.interval.ms that a group may set."),
-    def("group.consumer.min.heartbeat.interval.ms", Kind::Int, "5000").at_least(1)
-        .doc("Smallest consumer.heartbeat.interval.ms that a group may set."),
-    def("group.consumer.min.session.timeout.ms", Kind::Int, "45000").at_least(1)
-        .doc("Smallest consumer.session.timeout.ms that a group may set."),
-    def("group.consumer.session.timeout.ms", Kind::Int, "45000").at_least(1)
-        .doc("A consumer group's member that is silent for this long is removed, unless the group sets its own."),
-    // Kafka's default is 3000: on one machine members arrive together or do not care.
-    def("group.initial.rebalance.delay.ms", Kind::Int, "0")
-        .doc("How long an empty classic group waits for more members after the first join."),
-    def("group.max.session.timeout.ms", Kind::Int, "1800000")
-        .doc("Longest session timeout that a member may ask for."),
-    def("group.max.size", Kind::Int, INT_MAX).at_least(1).doc("Most members of one classic group."),
-    def("group.min.session.timeout.ms", Kind::Int, "6000")
-        .doc("Shortest session timeout that a member may ask for."),
-    def("listener.security.protocol.map", Kind::String, "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT")
-        .doc("Security protocol of each listener name. Only PLAINTEXT is there yet."),
-    def("listeners", Kind::List, "PLAINTEXT://localhost:9092").rule(Rule::NonEmptyList)
-        .doc("Where the broker listens, one NAME://host:port each; an empty host is every interface."),
-    def("log.cleaner.delete.retention.ms", Kind::Long, "86400000").at_least(0).dynamic()
-        .doc("Default of the topic's delete.retention.ms."),
-    def("log.cleaner.max.compaction.lag.ms", Kind::Long, LONG_MAX).at_least(1).dynamic()
-        .doc("Default of the topic's max.compaction.lag.ms."),
-    def("log.cleaner.min.cleanable.ratio", Kind::Double, "0.5").rule(Rule::Fraction).dynamic()
-        .doc("Default of the topic's min.cleanable.dirty.ratio."),
-    def("log.cleaner.min.compaction.lag.ms", Kind::Long, "0").at_least(0).dynamic()
-        .doc("Default of the topic's min.compaction.lag.ms."),
-    def("log.cleaner.backoff.ms", Kind::Long, "15000").at_least(0).dynamic()
-        .doc("How long the log cleaner sleeps when nothing is due."),
-    def("log.cleaner.dedupe.buffer.size", Kind::Long, "134217728").at_least(1).dynamic()
-        .doc("Bytes that the log cleaner may use to tell keys apart."),
-    def("log.cleaner.enable", Kind::Boolean, "true").doc("Whether compacted topics are compacted."),
-    def("log.cleaner.io.max.bytes.per.second", Kind::Double, "1.7976931348623157E308").dynamic()
-        .doc("What the log cleaner reads and writes a second at most."),
-    def("log.cleanup.policy", Kind::List, "delete").rule(Rule::OneOf(CLEANUP_POLICIES)).dynamic()
-        .doc("Default of the topic's cleanup.policy."),
-    def("log.dir", Kind::List, "ottla-data").rule(Rule::NonEmptyList)
-        .doc("Directory of all data, if log.dirs is not set."),
-    def_null("log.dirs", Kind::List).doc("Directory of all data; exactly one."),
-    def("log.flush.interval.messages", Kind::Long, LONG_MAX).at_least(1).dynamic()
-        .doc("Default of the topic's flush.messages."),
-    def_null("log.flush.interval.ms", Kind::Long).dynamic().doc("Default of the topic's flush.ms."),
-    def("log.flush.scheduler.interval.ms", Kind::Long, LONG_MAX)
-        .doc("Default of the topic's flush.ms where log.flush.interval.ms is not set."),
-    def("log.index.interval.bytes", Kind::Int, "4096").at_least(0).dynamic()
-        .doc("Default of the topic's index.interval.bytes."),
-    def("log.index.size.max.bytes", Kind::Int, "10485760").at_least(4).dynamic()
-        .doc("Default of the topic's segment.index.bytes."),
-    def("log.message.timestamp.after.max.ms", Kind::Long, "3600000").at_least(0).dynamic()
-        .doc("Default of the topic's message.timestamp.after.max.ms."),
-    def("log.message.timestamp.before.max.ms", Kind::Long, LONG_MAX).at_least(0).dynamic()
-        .doc("Default of the topic's message.timestamp.before.max.ms."),
-    def("log.message.timestamp.type", Kind::String, "CreateTime").rule(Rule::OneOf(TIMESTAMP_TYPES)).dynamic()
-        .doc("Default of the topic's message.timestamp.type."),
-    def("log.retention.bytes", Kind::Long, "-1").dynamic().doc("Default of the topic's retention.bytes."),
-    def("log.retention.hours", Kind::Int, "168")
-        .doc("Default of the topic's retention.ms, in hours; log.retention.minutes and log.retention.ms win."),
-    def_null("log.retention.minutes", Kind::Int)
-        .doc("Default of the topic's retention.ms, in minutes; log.retention.ms wins."),
-    def_null("log.retention.ms", Kind::Long).dynamic().doc("Default of the topic's retention.ms; -1 is forever."),
-    def("log.roll.hours", Kind::Int, "168").at_least(1)
-        .doc("Default of the topic's segment.ms, in hours; log.roll.ms wins."),
-    def("log.roll.jitter.hours", Kind::Int, "0").at_least(0)
-        .doc("Default of the topic's segment.jitter.ms, in hours; log.roll.jitter.ms wins."),
-    def_null("log.roll.jitter.ms", Kind::Long).dynamic().doc("Default of the topic's segment.jitter.ms."),
-    def_null("log.roll.ms", Kind::Long).at_least(1).dynamic().doc("Default of the topic's segment.ms."),
-    def("log.retention.check.interval.ms", Kind::Long, "300000").at_least(1)
-        .doc("How often it is looked for segments that may be deleted."),
-    def("log.segment.bytes", Kind::Int, "1073741824").at_least(1 << 20).dynamic()
-        .doc("Default of the topic's segment.bytes."),
-    def("log.segment.delete.delay.ms", Kind::Long, "60000").at_least(0).dynamic()
-        .doc("Default of the topic's file.delete.delay.ms."),
-    def("max.connections", Kind::Int, INT_MAX).at_least(0).dynamic().doc("Most connections at one time."),
-    def("max.connections.per.ip", Kind::Int, INT_MAX).at_least(0).dynamic()
-        .doc("Most connections of one address at one time."),
-    def("max.incremental.fetch.session.cache.slots", Kind::Int, "1000").at_least(0)
-        .doc("Most incremental fetch sessions that are remembered (KIP-227)."),
-    def("max.request.partition.size.limit", Kind::Int, "2000").at_least(1)
-        .doc("Most partitions in one DescribeTopicPartitions response (KIP-966)."),
-    def("message.max.bytes", Kind::Int, "1048588").at_least(0).dynamic()
-        .doc("Default of the topic's max.message.bytes."),
-    def("min.insync.replicas", Kind::Int, "1").at_least(1).dynamic()
-        .doc("Default of the topic's min.insync.replicas."),
-    def("node.id", Kind::Int, "1").at_least(0).doc("Number of this broker."),
-    def("num.partitions", Kind::Int, "1").at_least(1)
-        .doc("Partitions of topics that do not ask for a number, and of auto-created ones."),
-    def("offset.metadata.max.bytes", Kind::Int, "4096")
-        .doc("Longest text that may be committed beside an offset."),
-    def("offsets.retention.check.interval.ms", Kind::Long, "600000").at_least(1)
-        .doc("How often expired offsets are looked for."),
-    def("offsets.retention.minutes", Kind::Int, "10080").at_least(1)
-        .doc("How long the offsets of an empty group are kept."),
-    def("offsets.topic.num.partitions", Kind::Int, "50").at_least(1)
-        .doc("Partitions of __consumer_offsets when it is created."),
-    def("offsets.topic.segment.bytes", Kind::Int, "104857600").at_least(1)
-        .doc("segment.bytes of __consumer_offsets when it is created."),
+/// Ottla's own keys.
+#[rustfmt::skip] // a table
+static OWN: &[ConfigDef] = &[
     def("ottla.accept.any.replication.factor", Kind::Boolean, "false")
         .doc("Accept replication factors above 1 and store one copy all the same: for tests written for clusters."),
     def("ottla.disk.reserve.bytes", Kind::Long, "-1").at_least(-1)
@@ -172,49 +35,215 @@ static USED: &[ConfigDef] = &[
         .doc("full: compressed batches are opened on arrival, and those that do not open are refused. compacted: only those of compacted topics, and those that are stored with another compression."),
     def("ottla.wal.ring.bytes", Kind::Long, "1073741824").at_least(16 << 20)
         .doc("How far the write-ahead log may grow."),
-    def("process.roles", Kind::List, "broker,controller").rule(Rule::OneOf(&["broker", "controller"]))
-        .doc("Must name broker; Ottla is its own controller."),
-    def("producer.id.expiration.check.interval.ms", Kind::Int, "600000").at_least(1).hidden()
-        .doc("How often it is looked for producers that may be forgotten."),
-    def("producer.id.expiration.ms", Kind::Int, "86400000").at_least(1).dynamic()
-        .doc("A producer that has been silent in a partition for this long, and has no transaction open, is forgotten there."),
-    def("queued.max.request.bytes", Kind::Long, "-1")
-        .doc("Bytes of requests that may be in memory at one time; -1: the broker chooses."),
-    def("socket.listen.backlog.size", Kind::Int, "50").at_least(1)
-        .doc("Connections that the system accepts ahead of the broker."),
-    def("socket.request.max.bytes", Kind::Int, "104857600").at_least(1)
-        .doc("Largest request frame that is accepted."),
-    def("unclean.leader.election.enable", Kind::Boolean, "false").dynamic()
-        .doc("Default of the topic's unclean.leader.election.enable."),
-    def("log.preallocate", Kind::Boolean, "false").dynamic().without_effect(),
-    def("log.local.retention.bytes", Kind::Long, "-2").at_least(-2).dynamic().without_effect(),
-    def("log.local.retention.ms", Kind::Long, "-2").at_least(-2).dynamic().without_effect(),
 ];
 
-const RECORD_VALIDATIONS: &[&str] = &["full", "compacted"];
+/// Kafka's keys that Ottla uses, and what they do.
+#[rustfmt::skip] // a table
+static USED: &[(&str, &str)] = &[
+    ("advertised.listeners",
+        "Where clients are told to connect, one LISTENER://host:port each; unset: as listeners."),
+    ("auto.create.topics.enable", "Create a topic when a client that allows it asks for its metadata."),
+    ("broker.id", "Older name of node.id; node.id wins."),
+    ("broker.rack", "Rack of this broker, as Metadata reports it."),
+    ("compression.gzip.level", "Default of the topic's compression.gzip.level."),
+    ("compression.lz4.level", "Default of the topic's compression.lz4.level."),
+    ("compression.type", "Default of the topic's compression.type."),
+    ("compression.zstd.level", "Default of the topic's compression.zstd.level."),
+    ("connections.max.idle.ms", "A connection without traffic for this long is closed."),
+    ("controller.listener.names", "Listeners of Kafka's controller; Ottla has none and does not open them."),
+    ("default.replication.factor",
+        "Replication factor of topics that do not ask for one. A single node stores one copy."),
+    ("delete.topic.enable", "Whether DeleteTopics is allowed."),
+    ("fetch.max.bytes", "Largest amount of records in one Fetch response, whatever the client asks for."),
+    ("group.consumer.assignment.interval.ms",
+        "Shortest time between two assignments of a consumer group that does not set its own."),
+    ("group.consumer.assignors",
+        "Assignors that members of consumer groups may ask for; the first is used where nobody asks."),
+    ("group.consumer.heartbeat.interval.ms",
+        "Time between two heartbeats of a consumer group's member, unless the group sets its own."),
+    ("group.consumer.max.assignment.interval.ms",
+        "Largest consumer.assignment.interval.ms that a group may set."),
+    ("group.consumer.max.heartbeat.interval.ms", "Largest consumer.heartbeat.interval.ms that a group may set."),
+    ("group.consumer.max.session.timeout.ms", "Largest consumer.session.timeout.ms that a group may set."),
+    ("group.consumer.max.size", "Most members of one consumer group."),
+    ("group.consumer.migration.policy",
+        "Which way a group with members may change its protocol: upgrade is to the consumer protocol."),
+    ("group.consumer.min.assignment.interval.ms",
+        "Smallest consumer.assignment.interval.ms that a group may set."),
+    ("group.consumer.min.heartbeat.interval.ms",
+        "Smallest consumer.heartbeat.interval.ms that a group may set."),
+    ("group.consumer.min.session.timeout.ms", "Smallest consumer.session.timeout.ms that a group may set."),
+    ("group.consumer.session.timeout.ms",
+        "A consumer group's member that is silent for this long is removed, unless the group sets its own."),
+    ("group.initial.rebalance.delay.ms",
+        "How long an empty classic group waits for more members after the first join."),
+    ("group.max.session.timeout.ms", "Longest session timeout that a member may ask for."),
+    ("group.max.size", "Most members of one classic group."),
+    ("group.min.session.timeout.ms", "Shortest session timeout that a member may ask for."),
+    ("listener.security.protocol.map", "Security protocol of each listener name. Only PLAINTEXT is there yet."),
+    ("listeners", "Where the broker listens, one NAME://host:port each; an empty host is every interface."),
+    ("log.cleaner.delete.retention.ms", "Default of the topic's delete.retention.ms."),
+    ("log.cleaner.max.compaction.lag.ms", "Default of the topic's max.compaction.lag.ms."),
+    ("log.cleaner.min.cleanable.ratio", "Default of the topic's min.cleanable.dirty.ratio."),
+    ("log.cleaner.min.compaction.lag.ms", "Default of the topic's min.compaction.lag.ms."),
+    ("log.cleaner.backoff.ms", "How long the log cleaner sleeps when nothing is due."),
+    ("log.cleaner.dedupe.buffer.size", "Bytes that the log cleaner may use to tell keys apart."),
+    ("log.cleaner.enable", "Whether compacted topics are compacted."),
+    ("log.cleaner.io.max.bytes.per.second", "What the log cleaner reads and writes a second at most."),
+    ("log.cleanup.policy", "Default of the topic's cleanup.policy."),
+    ("log.dir", "Directory of all data, if log.dirs is not set."),
+    ("log.dirs", "Directory of all data; exactly one."),
+    ("log.flush.interval.messages", "Default of the topic's flush.messages."),
+    ("log.flush.interval.ms", "Default of the topic's flush.ms."),
+    ("log.flush.scheduler.interval.ms",
+        "Default of the topic's flush.ms where log.flush.interval.ms is not set."),
+    ("log.index.interval.bytes", "Default of the topic's index.interval.bytes."),
+    ("log.index.size.max.bytes", "Default of the topic's segment.index.bytes."),
+    ("log.message.timestamp.after.max.ms", "Default of the topic's message.timestamp.after.max.ms."),
+    ("log.message.timestamp.before.max.ms", "Default of the topic's message.timestamp.before.max.ms."),
+    ("log.message.timestamp.type", "Default of the topic's message.timestamp.type."),
+    ("log.retention.bytes", "Default of the topic's retention.bytes."),
+    ("log.retention.hours",
+        "Default of the topic's retention.ms, in hours; log.retention.minutes and log.retention.ms win."),
+    ("log.retention.minutes", "Default of the topic's retention.ms, in minutes; log.retention.ms wins."),
+    ("log.retention.ms", "Default of the topic's retention.ms; -1 is forever."),
+    ("log.roll.hours", "Default of the topic's segment.ms, in hours; log.roll.ms wins."),
+    ("log.roll.jitter.hours", "Default of the topic's segment.jitter.ms, in hours; log.roll.jitter.ms wins."),
+    ("log.roll.jitter.ms", "Default of the topic's segment.jitter.ms."),
+    ("log.roll.ms", "Default of the topic's segment.ms."),
+    ("log.retention.check.interval.ms", "How often it is looked for segments that may be deleted."),
+    ("log.segment.bytes", "Default of the topic's segment.bytes."),
+    ("log.segment.delete.delay.ms", "Default of the topic's file.delete.delay.ms."),
+    ("max.connections", "Most connections at one time."),
+    ("max.connections.per.ip", "Most connections of one address at one time."),
+    ("max.incremental.fetch.session.cache.slots",
+        "Most incremental fetch sessions that are remembered (KIP-227)."),
+    ("max.request.partition.size.limit", "Most partitions in one DescribeTopicPartitions response (KIP-966)."),
+    ("message.max.bytes", "Default of the topic's max.message.bytes."),
+    ("min.insync.replicas", "Default of the topic's min.insync.replicas."),
+    ("node.id", "Number of this broker."),
+    ("num.partitions", "Partitions of topics that do not ask for a number, and of auto-created ones."),
+    ("offset.metadata.max.bytes", "Longest text that may be committed beside an offset."),
+    ("offsets.retention.check.interval.ms", "How often expired offsets are looked for."),
+    ("offsets.retention.minutes", "How long the offsets of an empty group are kept."),
+    ("offsets.topic.num.partitions", "Partitions of __consumer_offsets when it is created."),
+    ("offsets.topic.segment.bytes", "segment.bytes of __consumer_offsets when it is created."),
+    ("process.roles", "Must name broker; Ottla is its own controller."),
+    ("producer.id.expiration.check.interval.ms", "How often it is looked for producers that may be forgotten."),
+    ("producer.id.expiration.ms",
+        "A producer that has been silent in a partition for this long, and has no transaction open, is forgotten there."),
+    ("queued.max.request.bytes", "Bytes of requests that may be in memory at one time; -1: the broker chooses."),
+    ("socket.listen.backlog.size", "Connections that the system accepts ahead of the broker."),
+    ("socket.request.max.bytes", "Largest request frame that is accepted."),
+    ("unclean.leader.election.enable", "Default of the topic's unclean.leader.election.enable."),
+];
 
-/// Kafka's other keys: `name TYPE update-mode default`, `-` for null; the default may be empty.
-static UNUSED: &str = include_str!("kafka_keys.txt");
+/// Where a default is not Kafka's.
+static OTHER_DEFAULTS: &[(&str, &str)] = &[
+    // Ottla has no controller's listener.
+    ("controller.listener.names", ""),
+    // On one machine members arrive together or do not care.
+    ("group.initial.rebalance.delay.ms", "0"),
+    // Nobody listens to the world without being told to.
+    ("listeners", "PLAINTEXT://localhost:9092"),
+    // What is acknowledged is not kept in /tmp.
+    ("log.dir", "ottla-data"),
+    // Kafka must be told.
+    ("node.id", "1"),
+    ("process.roles", "broker,controller"),
+];
+
+/// Where a rule is not Kafka's.
+static OTHER_RULES: &[(&str, Rule)] = &[
+    ("group.consumer.assignors", Rule::SomeOf(CONSUMER_ASSIGNORS)),
+    ("controller.listener.names", Rule::Set),
+];
+
+/// `name TYPE mode rule default`, as `compat-tests/clients/java/BrokerKeys.java` writes it.
+static KAFKA: &str = include_str!("kafka_keys.txt");
 
 static BROKER_CONFIGS: LazyLock<BTreeMap<&'static str, ConfigDef>> = LazyLock::new(|| {
-    let unused = UNUSED.lines().filter_map(parse_unused);
-    let all = unused.chain(USED.iter().cloned());
-    all.map(|row| (row.name, row)).collect()
+    let kafkas = KAFKA.lines().filter_map(parse_line);
+    let mut rows: BTreeMap<_, _> = kafkas.map(|row| (row.name, row)).collect();
+    for (name, documentation) in USED {
+        if let Some(row) = rows.get_mut(name) {
+            (row.unused, row.documentation) = (false, documentation);
+        }
+    }
+    for (name, default) in OTHER_DEFAULTS {
+        if let Some(row) = rows.get_mut(name) {
+            row.default = Some(default);
+        }
+    }
+    for (name, rule) in OTHER_RULES {
+        if let Some(row) = rows.get_mut(name) {
+            row.rule = *rule;
+        }
+    }
+    rows.extend(OWN.iter().map(|row| (row.name, row.clone())));
+    rows
 });
 
-fn parse_unused(line: &'static str) -> Option<ConfigDef> {
-    let mut fields = line.splitn(4, ' ');
-    let (name, kind, mode) = (fields.next()?, fields.next()?, fields.next()?);
-    let default = fields.next().unwrap_or("");
+fn parse_line(line: &'static str) -> Option<ConfigDef> {
+    let mut fields = line.splitn(5, ' ');
+    let mut next = || fields.next();
+    let (name, kind, mode, rule) = (next()?, next()?, next()?, next()?);
+    let default = next().unwrap_or("");
     let mut row = def_null(name, Kind::from_kafka_name(kind)?).without_effect();
+    row.rule = parse_rule(row.kind, rule)?;
     row.default = Some(default).filter(|default| *default != "-");
-    row.update_mode = match mode {
-        "cluster-wide" => UpdateMode::ClusterWide,
-        "per-broker" => UpdateMode::PerBroker,
-        _ => UpdateMode::ReadOnly,
+    let (mode, visible) = match mode.split_once(",internal") {
+        Some((mode, _)) => (mode, false),
+        None => (mode, true),
     };
-    row.internal = mode == "internal";
+    row.internal = !visible;
+    row.update_mode = match mode {
+        "read-only" => UpdateMode::ReadOnly,
+        "per-broker" => UpdateMode::PerBroker,
+        "cluster-wide" => UpdateMode::ClusterWide,
+        // No file can set it, and nobody is told a default.
+        "dynamic-only" => {
+            (row.internal, row.default) = (true, None);
+            UpdateMode::ClusterWide
+        }
+        _ => return None,
+    };
     Some(row)
+}
+
+/// A rule in the words of `kafka_keys.txt`; `None`: there is no such rule.
+fn parse_rule(kind: Kind, rule: &'static str) -> Option<Rule> {
+    // Read once, and kept for as long as the process lives.
+    let words =
+        |words: &'static str| -> &'static [&'static str] { Vec::leak(words.split('|').collect()) };
+    if let Some(names) = rule.strip_prefix("any-case:") {
+        return Some(Rule::OneOfIgnoringCase(words(names)));
+    }
+    if let Some(names) = rule.strip_prefix("set-of:") {
+        return Some(match names.strip_suffix(",not-empty") {
+            Some(names) => Rule::SomeOf(words(names)),
+            None => Rule::OneOf(words(names)),
+        });
+    }
+    match rule {
+        "-" | "non-null-string" | "non-empty-list" => return Some(Rule::Any),
+        "set" => return Some(Rule::Set),
+        "set,not-empty" => return Some(Rule::NonEmptySet),
+        "non-empty-string" => return Some(Rule::NonEmptyString),
+        _ => {}
+    }
+    let Some((min, max)) = rule.split_once("..") else {
+        return rule.contains('|').then(|| Rule::OneOf(words(rule)));
+    };
+    if kind == Kind::Double {
+        return Some(Rule::Within(min.parse().ok()?, max.parse().ok()?));
+    }
+    let min = min.parse().ok()?;
+    Some(match max.split_once(",or=") {
+        Some((max, other)) => Rule::BetweenOr(min, max.parse().ok()?, other.parse().ok()?),
+        None if max.is_empty() => Rule::AtLeast(min),
+        None => Rule::Between(min, max.parse().ok()?),
+    })
 }
 
 /// Every key that Kafka's or Ottla's broker knows, by name.
@@ -244,21 +273,54 @@ pub fn broker_synonyms(name: &'static str) -> &'static [&'static str] {
     }
 }
 
+/// Kafka's file has no such key: it is a quota, and set while the broker runs or not at all.
+pub fn is_dynamic_only(row: &ConfigDef) -> bool {
+    row.internal && row.default.is_none() && row.update_mode == UpdateMode::ClusterWide
+}
+
+/// The listener and the key of `listener.name.LISTENER.KEY`.
+pub fn listener_key(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix("listener.name.")?.split_once('.')
+}
+
+/// Keys that are set for one mechanism of one listener: `listener.name.LISTENER.MECHANISM.KEY`.
+const MECHANISM_KEYS: &[&str] = &[
+    "connections.max.reauth.ms",
+    "sasl.jaas.config",
+    "sasl.login.callback.handler.class",
+    "sasl.login.class",
+    "sasl.server.callback.handler.class",
+];
+
+/// The row that says what a key means, for one listener or for all.
+pub fn row_behind(name: &str) -> Option<&'static ConfigDef> {
+    let Some((_, key)) = listener_key(name) else {
+        return broker_config(name);
+    };
+    let of_mechanism = MECHANISM_KEYS.iter().find(|suffix| key.ends_with(*suffix));
+    broker_config(of_mechanism.copied().unwrap_or(key))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_line_of_kafkas_other_keys_is_a_row() {
-        for line in UNUSED.lines() {
-            assert!(parse_unused(line).is_some(), "{line}");
+    fn every_line_of_kafkas_keys_is_a_row() {
+        for line in KAFKA.lines() {
+            assert!(parse_line(line).is_some(), "{line}");
         }
     }
 
     #[test]
-    fn no_key_has_two_rows() {
-        let unused = UNUSED.lines().filter_map(parse_unused).count();
-        assert_eq!(broker_configs().len(), unused + USED.len());
+    fn every_other_table_names_keys_that_there_are() {
+        let names = USED.iter().map(|(name, _)| name);
+        let names = names.chain(OTHER_DEFAULTS.iter().map(|(name, _)| name));
+        for name in names.chain(OTHER_RULES.iter().map(|(name, _)| name)) {
+            assert!(broker_config(name).is_some(), "{name}");
+        }
+        let used = broker_configs().values().filter(|row| !row.unused).count();
+        assert_eq!(used, USED.len() + OWN.len(), "no key stands twice");
     }
 
     #[test]
@@ -267,6 +329,25 @@ mod tests {
             if let Some(default) = row.default {
                 row.check(default).expect("default");
             }
+        }
+    }
+
+    #[test]
+    fn a_key_for_one_listener_means_what_the_key_means() {
+        let behind = |name| row_behind(name).map(|row| row.name);
+        for (name, expected) in [
+            ("num.partitions", Some("num.partitions")),
+            ("listener.name.x.ssl.client.auth", Some("ssl.client.auth")),
+            (
+                "listener.name.x.plain.sasl.jaas.config",
+                Some("sasl.jaas.config"),
+            ),
+            ("listener.name.x.sasl.jaas.config", Some("sasl.jaas.config")),
+            ("listener.name.x.no.such", None),
+            ("listener.name.x", None),
+            ("listener.name.", None),
+        ] {
+            assert_eq!(behind(name), expected, "{name}");
         }
     }
 }

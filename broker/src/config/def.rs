@@ -3,6 +3,7 @@
 //! The same row validates what is set, answers DescribeConfigs and feeds the typed configurations.
 //! Messages are those of Kafka's `ConfigDef`, so that tools and people recognise them.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// What kind of value a key takes; the discriminant is DescribeConfigs' `config_type`.
@@ -68,11 +69,18 @@ pub enum Rule {
     Between(i64, i64),
     /// `Between` or this one value.
     BetweenOr(i64, i64, i64),
-    Fraction,
+    /// A floating-point number within these bounds.
+    Within(f64, f64),
     /// Every value of a list, or the one string, is among these.
     OneOf(&'static [&'static str]),
+    /// As `OneOf` for a list that has at least one value.
+    SomeOf(&'static [&'static str]),
     OneOfIgnoringCase(&'static [&'static str]),
-    NonEmptyList,
+    /// A list of different values.
+    Set,
+    /// A list of different values, at least one.
+    NonEmptySet,
+    NonEmptyString,
     /// `*` or `partition:broker,…`.
     ThrottledReplicas,
 }
@@ -123,11 +131,6 @@ impl ConfigDef {
 
     pub(super) const fn at_least(self, min: i64) -> Self {
         self.rule(Rule::AtLeast(min))
-    }
-
-    pub(super) const fn dynamic(mut self) -> Self {
-        self.update_mode = UpdateMode::ClusterWide;
-        self
     }
 
     pub(super) const fn doc(mut self, documentation: &'static str) -> Self {
@@ -187,13 +190,14 @@ impl ConfigDef {
             }
             Kind::Double => match value.trim().parse::<f64>() {
                 Ok(number) if !number.is_nan() => match self.rule {
-                    Rule::Fraction if number < 0.0 => Err("Value must be at least 0".to_owned()),
-                    Rule::Fraction if number > 1.0 => {
-                        Err("Value must be no more than 1".to_owned())
+                    Rule::Within(min, _) if number < min => {
+                        Err(plain(format!("Value must be at least {min}")))
+                    }
+                    Rule::Within(_, max) if number > max => {
+                        Err(plain(format!("Value must be no more than {max}")))
                     }
                     _ => Ok(()),
-                }
-                .map_err(plain),
+                },
                 _ => Err(plain("Not a number of type DOUBLE".to_owned())),
             },
             Kind::String | Kind::List | Kind::Class | Kind::Password => self.check_text(value),
@@ -220,8 +224,11 @@ impl ConfigDef {
     }
 
     fn check_text(&self, value: &str) -> Result<(), (Option<String>, String)> {
+        if self.kind == Kind::List {
+            self.check_list(value)?;
+        }
         match self.rule {
-            Rule::OneOf(allowed) => {
+            Rule::OneOf(allowed) | Rule::SomeOf(allowed) => {
                 let wrong = if self.kind == Kind::List {
                     list(value).find(|item| !allowed.contains(item))
                 } else {
@@ -243,10 +250,9 @@ impl ConfigDef {
                 let _ = write!(expected, "{}", allowed.join(", "));
                 Err((None, expected))
             }
-            Rule::NonEmptyList if list(value).next().is_none() => Err((
-                None,
-                "must not be empty. Valid values include: any non-empty value".to_owned(),
-            )),
+            Rule::NonEmptyString if value.trim().is_empty() => {
+                Err((None, "String must be non-empty".to_owned()))
+            }
             Rule::ThrottledReplicas if !is_throttled_replicas(value) => Err((
                 Some(format!("[{}]", list(value).collect::<Vec<_>>().join(", "))),
                 format!(
@@ -257,6 +263,32 @@ impl ConfigDef {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// What Kafka 4.1 and newer ask of a list (`ConfigDef.ValidList`).
+    fn check_list(&self, value: &str) -> Result<(), (Option<String>, String)> {
+        let wrong = |what: &str| Err((None, what.to_owned()));
+        let may_be_empty = match self.rule {
+            Rule::Set | Rule::OneOf(_) => true,
+            Rule::NonEmptySet | Rule::SomeOf(_) => false,
+            _ => return Ok(()),
+        };
+        if value.trim().is_empty() {
+            return match may_be_empty {
+                true => Ok(()),
+                false => wrong("must not be empty. Valid values include: any non-empty value"),
+            };
+        }
+        let mut seen = BTreeSet::new();
+        for item in value.split(',').map(str::trim) {
+            if item.is_empty() {
+                return wrong("values must not be empty.");
+            }
+            if !seen.insert(item) {
+                return wrong("values must not be duplicated.");
+            }
+        }
+        Ok(())
     }
 }
 

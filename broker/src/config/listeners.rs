@@ -6,6 +6,8 @@ use super::ConfigError;
 use super::def::list;
 use super::settings::Settings;
 
+const PROTOCOL_MAP: &str = "listener.security.protocol.map";
+
 /// A host and a port as written; an empty host is every interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort {
@@ -56,11 +58,9 @@ pub fn parse_host_port(text: &str) -> Option<HostPort> {
 
 /// The listeners to open, in the order in which they are configured.
 pub(super) fn listeners(settings: &Settings) -> Result<Vec<Listener>, ConfigError> {
+    check_protocols(settings)?;
     let protocols = protocol_map(settings)?;
-    let controller: Vec<String> = settings
-        .list("controller.listener.names")
-        .map(str::to_uppercase)
-        .collect();
+    let controller = controller_names(settings);
     let all = parse_endpoints(settings, "listeners")?;
     let binds: Vec<_> = all
         .into_iter()
@@ -83,21 +83,15 @@ pub(super) fn listeners(settings: &Settings) -> Result<Vec<Listener>, ConfigErro
             ));
         }
     }
+    for (name, _) in &binds {
+        if !protocols.contains_key(name) {
+            return Err(invalid(format!(
+                "No security protocol defined for listener {name}"
+            )));
+        }
+    }
     let mut listeners: Vec<Listener> = Vec::with_capacity(binds.len());
     for (name, bind) in binds {
-        match protocols.get(&name).map(String::as_str) {
-            Some("PLAINTEXT") => {}
-            Some(protocol) => {
-                return Err(invalid(format!(
-                    "listener {name} has security protocol {protocol}; only PLAINTEXT is supported yet"
-                )));
-            }
-            None => {
-                return Err(invalid(format!(
-                    "No security protocol defined for listener {name}"
-                )));
-            }
-        }
         if listeners.iter().any(|other| other.name == name) {
             return Err(invalid(
                 "Each listener must have a different name".to_owned(),
@@ -134,6 +128,36 @@ pub(super) fn listeners(settings: &Settings) -> Result<Vec<Listener>, ConfigErro
     Ok(listeners)
 }
 
+/// Refuses listeners that shall be encrypted or ask who is there. The controller's is not opened, but who protects
+/// that one means to be protected.
+pub(super) fn check_protocols(settings: &Settings) -> Result<(), ConfigError> {
+    let protocols = protocol_map(settings)?;
+    let endpoints = settings
+        .list("listeners")
+        .chain(settings.list("advertised.listeners"));
+    let named = endpoints.filter_map(|text| Some(text.split_once("://")?.0.to_uppercase()));
+    for name in named.chain(controller_names(settings)) {
+        let Some(protocol) = protocols.get(&name).filter(|name| *name != "PLAINTEXT") else {
+            continue;
+        };
+        let key = match settings.explicit(PROTOCOL_MAP) {
+            Some(_) => PROTOCOL_MAP,
+            None => "listeners",
+        };
+        let expected = format!(
+            "listener {name} has security protocol {protocol}, and only PLAINTEXT is supported yet; \
+             map it to PLAINTEXT to start without"
+        );
+        return Err(ConfigError::invalid(settings, key, expected));
+    }
+    Ok(())
+}
+
+fn controller_names(settings: &Settings) -> Vec<String> {
+    let names = settings.list("controller.listener.names");
+    names.map(str::to_uppercase).collect()
+}
+
 /// Every interface is advertised by this machine's name, as Kafka does it.
 fn default_advertised(bind: &HostPort) -> HostPort {
     let mut advertised = bind.clone();
@@ -143,7 +167,7 @@ fn default_advertised(bind: &HostPort) -> HostPort {
     advertised
 }
 
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     let uname = rustix::system::uname();
     match uname.nodename().to_str() {
         Ok(name) if !name.is_empty() => name.to_owned(),
@@ -152,17 +176,16 @@ fn host_name() -> String {
 }
 
 fn protocol_map(settings: &Settings) -> Result<BTreeMap<String, String>, ConfigError> {
-    const KEY: &str = "listener.security.protocol.map";
     let mut map = BTreeMap::new();
-    for pair in list(settings.get(KEY).unwrap_or("")) {
+    for pair in list(settings.get(PROTOCOL_MAP).unwrap_or("")) {
         let Some((name, protocol)) = pair.split_once(':') else {
             let expected = "expected LISTENER:PROTOCOL,...".to_owned();
-            return Err(ConfigError::invalid(settings, KEY, expected));
+            return Err(ConfigError::invalid(settings, PROTOCOL_MAP, expected));
         };
         let protocol = protocol.trim().to_uppercase();
         if !["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"].contains(&protocol.as_str()) {
             let expected = format!("Invalid security protocol `{protocol}`");
-            return Err(ConfigError::invalid(settings, KEY, expected));
+            return Err(ConfigError::invalid(settings, PROTOCOL_MAP, expected));
         }
         map.insert(name.trim().to_uppercase(), protocol);
     }
@@ -175,14 +198,17 @@ fn parse_endpoints(
 ) -> Result<Vec<(String, HostPort)>, ConfigError> {
     settings
         .list(key)
-        .map(|text| {
-            let (name, rest) = text.split_once("://")?;
-            let named = !name.is_empty() && !name.contains(char::is_whitespace);
-            named.then_some((name.to_uppercase(), parse_host_port(rest)?))
-        })
+        .map(parse_endpoint)
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| {
             let expected = "expected NAME://host:port,...".to_owned();
             ConfigError::invalid(settings, key, expected)
         })
+}
+
+/// Listener and address of `NAME://host:port`.
+pub(super) fn parse_endpoint(text: &str) -> Option<(String, HostPort)> {
+    let (name, rest) = text.split_once("://")?;
+    let named = !name.is_empty() && !name.contains(char::is_whitespace);
+    named.then_some((name.to_uppercase(), parse_host_port(rest)?))
 }

@@ -3,12 +3,16 @@
 //! [`def`] is a row of a table; [`topic`], [`broker_keys`] and [`resource`] are the tables;
 //! [`Settings`] is what was set, as text; [`BrokerConfig`] and [`TopicConfig`] are what the code reads.
 
+mod alone;
 mod broker_config;
 pub mod broker_keys;
 pub mod def;
+pub mod dynamic;
+pub mod effects;
 mod listeners;
 mod properties;
 pub mod resource;
+mod rules;
 mod settings;
 pub mod topic;
 
@@ -16,6 +20,7 @@ pub mod topic;
 mod tests;
 
 pub use broker_config::{BrokerConfig, RecordValidation};
+pub use effects::Remark;
 pub use listeners::{HostPort, Listener, parse_host_port};
 pub use properties::{Properties, read_properties};
 pub use settings::{ConfigSource, ConfigSynonym, DynamicSettings, Settings};
@@ -39,9 +44,20 @@ pub enum ConfigError {
     },
     #[error(transparent)]
     InvalidValue(#[from] def::InvalidValue),
+    #[error("{key} cannot be ignored, and {why}; remove it to start without")]
+    Unserved { key: String, why: &'static str },
+    #[error("key {key} is unknown; did you mean {meant}, which must not be ignored?")]
+    Misspelt { key: String, meant: &'static str },
 }
 
 impl ConfigError {
+    fn unserved(key: &str, why: &'static str) -> Self {
+        Self::Unserved {
+            key: key.to_owned(),
+            why,
+        }
+    }
+
     /// A value that passed its row's check and is wrong all the same.
     fn invalid(settings: &Settings, key: &'static str, expected: String) -> Self {
         Self::InvalidValue(def::InvalidValue {

@@ -1,10 +1,12 @@
 //! The broker's settings as text: what was set, over the table's defaults.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::ConfigError;
-use super::broker_keys::{broker_config, broker_configs, broker_synonyms};
-use super::def::{ConfigDef, list, parse_bool};
+use super::broker_keys::{broker_config, broker_synonyms, row_behind};
+use super::def::{list, parse_bool};
+use super::effects::{self, Finding, Remark};
 use super::properties::Properties;
 use super::topic::{TOPIC_CONFIGS, TopicConfig, TopicConfigDef};
 
@@ -25,7 +27,7 @@ pub enum ConfigSource {
 /// One of the places that a value was found at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigSynonym {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub value: String,
     pub source: ConfigSource,
 }
@@ -39,7 +41,13 @@ pub struct DynamicSettings<'a> {
 
 static NOTHING: BTreeMap<String, String> = BTreeMap::new();
 
-impl DynamicSettings<'_> {
+impl<'a> DynamicSettings<'a> {
+    /// Every key that was changed; one that was for this broker and for all comes twice.
+    pub fn keys(&self) -> impl Iterator<Item = &'a str> {
+        let keys = self.per_broker.keys().chain(self.cluster_wide.keys());
+        keys.map(String::as_str)
+    }
+
     /// Nothing was changed.
     pub fn none() -> DynamicSettings<'static> {
         DynamicSettings {
@@ -56,26 +64,34 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Checks every key against its row; the second value is one warning for each key without effect.
-    pub(super) fn check(set: Properties) -> Result<(Self, Vec<String>), ConfigError> {
-        let mut warnings = Vec::new();
+    /// Checks every key against its row, and refuses those that protect and are not served.
+    pub(super) fn check(set: Properties) -> Result<(Self, Vec<Remark>), ConfigError> {
+        let mut remarks = Vec::new();
+        let mut idle = Vec::new();
         for (key, value) in &set {
-            match broker_config(key) {
-                Some(row) => {
-                    // An empty value of a key whose default is null means null, as for log.dirs=.
-                    if !(value.is_empty() && row.default.is_none()) {
-                        row.check(value)?;
-                    }
-                    if row.unused {
-                        warnings.push(format!(
-                            "key {key} is known to Kafka but has no effect in Ottla yet"
-                        ));
-                    }
-                }
-                None => warnings.push(format!("key {key} is unknown and has no effect")),
+            // What the code reads comes from `key` itself; of a listener's key only the type is looked at.
+            if let Some(row) = row_behind(key)
+                // An empty value of a key whose default is null means null, as for log.dirs=.
+                && !(value.is_empty() && row.default.is_none())
+            {
+                row.check(value)?;
+            }
+            match effects::find(key, value)? {
+                Finding::Fine => {}
+                Finding::Idle => idle.push(key.as_str()),
+                Finding::Warning(text) => remarks.push(Remark::Warning(text)),
             }
         }
-        Ok((Self { set }, warnings))
+        if !idle.is_empty() {
+            let text = format!("keys with nothing to do in Ottla: {}", idle.join(", "));
+            remarks.push(Remark::Info(text));
+        }
+        Ok((Self { set }, remarks))
+    }
+
+    /// Settings that are only looked at.
+    pub(super) fn unchecked(set: Properties) -> Self {
+        Self { set }
     }
 
     /// The value in force without dynamic changes; `None` is Kafka's null.
@@ -84,6 +100,15 @@ impl Settings {
             Some(value) => Some(value),
             None => broker_config(key).and_then(|row| row.default),
         }
+    }
+
+    /// The value in force with dynamic changes, of this key alone.
+    pub fn effective<'a>(&'a self, key: &str, dynamic: DynamicSettings<'a>) -> Option<&'a str> {
+        let changed = dynamic
+            .per_broker
+            .get(key)
+            .or_else(|| dynamic.cluster_wide.get(key));
+        changed.map(String::as_str).or_else(|| self.get(key))
     }
 
     /// The value only if it was set.
@@ -115,77 +140,73 @@ impl Settings {
         list(self.get(key).unwrap_or(""))
     }
 
-    /// What a topic key is where the topic does not set it: source, value and all weaker places.
+    /// What a topic key is where the topic does not set it, and the places that Kafka names for it.
+    ///
+    /// Those are not all that count: of `log.retention.ms` and `.hours` it names what follows the first one, and
+    /// nothing where only the other is set (`ConfigHelper.configSynonyms`).
     pub fn topic_default(
         &self,
         row: &'static TopicConfigDef,
         dynamic: DynamicSettings<'_>,
     ) -> (Option<String>, Vec<ConfigSynonym>) {
-        let names = row.synonyms.iter().map(|synonym| synonym.broker_key);
-        let found = self.synonyms(names, dynamic);
+        let names: Vec<&str> = row
+            .synonyms
+            .iter()
+            .map(|synonym| synonym.broker_key)
+            .collect();
+        let found = self.synonyms(&names, dynamic);
         let value = found.first().and_then(|strongest| {
             let mut synonyms = row.synonyms.iter();
             let factor = synonyms.find(|synonym| synonym.broker_key == strongest.name)?;
             Some(converted(&strongest.value, factor.factor))
         });
         let value = value.or_else(|| row.def.default.map(str::to_owned));
-        (value, found)
+        // MirrorMaker creates a topic elsewhere with what is no default here, and nobody else knows our own key.
+        let told = names.first().filter(|first| !first.starts_with("ottla."));
+        let told = told.map(|first| from(first, found));
+        (value, told.unwrap_or_default())
     }
 
-    /// Every place that gives one broker key a value, the strongest first.
-    pub fn broker_value(
-        &self,
-        row: &'static ConfigDef,
-        dynamic: DynamicSettings<'_>,
-    ) -> Vec<ConfigSynonym> {
-        let names = match broker_synonyms(row.name) {
-            [] => vec![row.name],
-            names => names.to_vec(),
-        };
-        let mut found = self.synonyms(names.into_iter(), dynamic);
-        // A synonym before the key itself belongs to the key's own answer (Kafka's ConfigHelper).
-        let own = found.iter().position(|synonym| synonym.name == row.name);
-        found.drain(..own.unwrap_or(found.len()));
-        found
+    /// Every place that gives one broker key a value, the strongest first; `key` may be one for a listener.
+    pub fn broker_value(&self, key: &str, dynamic: DynamicSettings<'_>) -> Vec<ConfigSynonym> {
+        let mut names = vec![key];
+        match row_behind(key) {
+            Some(row) if row.name != key => names.push(row.name),
+            Some(row) if !broker_synonyms(row.name).is_empty() => {
+                names = broker_synonyms(row.name).to_vec();
+            }
+            _ => {}
+        }
+        from(key, self.synonyms(&names, dynamic))
     }
 
-    fn synonyms(
-        &self,
-        names: impl Iterator<Item = &'static str> + Clone,
-        dynamic: DynamicSettings<'_>,
-    ) -> Vec<ConfigSynonym> {
+    fn synonyms(&self, names: &[&str], dynamic: DynamicSettings<'_>) -> Vec<ConfigSynonym> {
         let mut found = Vec::new();
+        let mut add = |name: &str, value: Option<&str>, source| {
+            let Some(value) = value else {
+                return;
+            };
+            let known = broker_config(name).map(|row| Cow::Borrowed(row.name));
+            found.push(ConfigSynonym {
+                name: known.unwrap_or_else(|| Cow::Owned(name.to_owned())),
+                value: value.to_owned(),
+                source,
+            });
+        };
         for (source, values) in [
             (ConfigSource::DynamicBroker, dynamic.per_broker),
             (ConfigSource::DynamicDefaultBroker, dynamic.cluster_wide),
         ] {
-            for name in names.clone() {
-                if let Some(value) = values.get(name) {
-                    found.push(ConfigSynonym {
-                        name,
-                        value: value.clone(),
-                        source,
-                    });
-                }
-            }
-        }
-        for name in names.clone() {
-            if let Some(value) = self.explicit(name) {
-                found.push(ConfigSynonym {
-                    name,
-                    value: value.to_owned(),
-                    source: ConfigSource::StaticBroker,
-                });
+            for name in names {
+                add(name, values.get(*name).map(String::as_str), source);
             }
         }
         for name in names {
-            if let Some(value) = broker_config(name).and_then(|row| row.default) {
-                found.push(ConfigSynonym {
-                    name,
-                    value: value.to_owned(),
-                    source: ConfigSource::Default,
-                });
-            }
+            add(name, self.explicit(name), ConfigSource::StaticBroker);
+        }
+        for name in names {
+            let default = broker_config(name).and_then(|row| row.default);
+            add(name, default, ConfigSource::Default);
         }
         found
     }
@@ -209,11 +230,17 @@ impl Settings {
         TopicConfig::from_effective(|key| effective.get(key).map(String::as_str))
     }
 
-    /// Keys that were set although no table has them.
-    pub fn unknown_keys(&self) -> impl Iterator<Item = &str> {
-        let keys = self.set.keys().map(String::as_str);
-        keys.filter(|key| !broker_configs().contains_key(key))
+    /// Every key that was set.
+    pub fn set_keys(&self) -> impl Iterator<Item = &str> {
+        self.set.keys().map(String::as_str)
     }
+}
+
+/// A synonym before the key itself belongs to the answer for that one (Kafka's `ConfigHelper`).
+fn from(key: &str, mut found: Vec<ConfigSynonym>) -> Vec<ConfigSynonym> {
+    let own = found.iter().position(|synonym| synonym.name == key);
+    found.drain(..own.unwrap_or(found.len()));
+    found
 }
 
 fn converted(value: &str, factor: i64) -> String {

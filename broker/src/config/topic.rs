@@ -67,6 +67,8 @@ pub static TOPIC_CONFIGS: &[TopicConfigDef] = &[
     topic(def("delete.retention.ms", Kind::Long, "86400000").at_least(0)
         .doc("How long a compacted topic keeps the tombstones of deleted keys."),
         &[same("log.cleaner.delete.retention.ms")]),
+    topic(def("errors.deadletterqueue.group.enable", Kind::Boolean, "false")
+        .doc("Kept for tools; there are no share groups."), &[]),
     topic(def("file.delete.delay.ms", Kind::Long, "60000").at_least(0)
         .doc("How long a file that is no longer part of the log stays on disk."),
         &[same("log.segment.delete.delay.ms")]),
@@ -81,7 +83,8 @@ pub static TOPIC_CONFIGS: &[TopicConfigDef] = &[
     topic(def("index.interval.bytes", Kind::Int, "4096").at_least(0)
         .doc("Bytes of log between two entries of the offset index."),
         &[same("log.index.interval.bytes")]),
-    topic(def_null("internal.segment.bytes", Kind::Int).hidden(), &[]),
+    topic(def_null("internal.segment.bytes", Kind::Int).hidden()
+        .doc("Size at which a new segment file begins, however small: for tests."), &[]),
     topic(def("leader.replication.throttled.replicas", Kind::List, "").rule(Rule::ThrottledReplicas)
         .doc("Kept for tools; a single node has no followers."), &[]),
     topic(def("local.retention.bytes", Kind::Long, "-2").at_least(-2)
@@ -91,6 +94,9 @@ pub static TOPIC_CONFIGS: &[TopicConfigDef] = &[
     topic(def("max.compaction.lag.ms", Kind::Long, LONG_MAX).at_least(1)
         .doc("A record is compacted at the latest after this time."),
         &[same("log.cleaner.max.compaction.lag.ms")]),
+    topic(def("max.decompressed.message.bytes", Kind::Int, "2147483639").rule(Rule::Between(1, 2_147_483_639))
+        .doc("Kept for tools; compressed batches are bounded by socket.request.max.bytes."),
+        &[same("max.decompressed.message.bytes")]),
     topic(def("max.message.bytes", Kind::Int, "1048588").at_least(0)
         .doc("Largest record batch that is accepted, as it is sent, after compression."),
         &[same("message.max.bytes")]),
@@ -103,7 +109,7 @@ pub static TOPIC_CONFIGS: &[TopicConfigDef] = &[
     topic(def("message.timestamp.type", Kind::String, "CreateTime").rule(Rule::OneOf(TIMESTAMP_TYPES))
         .doc("Whether records keep the producer's timestamp or get the time of the append."),
         &[same("log.message.timestamp.type")]),
-    topic(def("min.cleanable.dirty.ratio", Kind::Double, "0.5").rule(Rule::Fraction)
+    topic(def("min.cleanable.dirty.ratio", Kind::Double, "0.5").rule(Rule::Within(0.0, 1.0))
         .doc("Compact when this share of the log has not been compacted yet."),
         &[same("log.cleaner.min.cleanable.ratio")]),
     topic(def("min.compaction.lag.ms", Kind::Long, "0").at_least(0)
@@ -117,6 +123,10 @@ pub static TOPIC_CONFIGS: &[TopicConfigDef] = &[
         &[same("ottla.durability")]),
     topic(def("preallocate", Kind::Boolean, "false")
         .doc("Kept for tools; segments grow as they are written."), &[same("log.preallocate")]),
+    topic(def("remote.copy.lag.bytes", Kind::Long, "-1").at_least(-1)
+        .doc("Kept for tools; there is no tiered storage."), &[same("log.remote.copy.lag.bytes")]),
+    topic(def("remote.copy.lag.ms", Kind::Long, "0").at_least(-1)
+        .doc("Kept for tools; there is no tiered storage."), &[same("log.remote.copy.lag.ms")]),
     topic(def("remote.log.copy.disable", Kind::Boolean, "false")
         .doc("Kept for tools; there is no tiered storage."), &[]),
     topic(def("remote.log.delete.on.disable", Kind::Boolean, "false")

@@ -1,16 +1,20 @@
 //! Which settings AlterConfigs may change: rules and messages are Kafka's (`ConfigurationControlManager`,
 //! `ConfigAdminManager`, `DynamicBrokerConfig`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::error::MetadataError;
 use super::image::{MetadataImage, Overrides, ResourceType};
 use super::record::MetadataRecord;
 use super::topics::validate_topic_name;
 use crate::config::broker_keys::broker_config;
-use crate::config::def::{ConfigDef, Kind, UpdateMode, list};
+use crate::config::def::{ConfigDef, Kind, list};
+use crate::config::dynamic::{Change, check_change};
 use crate::config::resource::{CLIENT_METRICS_CONFIGS, GROUP_CONFIGS, illegal_client_match};
 use crate::config::topic::{topic_config, validate_topic_config};
+
+/// Always set for all brokers since KIP-966: the record is there from the first start on.
+pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
 /// Longest value of one key.
 const MAX_VALUE_BYTES: usize = 32_767;
@@ -33,6 +37,15 @@ pub enum ConfigChange {
     Replace(Vec<(String, Option<String>)>),
     /// Key by key (IncrementalAlterConfigs).
     Incremental(Vec<(String, Operation, Option<String>)>),
+}
+
+impl ConfigChange {
+    fn names(&self, key: &str) -> bool {
+        match self {
+            Self::Replace(configs) => configs.iter().any(|(name, _)| name == key),
+            Self::Incremental(configs) => configs.iter().any(|(name, ..)| name == key),
+        }
+    }
 }
 
 /// A change of one resource's settings.
@@ -71,6 +84,21 @@ pub fn plan_alter(
             value: new.get(key).cloned(),
         })
         .collect())
+}
+
+/// The record that sets `min.insync.replicas` for all brokers, where there is none yet.
+pub(super) fn plan_min_insync_replicas(image: &MetadataImage) -> Option<MetadataRecord> {
+    let missing = !image
+        .dynamic_settings()
+        .cluster_wide
+        .contains_key(MIN_INSYNC_REPLICAS);
+    let value = image.broker().settings.get(MIN_INSYNC_REPLICAS)?;
+    missing.then(|| MetadataRecord::Config {
+        resource_type: ResourceType::Broker as i8,
+        resource_name: String::new(),
+        name: MIN_INSYNC_REPLICAS.to_owned(),
+        value: Some(value.to_owned()),
+    })
 }
 
 fn check_length(key: &str, value: &str) -> Result<(), MetadataError> {
@@ -166,6 +194,10 @@ fn edited_list(
     old: &Overrides,
 ) -> Result<String, MetadataError> {
     let row = row_of(kind, key);
+    if row.is_none() && kind == ResourceType::Broker {
+        let what = format!("Unknown config name: {key}");
+        return Err(MetadataError::InvalidConfig(what));
+    }
     if !row.is_some_and(|row| row.kind == Kind::List) {
         let verb = if operation == Operation::Append {
             "APPEND"
@@ -208,7 +240,7 @@ fn check_settings(
     match alter.resource_type {
         ResourceType::Topic => validate_topic_config(new)
             .map_err(|error| MetadataError::InvalidConfig(error.to_string())),
-        ResourceType::Broker => check_broker_settings(&alter.resource_name, old, new),
+        ResourceType::Broker => check_broker_settings(image, alter, old, new),
         ResourceType::BrokerLogger => match new.keys().next() {
             Some(logger) => Err(MetadataError::InvalidConfig(format!(
                 "Logger {logger} does not exist!"
@@ -220,47 +252,45 @@ fn check_settings(
     }
 }
 
-/// Only keys that Kafka can change while it runs; a key that nobody knows is kept, as Kafka does for plugins.
+/// Only what can change while the broker runs; a key that nobody knows is kept, as Kafka does for plugins.
 fn check_broker_settings(
-    broker_name: &str,
+    image: &MetadataImage,
+    alter: &AlterConfig,
     old: &Overrides,
     new: &Overrides,
 ) -> Result<(), MetadataError> {
-    let changes = new
+    let set = new
         .iter()
         .filter(|(key, value)| old.get(*key) != Some(*value));
-    let touched: BTreeMap<&str, (&'static ConfigDef, &str)> = changes
-        .filter_map(|(key, value)| Some((key.as_str(), (broker_config(key)?, value.as_str()))))
-        .collect();
-    let refuse = |what: &str, mode: UpdateMode| {
-        let keys: Vec<&str> = touched
-            .iter()
-            .filter(|(_, (row, _))| row.update_mode == mode)
-            .map(|(key, _)| *key)
-            .collect();
-        if keys.is_empty() {
-            return Ok(());
-        }
-        Err(MetadataError::InvalidRequest(format!(
-            "{what}: [{}]",
-            keys.join(", ")
-        )))
+    let for_one_broker = !alter.resource_name.is_empty();
+    let change = Change {
+        set: set
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect(),
+        for_one_broker,
     };
-    refuse(
-        "Cannot update these configs dynamically",
-        UpdateMode::ReadOnly,
-    )?;
-    if broker_name.is_empty() {
-        refuse(
-            "Cannot update these configs at default cluster level, broker id must be specified",
-            UpdateMode::PerBroker,
-        )?;
+    let before = image.dynamic_settings();
+    let mut after = before;
+    match for_one_broker {
+        true => after.per_broker = new,
+        false => after.cluster_wide = new,
     }
-    for (row, value) in touched.values() {
-        row.check(value)
-            .map_err(|error| MetadataError::InvalidRequest(error.to_string()))?;
-    }
-    Ok(())
+    check_change(&image.broker().settings, &change, before, after)
+        .map_err(MetadataError::InvalidRequest)?;
+
+    // It is set for the cluster, and for it alone (KIP-966).
+    let what = match for_one_broker {
+        true if alter.change.names(MIN_INSYNC_REPLICAS) => {
+            "Broker-level min.insync.replicas cannot be altered while ELR is enabled."
+        }
+        false
+            if old.contains_key(MIN_INSYNC_REPLICAS) && !new.contains_key(MIN_INSYNC_REPLICAS) =>
+        {
+            "Cluster-level min.insync.replicas cannot be removed while ELR is enabled."
+        }
+        _ => return Ok(()),
+    };
+    Err(MetadataError::InvalidConfig(what.to_owned()))
 }
 
 fn check_group_settings(image: &MetadataImage, new: &Overrides) -> Result<(), MetadataError> {

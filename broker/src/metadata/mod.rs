@@ -136,6 +136,7 @@ impl Metadata {
             recently_deleted: Arc::default(),
             vital,
         };
+        metadata.ensure_min_insync_replicas().await;
         let deleted = DeletedTopics {
             topics,
             _history: history,
@@ -146,6 +147,20 @@ impl Metadata {
     /// The broker's own tasks, of which the writer of the metadata is the first.
     pub fn vital(&self) -> &Vital {
         &self.vital
+    }
+
+    /// From the first start on `min.insync.replicas` is set for all brokers, as in Kafka (KIP-966).
+    async fn ensure_min_insync_replicas(&self) {
+        let changed = self.change(1, |draft| {
+            match configs::plan_min_insync_replicas(draft.image()) {
+                Some(record) => draft.take(vec![record]),
+                None => Ok(()),
+            }
+        });
+        // Only DescribeConfigs tells the difference; the next start tries again.
+        if let Err(error) = changed.await.and_then(|taken| taken) {
+            tracing::warn!(%error, "min.insync.replicas could not be set for the cluster");
+        }
     }
 
     /// Everything at this moment. Load it once per request: two loads may differ.

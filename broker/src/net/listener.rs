@@ -104,6 +104,11 @@ pub fn bind(listener: &config::Listener) -> Result<BoundListener, BindError> {
 }
 
 impl BoundListener {
+    /// Where its clients are told to connect.
+    pub fn advertised(&self) -> &HostPort {
+        &self.advertised
+    }
+
     fn bind(&mut self, address: SocketAddr) -> Result<(), BindError> {
         let bind = || {
             let socket = Socket::new(

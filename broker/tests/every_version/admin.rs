@@ -246,7 +246,7 @@ pub async fn describe_configs(case: &mut Case) {
             .with_configuration_keys(None)
     };
     let one_key =
-        resource(TOPIC, "topic").with_configuration_keys(Some(vec![string("retention.ms")]));
+        resource(TOPIC, "topic").with_configuration_keys(Some(vec![string("segment.bytes")]));
     let none = resource(TOPIC, "topic").with_configuration_keys(Some(vec![]));
     let mut request = DescribeConfigsRequest::default().with_resources(vec![
         resource(TOPIC, "topic"),
@@ -272,12 +272,12 @@ pub async fn describe_configs(case: &mut Case) {
             .collect();
         assert_eq!(errors, [0, 0, 0, 0, 0, 0, 0, 0, 3, 42, 42]);
         assert_eq!(response.results[1].configs.len(), 1);
-        let retention = &response.results[1].configs[0];
-        assert_eq!(retention.value.as_deref(), Some("604800000"));
-        assert_eq!(retention.config_type, if case.version >= 3 { 5 } else { 0 });
-        assert_eq!(retention.synonyms.is_empty(), !everything);
+        let segment = &response.results[1].configs[0];
+        assert_eq!(segment.value.as_deref(), Some("1073741824"));
+        assert_eq!(segment.config_type, if case.version >= 3 { 3 } else { 0 });
+        assert_eq!(segment.synonyms.is_empty(), !everything);
         if case.version >= 3 {
-            assert_eq!(retention.documentation.is_some(), everything);
+            assert_eq!(segment.documentation.is_some(), everything);
         }
     }
 }

@@ -40,8 +40,8 @@ pub async fn start_broker_with(properties: &[(&str, &str)]) -> Arc<Broker> {
     let defaults = [("offsets.topic.num.partitions", "3")];
     let properties = defaults.iter().chain(properties);
     let properties = properties.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-    let (config, warnings) = BrokerConfig::from_properties(properties.collect()).unwrap();
-    assert_eq!(warnings, Vec::<String>::new());
+    let (config, remarks) = BrokerConfig::from_properties(properties.collect()).unwrap();
+    assert_eq!(remarks, []);
     Broker::assemble(config, &the_cluster(), LogManager::in_memory())
         .await
         .unwrap()

@@ -10,19 +10,19 @@ use kafka_protocol::messages::{
 };
 
 const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
+pub const BROKER: i8 = 4;
 const BROKER_LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
 const GROUP: i8 = 32;
 
-fn resource(resource_type: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsResource {
+pub fn resource(resource_type: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsResource {
     DescribeConfigsResource::default()
         .with_resource_type(resource_type)
         .with_resource_name(string(name))
         .with_configuration_keys(keys.map(|keys| keys.iter().map(|key| string(key)).collect()))
 }
 
-fn describe_request(
+pub fn describe_request(
     version: i16,
     resources: Vec<DescribeConfigsResource>,
 ) -> DescribeConfigsRequest {
@@ -41,6 +41,7 @@ pub fn describe(talk: &mut Talk<'_>) -> Result<()> {
         .with_configs(vec![
             super::topics::config("retention.ms", Some("1000")),
             super::topics::config("cleanup.policy", Some("compact")),
+            super::topics::config("internal.segment.bytes", Some("2000000")),
         ]);
     talk.create(changed)?;
     for version in 1..=4 {

@@ -8,6 +8,7 @@
 //! Needs Java and Maven, for Kafka's jars; skipped where they are not. `SCENARIO=name` runs the scenarios whose names
 //! begin so, and leaves the table's completeness unchecked.
 
+mod broker_configs;
 mod classic_group;
 mod cluster;
 mod configs;
@@ -46,6 +47,14 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("describe broker configs", configs::describe_broker),
     ("alter configs", configs::alter),
     ("incremental alter configs", configs::alter_incrementally),
+    ("broker configs", broker_configs::set),
+    ("broker configs replaced", broker_configs::replace_all),
+    ("broker configs edited", broker_configs::edit),
+    ("broker configs of listeners", broker_configs::others),
+    (
+        "broker configs described",
+        broker_configs::change_and_describe,
+    ),
     ("produce", produce::errors_of_requests),
     ("produce invalid batches", produce::invalid_batches),
     ("produce idempotently", produce::idempotent),

@@ -140,8 +140,8 @@ async fn only_the_keys_that_are_asked_for_are_reported() {
     let broker = broker_with(&[("t", 1)]).await;
     for (keys, expected) in [
         (Some(&["retention.ms", "nope"][..]), 1),
-        (Some(&[][..]), 34),
-        (None, 34),
+        (Some(&[][..]), 38),
+        (None, 38),
     ] {
         let result = describe(&broker, 2, "t", keys).await;
         assert_eq!(result.configs.len(), expected);
@@ -167,9 +167,16 @@ async fn a_brokers_settings_tell_what_was_set_and_what_can_be_changed() {
     let secret = entry(&result, "my.plugin.secret");
     assert_eq!((secret.value.as_ref(), secret.is_sensitive), (None, true));
 
+    // Kafka sets it for all brokers when a cluster is made (KIP-966).
+    assert_eq!(row("min.insync.replicas"), ("1".to_owned(), 3, false));
+
     let all_brokers = describe(&broker, 4, "", None).await;
-    assert_eq!(all_brokers.configs.len(), 1);
-    assert_eq!(all_brokers.configs[0].name.as_str(), "message.max.bytes");
+    let names = all_brokers
+        .configs
+        .iter()
+        .map(|config| config.name.as_str());
+    let names: Vec<&str> = names.collect();
+    assert_eq!(names, ["message.max.bytes", "min.insync.replicas"]);
 }
 
 #[tokio::test]

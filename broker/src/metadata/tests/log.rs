@@ -251,7 +251,8 @@ async fn the_observer_sees_every_topic_before_anybody_else_does() {
     let opened = Metadata::open(Box::new(store(&manager)), "c", broker_config(""), observer).await;
     let metadata = opened.expect("open");
     create(&metadata, topic("a", 1)).await.expect("created");
-    assert_eq!(*shown.lock(), [(0, 0), (0, 1)]);
+    // The second one sets min.insync.replicas.
+    assert_eq!(*shown.lock(), [(0, 0), (0, 0), (0, 1)]);
     drop(metadata);
 
     let shown_again = Arc::new(Mutex::new(Vec::new()));

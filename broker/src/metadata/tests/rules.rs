@@ -496,7 +496,7 @@ async fn wrong_changes_of_settings_are_refused_in_kafkas_words() {
             "ssl.keystore.location",
             "/x",
             InvalidRequest,
-            "Cannot update these configs at default cluster level, broker id must be specified: [ssl.keystore.location]",
+            "These security configs can be dynamically updated only per-listener using the listener prefix: [ssl.keystore.location]",
         ),
         (
             Broker,

@@ -1,0 +1,286 @@
+//! What protects is never ignored, what asks for nothing is, and Kafka's own files start quietly.
+
+use super::*;
+use crate::config::broker_keys::broker_configs;
+use crate::config::def::{ConfigDef, Kind};
+use crate::config::effects::unserved_protection;
+
+/// Everything that Kafka sets up to keep somebody out, or to hold somebody back.
+#[rustfmt::skip] // a table: key and value, what the refusal says
+const PROTECTING: &[(&str, &str)] = &[
+    ("authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "ACLs"),
+    ("super.users=User:admin", "ACLs"),
+    ("allow.everyone.if.no.acl.found=false", "ACLs"),
+    ("principal.builder.class=org.example.Builder", "ACLs"),
+    ("create.topic.policy.class.name=org.example.Policy", "policy"),
+    ("alter.config.policy.class.name=org.example.Policy", "policy"),
+    ("client.quota.callback.class=org.example.Quota", "limit"),
+    ("sasl.enabled.mechanisms=PLAIN", "SASL"),
+    ("sasl.enabled.mechanisms=GSSAPI,SCRAM-SHA-512", "SASL"),
+    ("sasl.jaas.config=x", "SASL"),
+    ("sasl.mechanism.inter.broker.protocol=PLAIN", "SASL"),
+    ("sasl.server.callback.handler.class=org.example.Handler", "SASL"),
+    ("sasl.oauthbearer.jwks.endpoint.url=https://example.org", "SASL"),
+    ("sasl.oauthbearer.expected.audience=us", "SASL"),
+    ("connections.max.reauth.ms=3600000", "SASL"),
+    ("ssl.keystore.location=/etc/kafka/keystore.jks", "TLS"),
+    ("ssl.keystore.password=secret", "TLS"),
+    ("ssl.truststore.certificates=x", "TLS"),
+    ("ssl.client.auth=required", "TLS"),
+    ("ssl.client.auth=requested", "TLS"),
+    ("ssl.cipher.suites=TLS_AES_256_GCM_SHA384", "TLS"),
+    ("ssl.what.is.not.known.yet=x", "TLS"),
+    ("ssl.keystore.pasword=x", "TLS"),
+    ("security.inter.broker.protocol=SASL_SSL", "TLS"),
+    ("security.providers=org.example.Provider", "TLS"),
+    ("delegation.token.secret.key=secret", "tokens"),
+    ("delegation.token.max.lifetime.ms=1000", "tokens"),
+    ("config.providers=file", "plugins"),
+    ("max.connection.creation.rate=10", "limit"),
+    ("max.connections.per.ip.overrides=10.0.0.1:5", "limit"),
+    ("quota.producer.default=1000", "limit"),
+    ("quota.consumer.default=1000", "limit"),
+    ("remote.log.storage.system.enable=true", "tiered storage"),
+    ("zookeeper.set.acl=true", "ACLs"),
+    ("zookeeper.ssl.client.enable=true", "TLS"),
+    ("listener.name.plaintext.ssl.keystore.location=/x", "TLS"),
+    ("listener.name.external.ssl.client.auth=required", "TLS"),
+    ("listener.name.external.sasl.enabled.mechanisms=SCRAM-SHA-256", "SASL"),
+    ("listener.name.external.plain.sasl.jaas.config=x", "SASL"),
+    ("listener.name.external.scram-sha-512.sasl.server.callback.handler.class=x", "SASL"),
+    ("listener.name.external.connections.max.reauth.ms=5", "SASL"),
+    ("listener.name.external.oauthbearer.connections.max.reauth.ms=5", "SASL"),
+    ("listener.name.external.principal.builder.class=x", "ACLs"),
+    ("listener.name.external.max.connections=5", "limit"),
+    ("listener.name.external.max.connection.creation.rate=5", "limit"),
+    ("listener.name.external.ssl.no.such=x", "TLS"),
+    // A slip of the finger does not open the door.
+    ("super.user=User:admin", "super.users"),
+    ("authoriser.class.name=x", "authorizer.class.name"),
+    ("create.topic.policy.clas.name=x", "create.topic.policy.class.name"),
+    // Listeners.
+    ("listeners=SSL://:9092", "only PLAINTEXT"),
+    ("listeners=SASL_PLAINTEXT://:9092", "only PLAINTEXT"),
+    ("listener.security.protocol.map=PLAINTEXT:SSL", "only PLAINTEXT"),
+    ("listener.security.protocol.map=PLAINTEXT:SASL_PLAINTEXT", "only PLAINTEXT"),
+    ("listener.security.protocol.map=PLAINTEXT:PLAINTEXT,C:SASL_SSL\ncontroller.listener.names=C", "only PLAINTEXT"),
+    // Controllers elsewhere, and what was before them.
+    ("process.roles=broker", "controllers elsewhere"),
+    ("process.roles=controller", "expected broker"),
+    ("controller.quorum.voters=2@localhost:9093", "2@localhost:9093 is another node than 1"),
+    ("controller.quorum.voters=1@a:9093,2@b:9093,3@c:9093", "2@b:9093 is another node than 1"),
+    ("node.id=2\ncontroller.quorum.voters=1@localhost:9093", "1@localhost:9093 is another node than 2"),
+    ("controller.quorum.bootstrap.servers=controller.example.org:9093", "controller.example.org is not this node"),
+    ("controller.quorum.bootstrap.servers=localhost:9093,localhost:9094", "is not this node"),
+    ("zookeeper.connect=zk1:2181,zk2:2181/kafka", "zk1 is not this node"),
+];
+
+#[test]
+fn what_protects_stops_the_start_in_one_line_that_names_it_and_says_why() {
+    for (text, why) in PROTECTING {
+        let refused = refusal(text);
+        let line = text.lines().next().expect("a line");
+        let (key, _) = line.split_once('=').expect("key=value");
+        let named = refused.contains(key) || refused.contains("controller.quorum.voters");
+        assert!(named, "{text}: {refused}");
+        assert!(refused.contains(why), "{text}: {refused}");
+        assert!(!refused.contains('\n'), "{text}: {refused}");
+    }
+}
+
+#[test]
+fn every_key_for_tls_sasl_and_tokens_stops_the_start_unless_it_asks_for_the_default() {
+    let protecting = |row: &&ConfigDef| {
+        let start = |start: &&str| row.name.starts_with(*start);
+        ["ssl.", "sasl.", "delegation.token."].iter().any(start)
+    };
+    let mut seen = 0;
+    for row in broker_configs().values().filter(protecting) {
+        let values = ["1", "2", "true", "false", "x", "required", "ES256"];
+        let asking = values.into_iter().find(|value| {
+            row.check(value).is_ok() && row.default.is_none_or(|default| default != *value)
+        });
+        let value = asking.unwrap_or_else(|| panic!("a value for {}", row.name));
+        for key in [row.name.to_owned(), format!("listener.name.x.{}", row.name)] {
+            let refused = refusal(&format!("{key}={value}"));
+            assert!(refused.contains(row.name), "{key}={value}: {refused}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 60, "only {seen} keys");
+}
+
+#[test]
+fn the_default_of_every_key_starts_without_a_word() {
+    for row in broker_configs().values().filter(|row| !row.internal) {
+        let Some(default) = row.default else {
+            continue;
+        };
+        assert_eq!(
+            remarks(&format!("{}={default}", row.name)),
+            [],
+            "{}",
+            row.name
+        );
+    }
+}
+
+#[test]
+fn a_value_that_asks_for_no_protection_starts() {
+    for text in [
+        "authorizer.class.name=",
+        "super.users=",
+        "allow.everyone.if.no.acl.found=true",
+        "ssl.client.auth=none",
+        "ssl.endpoint.identification.algorithm=",
+        "ssl.keystore.location=",
+        "sasl.enabled.mechanisms=",
+        "sasl.enabled.mechanisms= GSSAPI ",
+        "security.inter.broker.protocol=PLAINTEXT",
+        "max.connection.creation.rate=2147483647",
+        "max.connections.per.ip.overrides=",
+        "remote.log.storage.system.enable=FALSE",
+        "listener.name.x.ssl.client.auth=none",
+        "listener.name.x.max.connections=2147483647",
+        "zookeeper.set.acl=false",
+        "quota.producer.default=9223372036854775807",
+        "controller.quorum.voters=1@localhost:9093",
+        "node.id=7\ncontroller.quorum.voters=7@anything:9093",
+        "controller.quorum.bootstrap.servers=127.0.0.1:9093",
+        "advertised.listeners=PLAINTEXT://me.example.org:9092\ncontroller.quorum.bootstrap.servers=me.example.org:9093",
+        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL",
+    ] {
+        let (_, remarks) = BrokerConfig::from_properties(properties(text)).expect(text);
+        let warned = remarks.iter().any(
+            |remark| matches!(remark, Remark::Warning(text) if !text.contains("allow.everyone")),
+        );
+        assert!(!warned, "{text}: {remarks:?}");
+    }
+}
+
+#[test]
+fn what_is_asked_of_a_listener_is_asked_of_the_key_behind_it() {
+    for (key, value, protects) in [
+        ("listener.name.x.ssl.client.auth", "required", true),
+        ("listener.name.x.ssl.client.auth", "none", false),
+        ("listener.name.x.num.network.threads", "5", false),
+        ("listener.name.x.no.such", "5", false),
+        ("listener.name.x.authorizer.what", "5", true),
+        ("no.such", "5", false),
+    ] {
+        assert_eq!(
+            unserved_protection(key, value).is_some(),
+            protects,
+            "{key}={value}"
+        );
+    }
+}
+
+/// What the files that Kafka ships say.
+const KRAFT: &str = "process.roles=broker,controller\nnode.id=1\n\
+    listeners=PLAINTEXT://:9092,CONTROLLER://:9093\ninter.broker.listener.name=PLAINTEXT\n\
+    advertised.listeners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093\n\
+    controller.listener.names=CONTROLLER\n\
+    listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL\n";
+const COMMON: &str = "num.network.threads=3\nnum.io.threads=8\nsocket.send.buffer.bytes=102400\n\
+    socket.receive.buffer.bytes=102400\nsocket.request.max.bytes=104857600\n\
+    log.dirs=/tmp/kraft-combined-logs\nnum.partitions=1\nnum.recovery.threads.per.data.dir=2\n\
+    offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\n\
+    transaction.state.log.min.isr=1\nlog.retention.hours=168\nlog.retention.check.interval.ms=300000\n";
+const SHARE: &str = "share.coordinator.state.topic.replication.factor=1\n\
+    share.coordinator.state.topic.min.isr=1\nlog.segment.bytes=1073741824\n";
+
+#[test]
+fn kafkas_own_files_start_with_one_line_at_most() {
+    for (file, own) in [
+        (
+            "config/server.properties of 4.4",
+            format!("{KRAFT}controller.quorum.bootstrap.servers=localhost:9093\n{SHARE}"),
+        ),
+        (
+            "config/kraft/server.properties of 3.9",
+            format!("{KRAFT}controller.quorum.voters=1@localhost:9093\nlog.segment.bytes=1073741824\n"),
+        ),
+        (
+            "config/kraft/reconfig-server.properties of 3.9",
+            format!("{KRAFT}controller.quorum.bootstrap.servers=localhost:9093\n"),
+        ),
+        (
+            "config/server.properties of 3.9",
+            "broker.id=0\nzookeeper.connect=localhost:2181\nzookeeper.connection.timeout.ms=18000\n\
+             group.initial.rebalance.delay.ms=0\n"
+                .to_owned(),
+        ),
+    ] {
+        let text = format!("{own}{COMMON}");
+        let (config, remarks) = BrokerConfig::from_properties(properties(&text)).expect(file);
+        assert_eq!(config.listeners.len(), 1, "{file}: Kafka's controller port is not opened");
+        assert!(matches!(&remarks[..], [Remark::Info(_)]), "{file}: {remarks:?}");
+    }
+}
+
+#[test]
+fn a_broker_of_a_cluster_with_controllers_elsewhere_does_not_start() {
+    let broker = KRAFT
+        .replace("broker,controller", "broker")
+        .replace(",CONTROLLER://:9093", "");
+    let refused = refusal(&format!(
+        "{broker}controller.quorum.bootstrap.servers=localhost:9093"
+    ));
+    assert!(
+        refused.contains("process.roles") && refused.contains("broker,controller"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_key_is_worth_a_warning_that_says_what_is_missing_or_was_meant() {
+    for (text, expected) in [
+        (
+            "my.plugin.key=1",
+            "key my.plugin.key is unknown and has no effect",
+        ),
+        (
+            "num.partition=3",
+            "key num.partition is unknown and has no effect; did you mean num.partitions?",
+        ),
+        (
+            "retention.ms=3",
+            "key retention.ms is unknown and has no effect; did you mean log.retention.ms?",
+        ),
+        (
+            "metric.reporters=org.example.Reporter",
+            "key metric.reporters has no effect: there are no plugins; /metrics serves Prometheus (ottla.metrics.listen)",
+        ),
+        (
+            "transaction.max.timeout.ms=1000",
+            "key transaction.max.timeout.ms has no effect: there are no transactions yet",
+        ),
+        (
+            "listener.name.x.connections.max.idle.ms=5",
+            "key listener.name.x.connections.max.idle.ms has no effect: connections.max.idle.ms is for all listeners or none",
+        ),
+        ("port=9092", "key port has no effect: use listeners"),
+    ] {
+        assert_eq!(remarks(text), [Remark::Warning(expected.to_owned())]);
+    }
+}
+
+#[test]
+fn all_keys_with_nothing_to_do_are_one_line() {
+    let text = "num.io.threads=16\nlog.cleaner.threads=2\ncontroller.quorum.fetch.timeout.ms=5\nzookeeper.session.timeout.ms=5";
+    let expected = "keys with nothing to do in Ottla: controller.quorum.fetch.timeout.ms, \
+        log.cleaner.threads, num.io.threads, zookeeper.session.timeout.ms";
+    assert_eq!(remarks(text), [Remark::Info(expected.to_owned())]);
+}
+
+#[test]
+fn a_password_is_not_told() {
+    for text in ["ssl.key.password=hunter2", "sasl.jaas.config=hunter2"] {
+        assert!(!refusal(text).contains("hunter2"));
+    }
+    let row = broker_configs()
+        .values()
+        .find(|row| row.kind == Kind::Password);
+    assert!(row.is_some_and(ConfigDef::is_sensitive));
+}
