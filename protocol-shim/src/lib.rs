@@ -13,6 +13,8 @@ pub mod fetch_response;
 pub mod frame;
 pub mod guard;
 pub mod header;
+#[cfg(any(test, feature = "samples"))]
+pub mod sample;
 mod text;
 
 pub use api_spec::{ApiClass, ApiSpec};
