@@ -7,6 +7,11 @@ use crate::api_spec;
 use crate::frame::LENGTH_BYTES;
 use crate::header::put_response_header;
 
+/// A correlation id and, in flexible versions, no tagged fields.
+const MAX_HEADER_BYTES: usize = 5;
+/// What a Fetch response takes besides records, in most cases.
+pub(crate) const USUAL_BYTES: usize = 256;
+
 /// A response cannot be encoded: a mistake of the broker, not of the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
@@ -77,7 +82,11 @@ pub fn encode_response<R: Encodable>(
     correlation_id: i32,
     response: &R,
 ) -> Result<ResponseFrame, EncodeError> {
-    let mut frame = FrameBuilder::new(api_key, version, correlation_id)?;
+    // With room for all of it: a buffer that grows holds a large response twice.
+    let body_bytes = response.compute_size(version);
+    let room = body_bytes.as_ref().copied().unwrap_or(0);
+    let mut frame = FrameBuilder::new(api_key, version, correlation_id, room)?;
+    body_bytes.map_err(|error| frame.unencodable(error))?;
     // Into a Vec: the same encoder takes four times as long into BytesMut.
     response
         .encode(&mut frame.inline, version)
@@ -95,14 +104,15 @@ pub(crate) struct FrameBuilder {
 }
 
 impl FrameBuilder {
-    /// Starts a frame with room for the length, and the response header.
+    /// Starts a frame with its length, to be filled in, and the response header; there is room for a body of so many bytes.
     pub(crate) fn new(
         api_key: i16,
         version: i16,
         correlation_id: i32,
+        body_bytes: usize,
     ) -> Result<Self, EncodeError> {
         let spec = api_spec::spec(api_key).ok_or(EncodeError::UnknownApi(api_key))?;
-        let mut inline = Vec::with_capacity(256);
+        let mut inline = Vec::with_capacity(LENGTH_BYTES + MAX_HEADER_BYTES + body_bytes);
         inline.extend_from_slice(&[0; LENGTH_BYTES]);
         put_response_header(
             &mut inline,

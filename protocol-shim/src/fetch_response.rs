@@ -8,7 +8,7 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use crate::api_spec::{self, FETCH};
-use crate::encode::{EncodeError, FrameBuilder, ResponseFrame};
+use crate::encode::{EncodeError, FrameBuilder, ResponseFrame, USUAL_BYTES};
 use crate::error_code::ErrorCode;
 
 /// A Fetch response. Fields that a version does not have are left out of it.
@@ -116,7 +116,7 @@ pub fn encode_fetch_response(
     response: &FetchResponse,
 ) -> Result<ResponseFrame, EncodeError> {
     let spec = api_spec::spec(FETCH).ok_or(EncodeError::UnknownApi(FETCH))?;
-    let frame = FrameBuilder::new(FETCH, version, correlation_id)?;
+    let frame = FrameBuilder::new(FETCH, version, correlation_id, USUAL_BYTES)?;
     if !spec.has(version) {
         return Err(frame.unencodable("version not supported"));
     }

@@ -55,7 +55,7 @@ fn a_version_that_the_message_does_not_have_is_an_error() {
 #[test]
 fn shared_bytes_are_parts_of_their_own_and_never_copied() {
     let (first, second) = (Bytes::from_static(b"first"), Bytes::from_static(b"second"));
-    let mut frame = FrameBuilder::new(12, 0, 1).unwrap();
+    let mut frame = FrameBuilder::new(12, 0, 1, USUAL_BYTES).unwrap();
     frame.inline.push(b'<');
     frame.share(first.clone());
     frame.share(Bytes::new());
