@@ -4,18 +4,32 @@
 //! assignment when it is news. From v1 members bring their own id (KIP-1082) and may subscribe by regular
 //! expression. See [`crate::group`].
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use uuid::Uuid;
 
 use super::{owned, wire};
 use crate::context::RequestContext;
-use crate::group::{ConsumerHeartbeat, ConsumerHeartbeatReply, Partitions};
+use crate::group::{ConsumerHeartbeat, ConsumerHeartbeatReply, Partitions, ResolvedPattern};
 
 pub async fn handle(
     ctx: &RequestContext,
     request: ConsumerGroupHeartbeatRequest,
 ) -> ConsumerGroupHeartbeatResponse {
+    let pattern = request.subscribed_topic_regex.as_ref().map(owned);
+    let resolved = match pattern.as_ref().filter(|pattern| !pattern.is_empty()) {
+        None => None,
+        Some(pattern) => {
+            let image = ctx.broker.metadata.image();
+            let topics = ctx.broker.groups.patterns().resolve(pattern, &image).await;
+            Some(ResolvedPattern {
+                topics: topics.map(|topics| BTreeSet::clone(&topics)),
+                catalog: image,
+            })
+        }
+    };
     let call = ConsumerHeartbeat {
         group_id: owned(&request.group_id),
         member_id: owned(&request.member_id),
@@ -29,7 +43,8 @@ pub async fn handle(
             .subscribed_topic_names
             .as_ref()
             .map(|names| names.iter().map(|name| owned(name)).collect()),
-        subscribed_topic_regex: request.subscribed_topic_regex.as_ref().map(owned),
+        subscribed_topic_regex: pattern,
+        resolved,
         server_assignor: request.server_assignor.as_ref().map(owned),
         owned: request.topic_partitions.as_ref().map(|topics| {
             topics

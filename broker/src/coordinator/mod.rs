@@ -3,6 +3,7 @@
 pub mod call;
 mod catalog;
 pub mod load;
+pub mod patterns;
 pub mod runtime;
 mod shard;
 #[cfg(test)]

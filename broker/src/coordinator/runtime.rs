@@ -11,6 +11,7 @@ use tracing::debug;
 use crate::clock::Clock;
 use crate::coordinator::call::GroupCall;
 use crate::coordinator::load::LoadError;
+use crate::coordinator::patterns::PatternResolver;
 use crate::coordinator::shard::{self, Command};
 use crate::group::{self, DeletedTopic, GroupConfig, GroupError, Token};
 use crate::metadata::Metadata;
@@ -27,6 +28,7 @@ pub struct GroupCoordinator {
     shards: OnceCell<Vec<mpsc::Sender<Command>>>,
     load_time: OnceLock<Duration>,
     next_token: AtomicU64,
+    patterns: Arc<PatternResolver>,
 }
 
 impl GroupCoordinator {
@@ -44,7 +46,13 @@ impl GroupCoordinator {
             shards: OnceCell::new(),
             load_time: OnceLock::new(),
             next_token: AtomicU64::new(0),
+            patterns: Arc::default(),
         }
+    }
+
+    /// Who finds out what regular expressions match.
+    pub fn patterns(&self) -> &PatternResolver {
+        &self.patterns
     }
 
     /// Loads one shard from each log, in the order of the partitions, and starts their tasks.
@@ -66,6 +74,7 @@ impl GroupCoordinator {
                         self.metadata.clone(),
                         self.clock.clone(),
                         self.shutdown.clone(),
+                        Arc::clone(&self.patterns),
                         loaded,
                         commands,
                     );

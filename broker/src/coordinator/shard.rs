@@ -13,13 +13,15 @@ use std::time::Duration;
 use storage::log::{AppendError, AppendOrigin, PartitionLog, PendingAppend};
 use storage::record::{BatchBuilder, ValidatedBatch};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tracing::{error, warn};
 
 use crate::clock::Clock;
 use crate::coordinator::load::{self, LoadError};
+use crate::coordinator::patterns::PatternResolver;
 use crate::group::{
     self, BATCH_OVERHEAD_BYTES, Catalog, Effects, GroupConfig, GroupError, GroupRecord, GroupReply,
-    GroupRequest, GroupShard, KeyValue, Token,
+    GroupRequest, GroupShard, KeyValue, PatternsResolved, Token,
 };
 use crate::log_limited;
 use crate::metadata::{Metadata, MetadataImage};
@@ -110,6 +112,9 @@ struct Runner {
     metadata: Metadata,
     clock: Clock,
     shutdown: watch::Receiver<bool>,
+    patterns: Arc<PatternResolver>,
+    /// What groups have asked about their expressions; one question of a group at a time.
+    resolving: JoinSet<PatternsResolved>,
     reply_to: HashMap<Token, oneshot::Sender<GroupReply>>,
     held: VecDeque<Held>,
 }
@@ -121,6 +126,7 @@ pub(super) async fn run(
     metadata: Metadata,
     clock: Clock,
     shutdown: watch::Receiver<bool>,
+    patterns: Arc<PatternResolver>,
     loaded: Loaded,
     mut commands: mpsc::Receiver<Command>,
 ) {
@@ -129,6 +135,8 @@ pub(super) async fn run(
         metadata,
         clock,
         shutdown,
+        patterns,
+        resolving: JoinSet::new(),
         reply_to: HashMap::new(),
         held: VecDeque::new(),
     };
@@ -212,6 +220,12 @@ impl Runner {
                         step.push(shard.on_deadline(now_ms));
                     }
                 }
+                Some(resolved) = self.resolving.join_next(), if may_handle => {
+                    // It fails only when the runtime goes down.
+                    if let Ok(resolved) = resolved {
+                        step.push(shard.patterns_resolved(self.clock.now_ms(), resolved));
+                    }
+                }
                 () = stopped(&mut shutdown) => return Ended::Shutdown(Box::new(shard)),
                 () = sleep_until(deadline), if may_handle => {
                     step.push(shard.on_deadline(self.clock.now_ms()));
@@ -229,6 +243,11 @@ impl Runner {
         let now_ms = self.clock.now_ms();
         let mut batch = Batch::default();
         for effects in step {
+            for asked in effects.resolve {
+                let (patterns, image) = (Arc::clone(&self.patterns), self.metadata.image());
+                self.resolving
+                    .spawn(async move { patterns.resolve_all(asked, image).await });
+            }
             for note in effects.notes {
                 log_limited!(info, "{note}");
             }
@@ -322,6 +341,8 @@ impl Runner {
     /// behind it a reply may tell of what was lost.
     async fn finish(&mut self, shard: GroupShard) {
         let error = GroupError::CoordinatorNotAvailable;
+        self.resolving.abort_all();
+        self.resolving.detach_all();
         let mut has_failed = false;
         while let Some(Held { append, replies }) = self.held.pop_front() {
             if let Some(append) = append {

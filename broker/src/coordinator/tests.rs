@@ -15,11 +15,12 @@ use storage::record::ValidatedBatch;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
+use super::patterns::PatternResolver;
 use super::runtime::GroupCoordinator;
 use crate::clock::Clock;
 use crate::config::{BrokerConfig, Properties};
 use crate::group::*;
-use crate::metadata::{LogStore, Metadata, metadata_log_config, metadata_log_id};
+use crate::metadata::{LogStore, Metadata, TopicRef, metadata_log_config, metadata_log_id};
 
 type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -168,8 +169,7 @@ impl PartitionLog for TestLog {
     }
 }
 
-/// A coordinator with one shard on `log`, and what would shut it down.
-async fn coordinator(log: &Arc<TestLog>) -> (Arc<GroupCoordinator>, watch::Sender<bool>) {
+async fn metadata() -> Metadata {
     let manager = LogManager::in_memory();
     let store = manager
         .open_log(metadata_log_id(), Arc::new(metadata_log_config()))
@@ -178,7 +178,12 @@ async fn coordinator(log: &Arc<TestLog>) -> (Arc<GroupCoordinator>, watch::Sende
     let observer = Arc::new(|_: &_, _: &_| {});
     let store = Box::new(LogStore::new(store));
     let metadata = Metadata::open(store, "c", Arc::new(config.0), observer);
-    let metadata = metadata.await.expect("open");
+    metadata.await.expect("open")
+}
+
+/// A coordinator with one shard on `log`, and what would shut it down.
+async fn coordinator(log: &Arc<TestLog>) -> (Arc<GroupCoordinator>, watch::Sender<bool>) {
+    let metadata = metadata().await;
     let (stop, shutdown) = watch::channel(false);
     let coordinator =
         GroupCoordinator::new(GroupConfig::default(), metadata, Clock::new(), shutdown);
@@ -391,4 +396,63 @@ async fn a_new_shard_is_loaded_when_what_was_in_flight_has_ended() {
     assert_eq!(fetched(&coordinator, "first").await, 1);
     assert_eq!(fetched(&coordinator, "second").await, 0);
     assert_eq!(log.loads.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn an_expression_is_matched_with_what_is_new_and_forgets_what_is_gone() {
+    let metadata = metadata().await;
+    let resolver = PatternResolver::default();
+    let pattern: Id = "log-.*".into();
+    let create = async |name: &str| {
+        let created = metadata.auto_create(vec![name.to_owned()]).await;
+        created[0].as_ref().expect("created").topic_id
+    };
+    let resolve = async || {
+        let image = metadata.image();
+        let topics = resolver.resolve(&pattern, &image).await.expect("valid");
+        topics
+            .iter()
+            .map(|name| name.to_string())
+            .collect::<Vec<_>>()
+    };
+    let first = create("log-a").await;
+    create("other").await;
+    assert_eq!(resolve().await, ["log-a"]);
+    create("log-b").await;
+    create("my-log-c").await;
+    assert_eq!(resolve().await, ["log-a", "log-b"]);
+    let deleted = metadata.delete_topics(vec![TopicRef::Id(first)]).await;
+    assert!(deleted[0].is_ok());
+    assert_eq!(resolve().await, ["log-b"]);
+    create("log-a").await;
+    assert_eq!(resolve().await, ["log-a", "log-b"]);
+    let wrong = resolver.resolve(&"(".into(), &metadata.image()).await;
+    assert!(wrong.is_err());
+}
+
+#[tokio::test]
+async fn an_expensive_expression_takes_turns_with_others() {
+    let metadata = metadata().await;
+    for batch in 0..10 {
+        let names = (0..200).map(|number| format!("{}-{batch}-{number}", "a".repeat(200)));
+        let created = metadata.auto_create(names.collect()).await;
+        assert!(created.iter().all(Result::is_ok));
+    }
+    let image = metadata.image();
+    let resolver = Arc::new(PatternResolver::default());
+    let expensive = tokio::spawn({
+        let (resolver, image) = (Arc::clone(&resolver), Arc::clone(&image));
+        async move {
+            let pattern = "(?:a?){60}a{60}.*[bc]{20}".into();
+            resolver.resolve(&pattern, &image).await
+        }
+    });
+    // It has begun, and will take many turns.
+    while resolver.turns.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let cheap = resolver.resolve(&".*-9-1".into(), &image).await;
+    assert_eq!(cheap.expect("valid").len(), 1);
+    assert!(!expensive.is_finished(), "the cheap one had to wait for it");
+    assert_eq!(expensive.await.expect("no panic").expect("valid").len(), 0);
 }

@@ -24,6 +24,8 @@ pub struct GroupConfig {
     pub consumer_heartbeat_interval_ms: i32,
     /// `group.consumer.assignment.interval.ms`: shortest time between two targets of one group (KIP-1263).
     pub consumer_assignment_interval_ms: i32,
+    /// Shortest time between two resolutions of a group's regular expressions. Kafka's constant.
+    pub consumer_regex_refresh_min_interval_ms: i64,
     /// `group.consumer.max.size`: members beyond this get GROUP_MAX_SIZE_REACHED.
     pub consumer_max_size: usize,
     /// `group.consumer.migration.policy`: whether groups with members change their protocol.
@@ -88,6 +90,7 @@ impl Default for GroupConfig {
             consumer_session_timeout_ms: 45_000,
             consumer_heartbeat_interval_ms: 5_000,
             consumer_assignment_interval_ms: 1_000,
+            consumer_regex_refresh_min_interval_ms: 10_000,
             consumer_max_size: i32::MAX as usize,
             migration_policy: MigrationPolicy::default(),
             consumer_assignors: vec![Assignor::Uniform, Assignor::Range],

@@ -18,6 +18,8 @@ pub struct Effects {
     pub records: Vec<GroupRecord>,
     /// To release, in this order, when `records` and everything appended before them are durable.
     pub replies: Vec<(Token, GroupReply)>,
+    /// Expressions to be matched with the newest topics, for [`patterns_resolved`](super::GroupShard::patterns_resolved).
+    pub resolve: Vec<ResolvePatterns>,
     /// For the log of the broker; saying nothing of them changes nothing.
     pub notes: Vec<Note>,
 }
@@ -26,6 +28,13 @@ impl Effects {
     pub(super) fn reply(&mut self, token: Token, reply: GroupReply) {
         self.replies.push((token, reply));
     }
+}
+
+/// The regular expressions of a group whose topics may be others now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvePatterns {
+    pub group_id: Id,
+    pub patterns: Vec<Id>,
 }
 
 /// Something worth a line in the broker's log.

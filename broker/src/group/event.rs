@@ -3,12 +3,13 @@
 //! Strings and bytes that a group keeps (ids, subscriptions, assignments, commit metadata) must be copies of
 //! their own, not slices of a request frame, or a member would pin its frame for as long as it lives.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::allowance::Allowance;
+use super::{allowance::Allowance, catalog::Catalog};
 
 /// An id or name as the coordinator keeps it: shared, never changed.
 pub type Id = Arc<str>;
@@ -141,6 +142,8 @@ pub struct ConsumerHeartbeat {
     pub client_host: Id,
     pub subscribed_topic_names: Option<Vec<Id>>,
     pub subscribed_topic_regex: Option<Id>,
+    /// What the expression matches, if there is one.
+    pub resolved: Option<ResolvedPattern>,
     pub server_assignor: Option<Id>,
     /// Topic ids and partitions the member has.
     pub owned: Option<Vec<(Uuid, Vec<i32>)>>,
@@ -148,6 +151,24 @@ pub struct ConsumerHeartbeat {
     pub api_version: i16,
     /// Random, drawn by the caller: the member's id, should it need one.
     pub member_uuid: Uuid,
+}
+
+/// What the caller has found out about a regular expression.
+#[derive(Debug, Clone)]
+pub struct ResolvedPattern {
+    /// The topics it matches, or what is wrong with it.
+    pub topics: Result<BTreeSet<Id>, String>,
+    /// Where the topics are from.
+    pub catalog: Arc<dyn Catalog>,
+}
+
+/// What expressions match that a shard has asked about.
+#[derive(Debug, Clone)]
+pub struct PatternsResolved {
+    pub group_id: Id,
+    pub topics: Vec<(Id, BTreeSet<Id>)>,
+    /// Where the topics are from.
+    pub catalog: Arc<dyn Catalog>,
 }
 
 /// OffsetCommit 2-10.

@@ -10,6 +10,9 @@
 //!   [`loaded`](GroupShard::loaded), whose effects are handled like all others.
 //! * **Topics**: [`set_catalog`](GroupShard::set_catalog) before the first request, and again before the next one
 //!   whenever topics or settings of groups have changed. It costs nothing; groups look when a member comes by.
+//! * **Expressions**: who hands in a heartbeat with a regular expression says what it matches. When topics have changed,
+//!   [`Effects::resolve`] asks again; the owner finds out elsewhere, for matching may take seconds, and hands the outcome to
+//!   [`patterns_resolved`](GroupShard::patterns_resolved).
 //! * **Run**: [`handle`](GroupShard::handle) each request in the order it arrives. When the queue of requests is
 //!   drained and [`next_deadline`](GroupShard::next_deadline) has come, call [`on_deadline`](GroupShard::on_deadline).
 //!   Time never goes backwards from one call to the next.
@@ -43,6 +46,7 @@ mod embedded;
 mod event;
 mod migration;
 mod offsets;
+mod pattern;
 mod record;
 mod reply;
 mod shard;
@@ -59,8 +63,9 @@ pub use consumer::{
     Assigned, ClassicMember, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberState,
     MemberSubscription, ResolvedRegex, TargetEpoch,
 };
-pub use effects::{Effects, Note, NoteKind};
+pub use effects::{Effects, Note, NoteKind, ResolvePatterns};
 pub use event::*;
+pub use pattern::TopicPattern;
 pub use record::{
     BATCH_OVERHEAD_BYTES, CommittedOffset, GroupMetadata, GroupRecord, KeyValue, MemberMetadata,
     OffsetKey, RecordError, record_bytes,

@@ -70,6 +70,11 @@ pub(super) struct TurnsClassic {
 }
 
 impl Context<'_> {
+    /// Whether this is the catalog that there is now.
+    pub(super) fn is_newest(&self, catalog: &Arc<dyn Catalog>) -> bool {
+        std::ptr::addr_eq(self.catalog, Arc::as_ptr(catalog))
+    }
+
     /// Sets `key` to fire `delay_ms` from now.
     pub(super) fn schedule(&mut self, key: TimerKey, delay_ms: i32) {
         self.timers
@@ -245,6 +250,18 @@ impl GroupShard {
                 effects.reply(token, GroupReply::TopicsDeleted(None));
             }
         }
+        effects
+    }
+
+    /// Takes in what expressions match that [`Effects::resolve`] has asked about.
+    pub fn patterns_resolved(&mut self, now_ms: i64, resolved: PatternsResolved) -> Effects {
+        let mut effects = Effects::default();
+        let group_id = resolved.group_id.clone();
+        self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
+            if let Some(group) = group.as_consumer_mut() {
+                group.patterns_resolved(cx, resolved);
+            }
+        });
         effects
     }
 
@@ -511,6 +528,7 @@ impl GroupShard {
                 }
                 effects.records.append(&mut made.records);
                 effects.notes.append(&mut made.notes);
+                effects.resolve.append(&mut made.resolve);
                 self.groups.insert(group_id.clone(), Group::Consumer(group));
                 // The deadlines of the group that made room went with it, and could have had the same names.
                 self.with_group(now_ms, &group_id, effects, Group::loaded);

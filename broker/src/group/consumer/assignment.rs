@@ -1,13 +1,11 @@
-//! From subscriptions and topics to a target: expressions are resolved, changes bump the group epoch, and a new
-//! epoch gets a new target.
+//! From subscriptions and topics to a target: changes bump the group epoch, and a new epoch gets a new target.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
 use super::{
-    ConsumerGroup, ConsumerRecord, GroupEpoch, MemberSubscription, ResolvedRegex, TargetEpoch,
-    regex, subscribed_names,
+    ConsumerGroup, ConsumerRecord, GroupEpoch, MemberSubscription, TargetEpoch, subscribed_names,
 };
 use crate::group::{
     assignor::{Assignor, MemberSpec, Partitions, Spec},
@@ -19,9 +17,9 @@ use crate::group::{
 
 impl ConsumerGroup {
     /// Compares subscriptions and topics with what the group epoch stands for, and bumps it if they differ or
-    /// `must_bump`. Expressions are resolved anew when topics may have changed.
+    /// `must_bump`.
     pub(super) fn refresh_epoch(&mut self, cx: &mut Context<'_>, must_bump: bool, reason: &str) {
-        self.refresh_regexes(cx);
+        self.review_patterns(cx);
         self.checked_catalog = Some(cx.catalog_version);
         let metadata_hash = self.metadata_hash(cx.catalog);
         let is_new = self.epoch.epoch == 0;
@@ -50,42 +48,6 @@ impl ConsumerGroup {
     /// Whether topics may have changed since subscriptions were last looked at.
     pub(super) fn is_catalog_new(&self, cx: &Context<'_>) -> bool {
         self.checked_catalog != Some(cx.catalog_version)
-    }
-
-    /// Resolves what is not resolved, or everything if topics may have changed, and forgets what nobody uses.
-    fn refresh_regexes(&mut self, cx: &mut Context<'_>) {
-        let subscriptions = self.members.values().map(|member| &member.subscription);
-        let used: BTreeSet<Id> = subscriptions
-            .filter_map(|subscription| subscription.pattern().cloned())
-            .collect();
-        let unused: Vec<Id> = self
-            .regexes
-            .keys()
-            .filter(|known| !used.contains(*known))
-            .cloned()
-            .collect();
-        for pattern in unused {
-            self.append(cx, ConsumerRecord::Regex(pattern, None));
-        }
-        let all = self.is_catalog_new(cx);
-        let stale: Vec<&Id> = used
-            .iter()
-            .filter(|pattern| all || !self.regexes.contains_key(*pattern))
-            .collect();
-        if stale.is_empty() {
-            return;
-        }
-        for (pattern, topics) in regex::resolve(stale.into_iter(), cx.catalog) {
-            let known = self.regexes.get(&pattern);
-            if known.is_none_or(|known| known.topics != topics) {
-                let resolved = ResolvedRegex {
-                    topics,
-                    version: i64::try_from(cx.catalog_version).unwrap_or(i64::MAX),
-                    timestamp_ms: cx.now_ms,
-                };
-                self.append(cx, ConsumerRecord::Regex(pattern, Some(resolved)));
-            }
-        }
     }
 
     /// Says whether any subscribed topic came, went or grew. Zero if there is none.

@@ -4,7 +4,6 @@ use super::{
     ConsumerGroup, ConsumerRecord, CurrentAssignment, JOIN_EPOCH, LEAVE_EPOCH, Member, MemberState,
     MemberSubscription, STATIC_LEAVE_EPOCH,
     reconcile::{Owned, Reconciliation},
-    regex,
 };
 use crate::group::{
     assignor::{Assignor, Partitions},
@@ -125,23 +124,18 @@ impl ConsumerGroup {
             .unwrap_or_default();
         let was_classic = before.classic.is_some();
         let after = updated(&before, &request);
+        if !self.fits_log(cx, &member_id, &after) {
+            return Err(Refusal::new(GroupError::UnknownServerError, ""));
+        }
         if let Some(pattern) = after
             .pattern()
             .filter(|pattern| Some(*pattern) != before.pattern())
         {
-            regex::compile(pattern).map_err(|what| {
-                let message = format!(
-                    "SubscribedTopicRegex `{pattern}` is not a valid regular expression: {what}."
-                );
-                Refusal::new(GroupError::InvalidRegularExpression, message)
-            })?;
-        }
-
-        if !self.fits_log(cx, &member_id, &after) {
-            return Err(Refusal::new(GroupError::UnknownServerError, ""));
+            self.pattern_said(cx, pattern, request.resolved.take())?;
         }
         let topics_may_differ = self.enter(cx, &sender, &member_id, after);
         let assigned_before = assigned_partitions(&self.current_of(&member_id));
+        self.refresh_patterns(cx);
         self.refresh_target(cx);
         let current = self.reconcile(cx, &member_id, &request.owned, topics_may_differ);
         if was_classic {

@@ -17,15 +17,16 @@ mod heartbeat;
 mod invariants;
 mod membership;
 mod migrate;
+mod patterns;
 mod reconcile;
 mod record;
-mod regex;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
 pub(in crate::group) use migrate::Immigrant;
+use patterns::Patterns;
 pub use record::{
     Assigned, ClassicMember, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberState,
     MemberSubscription, ResolvedRegex, TargetEpoch,
@@ -107,6 +108,7 @@ pub(in crate::group) struct ConsumerGroup {
     owners: BTreeMap<(Uuid, i32), Id>,
     /// The version of the catalog that subscriptions were last compared with. Not in the log.
     checked_catalog: Option<u64>,
+    patterns: Patterns,
 }
 
 impl ConsumerGroup {
@@ -121,6 +123,7 @@ impl ConsumerGroup {
             regexes: BTreeMap::new(),
             owners: BTreeMap::new(),
             checked_catalog: None,
+            patterns: Patterns::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A shard with its owner played by the test: the log, the replies, the clock.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -75,6 +75,18 @@ impl Catalog for TestCatalog {
     }
 }
 
+/// The topics of a catalog that an expression matches.
+pub(super) fn matching(pattern: &str, catalog: &dyn Catalog) -> Result<BTreeSet<Id>, String> {
+    let pattern = TopicPattern::compile(pattern)?;
+    let mut topics = BTreeSet::new();
+    catalog.visit_topic_names(&mut |name| {
+        if pattern.matches(name) {
+            topics.insert(name.clone());
+        }
+    });
+    Ok(topics)
+}
+
 /// What one step appended and may say once that is durable.
 struct Step {
     log_length: usize,
@@ -108,6 +120,11 @@ pub(super) struct TestContext {
     next_uuid: u128,
     /// What the shard knows of topics.
     pub(super) catalog: TestCatalog,
+    /// The same as it was handed in.
+    pub(super) handed_in: Arc<dyn Catalog>,
+    /// Whether questions about expressions stay unanswered, in `resolving`.
+    pub(super) hold_patterns: bool,
+    pub(super) resolving: Vec<ResolvePatterns>,
 }
 
 impl TestContext {
@@ -131,6 +148,9 @@ impl TestContext {
             replies: BTreeMap::new(),
             next_uuid: 1,
             catalog: TestCatalog::default(),
+            handed_in: Arc::new(TestCatalog::default()),
+            hold_patterns: false,
+            resolving: Vec::new(),
         };
         let effects = cx.shard.loaded(cx.now_ms);
         cx.take(effects);
@@ -169,6 +189,27 @@ impl TestContext {
         if !self.hold {
             self.flush(usize::MAX);
         }
+        self.resolving.extend(effects.resolve);
+        if !self.hold_patterns {
+            self.resolve_patterns();
+        }
+    }
+
+    /// Answers what was asked about expressions.
+    pub(super) fn resolve_patterns(&mut self) {
+        for ResolvePatterns { group_id, patterns } in std::mem::take(&mut self.resolving) {
+            let topics = patterns.into_iter().map(|pattern| {
+                let topics = matching(&pattern, &*self.handed_in);
+                (pattern, topics.unwrap_or_default())
+            });
+            let resolved = PatternsResolved {
+                group_id,
+                topics: topics.collect(),
+                catalog: self.handed_in.clone(),
+            };
+            let effects = self.shard.patterns_resolved(self.now_ms, resolved);
+            self.take(effects);
+        }
     }
 
     /// The records of the first `count` steps in flight become durable, and their replies go out.
@@ -186,7 +227,14 @@ impl TestContext {
     }
 
     /// Hands in a request; the reply may come later.
-    pub(super) fn send(&mut self, request: GroupRequest) -> Token {
+    pub(super) fn send(&mut self, mut request: GroupRequest) -> Token {
+        if let GroupRequest::ConsumerHeartbeat(heartbeat) = &mut request
+            && let Some(pattern) = &heartbeat.subscribed_topic_regex
+        {
+            let topics = matching(pattern, &*self.handed_in);
+            let catalog = self.handed_in.clone();
+            heartbeat.resolved = Some(ResolvedPattern { topics, catalog });
+        }
         let token = Token(self.replies.len() as u64);
         self.replies.insert(token, None);
         let effects = self.shard.handle(self.now_ms, token, request);
@@ -240,7 +288,8 @@ impl TestContext {
             self.shard.apply(&through_bytes(record));
             self.replica.apply(&through_bytes(record));
         }
-        self.shard.set_catalog(Arc::new(self.catalog.clone()));
+        self.hand_in_catalog();
+        self.resolving.clear();
         let effects = self.shard.loaded(self.now_ms);
         self.take(effects);
     }
@@ -248,7 +297,12 @@ impl TestContext {
     /// Topics or settings of groups change.
     pub(super) fn set_catalog(&mut self, edit: impl FnOnce(&mut TestCatalog)) {
         edit(&mut self.catalog);
-        self.shard.set_catalog(Arc::new(self.catalog.clone()));
+        self.hand_in_catalog();
+    }
+
+    fn hand_in_catalog(&mut self) {
+        self.handed_in = Arc::new(self.catalog.clone());
+        self.shard.set_catalog(self.handed_in.clone());
     }
 
     pub(super) fn parked(&self) -> Vec<Token> {

@@ -66,6 +66,7 @@ impl Consumer {
             client_host: "/127.0.0.1".into(),
             subscribed_topic_names: None,
             subscribed_topic_regex: None,
+            resolved: None,
             server_assignor: None,
             owned: None,
             api_version: 1,
@@ -94,6 +95,7 @@ impl Consumer {
 fn context() -> TestContext {
     let mut cx = TestContext::with_config(GroupConfig {
         consumer_assignment_interval_ms: 0,
+        consumer_regex_refresh_min_interval_ms: 0,
         ..GroupConfig::default()
     });
     cx.set_catalog(|catalog| catalog.put("t", 6));

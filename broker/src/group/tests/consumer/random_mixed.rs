@@ -46,6 +46,7 @@ impl World {
         let mut random = StdRng::seed_from_u64(seed);
         let config = GroupConfig {
             consumer_assignment_interval_ms: if random.random_bool(0.5) { 0 } else { 1_000 },
+            consumer_regex_refresh_min_interval_ms: 0,
             migration_policy: POLICIES[random.random_range(0..POLICIES.len())],
             consumer_max_size: if random.random_bool(0.2) { 5 } else { 100 },
             ..GroupConfig::default()

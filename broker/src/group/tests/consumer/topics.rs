@@ -109,3 +109,110 @@ fn expressions_that_are_wrong_or_too_large_are_refused() {
     }
     assert_eq!(cx.log, []);
 }
+
+#[test]
+fn expressions_are_matched_anew_ten_seconds_after_the_last_time_at_the_earliest() {
+    let mut cx = context();
+    cx.config.consumer_regex_refresh_min_interval_ms = 10_000;
+    cx.crash();
+    cx.hold_patterns = true;
+    let mut members = vec![Consumer {
+        regex: Some("u.*".into()),
+        ..Consumer::new("g", "a", &["t"])
+    }];
+    cx.settle(&mut members);
+    assert_eq!(cx.resolving, [], "who said it knew what it matches");
+    let asked = ResolvePatterns {
+        group_id: "g".into(),
+        patterns: vec!["u.*".into()],
+    };
+    cx.set_catalog(|catalog| catalog.put("u", 2));
+    cx.settle(&mut members);
+    assert_eq!(
+        cx.resolving,
+        std::slice::from_ref(&asked),
+        "once, not for each heartbeat"
+    );
+    assert_eq!(members[0].size(), 6, "nobody waits for the answer");
+    cx.resolve_patterns();
+    cx.settle(&mut members);
+    assert_eq!(members[0].size(), 8);
+
+    cx.set_catalog(|catalog| catalog.put("u2", 2));
+    cx.advance(9_999);
+    cx.settle(&mut members);
+    assert_eq!(cx.resolving, []);
+    cx.advance(1);
+    cx.settle(&mut members);
+    assert_eq!(cx.resolving, [asked]);
+    cx.resolve_patterns();
+    cx.settle(&mut members);
+    assert_eq!(members[0].size(), 10);
+}
+
+#[test]
+fn an_answer_about_topics_that_have_changed_meanwhile_is_asked_for_again() {
+    let mut cx = context();
+    cx.hold_patterns = true;
+    let mut members = vec![Consumer {
+        regex: Some("u.*".into()),
+        ..Consumer::new("g", "a", &["t"])
+    }];
+    cx.settle(&mut members);
+    cx.set_catalog(|catalog| catalog.put("u", 2));
+    cx.settle(&mut members);
+    let old = cx.handed_in.clone();
+    cx.set_catalog(|catalog| catalog.put("u2", 2));
+    let newest = std::mem::replace(&mut cx.handed_in, old);
+    cx.resolve_patterns();
+    cx.handed_in = newest;
+    cx.settle(&mut members);
+    assert_eq!(members[0].size(), 8);
+    cx.resolve_patterns();
+    cx.settle(&mut members);
+    assert_eq!(members[0].size(), 10);
+}
+
+#[test]
+fn an_answer_that_nobody_waits_for_any_more_changes_nothing() {
+    let mut cx = context();
+    cx.hold_patterns = true;
+    let mut members = vec![Consumer {
+        regex: Some("u.*".into()),
+        ..Consumer::new("g", "a", &["t"])
+    }];
+    cx.settle(&mut members);
+    cx.set_catalog(|catalog| catalog.put("u", 2));
+    cx.settle(&mut members);
+    members[0].regex = Some("".into());
+    cx.settle(&mut members);
+    let log_length = cx.log.len();
+    cx.resolve_patterns();
+    assert_eq!(cx.log.len(), log_length);
+    cx.leave_consumer(&members[0], -1);
+    cx.resolve_patterns();
+}
+
+#[test]
+fn classes_are_those_of_re2_and_what_people_write_is_small_enough() {
+    let alternatives: Vec<String> = (0..15)
+        .map(|number| format!("team{number}.orders.v1"))
+        .collect();
+    for pattern in [
+        r"\w+",
+        r"\w+\.\w+\.\w+",
+        r"^\d{4}-\d{2}-\d{2}$",
+        r"[a-zA-Z0-9._-]{1,200}",
+        r"(?i)Orders-.*",
+        r"[^_].*",
+        &alternatives.join("|"),
+    ] {
+        assert_eq!(
+            TopicPattern::compile(pattern).map(drop),
+            Ok(()),
+            "{pattern}"
+        );
+    }
+    let words = TopicPattern::compile(r"\w+").expect("valid");
+    assert!(words.matches("words") && !words.matches("two-words"));
+}

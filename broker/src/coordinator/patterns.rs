@@ -1,0 +1,187 @@
+//! Matches regular expressions with the names of topics, where no shard and no connection has to wait for it.
+//!
+//! A client chooses the expression, and with 100,000 topics an expensive one takes minutes. So all of them share one
+//! thread, in turns of some milliseconds: nobody's expression holds up another's. What is known of an expression is kept,
+//! and afterwards only topics that have come or gone are looked at.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use crate::group::{Id, PatternsResolved, ResolvePatterns, TopicPattern};
+use crate::metadata::MetadataImage;
+
+/// How long one expression is matched before it is another's turn.
+const TURN: Duration = Duration::from_millis(5);
+/// Names between two looks at the clock. One takes up to a millisecond.
+const NAMES_PER_LOOK: usize = 16;
+/// Most expressions that are remembered, and topics that they match, all together.
+const MAX_KNOWN_PATTERNS: usize = 1000;
+const MAX_KNOWN_TOPICS: usize = 1_000_000;
+
+/// See the [module](self).
+pub struct PatternResolver {
+    pub(super) turns: Arc<Semaphore>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    by_pattern: HashMap<Id, Resolution>,
+    topic_count: usize,
+}
+
+/// What an expression matches, and of which topics.
+#[derive(Clone)]
+struct Resolution {
+    image: Arc<MetadataImage>,
+    topics: Arc<BTreeSet<Id>>,
+}
+
+impl Default for PatternResolver {
+    fn default() -> Self {
+        Self {
+            turns: Arc::new(Semaphore::new(1)),
+            known: Mutex::default(),
+        }
+    }
+}
+
+impl PatternResolver {
+    /// The topics of `image` that `pattern` matches.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn resolve(
+        &self,
+        pattern: &Id,
+        image: &Arc<MetadataImage>,
+    ) -> Result<Arc<BTreeSet<Id>>, String> {
+        let known = self.known.lock().by_pattern.get(pattern).cloned();
+        if let Some(known) = known
+            .as_ref()
+            .filter(|known| Arc::ptr_eq(&known.image, image))
+        {
+            return Ok(Arc::clone(&known.topics));
+        }
+        let (asked, newest) = (pattern.clone(), Arc::clone(image));
+        let began = self
+            .turn(move || Matching::begin(&asked, known.as_ref(), &newest))
+            .await?;
+        let mut matching = began?;
+        while !matching.is_done() {
+            matching = self.turn(move || matching.go_on()).await?;
+        }
+        let topics = Arc::new(matching.topics);
+        self.known.lock().remember(pattern, image, &topics);
+        Ok(topics)
+    }
+
+    /// What a shard has asked about.
+    pub async fn resolve_all(
+        &self,
+        asked: ResolvePatterns,
+        image: Arc<MetadataImage>,
+    ) -> PatternsResolved {
+        let mut topics = Vec::with_capacity(asked.patterns.len());
+        for pattern in asked.patterns {
+            // One that does not compile, which another version may have let pass, matches nothing.
+            let matched = self.resolve(&pattern, &image).await.unwrap_or_default();
+            topics.push((pattern, BTreeSet::clone(&matched)));
+        }
+        PatternsResolved {
+            group_id: asked.group_id,
+            topics,
+            catalog: image,
+        }
+    }
+
+    /// Runs some of the work when its turn has come; those who wait come in their order.
+    async fn turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let worked = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        worked.await.map_err(|error| error.to_string())
+    }
+}
+
+impl Known {
+    fn remember(&mut self, pattern: &Id, image: &Arc<MetadataImage>, topics: &Arc<BTreeSet<Id>>) {
+        let is_full = self.by_pattern.len() >= MAX_KNOWN_PATTERNS
+            || self.topic_count + topics.len() > MAX_KNOWN_TOPICS;
+        if is_full {
+            *self = Self::default();
+        }
+        let resolution = Resolution {
+            image: Arc::clone(image),
+            topics: Arc::clone(topics),
+        };
+        self.topic_count += topics.len();
+        if let Some(before) = self.by_pattern.insert(pattern.clone(), resolution) {
+            self.topic_count -= before.topics.len();
+        }
+    }
+}
+
+/// An expression on its way through the names.
+struct Matching {
+    pattern: TopicPattern,
+    /// To be looked at, the last one first.
+    names: Vec<Id>,
+    topics: BTreeSet<Id>,
+}
+
+impl Matching {
+    fn begin(
+        pattern: &str,
+        known: Option<&Resolution>,
+        image: &MetadataImage,
+    ) -> Result<Self, String> {
+        let pattern = TopicPattern::compile(pattern)?;
+        let Some(known) = known else {
+            return Ok(Self {
+                pattern,
+                names: image.topics().map(|topic| topic.name.clone()).collect(),
+                topics: BTreeSet::new(),
+            });
+        };
+        let mut topics = BTreeSet::clone(&known.topics);
+        let mut names = Vec::new();
+        image.changes_since(&known.image, |before, after| match (before, after) {
+            (Some(_), Some(_)) => {}
+            (Some(gone), None) => drop(topics.remove(&gone.name)),
+            (None, Some(new)) => names.push(new.name.clone()),
+            (None, None) => {}
+        });
+        Ok(Self {
+            pattern,
+            names,
+            topics,
+        })
+    }
+
+    fn is_done(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    fn go_on(mut self) -> Self {
+        let began = Instant::now();
+        while !self.names.is_empty() && began.elapsed() < TURN {
+            let at = self.names.len().saturating_sub(NAMES_PER_LOOK);
+            for name in self.names.drain(at..) {
+                if self.pattern.matches(&name) {
+                    self.topics.insert(name);
+                }
+            }
+        }
+        self
+    }
+}

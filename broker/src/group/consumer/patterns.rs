@@ -1,0 +1,153 @@
+//! Subscriptions by regular expression: when they have to be resolved, which others do, and what comes of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{ConsumerGroup, ConsumerRecord, ResolvedRegex};
+use crate::group::{
+    effects::ResolvePatterns,
+    event::{Id, PatternsResolved, ResolvedPattern},
+    reply::{GroupError, Refusal},
+    shard::Context,
+};
+
+/// How far the expressions of a group are. Not in the log.
+#[derive(Debug, Default)]
+pub(super) struct Patterns {
+    /// The version of the catalog that each was last matched with.
+    matched: BTreeMap<Id, u64>,
+    /// Some may match something else now.
+    are_stale: bool,
+    /// When somebody was last asked to match them.
+    asked_at_ms: Option<i64>,
+    /// Who was asked has not answered yet.
+    is_asked: bool,
+}
+
+impl ConsumerGroup {
+    /// Takes in what a member's new expression matches. The same for all who have it.
+    pub(super) fn pattern_said(
+        &mut self,
+        cx: &mut Context<'_>,
+        pattern: &Id,
+        resolved: Option<ResolvedPattern>,
+    ) -> Result<(), Refusal> {
+        let Some(ResolvedPattern { topics, catalog }) = resolved else {
+            return Ok(());
+        };
+        let topics = topics.map_err(|what| {
+            let message = format!(
+                "SubscribedTopicRegex `{pattern}` is not a valid regular expression: {what}."
+            );
+            Refusal::new(GroupError::InvalidRegularExpression, message)
+        })?;
+        let is_newest = cx.is_newest(&catalog);
+        if is_newest || !self.regexes.contains_key(pattern) {
+            self.set_topics(cx, pattern, topics);
+        }
+        if is_newest {
+            self.patterns
+                .matched
+                .insert(pattern.clone(), cx.catalog_version);
+        }
+        Ok(())
+    }
+
+    /// Says whether the topics are others than before.
+    fn set_topics(&mut self, cx: &mut Context<'_>, pattern: &Id, topics: BTreeSet<Id>) -> bool {
+        let known = self.regexes.get(pattern);
+        if known.is_some_and(|known| known.topics == topics) {
+            return false;
+        }
+        let resolved = ResolvedRegex {
+            topics,
+            version: i64::try_from(cx.catalog_version).unwrap_or(i64::MAX),
+            timestamp_ms: cx.now_ms,
+        };
+        let record = ConsumerRecord::Regex(pattern.clone(), Some(resolved));
+        self.append(cx, record);
+        true
+    }
+
+    /// The expressions that members have.
+    fn used_patterns(&self) -> BTreeSet<Id> {
+        let members = self.members.values();
+        members
+            .filter_map(|member| member.subscription.pattern().cloned())
+            .collect()
+    }
+
+    /// Forgets what nobody uses, and notes what has not been matched with the newest topics. After a change of either.
+    pub(super) fn review_patterns(&mut self, cx: &mut Context<'_>) {
+        if self.regexes.is_empty()
+            && self
+                .members
+                .values()
+                .all(|one| one.subscription.pattern().is_none())
+        {
+            return;
+        }
+        let used = self.used_patterns();
+        let unused: Vec<Id> = self
+            .regexes
+            .keys()
+            .filter(|known| !used.contains(*known))
+            .cloned()
+            .collect();
+        for pattern in unused {
+            self.append(cx, ConsumerRecord::Regex(pattern, None));
+        }
+        let newest = Some(&cx.catalog_version);
+        let patterns = &mut self.patterns;
+        patterns.matched.retain(|pattern, _| used.contains(pattern));
+        patterns.are_stale = used
+            .iter()
+            .any(|pattern| patterns.matched.get(pattern) != newest);
+    }
+
+    /// Asks what the expressions match, if that may have changed, not too often.
+    pub(super) fn refresh_patterns(&mut self, cx: &mut Context<'_>) {
+        let interval_ms = cx.config.consumer_regex_refresh_min_interval_ms;
+        let due_at_ms = self
+            .patterns
+            .asked_at_ms
+            .map(|at_ms| at_ms.saturating_add(interval_ms));
+        let is_due = due_at_ms.is_none_or(|due_at_ms| cx.now_ms >= due_at_ms);
+        if !self.patterns.are_stale || self.patterns.is_asked || !is_due {
+            return;
+        }
+        let newest = Some(&cx.catalog_version);
+        let stale = self.used_patterns().into_iter();
+        let stale = stale.filter(|pattern| self.patterns.matched.get(pattern) != newest);
+        cx.effects.resolve.push(ResolvePatterns {
+            group_id: self.id.clone(),
+            patterns: stale.collect(),
+        });
+        self.patterns.asked_at_ms = Some(cx.now_ms);
+        self.patterns.is_asked = true;
+    }
+
+    /// The answer. Topics that an expression matches now ask for a new target.
+    pub(in crate::group) fn patterns_resolved(
+        &mut self,
+        cx: &mut Context<'_>,
+        resolved: PatternsResolved,
+    ) {
+        let is_newest = cx.is_newest(&resolved.catalog);
+        self.patterns.is_asked = false;
+        let used = self.used_patterns();
+        let mut have_changed = false;
+        for (pattern, topics) in resolved.topics {
+            if !used.contains(&pattern) {
+                continue;
+            }
+            have_changed |= self.set_topics(cx, &pattern, topics);
+            if is_newest {
+                self.patterns.matched.insert(pattern, cx.catalog_version);
+            }
+        }
+        self.review_patterns(cx);
+        if have_changed {
+            self.refresh_epoch(cx, true, "a regular expression matches other topics");
+        }
+    }
+}

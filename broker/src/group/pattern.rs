@@ -1,0 +1,56 @@
+//! Subscriptions by regular expression (KIP-848): compiled and matched by the owner of a shard, on a thread of its own.
+//!
+//! Kafka uses RE2/J; the syntax here is that of Rust's `regex`, which also comes from RE2 and also matches in linear
+//! time. As in RE2, `\w`, `\d` and `\s` are ASCII, and so are the names of topics. They agree on everything that occurs in
+//! names, but for `\Q...\E` and classes such as `\pL`, which are refused here.
+
+use regex::bytes::{Regex, RegexBuilder};
+
+use super::codec::MAX_STRING_BYTES;
+
+/// Memory one compiled expression may take: about a thousand characters of text, or `[a-z]` 500 times. The time that a name
+/// takes grows with it.
+const MAX_COMPILED_BYTES: usize = 32 << 10;
+/// How deep groups in an expression may nest.
+const MAX_NESTING: u32 = 64;
+
+/// An expression that has to match the whole name of a topic.
+#[derive(Debug)]
+pub struct TopicPattern(Regex);
+
+impl TopicPattern {
+    /// Compiles an expression. Takes up to some milliseconds.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn compile(pattern: &str) -> Result<Self, String> {
+        if pattern.len() > MAX_STRING_BYTES {
+            return Err("the expression is too long".to_owned());
+        }
+        let build = |pattern: &str| {
+            RegexBuilder::new(pattern)
+                .unicode(false)
+                .size_limit(MAX_COMPILED_BYTES)
+                .dfa_size_limit(4 * MAX_COMPILED_BYTES)
+                .nest_limit(MAX_NESTING)
+                .build()
+                .map_err(|error| in_one_line(&error))
+        };
+        // Alone first: within the group, an expression such as `a)|(b` would pass.
+        build(pattern)?;
+        build(&format!(r"\A(?:{pattern})\z")).map(Self)
+    }
+
+    /// Takes up to a millisecond.
+    pub fn matches(&self, topic_name: &str) -> bool {
+        self.0.is_match(topic_name.as_bytes())
+    }
+}
+
+/// A syntax error is drawn over several lines; the last one says what is wrong.
+fn in_one_line(error: &regex::Error) -> String {
+    let drawn = error.to_string();
+    let last = drawn.lines().last().unwrap_or_default().trim();
+    let what = last.strip_prefix("error: ").unwrap_or(last);
+    what.trim_end_matches('.').to_owned()
+}
