@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::{self, BrokerConfig, HostPort};
 use crate::coordinator::call::GroupCall;
 use crate::coordinator::load::LoadError;
-use crate::coordinator::runtime::GroupCoordinator;
+use crate::coordinator::runtime::{GroupCoordinator, Shards};
 use crate::group::{Allowance, Assignor, GroupConfig, GroupError, Id, MigrationPolicy, Priced};
 use crate::log_limited;
 use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata};
@@ -237,8 +237,19 @@ impl Broker {
         group_id: &str,
         call: C,
     ) -> Result<C::Reply, GroupError> {
-        self.ensure_group_coordinator().await?;
-        self.groups.call(group_id, call).await
+        self.group_shards().await?.call(group_id, call).await
+    }
+
+    /// Who serves the groups: started at their first use, but not again after `__consumer_offsets` was deleted, before a client
+    /// looks for a coordinator.
+    async fn group_shards(&self) -> Result<Arc<Shards>, GroupError> {
+        match self.groups.shards() {
+            Err(GroupError::CoordinatorNotAvailable) => {
+                self.ensure_group_coordinator().await?;
+                self.groups.shards()
+            }
+            shards => shards,
+        }
     }
 
     /// Puts each of `items` to the shard that owns its group, all of one shard's in one request. One outcome for each, in
@@ -251,12 +262,13 @@ impl Broker {
     ) -> Vec<Result<R, GroupError>> {
         let item_count = items.len();
         let failed = |error| (0..item_count).map(|_| Err(error)).collect();
-        if let Err(error) = self.ensure_group_coordinator().await {
-            return failed(error);
-        }
+        let shards = match self.group_shards().await {
+            Ok(shards) => shards,
+            Err(error) => return failed(error),
+        };
         let mut by_shard: BTreeMap<usize, (Vec<usize>, Vec<T>)> = BTreeMap::new();
         for (place, item) in items.into_iter().enumerate() {
-            let shard = self.groups.shard_of(group_of(&item));
+            let shard = shards.shard_of(group_of(&item));
             let (places, items) = by_shard.entry(shard).or_default();
             places.push(place);
             items.push(item);
@@ -264,7 +276,7 @@ impl Broker {
         let mut allowance = Allowance::new(GROUP_ANSWER_BYTES);
         let mut outcomes: Vec<Result<R, GroupError>> = failed(GroupError::UnknownServerError);
         for (shard, (places, items)) in by_shard {
-            match self.groups.call_shard(shard, call(items, allowance)).await {
+            match shards.call_shard(shard, call(items, allowance)).await {
                 Ok(replies) => {
                     for (place, reply) in places.into_iter().zip(replies) {
                         // The shard has not let through what does not fit.
@@ -287,7 +299,7 @@ impl Broker {
     /// # Errors
     /// COORDINATOR_NOT_AVAILABLE if it cannot be created or loaded.
     pub async fn ensure_group_coordinator(&self) -> Result<(), GroupError> {
-        if self.groups.is_started() {
+        if self.groups.shards().is_ok() {
             return Ok(());
         }
         let created = self.metadata.ensure_internal_topic(OFFSETS_TOPIC).await;
@@ -311,7 +323,7 @@ impl Broker {
             let found = self.partitions.get(topic.topic_id, partition).await;
             logs.extend(found.map(|partition| Arc::clone(&partition.log)));
         }
-        self.groups.start(logs).await
+        self.groups.start(topic.topic_id, logs).await
     }
 
     /// Becomes true when the broker shuts down.

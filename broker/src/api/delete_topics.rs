@@ -2,9 +2,7 @@
 //!
 //! Up to v5 by name, from v6 by name or by topic id (KIP-516). Each topic succeeds or fails by itself; one
 //! that is named twice fails. Offsets that groups have committed for a deleted topic are forgotten. Without `delete.topic.enable`: TOPIC_DELETION_DISABLED, INVALID_REQUEST before v3.
-//!
-//! Deviation: internal topics are not deleted (INVALID_REQUEST): they hold what was acknowledged to groups.
-//! Kafka deletes them.
+//! `__consumer_offsets` can be deleted, as in Kafka: its groups and their offsets are gone.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -296,6 +296,7 @@ fn own_or_default(
     };
     let overrides = image.overrides(kind, name);
     rows.iter()
+        .filter(|row| !row.internal)
         .map(|row| {
             let own = overrides.get(row.name).map(|value| ConfigSynonym {
                 name: Cow::Borrowed(row.name),

@@ -21,8 +21,11 @@ pub async fn handle(
     );
     let mut groups = Vec::new();
     // Before the first group is asked for there are no shards, and no groups.
-    for shard in 0..ctx.broker.groups.shard_count() {
-        let listed = match ctx.broker.groups.call_shard(shard, call).await {
+    let Ok(shards) = ctx.broker.groups.shards() else {
+        return Ok(ListGroupsResponse::default());
+    };
+    for shard in 0..shards.count() {
+        let listed = match shards.call_shard(shard, call).await {
             Ok(reply) => reply.error.map_or(Ok(reply.groups), Err),
             Err(error) => Err(error),
         };

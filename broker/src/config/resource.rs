@@ -7,6 +7,7 @@ use super::def::{ConfigDef, Kind, Rule, def, def_null};
 pub static GROUP_CONFIGS: &[ConfigDef] = &[
     def("consumer.assignment.interval.ms", Kind::Int, "1000").at_least(0)
         .doc("Shortest time between two assignments of a consumer group."),
+    def("consumer.assignor.offload.enable", Kind::Boolean, "true").hidden(),
     def("consumer.heartbeat.interval.ms", Kind::Int, "5000").at_least(1)
         .doc("Time between two heartbeats of a consumer group's member."),
     def("consumer.session.timeout.ms", Kind::Int, "45000").at_least(1)
@@ -17,6 +18,7 @@ pub static GROUP_CONFIGS: &[ConfigDef] = &[
         .doc("Topic for the records that a share group cannot process; empty: none."),
     def("share.assignment.interval.ms", Kind::Int, "1000").at_least(0)
         .doc("Shortest time between two assignments of a share group."),
+    def("share.assignor.offload.enable", Kind::Boolean, "true").hidden(),
     def("share.auto.offset.reset", Kind::String, "latest")
         .doc("Where a share group begins: latest, earliest or by_duration:PnDTnHnMn.nS."),
     def("share.delivery.count.limit", Kind::Int, "5").at_least(2)
@@ -33,20 +35,24 @@ pub static GROUP_CONFIGS: &[ConfigDef] = &[
         .doc("Whether a share consumer may renew the lock of a record."),
     def("share.session.timeout.ms", Kind::Int, "45000").at_least(1)
         .doc("A share group's member that is silent for this long is removed."),
+    def("streams.acceptable.recovery.lag", Kind::Long, "10000").at_least(0).hidden(),
     def("streams.assignment.interval.ms", Kind::Int, "1000").at_least(0)
         .doc("Shortest time between two assignments of a streams group."),
     def_null("streams.assignor.name", Kind::String)
         .doc("Assignor of a streams group; unset: the broker's first."),
+    def("streams.assignor.offload.enable", Kind::Boolean, "true").hidden(),
     def("streams.heartbeat.interval.ms", Kind::Int, "5000").at_least(1)
         .doc("Time between two heartbeats of a streams group's member."),
     def("streams.initial.rebalance.delay.ms", Kind::Int, "3000").at_least(0)
         .doc("How long an empty streams group waits for more members."),
     def("streams.num.standby.replicas", Kind::Int, "0").at_least(0)
         .doc("Standby replicas of each task of a streams group."),
+    def("streams.num.warmup.replicas", Kind::Int, "2").at_least(0).hidden(),
     def("streams.rack.aware.assignment.tags", Kind::List, "")
         .doc("Client tags over which a streams group spreads its standby replicas."),
     def("streams.session.timeout.ms", Kind::Int, "45000").at_least(1)
         .doc("A streams group's member that is silent for this long is removed."),
+    def("streams.task.offset.interval.ms", Kind::Int, "60000").at_least(1).hidden(),
 ];
 
 /// Every setting of a client metrics subscription (KIP-714), sorted by name.

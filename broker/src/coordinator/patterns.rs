@@ -24,7 +24,8 @@ const MAX_KNOWN_TOPICS: usize = 1_000_000;
 
 /// See the [module](self).
 pub struct PatternResolver {
-    pub(super) turns: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+    turn_time: Duration,
     known: Mutex<Known>,
 }
 
@@ -43,14 +44,19 @@ struct Resolution {
 
 impl Default for PatternResolver {
     fn default() -> Self {
-        Self {
-            turns: Arc::new(Semaphore::new(1)),
-            known: Mutex::default(),
-        }
+        Self::with_turns_of(TURN)
     }
 }
 
 impl PatternResolver {
+    pub(super) fn with_turns_of(turn_time: Duration) -> Self {
+        Self {
+            turn_time,
+            turns: Arc::new(Semaphore::new(1)),
+            known: Mutex::default(),
+        }
+    }
+
     /// The topics of `image` that `pattern` matches.
     ///
     /// # Errors
@@ -73,7 +79,8 @@ impl PatternResolver {
             .await?;
         let mut matching = began?;
         while !matching.is_done() {
-            matching = self.turn(move || matching.go_on()).await?;
+            let turn_time = self.turn_time;
+            matching = self.turn(move || matching.go_on(turn_time)).await?;
         }
         let topics = Arc::new(matching.topics);
         self.known.lock().remember(pattern, image, &topics);
@@ -172,16 +179,18 @@ impl Matching {
         self.names.is_empty()
     }
 
-    fn go_on(mut self) -> Self {
+    fn go_on(mut self, turn_time: Duration) -> Self {
         let began = Instant::now();
-        while !self.names.is_empty() && began.elapsed() < TURN {
+        loop {
             let at = self.names.len().saturating_sub(NAMES_PER_LOOK);
             for name in self.names.drain(at..) {
                 if self.pattern.matches(&name) {
                     self.topics.insert(name);
                 }
             }
+            if self.names.is_empty() || began.elapsed() >= turn_time {
+                return self;
+            }
         }
-        self
     }
 }

@@ -45,15 +45,24 @@ pub(super) struct Command {
     pub reply_to: oneshot::Sender<GroupReply>,
 }
 
+/// What a shard works with.
+pub(super) struct Surroundings {
+    pub config: GroupConfig,
+    pub metadata: Metadata,
+    pub clock: Clock,
+    pub patterns: Arc<PatternResolver>,
+    pub shutdown: watch::Receiver<bool>,
+    /// Turns true when the log is deleted.
+    pub gone: watch::Receiver<bool>,
+}
+
 /// Replays the log into a new shard.
 pub(super) async fn load(
     log: &dyn PartitionLog,
-    config: &GroupConfig,
-    metadata: &Metadata,
-    clock: &Clock,
+    around: &Surroundings,
 ) -> Result<Loaded, LoadError> {
-    let mut shard = GroupShard::new(config.clone());
-    let image = metadata.image();
+    let mut shard = GroupShard::new(around.config.clone());
+    let image = around.metadata.image();
     shard.set_catalog(image.clone());
     load::for_each_record(log, |header, record| {
         if header.is_control() {
@@ -73,7 +82,7 @@ pub(super) async fn load(
         }
     })
     .await?;
-    let effects = shard.loaded(clock.now_ms());
+    let effects = shard.loaded(around.clock.now_ms());
     Ok(Loaded {
         shard,
         image,
@@ -109,33 +118,23 @@ fn encoded_bytes((key, value): &KeyValue) -> usize {
 
 struct Runner {
     log: Arc<dyn PartitionLog>,
-    metadata: Metadata,
-    clock: Clock,
-    shutdown: watch::Receiver<bool>,
-    patterns: Arc<PatternResolver>,
+    around: Surroundings,
     /// What groups have asked about their expressions; one question of a group at a time.
     resolving: JoinSet<PatternsResolved>,
     reply_to: HashMap<Token, oneshot::Sender<GroupReply>>,
     held: VecDeque<Held>,
 }
 
-/// Serves a shard until the broker shuts down.
+/// Serves a shard until the broker shuts down or its log is deleted.
 pub(super) async fn run(
     log: Arc<dyn PartitionLog>,
-    config: GroupConfig,
-    metadata: Metadata,
-    clock: Clock,
-    shutdown: watch::Receiver<bool>,
-    patterns: Arc<PatternResolver>,
+    around: Surroundings,
     loaded: Loaded,
     mut commands: mpsc::Receiver<Command>,
 ) {
     let mut runner = Runner {
         log,
-        metadata,
-        clock,
-        shutdown,
-        patterns,
+        around,
         resolving: JoinSet::new(),
         reply_to: HashMap::new(),
         held: VecDeque::new(),
@@ -144,7 +143,7 @@ pub(super) async fn run(
     loop {
         let loaded = match next.take() {
             Some(loaded) => loaded,
-            None => match load(&*runner.log, &config, &runner.metadata, &runner.clock).await {
+            None => match load(&*runner.log, &runner.around).await {
                 Ok(loaded) => loaded,
                 Err(error) => {
                     error!(log = %runner.log.id(), "cannot load groups: {error}");
@@ -155,11 +154,17 @@ pub(super) async fn run(
                 }
             },
         };
+        let unavailable = GroupError::CoordinatorNotAvailable;
         match runner.serve(loaded, &mut commands).await {
-            Ended::Shutdown(shard) => return runner.finish(*shard).await,
+            Ended::Shutdown(shard) => return runner.finish(*shard, unavailable).await,
+            Ended::Gone(shard) | Ended::AppendFailed(shard, AppendError::Deleted) => {
+                // Those who still wait in the mailbox must learn from it that this was deleted.
+                stopped(&mut runner.around.gone).await;
+                return runner.finish(*shard, GroupError::NotCoordinator).await;
+            }
             Ended::AppendFailed(shard, error) => {
                 error!(log = %runner.log.id(), "group records were not written, loading the groups again: {error}");
-                runner.finish(*shard).await;
+                runner.finish(*shard, unavailable).await;
             }
         }
     }
@@ -167,6 +172,8 @@ pub(super) async fn run(
 
 enum Ended {
     Shutdown(Box<GroupShard>),
+    /// The log is deleted.
+    Gone(Box<GroupShard>),
     AppendFailed(Box<GroupShard>, AppendError),
 }
 
@@ -179,12 +186,15 @@ impl Runner {
         } = loaded;
         let mut step = vec![effects];
         let mut batch = Vec::with_capacity(STEP_REQUESTS);
-        let mut shutdown = self.shutdown.clone();
+        let mut shutdown = self.around.shutdown.clone();
+        let mut gone = self.around.gone.clone();
         loop {
             if let Err(error) = self.append(step.drain(..)).await {
                 return Ended::AppendFailed(Box::new(shard), error);
             }
-            let deadline = shard.next_deadline().map(|at_ms| self.clock.until(at_ms));
+            let deadline = shard
+                .next_deadline()
+                .map(|at_ms| self.around.clock.until(at_ms));
             let may_handle = self.held.len() < MAX_APPENDS_IN_FLIGHT;
             tokio::select! {
                 biased;
@@ -196,12 +206,12 @@ impl Runner {
                     if count == 0 {
                         return Ended::Shutdown(Box::new(shard));
                     }
-                    let newest = self.metadata.image();
+                    let newest = self.around.metadata.image();
                     if !Arc::ptr_eq(&newest, &image) {
                         shard.set_catalog(newest.clone());
                         image = newest;
                     }
-                    let now_ms = self.clock.now_ms();
+                    let now_ms = self.around.clock.now_ms();
                     for Command { token, request, reply_to } in batch.drain(..) {
                         self.reply_to.insert(token, reply_to);
                         let effects = shard.handle(now_ms, token, request);
@@ -223,12 +233,13 @@ impl Runner {
                 Some(resolved) = self.resolving.join_next(), if may_handle => {
                     // It fails only when the runtime goes down.
                     if let Ok(resolved) = resolved {
-                        step.push(shard.patterns_resolved(self.clock.now_ms(), resolved));
+                        step.push(shard.patterns_resolved(self.around.clock.now_ms(), resolved));
                     }
                 }
                 () = stopped(&mut shutdown) => return Ended::Shutdown(Box::new(shard)),
+                () = stopped(&mut gone) => return Ended::Gone(Box::new(shard)),
                 () = sleep_until(deadline), if may_handle => {
-                    step.push(shard.on_deadline(self.clock.now_ms()));
+                    step.push(shard.on_deadline(self.around.clock.now_ms()));
                 }
             }
         }
@@ -238,13 +249,16 @@ impl Runner {
     ///
     /// What one request brings about stays in one batch where it fits: then a crash leaves all of it or nothing.
     async fn append(&mut self, step: impl Iterator<Item = Effects>) -> Result<(), AppendError> {
-        let max_batch_bytes = Catalog::max_batch_bytes(&*self.metadata.image());
+        let max_batch_bytes = Catalog::max_batch_bytes(&*self.around.metadata.image());
         let max_records_bytes = max_batch_bytes.saturating_sub(BATCH_OVERHEAD_BYTES);
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.around.clock.now_ms();
         let mut batch = Batch::default();
         for effects in step {
             for asked in effects.resolve {
-                let (patterns, image) = (Arc::clone(&self.patterns), self.metadata.image());
+                let (patterns, image) = (
+                    Arc::clone(&self.around.patterns),
+                    self.around.metadata.image(),
+                );
                 self.resolving
                     .spawn(async move { patterns.resolve_all(asked, image).await });
             }
@@ -317,7 +331,7 @@ impl Runner {
             };
             match submitted {
                 Err(AppendError::Storage(_))
-                    if tokio::time::Instant::now() < give_up && !*self.shutdown.borrow() =>
+                    if tokio::time::Instant::now() < give_up && !*self.around.shutdown.borrow() =>
                 {
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
@@ -339,8 +353,7 @@ impl Runner {
     ///
     /// Before that a new shard would miss what is not durable yet. What was durable before the first failure has happened;
     /// behind it a reply may tell of what was lost.
-    async fn finish(&mut self, shard: GroupShard) {
-        let error = GroupError::CoordinatorNotAvailable;
+    async fn finish(&mut self, shard: GroupShard, error: GroupError) {
         self.resolving.abort_all();
         self.resolving.detach_all();
         let mut has_failed = false;
@@ -362,14 +375,15 @@ impl Runner {
         self.reply_to.clear();
     }
 
-    /// Turns requests away for a while; false when the broker shuts down.
+    /// Turns requests away for a while; false when the broker shuts down or the log is deleted.
     async fn refuse_for(
         &mut self,
         pause: Duration,
         commands: &mut mpsc::Receiver<Command>,
     ) -> bool {
         let until = tokio::time::Instant::now() + pause;
-        let mut shutdown = self.shutdown.clone();
+        let mut shutdown = self.around.shutdown.clone();
+        let mut gone = self.around.gone.clone();
         loop {
             tokio::select! {
                 command = commands.recv() => match command {
@@ -379,6 +393,7 @@ impl Runner {
                 },
                 () = tokio::time::sleep_until(until) => return true,
                 () = stopped(&mut shutdown) => return false,
+                () = stopped(&mut gone) => return false,
             }
         }
     }

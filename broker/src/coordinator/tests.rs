@@ -16,7 +16,8 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::patterns::PatternResolver;
-use super::runtime::GroupCoordinator;
+use super::runtime::{GroupCoordinator, Shards};
+use crate::broker::OFFSETS_TOPIC;
 use crate::clock::Clock;
 use crate::config::{BrokerConfig, Properties};
 use crate::group::*;
@@ -182,14 +183,19 @@ async fn metadata() -> Metadata {
 }
 
 /// A coordinator with one shard on `log`, and what would shut it down.
-async fn coordinator(log: &Arc<TestLog>) -> (Arc<GroupCoordinator>, watch::Sender<bool>) {
+async fn coordinator(log: &Arc<TestLog>) -> (Arc<Shards>, watch::Sender<bool>) {
     let metadata = metadata().await;
+    let topic = metadata.ensure_internal_topic(OFFSETS_TOPIC).await;
+    let topic_id = topic.expect("created").topic_id;
     let (stop, shutdown) = watch::channel(false);
     let coordinator =
         GroupCoordinator::new(GroupConfig::default(), metadata, Clock::new(), shutdown);
     let log: Arc<dyn PartitionLog> = log.clone();
-    coordinator.start(vec![log]).await.expect("loaded");
-    (Arc::new(coordinator), stop)
+    coordinator
+        .start(topic_id, vec![log])
+        .await
+        .expect("loaded");
+    (coordinator.shards().expect("started"), stop)
 }
 
 /// A commit of `count` partitions with this much metadata each, from outside of the group.
@@ -251,7 +257,7 @@ fn error_of(
     Ok(errors[0])
 }
 
-async fn fetched(coordinator: &GroupCoordinator, group: &str) -> usize {
+async fn fetched(coordinator: &Shards, group: &str) -> usize {
     let request = FetchOffsets {
         groups: vec![FetchGroup {
             group_id: group.into(),
@@ -431,28 +437,91 @@ async fn an_expression_is_matched_with_what_is_new_and_forgets_what_is_gone() {
 }
 
 #[tokio::test]
-async fn an_expensive_expression_takes_turns_with_others() {
+async fn an_expression_with_much_to_match_takes_turns_with_others() {
     let metadata = metadata().await;
-    for batch in 0..10 {
-        let names = (0..200).map(|number| format!("{}-{batch}-{number}", "a".repeat(200)));
-        let created = metadata.auto_create(names.collect()).await;
+    let create = async |names: Vec<String>| {
+        let created = metadata.auto_create(names).await;
         assert!(created.iter().all(Result::is_ok));
-    }
-    let image = metadata.image();
-    let resolver = Arc::new(PatternResolver::default());
-    let expensive = tokio::spawn({
-        let (resolver, image) = (Arc::clone(&resolver), Arc::clone(&image));
-        async move {
-            let pattern = "(?:a?){60}a{60}.*[bc]{20}".into();
-            resolver.resolve(&pattern, &image).await
-        }
+        metadata.image()
+    };
+    let few = create(vec!["one".to_owned()]).await;
+    let many = create((0..500).map(|number| format!("t{number}")).collect()).await;
+    // Each turn takes the least that it can.
+    let resolver = Arc::new(PatternResolver::with_turns_of(std::time::Duration::ZERO));
+    let long = tokio::spawn({
+        let (resolver, pattern) = (Arc::clone(&resolver), "t.*".into());
+        async move { resolver.resolve(&pattern, &many).await }
     });
-    // It has begun, and will take many turns.
-    while resolver.turns.available_permits() > 0 {
+    let short = resolver.resolve(&"o.*".into(), &few).await;
+    assert_eq!(short.expect("valid").len(), 1);
+    assert!(!long.is_finished(), "the short one had to wait for it");
+    assert_eq!(long.await.expect("no panic").expect("valid").len(), 500);
+}
+
+#[tokio::test]
+async fn a_deleted_log_turns_everybody_away_and_a_new_one_begins_without_groups() {
+    let metadata = metadata().await;
+    let (_stop, shutdown) = watch::channel(false);
+    let config = GroupConfig::default();
+    let coordinator = GroupCoordinator::new(config, metadata.clone(), Clock::new(), shutdown);
+    assert_eq!(
+        coordinator.shards().err(),
+        Some(GroupError::CoordinatorNotAvailable)
+    );
+    let start = async || {
+        let topic = metadata.ensure_internal_topic(OFFSETS_TOPIC).await;
+        let topic_id = topic.expect("created").topic_id;
+        let log: Arc<dyn PartitionLog> = TestLog::new();
+        coordinator
+            .start(topic_id, vec![log])
+            .await
+            .expect("loaded");
+        topic_id
+    };
+    let topic_id = start().await;
+    let shards = coordinator.shards().expect("started");
+    assert_eq!(
+        error_of(shards.call("g", commit("g", 1, 10)).await),
+        Ok(None)
+    );
+    let first = shards.call("g", join("g", 10)).await.expect("answered");
+    assert_eq!(first.error, None);
+    // The second one waits for the first to join again.
+    let parked = tokio::spawn({
+        let shards = Arc::clone(&shards);
+        async move { shards.call("g", join("g", 10)).await }
+    });
+    let heartbeat = Heartbeat {
+        group_id: "g".into(),
+        generation_id: first.generation_id,
+        member_id: first.member_id,
+        group_instance_id: None,
+    };
+    let rebalances = Ok(Some(GroupError::RebalanceInProgress));
+    while shards.call("g", heartbeat.clone()).await != rebalances {
         tokio::task::yield_now().await;
     }
-    let cheap = resolver.resolve(&".*-9-1".into(), &image).await;
-    assert_eq!(cheap.expect("valid").len(), 1);
-    assert!(!expensive.is_finished(), "the cheap one had to wait for it");
-    assert_eq!(expensive.await.expect("no panic").expect("valid").len(), 0);
+
+    let deleted = metadata.delete_topics(vec![TopicRef::Id(topic_id)]).await;
+    let deleted = deleted[0].as_ref().expect("deleted");
+    let gone = DeletedTopic {
+        name: deleted.name.clone(),
+        topic_id,
+    };
+    coordinator.topics_deleted(vec![gone]).await;
+    let parked = parked.await.expect("no panic").expect("answered");
+    assert_eq!(parked.error, Some(GroupError::NotCoordinator));
+    assert_eq!(
+        shards.call("g", heartbeat.clone()).await,
+        Err(GroupError::NotCoordinator)
+    );
+    assert_eq!(coordinator.shards().err(), Some(GroupError::NotCoordinator));
+
+    assert_ne!(start().await, topic_id);
+    let shards = coordinator.shards().expect("started again");
+    assert_eq!(
+        shards.call("g", heartbeat).await,
+        Ok(Some(GroupError::UnknownMemberId))
+    );
+    assert_eq!(fetched(&shards, "g").await, 0);
 }

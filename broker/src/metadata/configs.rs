@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::error::MetadataError;
+use super::group_configs::check_group_settings;
 use super::image::{MetadataImage, Overrides, ResourceType};
 use super::record::MetadataRecord;
 use super::topics::validate_topic_name;
@@ -291,44 +292,6 @@ fn check_broker_settings(
         _ => return Ok(()),
     };
     Err(MetadataError::InvalidConfig(what.to_owned()))
-}
-
-fn check_group_settings(image: &MetadataImage, new: &Overrides) -> Result<(), MetadataError> {
-    for (key, value) in new {
-        let row = row_of(ResourceType::Group, key).ok_or_else(|| {
-            MetadataError::InvalidConfig(format!("Unknown group config name: {key}"))
-        })?;
-        row.check(value)
-            .map_err(|error| MetadataError::InvalidConfig(error.to_string()))?;
-        // consumer.session.timeout.ms lies between group.consumer.{min,max}.session.timeout.ms.
-        let Some((group_type, rest)) = key.split_once('.') else {
-            continue;
-        };
-        let settings = &image.broker().settings;
-        let bound = |which: &str| -> Option<(String, i64)> {
-            let key = format!("group.{group_type}.{which}.{rest}");
-            let value = settings.get(&key)?.trim().parse().ok()?;
-            Some((key, value))
-        };
-        let Ok(value) = value.trim().parse::<i64>() else {
-            continue;
-        };
-        for (bound, than) in [(bound("min"), "greater"), (bound("max"), "less")] {
-            let Some((bound_key, bound)) = bound else {
-                continue;
-            };
-            let outside = match than {
-                "greater" => value < bound,
-                _ => value > bound,
-            };
-            if outside {
-                return Err(MetadataError::InvalidConfig(format!(
-                    "{key} must be {than} than or equal to {bound_key}"
-                )));
-            }
-        }
-    }
-    Ok(())
 }
 
 fn check_client_metrics(new: &Overrides) -> Result<(), MetadataError> {

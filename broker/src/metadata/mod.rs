@@ -5,6 +5,7 @@
 
 mod configs;
 mod error;
+mod group_configs;
 mod image;
 mod meta_properties;
 pub mod operations;

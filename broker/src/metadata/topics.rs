@@ -392,13 +392,6 @@ pub fn plan_delete(
             .topic_by_id(*id)
             .ok_or(MetadataError::UnknownTopicId)?,
     };
-    if topic.is_internal() {
-        // Committed offsets were acknowledged; nothing but their own expiry takes them away.
-        return Err(MetadataError::InvalidRequest(format!(
-            "Internal topic {} cannot be deleted.",
-            topic.name
-        )));
-    }
     Ok(MetadataRecord::RemoveTopic {
         topic_id: topic.topic_id,
     })
