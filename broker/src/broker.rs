@@ -31,6 +31,8 @@ use crate::vital::VitalTaskPanicked;
 
 /// Request bytes in memory at once where `queued.max.request.bytes` does not say.
 const REQUEST_BUDGET_BYTES: usize = 512 << 20;
+/// Memory of decoded requests at once, see [`dispatch`](crate::dispatch).
+const ELEMENT_BUDGET_BYTES: usize = 256 << 20;
 /// Response bytes in memory at once.
 const RESPONSE_BUDGET_BYTES: usize = 256 << 20;
 /// How long the data directory may take to be closed in order.
@@ -55,6 +57,8 @@ pub struct Broker {
     pub groups: GroupCoordinator,
     pub request_budget: RequestBudget,
     pub response_budget: Budget,
+    /// What requests of many elements take when they are decoded and answered.
+    pub element_budget: Budget,
     pub connection_limits: Arc<ConnectionLimits>,
     pub logs: Arc<LogManager>,
     pub requests: RequestMetrics,
@@ -215,6 +219,7 @@ impl Broker {
                     .unwrap_or(REQUEST_BUDGET_BYTES),
             ),
             response_budget: Budget::new(RESPONSE_BUDGET_BYTES),
+            element_budget: Budget::new(ELEMENT_BUDGET_BYTES),
             shutdown,
             config,
             clock,

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::broker::Broker;
-use crate::net::account::{ResponseAccount, Unaffordable};
+use crate::net::account::{FREE_BYTES, ResponseAccount, Unaffordable};
 
 /// What an answer whose size the request decides may take, besides a multiple of what the request took.
 const ANSWER_BYTES: usize = 48 << 20;
 const ANSWER_BYTES_PER_REQUEST_BYTE: usize = 4;
+
+/// How much may be made before it is paid for, and what needs no payment at all.
+const UNPAID_BYTES: usize = FREE_BYTES;
 
 /// One connection, as its requests see it.
 pub struct ConnectionInfo {
@@ -47,7 +50,7 @@ impl RequestContext {
     /// the API has none for the whole, `Err` from the handler, which closes the connection.
     pub async fn pay(&self, bytes: usize) -> Result<(), Unaffordable> {
         let of_request = ANSWER_BYTES_PER_REQUEST_BYTE.saturating_mul(self.request_bytes);
-        self.pay_up_to(bytes, ANSWER_BYTES.saturating_add(of_request))
+        self.pay_up_to(bytes, Some(ANSWER_BYTES.saturating_add(of_request)))
             .await
     }
 
@@ -57,13 +60,62 @@ impl RequestContext {
     /// # Errors
     /// There was no memory for 30 s.
     pub async fn pay_for_all(&self, bytes: usize) -> Result<(), Unaffordable> {
-        self.pay_up_to(bytes, usize::MAX).await
+        self.pay_up_to(bytes, None).await
     }
 
-    async fn pay_up_to(&self, bytes: usize, limit_bytes: usize) -> Result<(), Unaffordable> {
+    async fn pay_up_to(
+        &self,
+        bytes: usize,
+        limit_bytes: Option<usize>,
+    ) -> Result<(), Unaffordable> {
         let budget = &self.broker.response_budget;
         let address = self.connection.peer_addr.ip();
         let account = &self.connection.account;
         account.pay(budget, address, bytes, limit_bytes).await
+    }
+}
+
+/// Pays for a response in steps while it is made, for handlers that learn its size on the way. A small one costs nothing.
+pub struct Tab<'a> {
+    ctx: &'a RequestContext,
+    owed_bytes: usize,
+    owed_for_all_bytes: usize,
+}
+
+impl RequestContext {
+    /// A tab for the response to this request.
+    pub fn tab(&self) -> Tab<'_> {
+        Tab {
+            ctx: self,
+            owed_bytes: 0,
+            owed_for_all_bytes: 0,
+        }
+    }
+}
+
+impl Tab<'_> {
+    /// Puts down what is about to be made, as [`RequestContext::pay`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn add(&mut self, bytes: usize) -> Result<(), Unaffordable> {
+        self.owed_bytes += bytes;
+        if self.owed_bytes >= UNPAID_BYTES {
+            self.ctx.pay(std::mem::take(&mut self.owed_bytes)).await?;
+        }
+        Ok(())
+    }
+
+    /// The same for what is told once, as [`RequestContext::pay_for_all`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn add_for_all(&mut self, bytes: usize) -> Result<(), Unaffordable> {
+        self.owed_for_all_bytes += bytes;
+        if self.owed_for_all_bytes >= UNPAID_BYTES {
+            let owed_bytes = std::mem::take(&mut self.owed_for_all_bytes);
+            self.ctx.pay_for_all(owed_bytes).await?;
+        }
+        Ok(())
     }
 }

@@ -21,6 +21,12 @@ use crate::broker::Broker;
 use crate::client_text::client_text;
 use crate::context::{ConnectionInfo, RequestContext};
 use crate::net::account::Unaffordable;
+use crate::net::budget::Share;
+
+/// What an element of a request takes, decoded and in the response: topics, partitions, names.
+const ELEMENT_BYTES: usize = 512;
+/// A request of so few is not counted.
+const FEW_ELEMENTS: usize = 256;
 
 /// A response in its place in the connection's order.
 pub enum Pending {
@@ -91,10 +97,13 @@ pub async fn dispatch(
         Err(unsupported) => return Err(unsupported.into()),
     };
 
+    let body = decode::check_request(header.api_key, header.api_version, &body)?;
+    let elements = hold_elements(broker, connection, body.element_count()).await;
+
     // With `?`: the handler may refuse to answer.
     macro_rules! answer {
         ($api:ident $($or_refuse:tt)?) => {{
-            let request = decode::decode_request(header.api_key, header.api_version, body)?;
+            let request = body.decode()?;
             Ok(Pending::later(async move {
                 let response = api::$api::handle(&ctx, request).await$($or_refuse)?;
                 encode(&ctx, &header, &response)
@@ -102,12 +111,12 @@ pub async fn dispatch(
         }};
     }
 
-    match key {
+    let pending = match key {
         Ok(ApiKey::Produce) => api::produce::start(ctx, header, body).await,
         Ok(ApiKey::Fetch) => api::fetch::start(ctx, header, body),
         Ok(ApiKey::ApiVersions) => answer!(api_versions),
         Ok(ApiKey::ListOffsets) => answer!(list_offsets),
-        Ok(ApiKey::Metadata) => answer!(metadata),
+        Ok(ApiKey::Metadata) => answer!(metadata?),
         Ok(ApiKey::OffsetForLeaderEpoch) => answer!(offset_for_leader_epoch),
         Ok(ApiKey::InitProducerId) => answer!(init_producer_id),
         Ok(ApiKey::DeleteRecords) => answer!(delete_records),
@@ -127,13 +136,13 @@ pub async fn dispatch(
         Ok(ApiKey::CreateTopics) => answer!(create_topics),
         Ok(ApiKey::DeleteTopics) => answer!(delete_topics),
         Ok(ApiKey::CreatePartitions) => answer!(create_partitions),
-        Ok(ApiKey::DescribeConfigs) => answer!(describe_configs),
+        Ok(ApiKey::DescribeConfigs) => answer!(describe_configs?),
         Ok(ApiKey::AlterConfigs) => answer!(alter_configs),
         Ok(ApiKey::IncrementalAlterConfigs) => answer!(incremental_alter_configs),
         Ok(ApiKey::ListConfigResources) => answer!(list_config_resources),
         Ok(ApiKey::DescribeCluster) => answer!(describe_cluster),
-        Ok(ApiKey::DescribeTopicPartitions) => answer!(describe_topic_partitions),
-        Ok(ApiKey::DescribeLogDirs) => answer!(describe_log_dirs),
+        Ok(ApiKey::DescribeTopicPartitions) => answer!(describe_topic_partitions?),
+        Ok(ApiKey::DescribeLogDirs) => answer!(describe_log_dirs?),
         Ok(ApiKey::ElectLeaders) => answer!(elect_leaders?),
         Ok(ApiKey::ListPartitionReassignments) => answer!(list_partition_reassignments),
         Ok(ApiKey::DescribeQuorum) => answer!(describe_quorum?),
@@ -150,7 +159,29 @@ pub async fn dispatch(
             api_key: header.api_key,
         }
         .into()),
+    };
+    Ok(match (pending?, elements) {
+        (Pending::Later(response), Some(elements)) => Pending::later(async move {
+            let response = response.await;
+            drop(elements);
+            response
+        }),
+        (pending, _) => pending,
+    })
+}
+
+/// Waits for the memory of a request that names many things, before it is decoded.
+async fn hold_elements(
+    broker: &Broker,
+    connection: &ConnectionInfo,
+    element_count: usize,
+) -> Option<Share> {
+    if element_count <= FEW_ELEMENTS {
+        return None;
     }
+    let mut share = broker.element_budget.share(connection.peer_addr.ip());
+    share.grow(element_count * ELEMENT_BYTES).await;
+    Some(share)
 }
 
 /// Encodes the response to a request.

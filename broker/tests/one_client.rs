@@ -14,7 +14,9 @@ use broker::broker::{Broker, RunningBroker};
 use broker::config::BrokerConfig;
 use bytes::BufMut;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::{ApiVersionsRequest, FetchRequest};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{ApiVersionsRequest, FetchRequest, MetadataRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -26,6 +28,7 @@ use support::{
 
 const MIB: usize = 1 << 20;
 const API_VERSIONS: i16 = 2;
+const METADATA: i16 = 9;
 const PRODUCE: i16 = 9;
 const FETCH: i16 = 12;
 /// Where clients of the tests come from, and where they do not.
@@ -333,4 +336,73 @@ async fn whatever_clients_do_the_broker_stops() {
     stopped.expect("it stops").expect("in order");
     assert_eq!(broker.strong_count(), 0, "nothing of it is left");
     drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_names_many_things_waits_for_memory_and_one_of_few_does_not() {
+    let broker = start_broker().await;
+    let total = broker.element_budget.total_bytes();
+    let mut halves = [1, 2].map(|last| broker.element_budget.share([198, 51, 100, last].into()));
+    for half in &mut halves {
+        half.grow(total / 2).await;
+    }
+    // The budget can be overdrawn once.
+    let mut overdraft = broker.element_budget.share(ELSEWHERE);
+    overdraft.grow(MIB).await;
+    let names = |count: usize| {
+        let names = (0..count).map(|number| StrBytes::from_string(format!("t{number}")));
+        let topics =
+            names.map(|name| MetadataRequestTopic::default().with_name(Some(TopicName(name))));
+        MetadataRequest::default()
+            .with_topics(Some(topics.collect()))
+            .with_allow_auto_topic_creation(false)
+    };
+    let mut client = connect(&broker);
+    let few = client.call(METADATA, names(10)).await;
+    assert_eq!(few.topics.len(), 10);
+    let asked = client.send(METADATA, names(5000)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    drop(halves);
+    let started = Instant::now();
+    assert_eq!(client.answer(asked).await.topics.len(), 5000);
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    client.call(METADATA, names(0)).await;
+    drop(overdraft);
+    assert_eq!(broker.element_budget.used_bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_of_everything_is_paid_for_before_it_is_made() {
+    let broker = start_broker().await;
+    let mut client = connect(&broker);
+    client.create_topic("t", 5000).await;
+    let total = broker.response_budget.total_bytes();
+    let mut halves = [1, 2].map(|last| broker.response_budget.share([198, 51, 100, last].into()));
+    for half in &mut halves {
+        half.grow(total / 2).await;
+    }
+    let mut overdraft = broker.response_budget.share(ELSEWHERE);
+    overdraft.grow(MIB).await;
+    let everything = || MetadataRequest::default().with_topics(None);
+    let asked = client.send(METADATA, everything()).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    drop(halves);
+    let started = Instant::now();
+    assert_eq!(client.answer(asked).await.topics[0].partitions.len(), 5000);
+    assert_eq!(
+        started.elapsed(),
+        Duration::ZERO,
+        "it was made when it was paid"
+    );
+    // Nobody gives anything back in time: the connection is closed rather than kept waiting for ever.
+    let mut whole = broker.response_budget.share(ELSEWHERE);
+    whole.grow(total / 2).await;
+    let mut other = broker.response_budget.share([198, 51, 100, 9].into());
+    other.grow(total / 2).await;
+    let (mut refused, _) = connect_watched(&broker);
+    refused.send(METADATA, everything()).await;
+    let started = Instant::now();
+    assert_eq!(refused.next_frame().await, None);
+    assert_eq!(started.elapsed().as_secs(), 30);
+    api_versions(&mut client).await;
 }

@@ -24,6 +24,7 @@ const MAX_RESPONSE_BYTES: usize = 64 << 20;
 pub struct RawClient {
     stream: TcpStream,
     next_correlation_id: i32,
+    client_id: StrBytes,
 }
 
 impl RawClient {
@@ -40,7 +41,13 @@ impl RawClient {
         Ok(Self {
             stream,
             next_correlation_id: 1,
+            client_id: StrBytes::from_static_str("raw"),
         })
+    }
+
+    /// Names the client in what it sends from now on.
+    pub fn set_client_id(&mut self, client_id: &StrBytes) {
+        self.client_id = client_id.clone();
     }
 
     /// Sends `request` at `version` and waits for its response.
@@ -112,7 +119,7 @@ impl RawClient {
             .with_request_api_key(api_key)
             .with_request_api_version(api_version)
             .with_correlation_id(self.next_correlation_id)
-            .with_client_id(Some(StrBytes::from_static_str("raw")));
+            .with_client_id(Some(self.client_id.clone()));
         self.next_correlation_id += 1;
         let mut content = BytesMut::new();
         header.encode(&mut content, header_version)?;

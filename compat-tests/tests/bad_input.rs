@@ -11,13 +11,16 @@ use compat_tests::records::{
 use compat_tests::toolchain::{seed, skip};
 use compat_tests::{BrokerKind, BrokerProcess, RawClient, available};
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, GroupId, HeartbeatRequest, JoinGroupRequest,
-    JoinGroupResponse, LeaveGroupRequest, OffsetCommitRequest, SyncGroupRequest, TopicName,
+    JoinGroupResponse, LeaveGroupRequest, MetadataRequest, OffsetCommitRequest, SyncGroupRequest,
+    TopicName,
 };
 use kafka_protocol::protocol::{Decodable as _, StrBytes};
 
@@ -574,4 +577,130 @@ impl Xorshift {
             _ => self.below(256) as u8,
         }
     }
+}
+
+/// Text that would end its line and begin another, turn colours on, and fill the disk.
+fn forged(door: &str) -> StrBytes {
+    let start = format!("{door}\n2026-01-01T00:00:00.000000Z ERROR forged: {door}\r\u{1b}[31m");
+    StrBytes::from_string(start + &"x".repeat(30_000))
+}
+
+#[test]
+fn no_text_of_a_client_forges_a_line_of_the_log_or_fills_it() -> Result<()> {
+    if BrokerKind::from_env()? == BrokerKind::Kafka {
+        skip("what is in Kafka's log is its own affair");
+        return Ok(());
+    }
+    let debug = ["--log-level", "debug"];
+    let broker = BrokerProcess::start_as(BrokerKind::Ottla, &[], &debug);
+    let Some(broker) = available(broker)? else {
+        return Ok(());
+    };
+    let fixture = Fixture { broker };
+    let mut client = fixture.client_with_topic()?;
+    client.set_client_id(&forged("client id"));
+    let group = GroupId(forged("group"));
+    settle(&mut client, "t")?;
+    let protocol = JoinGroupRequestProtocol::default().with_name(forged("protocol"));
+    let join = JoinGroupRequest::default()
+        .with_group_id(group.clone())
+        .with_protocol_type(forged("protocol type"))
+        .with_session_timeout_ms(10_000)
+        .with_rebalance_timeout_ms(10_000)
+        .with_protocols(vec![protocol])
+        .with_reason(Some(forged("join reason")));
+    let member = client.call(9, &join)?.member_id;
+    let joined = client.call(9, &join.clone().with_member_id(member.clone()))?;
+    assert_eq!(joined.error_code, 0);
+    let instance = join
+        .with_group_id(GroupId(forged("another group")))
+        .with_group_instance_id(Some(forged("instance")));
+    assert_eq!(client.call(9, &instance)?.error_code, 0);
+    let leaving = MemberIdentity::default()
+        .with_member_id(member)
+        .with_group_instance_id(Some(forged("leaving instance")))
+        .with_reason(Some(forged("leave reason")));
+    let leave = LeaveGroupRequest::default()
+        .with_group_id(group.clone())
+        .with_members(vec![leaving]);
+    client.call(5, &leave)?;
+    let heartbeat = HeartbeatRequest::default()
+        .with_group_id(group)
+        .with_member_id(forged("member"));
+    client.call(3, &heartbeat)?;
+    let topic = MetadataRequestTopic::default().with_name(Some(TopicName(forged("topic"))));
+    let metadata = MetadataRequest::default()
+        .with_topics(Some(vec![topic]))
+        .with_allow_auto_topic_creation(true);
+    client.call(9, &metadata)?;
+    let versions = ApiVersionsRequest::default()
+        .with_client_software_name(forged("software"))
+        .with_client_software_version(forged("version"));
+    client.call(3, &versions)?;
+    // What is no request at all, and what is one of another protocol.
+    for bytes in [
+        &b"GET /\nERROR forged: path HTTP/1.1\r\n\r\n"[..],
+        &[0x16, 3, 1, 2, 0, 1],
+    ] {
+        fixture.assert_closes("another protocol", bytes)?;
+    }
+
+    let log = fixture.broker.log();
+    for line in log.lines() {
+        assert!(
+            !line.starts_with("2026-01-01") && !line.trim_start().starts_with("ERROR forged"),
+            "forged: {line}"
+        );
+        assert!(line.len() < 9000, "{} bytes: {}", line.len(), &line[..200]);
+        assert!(!line.contains("\u{1b}[31m"), "colours: {line}");
+    }
+    for told in [
+        "client id\\n",
+        "group\\n",
+        "looks like HTTP",
+        "looks like TLS",
+    ] {
+        assert!(
+            log.contains(told),
+            "{told} is not in\n{}",
+            fixture.broker.log_tail()
+        );
+    }
+    let request = log.lines().find(|line| line.contains("api=\"Heartbeat\""));
+    let request = request.context("a line for each request")?;
+    for told in [
+        "version=3",
+        "UNKNOWN_MEMBER_ID",
+        "peer=127.0.0.1:",
+        "ms=",
+        "response_bytes=",
+    ] {
+        assert!(request.contains(told), "{told} is not in {request}");
+    }
+    fixture.assert_serves()
+}
+
+#[test]
+fn lines_that_a_stranger_can_cause_are_few_and_those_left_out_are_counted() -> Result<()> {
+    let Some(fixture) = Fixture::new()? else {
+        return Ok(());
+    };
+    if BrokerKind::from_env()? == BrokerKind::Kafka {
+        skip("what is in Kafka's log is its own affair");
+        return Ok(());
+    }
+    let started = Instant::now();
+    for _ in 0..500 {
+        fixture.assert_closes("minus one", &(-1_i32).to_be_bytes())?;
+    }
+    // The count is told when the second is over.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !fixture.broker.log().contains("left_out=") {
+        assert!(Instant::now() < deadline, "{}", fixture.broker.log_tail());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let seconds = started.elapsed().as_secs() as usize + 2;
+    let lines = fixture.broker.log().lines().count();
+    assert!(lines < 50 + 12 * seconds, "{lines} lines in {seconds} s");
+    fixture.assert_serves()
 }

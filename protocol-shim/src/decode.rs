@@ -4,7 +4,7 @@ use bytes::Bytes;
 use kafka_protocol::messages::{ApiVersionsResponse, api_versions_response::ApiVersion};
 use kafka_protocol::protocol::Decodable;
 
-use crate::api_spec::{self, API_VERSIONS};
+use crate::api_spec::{self, API_VERSIONS, ApiSpec};
 use crate::error_code::ErrorCode;
 use crate::guard::{self, GuardError};
 
@@ -40,13 +40,52 @@ pub fn decode_request<R: Decodable>(
     version: i16,
     body: Bytes,
 ) -> Result<R, DecodeError> {
+    check_request(api_key, version, &body)?.decode()
+}
+
+/// A body that is complete, before it takes more memory than its bytes.
+#[derive(Debug)]
+pub struct CheckedBody {
+    spec: &'static ApiSpec,
+    version: i16,
+    decodable: Bytes,
+    element_count: usize,
+}
+
+/// The first half of [`decode_request`]: nothing is allocated, unless text has to be replaced.
+///
+/// # Errors
+/// As [`decode_request`].
+pub fn check_request(api_key: i16, version: i16, body: &Bytes) -> Result<CheckedBody, DecodeError> {
     let spec = api_spec::spec(api_key).ok_or(DecodeError::UnknownApi(api_key))?;
-    let mut decodable = guard::check(spec, version, &body)?;
-    <R as Decodable>::decode(&mut decodable, version).map_err(|error| DecodeError::Malformed {
-        api: spec.name,
+    let (decodable, element_count) = guard::check_and_count(spec, version, body)?;
+    Ok(CheckedBody {
+        spec,
         version,
-        reason: error.to_string(),
+        decodable,
+        element_count,
     })
+}
+
+impl CheckedBody {
+    /// How many elements of arrays and tagged fields there are. Each may take some hundred bytes when it is decoded, and
+    /// again in the response.
+    pub fn element_count(&self) -> usize {
+        self.element_count
+    }
+
+    /// The second half of [`decode_request`].
+    ///
+    /// # Errors
+    /// As [`decode_request`].
+    pub fn decode<R: Decodable>(mut self) -> Result<R, DecodeError> {
+        let decoded = <R as Decodable>::decode(&mut self.decodable, self.version);
+        decoded.map_err(|error| DecodeError::Malformed {
+            api: self.spec.name,
+            version: self.version,
+            reason: error.to_string(),
+        })
+    }
 }
 
 /// The answer to ApiVersions in a version that is not served; to be encoded in version 0, whatever was asked.

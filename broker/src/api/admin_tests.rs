@@ -140,7 +140,9 @@ async fn metadata_at(
     version: i16,
     request: MetadataRequest,
 ) -> MetadataResponse {
-    let response = metadata::handle(&at(broker, version), request).await;
+    let response = metadata::handle(&at(broker, version), request)
+        .await
+        .expect("paid");
     encodes(&response, version);
     response
 }
@@ -530,7 +532,9 @@ async fn pages_of_topic_partitions_are_complete_and_in_order() {
                 .with_topics(topics.collect())
                 .with_response_partition_limit(limit)
                 .with_cursor(cursor);
-            let response = describe_topic_partitions::handle(&at(&broker, 0), request).await;
+            let response = describe_topic_partitions::handle(&at(&broker, 0), request)
+                .await
+                .expect("paid");
             encodes(&response, 0);
             let mut in_page = 0;
             for topic in &response.topics {
@@ -565,7 +569,9 @@ async fn topic_partitions_of_unknown_topics_are_errors() {
     let request = DescribeTopicPartitionsRequest::default()
         .with_topics(topics.to_vec())
         .with_response_partition_limit(2000);
-    let response = describe_topic_partitions::handle(&at(&broker, 0), request).await;
+    let response = describe_topic_partitions::handle(&at(&broker, 0), request)
+        .await
+        .expect("paid");
     let outcomes: Vec<_> = response
         .topics
         .iter()
@@ -587,11 +593,36 @@ async fn topic_partitions_of_unknown_topics_are_errors() {
 }
 
 #[tokio::test]
+async fn what_is_named_again_and_again_is_answered_once() {
+    let broker = broker_with(&[("a", 2)]).await;
+    let id = broker.metadata.image().topic("a").expect("a").topic_id;
+    // With an id the name does not count.
+    let named = (0..100).map(|number| {
+        MetadataRequestTopic::default()
+            .with_topic_id(id)
+            .with_name(Some(name(&format!("n{number}"))))
+    });
+    let request = MetadataRequest::default().with_topics(Some(named.collect()));
+    let response = metadata_at(&broker, 12, request).await;
+    assert_eq!(names(&response.topics), ["a"]);
+
+    let named = DescribableLogDirTopic::default()
+        .with_topic(name("a"))
+        .with_partitions(vec![1, 1, 0, 1]);
+    let request = DescribeLogDirsRequest::default().with_topics(Some(vec![named; 100]));
+    let response = describe_log_dirs::handle(&at(&broker, 4), request).await;
+    let topics = &response.expect("paid").results[0].topics;
+    assert_eq!((topics.len(), topics[0].partitions.len()), (1, 2));
+}
+
+#[tokio::test]
 async fn log_dirs_are_described_in_every_version() {
     let broker = broker_with(&[("a", 2)]).await;
     for version in versions(35) {
         let all = DescribeLogDirsRequest::default().with_topics(None);
-        let response = describe_log_dirs::handle(&at(&broker, version), all).await;
+        let response = describe_log_dirs::handle(&at(&broker, version), all)
+            .await
+            .expect("paid");
         encodes(&response, version);
         let [dir] = response.results.as_slice() else {
             panic!("one directory");
@@ -604,7 +635,9 @@ async fn log_dirs_are_described_in_every_version() {
             .with_partitions(vec![1, 7]);
         let none = DescribableLogDirTopic::default().with_topic(name("nope"));
         let request = DescribeLogDirsRequest::default().with_topics(Some(vec![some, none]));
-        let response = describe_log_dirs::handle(&at(&broker, version), request).await;
+        let response = describe_log_dirs::handle(&at(&broker, version), request)
+            .await
+            .expect("paid");
         let topics = &response.results[0].topics;
         assert_eq!((topics.len(), topics[0].partitions.len()), (1, 1));
     }

@@ -9,7 +9,7 @@
 //! documentation; the only logger is `root`, and it is read-only.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use kafka_protocol::messages::describe_configs_request::{
     DescribeConfigsRequest, DescribeConfigsResource,
@@ -29,33 +29,49 @@ use crate::context::RequestContext;
 use crate::metadata::{
     MetadataError, MetadataImage, Overrides, ResourceType, check_broker_name, validate_topic_name,
 };
+use crate::net::account::Unaffordable;
 
 pub async fn handle(
     ctx: &RequestContext,
     request: DescribeConfigsRequest,
-) -> DescribeConfigsResponse {
+) -> Result<DescribeConfigsResponse, Unaffordable> {
     let image = ctx.broker.metadata.image();
+    let mut tab = ctx.tab();
+    let mut seen = HashSet::new();
     let mut room = MAX_ENTRIES;
-    let results = request.resources.iter().map(|resource| {
+    let mut results = Vec::with_capacity(request.resources.len());
+    for resource in &request.resources {
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
-        match entries(&image, resource, room) {
-            Ok(entries) => {
+        results.push(match entries(&image, resource, room) {
+            Ok(mut entries) => {
                 room -= entries.len().min(room);
-                let wanted = |entry: &ConfigEntry| match &resource.configuration_keys {
-                    Some(keys) if !keys.is_empty() => keys.iter().any(|key| **key == *entry.name),
-                    _ => true,
-                };
-                let entries = entries.into_iter().filter(wanted);
+                let named = resource.configuration_keys.iter().flatten();
+                let named: HashSet<&str> = named.map(|key| key.as_str()).collect();
+                if !named.is_empty() {
+                    entries.retain(|entry| named.contains(&*entry.name));
+                }
+                let bytes = entries.iter().map(|entry| entry.cost(&request)).sum();
+                // What there is may be long. What is named again, or may have any name, is the request's doing.
+                let kind = ResourceType::from_wire(resource.resource_type);
+                let is_there = matches!(
+                    kind,
+                    Some(ResourceType::Topic | ResourceType::Broker | ResourceType::BrokerLogger)
+                );
+                match is_there && seen.insert((resource.resource_type, &resource.resource_name)) {
+                    true => tab.add_for_all(bytes).await?,
+                    false => tab.add(bytes).await?,
+                }
+                let entries = entries.into_iter();
                 result.with_configs(entries.map(|entry| entry.on_wire(&request)).collect())
             }
             Err(error) => result
                 .with_error_code(error.code() as i16)
                 .with_error_message(Some(StrBytes::from_string(error.to_string()))),
-        }
-    });
-    DescribeConfigsResponse::default().with_results(results.collect())
+        });
+    }
+    Ok(DescribeConfigsResponse::default().with_results(results))
 }
 
 /// Settings in one response. A few bytes of a request ask for hundreds of them.
@@ -86,6 +102,21 @@ impl ConfigEntry {
             documentation: row.documentation,
             synonyms: Vec::new(),
         }
+    }
+
+    /// What it takes in memory and in the response.
+    fn cost(&self, request: &DescribeConfigsRequest) -> usize {
+        let value_bytes = self.value.as_ref().map_or(0, String::len);
+        let structs = size_of::<Self>() + size_of::<DescribeConfigsResourceResult>();
+        let documentation = match request.include_documentation {
+            true => self.documentation.len(),
+            false => 0,
+        };
+        let synonyms = self.synonyms.iter().map(|synonym| {
+            let structs = size_of::<ConfigSynonym>() + size_of::<DescribeConfigsSynonym>();
+            structs + synonym.name.len() + 2 * synonym.value.len()
+        });
+        structs + 2 * (self.name.len() + value_bytes) + documentation + synonyms.sum::<usize>()
     }
 
     fn on_wire(self, request: &DescribeConfigsRequest) -> DescribeConfigsResourceResult {

@@ -3,6 +3,8 @@
 //! Null topics mean all; a partition that does not exist is left out. v4 tells the total and the usable bytes of
 //! the volume (KIP-827). A replica has no lag and never moves between directories.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::describe_log_dirs_request::DescribeLogDirsRequest;
 use kafka_protocol::messages::describe_log_dirs_response::{
@@ -13,6 +15,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::wire;
 use crate::context::RequestContext;
 use crate::metadata::TopicImage;
+use crate::net::account::Unaffordable;
 
 /// The volume's size is not known.
 const UNKNOWN_BYTES: i64 = -1;
@@ -20,20 +23,29 @@ const UNKNOWN_BYTES: i64 = -1;
 pub async fn handle(
     ctx: &RequestContext,
     request: DescribeLogDirsRequest,
-) -> DescribeLogDirsResponse {
+) -> Result<DescribeLogDirsResponse, Unaffordable> {
     let image = ctx.broker.metadata.image();
+    let mut tab = ctx.tab();
     let mut topics = Vec::new();
     match &request.topics {
         None => {
             for topic in image.topics() {
+                tab.add_for_all(cost(topic, topic.partition_count as usize))
+                    .await?;
                 topics.push(describe(ctx, topic, 0..topic.partition_count).await);
             }
         }
         Some(asked) => {
+            // Each partition once, however often it is named.
+            let mut named: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
             for asked in asked {
-                if let Some(topic) = image.topic(&asked.topic) {
-                    let partitions = asked.partitions.iter().copied();
-                    topics.push(describe(ctx, topic, partitions).await);
+                let partitions = named.entry(asked.topic.as_str()).or_default();
+                partitions.extend(&asked.partitions);
+            }
+            for (name, partitions) in named {
+                if let Some(topic) = image.topic(name) {
+                    tab.add_for_all(cost(topic, partitions.len())).await?;
+                    topics.push(describe(ctx, topic, partitions.into_iter()).await);
                 }
             }
         }
@@ -52,7 +64,13 @@ pub async fn handle(
         .with_topics(topics)
         .with_total_bytes(total_bytes)
         .with_usable_bytes(usable_bytes);
-    DescribeLogDirsResponse::default().with_results(vec![result])
+    Ok(DescribeLogDirsResponse::default().with_results(vec![result]))
+}
+
+/// What a topic takes in the response, in structs and in bytes.
+fn cost(topic: &TopicImage, partition_count: usize) -> usize {
+    const PARTITION_BYTES: usize = size_of::<DescribeLogDirsPartition>() + 32;
+    size_of::<DescribeLogDirsTopic>() + 2 * topic.name.len() + partition_count * PARTITION_BYTES
 }
 
 fn bytes(blocks: u64, block_bytes: u64) -> i64 {

@@ -17,11 +17,12 @@ use super::wire;
 use crate::context::RequestContext;
 use crate::metadata::operations::TOPIC_OPERATIONS;
 use crate::metadata::{MetadataImage, TopicImage, validate_topic_name};
+use crate::net::account::Unaffordable;
 
 pub async fn handle(
     ctx: &RequestContext,
     request: DescribeTopicPartitionsRequest,
-) -> DescribeTopicPartitionsResponse {
+) -> Result<DescribeTopicPartitionsResponse, Unaffordable> {
     let asked: BTreeSet<&str> = request
         .topics
         .iter()
@@ -34,13 +35,19 @@ pub async fn handle(
         {
             let refused = request.topics.iter();
             let refused = refused.map(|topic| failed(&topic.name, ErrorCode::InvalidRequest));
-            return DescribeTopicPartitionsResponse::default().with_topics(refused.collect());
+            let response = DescribeTopicPartitionsResponse::default();
+            return Ok(response.with_topics(refused.collect()));
         }
         Some(cursor) => (cursor.topic_name.as_str(), cursor.partition_index),
         None => ("", 0),
     };
     let limit = ctx.broker.config.max_request_partition_size_limit;
     let limit = limit.min(request.response_partition_limit).max(1);
+    // A page may be full; two replica sets and some bytes on the wire for each.
+    const PARTITION_BYTES: usize =
+        size_of::<DescribeTopicPartitionsResponsePartition>() + 2 * 16 + 48;
+    ctx.pay_for_all(usize::try_from(limit).unwrap_or(0) * PARTITION_BYTES)
+        .await?;
 
     let image = ctx.broker.metadata.image();
     let mut page = Page {
@@ -81,9 +88,9 @@ pub async fn handle(
             }
         }
     }
-    DescribeTopicPartitionsResponse::default()
+    Ok(DescribeTopicPartitionsResponse::default()
         .with_topics(page.topics)
-        .with_next_cursor(page.next_cursor)
+        .with_next_cursor(page.next_cursor))
 }
 
 struct Page<'a> {

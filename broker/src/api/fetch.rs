@@ -9,10 +9,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::protocol::StrBytes;
-use protocol_shim::decode;
+use protocol_shim::decode::CheckedBody;
 use protocol_shim::error_code::ErrorCode;
 use protocol_shim::fetch_response::{
     AbortedTransaction, EpochEndOffset, FetchPartition, FetchResponse, FetchTopic,
@@ -27,6 +26,7 @@ use crate::context::RequestContext;
 use crate::dispatch::{self, Pending, RequestError};
 use crate::log_limited;
 use crate::metadata::MetadataImage;
+use crate::net::account::Unaffordable;
 use crate::partition::delayed_fetch::{self, FetchLimits, FetchTarget};
 use crate::partition::fetch_session::{Outcome, Told, TopicKey, WantedPartition};
 use crate::partition::registry::{Partition, check_leader_epoch};
@@ -35,11 +35,11 @@ use crate::partition::registry::{Partition, check_leader_epoch};
 pub fn start(
     ctx: RequestContext,
     header: RequestHeader,
-    body: Bytes,
+    body: CheckedBody,
 ) -> Result<Pending, RequestError> {
-    let request = decode::decode_request(header.api_key, header.api_version, body)?;
+    let request = body.decode()?;
     Ok(Pending::later(async move {
-        let response = handle(&ctx, request).await;
+        let response = handle(&ctx, request).await?;
         let frame = encode_fetch_response(header.api_version, header.correlation_id, &response)?;
         if tracing::enabled!(Level::DEBUG) {
             dispatch::tell(&ctx, &header, first_error(&response), frame.len());
@@ -48,7 +48,10 @@ pub fn start(
     }))
 }
 
-async fn handle(ctx: &RequestContext, request: FetchRequest) -> FetchResponse {
+async fn handle(
+    ctx: &RequestContext,
+    request: FetchRequest,
+) -> Result<FetchResponse, Unaffordable> {
     let broker = &ctx.broker;
     let plan = match broker.fetch_sessions.plan(
         &request,
@@ -58,12 +61,15 @@ async fn handle(ctx: &RequestContext, request: FetchRequest) -> FetchResponse {
     ) {
         Ok(plan) => plan,
         Err(error_code) => {
-            return FetchResponse {
+            return Ok(FetchResponse {
                 error_code,
                 ..FetchResponse::default()
-            };
+            });
         }
     };
+    // Its records are not counted: they are slices of the log, or of the cold reads' own budget.
+    ctx.pay_for_all(plan.partitions.len() * PARTITION_BYTES)
+        .await?;
     let image = broker.metadata.image();
     let topic_ids: Vec<_> = plan
         .partitions
@@ -123,12 +129,20 @@ async fn handle(ctx: &RequestContext, request: FetchRequest) -> FetchResponse {
         .zip(answers)
         .zip(news)
         .filter_map(|(named, news)| news.then_some(named));
-    FetchResponse {
+    Ok(FetchResponse {
         session_id: plan.session_id,
         topics: by_topic(named),
         ..FetchResponse::default()
-    }
+    })
 }
+
+/// What a partition takes from the plan to the response: a session of many is answered on a request of a few bytes.
+const PARTITION_BYTES: usize = size_of::<WantedPartition>()
+    + size_of::<Asked>()
+    + size_of::<FetchTarget>()
+    + size_of::<Outcome>()
+    + 2 * size_of::<FetchPartition>()
+    + 64;
 
 /// One wanted partition: either to be read, or its answer is known.
 struct Asked {

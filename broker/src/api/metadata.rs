@@ -28,16 +28,20 @@ use crate::context::RequestContext;
 use crate::log_limited;
 use crate::metadata::operations::{CLUSTER_OPERATIONS, OPERATIONS_OMITTED, TOPIC_OPERATIONS};
 use crate::metadata::{MetadataImage, TopicImage, validate_topic_name};
+use crate::net::account::Unaffordable;
 
-pub async fn handle(ctx: &RequestContext, request: MetadataRequest) -> MetadataResponse {
+pub async fn handle(
+    ctx: &RequestContext,
+    request: MetadataRequest,
+) -> Result<MetadataResponse, Unaffordable> {
     let image = ctx.broker.metadata.image();
     let include_operations = request.include_topic_authorized_operations;
     let topics = match &request.topics {
-        None => all_topics(ctx, &image, include_operations),
+        None => all_topics(ctx, &image, include_operations).await?,
         Some(topics) if topics.is_empty() && ctx.api_version == 0 => {
-            all_topics(ctx, &image, include_operations)
+            all_topics(ctx, &image, include_operations).await?
         }
-        Some(topics) => asked_topics(ctx, &image, &request, topics).await,
+        Some(topics) => asked_topics(ctx, &image, &request, topics).await?,
     };
     let cluster_operations =
         if request.include_cluster_authorized_operations && (8..=10).contains(&ctx.api_version) {
@@ -51,23 +55,34 @@ pub async fn handle(ctx: &RequestContext, request: MetadataRequest) -> MetadataR
         .with_host(wire(&ctx.connection.advertised_host))
         .with_port(i32::from(ctx.connection.advertised_port))
         .with_rack(rack);
-    MetadataResponse::default()
+    Ok(MetadataResponse::default()
         .with_brokers(vec![broker])
         .with_cluster_id(Some(wire(image.cluster_id())))
         .with_controller_id(BrokerId(image.node_id()))
         .with_topics(topics)
-        .with_cluster_authorized_operations(cluster_operations)
+        .with_cluster_authorized_operations(cluster_operations))
 }
 
-fn all_topics(
+async fn all_topics(
     ctx: &RequestContext,
     image: &MetadataImage,
     include_operations: bool,
-) -> Vec<MetadataResponseTopic> {
-    image
-        .topics()
-        .map(|topic| describe(ctx, image, topic, include_operations))
-        .collect()
+) -> Result<Vec<MetadataResponseTopic>, Unaffordable> {
+    let mut tab = ctx.tab();
+    let mut described = Vec::new();
+    for topic in image.topics() {
+        tab.add_for_all(cost(topic)).await?;
+        described.push(describe(ctx, image, topic, include_operations));
+    }
+    Ok(described)
+}
+
+/// What a topic takes in the response, in structs and in bytes.
+fn cost(topic: &TopicImage) -> usize {
+    // A replica and an in-sync one, each in an allocation of its own, and 40 bytes on the wire.
+    const PARTITION_BYTES: usize = size_of::<MetadataResponsePartition>() + 2 * 16 + 40;
+    let partition_count = usize::try_from(topic.partition_count).unwrap_or(0);
+    size_of::<MetadataResponseTopic>() + 2 * topic.name.len() + partition_count * PARTITION_BYTES
 }
 
 async fn asked_topics(
@@ -75,7 +90,8 @@ async fn asked_topics(
     image: &MetadataImage,
     request: &MetadataRequest,
     topics: &[MetadataRequestTopic],
-) -> Vec<MetadataResponseTopic> {
+) -> Result<Vec<MetadataResponseTopic>, Unaffordable> {
+    let mut tab = ctx.tab();
     let may_create =
         request.allow_auto_topic_creation && ctx.broker.config.auto_create_topics_enable;
     let include_operations = request.include_topic_authorized_operations;
@@ -90,7 +106,8 @@ async fn asked_topics(
             continue;
         }
         let name = topic.name.as_deref().map(|name| name.as_str());
-        if !seen.insert((topic.topic_id, name)) {
+        // With an id the name does not count.
+        if !seen.insert((topic.topic_id, name.filter(|_| !by_id))) {
             continue;
         }
         let found = match name {
@@ -104,7 +121,10 @@ async fn asked_topics(
             },
         };
         match found {
-            Ok(topic) => described.push(describe(ctx, image, topic, include_operations)),
+            Ok(topic) => {
+                tab.add_for_all(cost(topic)).await?;
+                described.push(describe(ctx, image, topic, include_operations));
+            }
             Err(name) => match validate_topic_name(name) {
                 Ok(()) if may_create && !ctx.broker.metadata.tell_deleted(name) => {
                     missing.push(name.to_owned());
@@ -123,6 +143,9 @@ async fn asked_topics(
         let mut refused = None;
         let mut refused_count = 0_usize;
         for (name, created) in missing.iter().zip(created) {
+            if let Ok(topic) = &created {
+                tab.add_for_all(cost(topic)).await?;
+            }
             described.push(match created {
                 Ok(topic) => describe(ctx, image, &topic, include_operations),
                 Err(error) => {
@@ -142,7 +165,7 @@ async fn asked_topics(
             );
         }
     }
-    described
+    Ok(described)
 }
 
 fn describe(

@@ -23,7 +23,7 @@ use kafka_protocol::messages::produce_response::{
 };
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
-use protocol_shim::decode;
+use protocol_shim::decode::CheckedBody;
 use protocol_shim::error_code::ErrorCode;
 use protocol_shim::header::RequestHeader;
 use storage::log::{AppendError, AppendOrigin, PendingAppend};
@@ -53,9 +53,9 @@ const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 pub async fn start(
     ctx: RequestContext,
     header: RequestHeader,
-    body: Bytes,
+    body: CheckedBody,
 ) -> Result<Pending, RequestError> {
-    let request: ProduceRequest = decode::decode_request(header.api_key, header.api_version, body)?;
+    let request: ProduceRequest = body.decode()?;
     let acks = request.acks;
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     // With acks=1 Kafka has no timeout; with acks=all and one replica it answers whatever the timeout.

@@ -31,6 +31,8 @@ pub enum Unaffordable {
 pub struct ResponseAccount {
     /// What has been asked for; 0 in between.
     bytes: AtomicUsize,
+    /// What of it is limited.
+    limited_bytes: AtomicUsize,
     share: Mutex<Option<Box<Share>>>,
 }
 
@@ -38,18 +40,23 @@ impl ResponseAccount {
     /// Takes `bytes` more for the response that is being made; waits while others have them.
     ///
     /// # Errors
-    /// All that was asked for is more than `limit_bytes`, or nobody gave so much back in time.
+    /// All that was asked for with a limit is more than `limit_bytes`, or nobody gave so much back in time.
     pub(crate) async fn pay(
         &self,
         budget: &Budget,
         address: IpAddr,
         bytes: usize,
-        limit_bytes: usize,
+        limit_bytes: Option<usize>,
     ) -> Result<(), Unaffordable> {
-        let bytes = self.bytes.load(Ordering::Relaxed).saturating_add(bytes);
-        if bytes > limit_bytes {
-            return Err(Unaffordable::TooLarge { bytes, limit_bytes });
+        if let Some(limit_bytes) = limit_bytes {
+            let limited = self.limited_bytes.load(Ordering::Relaxed);
+            let bytes = limited.saturating_add(bytes);
+            if bytes > limit_bytes {
+                return Err(Unaffordable::TooLarge { bytes, limit_bytes });
+            }
+            self.limited_bytes.store(bytes, Ordering::Relaxed);
         }
+        let bytes = self.bytes.load(Ordering::Relaxed).saturating_add(bytes);
         self.bytes.store(bytes, Ordering::Relaxed);
         if bytes <= FREE_BYTES {
             return Ok(());
@@ -95,6 +102,7 @@ impl ResponseAccount {
     pub(crate) fn settle(&self) {
         if self.bytes.load(Ordering::Relaxed) > 0 {
             self.bytes.store(0, Ordering::Relaxed);
+            self.limited_bytes.store(0, Ordering::Relaxed);
             *self.share.lock() = None;
         }
     }
@@ -111,7 +119,7 @@ mod tests {
     async fn small_responses_are_free_and_larger_ones_count_until_they_are_sent() {
         let budget = Budget::new(8 * MIB);
         let account = ResponseAccount::default();
-        let pay = async |bytes| account.pay(&budget, CLIENT, bytes, usize::MAX).await;
+        let pay = async |bytes| account.pay(&budget, CLIENT, bytes, None).await;
         pay(FREE_BYTES).await.unwrap();
         assert_eq!(budget.used_bytes(), 0);
         pay(MIB - FREE_BYTES).await.unwrap();
@@ -132,7 +140,11 @@ mod tests {
     async fn what_is_too_large_is_refused_and_what_does_not_fit_waits_for_those_who_read() {
         let budget = Budget::new(4 * MIB);
         let accounts = [(); 3].map(|()| ResponseAccount::default());
-        let pay = async |at: usize, bytes| accounts[at].pay(&budget, CLIENT, bytes, 3 * MIB).await;
+        let pay = async |at: usize, bytes| {
+            accounts[at]
+                .pay(&budget, CLIENT, bytes, Some(3 * MIB))
+                .await
+        };
         let too_large = Unaffordable::TooLarge {
             bytes: 3 * MIB + 1,
             limit_bytes: 3 * MIB,

@@ -86,6 +86,15 @@ pub enum Violation {
 /// # Errors
 /// The first violation, with its place.
 pub fn check(spec: &ApiSpec, version: i16, body: &Bytes) -> Result<Bytes, GuardError> {
+    check_and_count(spec, version, body).map(|(decodable, _)| decodable)
+}
+
+/// The same, and how many elements of arrays and tagged fields there are.
+pub(crate) fn check_and_count(
+    spec: &ApiSpec,
+    version: i16,
+    body: &Bytes,
+) -> Result<(Bytes, usize), GuardError> {
     let mut walk = Walk {
         body,
         position: 0,
@@ -103,7 +112,8 @@ pub fn check(spec: &ApiSpec, version: i16, body: &Bytes) -> Result<Bytes, GuardE
         field: walk.field,
         violation,
     })?;
-    Ok(walk.into_decodable())
+    let elements = walk.elements;
+    Ok((walk.into_decodable(), elements))
 }
 
 /// A position in a body.

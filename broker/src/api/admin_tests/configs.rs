@@ -17,10 +17,14 @@ async fn describe(
         .with_resources(vec![resource])
         .with_include_synonyms(true)
         .with_include_documentation(true);
-    let mut response = describe_configs::handle(&at(broker, 4), request.clone()).await;
+    let mut response = describe_configs::handle(&at(broker, 4), request.clone())
+        .await
+        .expect("paid");
     for version in versions(32) {
         let old = request.clone().with_include_documentation(version >= 3);
-        let response = describe_configs::handle(&at(broker, version), old).await;
+        let response = describe_configs::handle(&at(broker, version), old)
+            .await
+            .expect("paid");
         encodes(&response, version);
     }
     response.results.remove(0)
@@ -275,4 +279,28 @@ async fn a_resource_that_a_request_repeats_is_not_changed() {
     for one in response.responses {
         assert_eq!(one.error_code, ErrorCode::InvalidRequest as i16);
     }
+}
+
+#[tokio::test]
+async fn settings_that_are_asked_for_again_and_again_are_refused_and_those_of_many_topics_are_not()
+{
+    let names: Vec<String> = (0..300).map(|number| format!("t{number}")).collect();
+    let topics: Vec<(&str, i32)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    let broker = broker_with(&topics).await;
+    let ask = |names: Vec<&str>| {
+        let resources = names.into_iter().map(|name| {
+            DescribeConfigsResource::default()
+                .with_resource_type(2)
+                .with_resource_name(text(name))
+        });
+        DescribeConfigsRequest::default()
+            .with_resources(resources.collect())
+            .with_include_synonyms(true)
+            .with_include_documentation(true)
+    };
+    let all = topics.iter().map(|(name, _)| *name).collect();
+    let described = describe_configs::handle(&at(&broker, 4), ask(all)).await;
+    assert_eq!(described.expect("paid").results.len(), 300);
+    let again = describe_configs::handle(&at(&broker, 4), ask(vec!["t0"; 5000])).await;
+    assert!(again.is_err());
 }

@@ -10,7 +10,11 @@ fn asked(topic: &str) -> MetadataRequest {
 }
 
 async fn error_of(broker: &Arc<Broker>, topic: &str) -> i16 {
-    metadata::handle(&at(broker, 9), asked(topic)).await.topics[0].error_code
+    metadata::handle(&at(broker, 9), asked(topic))
+        .await
+        .expect("paid")
+        .topics[0]
+        .error_code
 }
 
 async fn delete(broker: &Arc<Broker>, topic: &str) {
