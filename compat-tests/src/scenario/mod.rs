@@ -205,6 +205,25 @@ impl<'b> Talk<'b> {
         }
     }
 
+    /// Asks with any bytes as the body of a request.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub fn ask_body<R: Request<Response: Debug>>(
+        &mut self,
+        what: &str,
+        version: i16,
+        body: &[u8],
+    ) -> Result<R::Response> {
+        self.send_body("main", R::KEY, version, R::header_version(version), body)?;
+        self.finish(Asked::<R> {
+            connection: "main",
+            label: label::<R>(what, version),
+            version,
+            response: PhantomData,
+        })
+    }
+
     /// Asks for ApiVersions in a version that nobody knows; the answer is in version 0.
     ///
     /// # Errors

@@ -74,6 +74,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("group of two", classic_group::two_members),
     ("group of static members", classic_group::static_members),
     ("commit offsets", offsets::commit),
+    ("commit text that is not UTF-8", offsets::commit_not_utf8),
     ("commit offsets as a member", offsets::commit_as_member),
     ("fetch offsets", offsets::fetch),
     ("delete offsets", offsets::delete),

@@ -1,6 +1,7 @@
 //! OffsetCommit, OffsetFetch and OffsetDelete.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use bytes::BytesMut;
 use compat_tests::scenario::{Talk, string, topic_name};
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -12,6 +13,7 @@ use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest};
+use kafka_protocol::protocol::Encodable as _;
 
 use super::classic_group::{heartbeat, join, join_as, leave, subscription, sync};
 
@@ -65,6 +67,53 @@ pub fn fetch_request(
         .with_member_epoch(-1)
         .with_topics(topics.map(|topics| topics.iter().map(topic).collect()));
     OffsetFetchRequest::default().with_groups(vec![group])
+}
+
+/// Programs keep bytes in the metadata of their commits. Kafka stores U+FFFD for what it cannot read: as many of them as
+/// Java's decoder makes of each malformed sequence.
+pub fn commit_not_utf8(talk: &mut Talk<'_>) -> Result<()> {
+    const NOT_UTF8: &[&[u8]] = &[
+        b"\x80",
+        b"a\xffb",
+        b"\xfe\xff",
+        b"\xc0\x80",
+        b"\xc3\xc3\xa9",
+        b"\xe1\x80",
+        b"\xe1\x80A",
+        b"\xf1\x80\x80",
+        b"\xf1\x80\xe1\x80\xc0",
+        b"\xe0\x80\x80",
+        b"\xf0\x80\x80\x80",
+        b"\xf4\x90\x80\x80",
+        b"\xf8\x88\x80\x80\x80",
+        b"\xed\xa0\x80",
+        b"\xed\xa0",
+        b"\xed\xa0A",
+        b"\xed\xa0\xbd\xed\xb8\x80",
+        b"\xed\xed\xa0\x80\x80",
+    ];
+    talk.create_topic("committed-bytes", 1)?;
+    let topic = "committed-bytes";
+    for version in COMMIT_VERSIONS {
+        for bytes in NOT_UTF8 {
+            // Both forms of a length are kept by a text of the same length.
+            let placeholder = "~".repeat(bytes.len());
+            let mut request = commit_request("commit-not-utf8", &[(topic, &[(0, 5)])]);
+            request.topics[0].partitions[0].committed_metadata = Some(string(&placeholder));
+            let mut body = BytesMut::new();
+            request.encode(&mut body, version)?;
+            let place = body
+                .windows(bytes.len())
+                .position(|window| window == placeholder.as_bytes())
+                .context("the text is there")?;
+            body[place..place + bytes.len()].copy_from_slice(bytes);
+            let what = format!("{bytes:02x?}");
+            talk.ask_body::<OffsetCommitRequest>(&what, version, &body)?;
+            let fetch = fetch_request(5, "commit-not-utf8", Some(&[(topic, &[0])]));
+            talk.ask(&what, 5, &fetch)?;
+        }
+    }
+    Ok(())
 }
 
 pub fn commit(talk: &mut Talk<'_>) -> Result<()> {
