@@ -31,9 +31,6 @@ pub static TABLE: &[Deliberate] = &[
     row("api versions: ApiVersions v* known: finalized_features_epoch", "<some>", "0",
         "no feature is announced before it works"),
 
-    row("transactions: DescribeTransactions v0 unknown ones: *.error_code",
-        "16 NOT_COORDINATOR", "105 TRANSACTIONAL_ID_NOT_FOUND",
-        "there are no transactions, so none is somewhere else"),
     row("transactions: DescribeProducers v0 some: *.error_message", "None", "*",
         "every error has a text"),
     row("replicas: DescribeQuorum v* metadata: *.log_end_offset", "*", "*", "logs of different length"),
@@ -137,8 +134,6 @@ pub static TABLE: &[Deliberate] = &[
         "records that do not decompress, or cannot be kept as they are, are the producer's fault, not the server's"),
     row("produce compressed batches: Produce v* *: a record * it is: *", "0*", "*",
         "no consumer can read it; Kafka looks at the fields of a record and not at its length"),
-    row("produce compressed batches: Produce v* *: a record of negative length: *", "0*", "*",
-        "no consumer can read it; Kafka looks at the fields of a record and not at its length"),
     row("produce compressed batches: Produce v* zstd, *: the beginning of a second stream behind: *", "0*", "*",
         "a stream that is cut off is refused behind another one, too"),
     row("produce invalid batches: Produce v* unknown codec: *.error_code",
@@ -188,14 +183,10 @@ pub static TABLE: &[Deliberate] = &[
         "an epoch without a member is nobody's; Kafka fails on the null"),
 
     // Every API and version.
-    row("sweep: Produce v* text transactional_id: *.error_code",
-        "0 NONE", "53 TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "without transactions there is nothing to be authorized for"),
     row("sweep: InitProducerId v* text transactional_id: error_code",
         "*", "53 TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "without transactions there is nothing to be authorized for"),
-    row("sweep: DescribeTransactions v0 *: *.error_code", "16 NOT_COORDINATOR", "105 TRANSACTIONAL_ID_NOT_FOUND",
-        "there are no transactions, so none is somewhere else"),
-    row("sweep: Metadata v*: topics.(order)", "delete-f-6 metadata_created.9 x_y", "",
-        "what earlier scenarios have left, see above"),
+    row("sweep: Metadata v*: topics.(order)", "__transaction_state*", "",
+        "what belongs to transactions, and what earlier scenarios have left, see above"),
     row("sweep: Metadata v* null topics.name: *", "*", "*",
         "no topic has this id; Kafka fails with UNKNOWN_SERVER_ERROR"),
 ];

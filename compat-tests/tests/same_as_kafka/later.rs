@@ -16,8 +16,9 @@ use kafka_protocol::messages::{
     CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest, DescribeClientQuotasRequest,
     DescribeDelegationTokenRequest, DescribeProducersRequest, DescribeQuorumRequest,
     DescribeTransactionsRequest, DescribeUserScramCredentialsRequest, ElectLeadersRequest,
-    ListPartitionReassignmentsRequest, ListTransactionsRequest,
+    FindCoordinatorRequest, ListPartitionReassignmentsRequest, ListTransactionsRequest,
 };
+use protocol_shim::ErrorCode;
 
 /// ACLs, tokens, quotas and credentials, on a broker that has none of them.
 pub fn security(talk: &mut Talk<'_>) -> Result<()> {
@@ -127,6 +128,20 @@ pub fn transactions(talk: &mut Talk<'_>) -> Result<()> {
     talk.create_topic("producers", 2)?;
     let ids = ["pay", ""].map(|id| string(id).into()).to_vec();
     let request = DescribeTransactionsRequest::default().with_transactional_ids(ids);
+    talk.settle("the coordinators of transactions", |talk| {
+        let find = FindCoordinatorRequest::default()
+            .with_key(string("pay"))
+            .with_key_type(1);
+        talk.quietly(3, &find)?;
+        let states = talk.quietly(0, &request)?.transaction_states;
+        let not_yet = [
+            ErrorCode::NotCoordinator as i16,
+            ErrorCode::CoordinatorLoadInProgress as i16,
+        ];
+        Ok(!states
+            .iter()
+            .any(|state| not_yet.contains(&state.error_code)))
+    })?;
     talk.ask("unknown ones", 0, &request)?;
     talk.ask("none", 0, &DescribeTransactionsRequest::default())?;
     for version in 0..=2 {
