@@ -121,6 +121,8 @@ pub struct MetadataImage {
     partition_count: usize,
     next_producer_id: i64,
     metadata_version: i16,
+    /// The broker's settings have changed, and the topics' do not follow yet; those that were set since are named.
+    unsettled: Option<Vec<Arc<str>>>,
 }
 
 /// Two images are equal when the same records lead to them.
@@ -154,6 +156,7 @@ impl MetadataImage {
             partition_count: 0,
             next_producer_id: 0,
             metadata_version: 0,
+            unsettled: None,
         }
     }
 
@@ -254,11 +257,22 @@ impl MetadataImage {
         self.metadata_version
     }
 
-    /// Takes one record in. The only way in which an image changes.
+    /// Takes one record in.
     ///
     /// # Errors
     /// The record does not fit; the image is unchanged.
     pub fn apply(&mut self, record: &MetadataRecord) -> Result<(), ApplyError> {
+        self.apply_unsettled(record)?;
+        self.settle();
+        Ok(())
+    }
+
+    /// Takes a record in without looking at all topics when it changes the broker's settings: many such records cost
+    /// that once, in [`settle`](Self::settle). The only way in which an image changes.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub(super) fn apply_unsettled(&mut self, record: &MetadataRecord) -> Result<(), ApplyError> {
         match record {
             MetadataRecord::Topic { name, topic_id } => self.add_topic(name, *topic_id),
             MetadataRecord::Partition {
@@ -378,37 +392,45 @@ impl MetadataImage {
             let mut topic = TopicImage::clone(topic);
             set(Arc::make_mut(&mut topic.overrides), name, value);
             topic.config = self.config_of(&topic.overrides);
+            if let Some(names) = &mut self.unsettled {
+                names.push(Arc::clone(&topic.name));
+            }
             self.put_topic(topic);
             return Ok(());
         }
-        let mut overrides = self.overrides(kind, resource_name).clone();
-        set(&mut overrides, name, value);
         let configs = Arc::make_mut(&mut self.configs);
         let of_kind = configs.entry(kind).or_default();
+        // What nobody else has is changed where it is: a copy for each of many keys would be work times work.
+        let overrides = of_kind.entry(resource_name.into()).or_default();
+        set(Arc::make_mut(overrides), name, value);
         if overrides.is_empty() {
             of_kind.remove(resource_name);
             if of_kind.is_empty() {
                 configs.remove(&kind);
             }
-        } else {
-            of_kind.insert(resource_name.into(), Arc::new(overrides));
         }
         if kind == ResourceType::Broker {
-            self.refresh_topic_configs();
+            self.unsettled.get_or_insert_default();
         }
         Ok(())
     }
 
-    /// The broker's settings are the topics' defaults.
-    fn refresh_topic_configs(&mut self) {
+    /// Has the topics follow the broker's settings, which are their defaults; whoever shows an image has settled it.
+    pub(super) fn settle(&mut self) {
+        let Some(set_meanwhile) = self.unsettled.take() else {
+            return;
+        };
         let settings = &self.broker.settings;
         let default = settings.topic_config(&Overrides::new(), self.dynamic_settings());
-        if *self.default_topic_config == default {
-            return;
-        }
-        self.default_topic_config = Arc::new(default);
-        let all: Vec<_> = self.topics().cloned().collect();
-        for topic in all {
+        let changed: Vec<Arc<TopicImage>> = if *self.default_topic_config == default {
+            // The settings have come back to what they were; what was made of them in between has not.
+            let found = set_meanwhile.iter().filter_map(|name| self.topic(name));
+            found.cloned().collect()
+        } else {
+            self.default_topic_config = Arc::new(default);
+            self.topics().cloned().collect()
+        };
+        for topic in changed {
             let mut topic = TopicImage::clone(&topic);
             topic.config = self.config_of(&topic.overrides);
             self.put_topic(topic);

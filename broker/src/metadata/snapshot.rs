@@ -116,13 +116,14 @@ impl Replay {
                 .begun
                 .as_mut()
                 .unwrap_or(&mut self.image)
-                .apply(record)?,
+                .apply_unsettled(record)?,
         }
         Ok(())
     }
 
     /// The image, the topics that were deleted on the way to it, and whether the log ends with a snapshot that has no end.
     pub fn finish(mut self) -> (MetadataImage, HashMap<Uuid, Arc<str>>, bool) {
+        self.image.settle();
         self.topics
             .retain(|topic_id, _| self.image.topic_by_id(*topic_id).is_none());
         (self.image, self.topics, self.begun.is_some())

@@ -88,12 +88,14 @@ impl Draft {
             return Err(MetadataError::too_large());
         }
         for record in records {
-            if let Err(error) = self.image.apply(&record) {
+            if let Err(error) = self.image.apply_unsettled(&record) {
                 debug_assert!(false, "a planned record does not fit: {error}");
+                self.image.settle();
                 return Err(MetadataError::Storage(error.to_string()));
             }
             self.records.push(record);
         }
+        self.image.settle();
         self.bytes += bytes;
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod log;
 mod records;
 mod rules;
+mod settling;
 
 use std::sync::Arc;
 
