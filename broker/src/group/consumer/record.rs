@@ -352,7 +352,8 @@ impl ClassicMember {
 
     fn decode(field: &[u8]) -> Result<Option<Self>, RecordError> {
         let mut reader = Reader::new(field);
-        if reader.i8()? < 0 {
+        // Kafka 4.4 writes a null as 0; it has been -1, too.
+        if reader.i8()? <= 0 {
             return Ok(None);
         }
         let classic = Self {

@@ -99,6 +99,28 @@ fn what_a_classic_member_said_is_a_tagged_field_of_key_5() {
     assert_eq!(value, expected);
 }
 
+/// Kafka 4.4 writes the tagged field of a member without one, with a null in it.
+#[test]
+fn a_member_that_never_was_a_classic_one_may_say_so_in_a_byte() {
+    let key = b"\x00\x05\x00\x01g\x00\x01m";
+    let start = b"\x00\x00\x00\x00\x03id\x06/host\x02\x06plain\x01\x00\x04\x93\xe0\x00";
+    for tagged in [&b"\x01\x00\x01\x00"[..], b"\x01\x00\x01\xff", b"\x00"] {
+        let value = [&start[..], tagged].concat();
+        let decoded = GroupRecord::decode(key, Some(&value), None);
+        let Ok(Some(GroupRecord::Consumer {
+            record: ConsumerRecord::Member(_, Some(member)),
+            ..
+        })) = decoded
+        else {
+            panic!("{decoded:?}");
+        };
+        assert_eq!(
+            (member.rebalance_timeout_ms, member.classic),
+            (300_000, None)
+        );
+    }
+}
+
 #[test]
 fn every_kind_of_record_survives_its_bytes() {
     let subscription = MemberSubscription {
