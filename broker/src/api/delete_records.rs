@@ -4,32 +4,35 @@
 //! is answered. A topic whose `cleanup.policy` does not say `delete` keeps its records, whatever offset is
 //! asked for: they are the last ones of their keys.
 
+use std::sync::Arc;
+
 use kafka_protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
 };
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 use protocol_shim::error_code::ErrorCode;
-use storage::log::AppendError;
+use storage::log::{AppendError, BoxFuture};
+use uuid::Uuid;
 
 use crate::context::RequestContext;
+use crate::metadata::MetadataImage;
 use crate::partition::registry::Partition;
 
 const HIGH_WATERMARK: i64 = -1;
 
 pub async fn handle(ctx: &RequestContext, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
     let image = ctx.broker.metadata.image();
+    let found = ctx.broker.partitions.get_all(wanted(&image, &request));
+    let mut begun = begin_all(&image, &request, found.await).into_iter();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
-        let known = image.topic(&topic.name);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for asked in &topic.partitions {
-            let topic_id = known.map(|topic| topic.topic_id);
-            let partition = ctx.broker.partitions.find(topic_id, asked.partition_index);
-            let deleted = match partition.await {
-                Ok(_) if known.is_some_and(|topic| topic.is_internal()) => {
-                    Err(ErrorCode::InvalidTopicException)
-                }
-                Ok(partition) => delete(&partition, asked.offset).await,
+        for (asked, begun) in topic.partitions.iter().zip(begun.by_ref()) {
+            let deleted = match begun {
+                Ok(deletion) => deletion.await.map_err(|error| match error {
+                    AppendError::Deleted => ErrorCode::UnknownTopicOrPartition,
+                    _ => ErrorCode::KafkaStorageError,
+                }),
                 Err(error) => Err(error),
             };
             let answer =
@@ -48,7 +51,43 @@ pub async fn handle(ctx: &RequestContext, request: DeleteRecordsRequest) -> Dele
     DeleteRecordsResponse::default().with_topics(topics)
 }
 
-async fn delete(partition: &Partition, offset: i64) -> Result<i64, ErrorCode> {
+/// What comes of a deletion, once the new start is durable.
+type Deletion = BoxFuture<'static, Result<i64, AppendError>>;
+
+fn wanted(image: &MetadataImage, request: &DeleteRecordsRequest) -> Vec<Option<(Uuid, i32)>> {
+    let mut wanted = Vec::new();
+    for topic in &request.topics {
+        let topic_id = image.topic(&topic.name).map(|known| known.topic_id);
+        let partitions = topic.partitions.iter();
+        wanted.extend(partitions.map(|asked| Some((topic_id?, asked.partition_index))));
+    }
+    wanted
+}
+
+/// All begin before the first is waited for: their new starts become durable together.
+fn begin_all(
+    image: &MetadataImage,
+    request: &DeleteRecordsRequest,
+    found: Vec<Option<Arc<Partition>>>,
+) -> Vec<Result<Deletion, ErrorCode>> {
+    let mut found = found.into_iter();
+    let mut begun = Vec::with_capacity(found.len());
+    for topic in &request.topics {
+        let is_internal = image
+            .topic(&topic.name)
+            .is_some_and(|known| known.is_internal());
+        for (asked, partition) in topic.partitions.iter().zip(found.by_ref()) {
+            begun.push(match partition {
+                None => Err(ErrorCode::UnknownTopicOrPartition),
+                Some(_) if is_internal => Err(ErrorCode::InvalidTopicException),
+                Some(partition) => begin(&partition, asked.offset),
+            });
+        }
+    }
+    begun
+}
+
+fn begin(partition: &Partition, offset: i64) -> Result<Deletion, ErrorCode> {
     if !partition.settings.load().config.log.delete {
         return Err(ErrorCode::PolicyViolation);
     }
@@ -61,12 +100,5 @@ async fn delete(partition: &Partition, offset: i64) -> Result<i64, ErrorCode> {
     if before < 0 || before > high_watermark {
         return Err(ErrorCode::OffsetOutOfRange);
     }
-    partition
-        .log
-        .delete_records_before(before)
-        .await
-        .map_err(|error| match error {
-            AppendError::Deleted => ErrorCode::UnknownTopicOrPartition,
-            _ => ErrorCode::KafkaStorageError,
-        })
+    Ok(partition.log.delete_records_before(before))
 }
