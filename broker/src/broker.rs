@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::coordinator::call::GroupCall;
 use crate::coordinator::load::LoadError;
 use crate::coordinator::runtime::{GroupCoordinator, Shards};
 use crate::group::{Allowance, Assignor, GroupConfig, GroupError, Id, MigrationPolicy, Priced};
+use crate::import::{self, Foreign, Owner};
 use crate::log_limited;
 use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata};
 use crate::metrics::{self, RequestMetrics};
@@ -70,6 +72,10 @@ pub struct Broker {
 pub enum StartError {
     #[error(transparent)]
     Bind(#[from] BindError),
+    #[error("{0}")]
+    Foreign(Foreign),
+    #[error("an import into {} was not finished: remove it and import again", .0.display())]
+    UnfinishedImport(PathBuf),
     #[error(transparent)]
     Storage(#[from] OpenError),
     #[error(transparent)]
@@ -125,6 +131,7 @@ impl Broker {
                 })
             })
             .transpose()?;
+        check_owner(&config.data_dir)?;
         let logs = LogManager::open(LogManagerConfig {
             durability: config.durability,
             open_files_max: config.open_files_max,
@@ -405,6 +412,16 @@ impl RunningBroker {
         // Last, so that a long shutdown can be watched; waited for, so that the port is free after.
         self.metrics.shutdown().await;
         outcome
+    }
+}
+
+/// Whether the directory is one to write to: before the first write, and without one.
+fn check_owner(dir: &Path) -> Result<(), StartError> {
+    match import::owner(dir) {
+        Ok(Owner::Kafka(foreign)) => Err(StartError::Foreign(foreign)),
+        Ok(Owner::UnfinishedImport) => Err(StartError::UnfinishedImport(dir.to_owned())),
+        // What cannot be read cannot be opened either, which says why.
+        Ok(Owner::Ottla | Owner::Nobody) | Err(_) => Ok(()),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod context;
 pub mod coordinator;
 pub mod dispatch;
 pub mod group;
+pub mod import;
 pub mod log_limit;
 pub mod metadata;
 pub mod metrics;

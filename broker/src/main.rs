@@ -33,6 +33,15 @@ const FAILED: u8 = 1;
 const WRONG_ARGUMENTS: u8 = 2;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    if arguments.next_if(|first| first == "import").is_some() {
+        let name = std::iter::once("ottla import".into());
+        return match broker::import::command::run(name.chain(arguments)) {
+            Ok(Ok(())) => ExitCode::SUCCESS,
+            Ok(Err(error)) => refuse(FAILED, &anyhow!(error)),
+            Err(error) => usage(&error),
+        };
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

@@ -19,8 +19,8 @@ use crate::proc_stats;
 use crate::toolchain::{crate_dir, run};
 
 /// Ample for a debug build on a busy machine; real Kafka needs about 5 s.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
-const EXIT_TIMEOUT: Duration = Duration::from_secs(30);
+const READY_TIMEOUT: Duration = Duration::from_secs(240);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Any 16 bytes in base64 will do.
 const KAFKA_CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
@@ -51,6 +51,8 @@ impl BrokerKind {
 /// A running broker; killed when dropped, its data removed.
 pub struct BrokerProcess {
     kind: BrokerKind,
+    /// Of Kafka, where it is not the usual one.
+    version: Option<String>,
     port: u16,
     config: Vec<(String, String)>,
     args: Vec<String>,
@@ -85,17 +87,43 @@ impl BrokerProcess {
     /// # Errors
     /// As [`BrokerProcess::start_with`].
     pub fn start_as(kind: BrokerKind, config: &[(&str, &str)], args: &[&str]) -> Result<Self> {
+        let mut broker = Self::stopped(kind, config, args)?;
+        broker.launch()?;
+        Ok(broker)
+    }
+
+    /// Starts Kafka in a version of its own.
+    ///
+    /// # Errors
+    /// As [`BrokerProcess::start_with`].
+    pub fn start_kafka(version: &str, config: &[(&str, &str)]) -> Result<Self> {
+        let mut broker = Self::stopped(BrokerKind::Kafka, config, &[])?;
+        broker.version = Some(version.to_owned());
+        broker.launch()?;
+        Ok(broker)
+    }
+
+    /// A broker that [`BrokerProcess::restart`] starts for the first time: its directory is not there yet.
+    ///
+    /// # Errors
+    /// No port, or no temporary directory.
+    pub fn stopped(kind: BrokerKind, config: &[(&str, &str)], args: &[&str]) -> Result<Self> {
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-        let mut broker = Self {
+        Ok(Self {
             kind,
+            version: None,
             port: free_port()?,
             config: config.iter().map(owned).collect(),
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             root: tempfile::Builder::new().prefix("ottla-compat-").tempdir()?,
             child: None,
-        };
-        broker.launch()?;
-        Ok(broker)
+        })
+    }
+
+    /// Replaces the properties that it is started with the next time.
+    pub fn configure(&mut self, config: &[(&str, &str)]) {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        self.config = config.iter().map(owned).collect();
     }
 
     /// `host:port`, as clients want it.
@@ -111,6 +139,11 @@ impl BrokerProcess {
     /// Where the partitions' directories are.
     pub fn data_dir(&self) -> PathBuf {
         self.root.path().join("data")
+    }
+
+    /// Its `server.properties`; Ottla has none unless it was started with properties.
+    pub fn config_path(&self) -> PathBuf {
+        self.root.path().join("server.properties")
     }
 
     /// What the broker has written to stdout and stderr since its last start (Ottla: since its first).
@@ -237,7 +270,7 @@ impl BrokerProcess {
         command.args(["--listen", &self.bootstrap()]);
         command.arg("--data-dir").arg(self.data_dir());
         if !self.config.is_empty() {
-            let path = self.root.path().join("server.properties");
+            let path = self.config_path();
             fs::write(&path, self.properties())?;
             command.arg("--config").arg(path);
         }
@@ -258,8 +291,11 @@ impl BrokerProcess {
 
     /// Formats the directory if it is new, and starts Kafka as its own scripts do, with half a GiB of heap.
     fn launch_kafka(&mut self) -> Result<()> {
-        let tools = KafkaTools::new()?;
-        let config = self.root.path().join("server.properties");
+        let tools = match &self.version {
+            None => KafkaTools::new()?,
+            Some(version) => KafkaTools::of_version(version)?,
+        };
+        let config = self.config_path();
         fs::write(&config, self.kafka_properties())?;
         let config = config.display().to_string();
         if !self.data_dir().exists() {

@@ -80,23 +80,44 @@ impl KafkaTools {
     /// # Errors
     /// [`crate::Missing`] where there is no Java or Maven; Maven's output where it fails.
     pub fn new() -> Result<Self> {
+        Self::prepare(None)
+    }
+
+    /// The same of another version of Kafka.
+    ///
+    /// # Errors
+    /// As [`KafkaTools::new`].
+    pub fn of_version(version: &str) -> Result<Self> {
+        Self::prepare(Some(version))
+    }
+
+    fn prepare(version: Option<&str>) -> Result<Self> {
         find("java")?;
         find("mvn")?;
         let programs = crate_dir().join("clients/java");
-        let pom = programs.join("pom.xml");
+        let pom = programs.join(match version {
+            None => "pom.xml",
+            Some(_) => "versions/pom.xml",
+        });
         let pinned = std::fs::read_to_string(&pom).with_context(|| format!("{}", pom.display()))?;
-        let version = pinned
+        let usual = pinned
             .split_once("<kafka.version>")
             .and_then(|(_, rest)| rest.split_once('<'))
             .map(|(version, _)| version)
             .context("the pom names Kafka's version")?;
-        let libs = crate_dir().join(format!(".cache/kafka-{version}"));
+        let libs = crate_dir().join(match version {
+            None => format!(".cache/kafka-{usual}"),
+            Some(version) => format!(".cache/kafka-{version}-server"),
+        });
         prepare_once(&libs, &pinned, || {
             let mut maven = Command::new("mvn");
             maven
                 .args(["-q", "-B", "-f"])
                 .arg(&pom)
                 .arg("dependency:copy-dependencies");
+            if let Some(version) = version {
+                maven.arg(format!("-Dkafka.version={version}"));
+            }
             maven.arg(format!("-DoutputDirectory={}", libs.display()));
             run(&mut maven).map(|_| ())
         })?;

@@ -3,7 +3,7 @@
 //! Knows record batches; never requests. [`log::PartitionLog`] is the seam that the broker uses.
 
 mod bell;
-mod checkpoint;
+pub mod checkpoint;
 pub use checkpoint::{kafka_uuid, parse_kafka_uuid};
 pub mod clock;
 mod cold_budget;

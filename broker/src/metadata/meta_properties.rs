@@ -74,6 +74,18 @@ impl MetaProperties {
         }
     }
 
+    /// Writes the identity of a directory that goes on with another one's cluster.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn create(dir: &Path, cluster_id: &str, node_id: i32) -> Result<(), std::io::Error> {
+        let created = Self {
+            cluster_id: cluster_id.to_owned(),
+            ..Self::random(node_id)
+        };
+        created.write(dir)
+    }
+
     fn load(path: &Path, node_id: i32) -> Result<Self, MetaPropertiesError> {
         let invalid = |what: String| MetaPropertiesError::Invalid {
             path: path.to_owned(),

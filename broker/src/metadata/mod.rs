@@ -21,13 +21,16 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use configs::plan_alter;
 pub use configs::{AlterConfig, ConfigChange, Operation, check_broker_name};
 pub use error::MetadataError;
 pub use image::{
-    INTERNAL_TOPICS, LEADER_EPOCH, MetadataImage, Overrides, ResourceType, TopicImage,
+    ApplyError, INTERNAL_TOPICS, LEADER_EPOCH, MetadataImage, Overrides, ResourceType, TopicImage,
 };
 pub use meta_properties::{MetaProperties, MetaPropertiesError};
-pub use record::{METADATA_VERSION, MetadataRecord};
+pub(crate) use record::Input;
+pub use record::{METADATA_VERSION, METADATA_VERSION_FEATURE, MetadataRecord, RecordError};
+pub(crate) use snapshot::write_image;
 pub use store::{LogStore, MetadataStore, StoreError, metadata_log_config, metadata_log_id};
 pub use topics::{
     CLUSTER_METADATA_TOPIC, NewPartitions, NewTopic, Placement, TopicRef, validate_topic_name,
@@ -45,7 +48,6 @@ use crate::config::BrokerConfig;
 use crate::vital::Vital;
 use producer_ids::ProducerIds;
 use recently_deleted::RecentlyDeleted;
-use record::METADATA_VERSION_FEATURE;
 use snapshot::Replay;
 use writer::{Change, Draft, Plan, Reply, Writer};
 

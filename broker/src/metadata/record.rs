@@ -268,30 +268,31 @@ fn put_length(out: &mut Vec<u8>, length: usize) {
     put_uvarint(out, u32::try_from(length + 1).unwrap_or(u32::MAX));
 }
 
-struct Input<'a>(&'a [u8]);
+/// Reads fields in Kafka's flexible encoding; never past the end, and nothing is allocated beyond what the bytes hold.
+pub struct Input<'a>(pub &'a [u8]);
 
 impl<'a> Input<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], RecordError> {
+    pub fn take(&mut self, count: usize) -> Result<&'a [u8], RecordError> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(RecordError::Damaged)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);
         Ok(array)
     }
 
-    fn i32(&mut self) -> Result<i32, RecordError> {
+    pub fn i32(&mut self) -> Result<i32, RecordError> {
         Ok(i32::from_be_bytes(self.array()?))
     }
 
-    fn uuid(&mut self) -> Result<Uuid, RecordError> {
+    pub fn uuid(&mut self) -> Result<Uuid, RecordError> {
         Ok(Uuid::from_bytes(self.array()?))
     }
 
-    fn uvarint(&mut self) -> Result<u32, RecordError> {
+    pub fn uvarint(&mut self) -> Result<u32, RecordError> {
         let mut value = 0_u64;
         for shift in (0..35).step_by(7) {
             let [byte] = self.array()?;
@@ -303,7 +304,7 @@ impl<'a> Input<'a> {
         Err(RecordError::Damaged)
     }
 
-    fn nullable_string(&mut self) -> Result<Option<String>, RecordError> {
+    pub fn nullable_string(&mut self) -> Result<Option<String>, RecordError> {
         let Some(length) = self.uvarint()?.checked_sub(1) else {
             return Ok(None);
         };
@@ -312,11 +313,11 @@ impl<'a> Input<'a> {
         Ok(Some(text.to_owned()))
     }
 
-    fn string(&mut self) -> Result<String, RecordError> {
+    pub fn string(&mut self) -> Result<String, RecordError> {
         self.nullable_string()?.ok_or(RecordError::Damaged)
     }
 
-    fn brokers(&mut self) -> Result<Vec<i32>, RecordError> {
+    pub fn brokers(&mut self) -> Result<Vec<i32>, RecordError> {
         let count = self.uvarint()?.checked_sub(1).ok_or(RecordError::Damaged)?;
         if count > MAX_REPLICAS {
             return Err(RecordError::Damaged);

@@ -11,9 +11,12 @@ use uuid::Uuid;
 
 use super::image::{ApplyError, MetadataImage, ResourceType};
 use super::record::{METADATA_VERSION_FEATURE, MetadataRecord};
+use super::store::{MetadataStore, StoreError};
 
 /// A log with no more records than this is short enough.
 const SHORT_LOG_RECORDS: usize = 10_000;
+/// Records in one append.
+const WRITTEN_TOGETHER: usize = 10_000;
 
 /// Whether so many records are too many for this state.
 pub fn is_due(records_in_log: usize, image: &MetadataImage) -> bool {
@@ -74,6 +77,23 @@ fn config(kind: ResourceType, name: &str, (key, value): (&String, &String)) -> M
         name: key.clone(),
         value: Some(value.clone()),
     }
+}
+
+/// Writes an image as the first records of an empty log.
+///
+/// # Errors
+/// The store does not take them; some may be there.
+pub(crate) async fn write_image(
+    store: &dyn MetadataStore,
+    image: &MetadataImage,
+) -> Result<(), StoreError> {
+    let mut version = 0;
+    let mut records = records(image).peekable();
+    while records.peek().is_some() {
+        let some: Vec<_> = records.by_ref().take(WRITTEN_TOGETHER).collect();
+        version = store.append(version, &some).await?;
+    }
+    Ok(())
 }
 
 /// An image while the log is read that leads to it.

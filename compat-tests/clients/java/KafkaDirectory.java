@@ -11,6 +11,7 @@ import org.apache.kafka.common.serialization.*;
 /**
  * Fills topics, tells all that can be read of them, and writes on:
  * create BOOTSTRAP | fill BOOTSTRAP | read BOOTSTRAP | append BOOTSTRAP
+ * remove BOOTSTRAP (records) | commit BOOTSTRAP PROTOCOLS | groups BOOTSTRAP | topics BOOTSTRAP | resume BOOTSTRAP PROTOCOLS
  */
 public class KafkaDirectory {
     static final List<String> CODECS = List.of("none", "gzip", "snappy", "lz4", "zstd");
@@ -27,6 +28,11 @@ public class KafkaDirectory {
             case "fill" -> fill();
             case "read" -> read();
             case "append" -> append();
+            case "remove" -> remove();
+            case "commit" -> commit(args[2]);
+            case "groups" -> groups();
+            case "topics" -> topics();
+            case "resume" -> resume(args[2]);
             default -> throw new IllegalArgumentException(args[0]);
         }
     }
@@ -143,6 +149,103 @@ public class KafkaDirectory {
         try (var producer = producer("gzip", null, true)) {
             for (int number = 0; number < 20; number++) {
                 send(producer, List.of(record("transactions", 0, "later", 100), record("compacted", 0, "later-" + number, 100)));
+            }
+        }
+    }
+
+    /** Within the first segment of one partition, and beyond it in the other. */
+    static void remove() throws Exception {
+        try (Admin admin = Admin.create(common)) {
+            admin.deleteRecords(Map.of(
+                new TopicPartition("plain", 0), RecordsToDelete.beforeOffset(7),
+                new TopicPartition("plain", 1), RecordsToDelete.beforeOffset(600))).all().get(30, TimeUnit.SECONDS);
+        }
+    }
+
+    static KafkaConsumer<byte[], byte[]> member(String protocol) {
+        Map<String, Object> settings = new HashMap<>(common);
+        settings.put("group.id", protocol + "-group");
+        settings.put("group.protocol", protocol);
+        settings.put("auto.offset.reset", "none");
+        settings.put("enable.auto.commit", "false");
+        settings.put("max.poll.records", "50");
+        var consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+        consumer.subscribe(List.of("plain"));
+        return consumer;
+    }
+
+    /** Offsets of members of a group, and of groups that never had one. */
+    static void commit(String protocols) throws Exception {
+        try (Admin admin = Admin.create(common)) {
+            for (String protocol : protocols.split(",")) {
+                admin.alterConsumerGroupOffsets(protocol + "-group", Map.of(
+                    new TopicPartition("plain", 0), new OffsetAndMetadata(10, Optional.of(0), "from the admin"),
+                    new TopicPartition("plain", 1), new OffsetAndMetadata(610))).all().get(30, TimeUnit.SECONDS);
+                try (var consumer = member(protocol)) {
+                    Set<Integer> seen = new HashSet<>();
+                    long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(60);
+                    while (seen.size() < 2) {
+                        if (System.nanoTime() > deadline) throw new IllegalStateException("no records");
+                        for (var record : consumer.poll(Duration.ofMillis(500))) seen.add(record.partition());
+                        consumer.commitSync();
+                    }
+                }
+            }
+            for (int number = 0; number < 60; number++) {
+                admin.alterConsumerGroupOffsets("many-" + number, Map.of(
+                    new TopicPartition("compacted", 0), new OffsetAndMetadata(number, "note " + number))).all().get(30, TimeUnit.SECONDS);
+            }
+        }
+    }
+
+    static void groups() throws Exception {
+        try (Admin admin = Admin.create(common)) {
+            Set<String> names = new TreeSet<>();
+            for (var group : admin.listGroups().all().get(30, TimeUnit.SECONDS)) names.add(group.groupId());
+            for (String name : names) {
+                Map<String, String> lines = new TreeMap<>();
+                var offsets = admin.listConsumerGroupOffsets(name).partitionsToOffsetAndMetadata().get(30, TimeUnit.SECONDS);
+                offsets.forEach((at, committed) -> lines.put(at.toString(), committed.toString()));
+                System.out.println(name + " " + lines);
+            }
+        }
+    }
+
+    static void topics() throws Exception {
+        try (Admin admin = Admin.create(common)) {
+            var names = new ArrayList<>(TOPICS.keySet());
+            names.add("__consumer_offsets");
+            for (var topic : new TreeMap<>(admin.describeTopics(names).allTopicNames().get(30, TimeUnit.SECONDS)).values()) {
+                System.out.println(topic.name() + " " + topic.topicId() + " " + topic.partitions().size());
+                var resource = new org.apache.kafka.common.config.ConfigResource(
+                    org.apache.kafka.common.config.ConfigResource.Type.TOPIC, topic.name());
+                var config = admin.describeConfigs(List.of(resource)).all().get(30, TimeUnit.SECONDS).get(resource);
+                Map<String, String> own = new TreeMap<>();
+                for (var entry : config.entries()) {
+                    if (entry.source() == ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG) own.put(entry.name(), entry.value());
+                }
+                System.out.println(topic.name() + " " + own);
+            }
+        }
+    }
+
+    /** Where each group goes on, and how far it comes. */
+    static void resume(String protocols) throws Exception {
+        for (String protocol : protocols.split(",")) {
+            try (var consumer = member(protocol)) {
+                Map<Integer, Long> first = new TreeMap<>();
+                Map<Integer, Integer> counts = new TreeMap<>();
+                long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(90);
+                while (true) {
+                    if (System.nanoTime() > deadline) throw new IllegalStateException("stands still: " + counts);
+                    for (var record : consumer.poll(Duration.ofMillis(500))) {
+                        first.putIfAbsent(record.partition(), record.offset());
+                        counts.merge(record.partition(), 1, Integer::sum);
+                    }
+                    var ends = consumer.endOffsets(consumer.assignment());
+                    if (ends.size() == 2 && ends.entrySet().stream().allMatch(end -> consumer.position(end.getKey()) >= end.getValue())) break;
+                }
+                System.out.println(protocol + " from " + first + " " + counts);
             }
         }
     }
