@@ -115,10 +115,11 @@ impl MetaProperties {
                 configured: node_id,
             });
         }
+        let cluster_id = get("cluster.id")?;
         let directory_id = parse_kafka_uuid(&get("directory.id")?)
             .ok_or_else(|| invalid("directory.id is not an id".to_owned()))?;
         Ok(Self {
-            cluster_id: get("cluster.id")?,
+            cluster_id,
             node_id,
             directory_id,
         })
