@@ -27,6 +27,12 @@ pub const OTTLA_OS: Contender = Contender {
     kind: BrokerKind::Ottla,
     config: &[("ottla.durability", "os")],
 };
+/// Opens no compressed batch that nothing in the broker has to open.
+pub const OTTLA_UNOPENED: Contender = Contender {
+    name: "ottla unopened",
+    kind: BrokerKind::Ottla,
+    config: &[("ottla.record.validation", "compacted")],
+};
 /// Acknowledges what is in the page cache: the default.
 pub const KAFKA: Contender = Contender {
     name: "kafka",
