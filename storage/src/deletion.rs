@@ -13,8 +13,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::checkpoint::{Offsets, write_offsets};
-use crate::compaction::CLEANER_OFFSETS;
+use crate::checkpoint::Offsets;
 use crate::fs::if_found;
 use crate::log::loader::owner_of;
 use crate::log::partition_log::FileLog;
@@ -182,14 +181,8 @@ impl LogDir {
         if let Err(error) = forgotten {
             tracing::warn!(%error, "the recovery points of deleted logs could not be removed");
         }
-        let cleaned = {
-            let mut offsets = self.cleaner_offsets.lock();
-            forget(&mut offsets).then(|| offsets.clone())
-        };
-        let path = self.path.join(CLEANER_OFFSETS);
-        let written = cleaned.map(|offsets| write_offsets(&*self.fs, &path, &offsets));
-        if let Some(Err(error)) = written {
-            tracing::warn!(file = %path.display(), %error, "not written");
+        if let Err(error) = self.change_cleaner_offsets(forget) {
+            tracing::warn!(%error, "up to where deleted logs are clean could not be removed");
         }
     }
 }

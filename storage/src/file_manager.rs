@@ -166,6 +166,7 @@ impl FileManager {
             committed_bytes: AtomicU64::new(0),
             log_starts: Mutex::new(log_starts),
             log_starts_changed: AtomicBool::new(false),
+            writing_offsets: Mutex::default(),
             closed_at: Mutex::new(closed_at),
             recovery_points: Mutex::new(recovery_points),
             disk_full: watch::Sender::new(false),

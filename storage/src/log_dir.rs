@@ -9,9 +9,10 @@ use std::sync::{Arc, Weak};
 use tokio::sync::{Semaphore, watch};
 
 use crate::bell::Bell;
-use crate::checkpoint::{Offsets, RECOVERY_POINTS, write_offsets};
+use crate::checkpoint::{LOG_START_OFFSETS, Offsets, RECOVERY_POINTS, write_offsets};
 use crate::clock::Clock;
 use crate::cold_budget::ColdBudget;
+use crate::compaction::CLEANER_OFFSETS;
 use crate::deletion::Departures;
 use crate::fs::{FileSystemSync, Fs};
 use crate::io_pool::IoPool;
@@ -54,6 +55,8 @@ pub(crate) struct LogDir {
     /// Log start offsets that the segments' names do not tell.
     pub log_starts: Mutex<Offsets>,
     pub log_starts_changed: AtomicBool,
+    /// Held by whoever replaces a file of offsets that is not kept from changing meanwhile.
+    pub writing_offsets: Mutex<()>,
     /// Where the logs ended at an orderly shutdown that have not been used since.
     pub closed_at: Mutex<Offsets>,
     /// Up to where each log's segments are known to be on stable media.
@@ -176,6 +179,41 @@ impl LogDir {
             let point = points.get_mut(key).filter(|point| **point > end_offset);
             point.map(|point| *point = end_offset).is_some()
         })
+    }
+
+    /// Writes down, durably, where the logs begin, if that has changed.
+    pub fn save_log_starts(&self) -> io::Result<()> {
+        let _writing = self.writing_offsets.lock();
+        if !self.log_starts_changed.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let offsets = self.log_starts.lock().clone();
+        write_offsets(&*self.fs, &self.path.join(LOG_START_OFFSETS), &offsets)
+            .inspect_err(|_| self.log_starts_changed.store(true, Ordering::Release))
+    }
+
+    /// Forgets where a log of this name began. Durably, so before anything is appended to the one that has it now.
+    pub fn forget_log_start(&self, key: &(String, i32)) -> io::Result<()> {
+        if self.log_starts.lock().remove(key).is_some() {
+            self.log_starts_changed.store(true, Ordering::Release);
+        }
+        self.save_log_starts()
+    }
+
+    /// Changes up to where the logs are clean, durably if `change` says so.
+    pub fn change_cleaner_offsets(
+        &self,
+        change: impl FnOnce(&mut Offsets) -> bool,
+    ) -> io::Result<()> {
+        let _writing = self.writing_offsets.lock();
+        let offsets = {
+            let mut offsets = self.cleaner_offsets.lock();
+            if !change(&mut offsets) {
+                return Ok(());
+            }
+            offsets.clone()
+        };
+        write_offsets(&*self.fs, &self.path.join(CLEANER_OFFSETS), &offsets)
     }
 
     /// Has what is written by now synced in so many ms at the latest.

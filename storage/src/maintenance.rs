@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::bell::Bell;
-use crate::checkpoint::{LOG_START_OFFSETS, write_offsets};
 use crate::fs::if_found;
 use crate::io_pool::IoPool;
 use crate::log::Durability;
@@ -359,7 +358,7 @@ impl Maintenance {
                 true
             })?;
         }
-        self.save_log_starts()?;
+        shared.save_log_starts()?;
         let checkpoint = Checkpoint {
             number: checkpoints.last.number + 1,
             start_sequence: committed.next_sequence,
@@ -419,19 +418,6 @@ impl Maintenance {
         checkpoint.write(&*self.shared.fs, &self.wal_dir)?;
         checkpoints.last = checkpoint;
         Ok(())
-    }
-
-    fn save_log_starts(&self) -> io::Result<()> {
-        let shared = &self.shared;
-        if !shared.log_starts_changed.swap(false, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let offsets = shared.log_starts.lock().clone();
-        let saved = write_offsets(&*shared.fs, &shared.path.join(LOG_START_OFFSETS), &offsets);
-        if saved.is_err() {
-            shared.log_starts_changed.store(true, Ordering::Release);
-        }
-        saved
     }
 
     /// Keeps the newest batches in memory for their readers, and gives back the rest.

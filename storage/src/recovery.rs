@@ -146,6 +146,11 @@ impl Recovery {
             Ok::<_, RecoveryError>((id, restored))
         });
         let mut restored: BTreeMap<u32, Restored> = opened.into_iter().collect::<Result<_, _>>()?;
+        for (id, log) in restored.iter().filter(|(_, log)| log.is_new) {
+            if !contents.log_starts.contains_key(id) {
+                log_starts.remove(&(log.id.topic.to_string(), log.id.partition));
+            }
+        }
         let (mut held_bytes, mut writing) = (0, None);
         replay.repeat(checkpoint, &end, |entries| {
             for entry in entries {
@@ -208,7 +213,8 @@ impl Recovery {
     ) -> Result<Restored, RecoveryError> {
         let dir = LogPath::new(self.dir.join(id.to_string()), &self.open_files);
         let owner = owner_of(&*self.fs, &dir)?;
-        if owner.is_some_and(|owner| owner != id.topic_id) {
+        let is_new = owner != Some(id.topic_id);
+        if is_new && owner.is_some() {
             // The name was given to a new topic before the old one's deletion was done.
             set_aside(&*self.fs, &dir)?;
         }
@@ -235,6 +241,7 @@ impl Recovery {
             dir,
             state: State::unloaded(Arc::new(LogConfig::default())),
             log_start_offset,
+            is_new,
             first_offset: None,
         })
     }
@@ -325,6 +332,8 @@ struct Restored {
     state: State,
     writer: Arc<Mutex<SegmentWriter>>,
     log_start_offset: i64,
+    /// Nothing of it was durable but in the write-ahead log: what else is known by its name is another's.
+    is_new: bool,
     /// Of the first batch that is written again.
     first_offset: Option<i64>,
 }

@@ -351,22 +351,14 @@ impl FileLog {
             tracing::warn!(partition = %self.id, %error, "writing a segment failed; it is tried again");
         }
         let mut writer = self.writer.lock();
-        let active = {
+        {
             let state = self.state.lock();
             if !matches!(state.phase, Phase::Ready) || !state.has_segments_below_start() {
                 return Ok(());
             }
-            state
-                .open
-                .back()
-                .filter(|open| open.bytes == 0)
-                .map(|open| Arc::clone(&open.segment))
-        };
-        if let Some(active) = active {
-            writer.create_segment(&active)?;
         }
         // What stays must be durable before what tells where it begins is gone.
-        self.sync(&mut writer)?;
+        self.keep_end(&mut writer)?;
         let (segments, delay_ms) = {
             let mut state = self.state.lock();
             if !matches!(state.phase, Phase::Ready) {

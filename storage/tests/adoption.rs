@@ -136,3 +136,20 @@ async fn what_follows_a_gap_is_read_from_its_beginning() {
     );
     assert_eq!(read_all(&log, gap).await[0].0, after);
 }
+
+#[tokio::test]
+async fn a_directory_that_ends_before_the_start_that_was_put_beside_it_is_named_and_kept() {
+    let dir = foreign().await;
+    std::fs::remove_file(metadata(dir.path())).unwrap();
+    let starts = dir.path().join("log-start-offset-checkpoint");
+    std::fs::write(&starts, "0\n1\ntopic 0 9\n").unwrap();
+    let manager = LogManager::open(small(dir.path())).unwrap();
+    let log = open_here(&manager);
+    let refused = append(&log, numbered(0, b"ours")).await.unwrap_err();
+    assert!(refused.to_string().contains("begins at 9"), "{refused}");
+    drop(log);
+    manager.shutdown().unwrap();
+    std::fs::write(&starts, "0\n0\n").unwrap();
+    let manager = LogManager::open(small(dir.path())).unwrap();
+    assert_eq!(open_here(&manager).offsets().log_end_offset, 4);
+}

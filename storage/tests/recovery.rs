@@ -308,6 +308,90 @@ async fn the_log_start_survives_crash_and_shutdown() {
     }
 }
 
+/// Segments go one by one, and a power cut keeps any of it: whichever are left, no offset is given twice.
+#[tokio::test]
+async fn the_end_of_a_log_is_never_below_its_durable_start() {
+    for (durability, orderly) in [
+        (Durability::Strict, false),
+        (Durability::Strict, true),
+        (Durability::Os, false),
+        (Durability::Os, true),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let start = |dir: &Path| {
+            let durability = LogManagerConfig {
+                durability,
+                ..small(dir)
+            };
+            LogManager::open(durability).unwrap()
+        };
+        let open = |manager: &LogManager| {
+            let config = LogConfig {
+                segment_bytes: 1_000,
+                ..LogConfig::default()
+            };
+            open_with(manager, "topic", 0, config)
+        };
+        let running = start(dir.path());
+        fill(&open(&running), 0, 12, 300).await;
+        running.shutdown().unwrap();
+        let running = start(dir.path());
+        let log = open(&running);
+        assert_eq!(log.delete_records_before(12).await.unwrap(), 12);
+        drop(log);
+        if orderly {
+            running.shutdown().unwrap();
+        }
+        let left = crash(running, dir.path());
+        let segments: Vec<_> = names(&left.path().join("topic-0"))
+            .into_iter()
+            .filter(|name| name.ends_with(".log"))
+            .collect();
+        let (last, before) = segments.split_last().unwrap();
+        for missing in [vec![last.clone()], before.to_vec(), segments.clone()] {
+            let dir = copy_of(left.path());
+            for name in &missing {
+                std::fs::remove_file(dir.path().join("topic-0").join(name)).unwrap();
+            }
+            let what = format!("{durability:?}, orderly: {orderly}, without {missing:?}");
+            let running = start(dir.path());
+            let log = open(&running);
+            let offsets = log.offsets();
+            let found = (offsets.log_start_offset, offsets.log_end_offset);
+            assert_eq!(found, (12, 12), "{what}");
+            fill(&log, 12, 14, 300).await;
+            drop(log);
+            let again = crash(running, dir.path());
+            let running = start(again.path());
+            let log = open(&running);
+            let found: Vec<_> = read_all(&log, 12).await.iter().map(|(at, _)| *at).collect();
+            assert_eq!(found, [12, 13], "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_an_earlier_topic_of_the_name_began_says_nothing_of_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = manager(dir.path());
+    let log = open(&running, "topic", 0);
+    fill(&log, 0, 10, 100).await;
+    log.delete_records_before(8).await.unwrap();
+    drop(log);
+    running.shutdown().unwrap();
+    let mut id = partition("topic", 0);
+    id.topic_id = uuid::Uuid::from_u128(4711);
+    let running = manager(dir.path());
+    let log = running.open_log(id.clone(), Arc::default()).unwrap();
+    assert_eq!(log.offsets().log_end_offset, 0);
+    fill(&log, 0, 3, 100).await;
+    drop(log);
+    let crashed = crash(running, dir.path());
+    let running = manager(crashed.path());
+    let log = running.open_log(id, Arc::default()).unwrap();
+    expect(&log, 3, 100).await;
+}
+
 #[tokio::test]
 async fn segments_roll_by_size_and_all_of_them_recover() {
     let config = LogConfig {

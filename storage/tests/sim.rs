@@ -11,53 +11,16 @@ mod sim_world;
 use std::time::{Duration, Instant};
 
 use common::seeds;
-use sim_world::{Ending, World};
+use sim_world::Ending;
+use sim_world::variants::{Variant, run};
 use storage::fs::sim::{EVERYTHING, Fault};
 use storage::log::Durability;
-use storage::simulation;
-
-/// How one world went.
-struct Run {
-    ends: u64,
-    /// What it did to its disk, and what it noted.
-    history: u64,
-    trace: Vec<String>,
-}
-
-/// Runs one world from its first start to its last check.
-fn run(
-    seed: u64,
-    ending: Ending,
-    deletes_topics: bool,
-    durability: Durability,
-    lies: &[(&str, Fault)],
-) -> Result<Run, String> {
-    let mut world = World::new(seed, ending, deletes_topics, durability);
-    for (part, fault) in lies {
-        world.disk.fault(part, *fault, u32::MAX);
-    }
-    let ran = simulation::run(seed, || async {
-        match world.run().await {
-            Ok(()) => Ok(Run {
-                ends: world.ends,
-                history: world.disk.history(),
-                trace: std::mem::take(&mut world.trace),
-            }),
-            Err(what) => {
-                let report = world.report(&what);
-                // What has gone wrong may also keep the engine from closing.
-                std::mem::forget(world);
-                Err(report)
-            }
-        }
-    });
-    ran.map_err(|what| format!("OTTLA_SIM_SEED={seed} {what}"))
-}
 
 fn run_all(ending: Ending, deletes_topics: bool, durability: Durability) {
+    let variant = Variant::new(ending, deletes_topics, durability);
     let (started, mut worlds, mut ends) = (Instant::now(), 0, 0);
     for seed in seeds(60) {
-        let ran = run(seed, ending, deletes_topics, durability, &[]);
+        let ran = run(seed, variant, &[]);
         ends += ran.unwrap_or_else(|what| panic!("{what}")).ends;
         worlds += 1;
     }
@@ -72,7 +35,7 @@ fn the_same_seed_is_the_same_run() {
             (Ending::Kill, Durability::Os),
         ] {
             let ran = || {
-                let ran = run(seed, ending, true, durability, &[]);
+                let ran = run(seed, Variant::new(ending, true, durability), &[]);
                 ran.unwrap_or_else(|what| panic!("{what}"))
             };
             let (one, other) = (ran(), ran());
@@ -113,9 +76,10 @@ fn in_os_mode_a_killed_process_leaves_everything_that_was_acknowledged() {
 /// Panics unless the checker finds out about the lies in time.
 fn must_be_found_out(ending: Ending, lies: &[(&str, Fault)]) {
     let started = Instant::now();
+    let variant = Variant::new(ending, false, Durability::Strict);
     let mut worlds = 0;
     while started.elapsed() < Duration::from_secs(20) {
-        if let Err(what) = run(worlds, ending, false, Durability::Strict, lies) {
+        if let Err(what) = run(worlds, variant, lies) {
             let what = what.lines().next().unwrap_or_default();
             eprintln!("found out after {:?}: {what}", started.elapsed());
             return;

@@ -212,7 +212,7 @@ impl CompactableLog for FileLog {
         let base_offset = cleaned.index.segment.base_offset;
         cleaned.finish(aborted)?;
         // The directory of a deleted log is renamed under this lock.
-        let _writer = self.writer.lock();
+        let mut writer = self.writer.lock();
         let (old, end_offset) = {
             let state = self.state.lock();
             if !matches!(state.phase, Phase::Ready) {
@@ -224,6 +224,8 @@ impl CompactableLog for FileLog {
             let next = state.segments.iter().find(|next| next.base_offset > last);
             (old, next.map_or(i64::MAX, |next| next.base_offset))
         };
+        // What takes their place may end before they do.
+        self.keep_end(&mut writer)?;
         let fs = &*self.shared.fs;
         if self.state.lock().gaps_below < end_offset {
             note_gaps(fs, &self.dir, end_offset)?;

@@ -10,12 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{
-    CLEANER_OFFSETS, CompactionError, CompactionSettings, LogToClean, RateLimiter, compact,
-    filthiest,
-};
+use super::{CompactionError, CompactionSettings, LogToClean, RateLimiter, compact, filthiest};
 use crate::bell::Bell;
-use crate::checkpoint::write_offsets;
 use crate::log::LogConfig;
 use crate::log::partition_log::FileLog;
 use crate::log_dir::LogDir;
@@ -222,13 +218,10 @@ impl LogCleaner {
                 "records that cannot be read are kept as they are, and nothing is removed for their sake"
             );
         }
-        let offsets = {
-            let mut offsets = self.shared.cleaner_offsets.lock();
+        Ok(self.shared.change_cleaner_offsets(|offsets| {
             offsets.insert(log.key(), compacted.clean_offset);
-            offsets.clone()
-        };
-        let path = self.shared.path.join(CLEANER_OFFSETS);
-        Ok(write_offsets(&*self.shared.fs, &path, &offsets)?)
+            true
+        })?)
     }
 
     /// Pauses as long as the rate demands.

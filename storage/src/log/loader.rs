@@ -66,6 +66,8 @@ pub(crate) struct Loaded {
     pub bytes_since_snapshot: u64,
     /// Files of segments that were deleted before.
     pub left_over: Vec<PathBuf>,
+    /// What else is known by this name is of another topic, whose directory was set aside.
+    pub was_anothers: bool,
 }
 
 /// Why a log cannot be used. Nothing was changed.
@@ -137,14 +139,21 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         names = entries.into_iter().map(|entry| entry.name).collect();
     }
     let mut owner = None;
+    let mut was_anothers = false;
+    let mut durable_start = context.log_start_offset.unwrap_or(0);
     if !names.is_empty() {
         owner = owner_of(fs, dir)?;
+        let is_anothers = owner.is_some_and(|owner| owner != context.id.topic_id);
         // After a crash nobody can tell whose it is without a name tag: it may be an earlier topic's. Nothing in it was
         // part of a checkpoint, which makes the tag durable first.
-        let is_anyones = owner.is_none() && context.may_cut_tail;
-        if is_anyones || owner.is_some_and(|owner| owner != context.id.topic_id) {
+        if is_anothers || (owner.is_none() && context.may_cut_tail) {
             set_aside(fs, dir)?;
             names.clear();
+        }
+        was_anothers = is_anothers;
+        if is_anothers {
+            // What is known by this name is of the other topic: this one would have its tag in the directory.
+            (owner, durable_start) = (None, 0);
         }
     }
     let has_tag = names.iter().any(|name| name == METADATA_FILE);
@@ -173,10 +182,13 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
     if context.may_cut_tail {
         cut_lost_segments(context, &mut segments, gaps_below)?;
     }
-    if removal_has_begun || context.may_cut_tail {
+    let found = segments.len();
+    let (open, log_end_offset) =
+        find_end(context, owner, durable_start, &mut segments, may_have_gaps)?;
+    if removal_has_begun || context.may_cut_tail || segments.len() < found {
         remove_orphans(context, &names, &segments)?;
     }
-    let mut size_bytes = segments.iter().map(|segment| segment.written_bytes()).sum();
+    let size_bytes = segments.iter().map(|segment| segment.written_bytes()).sum();
     let mut aborted = Vec::new();
     let is_there = |base: &i64| segments.iter().any(|segment| segment.base_offset == *base);
     for base_offset in offsets(Part::TransactionIndex).filter(is_there) {
@@ -184,19 +196,6 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         let bytes = fs::read_all(fs, &path).map_err(io_error(&path))?;
         aborted.extend(transaction_index::parse(&bytes));
     }
-
-    let (open, log_end_offset) = match segments.last() {
-        Some(last) => {
-            let before = last.written_bytes();
-            let (open, end) = open_end(context, last, may_have_gaps)?;
-            size_bytes -= before - last.written_bytes();
-            check_end(last, owner.and(context.closed_at), end)?;
-            (Some(open), end)
-        }
-        // Offsets below the start have been given out, even if nothing behind it has reached the disk.
-        None if context.may_cut_tail => (None, context.log_start_offset.unwrap_or(0)),
-        None => (None, 0),
-    };
     if is_foreign {
         // What is appended from here on is ours.
         gaps_below = log_end_offset;
@@ -204,10 +203,7 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
     let first_offset = segments
         .first()
         .map_or(log_end_offset, |first| first.base_offset);
-    let log_start_offset = context
-        .log_start_offset
-        .unwrap_or(0)
-        .clamp(first_offset, log_end_offset.max(first_offset));
+    let log_start_offset = durable_start.clamp(first_offset, log_end_offset.max(first_offset));
 
     let left_over = names
         .iter()
@@ -246,6 +242,7 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         notes,
         bytes_since_snapshot: 0,
         left_over,
+        was_anothers,
     };
     loaded.epochs_changed = loaded.epochs.truncate_from_end(log_end_offset + 1);
     let known = loaded.aborted.len();
@@ -506,16 +503,48 @@ fn forget_lost(
         .map_err(io_error(&path))
 }
 
-/// Compares the end of a log with what it was when it was closed: a last batch that is missing or has a wrong offset
-/// shows nowhere else.
-fn check_end(last: &Segment, closed_at: Option<i64>, end: i64) -> Result<(), LoadError> {
-    match closed_at {
-        Some(closed_at) if closed_at != end => Err(LoadError::Damaged {
-            path: last.path(Part::Log),
-            position: last.written_bytes(),
-            what: format!("the log ends before offset {end}, but was closed before {closed_at}"),
-        }),
-        _ => Ok(()),
+/// Where the log ends: behind its last batch, and never below its durable start.
+///
+/// Offsets below the start have been given out, and nothing else may tell of them: the segments below it are removed, and
+/// the one behind it may not have reached the disk. Segments that end below it are no longer part of the log.
+fn find_end(
+    context: &LoadContext<'_>,
+    owner: Option<uuid::Uuid>,
+    durable_start: i64,
+    segments: &mut Vec<Arc<Segment>>,
+    may_have_gaps: bool,
+) -> Result<(Option<OpenSegment>, i64), LoadError> {
+    let (mut open, mut end) = (None, 0);
+    if let Some(last) = segments.last() {
+        let (opened, found) = open_end(context, last, may_have_gaps)?;
+        (open, end) = (Some(opened), found);
+    }
+    let damaged = |segments: &[Arc<Segment>], what| {
+        let last = segments.last();
+        Err(LoadError::Damaged {
+            path: last.map_or_else(|| context.dir.to_path_buf(), |last| last.path(Part::Log)),
+            position: last.map_or(0, |last| last.written_bytes()),
+            what,
+        })
+    };
+    if end < durable_start {
+        let what = format!("the log ends before offset {end}, but begins at {durable_start}");
+        if open.is_some() && owner.is_none() {
+            // Put here by hand: perhaps the start is not this log's.
+            return damaged(segments, what);
+        }
+        tracing::info!(partition = %context.id, "{what}");
+        segments.clear();
+        (open, end) = (None, durable_start);
+    }
+    // A last batch that is missing or has a wrong offset shows nowhere else.
+    match owner.and(context.closed_at) {
+        Some(closed_at) if closed_at != end => {
+            let what =
+                format!("the log ends before offset {end}, but was closed before {closed_at}");
+            damaged(segments, what)
+        }
+        _ => Ok((open, end)),
     }
 }
 

@@ -137,8 +137,15 @@ impl FileLog {
         };
         let loaded = load(&context).map_err(|error| error.to_string());
         let loaded = loaded.and_then(|loaded| {
-            self.shared
-                .lower_recovery_point(&key, loaded.log_end_offset)
+            let forgotten = match loaded.was_anothers {
+                true => self.shared.forget_log_start(&key),
+                false => Ok(()),
+            };
+            forgotten
+                .and_then(|()| {
+                    self.shared
+                        .lower_recovery_point(&key, loaded.log_end_offset)
+                })
                 .map_err(|error| error.to_string())?;
             Ok(loaded)
         });
@@ -583,6 +590,22 @@ impl FileLog {
             let why = format!("syncing the segments of {} failed: {error}", self.id);
             self.shared.wal.fail(&why);
         })
+    }
+
+    /// Makes durable where the log ends, before segments go that tell so: the one that follows may have no file yet, with
+    /// nothing in it that is durable. Everything that was written is durable then.
+    pub(crate) fn keep_end(&self, writer: &mut SegmentWriter) -> std::io::Result<()> {
+        let unwritten = {
+            let state = self.state.lock();
+            let is_there = |open: &&OpenSegment| open.segment.base_offset <= state.high_watermark;
+            let last = state.open.iter().take_while(is_there).last();
+            let last = last.map(|open| Arc::clone(&open.segment));
+            last.filter(|last| last.written_bytes() == 0)
+        };
+        if let Some(last) = unwritten {
+            writer.create_segment(&last)?;
+        }
+        self.sync(writer)
     }
 
     /// What [`FileLog::make_durable`] will have made durable at least.

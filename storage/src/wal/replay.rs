@@ -21,7 +21,11 @@ use crate::log::read_ahead::map_huge_pages;
 use crate::sync::mpsc;
 
 /// What one read fetches: several groups.
-const WINDOW_BYTES: usize = 4 << 20;
+const WINDOW_BYTES: usize = if cfg!(feature = "simulation") {
+    64 << 10
+} else {
+    4 << 20
+};
 
 /// Why the log cannot be replayed.
 #[derive(Debug, thiserror::Error)]

@@ -363,12 +363,12 @@ fn create_region(
 }
 
 fn write_zeros(file: &dyn File, bytes: u64, pool: &Arc<ChunkPool>) -> io::Result<()> {
-    const STEP_BYTES: usize = 1 << 20;
-    let mut zeros = pool.take(STEP_BYTES)?;
-    zeros.grow(STEP_BYTES).fill(0);
+    let step_bytes = bytes.min(1 << 20);
+    let mut zeros = pool.take(step_bytes as usize)?;
+    zeros.grow(step_bytes as usize).fill(0);
     let mut position = 0;
     while position < bytes {
-        let step = (bytes - position).min(STEP_BYTES as u64);
+        let step = (bytes - position).min(step_bytes);
         file.write_at(&[&zeros.as_ref()[..step as usize]], position)?;
         position += step;
     }

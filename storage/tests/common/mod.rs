@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use storage::log::{
@@ -24,7 +25,18 @@ pub fn seeds(count: u64) -> Range<u64> {
             number("OTTLA_SIM_SEEDS").unwrap_or(count),
         ),
     };
-    first..first + count
+    eprintln!(
+        "OTTLA_SIM_SEED={first}, and {} that follow",
+        count.saturating_sub(1)
+    );
+    first..first.saturating_add(count)
+}
+
+/// For how long worlds are run where there is no end of them.
+pub fn minutes() -> Duration {
+    let minutes = std::env::var("OTTLA_SIM_MINUTES");
+    let minutes = minutes.ok().and_then(|minutes| minutes.parse().ok());
+    Duration::from_secs(60 * minutes.unwrap_or(1))
 }
 
 /// A manager with a ring so small that it turns often.

@@ -1,5 +1,7 @@
 //! A world for the engine: a disk, producers, and what they know to be true.
 
+pub mod variants;
+
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,8 +12,8 @@ use rand::{Rng, SeedableRng};
 use storage::clock::Clock;
 use storage::fs::sim::SimDisk;
 use storage::log::{
-    AppendError, AppendOrigin, Appended, Durability, LogConfig, PartitionLog, PendingAppend,
-    TopicPartition,
+    AppendError, AppendOrigin, Appended, BoxFuture, Durability, LogConfig, PartitionLog,
+    PendingAppend, ReadError, TopicPartition,
 };
 use storage::manager::{LogManager, LogManagerConfig};
 use storage::record::{BatchBuilder, BatchHeader};
@@ -73,6 +75,14 @@ struct Topic {
     deleting: bool,
 }
 
+/// Records that are being deleted while other things go on.
+struct PendingStart {
+    topic: usize,
+    incarnation: u128,
+    offset: usize,
+    answer: BoxFuture<'static, Result<i64, AppendError>>,
+}
+
 struct Pending {
     topic: usize,
     incarnation: u128,
@@ -101,6 +111,7 @@ pub struct World {
     threads: Vec<JoinHandle<bool>>,
     topics: Vec<Topic>,
     pending: Vec<Pending>,
+    pending_starts: Vec<PendingStart>,
     attempts: u64,
     pub trace: Vec<String>,
 }
@@ -112,7 +123,11 @@ impl World {
             segment_bytes: random.random_range(1_000..40_000),
             index_interval_bytes: random.random_range(0..4_096),
             file_delete_delay_ms: random.random_range(0..60_000),
-            retention_ms: -1,
+            // Where logs grow old their starts move by themselves, up to their ends.
+            retention_ms: match random.random_range(0..4) {
+                0 => random.random_range(0..60_000),
+                _ => -1,
+            },
             ..LogConfig::default()
         };
         // Down to two regions: commits wait for a checkpoint all the time.
@@ -138,6 +153,7 @@ impl World {
             threads: Vec::new(),
             topics,
             pending: Vec::new(),
+            pending_starts: Vec::new(),
             attempts: 0,
             trace: Vec::new(),
         }
@@ -196,6 +212,7 @@ impl World {
             open_files_max: 3,
             fs: Arc::new(fs),
             clock: Arc::new(SimClock),
+            retention_check_interval_ms: 5_000,
             // However long it takes, a producer may send its last batch again.
             producer_id_expiration_ms: i64::MAX,
             ..LogManagerConfig::new(Path::new(DIR))
@@ -246,6 +263,14 @@ impl World {
                 if topic.incarnation == pending.incarnation {
                     let end = appended.last_offset as usize + 1;
                     topic.acknowledged = topic.acknowledged.max(end);
+                }
+            }
+        }
+        for pending in std::mem::take(&mut self.pending_starts) {
+            if let Ok(start) = pending.answer.await {
+                let topic = &mut self.topics[pending.topic];
+                if topic.incarnation == pending.incarnation {
+                    topic.log_start = topic.log_start.max(start as usize);
                 }
             }
         }
@@ -347,10 +372,12 @@ impl World {
                 return Ok(());
             }
             if let Err(error) = log.read(request(offsets.log_start_offset))
-                && !self.disk.is_stopped()
+                && !(self.disk.is_stopped()
+                    || (self.grows_old() && matches!(error, ReadError::OffsetOutOfRange { .. })))
             {
                 return Err(format!("topic {at} cannot be used after a start: {error}"));
             }
+            let grows_old = self.grows_old();
             let topic = &self.topics[at];
             let (start, end) = (offsets.log_start_offset, offsets.log_end_offset);
             ensure!(
@@ -364,7 +391,8 @@ impl World {
                 topic.attempted.len()
             );
             ensure!(
-                (topic.log_start..=topic.log_start_attempted).contains(&(start as usize)),
+                (topic.log_start..=topic.log_start_attempted).contains(&(start as usize))
+                    || (grows_old && (topic.log_start as i64..=end).contains(&start)),
                 "topic {at} starts at {start}, but {} was acknowledged and {} attempted",
                 topic.log_start,
                 topic.log_start_attempted
@@ -465,8 +493,16 @@ impl World {
         self.submit(at, producer, &sent, false).await
     }
 
+    fn grows_old(&self) -> bool {
+        self.config.retention_ms >= 0
+    }
+
     /// A producer has not heard of its last batch and sends it again.
     async fn send_again(&mut self, at: usize, producer: usize) -> Check {
+        if self.grows_old() {
+            // With the batch what is known of the producer may be gone.
+            return Ok(());
+        }
         let topic = &self.topics[at];
         match topic.sent[producer].last().cloned() {
             Some(sent) if sent.base_offset >= topic.log_start_attempted => {
@@ -513,6 +549,7 @@ impl World {
 
     /// Waits for all acknowledgements.
     async fn settle(&mut self) -> Check {
+        self.settle_starts().await?;
         for pending in std::mem::take(&mut self.pending) {
             let Pending { topic: at, .. } = pending;
             let answer: Option<Result<Appended, AppendError>> =
@@ -545,12 +582,28 @@ impl World {
     async fn read(&mut self, at: usize, from: usize, max_bytes: usize) -> Check<Option<()>> {
         let log = Arc::clone(&self.logs[at]);
         let (mut next, mut left) = (from, max_bytes);
+        let grows_old = self.grows_old();
         loop {
             let mut wanted = request(next as i64);
             wanted.max_bytes = left.min(100_000);
             let fetched = match self.until_stopped(read(&log, wanted)).await? {
                 Some(Ok(fetched)) => fetched,
                 _ if self.disk.is_stopped() => return Ok(None),
+                Some(Err(ReadError::OffsetOutOfRange {
+                    log_start_offset, ..
+                })) if (next as i64) < log_start_offset => {
+                    let start = log_start_offset as usize;
+                    let topic = &mut self.topics[at];
+                    ensure!(
+                        start <= topic.log_start_attempted || grows_old,
+                        "topic {at} starts at {start}, but only {} was attempted",
+                        topic.log_start_attempted
+                    );
+                    topic.log_start = topic.log_start.max(start);
+                    topic.log_start_attempted = topic.log_start_attempted.max(start);
+                    next = start;
+                    continue;
+                }
                 other => return Err(format!("topic {at} cannot be read at {next}: {other:?}")),
             };
             let topic = &self.topics[at];
@@ -599,19 +652,48 @@ impl World {
     async fn delete_records(&mut self, at: usize) -> Check {
         self.settle().await?;
         let topic = &mut self.topics[at];
-        let offset = self
-            .random
-            .random_range(topic.log_start..=topic.acknowledged);
+        let offset = match self.random.random_range(0..3) {
+            0 => topic.acknowledged,
+            _ => self
+                .random
+                .random_range(topic.log_start.min(topic.acknowledged)..=topic.acknowledged),
+        };
         topic.log_start_attempted = topic.log_start_attempted.max(offset);
         self.note(format!("delete {at} before {offset}"));
-        let deleted = self.logs[at].delete_records_before(offset as i64);
-        match self.until_stopped(deleted).await? {
-            Some(Ok(start)) => {
-                ensure!(start as usize == offset, "starts at {start}, not {offset}");
-                self.topics[at].log_start = offset;
+        let answer = self.logs[at].delete_records_before(offset as i64);
+        self.pending_starts.push(PendingStart {
+            topic: at,
+            incarnation: self.topics[at].incarnation,
+            offset,
+            answer,
+        });
+        match self.random.random_bool(0.5) {
+            true => self.settle_starts().await,
+            // The next append may come in between.
+            false => Ok(()),
+        }
+    }
+
+    /// Waits until all records are deleted that are to be.
+    async fn settle_starts(&mut self) -> Check {
+        let grows_old = self.grows_old();
+        for pending in std::mem::take(&mut self.pending_starts) {
+            let (at, offset) = (pending.topic, pending.offset);
+            let answer = self.until_stopped(pending.answer).await?;
+            let topic = &mut self.topics[at];
+            match answer {
+                Some(Ok(start)) => {
+                    let start = start as usize;
+                    ensure!(
+                        start >= offset && (start <= topic.log_start_attempted || grows_old),
+                        "topic {at} starts at {start}, not {offset}"
+                    );
+                    topic.log_start = topic.log_start.max(start);
+                    topic.log_start_attempted = topic.log_start_attempted.max(start);
+                }
+                _ if self.disk.is_stopped() => {}
+                other => return Err(format!("topic {at} does not delete records: {other:?}")),
             }
-            _ if self.disk.is_stopped() => {}
-            other => return Err(format!("topic {at} does not delete records: {other:?}")),
         }
         Ok(())
     }
