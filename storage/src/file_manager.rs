@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -28,7 +28,7 @@ use crate::manager::{LogManagerConfig, OpenError, RecoveryReport, StorageError};
 use crate::recovery::{Recovery, RecoveryError};
 use crate::retention::Schedule;
 use crate::stats::{Counters, DirectoryStats};
-use crate::sync::{Mutex, new_uuid, thread};
+use crate::sync::{Mutex, caught, new_uuid, thread};
 use crate::wal::checkpoint::{Checkpoint, CheckpointError};
 use crate::wal::chunk::ChunkPool;
 use crate::wal::commit::{Wal, WalError};
@@ -41,6 +41,8 @@ const WAL_DIR: &str = "wal";
 const LOCK_FILE: &str = ".lock";
 /// How often a shutdown looks whether the last writes want for room.
 const MAKE_ROOM_INTERVAL: Duration = Duration::from_millis(1);
+/// A commit that has waited for so long is told of.
+const STALLED_SECONDS: u64 = 5;
 const COMMIT_THREAD: &str = "wal-commit";
 /// Logs whose deletions wait for the write-ahead log together: it bounds what they have in memory.
 const DELETED_TOGETHER: usize = 10_000;
@@ -190,20 +192,29 @@ impl FileManager {
             counters: Counters::default(),
         });
         let (failed_sender, failed) = watch::channel(None);
+        let failed_sender = Arc::new(failed_sender);
         let maintenance = Arc::new(Maintenance::new(
             Arc::clone(&shared),
             wal_dir,
             config.retention_check_interval_ms.max(1),
             checkpoint,
             table,
-            failed_sender,
+            Arc::clone(&failed_sender),
         ));
+        let panicked = Panicked {
+            shared: Arc::downgrade(&shared),
+            failed: failed_sender,
+        };
+        let told = panicked.clone();
+        shared
+            .pool
+            .on_panic(move |what| told.tell("storage-io", &what));
         let cleaner = config.cleaner.enabled.then(|| {
             let (shared, maintenance) = (Arc::clone(&shared), Arc::clone(&maintenance));
             Arc::new(LogCleaner::new(shared, maintenance, config.cleaner))
         });
-        let threads =
-            start_threads(&shared, &maintenance, cleaner.as_ref()).map_err(OpenError::io(&dir))?;
+        let threads = start_threads(&shared, &maintenance, cleaner.as_ref(), &panicked)
+            .map_err(OpenError::io(&dir))?;
         recovery_report.took =
             Duration::from_millis(shared.clock.monotonic_ms().saturating_sub(started_ms));
         let manager = Self {
@@ -324,6 +335,7 @@ impl FileManager {
         DirectoryStats {
             commit_writes: commits.writes.snapshot(),
             commit_in_flight: commits.in_flight(),
+            commit_waiting_for_room: commits.waiting_for_room(),
             committed_entries: count(&commits.entries),
             committed_bytes: count(&commits.bytes),
             unwritten_bytes: shared.append_budget_bytes.saturating_sub(free_budget) as u64,
@@ -346,6 +358,18 @@ impl FileManager {
             WalError::Closed => None,
             error => Some(error.to_string()),
         }
+    }
+
+    /// See [`crate::manager::LogManager::stalled`].
+    pub fn stalled(&self) -> Option<String> {
+        let commits = self.shared.wal.stats();
+        let seconds = commits.in_flight().as_secs();
+        let for_what = match commits.waiting_for_room() {
+            Duration::ZERO => "the disk",
+            _ => "room in the write-ahead log",
+        };
+        (seconds >= STALLED_SECONDS)
+            .then(|| format!("a commit has waited for {seconds} s for {for_what}"))
     }
 
     /// See [`crate::manager::LogManager::free_disk_bytes`].
@@ -408,7 +432,10 @@ impl FileManager {
             // It has failed, and waits for nothing any more.
             return;
         }
-        let made = match wal.ring().shortage(wal.ring().group_limit_bytes()) {
+        if !wal.ring().is_waited_for() {
+            return;
+        }
+        let made = match wal.ring().need() {
             Some(Shortage::Grow) => wal.ring().grow(),
             Some(Shortage::Checkpoint) => self.maintenance.checkpoint(),
             None => Ok(()),
@@ -582,27 +609,58 @@ fn open_wal(
     Ok((wal, table, checkpoint))
 }
 
+/// Takes the directory offline when one of its threads has panicked: nothing would be done in its place.
+#[derive(Clone)]
+struct Panicked {
+    shared: Weak<LogDir>,
+    failed: Arc<watch::Sender<Option<StorageError>>>,
+}
+
+impl Panicked {
+    fn tell(&self, thread: &str, what: &str) {
+        let why = format!("the thread {thread} panicked: {what}");
+        tracing::error!("{why}");
+        if let Some(shared) = self.shared.upgrade() {
+            // Whoever waits is told; and if that panics too, the rest is still done.
+            let _ = caught(|| shared.wal.fail(&why));
+        }
+        // What comes of the first is not what is to be mended.
+        self.failed.send_if_modified(|failed| {
+            let is_first = failed.is_none();
+            failed.get_or_insert(StorageError(why));
+            is_first
+        });
+    }
+
+    fn start(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<thread::JoinHandle<()>> {
+        let panicked = self.clone();
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            if let Err(what) = caught(work) {
+                panicked.tell(name, &what);
+            }
+        })
+    }
+}
+
 fn start_threads(
     shared: &Arc<LogDir>,
     maintenance: &Arc<Maintenance>,
     cleaner: Option<&Arc<LogCleaner>>,
+    panicked: &Panicked,
 ) -> io::Result<Vec<thread::JoinHandle<()>>> {
     let committing = Arc::clone(shared);
     let (maintaining, checkpointing) = (Arc::clone(maintenance), Arc::clone(maintenance));
     let mut threads = vec![
-        thread::Builder::new()
-            .name(COMMIT_THREAD.to_owned())
-            .spawn(move || committing.wal.run())?,
-        thread::Builder::new()
-            .name("log-checkpoint".to_owned())
-            .spawn(move || checkpointing.take_checkpoints())?,
-        thread::Builder::new()
-            .name("log-maintenance".to_owned())
-            .spawn(move || maintaining.run())?,
+        panicked.start(COMMIT_THREAD, move || committing.wal.run())?,
+        panicked.start("log-checkpoint", move || checkpointing.take_checkpoints())?,
+        panicked.start("log-maintenance", move || maintaining.run())?,
     ];
     if let Some(cleaner) = cleaner.map(Arc::clone) {
-        let thread = thread::Builder::new().name("log-cleaner".to_owned());
-        threads.push(thread.spawn(move || cleaner.run())?);
+        threads.push(panicked.start("log-cleaner", move || cleaner.run())?);
     }
     Ok(threads)
 }

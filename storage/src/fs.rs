@@ -117,15 +117,33 @@ pub fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
 /// Replaces a small file so that after a crash either the old or the new one is there.
 pub fn replace(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
-    let file = fs.open(&temporary, Access::Write)?;
-    file.set_len(0)?;
-    file.write_at(&[bytes], 0)?;
-    file.sync_data()?;
+    fill(fs, &temporary, Access::Write, |file| {
+        file.set_len(0)?;
+        file.write_at(&[bytes], 0)?;
+        file.sync_data()
+    })?;
     fs.rename(&temporary, path)?;
     match path.parent() {
         Some(parent) => fs.sync_dir(parent),
         None => Ok(()),
     }
+}
+
+/// Makes a file that nobody needs before `write` has filled it: without that it would only take room.
+pub fn fill(
+    fs: &dyn Fs,
+    path: &Path,
+    access: Access,
+    write: impl FnOnce(&dyn File) -> io::Result<()>,
+) -> io::Result<()> {
+    let file = fs.open(path, access)?;
+    let filled = write(&*file);
+    drop(file);
+    filled.inspect_err(|_| {
+        if let Err(error) = if_found(fs.remove_file(path)) {
+            tracing::warn!(file = %path.display(), %error, "an unfinished file could not be removed");
+        }
+    })
 }
 
 /// Turns "not found" into `None`.
@@ -143,6 +161,27 @@ pub fn is_unsupported(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
     )
+}
+
+/// Whether it may be well another time: there was no descriptor or no memory left, or a signal came. A sync that has
+/// failed is never that, whatever the system says: see [`failed_sync`].
+pub fn is_passing(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    const PASSING: [Errno; 5] = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::INTR,
+        Errno::NOMEM,
+        Errno::AGAIN,
+    ];
+    let number = error.raw_os_error().map(Errno::from_raw_os_error);
+    number.is_some_and(|number| PASSING.contains(&number))
+}
+
+/// What a sync has failed with. After it nobody knows what is on the disk, so it lasts; that the directory could not even be
+/// opened to be synced is another matter.
+pub fn failed_sync(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
 }
 
 /// The operating system's files.
@@ -198,14 +237,16 @@ impl Fs for RealFs {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        fs::File::open(path)?.sync_all()
+        fs::File::open(path)?.sync_all().map_err(failed_sync)
     }
 
     fn file_system_sync(&self, path: &Path) -> Option<FileSystemSync> {
         tells_of_lost_writes(path).then_some(())?;
         // What goes wrong from now on is told to who has it open.
         let directory = fs::File::open(path).ok()?;
-        Some(Arc::new(move || Ok(rustix::fs::syncfs(&directory)?)))
+        Some(Arc::new(move || {
+            rustix::fs::syncfs(&directory).map_err(|error| failed_sync(error.into()))
+        }))
     }
 
     fn space(&self, path: &Path) -> io::Result<Space> {
@@ -322,7 +363,7 @@ impl File for RealFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data().map_err(failed_sync)
     }
 
     fn size_bytes(&self) -> io::Result<u64> {
@@ -335,7 +376,9 @@ impl File for RealFile {
 
     fn allocate(&self, position: u64, bytes: u64) -> io::Result<()> {
         use rustix::fs::FallocateFlags;
-        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, position, bytes) {
+        let allocate =
+            || rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, position, bytes);
+        match rustix::io::retry_on_intr(allocate) {
             // Not every file system can; the room is then taken when it is written.
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
             other => Ok(other?),

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::cold_budget::ColdBudget;
 use crate::compaction::CLEANER_OFFSETS;
 use crate::deletion::Departures;
-use crate::fs::{FileSystemSync, Fs};
+use crate::fs::{FileSystemSync, Fs, Space};
 use crate::io_pool::IoPool;
 use crate::log::Durability;
 use crate::log::direct::DirectIo;
@@ -127,14 +127,25 @@ impl LogDir {
         self.append_budget.available_permits() < self.append_budget_bytes / 4
     }
 
+    fn reserve_bytes(&self, space: &Space) -> u64 {
+        self.disk_reserve_bytes
+            .unwrap_or_else(|| DISK_RESERVE_BYTES.min(space.total_bytes / 20))
+    }
+
+    /// Whether the disk has room for so much beside what is to be kept free.
+    pub fn has_space_for(&self, bytes: u64) -> bool {
+        let Ok(space) = self.fs.space(&self.path) else {
+            return true;
+        };
+        space.free_bytes >= self.reserve_bytes(&space).saturating_add(bytes)
+    }
+
     /// Looks how much room is left on the disk.
     pub fn check_space(&self) {
         let Ok(space) = self.fs.space(&self.path) else {
             return;
         };
-        let reserve_bytes = self
-            .disk_reserve_bytes
-            .unwrap_or_else(|| DISK_RESERVE_BYTES.min(space.total_bytes / 20));
+        let reserve_bytes = self.reserve_bytes(&space);
         let was_low = self.low_on_space.load(Ordering::Relaxed);
         // A little more than what is to be kept, or it would go to and fro.
         let wanted_bytes = match was_low {
@@ -165,11 +176,17 @@ impl LogDir {
         change: impl FnOnce(&mut Offsets) -> bool,
     ) -> io::Result<()> {
         let mut recovery_points = self.recovery_points.lock();
+        let before = recovery_points.clone();
         if !change(&mut recovery_points) {
             return Ok(());
         }
         let path = self.path.join(RECOVERY_POINTS);
-        write_offsets(&*self.fs, &path, &recovery_points)
+        let written = write_offsets(&*self.fs, &path, &recovery_points);
+        if written.is_err() {
+            // Or who tries again would find it done.
+            *recovery_points = before;
+        }
+        written
     }
 
     /// Lets nobody trust a log beyond its end: after a power cut it may end before what a checkpoint has made durable, and

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::bell::Bell;
-use crate::fs::if_found;
+use crate::fs::{if_found, is_passing};
 use crate::io_pool::IoPool;
 use crate::log::Durability;
 use crate::log::partition_log::FileLog;
@@ -36,6 +36,9 @@ const NOTE_WAITS: usize = 20;
 const LOGS_AT_ONCE: usize = 256;
 /// How many logs retention looks at in one go; after a start it may be all of them.
 const RETENTION_BATCH: usize = 256;
+/// How soon after a failure the ring is tried to grow again, at first and at last.
+const GROWTH_PAUSE_MS: u64 = 1_000;
+const GROWTH_PAUSE_MAX_MS: u64 = 10_000;
 /// Without appends for so long, everything is written, checkpointed and dropped from memory.
 const QUIET_MS: u64 = 5_000;
 /// Files of segments that nobody used for so long, and at most twice as long, are closed.
@@ -52,7 +55,7 @@ pub(crate) struct Maintenance {
     checkpoint_due: Bell,
     checkpoints: Mutex<Checkpoints>,
     retention_check_interval_ms: u64,
-    failed: watch::Sender<Option<StorageError>>,
+    failed: Arc<watch::Sender<Option<StorageError>>>,
 }
 
 struct Checkpoints {
@@ -76,6 +79,9 @@ struct Seen {
     retention_ms: u64,
     /// When silent producers are due, by the monotonic clock.
     producers_ms: u64,
+    /// When the ring may be tried to grow again, and the pause before that.
+    growth_ms: u64,
+    growth_pause_ms: u64,
 }
 
 impl Maintenance {
@@ -85,7 +91,7 @@ impl Maintenance {
         retention_check_interval_ms: u64,
         last: Checkpoint,
         table: LogTable,
-        failed: watch::Sender<Option<StorageError>>,
+        failed: Arc<watch::Sender<Option<StorageError>>>,
     ) -> Self {
         let taken_ms = shared.clock.monotonic_ms();
         Self {
@@ -138,6 +144,8 @@ impl Maintenance {
             closed_ms: now,
             retention_ms: now.saturating_add(self.retention_check_interval_ms),
             producers_ms: now.saturating_add(self.shared.producer_check_interval_ms),
+            growth_ms: now,
+            growth_pause_ms: 0,
         };
         self.shared.check_space();
         while !self.stop.load(Ordering::Acquire) {
@@ -158,8 +166,11 @@ impl Maintenance {
                 Some(WalError::Closed) => {}
                 Some(error) => {
                     tracing::error!(directory = %self.shared.path.display(), %error, "offline");
-                    self.failed
-                        .send_replace(Some(StorageError(error.to_string())));
+                    self.failed.send_if_modified(|failed| {
+                        let is_first = failed.is_none();
+                        failed.get_or_insert_with(|| StorageError(error.to_string()));
+                        is_first
+                    });
                     return;
                 }
             }
@@ -167,7 +178,10 @@ impl Maintenance {
     }
 
     fn is_idle(&self) -> bool {
-        self.shared.busy.lock().is_empty()
+        let ring = self.shared.wal.ring();
+        ring.need().is_none()
+            && !ring.is_stunted()
+            && self.shared.busy.lock().is_empty()
             && self.shared.doomed.lock().is_empty()
             && self.shared.open_files.count() == 0
             && self.shared.direct_io.read_ahead.is_empty()
@@ -177,13 +191,8 @@ impl Maintenance {
 
     fn look_after(&self, seen: &mut Seen) {
         let shared = &self.shared;
-        let ring = shared.wal.ring();
-        if ring.wants_growth()
-            && let Err(error) = ring.grow()
-        {
-            tracing::warn!(%error, "the write-ahead log could not grow");
-        }
         let now_ms = shared.clock.monotonic_ms();
+        self.grow_ring(seen, now_ms);
         if now_ms >= shared.flush_due_ms.load(Ordering::Acquire) {
             // What is committed from now on asks again.
             shared.flush_due_ms.store(u64::MAX, Ordering::Release);
@@ -233,6 +242,34 @@ impl Maintenance {
         if now_ms >= seen.producers_ms {
             self.remove_expired_producers();
             seen.producers_ms = now_ms.saturating_add(self.shared.producer_check_interval_ms);
+        }
+    }
+
+    /// Adds to the ring what is needed, where the disk has room for it. After a failure with longer and longer pauses.
+    fn grow_ring(&self, seen: &mut Seen, now_ms: u64) {
+        let ring = self.shared.wal.ring();
+        let is_wanted = ring.need() == Some(Shortage::Grow) || ring.is_stunted();
+        if !is_wanted || now_ms < seen.growth_ms {
+            return;
+        }
+        let grown = match self.shared.has_space_for(ring.growth_bytes()) {
+            true => ring.grow(),
+            false => {
+                ring.cannot_grow();
+                Err(io::ErrorKind::StorageFull.into())
+            }
+        };
+        match grown {
+            Ok(()) => seen.growth_pause_ms = 0,
+            Err(error) => {
+                if seen.growth_pause_ms == 0 {
+                    tracing::warn!(%error, "the write-ahead log cannot grow; it makes do with what it has");
+                }
+                let pause_ms =
+                    (2 * seen.growth_pause_ms).clamp(GROWTH_PAUSE_MS, GROWTH_PAUSE_MAX_MS);
+                seen.growth_pause_ms = pause_ms;
+                seen.growth_ms = now_ms.saturating_add(pause_ms);
+            }
         }
     }
 
@@ -303,6 +340,7 @@ impl Maintenance {
         quiet
             || now_ms.saturating_sub(checkpoints.taken_ms) >= CHECKPOINT_INTERVAL_MS
             || full_bytes >= max_bytes / 4
+            || self.shared.wal.ring().need() == Some(Shortage::Checkpoint)
             || self.shared.wal.ring().shortage(1 << 20) == Some(Shortage::Checkpoint)
     }
 
@@ -461,21 +499,31 @@ impl Maintenance {
                 .collect()
         };
         for (_, doomed) in due {
-            let fs = Arc::clone(&self.shared.fs);
-            self.shared.pool.write(move || match doomed {
-                Doomed::Directory(path) => {
-                    if let Err(error) = if_found(fs.remove_dir_all(&path)) {
-                        tracing::warn!(directory = %path.display(), %error, "a deleted log could not be removed");
-                    }
-                }
-                Doomed::Files(paths) => {
-                    for path in paths {
-                        if let Err(error) = if_found(fs.remove_file(&path)) {
-                            tracing::warn!(file = %path.display(), %error, "a deleted segment could not be removed");
-                        }
-                    }
-                }
-            });
+            let shared = Arc::clone(&self.shared);
+            self.shared.pool.write(move || shared.remove(doomed));
+        }
+    }
+}
+
+impl LogDir {
+    fn remove(&self, doomed: Doomed) {
+        let removed = match &doomed {
+            Doomed::Directory(path) => if_found(self.fs.remove_dir_all(path)).map(|_| ()),
+            Doomed::Files(paths) => paths
+                .iter()
+                .try_for_each(|path| if_found(self.fs.remove_file(path)).map(|_| ())),
+        };
+        let Err(error) = removed else {
+            return;
+        };
+        let path = match &doomed {
+            Doomed::Directory(path) => Some(path),
+            Doomed::Files(paths) => paths.first(),
+        };
+        let path = path.map(|path| path.display());
+        tracing::warn!(?path, %error, "what was deleted could not be removed");
+        if is_passing(&error) {
+            self.remove_after(TICK.as_millis() as u64, doomed);
         }
     }
 }

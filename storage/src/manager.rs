@@ -278,6 +278,14 @@ impl LogManager {
         }
     }
 
+    /// Why appends stand still, if they have for seconds: the directory is not offline, and may go on.
+    pub fn stalled(&self) -> Option<String> {
+        match &self.0 {
+            Backing::Files(files) => files.stalled(),
+            Backing::Memory(_) => None,
+        }
+    }
+
     /// Free bytes on the disk. Asks the file system, so it may block.
     pub fn free_disk_bytes(&self) -> Option<u64> {
         match &self.0 {

@@ -209,7 +209,7 @@ impl FileLog {
             tracing::info!(partition = %self.id, log_start_offset, new_start, "retention moves the log start");
             // The segments go when it is durable; nobody waits for that here.
             drop(self.move_log_start(new_start));
-        } else if roll {
+        } else if roll || self.state.lock().has_segments_below_start() {
             self.queue_free_segments();
         }
         Ok(due_ms)
@@ -327,7 +327,8 @@ impl FileLog {
         let log = Arc::clone(self);
         self.shared.pool.write(move || {
             if let Err(error) = log.free_segments() {
-                tracing::warn!(partition = %log.id, %error, "segments below the log start could not be removed");
+                tracing::warn!(partition = %log.id, %error, "segments below the log start could not be removed; it is tried again");
+                log.check_retention_at(0);
             }
         });
     }

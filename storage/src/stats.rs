@@ -3,7 +3,7 @@
 //! Counted with relaxed atomics by the threads that do the work, once for each device write and never for each
 //! batch; everything else is looked up when it is asked for.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Upper bounds of a [`LatencyHistogram`]'s buckets, in microseconds; one bucket more takes the rest.
@@ -57,6 +57,8 @@ pub(crate) struct CommitStats {
     origin: Instant,
     /// When the commit under way began, in microseconds after `origin`, plus one; 0 while there is none.
     began_us: AtomicU64,
+    /// The commit under way waits for room.
+    wants_room: AtomicBool,
     pub writes: LatencyHistogram,
     pub entries: AtomicU64,
     pub bytes: AtomicU64,
@@ -67,6 +69,7 @@ impl Default for CommitStats {
         Self {
             origin: Instant::now(),
             began_us: AtomicU64::new(0),
+            wants_room: AtomicBool::new(false),
             writes: LatencyHistogram::default(),
             entries: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -81,12 +84,26 @@ impl CommitStats {
 
     /// A commit waits for room or for the device from now on.
     pub fn begin(&self) {
+        self.wants_room.store(true, Ordering::Relaxed);
         self.began_us.store(self.now_us() + 1, Ordering::Relaxed);
+    }
+
+    /// It has room, and waits for the device only.
+    pub fn begin_write(&self) {
+        self.wants_room.store(false, Ordering::Relaxed);
     }
 
     /// It has returned, with or without success.
     pub fn end(&self) {
         self.began_us.store(0, Ordering::Relaxed);
+    }
+
+    /// For how long the commit under way has waited for room; zero if it does not.
+    pub fn waiting_for_room(&self) -> Duration {
+        match self.wants_room.load(Ordering::Relaxed) {
+            true => self.in_flight(),
+            false => Duration::ZERO,
+        }
     }
 
     /// For how long the commit under way has been.
@@ -114,6 +131,8 @@ pub struct DirectoryStats {
     pub commit_writes: LatencySnapshot,
     /// How long the commit under way has waited for room and for the device; zero if there is none.
     pub commit_in_flight: Duration,
+    /// How long the commit under way has waited for room in the write-ahead log alone; zero if it does not.
+    pub commit_waiting_for_room: Duration,
     /// Batches, and what the broker notes for itself, in commits that succeeded.
     pub committed_entries: u64,
     /// Bytes written by commits that succeeded, with headers and padding.

@@ -37,3 +37,17 @@ mod real {
     /// A moment at which a simulation may let another thread run.
     pub(crate) fn switch() {}
 }
+
+/// Does something, and gives what it has panicked with. A simulation ends with its first panic.
+pub(crate) fn caught(job: impl FnOnce()) -> Result<(), String> {
+    if cfg!(feature = "simulation") {
+        job();
+        return Ok(());
+    }
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+    done.map_err(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+        text.unwrap_or("for no stated reason").to_owned()
+    })
+}

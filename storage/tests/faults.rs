@@ -25,6 +25,7 @@ enum Fault {
     Stall,
     FailWrites(i32),
     FailSyncs,
+    Panic,
 }
 
 const EIO: i32 = 5;
@@ -78,6 +79,7 @@ impl Hooks for FaultyDisk {
     fn write(&self, path: &Path) -> io::Result<()> {
         match self.faults.of(path) {
             Fault::FailWrites(error) => Err(io::Error::from_raw_os_error(error)),
+            Fault::Panic => panic!("on purpose"),
             _ => Ok(()),
         }
     }
@@ -253,4 +255,72 @@ async fn what_looks_at_a_logs_files_first_does_not_wait_for_a_stalled_disk_on_an
     assert!(log.prepare().is_none());
     assert_eq!(log.offsets().high_watermark, 1);
     manager.shutdown().unwrap();
+}
+
+#[tokio::test]
+async fn a_ring_that_cannot_grow_leaves_no_file_makes_do_and_grows_when_it_can() {
+    let dir = tempfile::tempdir().unwrap();
+    let (manager, faults) = open_faulty(dir.path(), true);
+    let rings = || {
+        let names = names(&dir.path().join("wal"));
+        names
+            .iter()
+            .filter(|name| name.starts_with("ring-"))
+            .count()
+    };
+    faults.set("ring-1", Fault::FailWrites(ENOSPC));
+    let log = open(&manager, "topic", 0);
+    let value = vec![b'x'; 40_000];
+    // Several times what the first region holds.
+    for _ in 0..30 {
+        append(&log, batch(&[&value])).await.unwrap();
+        assert!(rings() <= 2, "one, and one that is being made");
+    }
+    let too_large = append(&log, batch(&[&vec![b'x'; 300_000]])).await;
+    assert!(matches!(too_large, Err(AppendError::Storage(_))));
+    until("nothing is left of it", || rings() == 1).await;
+    faults.set("", Fault::None);
+    until("it grows", || rings() > 1).await;
+    append(&log, batch(&[&value])).await.unwrap();
+    manager.shutdown().unwrap();
+}
+
+#[tokio::test]
+async fn a_panic_in_a_thread_of_the_engine_takes_the_directory_offline_and_says_why() {
+    // Of the commit thread, and of one that writes segments.
+    for prefix in ["ring", "0000"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (manager, faults) = open_faulty(dir.path(), true);
+        let log = open(&manager, "topic", 0);
+        append(&log, batch(&[b"value"])).await.unwrap();
+        let mut failed = manager.failed();
+        faults.set(prefix, Fault::Panic);
+        let _ = append(&log, batch(&[b"value"])).await;
+        let offline = failed.wait_for(Option::is_some);
+        let why = tokio::time::timeout(Duration::from_secs(20), offline)
+            .await
+            .expect("the manager says that it is offline")
+            .unwrap()
+            .clone();
+        assert!(why.unwrap().to_string().contains("panicked: on purpose"));
+        assert!(append(&log, batch(&[b"refused"])).await.is_err());
+        faults.set("", Fault::None);
+        assert!(manager.shutdown().is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_waits_for_long_is_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let (manager, faults) = open_faulty(dir.path(), true);
+    let log = open(&manager, "topic", 0);
+    append(&log, batch(&[b"value"])).await.unwrap();
+    assert_eq!(manager.stalled(), None);
+    faults.set("ring", Fault::Stall);
+    let pending = submit(&log, batch(&[b"stalled"])).await;
+    until("it is stalled", || manager.stalled().is_some()).await;
+    assert!(manager.stalled().unwrap().contains("for the disk"));
+    faults.set("", Fault::None);
+    pending.await.unwrap();
+    assert_eq!(manager.stalled(), None);
 }

@@ -89,6 +89,7 @@ async fn find(
 ) -> Result<TimestampOffset, ErrorCode> {
     let log = &partition.log;
     check_leader_epoch(&**log, current_leader_epoch)?;
+    log.check_usable().map_err(refused)?;
     let offsets = log.offsets();
     let place = |offset| TimestampOffset {
         timestamp: -1,
@@ -114,9 +115,16 @@ async fn find(
     };
     match found {
         Ok(found) => Ok(found.unwrap_or(NOT_FOUND)),
-        Err(ReadError::Deleted) => Err(ErrorCode::UnknownTopicOrPartition),
-        Err(ReadError::Corrupt { .. }) => Err(ErrorCode::CorruptMessage),
         Err(ReadError::OffsetOutOfRange { .. }) => Ok(NOT_FOUND),
-        Err(ReadError::Storage(_)) => Err(ErrorCode::KafkaStorageError),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+fn refused(error: ReadError) -> ErrorCode {
+    match error {
+        ReadError::Deleted => ErrorCode::UnknownTopicOrPartition,
+        ReadError::Corrupt { .. } => ErrorCode::CorruptMessage,
+        ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        ReadError::Storage(_) => ErrorCode::KafkaStorageError,
     }
 }

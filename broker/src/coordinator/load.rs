@@ -25,6 +25,7 @@ pub async fn for_each_record(
     log: &dyn PartitionLog,
     mut visit: impl FnMut(&BatchHeader, Record<'_>),
 ) -> Result<(), LoadError> {
+    log.check_usable()?;
     let offsets = log.offsets();
     let mut next_offset = offsets.log_start_offset;
     while next_offset < offsets.high_watermark {

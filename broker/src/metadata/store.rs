@@ -121,6 +121,7 @@ impl LogStore {
 impl MetadataStore for LogStore {
     fn load(&self, from_version: i64) -> BoxFuture<'_, Result<Loaded, StoreError>> {
         Box::pin(async move {
+            self.log.check_usable()?;
             let mut loaded = Loaded {
                 records: Vec::new(),
                 version: from_version.max(self.log.offsets().log_start_offset),

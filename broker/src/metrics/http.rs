@@ -29,8 +29,6 @@ use crate::net::accept::accept;
 const MAX_CONNECTIONS: usize = 16;
 /// A connection that sends no request for so long is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// A commit that has waited for so long is no longer a slow one: nothing is acknowledged.
-const COMMIT_STALLED: Duration = Duration::from_secs(5);
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
 /// One open connection.
@@ -151,11 +149,7 @@ fn unhealthy(broker: &Broker) -> Option<String> {
     if broker.is_shutting_down() {
         return Some("shutting down".to_owned());
     }
-    let waits = broker.logs.stats()?.commit_in_flight;
-    (waits >= COMMIT_STALLED).then(|| {
-        let seconds = waits.as_secs();
-        format!("a commit has waited for {seconds} s for room or for the disk")
-    })
+    broker.logs.stalled()
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<String> {

@@ -68,6 +68,7 @@ impl Out<'_> {
         let flag = |set: bool| f64::from(u8::from(set));
         self.histogram("ottla_storage_commit_write_seconds", "Device writes of the write-ahead log, with their sync.", &d.commit_writes)?;
         self.gauge("ottla_storage_commit_in_flight_seconds", "How long the commit under way has waited for room and for the device; 0 if there is none. It grows while a disk stalls.", d.commit_in_flight.as_secs_f64())?;
+        self.gauge("ottla_storage_commit_waiting_for_room_seconds", "How long the commit under way has waited for room in the write-ahead log; 0 if it does not. Nothing is appended meanwhile.", d.commit_waiting_for_room.as_secs_f64())?;
         self.counter("ottla_storage_committed_entries", "Batches, and the broker's own notes, committed to the write-ahead log.", d.committed_entries)?;
         self.counter("ottla_storage_committed_bytes", "Bytes committed to the write-ahead log, with headers and padding.", d.committed_bytes)?;
         self.gauge("ottla_storage_unwritten_bytes", "Bytes accepted that are not in their segments yet.", d.unwritten_bytes as f64)?;

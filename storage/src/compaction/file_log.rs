@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -18,7 +19,13 @@ use crate::log::state::{Phase, State, TailBatch};
 use crate::log::transaction_index::{self, AbortedTxn};
 use crate::record::BatchHeader;
 use crate::record::batch::BATCH_HEADER_BYTES;
+use crate::sync::thread;
 
+/// How often it is looked again which segments there are, where there was no descriptor or no memory to do so.
+const LOOKS: usize = 100;
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+/// How often it is looked whether what producers have sent is durable.
+const ARRIVAL_PAUSE: Duration = Duration::from_millis(1);
 /// What is read or written at once.
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -170,18 +177,35 @@ impl CompactableLog for FileLog {
             .collect())
     }
 
-    fn last_records(&self) -> HashMap<i64, LastRecord> {
-        let state = self.state.lock();
-        let producers = state.producers.producers();
-        producers
-            .map(|producer| {
+    fn last_records(&self) -> io::Result<HashMap<i64, LastRecord>> {
+        let (last, end_offset) = {
+            let state = self.state.lock();
+            let producers = state.producers.producers();
+            let last = producers.map(|producer| {
                 let last = LastRecord {
                     last_data_offset: producer.batches().last().map(|batch| batch.last_offset),
                     producer_epoch: producer.producer_epoch,
                 };
                 (producer.producer_id, last)
-            })
-            .collect()
+            });
+            (last.collect(), state.log_end_offset)
+        };
+        // Some of it may be on its way to the disk. What went in its favour would be missed if it did not arrive.
+        loop {
+            {
+                let state = self.state.lock();
+                if !matches!(state.phase, Phase::Ready) {
+                    return Err(io::Error::other("the log was deleted"));
+                }
+                if state.high_watermark >= end_offset {
+                    return Ok(last);
+                }
+            }
+            if let Some(error) = self.shared.wal.refused() {
+                return Err(io::Error::other(error.to_string()));
+            }
+            thread::sleep(ARRIVAL_PAUSE);
+        }
     }
 
     fn create_cleaned(&self, base_offset: i64) -> io::Result<CleanedFile> {
@@ -212,7 +236,7 @@ impl CompactableLog for FileLog {
         let base_offset = cleaned.index.segment.base_offset;
         cleaned.finish(aborted)?;
         // The directory of a deleted log is renamed under this lock.
-        let mut writer = self.writer.lock();
+        let _writer = self.writer.lock();
         let (old, end_offset) = {
             let state = self.state.lock();
             if !matches!(state.phase, Phase::Ready) {
@@ -224,8 +248,6 @@ impl CompactableLog for FileLog {
             let next = state.segments.iter().find(|next| next.base_offset > last);
             (old, next.map_or(i64::MAX, |next| next.base_offset))
         };
-        // What takes their place may end before they do.
-        self.keep_end(&mut writer)?;
         let fs = &*self.shared.fs;
         if self.state.lock().gaps_below < end_offset {
             note_gaps(fs, &self.dir, end_offset)?;
@@ -236,11 +258,19 @@ impl CompactableLog for FileLog {
         let mut closed: Vec<_> = old.iter().map(|segment| segment.keep_closed()).collect();
         let swapped = swap::replace(fs, &self.dir, base_offset, replaced);
         // When it has failed, old or new ones may be there.
-        let settled = match &swapped {
-            Ok(()) => Ok(()),
-            Err(_) => swap::recover(fs, &self.dir).map(|_| ()),
+        let look = || match &swapped {
+            Ok(()) => self.find_segments(base_offset, end_offset),
+            Err(_) => swap::recover(fs, &self.dir)
+                .and_then(|_| self.find_segments(base_offset, end_offset)),
         };
-        let found = settled.and_then(|()| self.find_segments(base_offset, end_offset));
+        let mut found = look();
+        for _ in 0..LOOKS {
+            if !matches!(&found, Err(error) if fs::is_passing(error)) {
+                break;
+            }
+            thread::sleep(LOOK_PAUSE);
+            found = look();
+        }
         for segment in &mut closed {
             segment.set_gone();
         }

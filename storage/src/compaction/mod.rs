@@ -52,8 +52,8 @@ pub trait CompactableLog {
     /// The aborted transactions that have offsets in `from..end`: begun before `end`, marker at `from` or later.
     fn aborted_transactions(&self, from: i64, end: i64) -> io::Result<Vec<AbortedTxn>>;
 
-    /// What must remain of each producer that is still remembered.
-    fn last_records(&self) -> HashMap<i64, LastRecord>;
+    /// What must remain of each producer that is still remembered; all of it is durable.
+    fn last_records(&self) -> io::Result<HashMap<i64, LastRecord>>;
 
     /// Begins a segment that will replace the one at `base_offset` and some that follow it.
     fn create_cleaned(&self, base_offset: i64) -> io::Result<Self::Cleaned>;
@@ -239,7 +239,7 @@ fn clean_group<L: CompactableLog>(
     let Some(first) = group.first() else {
         return Ok(());
     };
-    filter.set_last_records(log.last_records());
+    filter.set_last_records(log.last_records()?);
     let mut cleaned = log.create_cleaned(first.base_offset)?;
     let changed = match copy_group(log, group, end_offset, filter, &mut cleaned, pace) {
         Ok(changed) => changed,

@@ -90,8 +90,8 @@ impl CompactableLog for TestLog {
             .collect())
     }
 
-    fn last_records(&self) -> HashMap<i64, LastRecord> {
-        self.last_records.clone()
+    fn last_records(&self) -> io::Result<HashMap<i64, LastRecord>> {
+        Ok(self.last_records.clone())
     }
 
     fn create_cleaned(&self, base_offset: i64) -> io::Result<Writer> {

@@ -21,7 +21,9 @@ use std::sync::Arc;
 use crc_fast::{CrcAlgorithm, checksum};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{Access, BLOCK_BYTES, DirEntry, File, FileSystemSync, Fs, LockGuard, Space};
+use super::{
+    Access, BLOCK_BYTES, DirEntry, File, FileSystemSync, Fs, LockGuard, Space, failed_sync,
+};
 use crate::random::Random;
 use crate::sync::switch;
 
@@ -81,6 +83,9 @@ struct Disk {
     syncs: u64,
     /// What the files may hold together; `None`: as much as they like.
     capacity_bytes: Option<u64>,
+    /// Calls so far that may fail and be well the next time, and which of them does, with what.
+    calls: u64,
+    failing_call: Option<(u64, i32)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -230,6 +235,16 @@ impl SimDisk {
     /// Lets the disk say that it has room for so many bytes. Writes beyond do not fail.
     pub fn set_capacity(&self, bytes: u64) {
         self.0.lock().capacity_bytes = Some(bytes);
+    }
+
+    /// Lets the call with this number fail, once, with an error number: any but a write or a sync of a file.
+    pub fn fail_call(&self, number: u64, error: i32) {
+        self.0.lock().failing_call = Some((number, error));
+    }
+
+    /// Calls so far that [`SimDisk::fail_call`] counts.
+    pub fn calls(&self) -> u64 {
+        self.0.lock().calls
     }
 
     /// Takes all faults away.
@@ -511,6 +526,14 @@ impl SimFs {
             return Err(stopped());
         }
         (what, path).hash(&mut disk.history);
+        if !matches!(what, "write" | "sync") {
+            disk.calls += 1;
+            if let Some((number, error)) = disk.failing_call
+                && number == disk.calls
+            {
+                return Err(io::Error::from_raw_os_error(error));
+            }
+        }
         Ok(disk)
     }
 
@@ -550,7 +573,7 @@ impl SimFs {
             });
             if let Some(Fault::FailSyncs(error)) = fault {
                 disk.files.values_mut().for_each(Contents::fail_sync);
-                return Err(io::Error::from_raw_os_error(error));
+                return Err(failed_sync(io::Error::from_raw_os_error(error)));
             }
             if is_last || fault.is_some() {
                 return Ok(());
@@ -808,7 +831,7 @@ impl File for SimFile {
             match fault {
                 Some(Fault::FailSyncs(error)) => {
                     contents.fail_sync();
-                    return Err(io::Error::from_raw_os_error(error));
+                    return Err(failed_sync(io::Error::from_raw_os_error(error)));
                 }
                 None if !is_last => contents.sync(),
                 _ => {}

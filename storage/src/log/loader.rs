@@ -83,6 +83,13 @@ pub(crate) enum LoadError {
     },
 }
 
+impl LoadError {
+    /// It may be well another time.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if fs::is_passing(source))
+    }
+}
+
 /// What decides how a directory is read.
 pub(crate) struct LoadContext<'a> {
     pub fs: &'a dyn Fs,
@@ -691,15 +698,21 @@ fn newest_snapshot(
     log_end_offset: i64,
 ) -> Result<(ProducerState, [Option<i64>; 2]), LoadError> {
     let producer_config = || producer_config(context.producer_id_expiration_ms);
-    let read_sidecar = |path: &Path| {
-        let bytes = fs::read_all(context.fs, path).ok()?;
-        snapshot::from_sidecar(&bytes, producer_config(), context.now_ms).ok()
+    let read = |path: &Path| match fs::read_all(context.fs, path) {
+        // It is there, and what an older one says instead may be wrong: compaction may have removed how transactions ended.
+        Err(error) if fs::is_passing(&error) => Err(io_error(path)(error)),
+        other => Ok(other.ok()),
+    };
+    let read_sidecar = |path: &Path| -> Result<Option<ProducerState>, LoadError> {
+        let parse =
+            |bytes: Vec<u8>| snapshot::from_sidecar(&bytes, producer_config(), context.now_ms).ok();
+        Ok(read(path)?.and_then(parse))
     };
     let mut newest: Option<ProducerState> = None;
     let mut notes = [None; 2];
     for (note, name) in notes.iter_mut().zip(NOTES) {
         let path = context.dir.join(name);
-        let Some(state) = read_sidecar(&path) else {
+        let Some(state) = read_sidecar(&path)? else {
             continue;
         };
         let end_offset = state.end_offset();
@@ -729,12 +742,13 @@ fn newest_snapshot(
             break;
         }
         let path = |suffix| context.dir.join(file_name(offset, suffix));
-        let state = read_sidecar(&path(SIDECAR_SUFFIX));
-        let state = state.filter(|state| state.end_offset() == offset);
-        let state = state.or_else(|| {
-            let bytes = fs::read_all(context.fs, &path(SNAPSHOT_SUFFIX)).ok()?;
-            snapshot::from_snapshot(&bytes, offset, producer_config(), context.now_ms).ok()
-        });
+        let state = read_sidecar(&path(SIDECAR_SUFFIX))?;
+        let mut state = state.filter(|state| state.end_offset() == offset);
+        if state.is_none()
+            && let Some(bytes) = read(&path(SNAPSHOT_SUFFIX))?
+        {
+            state = snapshot::from_snapshot(&bytes, offset, producer_config(), context.now_ms).ok();
+        }
         match state {
             Some(state) => return Ok((state, notes)),
             None => tracing::warn!(

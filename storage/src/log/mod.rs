@@ -341,6 +341,15 @@ pub trait PartitionLog: Send + Sync {
         self.submit(permit, batch, origin)
     }
 
+    /// Whether the log's files are what they should be. Of one that cannot be used the rest says what an empty one would
+    /// say, so who takes an empty log for an answer asks this first.
+    ///
+    /// # Errors
+    /// Why the log cannot be used, now or for good.
+    fn check_usable(&self) -> Result<(), ReadError> {
+        Ok(())
+    }
+
     fn offsets(&self) -> LogOffsets;
 
     fn leader_epoch(&self) -> i32;

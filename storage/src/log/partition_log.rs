@@ -14,7 +14,7 @@ use std::task::Poll;
 use tokio::sync::oneshot;
 
 use super::admission::{Admission, admit};
-use super::loader::{LoadContext, load};
+use super::loader::{LoadContext, LoadError, load};
 use super::open_files::LogPath;
 use super::producer_state::snapshot;
 use super::reader::{ColdRead, ReadPlan, Search, SearchResult};
@@ -30,7 +30,7 @@ use super::{
 };
 use crate::cold_budget::ColdPermit;
 use crate::deletion::Departure;
-use crate::fs::Fs;
+use crate::fs::{Fs, is_passing};
 use crate::log_dir::{Doomed, LogDir};
 use crate::record::batch::{self, BatchHeader, TimestampType};
 use crate::record::{EndTxnMarker, ValidatedBatch};
@@ -107,7 +107,8 @@ impl FileLog {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Unloaded) {
             self.load(&mut state);
-            self.prepared.store(true, Ordering::Release);
+            let is_loaded = !matches!(state.phase, Phase::Unloaded);
+            self.prepared.store(is_loaded, Ordering::Release);
         }
         state
     }
@@ -135,8 +136,7 @@ impl FileLog {
                 .unwrap_or(0),
             closed_at: self.shared.closed_at.lock().get(&key).copied(),
         };
-        let loaded = load(&context).map_err(|error| error.to_string());
-        let loaded = loaded.and_then(|loaded| {
+        let loaded = load(&context).and_then(|loaded| {
             let forgotten = match loaded.was_anothers {
                 true => self.shared.forget_log_start(&key),
                 false => Ok(()),
@@ -146,7 +146,10 @@ impl FileLog {
                     self.shared
                         .lower_recovery_point(&key, loaded.log_end_offset)
                 })
-                .map_err(|error| error.to_string())?;
+                .map_err(|source| LoadError::Io {
+                    path: self.shared.path.clone(),
+                    source,
+                })?;
             Ok(loaded)
         });
         match loaded {
@@ -183,9 +186,19 @@ impl FileLog {
                     self.queue_free_segments();
                 }
             }
+            Err(error) if error.is_passing() => {
+                let told = std::mem::replace(&mut state.told_not_loaded, true);
+                match told {
+                    true => tracing::debug!(partition = %self.id, %error, "cannot be loaded"),
+                    false => tracing::warn!(
+                        partition = %self.id, %error,
+                        "the log cannot be loaded now; it is tried again at its next use"
+                    ),
+                }
+            }
             Err(error) => {
                 tracing::error!(partition = %self.id, %error, "the log cannot be used");
-                state.phase = Phase::Unusable(error);
+                state.phase = Phase::Unusable(error.to_string());
             }
         }
     }
@@ -452,8 +465,14 @@ impl FileLog {
         let mut writer = self.writer.lock();
         loop {
             let snapshots = self.state.lock().due_snapshots();
-            for snapshot in &snapshots {
-                writer.write_snapshot(snapshot)?;
+            for (at, snapshot) in snapshots.iter().enumerate() {
+                if let Err(error) = writer.write_snapshot(snapshot) {
+                    let mut state = self.state.lock();
+                    for snapshot in snapshots.into_iter().skip(at).rev() {
+                        state.snapshots.push_front(snapshot);
+                    }
+                    return Err(error);
+                }
             }
             let run = {
                 let mut state = self.state.lock();
@@ -585,6 +604,10 @@ impl FileLog {
     /// Makes what was written durable.
     pub(crate) fn sync(&self, writer: &mut SegmentWriter) -> std::io::Result<()> {
         writer.sync().inspect_err(|error| {
+            if is_passing(error) {
+                // A file could not be opened to be synced: nothing is lost.
+                return;
+            }
             // After a failed sync the next one says nothing of what this one was to write,
             // but the write-ahead log still has it: a restart writes it again.
             let why = format!("syncing the segments of {} failed: {error}", self.id);
@@ -592,18 +615,18 @@ impl FileLog {
         })
     }
 
-    /// Makes durable where the log ends, before segments go that tell so: the one that follows may have no file yet, with
+    /// Makes durable where the log ends, before segments go that tell so: the one behind them may have no file yet, with
     /// nothing in it that is durable. Everything that was written is durable then.
     pub(crate) fn keep_end(&self, writer: &mut SegmentWriter) -> std::io::Result<()> {
         let unwritten = {
             let state = self.state.lock();
-            let is_there = |open: &&OpenSegment| open.segment.base_offset <= state.high_watermark;
-            let last = state.open.iter().take_while(is_there).last();
-            let last = last.map(|open| Arc::clone(&open.segment));
-            last.filter(|last| last.written_bytes() == 0)
+            let first = state.open.front().map(|open| Arc::clone(&open.segment));
+            first.filter(|first| {
+                first.written_bytes() == 0 && first.base_offset <= state.high_watermark
+            })
         };
-        if let Some(last) = unwritten {
-            writer.create_segment(&last)?;
+        if let Some(first) = unwritten {
+            writer.create_segment(&first)?;
         }
         self.sync(writer)
     }
@@ -808,7 +831,7 @@ impl PartitionLog for FileLogHandle {
         }
         let (sender, done) = oneshot::channel();
         let log = Arc::clone(&self.0);
-        self.0.shared.pool.read(move || {
+        self.0.shared.pool.load(move || {
             drop(log.state());
             let _ = sender.send(());
         });
@@ -872,6 +895,10 @@ impl PartitionLog for FileLogHandle {
         origin: AppendOrigin,
     ) -> Result<PendingAppend, AppendError> {
         self.0.append(permit, batch, origin, true)
+    }
+
+    fn check_usable(&self) -> Result<(), ReadError> {
+        self.0.state().check_readable()
     }
 
     fn offsets(&self) -> LogOffsets {
@@ -982,7 +1009,7 @@ impl FileLogHandle {
         };
         let (sender, answer) = oneshot::channel();
         let log = Arc::clone(&self.0);
-        self.0.shared.pool.read(move || {
+        self.0.shared.pool.search(move || {
             let found = loop {
                 let found = job(&search, &*log.shared.fs, &log.id);
                 if found.is_ok() || !search.is_outdated() {

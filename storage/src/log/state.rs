@@ -15,6 +15,9 @@ use super::{AppendError, Appended, Isolation, LogConfig, LogOffsets, PendingAppe
 use crate::wal::chunk::ChunkSlice;
 use crate::wal::commit::WalError;
 
+/// No descriptor or no memory was left to look at its files.
+const NOT_LOADED: &str = "the log could not be loaded; it is tried again";
+
 /// Where a log is in its life.
 #[derive(Debug)]
 pub(crate) enum Phase {
@@ -94,6 +97,8 @@ pub(crate) struct State {
     pub declared: bool,
     /// The log's deletion is on its way to the disk: its users see it as deleted.
     pub deleting: bool,
+    /// The operator knows that the log could not be loaded.
+    pub told_not_loaded: bool,
     duplicates: Vec<WaitingDuplicate>,
 }
 
@@ -129,6 +134,7 @@ impl State {
             retention_due_ms: i64::MAX,
             declared: false,
             deleting: false,
+            told_not_loaded: false,
             duplicates: Vec::new(),
         }
     }
@@ -186,7 +192,7 @@ impl State {
         match &self.phase {
             _ if self.deleting => Err(AppendError::Deleted),
             Phase::Ready => Ok(()),
-            Phase::Unloaded => Err(AppendError::Storage("the log is not loaded".to_owned())),
+            Phase::Unloaded => Err(AppendError::Storage(NOT_LOADED.to_owned())),
             Phase::Unusable(why) => Err(AppendError::Storage(why.clone())),
             Phase::Deleted => Err(AppendError::Deleted),
         }
@@ -196,7 +202,7 @@ impl State {
         match &self.phase {
             _ if self.deleting => Err(ReadError::Deleted),
             Phase::Ready => Ok(()),
-            Phase::Unloaded => Err(ReadError::Storage("the log is not loaded".to_owned())),
+            Phase::Unloaded => Err(ReadError::Storage(NOT_LOADED.to_owned())),
             Phase::Unusable(why) => Err(ReadError::Storage(why.clone())),
             Phase::Deleted => Err(ReadError::Deleted),
         }

@@ -306,23 +306,41 @@ impl SegmentWriter {
     }
 
     /// Makes everything written so far durable.
+    ///
+    /// # Errors
+    /// Some of it may not be; the next call does it all again.
     pub fn sync(&mut self) -> io::Result<()> {
         let mut unsynced = std::mem::take(&mut self.syncing);
         unsynced.add(std::mem::take(&mut self.unsynced));
+        match self.sync_files(&mut unsynced) {
+            Ok(()) => {
+                self.was_synced(&unsynced);
+                Ok(())
+            }
+            Err(error) => {
+                self.unsynced = unsynced;
+                Err(error)
+            }
+        }
+    }
+
+    fn sync_files(&self, unsynced: &mut Unsynced) -> io::Result<()> {
         let fs = &*self.fs;
         for path in &unsynced.files {
             if let Some(file) = fs::if_found(fs.open(path, Access::Write))? {
                 file.sync_data()?;
             }
         }
+        unsynced.files.clear();
         for segment in &unsynced.segments {
             segment.sync(fs, &[Part::Log, Part::OffsetIndex, Part::TimeIndex])?;
         }
         if let Some(current) = &unsynced.current {
             current.sync(fs, &[Part::Log])?;
         }
-        let epochs_replaced = self.replace_epochs(&unsynced)?;
-        if unsynced.names || epochs_replaced {
+        unsynced.names |= self.replace_epochs(unsynced)?;
+        unsynced.epochs = false;
+        if unsynced.names {
             self.fs.sync_dir(&self.dir)?;
         }
         if unsynced.dir
@@ -330,7 +348,7 @@ impl SegmentWriter {
         {
             self.fs.sync_dir(parent)?;
         }
-        self.was_synced(&unsynced)
+        Ok(())
     }
 
     /// The whole file system is about to be synced, which makes everything written so far durable.
@@ -345,7 +363,7 @@ impl SegmentWriter {
     /// The file system was synced. Says whether it has to be synced again, for a name that had to wait for that.
     pub fn finish_sync(&mut self) -> io::Result<bool> {
         let synced = std::mem::take(&mut self.syncing);
-        self.was_synced(&synced)?;
+        self.was_synced(&synced);
         self.replace_epochs(&synced)
     }
 
@@ -357,24 +375,26 @@ impl SegmentWriter {
         Ok(synced.epochs)
     }
 
-    fn was_synced(&mut self, synced: &Unsynced) -> io::Result<()> {
+    fn was_synced(&mut self, synced: &Unsynced) {
         for segment in &synced.segments {
             segment.close();
         }
-        self.remove_old_snapshots()
+        self.remove_old_snapshots();
     }
 
     /// Keeps the last two durable snapshots: the newest may not survive a crash that the older one does.
-    fn remove_old_snapshots(&mut self) -> io::Result<()> {
+    fn remove_old_snapshots(&mut self) {
         let kept = 2 + self.unsynced.snapshots;
         let surplus = self.snapshots.len().saturating_sub(kept);
-        for offset in self.snapshots.drain(..surplus) {
-            for suffix in [SIDECAR_SUFFIX, SNAPSHOT_SUFFIX] {
-                let path = self.dir.join(file_name(offset, suffix));
-                fs::if_found(self.fs.remove_file(&path))?;
-            }
-        }
-        Ok(())
+        let removed = self.snapshots[..surplus].iter().take_while(|offset| {
+            [SIDECAR_SUFFIX, SNAPSHOT_SUFFIX].into_iter().all(|suffix| {
+                let path = self.dir.join(file_name(**offset, suffix));
+                // What could not be removed is tried again with the next.
+                fs::if_found(self.fs.remove_file(&path)).is_ok()
+            })
+        });
+        let removed = removed.count();
+        self.snapshots.drain(..removed);
     }
 
     /// Removes what an earlier attempt has left of a segment that is about to be written from its start.

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -24,6 +24,8 @@ use crate::fs::BLOCK_BYTES;
 use crate::stats::CommitStats;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
+/// A write that has taken so long is a warning.
+const SLOW_WRITE: Duration = Duration::from_secs(2);
 /// What is written in one call, unless a single group is larger: some 2 ms of a fast disk.
 const WRITE_LIMIT_BYTES: usize = 4 << 20;
 /// What an appender writes for itself.
@@ -330,11 +332,13 @@ impl Wal {
             })
             .collect();
         let bytes = groups.iter().map(|(bytes, _)| bytes.len() as u64).sum();
-        if self.ring.wants_growth() || self.ring.shortage(bytes).is_some() {
+        self.stats.begin();
+        self.ring.ask_for_room(bytes);
+        if self.ring.need().is_some() {
             self.maintenance.ring();
         }
-        self.stats.begin();
         let written = if self.ring.wait_for_room(bytes) {
+            self.stats.begin_write();
             let began = Instant::now();
             let slices: Vec<&[u8]> = groups.iter().map(|(bytes, _)| &bytes[..]).collect();
             self.ring
@@ -347,7 +351,14 @@ impl Wal {
                         .store(!strict && !self.synced, Ordering::Relaxed);
                     Ok(end)
                 })
-                .inspect(|_| self.stats.writes.observe(began.elapsed()))
+                .inspect(|_| {
+                    let took = began.elapsed();
+                    self.stats.writes.observe(took);
+                    if took >= SLOW_WRITE {
+                        let seconds = took.as_secs();
+                        tracing::warn!(bytes, seconds, "a write of the write-ahead log took long");
+                    }
+                })
                 .map_err(|error| WalError::WriteFailed(error.to_string()))
         } else {
             Err(WalError::Offline(

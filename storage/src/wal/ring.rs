@@ -8,10 +8,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use super::chunk::ChunkPool;
-use crate::fs::{Access, BLOCK_BYTES, File, Fs, if_found, is_unsupported};
+use crate::fs::{self, Access, BLOCK_BYTES, File, Fs, if_found, is_unsupported};
 use crate::sync::{Condvar, Mutex};
+
+/// A commit that has waited for so long for room is a warning.
+const WARN_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How large the ring is and how it is written.
 #[derive(Clone, Debug)]
@@ -51,6 +56,8 @@ pub enum Shortage {
 
 #[derive(Debug)]
 pub struct Ring {
+    /// What the largest region can take, while the ring cannot grow; 0 if it can.
+    stunted_bytes: AtomicU64,
     fs: Arc<dyn Fs>,
     config: RingConfig,
     pool: Arc<ChunkPool>,
@@ -72,6 +79,10 @@ struct State {
     released: u64,
     /// Of the last group in the current region.
     last_sequence: u64,
+    /// What a commit waits for room for; 0 if none does.
+    waiting_bytes: u64,
+    /// The last attempt to grow has failed.
+    stunted: bool,
     closed: bool,
 }
 
@@ -79,6 +90,15 @@ impl State {
     fn has_room(&self, bytes: u64) -> bool {
         self.position + bytes <= self.current.bytes
             || self.free.iter().any(|region| region.bytes >= bytes)
+    }
+
+    fn largest_region_bytes(&self) -> u64 {
+        let others = self
+            .free
+            .iter()
+            .chain(&self.full)
+            .map(|region| region.bytes);
+        others.fold(self.current.bytes, u64::max)
     }
 }
 
@@ -110,15 +130,17 @@ impl Ring {
             let path = region_path(&config.dir, index);
             let file = open_file(&*fs, &path, &mut direct)?;
             let bytes = file.size_bytes()? / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
-            // A crash while it was written ahead may have left a short one.
-            if bytes >= config.first_region_bytes.min(config.region_bytes) {
-                regions.push(Region {
-                    index,
-                    file,
-                    bytes,
-                    last_sequence: 0,
-                });
+            if bytes < config.first_region_bytes.min(config.region_bytes) {
+                // A crash has come while it was written ahead: nothing was ever in it.
+                fs.remove_file(&path)?;
+                continue;
             }
+            regions.push(Region {
+                index,
+                file,
+                bytes,
+                last_sequence: 0,
+            });
         }
         let next_index = regions.last().map_or(0, |region| region.index + 1);
         if regions.is_empty() {
@@ -137,6 +159,7 @@ impl Ring {
             return Err(io::Error::other("the ring has no region"));
         };
         Ok(Self {
+            stunted_bytes: AtomicU64::new(0),
             fs,
             config,
             pool,
@@ -150,6 +173,8 @@ impl Ring {
                 total_bytes,
                 released: 0,
                 last_sequence: 0,
+                waiting_bytes: 0,
+                stunted: false,
                 closed: false,
             }),
             changed: Condvar::new(),
@@ -165,9 +190,12 @@ impl Ring {
         }
     }
 
-    /// The largest group that the ring will ever take.
+    /// The largest group that the ring takes: while it cannot grow, what it has room for as it is.
     pub fn group_limit_bytes(&self) -> u64 {
-        self.config.region_bytes
+        match self.stunted_bytes.load(Ordering::Relaxed) {
+            0 => self.config.region_bytes,
+            bytes => bytes.min(self.config.region_bytes),
+        }
     }
 
     /// No region is smaller.
@@ -177,28 +205,61 @@ impl Ring {
 
     /// Whether a commit of `bytes` would have to wait, and for what.
     pub fn shortage(&self, bytes: u64) -> Option<Shortage> {
-        let state = self.state.lock();
-        (!state.has_room(bytes)).then(|| self.remedy(&state))
+        self.remedy(&self.state.lock(), bytes)
     }
 
-    fn remedy(&self, state: &State) -> Shortage {
-        if self.may_grow(state) {
-            Shortage::Grow
-        } else {
-            Shortage::Checkpoint
+    /// What is to be done: for the commit that waits, or else so that the next ones need not.
+    ///
+    /// Who waits and who does something about it both go by this.
+    pub fn need(&self) -> Option<Shortage> {
+        let state = self.state.lock();
+        if state.waiting_bytes > 0 {
+            return self.remedy(&state, state.waiting_bytes);
         }
+        let is_last = state.free.is_empty() && state.position > 0;
+        (is_last && self.may_grow(&state)).then_some(Shortage::Grow)
+    }
+
+    /// Whether a commit waits for room.
+    pub fn is_waited_for(&self) -> bool {
+        self.state.lock().waiting_bytes > 0
+    }
+
+    fn remedy(&self, state: &State, bytes: u64) -> Option<Shortage> {
+        if state.has_room(bytes) {
+            return None;
+        }
+        // No checkpoint makes a region larger.
+        let wants_larger = state.largest_region_bytes() < bytes;
+        Some(match wants_larger || self.may_grow(state) {
+            true => Shortage::Grow,
+            false => Shortage::Checkpoint,
+        })
     }
 
     fn may_grow(&self, state: &State) -> bool {
         let full_size = state.next_index > 1
             && state.total_bytes + self.config.region_bytes > self.config.max_bytes;
-        !full_size
+        !full_size && !state.stunted
     }
 
-    /// Whether another region should be written ahead: none is free, and the ring may grow.
-    pub fn wants_growth(&self) -> bool {
-        let state = self.state.lock();
-        state.free.is_empty() && state.position > 0 && self.may_grow(&state)
+    /// What the ring grows by.
+    pub fn growth_bytes(&self) -> u64 {
+        self.config.region_bytes
+    }
+
+    /// Notes that the ring cannot grow for now: commits wait for checkpoints instead.
+    pub fn cannot_grow(&self) {
+        let mut state = self.state.lock();
+        state.stunted = true;
+        // What is appended from here on has to do with what there is.
+        self.stunted_bytes
+            .store(state.largest_region_bytes(), Ordering::Relaxed);
+    }
+
+    /// Whether the last attempt to grow has failed.
+    pub fn is_stunted(&self) -> bool {
+        self.stunted_bytes.load(Ordering::Relaxed) > 0
     }
 
     /// Bytes in regions that only a checkpoint can free, of all that there may be.
@@ -209,15 +270,16 @@ impl Ring {
     }
 
     /// Adds one region, written ahead. Takes as long as the disk needs; commits go on meanwhile.
+    ///
+    /// # Errors
+    /// It could not be written, and is gone again.
     pub fn grow(&self) -> io::Result<()> {
         let index = {
-            let mut state = self.state.lock();
+            let state = self.state.lock();
             if state.closed {
                 return Ok(());
             }
-            let index = state.next_index;
-            state.next_index += 1;
-            index
+            state.next_index
         };
         let mut direct = self.direct;
         let region = create_region(
@@ -227,31 +289,56 @@ impl Ring {
             &mut direct,
             index,
             self.config.region_bytes,
-        )?;
+        )
+        .inspect_err(|_| self.cannot_grow())?;
         let mut state = self.state.lock();
+        state.next_index = index + 1;
         state.total_bytes += region.bytes;
         state.free.push(region);
+        state.stunted = false;
+        self.stunted_bytes.store(0, Ordering::Relaxed);
         drop(state);
         self.changed.notify_all();
         Ok(())
     }
 
+    /// Lets a commit of `bytes` count as waiting, unless there is room: so the caller wakes who makes room, and then waits.
+    pub fn ask_for_room(&self, bytes: u64) {
+        let mut state = self.state.lock();
+        state.waiting_bytes = if state.has_room(bytes) { 0 } else { bytes };
+    }
+
     /// Waits until there is room for `bytes`; false if the ring was closed first.
     pub fn wait_for_room(&self, bytes: u64) -> bool {
+        let began = Instant::now();
+        let mut warn_after = WARN_INTERVAL;
         let mut state = self.state.lock();
-        loop {
+        let has_room = loop {
             if state.closed {
-                return false;
+                break false;
             }
             if !state.has_room(bytes) && state.last_sequence < state.released {
                 // Nothing in the current region is needed any more, and there may be no other that is large enough.
                 state.position = 0;
             }
             if state.has_room(bytes) {
-                return true;
+                break true;
             }
-            self.changed.wait(&mut state);
-        }
+            let waited = began.elapsed();
+            if waited >= warn_after {
+                let remedy = self.remedy(&state, bytes);
+                tracing::warn!(
+                    ?remedy,
+                    bytes,
+                    waited_seconds = waited.as_secs(),
+                    "appends wait for room in the write-ahead log"
+                );
+                warn_after = waited + 5 * WARN_INTERVAL;
+            }
+            self.changed.wait_for(&mut state, WARN_INTERVAL);
+        };
+        state.waiting_bytes = 0;
+        has_room
     }
 
     /// Writes groups, numbered from `first_sequence` on, one after the other; returns where they end.
@@ -335,28 +422,37 @@ fn create_region(
     bytes: u64,
 ) -> io::Result<Region> {
     let path = region_path(&config.dir, index);
-    let written = match *direct {
-        true => fs.open(&path, Access::Direct),
-        false => fs.open(&path, Access::Write),
+    let write = |access| {
+        fs::fill(fs, &path, access, |file| {
+            file.allocate(0, bytes)?;
+            match config.synced {
+                true => write_zeros(file, bytes, pool)?,
+                false => file.set_len(bytes)?,
+            }
+            file.sync_data()
+        })
     };
-    let file = match written {
+    let written = match *direct {
+        true => write(Access::Direct),
+        false => write(Access::Write),
+    };
+    match written {
         Err(error) if *direct && is_unsupported(&error) => {
             *direct = false;
-            fs.open(&path, Access::Write)?
+            write(Access::Write)?;
         }
         other => other?,
-    };
-    file.allocate(0, bytes)?;
-    if config.synced {
-        write_zeros(&*file, bytes, pool)?;
-    } else {
-        file.set_len(bytes)?;
     }
-    file.sync_data()?;
-    fs.sync_dir(&config.dir)?;
+    let opened = fs
+        .sync_dir(&config.dir)
+        .and_then(|()| open_file(fs, &path, direct));
+    let file = opened.inspect_err(|_| {
+        // It is whole, and found at the next start; but the next attempt makes it anew.
+        let _ = fs.remove_file(&path);
+    })?;
     Ok(Region {
         index,
-        file: open_file(fs, &path, direct)?,
+        file,
         bytes,
         last_sequence: 0,
     })
