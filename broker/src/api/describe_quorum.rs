@@ -44,7 +44,7 @@ pub async fn handle(
     }
     let broker = &ctx.broker;
     let offsets = broker.metadata_log.offsets();
-    let now_ms = broker.clock.now_ms();
+    let now_ms = broker.clock.wall_ms();
     let me = BrokerId(broker.config.node_id);
     let mut voter = ReplicaState::default()
         .with_replica_id(me)

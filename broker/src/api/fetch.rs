@@ -56,7 +56,7 @@ async fn handle(
     let plan = match broker.fetch_sessions.plan(
         &request,
         ctx.api_version,
-        broker.clock.now_ms(),
+        broker.clock.steady_ms(),
         rand::random,
     ) {
         Ok(plan) => plan,

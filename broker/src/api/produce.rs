@@ -216,7 +216,7 @@ async fn append(
 ) -> Result<StartedAppend, Refusal> {
     let records = data.records.unwrap_or_default();
     let settings = partition.settings.load_full();
-    let batch = validation.validate(&records, &settings, ctx.broker.clock.now_ms());
+    let batch = validation.validate(&records, &settings, ctx.broker.clock.wall_ms());
     let batch = batch.await.map_err(|error| {
         debug!(log = %partition.log.id(), client_id = %client_text(&ctx.client_id), "refusing a batch: {error}");
         refused_batch(error, &partition)

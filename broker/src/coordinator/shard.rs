@@ -82,7 +82,8 @@ pub(super) async fn load(
         }
     })
     .await?;
-    let effects = shard.loaded(around.clock.now_ms());
+    shard.set_wall_ahead(around.clock.wall_ahead_ms());
+    let effects = shard.loaded(around.clock.steady_ms());
     Ok(Loaded {
         shard,
         image,
@@ -211,7 +212,8 @@ impl Runner {
                         shard.set_catalog(newest.clone());
                         image = newest;
                     }
-                    let now_ms = self.around.clock.now_ms();
+                    let now_ms = self.around.clock.steady_ms();
+                    shard.set_wall_ahead(self.around.clock.wall_ahead_ms());
                     for Command { token, request, reply_to } in batch.drain(..) {
                         self.reply_to.insert(token, reply_to);
                         let effects = shard.handle(now_ms, token, request);
@@ -233,13 +235,15 @@ impl Runner {
                 Some(resolved) = self.resolving.join_next(), if may_handle => {
                     // It fails only when the runtime goes down.
                     if let Ok(resolved) = resolved {
-                        step.push(shard.patterns_resolved(self.around.clock.now_ms(), resolved));
+                        shard.set_wall_ahead(self.around.clock.wall_ahead_ms());
+                        step.push(shard.patterns_resolved(self.around.clock.steady_ms(), resolved));
                     }
                 }
                 () = stopped(&mut shutdown) => return Ended::Shutdown(Box::new(shard)),
                 () = stopped(&mut gone) => return Ended::Gone(Box::new(shard)),
                 () = sleep_until(deadline), if may_handle => {
-                    step.push(shard.on_deadline(self.around.clock.now_ms()));
+                    shard.set_wall_ahead(self.around.clock.wall_ahead_ms());
+                    step.push(shard.on_deadline(self.around.clock.steady_ms()));
                 }
             }
         }
@@ -251,7 +255,7 @@ impl Runner {
     async fn append(&mut self, step: impl Iterator<Item = Effects>) -> Result<(), AppendError> {
         let max_batch_bytes = Catalog::max_batch_bytes(&*self.around.metadata.image());
         let max_records_bytes = max_batch_bytes.saturating_sub(BATCH_OVERHEAD_BYTES);
-        let now_ms = self.around.clock.now_ms();
+        let now_ms = self.around.clock.wall_ms();
         let mut batch = Batch::default();
         for effects in step {
             for asked in effects.resolve {

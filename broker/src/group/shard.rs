@@ -30,6 +30,8 @@ pub struct GroupShard {
     pub(super) catalog: Arc<dyn Catalog>,
     /// Counts the catalogs there have been.
     catalog_version: u64,
+    /// How far the wall clock is ahead of the time that steps are given.
+    wall_ahead_ms: i64,
     timers: Timers<TimerKey>,
 }
 
@@ -50,7 +52,10 @@ pub(super) enum TimerKey {
 
 /// What a group needs to act in one step.
 pub(super) struct Context<'a> {
+    /// What deadlines are counted from.
     pub(super) now_ms: i64,
+    /// For what is kept, and compared after a restart.
+    pub(super) wall_ms: i64,
     pub(super) config: &'a GroupConfig,
     pub(super) catalog: &'a dyn Catalog,
     pub(super) catalog_version: u64,
@@ -91,8 +96,19 @@ impl GroupShard {
             offsets: Offsets::default(),
             catalog: Arc::new(NoTopics),
             catalog_version: 0,
+            wall_ahead_ms: 0,
             timers: Timers::new(),
         }
+    }
+
+    /// From now on the wall clock is ahead by so much of the time that steps are given, which is never put forward or back.
+    pub fn set_wall_ahead(&mut self, ms: i64) {
+        self.wall_ahead_ms = ms;
+    }
+
+    /// What the wall clock says at a moment.
+    pub(super) fn wall_ms(&self, now_ms: i64) -> i64 {
+        now_ms.saturating_add(self.wall_ahead_ms)
     }
 
     /// From now on these are the topics and the settings of groups.
@@ -380,7 +396,7 @@ impl GroupShard {
         if !self.may_be_joined(&group_id) {
             // An empty consumer group makes room. The new one must not vanish with a crash before its
             // first generation.
-            let group = ClassicGroup::new(group_id.clone(), Some(now_ms));
+            let group = ClassicGroup::new(group_id.clone(), Some(self.wall_ms(now_ms)));
             let mut records = self.group_tombstones(&group_id);
             records.push(group.to_record());
             for record in records {
@@ -502,6 +518,7 @@ impl GroupShard {
                 let mut made = Effects::default();
                 let mut cx = Context {
                     now_ms,
+                    wall_ms: now_ms.saturating_add(self.wall_ahead_ms),
                     config: &self.config,
                     catalog: &*self.catalog,
                     catalog_version: self.catalog_version,
@@ -550,11 +567,12 @@ impl GroupShard {
     /// Tombstones for offsets whose time is up and for empty groups that have no offsets left (KIP-211).
     fn expire(&mut self, now_ms: i64, effects: &mut Effects) {
         let retention_ms = self.config.offsets_retention_ms;
+        let wall_ms = self.wall_ms(now_ms);
         let mut records = Vec::new();
         for (group_id, group) in &self.groups {
             let nothing_left =
                 self.offsets
-                    .expire(group_id, group, now_ms, retention_ms, &mut records);
+                    .expire(group_id, group, wall_ms, retention_ms, &mut records);
             if nothing_left && group.is_abandoned() {
                 records.extend(self.group_tombstones(group_id));
             }
@@ -588,6 +606,7 @@ impl GroupShard {
         let mut effects = Effects::default();
         let mut cx = Context {
             now_ms,
+            wall_ms: now_ms.saturating_add(self.wall_ahead_ms),
             config: &self.config,
             catalog: &*self.catalog,
             catalog_version: self.catalog_version,
@@ -609,6 +628,7 @@ impl GroupShard {
         if let Some(group) = self.groups.get_mut(group_id) {
             let mut cx = Context {
                 now_ms,
+                wall_ms: now_ms.saturating_add(self.wall_ahead_ms),
                 config: &self.config,
                 catalog: &*self.catalog,
                 catalog_version: self.catalog_version,

@@ -78,7 +78,7 @@ impl ClassicGroup {
         members: Vec<Migrant>,
         assignment: impl Fn(&Id, &[u8]) -> Bytes,
     ) -> Self {
-        let mut group = Self::new(id, Some(cx.now_ms));
+        let mut group = Self::new(id, Some(cx.wall_ms));
         group.generation_id = generation_id;
         group.protocol_type = Some(embedded::PROTOCOL_TYPE.into());
         for member in members {

@@ -325,7 +325,7 @@ impl ClassicGroup {
 
     fn transition(&mut self, cx: &Context<'_>, state: State) {
         self.state = state;
-        self.state_timestamp_ms = Some(cx.now_ms);
+        self.state_timestamp_ms = Some(cx.wall_ms);
     }
 
     fn note(&self, cx: &mut Context<'_>, what: NoteKind) {

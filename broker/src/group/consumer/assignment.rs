@@ -71,7 +71,9 @@ impl ConsumerGroup {
     pub(super) fn refresh_target(&mut self, cx: &mut Context<'_>) {
         let last = self.target_epoch;
         let interval_ms = i64::from(self.assignment_interval_ms(cx));
-        let is_due = last.epoch == 0 || cx.now_ms >= last.timestamp_ms.saturating_add(interval_ms);
+        // One from the future was made before the clock was put back.
+        let since_ms = cx.wall_ms.saturating_sub(last.timestamp_ms);
+        let is_due = last.epoch == 0 || !(0..interval_ms).contains(&since_ms);
         if self.epoch.epoch <= last.epoch || !is_due {
             return;
         }
@@ -87,7 +89,7 @@ impl ConsumerGroup {
         }
         let target_epoch = TargetEpoch {
             epoch: self.epoch.epoch,
-            timestamp_ms: cx.now_ms,
+            timestamp_ms: cx.wall_ms,
         };
         self.append(cx, ConsumerRecord::Target(Some(target_epoch)));
     }

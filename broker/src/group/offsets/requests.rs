@@ -28,11 +28,11 @@ impl GroupShard {
         }
         let expire_timestamp_ms = request
             .retention_time_ms
-            .map(|retention_ms| now_ms.saturating_add(retention_ms));
+            .map(|retention_ms| self.wall_ms(now_ms).saturating_add(retention_ms));
         self.commit(
             &request.group_id,
             request.topics,
-            now_ms,
+            self.wall_ms(now_ms),
             expire_timestamp_ms,
             effects,
             |key, value| GroupRecord::Offset {
@@ -118,7 +118,7 @@ impl GroupShard {
         self.commit(
             &request.group_id,
             request.topics,
-            now_ms,
+            self.wall_ms(now_ms),
             None,
             effects,
             |key, value| GroupRecord::TxnOffset {

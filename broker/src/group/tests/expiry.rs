@@ -158,3 +158,32 @@ fn an_offset_with_a_pending_transaction_does_not_expire_and_keeps_its_group() {
     cx.advance(CHECK_MS);
     assert!(cx.list(&[], &[]).is_empty());
 }
+
+#[test]
+fn a_step_of_the_wall_clock_expires_no_member_and_offsets_grow_old_by_it() {
+    for step_ms in [2 * 3_600_000, -2 * 3_600_000] {
+        let mut cx = TestContext::new();
+        let members = patient_group(&mut cx);
+        cx.commit("before", &nobody(), 1);
+        cx.shard.set_wall_ahead(step_ms);
+        cx.advance(1_000);
+        assert_eq!(cx.heartbeat("g", &members[0]), None);
+        cx.commit("after", &nobody(), 1);
+        // As long after the step as the older of the two has left.
+        keep_alive(
+            &mut cx,
+            "g",
+            &members,
+            RETENTION_MS - step_ms.max(0) - 2 * CHECK_MS,
+        );
+        assert_eq!(cx.fetch("after", "topic", false), Ok(Some(1)));
+        assert_eq!(cx.fetch("before", "topic", false), Ok(Some(1)));
+        keep_alive(&mut cx, "g", &members, 4 * CHECK_MS);
+        let (older, newer) = match step_ms > 0 {
+            true => ("before", "after"),
+            false => ("after", "before"),
+        };
+        assert_eq!(cx.fetch(older, "topic", false), Ok(None));
+        assert_eq!(cx.fetch(newer, "topic", false), Ok(Some(1)));
+    }
+}
