@@ -79,7 +79,7 @@ pub enum Violation {
 /// Walks `body` as a request of `spec`'s API in `version`, and gives what the decoder may read.
 ///
 /// That is `body` up to its last field; what follows is ignored, as in Kafka. Where the decoder is stricter than Kafka it is
-/// a copy in which that is put right: text that is not UTF-8 ([`crate::text`]), null, and what marks a struct as present.
+/// a copy in which that is put right: text that is not UTF-8 (`text.rs`), null, and what marks a struct as present.
 ///
 /// `Ok` promises that the decoder will find every element that any count announces.
 ///
