@@ -1,6 +1,6 @@
 //! Kafka's own Java client and command-line tools, from Maven Central.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -122,6 +122,11 @@ impl KafkaTools {
             run(&mut maven).map(|_| ())
         })?;
         Ok(Self { libs, programs })
+    }
+
+    /// The directory of the jars.
+    pub fn libs(&self) -> &Path {
+        &self.libs
     }
 
     /// A command that runs a main class, or a single `.java` file of `clients/java`.

@@ -12,6 +12,7 @@
 //! | `COMPAT_BROKER=kafka` | run against real Kafka, from Maven Central's jars, with the heap of `KAFKA_HEAP` |
 //! | `COVERAGE=write` | `coverage/` and `COVERAGE.md` are written anew from what the runs give |
 //! | `CAPABILITY=TEXT` | a program of `clients/` tries only the capabilities whose names begin so |
+//! | `LIBRDKAFKA_TESTS="0081 0113"` | of librdkafka's own tests only those of these numbers |
 //! | `OTTLA_BIN=PATH` | test this binary instead of building one |
 //! | `CI=true` | a suite whose toolchain is missing fails instead of being skipped |
 //! | `SEED=NUMBER` | repeat a random test |
@@ -23,6 +24,7 @@ pub mod broker_process;
 pub mod coverage;
 pub mod go;
 pub mod java;
+pub mod librdkafka;
 pub mod node;
 pub mod proc_stats;
 pub mod program;
