@@ -36,7 +36,8 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     (
         "programs",
         "Programs around a broker",
-        "Small scenarios with programs that people run beside a broker.",
+        "Small scenarios with programs that people run beside a broker, against Ottla and against Apache Kafka: \
+         `cargo test -p compat-tests --test programs -- --ignored`.",
     ),
 ];
 

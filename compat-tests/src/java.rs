@@ -15,47 +15,86 @@ use crate::toolchain::{crate_dir, find, prepare_once, run};
 /// # Errors
 /// As [`KafkaTools::new`]; the compiler's output where it does not build.
 pub fn client(version: &str, program: &str) -> Result<Command> {
+    let dir = crate_dir().join("clients/java/capabilities");
+    let major: u32 = version.split('.').next().unwrap_or_default().parse()?;
+    let mut classes = classes_in(&dir)?;
+    classes.retain(|path| {
+        let class = path.file_stem().unwrap_or_default().to_string_lossy();
+        is_for(&class, major)
+    });
+    let name = format!("kafka-clients-{version}");
+    let class_path = built(&name, &dir, &classes, version)?;
+    Ok(java(&class_path, program))
+}
+
+/// A command that runs a class of `clients/java/PROGRAM`, or of the jars of its `pom.xml`; built on first use.
+///
+/// # Errors
+/// As [`client`].
+pub fn program(program: &str, main: &str) -> Result<Command> {
+    Ok(java(&class_path(program)?, main))
+}
+
+/// The class path of [`program`].
+///
+/// # Errors
+/// As [`client`].
+pub fn class_path(program: &str) -> Result<String> {
+    let clients = crate_dir().join("clients/java");
+    let dir = clients.join(program);
+    let mut classes = classes_in(&dir)?;
+    // How each of them tells what it can do.
+    classes.push(clients.join("capabilities/Capability.java"));
+    built(&format!("java-{program}"), &dir, &classes, "")
+}
+
+/// Has the jars of the directory's `pom.xml` and the compiled classes ready, and gives the class path.
+fn built(name: &str, source: &Path, classes: &[PathBuf], client_version: &str) -> Result<String> {
     find("javac")?;
     find("mvn")?;
-    let source = crate_dir().join("clients/java/capabilities");
-    let dir = crate_dir()
-        .join(".cache")
-        .join(format!("kafka-clients-{version}"));
+    let dir = crate_dir().join(".cache").join(name);
     let libs = format!("{}/libs/*", dir.display());
-    prepare_once(&dir, &format!("{version} {}", sources(&source)?), || {
+    let mut inputs = format!("{client_version} {}", sources(source)?);
+    for path in classes.iter().filter(|path| !path.starts_with(source)) {
+        inputs += &std::fs::read_to_string(path)?;
+    }
+    prepare_once(&dir, &inputs, || {
         let mut maven = Command::new("mvn");
         maven.args(["-q", "-B", "-f"]).arg(source.join("pom.xml"));
         maven.args([
             "dependency:copy-dependencies",
-            &format!("-Dclient.version={version}"),
+            &format!("-Dclient.version={client_version}"),
         ]);
         run(maven.arg(format!("-DoutputDirectory={}/libs", dir.display())))?;
-        let major: u32 = version.split('.').next().unwrap_or_default().parse()?;
         let mut compiler = Command::new("javac");
         compiler
             .args(["-nowarn", "-cp", &libs, "-d"])
-            .arg(dir.join("classes"));
-        for entry in std::fs::read_dir(&source)? {
-            let path = entry?.path();
-            let is_source = path
-                .extension()
-                .is_some_and(|extension| extension == "java");
-            if is_source
-                && is_for(
-                    &path.file_stem().unwrap_or_default().to_string_lossy(),
-                    major,
-                )
-            {
-                compiler.arg(path);
-            }
-        }
+            .arg(dir.join("classes"))
+            .args(classes);
         run(&mut compiler).map(|_| ())
     })?;
+    Ok(format!("{}/classes:{libs}", dir.display()))
+}
+
+fn java(class_path: &str, main: &str) -> Command {
     let mut java = Command::new("java");
-    java.arg("-Xmx256m").arg("-cp");
-    java.arg(format!("{}/classes:{libs}", dir.display()))
-        .arg(program);
-    Ok(java)
+    java.args(["-Xmx256m", "-cp", class_path, main]);
+    java
+}
+
+fn classes_in(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir).with_context(|| format!("{}", dir.display()))? {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "java")
+        {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 fn is_for(class: &str, major: u32) -> bool {

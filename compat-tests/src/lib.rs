@@ -33,6 +33,7 @@ pub mod raw_client;
 pub mod records;
 pub mod scenario;
 pub mod toolchain;
+pub mod trial;
 
 pub use broker_process::{BrokerKind, BrokerProcess};
 pub use program::Program;

@@ -133,7 +133,8 @@ fn clients_read_what_others_write_and_share_groups() -> Result<()> {
             return Ok(());
         }
     }
-    let Some(mut broker) = available(BrokerProcess::start_with(super::CONFIG))? else {
+    let Some(mut broker) = available(BrokerProcess::start_with(compat_tests::trial::CONFIG))?
+    else {
         return Ok(());
     };
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;

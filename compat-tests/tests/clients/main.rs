@@ -7,91 +7,21 @@ mod across;
 mod console_tools;
 
 use std::process::Command;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use compat_tests::coverage::{self, Outcome, Subject};
-use compat_tests::java;
+use anyhow::Result;
+use compat_tests::coverage::Subject;
 use compat_tests::python::Python;
 use compat_tests::toolchain::{crate_dir, find};
-use compat_tests::{BrokerKind, BrokerProcess, Program, available, go, node};
-
-const LIMIT: Duration = Duration::from_secs(300);
-
-/// What both brokers are started with: members of groups hear soon of a change.
-const CONFIG: &[(&str, &str)] = &[
-    ("offsets.topic.num.partitions", "3"),
-    ("group.initial.rebalance.delay.ms", "0"),
-    ("group.consumer.min.heartbeat.interval.ms", "200"),
-    ("group.consumer.heartbeat.interval.ms", "200"),
-    ("group.consumer.assignment.interval.ms", "0"),
-];
-
-/// What Kafka takes besides.
-const KAFKA_CONFIG: &[(&str, &str)] = &[
-    ("transaction.state.log.num.partitions", "3"),
-    ("share.coordinator.state.topic.num.partitions", "3"),
-    ("group.share.min.heartbeat.interval.ms", "200"),
-    ("group.share.heartbeat.interval.ms", "200"),
-    ("group.share.assignment.interval.ms", "0"),
-];
+use compat_tests::{go, java, node, trial};
 
 /// Tries a client against both brokers and compares with what is expected.
 fn covers(name: &str, version: &str, command: impl Fn() -> Result<Command>) -> Result<()> {
-    if available(command())?.is_none() {
-        return Ok(());
-    }
-    let only = std::env::var_os("COMPAT_BROKER").map(|_| BrokerKind::from_env());
-    let only = only.transpose()?;
-    let by = |kind| match only {
-        Some(only) if only != kind => Ok(None),
-        _ => tried(kind, command()?).with_context(|| format!("{name} {version} with {kind:?}")),
+    let subject = Subject {
+        section: "clients",
+        name,
+        version,
     };
-    if let Some(by_kafka) = by(BrokerKind::Kafka)? {
-        let failures: Vec<_> = by_kafka
-            .iter()
-            .filter(|(_, outcome)| outcome.is_err())
-            .collect();
-        ensure!(
-            failures.is_empty(),
-            "{name} {version} fails with Kafka, too: {failures:#?}"
-        );
-    }
-    if let Some(by_ottla) = by(BrokerKind::Ottla)? {
-        let (section, outcomes) = ("clients", &by_ottla);
-        coverage::check(
-            Subject {
-                section,
-                name,
-                version,
-            },
-            outcomes,
-        )?;
-    }
-    Ok(())
-}
-
-/// Runs a program to its end against a new broker, whose address it gets as its last argument.
-fn tried(kind: BrokerKind, mut command: Command) -> Result<Option<Vec<Outcome>>> {
-    let extra = if kind == BrokerKind::Kafka {
-        KAFKA_CONFIG
-    } else {
-        &[]
-    };
-    let started = BrokerProcess::start_as(kind, &[CONFIG, extra].concat(), &[]);
-    let Some(mut broker) = available(started)? else {
-        return Ok(None);
-    };
-    command.arg(broker.bootstrap());
-    let program = Program::start(command, LIMIT)?;
-    let lines = program
-        .finish_with_lines()
-        .with_context(|| broker.log_tail())?;
-    let outcomes = coverage::outcomes(&lines)?;
-    if kind == BrokerKind::Ottla {
-        broker.terminate()?;
-    }
-    Ok(Some(outcomes))
+    trial::covers(subject, 1, command)
 }
 
 /// One test for each client and version.
