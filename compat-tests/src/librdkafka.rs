@@ -270,7 +270,8 @@ fn with_broker(source: &str) -> Result<Vec<Numbered>> {
         }
         let scenario = rest
             .split_once(".scenario = \"")
-            .and_then(|(_, rest)| rest.split('"').next())
+            // There may be several, of which one will do.
+            .and_then(|(_, rest)| rest.split(['"', ',']).next())
             .unwrap_or("default");
         let same = |known: &&mut Numbered| known.number == number && known.scenario == scenario;
         match all.iter_mut().find(same) {
@@ -344,6 +345,7 @@ mod tests {
                 _TEST(0047_partial, TEST_F_KNOWN_ISSUE),
                 _TEST(0055_latency, TEST_F_KNOWN_ISSUE_WIN32),
                 _TEST(0075_retry, TEST_F_SOCKEM),
+                _TEST(0103_transactions, 0, .scenario = "default,ak23"),
                 _TEST(8000_idle, TEST_F_MANUAL),
             };"#;
         let numbered = |number: &str, scenario: &str, names: &[&str]| Numbered {
@@ -361,6 +363,7 @@ mod tests {
             numbered("0045", "noautocreate", &["0045_subscribe_remove"]),
             numbered("0055", "default", &["0055_latency"]),
             numbered("0075", "default", &["0075_retry"]),
+            numbered("0103", "default", &["0103_transactions"]),
         ];
         assert_eq!(with_broker(source)?, expected);
         assert!(with_broker("int main(void)").is_err());
