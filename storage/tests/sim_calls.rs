@@ -113,9 +113,9 @@ async fn first_append(ring: Ring, durability: Durability, bytes: usize) -> Resul
     let appended = patiently(append(&log, batch(&[&value]))).await;
     let what = match appended {
         Some(Ok(_)) => Ok(()),
-        Some(Err(AppendError::Storage(what))) if what.contains("do not fit") => {
+        Some(Err(error @ AppendError::TooLarge { .. })) => {
             let fits = (bytes as u64) < REGION_BYTES - (4 << 10);
-            (!fits).then_some(()).ok_or(what)
+            (!fits).then_some(()).ok_or(error.to_string())
         }
         Some(Err(error)) => Err(error.to_string()),
         None => Err("is not answered".to_owned()),

@@ -50,6 +50,8 @@ pub enum WalError {
     NoMemory(String),
     #[error("{bytes} bytes do not fit into the write-ahead log, which takes {limit_bytes} at once")]
     TooLarge { bytes: usize, limit_bytes: usize },
+    #[error("no space left for {0} bytes in the write-ahead log")]
+    NoRoom(usize),
 }
 
 /// Called once, by who commits and without a lock held: the entry's payload as it was written, or why it was not.
@@ -191,6 +193,9 @@ impl Wal {
                 bytes: needed_bytes,
                 limit_bytes: usize::try_from(limit_bytes).unwrap_or(usize::MAX),
             });
+        }
+        if self.ring.is_too_small_for(needed_bytes as u64) {
+            return Err(WalError::NoRoom(needed_bytes));
         }
         let group = self.group_with_room(&mut filling, payload_bytes, needed_bytes)?;
         if let Some(payload) = &declaration {

@@ -190,11 +190,16 @@ impl Ring {
         }
     }
 
-    /// The largest group that the ring takes: while it cannot grow, what it has room for as it is.
+    /// The largest group that the ring will ever take.
     pub fn group_limit_bytes(&self) -> u64 {
+        self.config.region_bytes
+    }
+
+    /// Whether a group of so many bytes has to wait until the ring can grow again.
+    pub fn is_too_small_for(&self, bytes: u64) -> bool {
         match self.stunted_bytes.load(Ordering::Relaxed) {
-            0 => self.config.region_bytes,
-            bytes => bytes.min(self.config.region_bytes),
+            0 => false,
+            largest => bytes > largest,
         }
     }
 
