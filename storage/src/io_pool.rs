@@ -186,9 +186,12 @@ impl IoPool {
         for item in items {
             count += 1;
             let (job, sender) = (Arc::clone(&job), sender.clone());
+            let shared = Arc::clone(&self.shared);
             self.write(move || {
                 // The receiver is there until all results have arrived.
-                let _ = sender.send(job(item));
+                let done = caught(|| drop(sender.send(job(item))));
+                // Told before who waits for the result misses it: that is not what has gone wrong.
+                shared.tell_of_panic(done);
             });
         }
         Results { results, count }
@@ -215,17 +218,19 @@ impl Drop for IoPool {
 }
 
 impl Shared {
+    fn tell_of_panic(&self, done: Result<(), String>) {
+        if let (Err(what), Some(tell)) = (done, self.on_panic.get()) {
+            tell(what);
+        }
+    }
+
     fn run(&self) {
         let mut queues = self.queues.lock();
         loop {
             match queues.next() {
                 Some((kind, job)) => {
                     drop(queues);
-                    if let Err(what) = caught(job)
-                        && let Some(tell) = self.on_panic.get()
-                    {
-                        tell(what);
-                    }
+                    self.tell_of_panic(caught(job));
                     queues = self.queues.lock();
                     queues.running[kind as usize] -= 1;
                 }
