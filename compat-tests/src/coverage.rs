@@ -139,7 +139,7 @@ pub enum Extent {
 
 /// As [`check`], for a suite that others wrote, whose names do not say which feature a test wants.
 ///
-/// The reason why one does not pass is written into the record by hand, one of [`REASONS`] behind its name;
+/// The reason why one does not pass is written into the record by hand, one of `REASONS` behind its name;
 /// `COVERAGE=write` keeps it.
 ///
 /// # Errors
