@@ -24,7 +24,7 @@ static OWN: &[ConfigDef] = &[
     def("ottla.durability", Kind::String, "strict").rule(Rule::OneOf(DURABILITIES))
         .doc("strict: a producer is answered when the record is on stable media. os: when it is in the page cache."),
     def("ottla.max.partitions", Kind::Int, "1000000").at_least(1)
-        .doc("Most partitions of all topics together; one takes some 3 KB of memory. A request for more is answered POLICY_VIOLATION."),
+        .doc("Most partitions of all topics together. A request for more is answered POLICY_VIOLATION."),
     def("ottla.max.topics", Kind::Int, "200000").at_least(1)
         .doc("Most topics, those that clients create by asking for them among them. A request for more is answered POLICY_VIOLATION."),
     def_null("ottla.metrics.listen", Kind::String)
