@@ -71,7 +71,7 @@ impl fmt::Display for Foreign {
             ),
             false => write!(
                 f,
-                "how to take its topics over tells README, \"Moving data over from Kafka\""
+                "docs/moving-from-kafka.md tells how to take its topics over"
             ),
         }
     }

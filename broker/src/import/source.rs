@@ -74,7 +74,7 @@ impl Source {
         if !kafka.is_kraft {
             return refused(format!(
                 "{shown} is of a Kafka with ZooKeeper, where the settings of topics are not in the directory: \
-                 migrate it to KRaft first, or move the topics by hand (README, \"Moving data over from Kafka\")"
+                 migrate it to KRaft first, or move the topics by hand (docs/moving-from-kafka.md)"
             ));
         }
         let lock = lock(dir)?;

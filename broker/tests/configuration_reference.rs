@@ -1,0 +1,94 @@
+//! `docs/configuration.md` is made from the tables of `config/`; `DOCS=write` makes it anew.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use broker::config::broker_keys::broker_configs;
+use broker::config::def::{ConfigDef, UpdateMode};
+use broker::config::resource::GROUP_CONFIGS;
+use broker::config::topic::TOPIC_CONFIGS;
+
+const INTRODUCTION: &str = "\
+# Configuration
+
+Made from the tables in `broker/src/config`; `DOCS=write cargo test -p broker --test configuration_reference` makes it anew.
+
+Ottla reads Kafka's `server.properties`, with Kafka's names, defaults and rules. `--override key=value` sets a single key.
+The keys below have an effect. Of the others:
+
+* A value that cannot be used stops the start with one line that says why.
+* **A key that protects stops the start** until Ottla can do what it asks for: `authorizer.class.name`, `super.users`, SASL
+  and SSL keys (also for one listener), listeners that are not PLAINTEXT, policies, quotas, delegation tokens, controllers
+  elsewhere (`process.roles=broker`), and whatever looks like one of them mistyped. With its default or empty value such a
+  key asks for nothing. AlterConfigs refuses them as well.
+* A key that somebody might miss is a warning. The remaining keys of Kafka's have nothing to do here and are one line in the
+  log, all together.
+* An unknown key is named together with the key that was most likely meant.
+
+What may change while the broker runs, and how far, is what Kafka 4.4 allows. SIGHUP changes nothing.
+";
+
+fn rows<'a>(page: &mut String, title: &str, rows: impl Iterator<Item = &'a ConfigDef>) {
+    write!(
+        page,
+        "\n## {title}\n\n| key | default | meaning |\n|---|---|---|\n"
+    )
+    .unwrap();
+    for row in rows {
+        let default = match row.default {
+            None => "unset".to_owned(),
+            Some("") => "empty".to_owned(),
+            Some(default) => format!("`{default}`"),
+        };
+        let while_running = match row.update_mode {
+            UpdateMode::ReadOnly => "",
+            UpdateMode::PerBroker | UpdateMode::ClusterWide => " May change while the broker runs.",
+        };
+        let (name, documentation) = (row.name, row.documentation);
+        writeln!(
+            page,
+            "| `{name}` | {default} | {documentation}{while_running} |"
+        )
+        .unwrap();
+    }
+}
+
+fn page() -> String {
+    let mut page = INTRODUCTION.to_owned();
+    let used = || broker_configs().values().filter(|row| !row.unused);
+    let is_own = |row: &&ConfigDef| row.name.starts_with("ottla.");
+    rows(&mut page, "Ottla's own keys", used().filter(is_own));
+    rows(
+        &mut page,
+        "Kafka's broker keys",
+        used().filter(|row| !is_own(row)),
+    );
+    let topic = TOPIC_CONFIGS.iter().map(|topic| &topic.def);
+    rows(
+        &mut page,
+        "Topics",
+        topic.filter(|row| !row.unused && !row.internal),
+    );
+    let of_consumers = |row: &&ConfigDef| row.name.starts_with("consumer.") && !row.internal;
+    rows(
+        &mut page,
+        "Consumer groups",
+        GROUP_CONFIGS.iter().filter(of_consumers),
+    );
+    page
+}
+
+#[test]
+fn the_reference_says_what_the_tables_say() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    if std::env::var_os("DOCS").is_some_and(|value| value == "write") {
+        std::fs::write(&path, page()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        written == page(),
+        "docs/configuration.md is old: DOCS=write makes it anew"
+    );
+}
