@@ -53,6 +53,8 @@ pub struct BrokerProcess {
     kind: BrokerKind,
     /// Of Kafka, where it is not the usual one.
     version: Option<String>,
+    /// Of Ottla, where it is not [`ottla_binary`].
+    binary: Option<PathBuf>,
     port: u16,
     config: Vec<(String, String)>,
     args: Vec<String>,
@@ -112,12 +114,18 @@ impl BrokerProcess {
         Ok(Self {
             kind,
             version: None,
+            binary: None,
             port: free_port()?,
             config: config.iter().map(owned).collect(),
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             root: tempfile::Builder::new().prefix("ottla-compat-").tempdir()?,
             child: None,
         })
+    }
+
+    /// Starts this Ottla from now on.
+    pub fn use_binary(&mut self, binary: &Path) {
+        self.binary = Some(binary.to_owned());
     }
 
     /// Replaces the properties that it is started with the next time.
@@ -266,7 +274,10 @@ impl BrokerProcess {
             .create(true)
             .append(true)
             .open(self.log_path())?;
-        let mut command = Command::new(ottla_binary()?);
+        let mut command = match &self.binary {
+            Some(binary) => Command::new(binary),
+            None => Command::new(ottla_binary()?),
+        };
         command.args(["--listen", &self.bootstrap()]);
         command.arg("--data-dir").arg(self.data_dir());
         if !self.config.is_empty() {

@@ -1,5 +1,6 @@
 //! Who is measured, and how long.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -7,12 +8,14 @@ use anyhow::Result;
 use crate::{BrokerKind, BrokerProcess};
 
 /// A broker in one configuration.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contender {
     pub name: &'static str,
     pub kind: BrokerKind,
     /// Server properties on top of the defaults.
     pub config: &'static [(&'static str, &'static str)],
+    /// An Ottla that is not the one of this workspace.
+    pub binary: Option<PathBuf>,
 }
 
 /// Acknowledges what is on stable media: the default.
@@ -20,30 +23,35 @@ pub const OTTLA: Contender = Contender {
     name: "ottla",
     kind: BrokerKind::Ottla,
     config: &[],
+    binary: None,
 };
 /// Acknowledges what is in the page cache, as Kafka does.
 pub const OTTLA_OS: Contender = Contender {
     name: "ottla os",
     kind: BrokerKind::Ottla,
     config: &[("ottla.durability", "os")],
+    binary: None,
 };
 /// Opens no compressed batch that nothing in the broker has to open.
 pub const OTTLA_UNOPENED: Contender = Contender {
     name: "ottla unopened",
     kind: BrokerKind::Ottla,
     config: &[("ottla.record.validation", "compacted")],
+    binary: None,
 };
 /// Acknowledges what is in the page cache: the default.
 pub const KAFKA: Contender = Contender {
     name: "kafka",
     kind: BrokerKind::Kafka,
     config: &[],
+    binary: None,
 };
 /// Acknowledges what is on stable media.
 pub const KAFKA_FLUSH: Contender = Contender {
     name: "kafka flush=1",
     kind: BrokerKind::Kafka,
     config: &[("log.flush.interval.messages", "1")],
+    binary: None,
 };
 
 impl Contender {
@@ -52,7 +60,21 @@ impl Contender {
     /// # Errors
     /// As [`BrokerProcess::start_as`].
     pub fn start(&self) -> Result<BrokerProcess> {
-        BrokerProcess::start_as(self.kind, self.config, &[])
+        let mut broker = BrokerProcess::stopped(self.kind, self.config, &[])?;
+        if let Some(binary) = &self.binary {
+            broker.use_binary(binary);
+        }
+        broker.restart()?;
+        Ok(broker)
+    }
+
+    /// The same as the binary of another build, whose figures have other names.
+    pub fn built_as(&self, name: &'static str, binary: PathBuf) -> Self {
+        Self {
+            name,
+            binary: Some(binary),
+            ..self.clone()
+        }
     }
 }
 

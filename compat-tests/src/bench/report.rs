@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use super::figures::{Figures, Limit, Target};
 
+/// What follows the name of a contender that is an older binary of the one of that name.
+pub const OLDER: &str = " before";
+
 /// All rounds of one workload: by round, by contender.
 pub struct Results {
     pub workload: &'static str,
@@ -112,6 +115,39 @@ impl Results {
         rows
     }
 
+    /// A row of the table of ratios for each figure that a contender and its older binary have.
+    pub fn older_rows(&self) -> String {
+        let mut rows = String::new();
+        let Some(round) = self.rounds.first() else {
+            return rows;
+        };
+        for (contender, figures) in round {
+            let Some((older, _)) =
+                (round.iter()).find(|(name, _)| name.strip_suffix(OLDER) == Some(*contender))
+            else {
+                continue;
+            };
+            for figure in figures.iter() {
+                let name = figure.name.clone();
+                let target = Target {
+                    contender,
+                    figure: name.clone(),
+                    against: Some((older, name)),
+                    limit: Limit::AtLeast(0.0),
+                };
+                if let Some(reached) = self.reached(&target) {
+                    let (workload, figure) = (self.workload, &figure.name);
+                    // Writing to a string cannot fail.
+                    let _ = writeln!(
+                        rows,
+                        "| {workload} | {figure} | {contender} / before | {reached} | | |"
+                    );
+                }
+            }
+        }
+        rows
+    }
+
     /// The table of absolute figures, as markdown.
     pub fn figure_table(&self) -> String {
         let mut contenders: Vec<&str> = Vec::new();
@@ -170,6 +206,7 @@ pub fn markdown(command: &str, machine: &[String], results: &[Results]) -> Strin
     );
     for result in results {
         text.push_str(&result.target_rows());
+        text.push_str(&result.older_rows());
     }
     for result in results {
         text.push('\n');
@@ -206,6 +243,24 @@ mod tests {
             max: 4.0,
         };
         assert_eq!(results.reached(&target), Some(expected));
+    }
+
+    #[test]
+    fn every_figure_is_held_against_that_of_the_older_binary() {
+        let rounds = vec![vec![
+            ("ottla", figures(3.0)),
+            ("ottla before", figures(2.0)),
+        ]];
+        let results = Results {
+            workload: "w",
+            about: "",
+            rounds,
+            targets: Vec::new(),
+        };
+        assert_eq!(
+            results.older_rows(),
+            "| w | throughput | ottla / before | 1.50 | | |\n"
+        );
     }
 
     #[test]

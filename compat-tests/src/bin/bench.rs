@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
 use compat_tests::BrokerKind;
-use compat_tests::bench::contender::Settings;
+use compat_tests::bench::contender::{Contender, Settings};
 use compat_tests::bench::page_cache::Ballast;
 use compat_tests::bench::workloads::{self, Workload};
 use compat_tests::bench::{machine, report};
@@ -39,6 +39,9 @@ struct Args {
     /// Run one of the brokers alone.
     #[arg(long)]
     only: Option<Only>,
+    /// Run Ottla in turn with this older binary of it, without Kafka, and print the ratio of every figure.
+    #[arg(long, value_name = "BINARY", conflicts_with = "only")]
+    against: Option<PathBuf>,
     /// Data that the cold fetch reads, in GiB.
     #[arg(long, default_value_t = 2.0)]
     cold_gib: f64,
@@ -96,7 +99,8 @@ fn main() -> Result<()> {
     let mut results = Vec::new();
     for workload in workloads {
         let result = run(&workload, &args, &settings, &mut ballast)?;
-        println!("\n{}\n{}", result.figure_table(), result.target_rows());
+        let rows = result.target_rows() + &result.older_rows();
+        println!("\n{}\n{rows}", result.figure_table());
         results.push(result);
     }
     let command: Vec<String> = std::env::args().skip(1).collect();
@@ -125,7 +129,25 @@ fn chosen(args: &Args) -> Result<Vec<Workload>> {
     if !args.workload.is_empty() {
         workloads.retain(|workload| args.workload.iter().any(|name| name == workload.name));
     }
+    if let Some(binary) = &args.against {
+        for workload in &mut workloads {
+            workload.targets.clear();
+            workload.contenders = with_older(&workload.contenders, binary);
+        }
+    }
     Ok(workloads)
+}
+
+/// Each Ottla among them, and the older one after it.
+fn with_older(contenders: &[Contender], binary: &Path) -> Vec<Contender> {
+    let ours = contenders
+        .iter()
+        .filter(|contender| contender.kind == BrokerKind::Ottla);
+    ours.flat_map(|ours| {
+        let name = format!("{}{}", ours.name, report::OLDER).leak();
+        [ours.clone(), ours.built_as(name, binary.to_owned())]
+    })
+    .collect()
 }
 
 fn settings(args: &Args) -> Settings {

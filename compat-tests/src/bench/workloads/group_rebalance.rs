@@ -28,16 +28,19 @@ const OTTLA: Contender = Contender {
     name: "ottla",
     kind: BrokerKind::Ottla,
     config: &SAME_TIMES,
+    binary: None,
 };
 const KAFKA: Contender = Contender {
     name: "kafka",
     kind: BrokerKind::Kafka,
     config: &with_initial_delay("3000"),
+    binary: None,
 };
 const KAFKA_NO_DELAY: Contender = Contender {
     name: "kafka delay=0",
     kind: BrokerKind::Kafka,
     config: &with_initial_delay("0"),
+    binary: None,
 };
 
 const fn with_initial_delay(delay_ms: &'static str) -> [(&'static str, &'static str); 5] {
