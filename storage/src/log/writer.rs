@@ -460,3 +460,7 @@ impl SegmentWriter {
 pub(crate) fn epochs_path(dir: &std::path::Path) -> PathBuf {
     dir.join(EPOCHS_FILE)
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;
