@@ -8,13 +8,14 @@
 //! What a crash has kept from being renamed is found at the next start ([`Sweep`]).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::checkpoint::Offsets;
-use crate::fs::if_found;
+use crate::fs::{if_found, is_passing};
 use crate::log::loader::owner_of;
 use crate::log::partition_log::FileLog;
 use crate::log::{Durability, TopicPartition};
@@ -90,78 +91,127 @@ fn key(id: &TopicPartition) -> Key {
 
 impl LogDir {
     /// Renames the directories of all deleted logs.
-    pub fn finish_departures(&self) {
+    ///
+    /// # Errors
+    /// There was no descriptor or no memory for some, which wait to be tried again.
+    pub fn finish_departures(&self) -> io::Result<()> {
         loop {
             let _moving = self.departures.moving.lock();
             let departures = self.departures.take_first();
             if departures.is_empty() {
-                return;
+                return Ok(());
             }
-            self.move_away(&departures);
+            self.move_away(departures)?;
         }
     }
 
-    /// Renames the directories of these deleted logs.
+    /// The same, now or as soon as it is possible.
+    pub fn finish_departures_in_time(self: &Arc<Self>) {
+        if let Err(error) = self.finish_departures() {
+            tracing::warn!(%error, "deleted logs cannot be renamed now; it is tried again");
+            self.again(Self::finish_departures_in_time);
+        }
+    }
+
+    /// Renames the directories of these deleted logs, or leaves that to the next checkpoint.
     pub fn depart(&self, ids: &[TopicPartition]) {
         for some in ids.chunks(MOVED_TOGETHER) {
             let _moving = self.departures.moving.lock();
             let departures = self.departures.take(some.iter().map(key));
-            self.move_away(&departures);
+            if let Err(error) = self.move_away(departures) {
+                tracing::warn!(%error, "deleted logs cannot be renamed now; it is tried again");
+            }
         }
     }
 
     /// Has no earlier log's directory in the way of a new one, as far as the earlier one is known to be deleted.
-    pub fn make_way(&self, id: &TopicPartition, dir: &Path) {
+    ///
+    /// # Errors
+    /// It is in the way, for want of a descriptor or memory.
+    pub fn make_way(&self, id: &TopicPartition, dir: &Path) -> io::Result<()> {
         let sweep = self.departures.deleted.lock().clone();
         let _moving = self.departures.moving.lock();
-        let departures = self.departures.take([key(id)].into_iter());
-        self.move_away(&departures);
+        self.move_away(self.departures.take([key(id)].into_iter()))?;
         if let Some(sweep) = sweep.filter(|sweep| sweep.names.contains(&id.topic))
-            && sweep.owner_was_deleted(self, dir)
+            && sweep.owner_was_deleted(self, dir)?
         {
-            self.doom(dir, id, sweep.delay_ms);
-            self.sync_names();
+            self.doom(dir, id, sweep.delay_ms)?;
+            self.sync_names()?;
         }
+        Ok(())
     }
 
-    fn move_away(&self, departures: &[Departure]) {
+    /// Gives directories the names of such as are to be removed. What does not work for any other reason than that there
+    /// was no descriptor or no memory is left for the next start to find.
+    fn move_away(&self, departures: Vec<Departure>) -> io::Result<()> {
         if departures.is_empty() {
-            return;
+            return Ok(());
         }
         self.forget_offsets(departures.iter().map(|departure| key(&departure.id)));
-        for departure in departures {
+        let moved = departures.iter().try_for_each(|departure| {
             let id = &departure.id;
             let dir = self.path.join(id.to_string());
-            let rename = || {
-                let owner = owner_of(&*self.fs, &dir).ok().flatten();
-                if owner.is_none_or(|owner| owner == id.topic_id) {
-                    self.doom(&dir, id, departure.delay_ms);
-                }
+            let rename = || match owner_of(&*self.fs, &dir)? {
+                Some(owner) if owner != id.topic_id => Ok(()),
+                _ => self.doom(&dir, id, departure.delay_ms),
             };
-            match &departure.log {
+            let moved = match &departure.log {
                 Some(log) => log.while_not_writing(rename),
                 None => rename(),
+            };
+            moved.or_else(|error: io::Error| match is_passing(&error) {
+                true => Err(error),
+                false => {
+                    tracing::warn!(directory = %dir.display(), %error, "a deleted log could not be renamed");
+                    Ok(())
+                }
+            })
+        });
+        let moved = moved.and_then(|()| {
+            self.sync_names().or_else(|error| match is_passing(&error) {
+                true => Err(error),
+                false => {
+                    tracing::warn!(directory = %self.path.display(), %error, "the new names of deleted logs may not last");
+                    Ok(())
+                }
+            })
+        });
+        if moved.is_err() {
+            // Those that have their new names are passed over the next time.
+            for departure in departures {
+                self.departures.add(departure);
             }
         }
-        self.sync_names();
+        moved
     }
 
     /// Gives a directory the name of one that is to be removed, and has that done later.
-    fn doom(&self, dir: &Path, id: &TopicPartition, delay_ms: u64) {
+    fn doom(&self, dir: &Path, id: &TopicPartition, delay_ms: u64) -> io::Result<()> {
         let doomed = dir.with_file_name(new_name(&id.topic, id.partition, DELETED_SUFFIX));
-        match if_found(self.fs.rename(dir, &doomed)) {
-            Ok(Some(())) => self.remove_after(delay_ms, Doomed::Directory(doomed)),
-            Ok(None) => {}
-            // The next start finds it.
-            Err(error) => {
-                tracing::warn!(directory = %dir.display(), %error, "a deleted log could not be renamed");
-            }
+        if if_found(self.fs.rename(dir, &doomed))?.is_some() {
+            self.remove_after(delay_ms, Doomed::Directory(doomed));
         }
+        Ok(())
     }
 
-    fn sync_names(&self) {
-        if let Err(error) = self.fs.sync_dir(&self.path) {
-            tracing::warn!(directory = %self.path.display(), %error, "the new names of deleted logs may not last");
+    fn sync_names(&self) -> io::Result<()> {
+        self.fs.sync_dir(&self.path)
+    }
+
+    /// Removes what earlier deletions have not got round to.
+    pub fn remove_left_over(self: &Arc<Self>) {
+        match self.fs.list(&self.path) {
+            Ok(entries) => {
+                for entry in entries {
+                    if entry.is_dir && entry.name.ends_with(DELETED_SUFFIX) {
+                        self.remove_after(0, Doomed::Directory(self.path.join(entry.name)));
+                    }
+                }
+            }
+            Err(error) if is_passing(&error) => self.again(Self::remove_left_over),
+            Err(error) => {
+                tracing::warn!(directory = %self.path.display(), %error, "cannot look for what is left of deleted logs");
+            }
         }
     }
 
@@ -261,40 +311,26 @@ impl Sweep {
         sweep
     }
 
-    /// Looks at all directories. Takes as long as it takes, beside everything else.
-    pub fn run(&self, shared: &LogDir, logs: &Logs) {
-        let mut found = Found::default();
-        match shared.fs.list(&shared.path) {
-            Ok(entries) => {
-                for entry in entries.into_iter().filter(|entry| entry.is_dir) {
-                    self.look_at(shared, logs, &entry.name, &mut found);
-                }
-            }
-            Err(error) => {
-                tracing::warn!(directory = %shared.path.display(), %error, "cannot look for directories that belong to no topic");
-            }
-        }
-        if !found.doomed.is_empty() || !found.set_aside.is_empty() {
-            shared.sync_names();
-        }
-        *shared.departures.deleted.lock() = None;
-        found.tell(shared, self.delay_ms);
-    }
-
-    fn look_at(&self, shared: &LogDir, logs: &Logs, name: &str, found: &mut Found) {
+    fn look_at(
+        &self,
+        shared: &LogDir,
+        logs: &Logs,
+        name: &str,
+        found: &mut Found,
+    ) -> io::Result<()> {
         let dir = shared.path.join(name);
         if name.ends_with(STRAY_SUFFIX) {
-            match self.owner_was_deleted(shared, &dir) {
-                true => self.doom(shared, &dir, name, found),
+            match self.owner_was_deleted(shared, &dir)? {
+                true => self.doom(shared, &dir, name, found)?,
                 false => found.set_aside_before += 1,
             }
-            return;
+            return Ok(());
         }
         let Some((topic, partition)) = parse(name) else {
-            return;
+            return Ok(());
         };
         if self.open.contains(&(Arc::clone(&topic), partition)) && !self.names.contains(&topic) {
-            return;
+            return Ok(());
         }
         // Who deletes or opens a log meanwhile waits for this one directory.
         let _moving = shared.departures.moving.lock();
@@ -302,14 +338,14 @@ impl Sweep {
             let waiting = shared.departures.waiting.lock();
             waiting.contains_key(&(topic.to_string(), partition))
         };
-        let (false, Ok(owner)) = (is_leaving, owner_of(&*shared.fs, &dir)) else {
-            return;
-        };
-        let Some(owner) = owner else {
+        if is_leaving {
+            return Ok(());
+        }
+        let Some(owner) = owner_of(&*shared.fs, &dir)? else {
             if !self.open.contains(&(topic, partition)) {
                 found.unowned.push(name.to_owned());
             }
-            return;
+            return Ok(());
         };
         let id = TopicPartition {
             topic,
@@ -317,23 +353,20 @@ impl Sweep {
             partition,
         };
         if logs.lock().contains_key(&id) {
-            return;
+            return Ok(());
         }
         if !self.spares_all && self.topics.contains_key(&owner) {
-            self.doom(shared, &dir, name, found);
+            self.doom(shared, &dir, name, found)?;
         } else if !self.open.contains(&(id.topic, partition)) {
             // Otherwise the log of that name sets it aside at its first use.
             let aside = dir.with_file_name(format!("{name}.{}{STRAY_SUFFIX}", new_uuid().simple()));
-            match shared.fs.rename(&dir, &aside) {
-                Ok(()) => found.set_aside.push(name.to_owned()),
-                Err(error) => {
-                    tracing::warn!(directory = %dir.display(), %error, "cannot be set aside");
-                }
-            }
+            shared.fs.rename(&dir, &aside)?;
+            found.set_aside.push(name.to_owned());
         }
+        Ok(())
     }
 
-    fn doom(&self, shared: &LogDir, dir: &Path, name: &str, found: &mut Found) {
+    fn doom(&self, shared: &LogDir, dir: &Path, name: &str, found: &mut Found) -> io::Result<()> {
         let mut length = name.len().min(FILE_NAME_LIMIT - 64);
         while !name.is_char_boundary(length) {
             length -= 1;
@@ -344,20 +377,101 @@ impl Sweep {
             new_uuid().simple()
         );
         let doomed = dir.with_file_name(doomed);
-        match shared.fs.rename(dir, &doomed) {
-            Ok(()) => {
-                shared.remove_after(self.delay_ms, Doomed::Directory(doomed));
-                found.doomed.push(name.to_owned());
-            }
-            Err(error) => {
-                tracing::warn!(directory = %dir.display(), %error, "a deleted log could not be renamed");
-            }
+        shared.fs.rename(dir, &doomed)?;
+        shared.remove_after(self.delay_ms, Doomed::Directory(doomed));
+        found.doomed.push(name.to_owned());
+        Ok(())
+    }
+
+    fn owner_was_deleted(&self, shared: &LogDir, dir: &Path) -> io::Result<bool> {
+        if self.spares_all {
+            return Ok(false);
+        }
+        let owner = owner_of(&*shared.fs, dir)?;
+        Ok(owner.is_some_and(|owner| self.topics.contains_key(&owner)))
+    }
+}
+
+/// A sweep under way.
+pub(crate) struct Sweeping {
+    sweep: Arc<Sweep>,
+    logs: Arc<Logs>,
+    /// The directories to look at; not listed yet if there are none.
+    names: Option<Vec<String>>,
+    found: Found,
+    done: Box<dyn FnOnce() + Send>,
+}
+
+impl Sweeping {
+    pub fn new(sweep: Arc<Sweep>, logs: Arc<Logs>, done: impl FnOnce() + Send + 'static) -> Self {
+        Self {
+            sweep,
+            logs,
+            names: None,
+            found: Found::default(),
+            done: Box::new(done),
         }
     }
 
-    fn owner_was_deleted(&self, shared: &LogDir, dir: &Path) -> bool {
-        let owner = owner_of(&*shared.fs, dir).ok().flatten();
-        !self.spares_all && owner.is_some_and(|owner| self.topics.contains_key(&owner))
+    /// Looks at all directories. Takes as long as it takes, beside everything else, and comes back for those that there
+    /// was no descriptor or no memory to look at: what is not found now would stay for ever.
+    pub fn run(mut self, shared: &Arc<LogDir>) {
+        if let Err(error) = self.look(shared) {
+            tracing::warn!(
+                directory = %shared.path.display(), %error,
+                "cannot look for directories that belong to no topic now; it is tried again"
+            );
+            shared.again(move |shared| self.run(shared));
+            return;
+        }
+        *shared.departures.deleted.lock() = None;
+        self.found.tell(shared, self.sweep.delay_ms);
+        (self.done)();
+    }
+
+    fn look(&mut self, shared: &LogDir) -> io::Result<()> {
+        let directory = shared.path.display();
+        let names = match self.names.take() {
+            Some(names) => names,
+            None => match shared.fs.list(&shared.path) {
+                Ok(entries) => {
+                    let dirs = entries.into_iter().filter(|entry| entry.is_dir);
+                    dirs.map(|entry| entry.name).collect()
+                }
+                Err(error) if is_passing(&error) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%directory, %error, "cannot look for directories that belong to no topic");
+                    Vec::new()
+                }
+            },
+        };
+        let mut left = Vec::new();
+        let mut passing = None;
+        for name in names {
+            let looked = self
+                .sweep
+                .look_at(shared, &self.logs, &name, &mut self.found);
+            match looked {
+                Ok(()) => {}
+                Err(error) if is_passing(&error) => {
+                    passing = Some(error);
+                    left.push(name);
+                }
+                Err(error) => tracing::warn!(%directory, name, %error, "cannot be looked at"),
+            }
+        }
+        self.names = Some(left);
+        if let Some(error) = passing {
+            return Err(error);
+        }
+        if !self.found.doomed.is_empty() || !self.found.set_aside.is_empty() {
+            match shared.sync_names() {
+                Err(error) if is_passing(&error) => return Err(error),
+                Err(error) => tracing::warn!(%directory, %error, "new names may not last"),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
     }
 }
 

@@ -14,15 +14,15 @@ use crate::checkpoint::{
 };
 use crate::cold_budget::ColdBudget;
 use crate::compaction::{CLEANER_OFFSETS, LogCleaner};
-use crate::deletion::{self, DELETED_SUFFIX, DeletedTopics, Departure, Departures, Logs, Sweep};
-use crate::fs::{self, Access, Fs, LockGuard, if_found};
+use crate::deletion::{self, DeletedTopics, Departure, Departures, Logs, Sweep, Sweeping};
+use crate::fs::{self, Access, Fs, LockGuard, if_found, is_passing};
 use crate::io_pool::IoPool;
 use crate::log::direct::DirectIo;
 use crate::log::loader::LoadError;
 use crate::log::open_files::OpenFiles;
 use crate::log::partition_log::{FileLog, FileLogHandle};
 use crate::log::{Durability, LogConfig, PartitionLog, TopicPartition};
-use crate::log_dir::{Doomed, LogDir};
+use crate::log_dir::LogDir;
 use crate::maintenance::Maintenance;
 use crate::manager::{LogManagerConfig, OpenError, RecoveryReport, StorageError};
 use crate::recovery::{Recovery, RecoveryError};
@@ -236,8 +236,9 @@ impl FileManager {
                 delay_ms: 0,
             });
         }
-        manager.shared.finish_departures();
-        manager.remove_left_over();
+        manager.shared.finish_departures_in_time();
+        let shared = Arc::clone(&manager.shared);
+        manager.shared.pool.write(move || shared.remove_left_over());
         Ok(manager)
     }
 
@@ -288,7 +289,9 @@ impl FileManager {
         }
         if ids.len() > MOVED_AT_ONCE {
             let shared = Arc::clone(&self.shared);
-            self.shared.pool.write(move || shared.finish_departures());
+            self.shared
+                .pool
+                .write(move || shared.finish_departures_in_time());
         }
         match first_failure {
             None => Ok(()),
@@ -307,22 +310,8 @@ impl FileManager {
         let (shared, logs) = (Arc::clone(&self.shared), Arc::clone(&self.logs));
         let spares_all = self.recovery_report.clean;
         let sweep = Sweep::new(&shared, &logs, deleted, spares_all, delay_ms);
-        self.shared.pool.write(move || {
-            sweep.run(&shared, &logs);
-            done();
-        });
-    }
-
-    /// Removes, in the background, what earlier deletions have not got round to.
-    fn remove_left_over(&self) {
-        let shared = Arc::clone(&self.shared);
-        self.shared.pool.write(move || {
-            for entry in shared.fs.list(&shared.path).unwrap_or_default() {
-                if entry.is_dir && entry.name.ends_with(DELETED_SUFFIX) {
-                    shared.remove_after(0, Doomed::Directory(shared.path.join(entry.name)));
-                }
-            }
-        });
+        let sweeping = Sweeping::new(sweep, logs, done);
+        self.shared.pool.write(move || sweeping.run(&shared));
     }
 
     /// See [`crate::manager::LogManager::stats`].
@@ -391,12 +380,13 @@ impl FileManager {
             return Ok(());
         };
         let refused_before = self.shared.wal.refused();
-        self.shared.finish_departures();
+        // Only after a stop that was not in order does a start look for those that it does not know of.
+        let departed = self.shared.finish_departures();
         self.shared.wal.close();
         self.stop_threads();
         let closed = match refused_before {
             Some(error) => Err(io::Error::other(error.to_string())),
-            None => self.close_files(),
+            None => departed.and_then(|()| self.close_files()),
         };
         self.release();
         drop(lock);
@@ -440,8 +430,11 @@ impl FileManager {
             Some(Shortage::Checkpoint) => self.maintenance.checkpoint(),
             None => Ok(()),
         };
-        if let Err(error) = made {
-            wal.fail(&error.to_string());
+        match made {
+            Ok(()) => {}
+            // The caller comes back.
+            Err(error) if is_passing(&error) => {}
+            Err(error) => wal.fail(&error.to_string()),
         }
     }
 
@@ -485,6 +478,7 @@ impl FileManager {
         self.shared.pool.close();
         self.shared.busy.lock().clear();
         self.shared.departures.clear();
+        self.shared.doomed.lock().clear();
         for log in std::mem::take(&mut *self.logs.lock()).into_values() {
             log.wake_all();
         }

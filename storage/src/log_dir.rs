@@ -26,6 +26,8 @@ use crate::sync::Mutex;
 use crate::wal::chunk::ChunkPool;
 use crate::wal::commit::Wal;
 
+/// How soon something is tried again that was refused for want of a descriptor or memory.
+pub(crate) const AGAIN_MS: u64 = 1_000;
 /// What is kept free of a large disk.
 const DISK_RESERVE_BYTES: u64 = 512 << 20;
 
@@ -95,11 +97,18 @@ pub(crate) struct LogDir {
     pub counters: Counters,
 }
 
-/// Renamed already, so that nobody takes it for what it was.
+/// What the maintenance does later.
 pub(crate) enum Doomed {
+    /// Is removed; it was renamed, so that nobody takes it for what it was.
     Directory(PathBuf),
+    /// As a directory.
     Files(Vec<PathBuf>),
+    /// Something for which there was no descriptor or no memory is tried again.
+    Again(Job),
 }
+
+/// Something to be done for a directory.
+pub(crate) type Job = Box<dyn FnOnce(&Arc<LogDir>) + Send>;
 
 impl LogDir {
     /// Notes whether segments can be written.
@@ -250,6 +259,11 @@ impl LogDir {
         let due_ms = self.clock.monotonic_ms().saturating_add(delay_ms);
         self.doomed.lock().push((due_ms, doomed));
         self.maintenance.ring();
+    }
+
+    /// Has something tried again for which there was no descriptor or no memory.
+    pub fn again(&self, job: impl FnOnce(&Arc<Self>) + Send + 'static) {
+        self.remove_after(AGAIN_MS, Doomed::Again(Box::new(job)));
     }
 
     /// Whether an acknowledgement of this log waits for stable media.

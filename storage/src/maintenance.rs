@@ -15,7 +15,7 @@ use crate::fs::{if_found, is_passing};
 use crate::io_pool::IoPool;
 use crate::log::Durability;
 use crate::log::partition_log::FileLog;
-use crate::log_dir::{Doomed, LogDir};
+use crate::log_dir::{AGAIN_MS, Doomed, LogDir};
 use crate::manager::StorageError;
 use crate::sync::{Mutex, thread};
 use crate::wal::checkpoint::Checkpoint;
@@ -43,6 +43,8 @@ const GROWTH_PAUSE_MAX_MS: u64 = 10_000;
 const QUIET_MS: u64 = 5_000;
 /// Files of segments that nobody used for so long, and at most twice as long, are closed.
 const CLOSE_UNUSED_MS: u64 = 10_000;
+/// How soon something is removed again that could not be, for a reason that may last.
+const REMOVED_AGAIN_MS: u64 = 3_600_000;
 /// Deleted directories, and lists of files, that are removed at one look.
 const REMOVED_TOGETHER: usize = 1_000;
 
@@ -374,7 +376,7 @@ impl Maintenance {
         let notes_until = self.take_notes();
         let committed = shared.wal.committed();
         // Only the write-ahead log says that their logs were deleted.
-        shared.finish_departures();
+        shared.finish_departures()?;
         let declared = shared.wal.take_declared();
         if !declared.is_empty()
             && let Err(error) = checkpoints.table.add(&*shared.fs, &declared)
@@ -434,14 +436,13 @@ impl Maintenance {
         };
         let begun = pool.for_each(logs.clone(), |log| log.begin_sync());
         sync()?;
-        let finished: io::Result<Vec<bool>> = pool
-            .for_each(logs, |log| log.finish_sync())
-            .into_iter()
-            .collect();
-        if finished?.contains(&true) {
+        let finished = pool.for_each(logs, |log| log.finish_sync());
+        // Whatever has become of the others: nobody else makes the new names of these durable.
+        if finished.iter().any(|again| matches!(again, Ok(true))) {
             sync()?;
         }
-        begun.into_iter().collect()
+        let finished = finished.into_iter().map(|finished| finished.map(|_| ()));
+        begun.into_iter().chain(finished).collect()
     }
 
     /// The last checkpoint of an orderly shutdown: nothing is to be replayed, and the ring may go.
@@ -506,24 +507,30 @@ impl Maintenance {
 }
 
 impl LogDir {
-    fn remove(&self, doomed: Doomed) {
-        let removed = match &doomed {
-            Doomed::Directory(path) => if_found(self.fs.remove_dir_all(path)).map(|_| ()),
-            Doomed::Files(paths) => paths
-                .iter()
-                .try_for_each(|path| if_found(self.fs.remove_file(path)).map(|_| ())),
+    fn remove(self: &Arc<Self>, doomed: Doomed) {
+        let (path, removed) = match &doomed {
+            Doomed::Directory(path) => (Some(path), if_found(self.fs.remove_dir_all(path))),
+            Doomed::Files(paths) => {
+                let mut paths = paths.iter();
+                let failed = paths.find_map(|path| {
+                    let removed = if_found(self.fs.remove_file(path));
+                    removed.err().map(|error| (Some(path), Err(error)))
+                });
+                failed.unwrap_or((None, Ok(None)))
+            }
+            Doomed::Again(_) => (None, Ok(None)),
         };
-        let Err(error) = removed else {
-            return;
-        };
-        let path = match &doomed {
-            Doomed::Directory(path) => Some(path),
-            Doomed::Files(paths) => paths.first(),
-        };
-        let path = path.map(|path| path.display());
-        tracing::warn!(?path, %error, "what was deleted could not be removed");
-        if is_passing(&error) {
-            self.remove_after(TICK.as_millis() as u64, doomed);
+        if let Doomed::Again(job) = doomed {
+            return job(self);
+        }
+        if let Err(error) = removed {
+            let path = path.map(|path| path.display());
+            tracing::warn!(?path, %error, "what was deleted could not be removed; it is tried again");
+            let delay_ms = match is_passing(&error) {
+                true => AGAIN_MS,
+                false => REMOVED_AGAIN_MS,
+            };
+            self.remove_after(delay_ms, doomed);
         }
     }
 }

@@ -212,7 +212,7 @@ impl Recovery {
         log_start_offset: i64,
     ) -> Result<Restored, RecoveryError> {
         let dir = LogPath::new(self.dir.join(id.to_string()), &self.open_files);
-        let owner = owner_of(&*self.fs, &dir)?;
+        let owner = owner_of(&*self.fs, &dir).map_err(self.io_error())?;
         let is_new = owner != Some(id.topic_id);
         if is_new && owner.is_some() {
             // The name was given to a new topic before the old one's deletion was done.

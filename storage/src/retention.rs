@@ -358,28 +358,34 @@ impl FileLog {
                 return Ok(());
             }
         }
+        self.settle_segments_as(&writer)?;
         // What stays must be durable before what tells where it begins is gone.
         self.keep_end(&mut writer)?;
-        let (segments, delay_ms) = {
+        let (mut leaving, delay_ms) = {
             let mut state = self.state.lock();
             if !matches!(state.phase, Phase::Ready) {
                 return Ok(());
             }
-            (
-                state.take_segments_below_start(),
-                state.config.file_delete_delay_ms,
-            )
+            let mut leaving = std::mem::take(&mut state.leaving);
+            leaving.extend(state.take_segments_below_start());
+            (leaving, state.config.file_delete_delay_ms)
         };
         let mut paths = Vec::new();
-        let renamed = segments
-            .iter()
-            .try_for_each(|segment| self.rename_segment(segment, &mut paths))
-            .and_then(|()| self.shared.fs.sync_dir(&self.dir));
+        let mut first_error = None;
+        leaving.retain(|segment| {
+            let renamed = self.rename_segment(segment, &mut paths);
+            let is_left = renamed.is_err();
+            first_error = first_error.take().or(renamed.err());
+            is_left
+        });
+        // Who tries again finds those that could not be renamed.
+        self.state.lock().leaving = leaving;
+        let synced = self.shared.fs.sync_dir(&self.dir);
         if !paths.is_empty() {
             let delay_ms = u64::try_from(delay_ms).unwrap_or(0);
             self.shared.remove_after(delay_ms, Doomed::Files(paths));
         }
-        renamed
+        first_error.map_or(synced, Err)
     }
 
     /// The log file goes last: as long as it is there, the segment is.

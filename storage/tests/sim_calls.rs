@@ -1,21 +1,25 @@
-//! What is rare in the life of a log directory: the first append after a start is the largest there can be, and a call to
-//! the file system fails that will not fail again.
+//! What is rare in the life of a log directory: the first append after a start is the largest there can be, and calls to
+//! the file system are refused, once or for minutes, that will not be refused for ever.
 
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
 use std::future::Future;
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use storage::clock::Clock;
 use storage::compaction::CleanerConfig;
 use storage::fs::sim::SimDisk;
 use storage::log::{AppendError, Durability, LogConfig, PartitionLog, ReadError};
 use storage::manager::{LogManager, LogManagerConfig, OpenError};
+use storage::record::{BatchBuilder, ValidatedBatch};
 use storage::simulation::{self, SimClock, sleep, timeout};
 
 const FIRST_REGION_BYTES: u64 = 16 << 10;
@@ -160,7 +164,55 @@ fn the_first_append_is_answered_whatever_its_size() {
 
 /// EMFILE, ENFILE, EINTR, ENOMEM and EAGAIN.
 const PASSING: [i32; 5] = [24, 23, 4, 12, 11];
-const ATTEMPTS: usize = 20;
+/// How often something is tried, a second apart: longer than any refusal lasts.
+const ATTEMPTS: usize = REFUSED_SECONDS as usize + 60;
+const REFUSED_SECONDS: u64 = 300;
+
+/// Which calls are refused, and with what.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    from: u64,
+    error: i32,
+    /// Every call for minutes, not only one.
+    lasts: bool,
+}
+
+impl Refusal {
+    /// Lets it begin, and end in its time; `over` ends the wait for that.
+    fn begin(self, disk: &SimDisk, over: Arc<AtomicBool>) -> simulation::thread::JoinHandle<()> {
+        let to = if self.lasts { u64::MAX } else { self.from + 1 };
+        disk.fail_calls(self.from..to, self.error);
+        let disk = disk.clone();
+        let lift = move || {
+            while disk.calls() < self.from && !over.load(Ordering::Relaxed) {
+                simulation::thread::sleep(Duration::from_secs(1));
+            }
+            for _ in 0..REFUSED_SECONDS {
+                if !over.load(Ordering::Relaxed) {
+                    simulation::thread::sleep(Duration::from_secs(1));
+                }
+            }
+            disk.allow_calls();
+        };
+        simulation::thread::spawn(lift).unwrap()
+    }
+}
+
+/// Does something while calls are refused.
+async fn with_refusal<T, F: Future<Output = Result<T, String>>>(
+    refusal: Option<Refusal>,
+    life: impl FnOnce(SimDisk) -> F,
+) -> Result<T, String> {
+    let disk = SimDisk::new();
+    let over = Arc::new(AtomicBool::new(false));
+    let lifting = refusal.map(|refusal| refusal.begin(&disk, Arc::clone(&over)));
+    let lived = life(disk).await?;
+    over.store(true, Ordering::Relaxed);
+    if let Some(lifting) = lifting {
+        let _ = lifting.join();
+    }
+    Ok(lived)
+}
 
 /// What comes of something that may be refused for a while, but not for ever.
 async fn again<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
@@ -179,6 +231,34 @@ async fn again<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
     Err(format!("{what}: {last}"))
 }
 
+/// Fails as long as a file is there that is of no use to anybody.
+fn is_tidy(disk: &SimDisk, starts: &[(&str, i64)]) -> Result<(), String> {
+    let names = disk.files().into_iter().map(|(path, _)| path);
+    let names: Vec<String> = names
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect();
+    let useless = [".cleaned", ".swap", ".deleted", "-delete/", "-stray/"];
+    let is_useless = |name: &&String| useless.iter().any(|part| name.contains(part));
+    let mut left: Vec<&String> = names.iter().filter(is_useless).collect();
+    let regions = names.iter().filter(|name| name.contains("/wal/ring-"));
+    left.extend(regions.skip(4));
+    for (log, start) in starts {
+        let prefix = format!("/data/{log}/");
+        let of_log = names.iter().filter_map(|name| {
+            let base = name.strip_prefix(&prefix)?.strip_suffix(".log")?;
+            Some((name, base.parse::<i64>().ok()?))
+        });
+        let mut of_log: Vec<_> = of_log.collect();
+        of_log.sort_unstable_by_key(|(_, base)| *base);
+        let below = of_log.windows(2).filter(|pair| pair[1].1 <= *start);
+        left.extend(below.map(|pair| pair[0].0));
+    }
+    match left.is_empty() {
+        true => Ok(()),
+        false => Err(format!("left behind: {left:?}")),
+    }
+}
+
 async fn start(disk: &SimDisk, durability: Durability) -> Result<Arc<LogManager>, String> {
     again("start", || async {
         let config = LogManagerConfig {
@@ -190,34 +270,23 @@ async fn start(disk: &SimDisk, durability: Durability) -> Result<Arc<LogManager>
     .await
 }
 
-async fn append_again(log: &Arc<dyn PartitionLog>, batch_of: &[&[u8]]) -> Result<(), String> {
-    again("append", || {
-        let mut builder = storage::record::BatchBuilder::new();
-        for value in batch_of {
-            builder.append(SimClockNow::ms(), Some(b"key"), Some(value), &[]);
-        }
-        append(log, trusted(builder.build().unwrap()))
-    })
-    .await
-    .map(|_| ())
+/// A batch of one key.
+fn keyed(values: &[&[u8]]) -> ValidatedBatch {
+    let mut builder = BatchBuilder::new();
+    for value in values {
+        builder.append(SimClock.now_ms(), Some(b"key"), Some(value), &[]);
+    }
+    trusted(builder.build().unwrap())
 }
 
-struct SimClockNow;
-
-impl SimClockNow {
-    fn ms() -> i64 {
-        use storage::clock::Clock;
-        SimClock.now_ms()
-    }
+async fn append_again(log: &Arc<dyn PartitionLog>, values: &[&[u8]]) -> Result<(), String> {
+    let appended = again("append", || append(log, keyed(values))).await;
+    appended.map(|_| ())
 }
 
 /// A life with everything in it: rolled segments, compaction, deleted records and topics, checkpoints, an orderly stop and a
-/// kill. The call with number `failing` fails once.
-async fn life(durability: Durability, failing: Option<(u64, i32)>) -> Result<u64, String> {
-    let disk = SimDisk::new();
-    if let Some((number, error)) = failing {
-        disk.fail_call(number, error);
-    }
+/// kill.
+async fn life(durability: Durability, disk: SimDisk) -> Result<u64, String> {
     let logs = |manager: &LogManager| {
         let plain = LogConfig {
             segment_bytes: 1_500,
@@ -282,7 +351,15 @@ async fn life(durability: Durability, failing: Option<(u64, i32)>) -> Result<u64
             off_thread(move || manager.delete_log(&id))
         })
         .await?;
-        sleep(Duration::from_secs(10)).await;
+        let starts = [("plain-0", end - 2)];
+        again("tidy", || async { is_tidy(&disk, &starts) }).await?;
+        if disk
+            .files()
+            .iter()
+            .any(|(path, _)| path.starts_with("/data/deleted-0"))
+        {
+            return Err("a deleted log is there".to_owned());
+        }
         if let Some(why) = manager.offline() {
             return Err(format!("offline: {why}"));
         }
@@ -294,35 +371,123 @@ async fn life(durability: Durability, failing: Option<(u64, i32)>) -> Result<u64
         // One that cannot be closed in order is recovered.
         let _ = off_thread(move || manager.shutdown()).await;
     }
-    let left: Vec<_> = disk
-        .files()
-        .into_iter()
-        .filter(|(path, _)| path.to_string_lossy().contains("/wal/ring-"))
-        .collect();
-    if left.len() > 4 {
-        return Err(format!("left behind: {left:?}"));
-    }
     Ok(disk.calls())
 }
 
 #[test]
-fn every_call_may_fail_once_and_nothing_is_lost_or_lasts() {
+fn every_call_may_be_refused_once_or_for_minutes_and_nothing_is_lost_or_lasts() {
     for seed in seeds(60) {
         let mut random = StdRng::seed_from_u64(seed);
         let durability = match random.random_bool(0.7) {
             true => Durability::Strict,
             false => Durability::Os,
         };
-        let ran = simulation::run(seed, move || life(durability, None));
-        let calls = ran.unwrap_or_else(|what| panic!("OTTLA_SIM_SEED={seed} {what}"));
+        let run = |refusal: Option<Refusal>| {
+            let life = move |disk| life(durability, disk);
+            simulation::run(seed, move || with_refusal(refusal, life))
+        };
+        let calls = run(None).unwrap_or_else(|what| panic!("OTTLA_SIM_SEED={seed} {what}"));
         for _ in 0..5 {
-            let number = random.random_range(1..=calls);
-            let error = PASSING[random.random_range(0..PASSING.len())];
-            let failing = Some((number, error));
-            let ran = simulation::run(seed, move || life(durability, failing));
-            if let Err(what) = ran {
-                panic!("OTTLA_SIM_SEED={seed}, {durability:?}, {failing:?} of {calls}: {what}");
+            let refusal = Refusal {
+                from: random.random_range(1..=calls),
+                error: PASSING[random.random_range(0..PASSING.len())],
+                lasts: random.random_bool(0.5),
+            };
+            if let Err(what) = run(Some(refusal)) {
+                panic!("OTTLA_SIM_SEED={seed}, {durability:?}, {refusal:?} of {calls}: {what}");
             }
+        }
+    }
+}
+
+/// All that a log has, as the last offset of each batch.
+async fn read_all(log: &Arc<dyn PartitionLog>) -> Result<Vec<i64>, ReadError> {
+    let offsets = log.offsets();
+    let mut next_offset = offsets.log_start_offset;
+    let mut last_offsets = Vec::new();
+    while next_offset < offsets.high_watermark {
+        let fetched = read(log, request(next_offset)).await?;
+        let batches = headers(&fetched);
+        let Some(last) = batches.last() else {
+            break;
+        };
+        next_offset = last.next_offset();
+        last_offsets.extend(batches.iter().map(|batch| batch.last_offset()));
+    }
+    Ok(last_offsets)
+}
+
+/// A log of one key, from its first batch to where it is compacted. Gives the calls from its last batch on.
+async fn compaction(refusal: Option<Refusal>, disk: SimDisk) -> Result<Range<u64>, String> {
+    let manager = start(&disk, Durability::Strict).await?;
+    let config = LogConfig {
+        segment_bytes: 1_500,
+        compact: true,
+        delete: false,
+        min_cleanable_dirty_ratio: 0.0,
+        ..LogConfig::default()
+    };
+    let log = open_with(&manager, "compacted", 0, config);
+    for _ in 0..8 {
+        append_again(&log, &[&[b'v'; 400]]).await?;
+    }
+    let from = disk.calls() + 1;
+    let is_compacted = async || {
+        let runs = manager.stats().map_or(0, |stats| stats.cleaner_runs);
+        match runs {
+            0 => Err("not compacted".to_owned()),
+            _ => is_tidy(&disk, &[]),
+        }
+    };
+    let calls = match refusal {
+        None => {
+            again("compacted", is_compacted).await?;
+            from..disk.calls() + 1
+        }
+        Some(refusal) => {
+            again("refused", || async {
+                let has_begun = disk.calls() >= refusal.from;
+                has_begun.then_some(()).ok_or("not yet")
+            })
+            .await?;
+            match patiently(append(&log, keyed(&[b"v"]))).await {
+                Some(Ok(_)) => {}
+                other => return Err(format!("an append meanwhile: {other:?}")),
+            }
+            again("compacted", is_compacted).await?;
+            from..disk.calls() + 1
+        }
+    };
+    let last = log.offsets().high_watermark - 1;
+    let found = again("read", || read_all(&log)).await?;
+    if found.last() != Some(&last) || found.len() as i64 > last {
+        return Err(format!("{found:?}, but the last is {last}"));
+    }
+    append_again(&log, &[b"v"]).await?;
+    drop(log);
+    off_thread(move || manager.shutdown())
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok(calls)
+}
+
+#[test]
+fn every_call_of_a_compaction_may_be_refused_for_minutes_and_nobody_else_is() {
+    for seed in seeds(1) {
+        let run = |refusal: Option<Refusal>| {
+            let life = move |disk| compaction(refusal, disk);
+            simulation::run(seed, move || with_refusal(refusal, life))
+        };
+        let calls = run(None).unwrap_or_else(|what| panic!("OTTLA_SIM_SEED={seed} {what}"));
+        for from in calls {
+            let error = PASSING[from as usize % PASSING.len()];
+            let refusal = Refusal {
+                from,
+                error,
+                lasts: true,
+            };
+            run(Some(refusal))
+                .unwrap_or_else(|what| panic!("OTTLA_SIM_SEED={seed}, {refusal:?}: {what}"));
         }
     }
 }

@@ -14,16 +14,14 @@ use crate::log::LogConfig;
 use crate::log::loader::note_gaps;
 use crate::log::open_files::LogPath;
 use crate::log::partition_log::FileLog;
-use crate::log::segment::{Incoming, OpenSegment, Part, Segment, offset_of, path};
+use crate::log::segment::{Closed, Incoming, OpenSegment, Part, Segment, offset_of, path};
 use crate::log::state::{Phase, State, TailBatch};
 use crate::log::transaction_index::{self, AbortedTxn};
+use crate::log::writer::SegmentWriter;
 use crate::record::BatchHeader;
 use crate::record::batch::BATCH_HEADER_BYTES;
 use crate::sync::thread;
 
-/// How often it is looked again which segments there are, where there was no descriptor or no memory to do so.
-const LOOKS: usize = 100;
-const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// How often it is looked whether what producers have sent is durable.
 const ARRIVAL_PAUSE: Duration = Duration::from_millis(1);
 /// What is read or written at once.
@@ -236,7 +234,7 @@ impl CompactableLog for FileLog {
         let base_offset = cleaned.index.segment.base_offset;
         cleaned.finish(aborted)?;
         // The directory of a deleted log is renamed under this lock.
-        let _writer = self.writer.lock();
+        let writer = self.writer.lock();
         let (old, end_offset) = {
             let state = self.state.lock();
             if !matches!(state.phase, Phase::Ready) {
@@ -257,36 +255,12 @@ impl CompactableLog for FileLog {
         }
         let mut closed: Vec<_> = old.iter().map(|segment| segment.keep_closed()).collect();
         let swapped = swap::replace(fs, &self.dir, base_offset, replaced);
-        // When it has failed, old or new ones may be there.
-        let look = || match &swapped {
-            Ok(()) => self.find_segments(base_offset, end_offset),
-            Err(_) => swap::recover(fs, &self.dir)
-                .and_then(|_| self.find_segments(base_offset, end_offset)),
-        };
-        let mut found = look();
-        for _ in 0..LOOKS {
-            if !matches!(&found, Err(error) if fs::is_passing(error)) {
-                break;
-            }
-            thread::sleep(LOOK_PAUSE);
-            found = look();
-        }
-        for segment in &mut closed {
-            segment.set_gone();
-        }
-        let mut state = self.state.lock();
-        let outdated = match found {
-            Ok((segments, aborted)) => state.exchange(base_offset..end_offset, segments, aborted),
-            Err(error) => {
-                state.phase =
-                    Phase::Unusable(format!("{} while segments were replaced: {error}", self.id));
-                Vec::new()
-            }
-        };
-        drop(state);
-        drop(outdated);
+        // Old or new ones are there.
+        closed.iter_mut().for_each(Closed::set_in_doubt);
+        self.state.lock().in_doubt = Some(base_offset..end_offset);
         drop(closed);
-        swapped
+        let settled = self.settle_segments_as(&writer);
+        swapped.and(settled)
     }
 
     fn discard(&self, cleaned: CleanedFile) -> io::Result<()> {
@@ -297,6 +271,55 @@ impl CompactableLog for FileLog {
 }
 
 impl FileLog {
+    /// Finds out which segments there are where some were to be replaced, if that is not known.
+    ///
+    /// # Errors
+    /// There was no descriptor or no memory to look. Until somebody has looked the log goes on without these segments: their
+    /// readers are refused, and nothing is removed or compacted.
+    pub fn settle_segments(&self) -> io::Result<()> {
+        if self.state.lock().in_doubt.is_none() {
+            return Ok(());
+        }
+        self.settle_segments_as(&self.writer.lock())
+    }
+
+    /// As [`FileLog::settle_segments`], by one who has the writer's lock: the directory of a deleted log is renamed under it.
+    pub fn settle_segments_as(&self, _writer: &SegmentWriter) -> io::Result<()> {
+        let (in_doubt, old) = {
+            let state = self.state.lock();
+            let Some(in_doubt) = state.in_doubt.clone() else {
+                return Ok(());
+            };
+            let segments = state.segments.iter();
+            let old = segments.filter(|segment| in_doubt.contains(&segment.base_offset));
+            (in_doubt.clone(), old.cloned().collect::<Vec<_>>())
+        };
+        let found = swap::recover(&*self.shared.fs, &self.dir)
+            .and_then(|_| self.find_segments(in_doubt.start, in_doubt.end));
+        if let Err(error) = &found
+            && fs::is_passing(error)
+        {
+            return found.map(|_| ());
+        }
+        let mut closed: Vec<_> = old.iter().map(|segment| segment.keep_closed()).collect();
+        closed.iter_mut().for_each(Closed::set_gone);
+        let mut state = self.state.lock();
+        state.in_doubt = None;
+        let outdated = match found {
+            _ if !matches!(state.phase, Phase::Ready) => Vec::new(),
+            Ok((segments, aborted)) => state.exchange(in_doubt, segments, aborted),
+            Err(error) => {
+                let what = format!("{} while segments were replaced: {error}", self.id);
+                tracing::error!(partition = %self.id, %error, "segments were replaced, and the log cannot be used");
+                state.phase = Phase::Unusable(what);
+                Vec::new()
+            }
+        };
+        drop(state);
+        drop(outdated);
+        Ok(())
+    }
+
     /// The segments with these base offsets that are in the directory, and the aborted transactions of their indexes.
     fn find_segments(
         &self,

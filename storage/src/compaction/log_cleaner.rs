@@ -154,6 +154,7 @@ impl LogCleaner {
 
     fn look_at(&self, log: Arc<FileLog>) -> io::Result<Option<(Due, LogToClean)>> {
         log.load_if_dirty()?;
+        log.settle_segments()?;
         let Some((bounds, config)) = log.compaction_bounds() else {
             return Ok(None);
         };

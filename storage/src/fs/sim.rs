@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -83,9 +84,9 @@ struct Disk {
     syncs: u64,
     /// What the files may hold together; `None`: as much as they like.
     capacity_bytes: Option<u64>,
-    /// Calls so far that may fail and be well the next time, and which of them does, with what.
+    /// Calls so far that may fail and be well another time, and which of them do, with what.
     calls: u64,
-    failing_call: Option<(u64, i32)>,
+    failing_calls: Option<(Range<u64>, i32)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -237,12 +238,17 @@ impl SimDisk {
         self.0.lock().capacity_bytes = Some(bytes);
     }
 
-    /// Lets the call with this number fail, once, with an error number: any but a write or a sync of a file.
-    pub fn fail_call(&self, number: u64, error: i32) {
-        self.0.lock().failing_call = Some((number, error));
+    /// Lets the calls with these numbers fail with an error number: all but writes and syncs of a file.
+    pub fn fail_calls(&self, numbers: Range<u64>, error: i32) {
+        self.0.lock().failing_calls = Some((numbers, error));
     }
 
-    /// Calls so far that [`SimDisk::fail_call`] counts.
+    /// Lets no call fail any more.
+    pub fn allow_calls(&self) {
+        self.0.lock().failing_calls = None;
+    }
+
+    /// Calls so far that [`SimDisk::fail_calls`] counts.
     pub fn calls(&self) -> u64 {
         self.0.lock().calls
     }
@@ -528,10 +534,10 @@ impl SimFs {
         (what, path).hash(&mut disk.history);
         if !matches!(what, "write" | "sync") {
             disk.calls += 1;
-            if let Some((number, error)) = disk.failing_call
-                && number == disk.calls
+            if let Some((numbers, error)) = &disk.failing_calls
+                && numbers.contains(&disk.calls)
             {
-                return Err(io::Error::from_raw_os_error(error));
+                return Err(io::Error::from_raw_os_error(*error));
             }
         }
         Ok(disk)

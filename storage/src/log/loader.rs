@@ -149,7 +149,7 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
     let mut was_anothers = false;
     let mut durable_start = context.log_start_offset.unwrap_or(0);
     if !names.is_empty() {
-        owner = owner_of(fs, dir)?;
+        owner = owner_of(fs, dir).map_err(io_error(dir))?;
         let is_anothers = owner.is_some_and(|owner| owner != context.id.topic_id);
         // After a crash nobody can tell whose it is without a name tag: it may be an earlier topic's. Nothing in it was
         // part of a checkpoint, which makes the tag durable first.
@@ -340,9 +340,8 @@ fn write_snapshot(context: &LoadContext<'_>, loaded: &mut Loaded) -> Result<(), 
 }
 
 /// The topic id in a log's directory; `None` if it has none.
-pub(crate) fn owner_of(fs: &dyn Fs, dir: &Path) -> Result<Option<uuid::Uuid>, LoadError> {
-    let path = dir.join(METADATA_FILE);
-    let bytes = fs::if_found(fs::read_all(fs, &path)).map_err(io_error(&path))?;
+pub(crate) fn owner_of(fs: &dyn Fs, dir: &Path) -> io::Result<Option<uuid::Uuid>> {
+    let bytes = fs::if_found(fs::read_all(fs, &dir.join(METADATA_FILE)))?;
     Ok(bytes
         .as_deref()
         .and_then(|bytes| std::str::from_utf8(bytes).ok())

@@ -115,7 +115,7 @@ impl FileLog {
 
     fn load(self: &Arc<Self>, state: &mut State) {
         let key = (self.id.topic.to_string(), self.id.partition);
-        self.shared.make_way(&self.id, &self.dir);
+        let way_made = self.shared.make_way(&self.id, &self.dir);
         let context = LoadContext {
             fs: &*self.shared.fs,
             id: &self.id,
@@ -136,9 +136,16 @@ impl FileLog {
                 .unwrap_or(0),
             closed_at: self.shared.closed_at.lock().get(&key).copied(),
         };
-        let loaded = load(&context).and_then(|loaded| {
+        let of_directory = |source| LoadError::Io {
+            path: self.shared.path.clone(),
+            source,
+        };
+        let loaded = way_made.map_err(of_directory).and_then(|()| load(&context));
+        let loaded = loaded.and_then(|loaded| {
             let forgotten = match loaded.was_anothers {
                 true => self.shared.forget_log_start(&key),
+                // An attempt before this one may have found that, and not come so far.
+                false if state.told_not_loaded => self.shared.save_log_starts(),
                 false => Ok(()),
             };
             forgotten
@@ -146,10 +153,7 @@ impl FileLog {
                     self.shared
                         .lower_recovery_point(&key, loaded.log_end_offset)
                 })
-                .map_err(|source| LoadError::Io {
-                    path: self.shared.path.clone(),
-                    source,
-                })?;
+                .map_err(of_directory)?;
             Ok(loaded)
         });
         match loaded {
@@ -1012,7 +1016,7 @@ impl FileLogHandle {
         self.0.shared.pool.search(move || {
             let found = loop {
                 let found = job(&search, &*log.shared.fs, &log.id);
-                if found.is_ok() || !search.is_outdated() {
+                if found.is_ok() || !log.may_be_planned_anew(|| search.is_outdated()) {
                     break found;
                 }
                 search = match log.state().plan_search(isolation) {
@@ -1060,6 +1064,14 @@ impl FileLog {
         read_answer(answer)
     }
 
+    /// Whether a read that has failed may have met segments that are not there any more.
+    fn may_be_planned_anew(&self, is_outdated: impl FnOnce() -> bool) -> bool {
+        if let Err(error) = self.settle_segments() {
+            tracing::debug!(partition = %self.id, %error, "which segments there are is not known yet");
+        }
+        is_outdated()
+    }
+
     /// Reads from segments; plans anew if they were removed or replaced since the read was planned.
     fn read_cold(
         self: &Arc<Self>,
@@ -1068,7 +1080,7 @@ impl FileLog {
     ) -> Result<FetchedRecords, ReadError> {
         loop {
             let read = cold.read(&self.shared, &self.id);
-            if read.is_ok() || !cold.is_outdated() {
+            if read.is_ok() || !self.may_be_planned_anew(|| cold.is_outdated()) {
                 return read;
             }
             match self.state().plan_read(request)? {

@@ -85,8 +85,18 @@ struct Files {
     unsynced: bool,
     /// A sync went wrong. The next one would say nothing about what this one was to write.
     failed: Option<String>,
-    /// The segment was removed or replaced: its names stand for nothing, or for something else.
-    gone: bool,
+    names: Names,
+}
+
+/// What the names of a segment's files stand for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Names {
+    #[default]
+    Itself,
+    /// Itself, or what is to take its place: nobody could look yet.
+    InDoubt,
+    /// Nothing, or something else: it was removed or replaced.
+    Others,
 }
 
 /// Keeps everyone from opening the files of a segment.
@@ -98,7 +108,16 @@ pub(crate) struct Closed<'a> {
 impl Closed<'_> {
     /// The segment is not there any more. Those who have a file open can still read it.
     pub fn set_gone(&mut self) {
-        self.files.gone = true;
+        self.set_names(Names::Others);
+    }
+
+    /// The segment may not be there any more: its files can be opened when that is known.
+    pub fn set_in_doubt(&mut self) {
+        self.set_names(Names::InDoubt);
+    }
+
+    fn set_names(&mut self, names: Names) {
+        self.files.names = names;
         self.segment.close_all(&mut self.files);
     }
 }
@@ -130,9 +149,7 @@ impl Segment {
     /// One of the segment's files, created if it is not there.
     pub fn open(self: &Arc<Self>, fs: &dyn Fs, part: Part) -> io::Result<Arc<dyn File>> {
         let mut files = self.files.lock();
-        if files.gone {
-            return Err(gone());
-        }
+        files.check_names()?;
         if let Some(what) = &files.failed {
             return Err(io::Error::other(what.clone()));
         }
@@ -205,9 +222,7 @@ impl Segment {
     /// The log file, opened for one reader and past the page cache.
     pub fn open_direct(&self, fs: &dyn Fs) -> io::Result<Arc<dyn File>> {
         let files = self.files.lock();
-        if files.gone {
-            return Err(gone());
-        }
+        files.check_names()?;
         fs.open(&self.path(Part::Log), Access::DirectRead)
     }
 
@@ -234,7 +249,7 @@ impl Segment {
 
     /// Whether it was removed or replaced: what was planned with it has to be planned again.
     pub fn is_gone(&self) -> bool {
-        self.files.lock().gone
+        self.files.lock().names == Names::Others
     }
 
     /// The largest timestamp of a closed segment, in ms; `None` if that is not known without reading its index.
@@ -304,9 +319,17 @@ impl Drop for Segment {
     }
 }
 
-fn gone() -> io::Error {
-    let what = "the segment was removed or replaced";
-    io::Error::new(io::ErrorKind::NotFound, what)
+impl Files {
+    fn check_names(&self) -> io::Result<()> {
+        match self.names {
+            Names::Itself => Ok(()),
+            Names::InDoubt => Err(rustix::io::Errno::AGAIN.into()),
+            Names::Others => {
+                let what = "the segment was removed or replaced";
+                Err(io::Error::new(io::ErrorKind::NotFound, what))
+            }
+        }
+    }
 }
 
 pub(crate) fn path(dir: &Path, base_offset: i64, part: Part) -> PathBuf {

@@ -1,6 +1,7 @@
 //! What a log on files keeps in memory, under its lock. Nothing here does I/O.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -64,6 +65,10 @@ pub(crate) struct State {
     pub gaps_below: i64,
     /// All segments, the oldest first.
     pub segments: Vec<Arc<Segment>>,
+    /// Those with base offsets in here were to be replaced, and it is not known yet whether they were.
+    pub in_doubt: Option<Range<i64>>,
+    /// Those that have left the log, with some of their files still under their names.
+    pub leaving: Vec<Arc<Segment>>,
     /// Those not yet written to their end; the last is appended to.
     pub open: VecDeque<OpenSegment>,
     /// Durable batches in memory, without a gap up to the high watermark.
@@ -114,6 +119,8 @@ impl State {
             may_have_gaps: false,
             gaps_below: 0,
             segments: Vec::new(),
+            in_doubt: None,
+            leaving: Vec::new(),
             open: VecDeque::new(),
             tail: VecDeque::new(),
             written: 0,
@@ -248,11 +255,11 @@ impl State {
         }
     }
 
-    /// Whether the oldest segment, and perhaps more, ends below the log start.
+    /// Whether the oldest segment, and perhaps more, ends below the log start, or has left and is there still.
     pub fn has_segments_below_start(&self) -> bool {
-        self.segments
-            .get(1)
-            .is_some_and(|second| second.base_offset <= self.log_start_offset)
+        let second = self.segments.get(1);
+        let ends_below = second.is_some_and(|second| second.base_offset <= self.log_start_offset);
+        ends_below || !self.leaving.is_empty()
     }
 
     /// The next batches to be written to a segment; they are all of one.
@@ -398,6 +405,8 @@ impl State {
         self.unwritten_bytes = 0;
         self.open.clear();
         self.segments.clear();
+        self.in_doubt = None;
+        self.leaving.clear();
         self.snapshots.clear();
         self.aborted.clear();
         self.needs_sync = false;
