@@ -16,8 +16,6 @@ use crate::metadata::MetadataImage;
 
 /// How long one expression is matched before it is another's turn.
 const TURN: Duration = Duration::from_millis(5);
-/// Names between two looks at the clock. One takes up to a millisecond.
-const NAMES_PER_LOOK: usize = 16;
 /// Most expressions that are remembered, and topics that they match, all together.
 const MAX_KNOWN_PATTERNS: usize = 1000;
 const MAX_KNOWN_TOPICS: usize = 1_000_000;
@@ -181,16 +179,14 @@ impl Matching {
 
     fn go_on(mut self, turn_time: Duration) -> Self {
         let began = Instant::now();
-        loop {
-            let at = self.names.len().saturating_sub(NAMES_PER_LOOK);
-            for name in self.names.drain(at..) {
-                if self.pattern.matches(&name) {
-                    self.topics.insert(name);
-                }
+        while let Some(name) = self.names.pop() {
+            if self.pattern.matches(&name) {
+                self.topics.insert(name);
             }
-            if self.names.is_empty() || began.elapsed() >= turn_time {
-                return self;
+            if began.elapsed() >= turn_time {
+                break;
             }
         }
+        self
     }
 }

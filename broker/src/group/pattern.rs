@@ -8,9 +8,14 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use super::codec::MAX_STRING_BYTES;
 
-/// Memory one compiled expression may take: about a thousand characters of text, or `[a-z]` 500 times. The time that a name
-/// takes grows with it.
-const MAX_COMPILED_BYTES: usize = 32 << 10;
+/// Memory that one compiled expression may take, however short it is: `[a-z]` 500 times. The time that a name takes grows
+/// with it.
+const MIN_COMPILED_BYTES: usize = 32 << 10;
+/// What each byte of its text may take besides: what is spelled out takes up to 60, such as a hundred names of topics with
+/// `|` between them, in which a name costs next to nothing. Counted repetitions take more, and have to do with the above.
+const COMPILED_BYTES_PER_BYTE: usize = 64;
+/// And all of it.
+const MAX_COMPILED_BYTES: usize = 256 << 10;
 /// How deep groups in an expression may nest.
 const MAX_NESTING: u32 = 64;
 
@@ -27,11 +32,13 @@ impl TopicPattern {
         if pattern.len() > MAX_STRING_BYTES {
             return Err("the expression is too long".to_owned());
         }
+        let spelled_out = COMPILED_BYTES_PER_BYTE * pattern.len();
+        let size_limit = (MIN_COMPILED_BYTES + spelled_out).min(MAX_COMPILED_BYTES);
         let build = |pattern: &str| {
             RegexBuilder::new(pattern)
                 .unicode(false)
-                .size_limit(MAX_COMPILED_BYTES)
-                .dfa_size_limit(4 * MAX_COMPILED_BYTES)
+                .size_limit(size_limit)
+                .dfa_size_limit(4 * size_limit)
                 .nest_limit(MAX_NESTING)
                 .build()
                 .map_err(|error| in_one_line(&error))
@@ -41,7 +48,7 @@ impl TopicPattern {
         build(&format!(r"\A(?:{pattern})\z")).map(Self)
     }
 
-    /// Takes up to a millisecond.
+    /// Takes up to some milliseconds, if the expression is made for that.
     pub fn matches(&self, topic_name: &str) -> bool {
         self.0.is_match(topic_name.as_bytes())
     }
