@@ -465,6 +465,7 @@ fn group_config(config: &BrokerConfig) -> GroupConfig {
         consumer_session_timeout_ms: config.group_consumer_session_timeout_ms,
         consumer_heartbeat_interval_ms: config.group_consumer_heartbeat_interval_ms,
         consumer_assignment_interval_ms: config.group_consumer_assignment_interval_ms,
+        consumer_regex_refresh_interval_ms: config.group_consumer_regex_refresh_interval_ms,
         consumer_max_size: config.group_consumer_max_size,
         migration_policy: MigrationPolicy::from_name(&config.group_consumer_migration_policy)
             .unwrap_or_default(),

@@ -100,6 +100,8 @@ pub struct BrokerConfig {
     pub group_consumer_assignment_interval_ms: i32,
     /// `group.consumer.assignors`
     pub group_consumer_assignors: Vec<String>,
+    /// `group.consumer.regex.refresh.interval.ms`
+    pub group_consumer_regex_refresh_interval_ms: i64,
     /// `group.consumer.max.size`
     pub group_consumer_max_size: usize,
     /// `group.consumer.migration.policy`
@@ -225,6 +227,9 @@ impl BrokerConfig {
                 .list("group.consumer.assignors")
                 .map(str::to_owned)
                 .collect(),
+            group_consumer_regex_refresh_interval_ms: s
+                .int("group.consumer.regex.refresh.interval.ms")
+                .into(),
             group_consumer_max_size: s.count("group.consumer.max.size"),
             group_consumer_migration_policy: s
                 .get("group.consumer.migration.policy")

@@ -73,6 +73,8 @@ static USED: &[(&str, &str)] = &[
     ("group.consumer.min.heartbeat.interval.ms",
         "Smallest consumer.heartbeat.interval.ms that a group may set."),
     ("group.consumer.min.session.timeout.ms", "Smallest consumer.session.timeout.ms that a group may set."),
+    ("group.consumer.regex.refresh.interval.ms",
+        "Regular expressions of consumer groups are matched anew after this time, whether topics have changed or not."),
     ("group.consumer.session.timeout.ms",
         "A consumer group's member that is silent for this long is removed, unless the group sets its own."),
     ("group.initial.rebalance.delay.ms",

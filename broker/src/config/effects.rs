@@ -124,7 +124,6 @@ static EFFECTS: &[(&str, Effect)] = {
         ("group.coordinator.rebalance.protocols", Missed("classic and consumer are served, no other")),
         ("group.coordinator.*", Nothing),
         ("group.consumer.assignor.offload.enable", Nothing),
-        ("group.consumer.regex.refresh.interval.ms", Nothing),
         ("group.share.*", Missed(NO_SHARE_GROUPS)),
         ("group.streams.*", Missed(NO_STREAMS_GROUPS)),
         ("share.coordinator.state.topic.*", Nothing),

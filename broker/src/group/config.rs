@@ -26,6 +26,9 @@ pub struct GroupConfig {
     pub consumer_assignment_interval_ms: i32,
     /// Shortest time between two resolutions of a group's regular expressions. Kafka's constant.
     pub consumer_regex_refresh_min_interval_ms: i64,
+    /// `group.consumer.regex.refresh.interval.ms`: expressions are matched anew after this time, whether topics have changed
+    /// or not.
+    pub consumer_regex_refresh_interval_ms: i64,
     /// `group.consumer.max.size`: members beyond this get GROUP_MAX_SIZE_REACHED.
     pub consumer_max_size: usize,
     /// `group.consumer.migration.policy`: whether groups with members change their protocol.
@@ -91,6 +94,7 @@ impl Default for GroupConfig {
             consumer_heartbeat_interval_ms: 5_000,
             consumer_assignment_interval_ms: 1_000,
             consumer_regex_refresh_min_interval_ms: 10_000,
+            consumer_regex_refresh_interval_ms: 600_000,
             consumer_max_size: i32::MAX as usize,
             migration_policy: MigrationPolicy::default(),
             consumer_assignors: vec![Assignor::Uniform, Assignor::Range],

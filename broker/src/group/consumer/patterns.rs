@@ -52,20 +52,21 @@ impl ConsumerGroup {
         Ok(())
     }
 
-    /// Says whether the topics are others than before.
+    /// Says whether the topics are others than before. If not, and that is known well enough, nothing is written.
     fn set_topics(&mut self, cx: &mut Context<'_>, pattern: &Id, topics: BTreeSet<Id>) -> bool {
         let known = self.regexes.get(pattern);
-        if known.is_some_and(|known| known.topics == topics) {
+        let has_changed = known.is_none_or(|known| known.topics != topics);
+        if !has_changed && known.is_some_and(|known| !is_old(cx, known)) {
             return false;
         }
         let resolved = ResolvedRegex {
             topics,
             version: i64::try_from(cx.catalog_version).unwrap_or(i64::MAX),
-            timestamp_ms: cx.now_ms,
+            timestamp_ms: cx.wall_ms,
         };
         let record = ConsumerRecord::Regex(pattern.clone(), Some(resolved));
         self.append(cx, record);
-        true
+        has_changed
     }
 
     /// The expressions that members have.
@@ -104,7 +105,7 @@ impl ConsumerGroup {
             .any(|pattern| patterns.matched.get(pattern) != newest);
     }
 
-    /// Asks what the expressions match, if that may have changed, not too often.
+    /// Asks what the expressions match, if that may have changed or has not been looked at for long; not too often.
     pub(super) fn refresh_patterns(&mut self, cx: &mut Context<'_>) {
         let interval_ms = cx.config.consumer_regex_refresh_min_interval_ms;
         let due_at_ms = self
@@ -112,15 +113,17 @@ impl ConsumerGroup {
             .asked_at_ms
             .map(|at_ms| at_ms.saturating_add(interval_ms));
         let is_due = due_at_ms.is_none_or(|due_at_ms| cx.now_ms >= due_at_ms);
-        if !self.patterns.are_stale || self.patterns.is_asked || !is_due {
+        let are_old = self.regexes.values().any(|known| is_old(cx, known));
+        let is_wanted = self.patterns.are_stale || are_old;
+        if !is_wanted || self.patterns.is_asked || !is_due {
             return;
         }
         let newest = Some(&cx.catalog_version);
-        let stale = self.used_patterns().into_iter();
-        let stale = stale.filter(|pattern| self.patterns.matched.get(pattern) != newest);
+        let asked = self.used_patterns().into_iter();
+        let asked = asked.filter(|pattern| are_old || self.patterns.matched.get(pattern) != newest);
         cx.effects.resolve.push(ResolvePatterns {
             group_id: self.id.clone(),
-            patterns: stale.collect(),
+            patterns: asked.collect(),
         });
         self.patterns.asked_at_ms = Some(cx.now_ms);
         self.patterns.is_asked = true;
@@ -150,4 +153,12 @@ impl ConsumerGroup {
             self.refresh_epoch(cx, true, "a regular expression matches other topics");
         }
     }
+}
+
+/// Whether it is time to match an expression anew, whatever has become of the topics. A time from the future was written
+/// before the clock was put back.
+fn is_old(cx: &Context<'_>, known: &ResolvedRegex) -> bool {
+    let interval_ms = cx.config.consumer_regex_refresh_interval_ms;
+    let since_ms = cx.wall_ms.saturating_sub(known.timestamp_ms);
+    !(0..=interval_ms).contains(&since_ms)
 }

@@ -27,6 +27,7 @@ impl World {
         let config = GroupConfig {
             consumer_assignment_interval_ms: if random.random_bool(0.5) { 0 } else { 1_000 },
             consumer_regex_refresh_min_interval_ms: 0,
+            consumer_regex_refresh_interval_ms: 60_000,
             consumer_max_size: 5,
             ..GroupConfig::default()
         };

@@ -157,6 +157,78 @@ fn expressions_are_matched_anew_ten_seconds_after_the_last_time_at_the_earliest(
 }
 
 #[test]
+fn expressions_are_matched_anew_after_the_refresh_interval_although_no_topic_has_changed() {
+    let mut cx = context();
+    cx.config.consumer_regex_refresh_min_interval_ms = 10_000;
+    cx.config.consumer_regex_refresh_interval_ms = 20_000;
+    cx.crash();
+    cx.hold_patterns = true;
+    let mut members = vec![Consumer {
+        regex: Some("t+".into()),
+        ..Consumer::new("g", "a", &[])
+    }];
+    cx.settle(&mut members);
+    let (epoch, said_at_ms) = (cx.describe_consumer("g").group_epoch, cx.now_ms);
+    cx.advance(20_000);
+    cx.settle(&mut members);
+    assert_eq!(cx.resolving, []);
+    cx.advance(1);
+    cx.settle(&mut members);
+    let asked = ResolvePatterns {
+        group_id: "g".into(),
+        patterns: vec!["t+".into()],
+    };
+    assert_eq!(cx.resolving, std::slice::from_ref(&asked), "once");
+    cx.resolve_patterns();
+    let resolved_at = |cx: &TestContext| match cx.log.last() {
+        Some(GroupRecord::Consumer {
+            record: ConsumerRecord::Regex(_, Some(resolved)),
+            ..
+        }) => resolved.timestamp_ms,
+        other => panic!("{other:?}"),
+    };
+    // As Kafka does, so that a restart does not forget when it was.
+    assert_eq!(resolved_at(&cx), said_at_ms + 20_001);
+    cx.settle(&mut members);
+    assert_eq!(cx.describe_consumer("g").group_epoch, epoch);
+
+    cx.crash();
+    cx.settle(&mut members);
+    cx.resolve_patterns();
+    let length = cx.log.len();
+    cx.advance(20_000);
+    cx.settle(&mut members);
+    assert_eq!(cx.resolving, []);
+    assert_eq!(
+        cx.log.len(),
+        length,
+        "the same topics, and it is known since when"
+    );
+    cx.advance(1);
+    cx.settle(&mut members);
+    assert_eq!(cx.resolving, [asked]);
+}
+
+#[test]
+fn when_an_expression_was_matched_is_told_by_the_wall_clock() {
+    let mut cx = context();
+    cx.shard.set_wall_ahead(1_000_000);
+    let mut members = vec![Consumer {
+        regex: Some("t+".into()),
+        ..Consumer::new("g", "a", &[])
+    }];
+    cx.settle(&mut members);
+    let times = cx.log.iter().filter_map(|record| match record {
+        GroupRecord::Consumer {
+            record: ConsumerRecord::Regex(_, Some(resolved)),
+            ..
+        } => Some(resolved.timestamp_ms),
+        _ => None,
+    });
+    assert_eq!(times.collect::<Vec<_>>(), [cx.now_ms + 1_000_000]);
+}
+
+#[test]
 fn an_answer_about_topics_that_have_changed_meanwhile_is_asked_for_again() {
     let mut cx = context();
     cx.hold_patterns = true;
