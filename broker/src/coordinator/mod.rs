@@ -1,5 +1,6 @@
 //! Coordination, the asynchronous part: tasks that own pure state machines and their logs.
 
+mod assignors;
 pub mod call;
 mod catalog;
 pub mod load;

@@ -11,6 +11,7 @@ use tracing::debug;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::coordinator::assignors::Assignors;
 use crate::coordinator::call::GroupCall;
 use crate::coordinator::load::LoadError;
 use crate::coordinator::patterns::PatternResolver;
@@ -29,6 +30,7 @@ pub struct GroupCoordinator {
     clock: Clock,
     shutdown: watch::Receiver<bool>,
     patterns: Arc<PatternResolver>,
+    assignors: Arc<Assignors>,
     shards: ArcSwapOption<Shards>,
     starting: Mutex<()>,
 }
@@ -56,6 +58,7 @@ impl GroupCoordinator {
             clock,
             shutdown,
             patterns: Arc::default(),
+            assignors: Arc::default(),
             shards: ArcSwapOption::empty(),
             starting: Mutex::default(),
         }
@@ -94,6 +97,7 @@ impl GroupCoordinator {
                 metadata: self.metadata.clone(),
                 clock: self.clock.clone(),
                 patterns: Arc::clone(&self.patterns),
+                assignors: Arc::clone(&self.assignors),
                 shutdown: self.shutdown.clone(),
                 gone: gone.subscribe(),
             };

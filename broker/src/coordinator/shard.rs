@@ -17,11 +17,12 @@ use tokio::task::JoinSet;
 use tracing::{error, warn};
 
 use crate::clock::Clock;
+use crate::coordinator::assignors::Assignors;
 use crate::coordinator::load::{self, LoadError};
 use crate::coordinator::patterns::PatternResolver;
 use crate::group::{
-    self, BATCH_OVERHEAD_BYTES, Catalog, Effects, GroupConfig, GroupError, GroupRecord, GroupReply,
-    GroupRequest, GroupShard, KeyValue, PatternsResolved, Token,
+    self, BATCH_OVERHEAD_BYTES, Catalog, ComputedTarget, Effects, GroupConfig, GroupError,
+    GroupRecord, GroupReply, GroupRequest, GroupShard, KeyValue, PatternsResolved, Token,
 };
 use crate::log_limited;
 use crate::metadata::{Metadata, MetadataImage};
@@ -51,6 +52,7 @@ pub(super) struct Surroundings {
     pub metadata: Metadata,
     pub clock: Clock,
     pub patterns: Arc<PatternResolver>,
+    pub assignors: Arc<Assignors>,
     pub shutdown: watch::Receiver<bool>,
     /// Turns true when the log is deleted.
     pub gone: watch::Receiver<bool>,
@@ -122,6 +124,8 @@ struct Runner {
     around: Surroundings,
     /// What groups have asked about their expressions; one question of a group at a time.
     resolving: JoinSet<PatternsResolved>,
+    /// Targets that are computed elsewhere; one of a group at a time.
+    computing: JoinSet<Option<ComputedTarget>>,
     reply_to: HashMap<Token, oneshot::Sender<GroupReply>>,
     held: VecDeque<Held>,
 }
@@ -137,6 +141,7 @@ pub(super) async fn run(
         log,
         around,
         resolving: JoinSet::new(),
+        computing: JoinSet::new(),
         reply_to: HashMap::new(),
         held: VecDeque::new(),
     };
@@ -239,6 +244,16 @@ impl Runner {
                         step.push(shard.patterns_resolved(self.around.clock.steady_ms(), resolved));
                     }
                 }
+                Some(computed) = self.computing.join_next(), if may_handle => match computed {
+                    Ok(Some(computed)) => {
+                        shard.set_wall_ahead(self.around.clock.wall_ahead_ms());
+                        step.push(shard.target_computed(self.around.clock.steady_ms(), computed));
+                    }
+                    Ok(None) => {}
+                    // Its group would wait for ever.
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    Err(_) => {}
+                },
                 () = stopped(&mut shutdown) => return Ended::Shutdown(Box::new(shard)),
                 () = stopped(&mut gone) => return Ended::Gone(Box::new(shard)),
                 () = sleep_until(deadline), if may_handle => {
@@ -265,6 +280,11 @@ impl Runner {
                 );
                 self.resolving
                     .spawn(async move { patterns.resolve_all(asked, image).await });
+            }
+            for asked in effects.assign {
+                let assignors = Arc::clone(&self.around.assignors);
+                self.computing
+                    .spawn(async move { assignors.compute(asked).await });
             }
             for note in effects.notes {
                 log_limited!(info, "{note}");
@@ -360,6 +380,8 @@ impl Runner {
     async fn finish(&mut self, shard: GroupShard, error: GroupError) {
         self.resolving.abort_all();
         self.resolving.detach_all();
+        self.computing.abort_all();
+        self.computing.detach_all();
         let mut has_failed = false;
         while let Some(Held { append, replies }) = self.held.pop_front() {
             if let Some(append) = append {

@@ -15,6 +15,7 @@ use storage::record::ValidatedBatch;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
+use super::assignors::Assignors;
 use super::patterns::PatternResolver;
 use super::runtime::{GroupCoordinator, Shards};
 use crate::broker::OFFSETS_TOPIC;
@@ -184,7 +185,13 @@ async fn metadata() -> Metadata {
 
 /// A coordinator with one shard on `log`, and what would shut it down.
 async fn coordinator(log: &Arc<TestLog>) -> (Arc<Shards>, watch::Sender<bool>) {
-    let metadata = metadata().await;
+    coordinator_with(log, metadata().await).await
+}
+
+async fn coordinator_with(
+    log: &Arc<TestLog>,
+    metadata: Metadata,
+) -> (Arc<Shards>, watch::Sender<bool>) {
     let topic = metadata.ensure_internal_topic(OFFSETS_TOPIC).await;
     let topic_id = topic.expect("created").topic_id;
     let (stop, shutdown) = watch::channel(false);
@@ -402,6 +409,116 @@ async fn a_new_shard_is_loaded_when_what_was_in_flight_has_ended() {
     assert_eq!(fetched(&coordinator, "first").await, 1);
     assert_eq!(fetched(&coordinator, "second").await, 0);
     assert_eq!(log.loads.load(Ordering::Relaxed), 2);
+}
+
+fn heartbeat(group: &str, member_epoch: i32, topics: &[Id]) -> ConsumerHeartbeat {
+    ConsumerHeartbeat {
+        group_id: group.into(),
+        member_id: "m".into(),
+        member_epoch,
+        instance_id: None,
+        rack_id: None,
+        rebalance_timeout_ms: 60_000,
+        client_id: "client".into(),
+        client_host: "/127.0.0.1".into(),
+        subscribed_topic_names: Some(topics.to_vec()),
+        subscribed_topic_regex: None,
+        resolved: None,
+        server_assignor: None,
+        owned: Some(Vec::new()),
+        api_version: 1,
+        member_uuid: Uuid::new_v4(),
+    }
+}
+
+/// Runs a test that has one thread for blocking work.
+fn with_one_blocking_thread(test: impl Future<Output = ()>) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().max_blocking_threads(1).build();
+    let runtime = runtime.expect("built");
+    runtime.block_on(test);
+}
+
+/// Keeps that thread busy until what it returns is dropped.
+fn keep_busy() -> std::sync::mpsc::Sender<()> {
+    let (let_go, told) = std::sync::mpsc::channel();
+    tokio::task::spawn_blocking(move || told.recv());
+    let_go
+}
+
+#[test]
+fn a_shard_serves_its_groups_while_an_assignor_is_at_work() {
+    with_one_blocking_thread(async {
+        let log = TestLog::new();
+        let metadata = metadata().await;
+        let names: Vec<String> = (0..3_000).map(|number| format!("t{number}")).collect();
+        let created = metadata.auto_create(names.clone()).await;
+        assert!(created.iter().all(Result::is_ok));
+        let (coordinator, _stop) = coordinator_with(&log, metadata).await;
+        let names: Vec<Id> = names.into_iter().map(Id::from).collect();
+        let let_go = keep_busy();
+
+        let beat = async |group: &str, epoch: i32, topics: &[Id]| {
+            let answered = coordinator.call(group, heartbeat(group, epoch, topics));
+            let reply = answered.await.expect("answered");
+            assert_eq!(reply.refusal, None);
+            let topics = reply.assignment.expect("the answer to a full request");
+            (reply.member_epoch, topics.len())
+        };
+        assert_eq!(beat("large", 0, &names).await, (1, 0));
+        // The others of the shard, and the group itself, are served meanwhile.
+        assert_eq!(beat("small", 0, &names[..1]).await, (2, 1));
+        let committed = coordinator.call("other", commit("other", 1, 10)).await;
+        assert_eq!(error_of(committed), Ok(None));
+        assert_eq!(beat("large", 1, &names).await, (1, 0));
+
+        drop(let_go);
+        let mut large = (1, 0);
+        while large.0 == 1 {
+            tokio::task::yield_now().await;
+            large = beat("large", 1, &names).await;
+        }
+        assert_eq!(large, (2, 3_000));
+    });
+}
+
+#[test]
+fn an_assignor_does_not_begin_for_a_group_that_no_longer_waits() {
+    with_one_blocking_thread(async {
+        let let_go = keep_busy();
+        let mut shard = GroupShard::new(GroupConfig {
+            consumer_assignment_step_work: 0,
+            ..GroupConfig::default()
+        });
+        let mut ask = |group: &str| {
+            let request = GroupRequest::ConsumerHeartbeat(heartbeat(group, 0, &[]));
+            let mut effects = shard.handle(0, Token(0), request);
+            assert_eq!(effects.assign.len(), 0, "nothing to compute");
+            let request = GroupRequest::ConsumerHeartbeat(heartbeat(group, 1, &["t".into()]));
+            effects = shard.handle(0, Token(0), request);
+            effects.assign.remove(0)
+        };
+        let asked: Vec<_> = (0..4).map(|number| ask(&format!("g{number}"))).collect();
+        let assignors = Arc::new(Assignors::default());
+        let computing: Vec<_> = asked
+            .iter()
+            .map(|asked| {
+                let (assignors, asked) = (Arc::clone(&assignors), asked.clone());
+                tokio::spawn(async move { assignors.compute(asked).await })
+            })
+            .collect();
+        // Two are at work, the others wait for their turns.
+        tokio::task::yield_now().await;
+        drop(shard);
+        let begun = asked.iter().map(|asked| asked.strong_count());
+        assert_eq!(begun.collect::<Vec<_>>(), [1, 1, 0, 0]);
+        drop(let_go);
+        let mut answers = Vec::new();
+        for computed in computing {
+            answers.push(computed.await.expect("no panic").is_some());
+        }
+        assert_eq!(answers, [true, true, false, false]);
+    });
 }
 
 #[tokio::test]

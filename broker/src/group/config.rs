@@ -24,6 +24,9 @@ pub struct GroupConfig {
     pub consumer_heartbeat_interval_ms: i32,
     /// `group.consumer.assignment.interval.ms`: shortest time between two targets of one group (KIP-1263).
     pub consumer_assignment_interval_ms: i32,
+    /// Members, their topics and the partitions of those that an assignor may go through within one step; more is computed
+    /// elsewhere. Takes half a millisecond.
+    pub consumer_assignment_step_work: usize,
     /// Shortest time between two resolutions of a group's regular expressions. Kafka's constant.
     pub consumer_regex_refresh_min_interval_ms: i64,
     /// `group.consumer.regex.refresh.interval.ms`: expressions are matched anew after this time, whether topics have changed
@@ -93,6 +96,7 @@ impl Default for GroupConfig {
             consumer_session_timeout_ms: 45_000,
             consumer_heartbeat_interval_ms: 5_000,
             consumer_assignment_interval_ms: 1_000,
+            consumer_assignment_step_work: 2_500,
             consumer_regex_refresh_min_interval_ms: 10_000,
             consumer_regex_refresh_interval_ms: 600_000,
             consumer_max_size: i32::MAX as usize,

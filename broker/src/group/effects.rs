@@ -1,10 +1,11 @@
 //! What handling an event, or the passing of time, brings about.
 
-use std::fmt;
+use std::{fmt, sync::Weak};
 
 use crate::client_text::client_text;
 
 use super::{
+    consumer::TargetQuestion,
     event::{Id, Token},
     record::GroupRecord,
     reply::GroupReply,
@@ -20,6 +21,9 @@ pub struct Effects {
     pub replies: Vec<(Token, GroupReply)>,
     /// Expressions to be matched with the newest topics, for [`patterns_resolved`](super::GroupShard::patterns_resolved).
     pub resolve: Vec<ResolvePatterns>,
+    /// Targets to be computed elsewhere, for [`target_computed`](super::GroupShard::target_computed). Groups that no longer
+    /// wait for theirs drop the question.
+    pub assign: Vec<Weak<TargetQuestion>>,
     /// For the log of the broker; saying nothing of them changes nothing.
     pub notes: Vec<Note>,
 }

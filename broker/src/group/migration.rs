@@ -59,10 +59,11 @@ pub(super) fn upgrade(
         members.push(Immigrant {
             member: emigrant.member,
             subscription: Subscription::read(&emigrant.subscription).map_err(malformed)?,
-            partitions: not_taken(&assignment, cx.catalog, &mut taken),
+            partitions: not_taken(&assignment, &**cx.catalog, &mut taken),
         });
     }
-    let generation_id = classic.generation_id();
+    // Before its first generation it has none; to members of the consumer protocol 0 is no epoch.
+    let generation_id = classic.generation_id().max(1);
     Ok(ConsumerGroup::of_immigrants(
         cx,
         id.clone(),
@@ -117,7 +118,7 @@ pub(super) fn downgrade(
         |member_id, subscription| {
             let target = consumer.target_of(member_id);
             // The names of topics and numbers of partitions that there are do fit.
-            write_assignment(&target, subscription, catalog).unwrap_or_default()
+            write_assignment(&target, subscription, &**catalog).unwrap_or_default()
         },
     );
     group.loaded(cx);

@@ -13,6 +13,9 @@
 //! * **Expressions**: who hands in a heartbeat with a regular expression says what it matches. When topics have changed,
 //!   [`Effects::resolve`] asks again; the owner finds out elsewhere, for matching may take seconds, and hands the outcome to
 //!   [`patterns_resolved`](GroupShard::patterns_resolved).
+//! * **Targets**: [`Effects::assign`] asks for targets that an assignor would need long for. The owner has them computed
+//!   elsewhere ([`TargetQuestion::compute`]) and hands them to [`target_computed`](GroupShard::target_computed), in any order
+//!   and however late.
 //! * **Run**: [`handle`](GroupShard::handle) each request in the order it arrives. When the queue of requests is
 //!   drained and [`next_deadline`](GroupShard::next_deadline) has come, call [`on_deadline`](GroupShard::on_deadline).
 //!   Time never goes backwards from one call to the next.
@@ -60,8 +63,8 @@ pub use assignor::{Assignor, Partitions};
 pub use catalog::Catalog;
 pub use config::{GroupConfig, MigrationPolicy};
 pub use consumer::{
-    Assigned, ClassicMember, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberState,
-    MemberSubscription, ResolvedRegex, TargetEpoch,
+    Assigned, ClassicMember, ComputedTarget, ConsumerRecord, CurrentAssignment, GroupEpoch,
+    MemberState, MemberSubscription, ResolvedRegex, TargetEpoch, TargetQuestion,
 };
 pub use effects::{Effects, Note, NoteKind, ResolvePatterns};
 pub use event::*;

@@ -11,7 +11,7 @@ use super::{
     catalog::{Catalog, NoTopics},
     classic::ClassicGroup,
     codec::MAX_STRING_BYTES,
-    consumer::{ConsumerGroup, ConsumerRecord, JOIN_EPOCH},
+    consumer::{ComputedTarget, ConsumerGroup, ConsumerRecord, JOIN_EPOCH},
     effects::Effects,
     event::*,
     migration,
@@ -57,7 +57,7 @@ pub(super) struct Context<'a> {
     /// For what is kept, and compared after a restart.
     pub(super) wall_ms: i64,
     pub(super) config: &'a GroupConfig,
-    pub(super) catalog: &'a dyn Catalog,
+    pub(super) catalog: &'a Arc<dyn Catalog>,
     pub(super) catalog_version: u64,
     pub(super) timers: &'a mut Timers<TimerKey>,
     pub(super) effects: &'a mut Effects,
@@ -77,7 +77,7 @@ pub(super) struct TurnsClassic {
 impl Context<'_> {
     /// Whether this is the catalog that there is now.
     pub(super) fn is_newest(&self, catalog: &Arc<dyn Catalog>) -> bool {
-        std::ptr::addr_eq(self.catalog, Arc::as_ptr(catalog))
+        Arc::ptr_eq(self.catalog, catalog)
     }
 
     /// Sets `key` to fire `delay_ms` from now.
@@ -276,6 +276,18 @@ impl GroupShard {
         self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
             if let Some(group) = group.as_consumer_mut() {
                 group.patterns_resolved(cx, resolved);
+            }
+        });
+        effects
+    }
+
+    /// Takes in a target that [`Effects::assign`] has asked for.
+    pub fn target_computed(&mut self, now_ms: i64, computed: ComputedTarget) -> Effects {
+        let mut effects = Effects::default();
+        let group_id = computed.group_id().clone();
+        self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
+            if let Some(group) = group.as_consumer_mut() {
+                group.target_computed(cx, computed);
             }
         });
         effects
@@ -520,7 +532,7 @@ impl GroupShard {
                     now_ms,
                     wall_ms: now_ms.saturating_add(self.wall_ahead_ms),
                     config: &self.config,
-                    catalog: &*self.catalog,
+                    catalog: &self.catalog,
                     catalog_version: self.catalog_version,
                     timers: &mut self.timers,
                     effects: &mut made,
@@ -546,6 +558,7 @@ impl GroupShard {
                 effects.records.append(&mut made.records);
                 effects.notes.append(&mut made.notes);
                 effects.resolve.append(&mut made.resolve);
+                effects.assign.append(&mut made.assign);
                 self.groups.insert(group_id.clone(), Group::Consumer(group));
                 // The deadlines of the group that made room went with it, and could have had the same names.
                 self.with_group(now_ms, &group_id, effects, Group::loaded);
@@ -608,7 +621,7 @@ impl GroupShard {
             now_ms,
             wall_ms: now_ms.saturating_add(self.wall_ahead_ms),
             config: &self.config,
-            catalog: &*self.catalog,
+            catalog: &self.catalog,
             catalog_version: self.catalog_version,
             timers: &mut self.timers,
             effects: &mut effects,
@@ -630,7 +643,7 @@ impl GroupShard {
                 now_ms,
                 wall_ms: now_ms.saturating_add(self.wall_ahead_ms),
                 config: &self.config,
-                catalog: &*self.catalog,
+                catalog: &self.catalog,
                 catalog_version: self.catalog_version,
                 timers: &mut self.timers,
                 effects,

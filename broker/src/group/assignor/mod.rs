@@ -6,7 +6,10 @@ mod uniform;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use uuid::Uuid;
 
@@ -62,21 +65,57 @@ pub(super) struct Spec<'a> {
 #[derive(Debug)]
 pub(super) struct MemberSpec<'a> {
     pub(super) instance_id: Option<&'a Id>,
-    pub(super) subscribed: BTreeSet<Uuid>,
+    /// The same set for members that subscribe to the same costs less; equal ones do as well.
+    pub(super) subscribed: Arc<BTreeSet<Uuid>>,
     /// The member's part of the last target.
     pub(super) previous: Option<&'a Partitions>,
 }
 
+/// Topics with the same subscribers.
+struct Pool {
+    /// Indexes into the members in the order given, ascending.
+    subscribers: Vec<usize>,
+    topics: Vec<Uuid>,
+}
+
 impl Spec<'_> {
-    /// The members subscribed to each topic that exists, as indexes into the members in the order given.
-    fn subscribers(&self, order: &[&Id]) -> BTreeMap<Uuid, Vec<usize>> {
-        let mut subscribers: BTreeMap<Uuid, Vec<usize>> = BTreeMap::new();
+    /// The topics that exist and have subscribers, in the order of those.
+    ///
+    /// Takes time and memory for each topic and each set of subscriptions, not for each member that has it.
+    fn pools(&self, order: &[&Id]) -> Vec<Pool> {
+        let mut alike: BTreeMap<*const BTreeSet<Uuid>, usize> = BTreeMap::new();
+        let mut sets: Vec<(&BTreeSet<Uuid>, Vec<usize>)> = Vec::new();
         for (index, member_id) in order.iter().enumerate() {
-            let subscribed = self.members[*member_id].subscribed.iter();
-            for topic_id in subscribed.filter(|id| self.partition_counts.contains_key(id)) {
-                subscribers.entry(*topic_id).or_default().push(index);
+            let subscribed = &self.members[*member_id].subscribed;
+            let at = *alike.entry(Arc::as_ptr(subscribed)).or_insert_with(|| {
+                sets.push((subscribed, Vec::new()));
+                sets.len() - 1
+            });
+            sets[at].1.push(index);
+        }
+        let mut sets_of: BTreeMap<Uuid, Vec<usize>> = BTreeMap::new();
+        for (at, (subscribed, _)) in sets.iter().enumerate() {
+            for topic_id in subscribed.iter() {
+                if self.partition_counts.contains_key(topic_id) {
+                    sets_of.entry(*topic_id).or_default().push(at);
+                }
             }
         }
-        subscribers
+        let mut topics_of: BTreeMap<Vec<usize>, Vec<Uuid>> = BTreeMap::new();
+        for (topic_id, sets) in sets_of {
+            topics_of.entry(sets).or_default().push(topic_id);
+        }
+        let pools = topics_of.into_iter().map(|(at, topics)| {
+            let members = at.iter().flat_map(|at| &sets[*at].1).copied();
+            let mut subscribers: Vec<usize> = members.collect();
+            subscribers.sort_unstable();
+            Pool {
+                subscribers,
+                topics,
+            }
+        });
+        let mut pools: Vec<Pool> = pools.collect();
+        pools.sort_by(|one, other| one.subscribers.cmp(&other.subscribers));
+        pools
     }
 }

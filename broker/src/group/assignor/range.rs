@@ -14,14 +14,17 @@ pub(super) fn assign(spec: &Spec<'_>) -> BTreeMap<Id, Partitions> {
         (instance_id.is_none(), instance_id, *id)
     });
     let mut assignment: Vec<Partitions> = vec![Partitions::new(); order.len()];
-    for (topic_id, subscribers) in spec.subscribers(&order) {
-        let partition_count = usize::try_from(spec.partition_counts[&topic_id]).unwrap_or(0);
-        let quota = partition_count / subscribers.len();
-        let with_one_more = partition_count % subscribers.len();
-        let mut partitions = 0..;
-        for (position, member) in subscribers.into_iter().enumerate() {
-            let count = quota + usize::from(position < with_one_more);
-            if count > 0 {
+    for pool in spec.pools(&order) {
+        for topic_id in pool.topics {
+            let partition_count = usize::try_from(spec.partition_counts[&topic_id]).unwrap_or(0);
+            let quota = partition_count / pool.subscribers.len();
+            let with_one_more = partition_count % pool.subscribers.len();
+            let mut partitions = 0..;
+            for (position, &member) in pool.subscribers.iter().enumerate() {
+                let count = quota + usize::from(position < with_one_more);
+                if count == 0 {
+                    break;
+                }
                 let run = partitions.by_ref().take(count).collect();
                 assignment[member].insert(topic_id, run);
             }

@@ -45,7 +45,7 @@ impl Group {
         let members = self.subscriptions.iter().map(|(id, subscribed)| {
             let spec = MemberSpec {
                 instance_id: self.instance_ids.get(id),
-                subscribed: subscribed.clone(),
+                subscribed: Arc::new(subscribed.clone()),
                 previous: self.target.get(id),
             };
             (id.clone(), spec)

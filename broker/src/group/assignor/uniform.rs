@@ -10,13 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use super::{Partitions, Spec};
+use super::{Partitions, Pool, Spec};
 use crate::group::event::Id;
 
 type Partition = (Uuid, i32);
 
-/// Topics with the same subscribers.
-struct Pool {
+/// The partitions of topics with the same subscribers.
+struct Shares {
     subscribers: Vec<usize>,
     /// By subscriber: the pool's partitions it has.
     owned: BTreeMap<usize, Vec<Partition>>,
@@ -32,7 +32,13 @@ pub(super) fn assign(spec: &Spec<'_>) -> BTreeMap<Id, Partitions> {
     for pool in &mut pools {
         pool.fill(&mut loads);
     }
-    while pools.iter_mut().any(|pool| pool.balance(&mut loads)) {}
+    let mut moves = true;
+    while moves {
+        moves = false;
+        for pool in &mut pools {
+            moves |= pool.balance(&mut loads);
+        }
+    }
 
     let mut assignment: Vec<Partitions> = vec![Partitions::new(); order.len()];
     for (member, partitions) in pools.into_iter().flat_map(|pool| pool.owned) {
@@ -47,30 +53,29 @@ pub(super) fn assign(spec: &Spec<'_>) -> BTreeMap<Id, Partitions> {
 }
 
 /// The pools, with every partition at the member that had it, if that member still may have it.
-fn pools(spec: &Spec<'_>, order: &[&Id], loads: &mut [usize]) -> Vec<Pool> {
-    let mut topics_of: BTreeMap<Vec<usize>, Vec<Uuid>> = BTreeMap::new();
-    for (topic_id, subscribers) in spec.subscribers(order) {
-        topics_of.entry(subscribers).or_default().push(topic_id);
-    }
-    let mut pools = Vec::with_capacity(topics_of.len());
-    for (subscribers, topics) in topics_of {
-        let mut pool = Pool {
+fn pools(spec: &Spec<'_>, order: &[&Id], loads: &mut [usize]) -> Vec<Shares> {
+    let mut pools = Vec::new();
+    for Pool {
+        subscribers,
+        topics,
+    } in spec.pools(order)
+    {
+        let mut pool = Shares {
             subscribers,
             owned: BTreeMap::new(),
             unowned: Vec::new(),
         };
         let mut taken: BTreeSet<Partition> = BTreeSet::new();
         for &member in &pool.subscribers {
-            let previous = spec.members[order[member]].previous;
-            for topic_id in &topics {
-                let known = 0..spec.partition_counts[topic_id];
-                let kept = previous.and_then(|previous| previous.get(topic_id));
-                for &partition in kept.into_iter().flatten() {
-                    if known.contains(&partition) && taken.insert((*topic_id, partition)) {
-                        pool.owned
-                            .entry(member)
-                            .or_default()
-                            .push((*topic_id, partition));
+            let Some(previous) = spec.members[order[member]].previous else {
+                continue;
+            };
+            for (topic_id, partitions) in common(previous, &topics) {
+                let known = 0..spec.partition_counts[&topic_id];
+                for &partition in partitions {
+                    if known.contains(&partition) && taken.insert((topic_id, partition)) {
+                        let owned = pool.owned.entry(member).or_default();
+                        owned.push((topic_id, partition));
                         loads[member] += 1;
                     }
                 }
@@ -86,7 +91,23 @@ fn pools(spec: &Spec<'_>, order: &[&Id], loads: &mut [usize]) -> Vec<Pool> {
     pools
 }
 
-impl Pool {
+/// What a member had of some topics, which are in order. Goes through the fewer of both.
+fn common<'a>(previous: &'a Partitions, topics: &[Uuid]) -> Vec<(Uuid, &'a BTreeSet<i32>)> {
+    if previous.len() < topics.len() {
+        let had = previous.iter();
+        had.filter(|(topic_id, _)| topics.binary_search(topic_id).is_ok())
+            .map(|(topic_id, partitions)| (*topic_id, partitions))
+            .collect()
+    } else {
+        let had = topics
+            .iter()
+            .filter_map(|topic_id| previous.get_key_value(topic_id));
+        had.map(|(topic_id, partitions)| (*topic_id, partitions))
+            .collect()
+    }
+}
+
+impl Shares {
     fn by_load(&self, loads: &[usize]) -> BTreeSet<(usize, usize)> {
         self.subscribers
             .iter()
@@ -110,8 +131,19 @@ impl Pool {
         }
     }
 
+    fn is_balanced(&self, loads: &[usize]) -> bool {
+        let owners = self.owned.iter();
+        let owners = owners.filter(|(_, partitions)| !partitions.is_empty());
+        let highest = owners.map(|(&member, _)| loads[member]).max();
+        let lowest = self.subscribers.iter().map(|&member| loads[member]).min();
+        highest.unwrap_or(0) < lowest.unwrap_or(0) + 2
+    }
+
     /// Moves partitions from the fullest to the emptiest; whether there was anything to move.
     fn balance(&mut self, loads: &mut [usize]) -> bool {
+        if self.is_balanced(loads) {
+            return false;
+        }
         let mut by_load = self.by_load(loads);
         let mut donors: BTreeSet<(usize, usize)> = self
             .owned

@@ -1,14 +1,15 @@
-//! From subscriptions and topics to a target: changes bump the group epoch, and a new epoch gets a new target.
+//! What asks for a new target: changes of subscriptions and of topics, which bump the group epoch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use uuid::Uuid;
 
-use super::{
-    ConsumerGroup, ConsumerRecord, GroupEpoch, MemberSubscription, TargetEpoch, subscribed_names,
-};
+use super::{ConsumerGroup, ConsumerRecord, GroupEpoch, MemberSubscription};
 use crate::group::{
-    assignor::{Assignor, MemberSpec, Partitions, Spec},
+    assignor::{Assignor, Partitions},
     catalog::Catalog,
     effects::NoteKind,
     event::Id,
@@ -21,10 +22,8 @@ impl ConsumerGroup {
     pub(super) fn refresh_epoch(&mut self, cx: &mut Context<'_>, must_bump: bool, reason: &str) {
         self.review_patterns(cx);
         self.checked_catalog = Some(cx.catalog_version);
-        let metadata_hash = self.metadata_hash(cx.catalog);
-        let is_new = self.epoch.epoch == 0;
-        let bumps = must_bump || metadata_hash != self.epoch.metadata_hash;
-        if !bumps && !is_new {
+        let metadata_hash = self.metadata_hash(&**cx.catalog);
+        if !must_bump && metadata_hash == self.epoch.metadata_hash {
             return;
         }
         self.note(
@@ -34,8 +33,7 @@ impl ConsumerGroup {
                 reason: reason.to_owned(),
             },
         );
-        // A group begins with epoch 1, so that the first subscription makes it 2.
-        let epoch = self.epoch.epoch.max(1).saturating_add(i32::from(bumps));
+        let epoch = self.epoch.epoch.saturating_add(1);
         self.append(
             cx,
             ConsumerRecord::Group(Some(GroupEpoch {
@@ -51,11 +49,11 @@ impl ConsumerGroup {
     }
 
     /// Says whether any subscribed topic came, went or grew. Zero if there is none.
+    ///
+    /// Takes time for each topic, not for each member that reads it. Expressions that nobody has were forgotten before.
     pub(super) fn metadata_hash(&self, catalog: &dyn Catalog) -> i64 {
-        let members = self.members.values();
-        let names: BTreeSet<&Id> = members
-            .flat_map(|member| subscribed_names(&member.subscription, &self.regexes))
-            .collect();
+        let by_regex = self.regexes.values().flat_map(|resolved| &resolved.topics);
+        let names: BTreeSet<&Id> = self.topic_counts.keys().chain(by_regex).collect();
         let mut hash = Fnv::default();
         for name in names {
             if let Some((topic_id, partition_count)) = catalog.topic(name) {
@@ -65,63 +63,6 @@ impl ConsumerGroup {
             }
         }
         hash.finish()
-    }
-
-    /// Computes a new target if the group epoch asks for one and the last is old enough (KIP-1263).
-    pub(super) fn refresh_target(&mut self, cx: &mut Context<'_>) {
-        let last = self.target_epoch;
-        let interval_ms = i64::from(self.assignment_interval_ms(cx));
-        // One from the future was made before the clock was put back.
-        let since_ms = cx.wall_ms.saturating_sub(last.timestamp_ms);
-        let is_due = last.epoch == 0 || !(0..interval_ms).contains(&since_ms);
-        if self.epoch.epoch <= last.epoch || !is_due {
-            return;
-        }
-        let assignor = self.preferred_assignor(cx.config.consumer_default_assignor());
-        let target = assignor.assign(&self.spec(cx.catalog));
-        for (member_id, partitions) in target {
-            if self.target.get(&member_id) != Some(&partitions) {
-                self.append(
-                    cx,
-                    ConsumerRecord::TargetMember(member_id, Some(partitions)),
-                );
-            }
-        }
-        let target_epoch = TargetEpoch {
-            epoch: self.epoch.epoch,
-            timestamp_ms: cx.wall_ms,
-        };
-        self.append(cx, ConsumerRecord::Target(Some(target_epoch)));
-    }
-
-    fn assignment_interval_ms(&self, cx: &Context<'_>) -> i32 {
-        cx.catalog
-            .group_setting(&self.id, "consumer.assignment.interval.ms")
-            .unwrap_or(cx.config.consumer_assignment_interval_ms)
-    }
-
-    fn spec(&self, catalog: &dyn Catalog) -> Spec<'_> {
-        let mut spec = Spec::default();
-        let mut topics: BTreeMap<&Id, Option<Uuid>> = BTreeMap::new();
-        for (member_id, member) in &self.members {
-            let mut subscribed = BTreeSet::new();
-            for name in subscribed_names(&member.subscription, &self.regexes) {
-                let partition_counts = &mut spec.partition_counts;
-                let known = topics.entry(name).or_insert_with(|| {
-                    let (topic_id, partition_count) = catalog.topic(name)?;
-                    partition_counts.insert(topic_id, partition_count);
-                    Some(topic_id)
-                });
-                subscribed.extend(*known);
-            }
-            let member_spec = MemberSpec {
-                instance_id: member.subscription.instance_id.as_ref(),
-                subscribed,
-                previous: self.target.get(member_id),
-            };
-            spec.members.insert(member_id.clone(), member_spec);
-        }
-        spec
     }
 
     /// The assignor that most members ask for; the first configured one if nobody asks.
@@ -138,18 +79,24 @@ impl ConsumerGroup {
         winners.next().map_or(default, |(assignor, _)| assignor)
     }
 
-    /// The topics that a member with this subscription may have partitions of.
-    pub(super) fn subscribed_ids(
+    /// Whether a member with this subscription may have partitions of a topic.
+    pub(super) fn reads(
         &self,
         catalog: &dyn Catalog,
         subscription: &MemberSubscription,
-    ) -> BTreeSet<Uuid> {
-        subscribed_names(subscription, &self.regexes)
-            .filter_map(|name| catalog.topic(name).map(|(topic_id, _)| topic_id))
-            .collect()
+        topic_id: Uuid,
+    ) -> bool {
+        let Some(name) = catalog.topic_name(topic_id) else {
+            return false;
+        };
+        let by_regex = subscription
+            .pattern()
+            .and_then(|pattern| self.regexes.get(pattern));
+        subscription.topic_names.contains(&name)
+            || by_regex.is_some_and(|resolved| resolved.topics.contains(&name))
     }
 
-    pub(in crate::group) fn target_of(&self, member_id: &str) -> Partitions {
+    pub(in crate::group) fn target_of(&self, member_id: &str) -> Arc<Partitions> {
         self.target.get(member_id).cloned().unwrap_or_default()
     }
 }

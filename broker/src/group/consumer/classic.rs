@@ -4,7 +4,7 @@
 //! the target. SyncGroup brings what they have in the bytes they know, and Heartbeat tells them when to join again. The
 //! generation is the member epoch; nobody leads, nobody waits for the others, and so no request is ever parked.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     ClassicMember, ConsumerGroup, Member, MemberState, MemberSubscription,
@@ -51,11 +51,11 @@ impl ConsumerGroup {
 
         let known = self.known(&sender, &member_id);
         let used_consumer_protocol = known.is_some_and(|member| !member.is_classic());
-        let before = known.map(|member| member.subscription.clone());
-        let owned = Some(subscription.owned_ids(cx.catalog));
+        let before = known.map(|member| Arc::clone(&member.subscription));
+        let owned = Some(subscription.owned_ids(&**cx.catalog));
         let session_timeout_ms = request.session_timeout_ms;
         let rebalance_timeout_ms = request.effective_rebalance_timeout_ms();
-        let after = said_in_join(before.unwrap_or_default(), request, subscription);
+        let after = said_in_join(&before.unwrap_or_default(), request, subscription);
         if !self.fits_log(cx, &member_id, &after) {
             return Err(GroupError::UnknownServerError);
         }
@@ -200,7 +200,7 @@ impl ConsumerGroup {
         }
         let subscription = preferred.map_or(&[][..], |protocol| &protocol.metadata);
         let partitions = assigned_partitions(&member.current);
-        let assignment = embedded::write_assignment(&partitions, subscription, cx.catalog)
+        let assignment = embedded::write_assignment(&partitions, subscription, &**cx.catalog)
             .map_err(|_| GroupError::UnknownServerError)?;
         cx.timers.cancel(self.rebalance_key(&member_id));
         cx.schedule(self.session_key(&member_id), classic.session_timeout_ms);
@@ -243,9 +243,10 @@ impl ConsumerGroup {
 
     /// Whether another member still has something that this one is to have.
     fn waits_for_others(&self, member_id: &Id) -> bool {
-        let target = self.target.get(member_id).into_iter().flatten();
-        let mut partitions =
-            target.flat_map(|(topic_id, indexes)| indexes.iter().map(|index| (*topic_id, *index)));
+        let target = self.target_of(member_id);
+        let mut partitions = target
+            .iter()
+            .flat_map(|(topic_id, indexes)| indexes.iter().map(|index| (*topic_id, *index)));
         partitions.any(|partition| {
             let owner = self.owners.get(&partition);
             owner.is_some_and(|owner| owner != member_id)
@@ -320,8 +321,10 @@ impl ConsumerGroup {
                 .into_iter()
                 .flat_map(|classic| &classic.protocols);
             let subscription = protocols.map(|protocol| protocol.metadata.len()).max();
-            let target = self.target.get(member_id).into_iter().flatten();
-            let target = target.map(|(_, indexes)| TOPIC_BYTES + 4 * indexes.len());
+            let target = self.target_of(member_id);
+            let target = target
+                .values()
+                .map(|indexes| TOPIC_BYTES + 4 * indexes.len());
             let said = &member.subscription;
             let instance_id = said.instance_id.as_ref().map_or(0, |id| id.len());
             let ids = member_id.len() + said.client_id.len() + said.client_host.len() + instance_id;
@@ -333,19 +336,21 @@ impl ConsumerGroup {
 
 /// The subscription after a JoinGroup.
 fn said_in_join(
-    before: MemberSubscription,
+    before: &MemberSubscription,
     request: JoinGroup,
     said: Subscription,
 ) -> MemberSubscription {
     MemberSubscription {
         rebalance_timeout_ms: request.effective_rebalance_timeout_ms(),
-        instance_id: request.group_instance_id.or(before.instance_id),
-        rack_id: said.rack_id.or(before.rack_id),
+        instance_id: request
+            .group_instance_id
+            .or_else(|| before.instance_id.clone()),
+        rack_id: said.rack_id.or_else(|| before.rack_id.clone()),
         client_id: request.client_id,
         client_host: request.client_host,
         topic_names: said.topics,
         topic_regex: Some("".into()),
-        server_assignor: before.server_assignor,
+        server_assignor: before.server_assignor.clone(),
         classic: Some(ClassicMember {
             session_timeout_ms: request.session_timeout_ms,
             protocols: request.protocols,

@@ -1,5 +1,7 @@
 //! ConsumerGroupHeartbeat: joining, staying, and getting to the target.
 
+use std::sync::Arc;
+
 use super::{
     ConsumerGroup, ConsumerRecord, CurrentAssignment, JOIN_EPOCH, LEAVE_EPOCH, Member, MemberState,
     MemberSubscription, STATIC_LEAVE_EPOCH,
@@ -120,7 +122,7 @@ impl ConsumerGroup {
         let sender = self.identify(cx, &request)?;
         let before = self
             .known(&sender, &member_id)
-            .map(|member| member.subscription.clone())
+            .map(|member| Arc::clone(&member.subscription))
             .unwrap_or_default();
         let was_classic = before.classic.is_some();
         let after = updated(&before, &request);
@@ -185,7 +187,7 @@ impl ConsumerGroup {
         let before = self
             .members
             .get(member_id)
-            .map(|member| &member.subscription);
+            .map(|member| &*member.subscription);
         let is_said_already = before == Some(&after);
         let nothing = MemberSubscription::default();
         let before = before.unwrap_or(&nothing);
@@ -195,7 +197,7 @@ impl ConsumerGroup {
             self.append(cx, ConsumerRecord::Member(member_id.clone(), Some(after)));
         }
         let topics_may_differ = subscribes_anew || self.is_catalog_new(cx);
-        if topics_may_differ || self.epoch.epoch == 0 {
+        if topics_may_differ {
             let reason = if subscribes_anew {
                 format!("member {member_id} joined or changed its subscription")
             } else {
@@ -216,7 +218,7 @@ impl ConsumerGroup {
         let is_written = self
             .members
             .get(member_id)
-            .map(|member| &member.subscription)
+            .map(|member| &*member.subscription)
             == Some(said);
         is_written || {
             let record = GroupRecord::Consumer {
@@ -329,7 +331,7 @@ impl ConsumerGroup {
         let reconciliation = Reconciliation {
             target_epoch,
             target: &self.target_of(member_id),
-            subscribed: &self.subscribed_ids(cx.catalog, &member.subscription),
+            is_subscribed: |topic_id| self.reads(&**cx.catalog, &member.subscription, topic_id),
             owned,
             is_taken: |topic_id, index| {
                 let owner = self.owners.get(&(topic_id, index));

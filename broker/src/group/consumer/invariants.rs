@@ -14,6 +14,22 @@ impl ConsumerGroup {
             self.target_epoch.epoch <= self.epoch.epoch,
             "a target from the future"
         );
+        if let Some(question) = &self.awaited {
+            let awaited = self.target_epoch.epoch + 1..=self.epoch.epoch;
+            assert!(
+                awaited.contains(&question.epoch()),
+                "nobody needs {question:?}"
+            );
+        }
+        let mut names: BTreeMap<Id, usize> = BTreeMap::new();
+        for name in self
+            .members
+            .values()
+            .flat_map(|member| &member.subscription.topic_names)
+        {
+            *names.entry(name.clone()).or_default() += 1;
+        }
+        assert_eq!(names, self.topic_counts);
         let mut owners: BTreeMap<(Uuid, i32), Id> = BTreeMap::new();
         for (member_id, member) in &self.members {
             let current = &member.current;

@@ -123,8 +123,14 @@ impl ConsumerGroup {
             ..current
         };
         let id = || member_id.clone();
-        self.append(cx, ConsumerRecord::Member(id(), Some(subscription)));
-        self.append(cx, ConsumerRecord::TargetMember(id(), Some(target)));
+        self.append(
+            cx,
+            ConsumerRecord::Member(id(), Some((*subscription).clone())),
+        );
+        self.append(
+            cx,
+            ConsumerRecord::TargetMember(id(), Some((*target).clone())),
+        );
         self.append(cx, ConsumerRecord::Current(id(), Some(current)));
     }
 

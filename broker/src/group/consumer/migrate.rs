@@ -36,7 +36,7 @@ impl ConsumerGroup {
         }
         let epoch = GroupEpoch {
             epoch: generation_id,
-            metadata_hash: group.metadata_hash(cx.catalog),
+            metadata_hash: group.metadata_hash(&**cx.catalog),
         };
         group.append(cx, ConsumerRecord::Group(Some(epoch)));
         for (member_id, partitions) in &assigned {

@@ -3,7 +3,8 @@
 //!
 //! Three epochs say where everybody is. The *group epoch* goes up when members, subscriptions or topics change. The
 //! *target epoch* is the group epoch that the last assignment was computed for. A *member epoch* is the target epoch
-//! that the member has reached; it moves when the member has given up what others are to have.
+//! that the member has reached; it moves when the member has given up what others are to have. A new group begins with
+//! epoch 1 and an empty target of that epoch, which nobody has to compute.
 //!
 //! While an application changes its protocol, members of the classic one may be among them (`classic`).
 //!
@@ -20,8 +21,9 @@ mod migrate;
 mod patterns;
 mod reconcile;
 mod record;
+mod target;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeMap, sync::Arc};
 
 use uuid::Uuid;
 
@@ -31,6 +33,7 @@ pub use record::{
     Assigned, ClassicMember, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberState,
     MemberSubscription, ResolvedRegex, TargetEpoch,
 };
+pub use target::{ComputedTarget, TargetQuestion};
 
 use super::{
     assignor::{Assignor, Partitions},
@@ -54,17 +57,18 @@ pub(super) const STATIC_LEAVE_EPOCH: i32 = -2;
 /// One member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Member {
-    subscription: MemberSubscription,
+    /// Shared with the question for a target.
+    subscription: Arc<MemberSubscription>,
     current: CurrentAssignment,
 }
 
 impl Default for Member {
     fn default() -> Self {
         Self {
-            subscription: MemberSubscription {
+            subscription: Arc::new(MemberSubscription {
                 rebalance_timeout_ms: -1,
                 ..MemberSubscription::default()
-            },
+            }),
             current: CurrentAssignment {
                 previous_member_epoch: -1,
                 ..CurrentAssignment::default()
@@ -101,9 +105,13 @@ pub(in crate::group) struct ConsumerGroup {
     members: BTreeMap<Id, Member>,
     /// Instance id to member id.
     static_members: BTreeMap<Id, Id>,
+    /// How many members name each topic.
+    topic_counts: BTreeMap<Id, usize>,
     target_epoch: TargetEpoch,
-    target: BTreeMap<Id, Partitions>,
-    regexes: BTreeMap<Id, ResolvedRegex>,
+    target: BTreeMap<Id, Arc<Partitions>>,
+    /// The target that is being computed elsewhere. Not in the log.
+    awaited: Option<Arc<TargetQuestion>>,
+    regexes: BTreeMap<Id, Arc<ResolvedRegex>>,
     /// Who has a partition, or has not given it up yet.
     owners: BTreeMap<(Uuid, i32), Id>,
     /// The version of the catalog that subscriptions were last compared with. Not in the log.
@@ -115,11 +123,13 @@ impl ConsumerGroup {
     pub(in crate::group) fn new(id: Id) -> Self {
         Self {
             id,
-            epoch: GroupEpoch::default(),
+            epoch: GroupEpoch::FIRST,
             members: BTreeMap::new(),
             static_members: BTreeMap::new(),
-            target_epoch: TargetEpoch::default(),
+            topic_counts: BTreeMap::new(),
+            target_epoch: TargetEpoch::FIRST,
             target: BTreeMap::new(),
+            awaited: None,
             regexes: BTreeMap::new(),
             owners: BTreeMap::new(),
             checked_catalog: None,
@@ -131,13 +141,16 @@ impl ConsumerGroup {
     /// order in which they were never written.
     pub(in crate::group) fn apply(&mut self, record: &ConsumerRecord) {
         match record {
-            ConsumerRecord::Group(value) => self.epoch = value.unwrap_or_default(),
-            ConsumerRecord::Target(value) => self.target_epoch = value.unwrap_or_default(),
+            ConsumerRecord::Group(value) => self.epoch = value.unwrap_or(GroupEpoch::FIRST),
+            ConsumerRecord::Target(value) => {
+                self.target_epoch = value.unwrap_or(TargetEpoch::FIRST);
+            }
             ConsumerRecord::Member(member_id, value) => {
                 self.set_subscription(member_id, value.clone());
             }
             ConsumerRecord::TargetMember(member_id, Some(partitions)) => {
-                self.target.insert(member_id.clone(), partitions.clone());
+                let partitions = Arc::new(partitions.clone());
+                self.target.insert(member_id.clone(), partitions);
             }
             ConsumerRecord::TargetMember(member_id, None) => {
                 self.target.remove(member_id);
@@ -151,7 +164,8 @@ impl ConsumerGroup {
                 }
             }
             ConsumerRecord::Regex(regex, Some(resolved)) => {
-                self.regexes.insert(regex.clone(), resolved.clone());
+                let resolved = Arc::new(resolved.clone());
+                self.regexes.insert(regex.clone(), resolved);
             }
             ConsumerRecord::Regex(regex, None) => {
                 self.regexes.remove(regex);
@@ -162,11 +176,13 @@ impl ConsumerGroup {
     fn set_subscription(&mut self, member_id: &Id, value: Option<MemberSubscription>) {
         let Some(subscription) = value else {
             self.set_current(member_id, CurrentAssignment::default());
-            let removed = self.members.remove(member_id);
-            if let Some(instance_id) = removed.and_then(|member| member.subscription.instance_id)
-                && self.static_members.get(&instance_id) == Some(member_id)
-            {
-                self.static_members.remove(&instance_id);
+            if let Some(removed) = self.members.remove(member_id) {
+                self.forget_topics(&removed.subscription);
+                if let Some(instance_id) = &removed.subscription.instance_id
+                    && self.static_members.get(instance_id) == Some(member_id)
+                {
+                    self.static_members.remove(instance_id);
+                }
             }
             return;
         };
@@ -174,10 +190,23 @@ impl ConsumerGroup {
             self.static_members
                 .insert(instance_id.clone(), member_id.clone());
         }
-        self.members
-            .entry(member_id.clone())
-            .or_default()
-            .subscription = subscription;
+        for name in &subscription.topic_names {
+            *self.topic_counts.entry(name.clone()).or_default() += 1;
+        }
+        let member = self.members.entry(member_id.clone()).or_default();
+        let before = std::mem::replace(&mut member.subscription, Arc::new(subscription));
+        self.forget_topics(&before);
+    }
+
+    fn forget_topics(&mut self, subscription: &MemberSubscription) {
+        for name in &subscription.topic_names {
+            if let Some(count) = self.topic_counts.get_mut(name) {
+                *count -= 1;
+                if *count == 0 {
+                    self.topic_counts.remove(name);
+                }
+            }
+        }
     }
 
     fn set_current(&mut self, member_id: &Id, current: CurrentAssignment) {
@@ -255,12 +284,9 @@ impl ConsumerGroup {
 
     /// Whether a member reads `topic`.
     pub(in crate::group) fn is_subscribed_to(&self, topic: &str) -> bool {
-        let by_name = |member: &Member| member.subscription.topic_names.contains(topic);
-        self.members.values().any(by_name)
-            || self
-                .regexes
-                .values()
-                .any(|resolved| resolved.topics.contains(topic))
+        let mut by_regex = self.regexes.values();
+        self.topic_counts.contains_key(topic)
+            || by_regex.any(|resolved| resolved.topics.contains(topic))
     }
 
     /// Everything needed to forget the group.
@@ -301,8 +327,9 @@ impl ConsumerGroup {
                 assigned.entry(topic_id).or_default().push(index);
             }
             let assigned = &mut assigned.into_iter();
-            let target = self.target.get(member_id).into_iter().flatten();
+            let target = self.target.get(member_id).into_iter();
             let target = &mut target
+                .flat_map(|partitions| partitions.iter())
                 .map(|(topic_id, partitions)| (*topic_id, partitions.iter().copied().collect()));
             DescribedConsumer {
                 member_id: member_id.clone(),
@@ -366,17 +393,19 @@ impl ConsumerGroup {
             let (id, member) = (member_id.clone(), member.clone());
             records.push(ConsumerRecord::Member(
                 id.clone(),
-                Some(member.subscription),
+                Some((*member.subscription).clone()),
             ));
             records.push(ConsumerRecord::Current(id, Some(member.current)));
         }
         let target = self.target.iter();
         records.extend(target.map(|(id, partitions)| {
-            ConsumerRecord::TargetMember(id.clone(), Some(partitions.clone()))
+            ConsumerRecord::TargetMember(id.clone(), Some((**partitions).clone()))
         }));
         let regexes = self.regexes.iter();
         records.extend(
-            regexes.map(|(regex, found)| ConsumerRecord::Regex(regex.clone(), Some(found.clone()))),
+            regexes.map(|(regex, found)| {
+                ConsumerRecord::Regex(regex.clone(), Some((**found).clone()))
+            }),
         );
         let group_id = &self.id;
         let records = records.into_iter().map(|record| GroupRecord::Consumer {
@@ -408,21 +437,4 @@ impl CurrentAssignment {
 fn partitions_of(current: &CurrentAssignment) -> impl Iterator<Item = (Uuid, i32)> {
     let topics = current.assigned.iter().chain(&current.pending_revocation);
     topics.flat_map(|(topic_id, partitions)| partitions.keys().map(|index| (*topic_id, *index)))
-}
-
-/// The topics that a member with this subscription reads, by name.
-fn subscribed_names<'a>(
-    subscription: &'a MemberSubscription,
-    regexes: &'a BTreeMap<Id, ResolvedRegex>,
-) -> impl Iterator<Item = &'a Id> {
-    let resolved = subscription
-        .topic_regex
-        .as_ref()
-        .and_then(|regex| regexes.get(regex));
-    let by_regex: Option<&BTreeSet<Id>> = resolved.map(|resolved| &resolved.topics);
-    let by_name = &subscription.topic_names;
-    let also = by_regex.into_iter().flatten();
-    by_name
-        .iter()
-        .chain(also.filter(move |name| !by_name.contains(*name)))
 }

@@ -24,17 +24,17 @@ use crate::group::assignor::Partitions;
 pub(super) type Owned = Option<Vec<(Uuid, Vec<i32>)>>;
 
 /// Where a member is to go.
-pub(super) struct Reconciliation<'a, F> {
+pub(super) struct Reconciliation<'a, F, S> {
     pub(super) target_epoch: i32,
     pub(super) target: &'a Partitions,
-    /// Topics the member subscribes to now; of others it is to have nothing, whatever the target says.
-    pub(super) subscribed: &'a BTreeSet<Uuid>,
+    /// Whether the member subscribes to a topic now; of others it is to have nothing, whatever the target says.
+    pub(super) is_subscribed: S,
     pub(super) owned: &'a Owned,
     /// Whether another member still has the partition.
     pub(super) is_taken: F,
 }
 
-impl<F: Fn(Uuid, i32) -> bool> Reconciliation<'_, F> {
+impl<F: Fn(Uuid, i32) -> bool, S: Fn(Uuid) -> bool> Reconciliation<'_, F, S> {
     /// The member's next step; equal to `current` if there is none yet.
     pub(super) fn next(&self, current: &CurrentAssignment) -> CurrentAssignment {
         match current.state {
@@ -64,7 +64,7 @@ impl<F: Fn(Uuid, i32) -> bool> Reconciliation<'_, F> {
             .assigned
             .clone()
             .into_iter()
-            .partition(|(topic_id, _)| self.subscribed.contains(topic_id));
+            .partition(|(topic_id, _)| (self.is_subscribed)(*topic_id));
         if dropped.is_empty() {
             return current.clone();
         }
@@ -94,10 +94,9 @@ impl<F: Fn(Uuid, i32) -> bool> Reconciliation<'_, F> {
     fn advance(&self, current: &CurrentAssignment) -> CurrentAssignment {
         let none = BTreeSet::new();
         let target_of = |topic_id: &Uuid| {
-            let subscribed = self.subscribed.contains(topic_id);
             self.target
                 .get(topic_id)
-                .filter(|_| subscribed)
+                .filter(|_| (self.is_subscribed)(*topic_id))
                 .unwrap_or(&none)
         };
         let is_assigned = |topic_id: &Uuid, index: &i32| {

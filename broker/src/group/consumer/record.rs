@@ -52,6 +52,14 @@ pub struct GroupEpoch {
     pub metadata_hash: i64,
 }
 
+impl GroupEpoch {
+    /// Of a group about which nothing has been written yet.
+    pub(super) const FIRST: Self = Self {
+        epoch: 1,
+        metadata_hash: 0,
+    };
+}
+
 /// What a member said of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemberSubscription {
@@ -81,8 +89,17 @@ pub struct ClassicMember {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TargetEpoch {
     pub epoch: i32,
-    /// 0 if not known (before Kafka 4.3).
+    /// 0 if not known (before Kafka 4.3), or if the next one need not wait.
     pub timestamp_ms: i64,
+}
+
+impl TargetEpoch {
+    /// Of a group for which nothing has been computed yet. The answer to a first heartbeat has this epoch if the target
+    /// takes its time: 0 is for members that join.
+    pub(super) const FIRST: Self = Self {
+        epoch: 1,
+        timestamp_ms: 0,
+    };
 }
 
 /// How far a member is on the way to its target.

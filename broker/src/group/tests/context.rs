@@ -125,6 +125,9 @@ pub(super) struct TestContext {
     /// Whether questions about expressions stay unanswered, in `resolving`.
     pub(super) hold_patterns: bool,
     pub(super) resolving: Vec<ResolvePatterns>,
+    /// Whether targets that are asked for are not handed in, but stay in `computing`.
+    pub(super) hold_targets: bool,
+    pub(super) computing: Vec<Arc<TargetQuestion>>,
 }
 
 impl TestContext {
@@ -151,6 +154,8 @@ impl TestContext {
             handed_in: Arc::new(TestCatalog::default()),
             hold_patterns: false,
             resolving: Vec::new(),
+            hold_targets: false,
+            computing: Vec::new(),
         };
         let effects = cx.shard.loaded(cx.now_ms);
         cx.take(effects);
@@ -193,6 +198,19 @@ impl TestContext {
         if !self.hold_patterns {
             self.resolve_patterns();
         }
+        let asked = effects.assign.into_iter();
+        self.computing
+            .extend(asked.filter_map(|asked| asked.upgrade()));
+        while !self.hold_targets && !self.computing.is_empty() {
+            self.hand_in_target(0);
+        }
+    }
+
+    /// Computes one of the targets that were asked for, and hands it in.
+    pub(super) fn hand_in_target(&mut self, index: usize) {
+        let computed = self.computing.remove(index).compute();
+        let effects = self.shard.target_computed(self.now_ms, computed);
+        self.take(effects);
     }
 
     /// Answers what was asked about expressions.

@@ -11,6 +11,7 @@ mod reconcile;
 mod record;
 mod scale;
 mod static_members;
+mod target;
 mod tools;
 mod topics;
 

@@ -26,6 +26,8 @@ impl World {
         let mut random = StdRng::seed_from_u64(seed);
         let config = GroupConfig {
             consumer_assignment_interval_ms: if random.random_bool(0.5) { 0 } else { 1_000 },
+            // Some targets are computed at once, others wait until somebody answers.
+            consumer_assignment_step_work: [0, 8, 2_500][random.random_range(0..3)],
             consumer_regex_refresh_min_interval_ms: 0,
             consumer_regex_refresh_interval_ms: 60_000,
             consumer_max_size: 5,
@@ -33,6 +35,7 @@ impl World {
         };
         let mut cx = TestContext::with_config(config);
         cx.set_catalog(|catalog| catalog.put("t", 5));
+        cx.hold_targets = true;
         Self {
             cx,
             random,
@@ -57,7 +60,8 @@ impl World {
 
     fn step(&mut self) {
         let slot = self.random.random_range(0..6);
-        match self.random.random_range(0..20) {
+        match self.random.random_range(0..24) {
+            20.. => self.hand_in_target(),
             0 => {
                 let name = TOPICS[self.random.random_range(0..TOPICS.len())];
                 let partition_count = self.random.random_range(1..9);
@@ -97,6 +101,18 @@ impl World {
             _ => self.heartbeat(slot),
         }
         self.check();
+    }
+
+    /// Late, in any order, now and then to a shard that has not asked; some never come.
+    fn hand_in_target(&mut self) {
+        let count = self.cx.computing.len();
+        if count > 0 {
+            let index = self.random.random_range(0..count);
+            self.cx.hand_in_target(index);
+        }
+        if self.random.random_bool(0.1) && self.cx.delete_groups(&["g"]) == [None] {
+            self.consumers.clear();
+        }
     }
 
     fn heartbeat(&mut self, slot: usize) {
@@ -229,6 +245,10 @@ impl World {
 
     /// When nothing happens any more, everybody gets to the target, and together they have everything.
     fn come_to_rest(&mut self) {
+        self.cx.hold_targets = false;
+        while !self.cx.computing.is_empty() {
+            self.hand_in_target();
+        }
         for _ in 0..40 {
             self.cx.advance(5_000);
             for slot in 0..6 {

@@ -46,6 +46,7 @@ impl World {
         let mut random = StdRng::seed_from_u64(seed);
         let config = GroupConfig {
             consumer_assignment_interval_ms: if random.random_bool(0.5) { 0 } else { 1_000 },
+            consumer_assignment_step_work: [0, 2_500][random.random_range(0..2)],
             consumer_regex_refresh_min_interval_ms: 0,
             migration_policy: POLICIES[random.random_range(0..POLICIES.len())],
             consumer_max_size: if random.random_bool(0.2) { 5 } else { 100 },
@@ -53,6 +54,7 @@ impl World {
         };
         let mut cx = TestContext::with_config(config);
         cx.set_catalog(|catalog| catalog.put("t", 5));
+        cx.hold_targets = true;
         Self {
             cx,
             random,
@@ -75,7 +77,8 @@ impl World {
 
     fn step(&mut self) {
         let slot = self.random.random_range(0..SLOTS);
-        match self.random.random_range(0..40) {
+        match self.random.random_range(0..46) {
+            40.. => self.hand_in_target(),
             0 => {
                 let name = TOPICS[self.random.random_range(0..TOPICS.len())];
                 let partition_count = self.random.random_range(1..7);
@@ -121,6 +124,15 @@ impl World {
             _ => self.drive(slot),
         }
         self.check();
+    }
+
+    /// Late, in any order, perhaps when the group has turned classic, or has and is back again.
+    fn hand_in_target(&mut self) {
+        let count = self.cx.computing.len();
+        if count > 0 {
+            let index = self.random.random_range(0..count);
+            self.cx.hand_in_target(index);
+        }
     }
 
     fn classic_starts(&mut self, slot: usize) {
@@ -349,6 +361,10 @@ impl World {
 
     /// When nobody comes or goes any more, nobody waits for ever, and all are stable and have everything.
     fn come_to_rest(&mut self) {
+        self.cx.hold_targets = false;
+        while !self.cx.computing.is_empty() {
+            self.hand_in_target();
+        }
         for _ in 0..100 {
             self.cx.advance(2_000);
             for slot in 0..SLOTS {

@@ -11,7 +11,15 @@ const MEMBERS: usize = 1000;
 
 fn beat(shard: &mut GroupShard, now_ms: i64, request: ConsumerHeartbeat) -> ConsumerHeartbeatReply {
     let request = GroupRequest::ConsumerHeartbeat(request);
-    let mut replies = shard.handle(now_ms, Token(0), request).replies;
+    let Effects {
+        mut replies,
+        assign,
+        ..
+    } = shard.handle(now_ms, Token(0), request);
+    for asked in assign {
+        let question = asked.upgrade().expect("the group waits for it");
+        shard.target_computed(now_ms, question.compute());
+    }
     match replies.pop() {
         Some((_, GroupReply::ConsumerHeartbeat(reply))) if reply.refusal.is_none() => reply,
         other => panic!("{other:?}"),

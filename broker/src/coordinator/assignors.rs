@@ -1,0 +1,44 @@
+//! Computes targets of large consumer groups, where no shard has to wait for it.
+
+use std::sync::{Arc, Weak};
+
+use tokio::sync::Semaphore;
+
+use crate::group::{ComputedTarget, TargetQuestion};
+
+/// Assignors at work at the same time: as many background threads as Kafka's coordinator has. Others wait in their order.
+const AT_WORK: usize = 2;
+
+/// See the [module](self).
+pub struct Assignors {
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Assignors {
+    fn default() -> Self {
+        Self {
+            turns: Arc::new(Semaphore::new(AT_WORK)),
+        }
+    }
+}
+
+impl Assignors {
+    /// The answer; nothing if nobody waits for it any more when its turn has come.
+    ///
+    /// # Panics
+    /// As the assignor: no group would ask again.
+    pub async fn compute(&self, asked: Weak<TargetQuestion>) -> Option<ComputedTarget> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let question = asked.upgrade()?;
+        let computed = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            question.compute()
+        });
+        match computed.await {
+            Ok(computed) => Some(computed),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime goes down.
+            Err(_) => None,
+        }
+    }
+}
