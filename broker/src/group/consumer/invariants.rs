@@ -14,6 +14,12 @@ impl ConsumerGroup {
             self.target_epoch.epoch <= self.epoch.epoch,
             "a target from the future"
         );
+        if self.members.is_empty() {
+            assert_eq!(
+                self.target_epoch.epoch, self.epoch.epoch,
+                "an empty group has nothing to compute"
+            );
+        }
         if let Some(question) = &self.awaited {
             let awaited = self.target_epoch.epoch + 1..=self.epoch.epoch;
             assert!(

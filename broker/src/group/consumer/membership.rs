@@ -63,8 +63,8 @@ impl ConsumerGroup {
         self.remove_members(cx, &[member_id.clone()].into(), reason);
     }
 
-    /// Removes members, all for the same reason: one new target for all of them, or if nobody of the consumer protocol
-    /// is left, a classic group that rebalances.
+    /// Removes members, all for the same reason: one new target for all of them; if nobody of the consumer protocol
+    /// is left, a classic group that rebalances; if nobody at all, a group at rest.
     pub(super) fn remove_members(
         &mut self,
         cx: &mut Context<'_>,
@@ -96,6 +96,9 @@ impl ConsumerGroup {
             self.forget_member(cx, member_id);
         }
         self.refresh_epoch(cx, true, &reason);
+        if self.members.is_empty() {
+            self.rest(cx);
+        }
     }
 
     fn forget_member(&mut self, cx: &mut Context<'_>, member_id: &Id) {

@@ -208,6 +208,16 @@ impl ConsumerGroup {
         is_new.then(|| heir.clone())
     }
 
+    /// Nobody is left: there is nothing to compute, and the next member's target need not wait.
+    pub(super) fn rest(&mut self, cx: &mut Context<'_>) {
+        self.awaited = None;
+        let target_epoch = TargetEpoch {
+            epoch: self.epoch.epoch,
+            timestamp_ms: 0,
+        };
+        self.append(cx, ConsumerRecord::Target(Some(target_epoch)));
+    }
+
     fn assignment_interval_ms(&self, cx: &Context<'_>) -> i32 {
         cx.catalog
             .group_setting(&self.id, "consumer.assignment.interval.ms")

@@ -1,6 +1,7 @@
 //! The rules of the consumer protocol (KIP-848), each as a sentence.
 
 mod commits;
+mod emptied;
 mod join;
 mod migration;
 mod migration_refusals;

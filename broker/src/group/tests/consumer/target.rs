@@ -152,6 +152,24 @@ fn who_comes_back_in_place_of_a_static_member_gets_what_was_computed_for_it() {
 }
 
 #[test]
+fn nobody_computes_or_takes_over_what_an_emptied_group_has_asked_for() {
+    let mut cx = held();
+    let consumer = Consumer::new("g", "a", &["t"]);
+    let request = GroupRequest::ConsumerHeartbeat(consumer.full());
+    let effects = cx.shard.handle(cx.now_ms, Token(7), request);
+    let asked = &effects.assign[0];
+    let begun = asked.upgrade().expect("the group waits for it");
+    let leave = GroupRequest::ConsumerHeartbeat(ConsumerHeartbeat {
+        member_epoch: -1,
+        ..consumer.quiet()
+    });
+    cx.shard.handle(cx.now_ms, Token(8), leave);
+    let late = cx.shard.target_computed(cx.now_ms, begun.compute());
+    assert_eq!(late.records, []);
+    assert!(asked.upgrade().is_none(), "nobody waits for it");
+}
+
+#[test]
 fn an_answer_to_a_group_of_the_same_name_that_was_there_before_is_nobodys() {
     let mut cx = held();
     let first = Consumer::new("g", "a", &["t"]);
