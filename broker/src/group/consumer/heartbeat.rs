@@ -193,17 +193,25 @@ impl ConsumerGroup {
         let before = before.unwrap_or(&nothing);
         let subscribes_anew =
             after.pattern() != before.pattern() || after.topic_names != before.topic_names;
+        let votes_anew = after.server_assignor != before.server_assignor;
+        let preferred = |group: &Self, cx: &Context<'_>| {
+            votes_anew.then(|| group.preferred_assignor(cx.config.consumer_default_assignor()))
+        };
+        let preferred_before = preferred(self, cx);
         if !is_said_already {
             self.append(cx, ConsumerRecord::Member(member_id.clone(), Some(after)));
         }
+        let prefers_another = preferred(self, cx) != preferred_before;
         let topics_may_differ = subscribes_anew || self.is_catalog_new(cx);
-        if topics_may_differ {
+        if topics_may_differ || prefers_another {
             let reason = if subscribes_anew {
                 format!("member {member_id} joined or changed its subscription")
+            } else if prefers_another {
+                format!("member {member_id} has decided on another assignor")
             } else {
                 "subscribed topics changed".to_owned()
             };
-            self.refresh_epoch(cx, subscribes_anew, &reason);
+            self.refresh_epoch(cx, subscribes_anew || prefers_another, &reason);
         }
         topics_may_differ
     }

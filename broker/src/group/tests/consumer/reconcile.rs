@@ -120,6 +120,27 @@ fn targets_are_computed_no_more_often_than_the_interval_says() {
 }
 
 #[test]
+fn another_assignor_asks_for_a_new_target() {
+    let mut cx = context();
+    let mut members = cx.settled("g", 2);
+    let epoch = cx.describe_consumer("g").group_epoch;
+    let vote = |consumer: &Consumer, assignor: &str| ConsumerHeartbeat {
+        server_assignor: Some(assignor.into()),
+        ..consumer.quiet()
+    };
+    // The default is what they have anyway.
+    cx.consumer_heartbeat(vote(&members[0], "uniform"));
+    assert_eq!(cx.describe_consumer("g").group_epoch, epoch);
+    cx.consumer_heartbeat(vote(&members[0], "range"));
+    assert_eq!(cx.describe_consumer("g").group_epoch, epoch + 1);
+    cx.consumer_heartbeat(vote(&members[1], "range"));
+    assert_eq!(cx.describe_consumer("g").group_epoch, epoch + 1);
+    cx.settle(&mut members);
+    let first: Vec<i32> = members[0].owned[&topic_id("t")].iter().copied().collect();
+    assert_eq!(first, [0, 1, 2]);
+}
+
+#[test]
 fn most_members_decide_on_the_assignor() {
     let mut cx = context();
     let mut members = cx.settled("g", 3);
