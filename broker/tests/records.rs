@@ -16,7 +16,7 @@ use kafka_protocol::messages::{
 use storage::record::batch::compute_crc;
 use storage::record::{BatchBuilder, CompressionType};
 use support::{
-    Client, batch, connect, produce, start_broker, start_broker_with, string, topic_name,
+    Client, batch, batch_at, connect, produce, start_broker, start_broker_with, string, topic_name,
 };
 
 async fn create(client: &mut Client, name: &'static str, key: &'static str, value: &'static str) {
@@ -167,6 +167,88 @@ async fn a_compressed_batch_that_does_not_open_is_refused_unless_nobody_here_has
             let response = client.call(9, produce(name, batches)).await;
             let expected = [0, expected, 0];
             assert_eq!(errors(&response), expected, "{name}, {properties:?}");
+        }
+    }
+}
+
+/// The time stored with the newest record of partition 0, found by it.
+async fn newest_timestamp(client: &mut Client, topic: &'static str) -> i64 {
+    let partition = ListOffsetsPartition::default().with_timestamp(-3);
+    let topic = ListOffsetsTopic::default()
+        .with_name(topic_name(topic))
+        .with_partitions(vec![partition]);
+    let request = ListOffsetsRequest::default()
+        .with_replica_id((-1).into())
+        .with_topics(vec![topic]);
+    let response = client.call(7, request).await;
+    response.topics[0].partitions[0].timestamp
+}
+
+#[tokio::test]
+async fn a_step_of_the_wall_clock_counts_for_the_next_record_in_both_directions() {
+    const HOUR_MS: i64 = 3_600_000;
+    for step_ms in [2 * HOUR_MS, -2 * HOUR_MS, 48 * HOUR_MS, -48 * HOUR_MS] {
+        let broker = start_broker().await;
+        let mut client = connect(&broker);
+        create(
+            &mut client,
+            "created",
+            "message.timestamp.type",
+            "CreateTime",
+        )
+        .await;
+        create(
+            &mut client,
+            "appended",
+            "message.timestamp.type",
+            "LogAppendTime",
+        )
+        .await;
+        let before_ms = broker.clock.wall_ms();
+        for topic in ["created", "appended"] {
+            let request = produce(topic, vec![(0, batch_at(&["before"], before_ms))]);
+            assert_eq!(errors(&client.call(9, request).await), [0], "{topic}");
+        }
+        broker.clock.step_wall(step_ms);
+
+        // An hour ahead of the clock is the most that message.timestamp.after.max.ms lets in.
+        for (ahead_ms, expected) in [
+            (0, 0),
+            (HOUR_MS / 2, 0),
+            (2 * HOUR_MS, 32),
+            (-2 * HOUR_MS, 0),
+        ] {
+            let at_ms = broker.clock.wall_ms() + ahead_ms;
+            let request = produce("created", vec![(0, batch_at(&["after"], at_ms))]);
+            let response = client.call(9, request).await;
+            assert_eq!(errors(&response), [expected], "{step_ms}: {ahead_ms} ahead");
+            let told = response.responses[0].partition_responses[0].log_append_time_ms;
+            assert_eq!(told, -1, "{step_ms}: {ahead_ms} ahead");
+        }
+        // What was now before the step is the past, or a future that is too far.
+        let request = produce("created", vec![(0, batch_at(&["late"], before_ms))]);
+        let expected = if step_ms > 0 { 0 } else { 32 };
+        assert_eq!(
+            errors(&client.call(9, request).await),
+            [expected],
+            "{step_ms}"
+        );
+
+        let from_ms = broker.clock.wall_ms();
+        let request = produce("appended", vec![(0, batch_at(&["after"], before_ms))]);
+        let response = client.call(9, request).await;
+        assert_eq!(errors(&response), [0], "{step_ms}");
+        let told = response.responses[0].partition_responses[0].log_append_time_ms;
+        let to_ms = broker.clock.wall_ms();
+        assert!(
+            (from_ms..=to_ms).contains(&told),
+            "{step_ms}: {told} of {from_ms}..={to_ms}"
+        );
+        let newest = newest_timestamp(&mut client, "appended").await;
+        match step_ms > 0 {
+            true => assert_eq!(newest, told, "{step_ms}"),
+            // That of the record before the step.
+            false => assert!(newest >= before_ms && newest > told, "{step_ms}: {newest}"),
         }
     }
 }
