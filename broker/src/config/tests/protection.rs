@@ -88,26 +88,159 @@ fn what_protects_stops_the_start_in_one_line_that_names_it_and_says_why() {
     }
 }
 
+/// Every key of Kafka's about who is let in, as whom, with what and how well hidden, and whether it may be ignored: true if
+/// somebody who has set it would believe to be better protected than they are.
+#[rustfmt::skip] // a table
+const DECIDED: &[(&str, bool)] = &[
+    ("authorizer.class.name", true),
+    ("connection.failed.authentication.delay.ms", false),
+    ("connections.max.reauth.ms", true),
+    ("delegation.token.expiry.check.interval.ms", false),
+    ("delegation.token.expiry.time.ms", true),
+    ("delegation.token.max.lifetime.ms", true),
+    ("delegation.token.secret.key", true),
+    ("principal.builder.class", true),
+    ("sasl.client.callback.handler.class", true),
+    ("sasl.enabled.mechanisms", true),
+    ("sasl.jaas.config", true),
+    ("sasl.kerberos.kinit.cmd", false),
+    ("sasl.kerberos.min.time.before.relogin", false),
+    ("sasl.kerberos.principal.to.local.rules", true),
+    ("sasl.kerberos.service.name", true),
+    ("sasl.kerberos.ticket.renew.jitter", false),
+    ("sasl.kerberos.ticket.renew.window.factor", false),
+    ("sasl.login.callback.handler.class", true),
+    ("sasl.login.class", true),
+    ("sasl.login.connect.timeout.ms", false),
+    ("sasl.login.read.timeout.ms", false),
+    ("sasl.login.refresh.buffer.seconds", false),
+    ("sasl.login.refresh.min.period.seconds", false),
+    ("sasl.login.refresh.window.factor", false),
+    ("sasl.login.refresh.window.jitter", false),
+    ("sasl.login.retry.backoff.max.ms", false),
+    ("sasl.login.retry.backoff.ms", false),
+    ("sasl.mechanism.controller.protocol", true),
+    ("sasl.mechanism.inter.broker.protocol", true),
+    // They ask for less than usual.
+    ("sasl.oauthbearer.allow.unverified.audience", false),
+    ("sasl.oauthbearer.allow.unverified.issuer", false),
+    ("sasl.oauthbearer.assertion.algorithm", true),
+    ("sasl.oauthbearer.assertion.claim.aud", true),
+    ("sasl.oauthbearer.assertion.claim.exp.seconds", false),
+    ("sasl.oauthbearer.assertion.claim.iss", true),
+    ("sasl.oauthbearer.assertion.claim.jti.include", true),
+    ("sasl.oauthbearer.assertion.claim.nbf.seconds", false),
+    ("sasl.oauthbearer.assertion.claim.sub", true),
+    ("sasl.oauthbearer.assertion.file", true),
+    ("sasl.oauthbearer.assertion.private.key.file", true),
+    ("sasl.oauthbearer.assertion.private.key.passphrase", true),
+    ("sasl.oauthbearer.assertion.template.file", true),
+    ("sasl.oauthbearer.client.credentials.client.id", true),
+    ("sasl.oauthbearer.client.credentials.client.secret", true),
+    ("sasl.oauthbearer.clock.skew.seconds", false),
+    ("sasl.oauthbearer.expected.audience", true),
+    ("sasl.oauthbearer.expected.issuer", true),
+    ("sasl.oauthbearer.jwks.endpoint.refresh.ms", false),
+    ("sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms", false),
+    ("sasl.oauthbearer.jwks.endpoint.retry.backoff.ms", false),
+    ("sasl.oauthbearer.jwks.endpoint.url", true),
+    ("sasl.oauthbearer.jwt.retriever.class", true),
+    ("sasl.oauthbearer.jwt.validator.class", true),
+    ("sasl.oauthbearer.scope", true),
+    ("sasl.oauthbearer.scope.claim.name", true),
+    ("sasl.oauthbearer.sub.claim.name", true),
+    ("sasl.oauthbearer.token.endpoint.url", true),
+    ("sasl.server.callback.handler.class", true),
+    ("sasl.server.max.receive.size", false),
+    ("security.inter.broker.protocol", true),
+    ("security.providers", true),
+    // They ask for less than usual.
+    ("ssl.allow.dn.changes", false),
+    ("ssl.allow.san.changes", false),
+    ("ssl.cipher.suites", true),
+    ("ssl.client.auth", true),
+    ("ssl.enabled.protocols", true),
+    ("ssl.endpoint.identification.algorithm", true),
+    ("ssl.engine.factory.class", true),
+    ("ssl.key.password", true),
+    // Which of the broker's own certificates it shows, and how files are written.
+    ("ssl.keymanager.algorithm", false),
+    ("ssl.keystore.certificate.chain", true),
+    ("ssl.keystore.key", true),
+    ("ssl.keystore.location", true),
+    ("ssl.keystore.password", true),
+    ("ssl.keystore.type", false),
+    ("ssl.principal.mapping.rules", true),
+    ("ssl.protocol", true),
+    ("ssl.provider", true),
+    ("ssl.secure.random.implementation", true),
+    ("ssl.trustmanager.algorithm", true),
+    ("ssl.truststore.certificates", true),
+    ("ssl.truststore.location", true),
+    ("ssl.truststore.password", true),
+    ("ssl.truststore.type", false),
+];
+
+/// The beginnings of the keys that have to be in [`DECIDED`].
+const ABOUT_PROTECTION: &[&str] = &[
+    "authorizer.",
+    "connection.",
+    "connections.max.reauth.",
+    "delegation.token.",
+    "listener.name.",
+    "principal.",
+    "sasl.",
+    "security.",
+    "ssl.",
+];
+
+/// A value that the row takes and that is not its default.
+fn unusual(row: &ConfigDef) -> &'static str {
+    let values = [
+        "1", "2", "0.5", "true", "false", "x", "required", "SSL", "ES256",
+    ];
+    let unusual = values.into_iter().find(|value| {
+        row.check(value).is_ok() && row.default.is_none_or(|default| default != *value)
+    });
+    unusual.unwrap_or_else(|| panic!("a value for {}", row.name))
+}
+
 #[test]
-fn every_key_for_tls_sasl_and_tokens_stops_the_start_unless_it_asks_for_the_default() {
-    let protecting = |row: &&ConfigDef| {
-        let start = |start: &&str| row.name.starts_with(*start);
-        ["ssl.", "sasl.", "delegation.token."].iter().any(start)
-    };
-    let mut seen = 0;
-    for row in broker_configs().values().filter(protecting) {
-        let values = ["1", "2", "true", "false", "x", "required", "ES256"];
-        let asking = values.into_iter().find(|value| {
-            row.check(value).is_ok() && row.default.is_none_or(|default| default != *value)
-        });
-        let value = asking.unwrap_or_else(|| panic!("a value for {}", row.name));
-        for key in [row.name.to_owned(), format!("listener.name.x.{}", row.name)] {
-            let refused = refusal(&format!("{key}={value}"));
-            assert!(refused.contains(row.name), "{key}={value}: {refused}");
+fn what_protects_stops_the_start_and_what_only_says_how_often_or_how_long_does_not() {
+    let about_protection = broker_configs()
+        .keys()
+        .filter(|key| ABOUT_PROTECTION.iter().any(|start| key.starts_with(start)));
+    let decided: Vec<&str> = DECIDED.iter().map(|(key, _)| *key).collect();
+    assert_eq!(about_protection.copied().collect::<Vec<_>>(), decided);
+    for (key, protects) in DECIDED {
+        let row = &broker_configs()[key];
+        let value = unusual(row);
+        for key in [(*key).to_owned(), format!("listener.name.x.{key}")] {
+            let text = format!("{key}={value}");
+            if *protects {
+                let refused = refusal(&text);
+                assert!(refused.contains(row.name), "{text}: {refused}");
+                continue;
+            }
+            let expected = format!("keys with nothing to do in Ottla: {key}");
+            assert_eq!(remarks(&text), [Remark::Info(expected)], "{text}");
         }
-        seen += 1;
     }
-    assert!(seen > 60, "only {seen} keys");
+}
+
+#[test]
+fn kafkas_file_starts_with_every_one_of_these_keys_at_its_default() {
+    let mut text =
+        format!("{KRAFT}controller.quorum.bootstrap.servers=localhost:9093\n{SHARE}{COMMON}");
+    for (key, _) in DECIDED {
+        if let Some(default) = broker_configs()[key].default {
+            text.push_str(&format!(
+                "{key}={default}\nlistener.name.plaintext.{key}={default}\n"
+            ));
+        }
+    }
+    let (_, remarks) = BrokerConfig::from_properties(properties(&text)).expect("it starts");
+    assert!(matches!(&remarks[..], [Remark::Info(_)]), "{remarks:?}");
 }
 
 #[test]
