@@ -14,17 +14,19 @@ use tracing::info;
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::config::{self, BrokerConfig, HostPort};
+use crate::config::{self, BrokerConfig, ConnectionSettings, DynamicSettings, HostPort};
 use crate::coordinator::call::GroupCall;
 use crate::coordinator::load::LoadError;
 use crate::coordinator::runtime::{GroupCoordinator, Shards};
 use crate::group::{Allowance, Assignor, GroupConfig, GroupError, Id, MigrationPolicy, Priced};
 use crate::import::{self, Foreign, Owner};
 use crate::log_limited;
-use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata};
+use crate::metadata::{
+    self, LogStore, MetaProperties, MetaPropertiesError, Metadata, MetadataImage,
+};
 use crate::metrics::{self, RequestMetrics};
 use crate::net::budget::{Budget, RequestBudget};
-use crate::net::limits::{ConnectionLimits, connections_within};
+use crate::net::limits::{ConnectionLimits, UnknownHost, connections_within};
 use crate::net::listener::{self, BindError, BoundListener};
 use crate::partition::fetch_session::FetchSessionCache;
 use crate::partition::registry::PartitionRegistry;
@@ -84,6 +86,8 @@ pub enum StartError {
     Log(#[from] StorageError),
     #[error(transparent)]
     Metadata(#[from] metadata::OpenError),
+    #[error(transparent)]
+    Override(#[from] UnknownHost),
     #[error("cannot load the groups: {0}")]
     Groups(#[from] LoadError),
 }
@@ -197,9 +201,31 @@ impl Broker {
             metadata::metadata_log_id(),
             Arc::new(metadata::metadata_log_config()),
         )?;
-        let cluster_id = &identity.cluster_id;
-        let log = Arc::clone(&metadata_log);
-        let metadata = open_metadata(&config, cluster_id, log, &logs, &partitions).await?;
+        let connection_limits = ConnectionLimits::new(
+            &ConnectionSettings::of(&config.settings, DynamicSettings::none()),
+            max_connections_by_files(&config),
+        )?;
+        let follow = {
+            let (limits, logs) = (Arc::clone(&connection_limits), Arc::clone(&logs));
+            let partitions = Arc::clone(&partitions);
+            move |old: &MetadataImage, new: &MetadataImage| {
+                partitions.follow(&logs, old, new);
+                let limits_of = |image: &MetadataImage| {
+                    ConnectionSettings::of(&image.broker().settings, image.dynamic_settings())
+                };
+                if limits_of(old) != limits_of(new) {
+                    limits.change(limits_of(new));
+                }
+            }
+        };
+        let metadata = open_metadata(
+            &config,
+            &identity.cluster_id,
+            Arc::clone(&metadata_log),
+            &logs,
+            Arc::new(follow),
+        )
+        .await?;
         let groups = GroupCoordinator::new(
             group_config(&config),
             metadata.clone(),
@@ -215,11 +241,7 @@ impl Broker {
             ),
             groups,
             validators: Validators::default(),
-            connection_limits: ConnectionLimits::new(
-                config.max_connections,
-                config.max_connections_per_ip,
-                max_connections_by_files(&config),
-            ),
+            connection_limits,
             request_budget: RequestBudget::new(
                 config
                     .queued_max_request_bytes
@@ -425,16 +447,14 @@ fn check_owner(dir: &Path) -> Result<(), StartError> {
     }
 }
 
-/// Opens the metadata log and, with every image that it leads to, the logs of the partitions.
+/// Opens the metadata log, and looks for what deleted topics have left.
 async fn open_metadata(
     config: &Arc<BrokerConfig>,
     cluster_id: &str,
     log: Arc<dyn PartitionLog>,
     logs: &Arc<LogManager>,
-    partitions: &Arc<PartitionRegistry>,
+    observer: metadata::Observer,
 ) -> Result<Metadata, StartError> {
-    let (observed, partitions) = (Arc::clone(logs), Arc::clone(partitions));
-    let observer = Arc::new(move |old: &_, new: &_| partitions.follow(&observed, old, new));
     let store = Box::new(LogStore::new(log));
     let opened = Metadata::open_with_history(store, cluster_id, Arc::clone(config), observer);
     let (metadata, deleted) = opened.await?;

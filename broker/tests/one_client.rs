@@ -14,8 +14,13 @@ use broker::broker::{Broker, RunningBroker};
 use broker::config::BrokerConfig;
 use bytes::BufMut;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{ApiVersionsRequest, FetchRequest, MetadataRequest, TopicName};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, FetchRequest, IncrementalAlterConfigsRequest, MetadataRequest, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -291,13 +296,18 @@ async fn a_panic_in_a_task_of_the_brokers_own_is_a_failure_of_the_broker() {
 
 async fn start_on_ports() -> (tempfile::TempDir, RunningBroker) {
     let data = tempfile::tempdir().unwrap();
+    let running = Broker::start(config_on_ports(&data)).await.unwrap();
+    (data, running)
+}
+
+fn config_on_ports(data: &tempfile::TempDir) -> BrokerConfig {
     let properties = [
         ("listeners", "PLAINTEXT://127.0.0.1:0"),
         ("log.dirs", data.path().to_str().unwrap()),
     ];
     let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let (config, _) = BrokerConfig::from_properties(properties.into()).unwrap();
-    (data, Broker::start(config).await.unwrap())
+    config
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -405,4 +415,78 @@ async fn what_is_told_of_everything_is_paid_for_before_it_is_made() {
     assert_eq!(refused.next_frame().await, None);
     assert_eq!(started.elapsed().as_secs(), 30);
     api_versions(&mut client).await;
+}
+
+/// Sets a key of all brokers.
+async fn set(client: &mut Client, key: &str, value: &str) {
+    let config = AlterableConfig::default()
+        .with_name(StrBytes::from_string(key.to_owned()))
+        .with_value(Some(StrBytes::from_string(value.to_owned())));
+    let broker = AlterConfigsResource::default()
+        .with_resource_type(4)
+        .with_configs(vec![config]);
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![broker]);
+    let answer = client.call(1, request).await;
+    assert_eq!(
+        answer.responses[0].error_code, 0,
+        "{key}={value}: {answer:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_of_connections_that_change_count_for_new_ones_and_after_a_restart() {
+    let (data, running) = start_on_ports().await;
+    let address = running.addresses()[0];
+    // Whether one more is served, which ends then; those before it may be on their way out.
+    let is_served = async |wanted: bool| {
+        for _ in 0..1_000 {
+            let mut client = Client::new(TcpStream::connect(address).await.unwrap());
+            let sent = client
+                .try_send(API_VERSIONS, ApiVersionsRequest::default())
+                .await;
+            if (sent && client.next_frame().await.is_some()) == wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("a connection is not what is wanted: {wanted}");
+    };
+    let mut first = Client::new(TcpStream::connect(address).await.unwrap());
+    let mut second = Client::new(TcpStream::connect(address).await.unwrap());
+    for client in [&mut first, &mut second] {
+        api_versions(client).await;
+    }
+    is_served(true).await;
+    for (key, refusing, open) in [
+        ("max.connections", "2", "2147483647"),
+        ("max.connections.per.ip", "2", "2147483647"),
+        ("max.connections.per.ip.overrides", "127.0.0.1:2", ""),
+        (
+            "max.connections.per.ip.overrides",
+            "localhost:1",
+            "127.0.0.1:50",
+        ),
+    ] {
+        set(&mut first, key, refusing).await;
+        is_served(false).await;
+        // Those that there are stay.
+        api_versions(&mut second).await;
+        set(&mut first, key, open).await;
+        is_served(true).await;
+    }
+    set(
+        &mut first,
+        "max.connections.per.ip.overrides",
+        "127.0.0.1:0",
+    )
+    .await;
+    running.shutdown().await.unwrap();
+    let running = Broker::start(config_on_ports(&data)).await.unwrap();
+    let stream = TcpStream::connect(running.addresses()[0]).await.unwrap();
+    let mut refused = Client::new(stream);
+    let sent = refused
+        .try_send(API_VERSIONS, ApiVersionsRequest::default())
+        .await;
+    assert!(!sent || refused.next_frame().await.is_none());
+    running.shutdown().await.unwrap();
 }

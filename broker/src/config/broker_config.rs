@@ -17,7 +17,8 @@ use super::topic::parse_durability;
 /// A broker's static configuration; each field names its Kafka key.
 ///
 /// Times are milliseconds, sizes bytes. What only topics use is reached through
-/// [`Settings::topic_config`]; dynamic changes live in the metadata image.
+/// [`Settings::topic_config`], how many connections there may be through [`super::ConnectionSettings`]; dynamic changes live
+/// in the metadata image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerConfig {
     /// `node.id`
@@ -72,10 +73,6 @@ pub struct BrokerConfig {
     pub socket_listen_backlog_size: i32,
     /// `connections.max.idle.ms`; negative: never
     pub connections_max_idle_ms: i64,
-    /// `max.connections`
-    pub max_connections: usize,
-    /// `max.connections.per.ip`
-    pub max_connections_per_ip: usize,
     /// `queued.max.request.bytes`; `None`: the broker chooses
     pub queued_max_request_bytes: Option<usize>,
 
@@ -208,8 +205,6 @@ impl BrokerConfig {
             socket_request_max_bytes: s.count("socket.request.max.bytes"),
             socket_listen_backlog_size: s.int("socket.listen.backlog.size"),
             connections_max_idle_ms: s.long("connections.max.idle.ms"),
-            max_connections: s.count("max.connections"),
-            max_connections_per_ip: s.count("max.connections.per.ip"),
             queued_max_request_bytes: usize::try_from(s.long("queued.max.request.bytes"))
                 .ok()
                 .filter(|bytes| *bytes > 0),

@@ -118,6 +118,8 @@ static USED: &[(&str, &str)] = &[
     ("log.segment.delete.delay.ms", "Default of the topic's file.delete.delay.ms."),
     ("max.connections", "Most connections at one time."),
     ("max.connections.per.ip", "Most connections of one address at one time."),
+    ("max.connections.per.ip.overrides",
+        "Hosts with a max.connections.per.ip of their own, as host:limit, separated by commas."),
     ("max.incremental.fetch.session.cache.slots",
         "Most incremental fetch sessions that are remembered (KIP-227)."),
     ("max.request.partition.size.limit", "Most partitions in one DescribeTopicPartitions response (KIP-966)."),

@@ -87,7 +87,6 @@ static EFFECTS: &[(&str, Effect)] = {
         ("config.providers*", Protects(NO_PROVIDERS)),
         // How much.
         ("max.connection.creation.rate", Protects(NO_LIMIT)),
-        ("max.connections.per.ip.overrides", Protects(NO_LIMIT)),
         ("client.quota.callback.class", Protects(NO_LIMIT)),
         ("quota.producer.default", Protects(NO_LIMIT)),
         ("quota.consumer.default", Protects(NO_LIMIT)),

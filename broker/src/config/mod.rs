@@ -6,6 +6,7 @@
 mod alone;
 mod broker_config;
 pub mod broker_keys;
+mod connections;
 pub mod def;
 pub mod dynamic;
 pub mod effects;
@@ -20,6 +21,7 @@ pub mod topic;
 mod tests;
 
 pub use broker_config::{BrokerConfig, RecordValidation};
+pub use connections::ConnectionSettings;
 pub use effects::Remark;
 pub use listeners::{HostPort, Listener, parse_host_port};
 pub use properties::{Properties, read_properties};

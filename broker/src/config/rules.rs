@@ -1,6 +1,8 @@
 //! How the broker's settings have to fit together: Kafka's `KafkaConfig.validateValues`, `GroupCoordinatorConfig` and
 //! the like, for the keys that Ottla knows. They hold for the file and for every change while the broker runs.
 
+use super::connections::{OVERRIDES, parse_overrides};
+
 /// What is in force for a key; `None` is Kafka's null.
 pub(super) type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
@@ -70,7 +72,12 @@ pub(super) fn check_together(value: &Lookup<'_>) -> Result<(), Misfit> {
     if number(KEY).is_some_and(|bytes| bytes / threads <= 1 << 20) {
         return refuse(KEY, "must be more than 1 MiB per cleaner thread".to_owned());
     }
-    if number("max.connections.per.ip") == Some(0) {
+    let overrides = parse_overrides(&value(OVERRIDES).unwrap_or_default());
+    let overrides = overrides.map_err(|what| Misfit {
+        key: OVERRIDES,
+        what,
+    })?;
+    if number("max.connections.per.ip") == Some(0) && overrides.is_empty() {
         let what = "can be 0 only with max.connections.per.ip.overrides".to_owned();
         return refuse("max.connections.per.ip", what);
     }

@@ -94,7 +94,12 @@ fn the_defaults_are_kafkas() {
     assert!(config.delete_topic_enable);
     assert_eq!(config.socket_request_max_bytes, 104_857_600);
     assert_eq!(config.connections_max_idle_ms, 600_000);
-    assert_eq!(config.max_connections, 2_147_483_647);
+    let connections = ConnectionSettings::of(&config.settings, DynamicSettings::none());
+    assert_eq!(
+        (connections.max, connections.max_per_ip),
+        (2_147_483_647, 2_147_483_647)
+    );
+    assert_eq!(connections.overrides, []);
     assert_eq!(config.fetch_max_bytes, 57_671_680);
     assert_eq!(config.max_incremental_fetch_session_cache_slots, 1000);
     assert_eq!(config.group_min_session_timeout_ms, 6000);

@@ -1,10 +1,14 @@
-//! How many connections there may be: `max.connections`, `max.connections.per.ip`, and what the limit of open files leaves.
+//! How many connections there may be: `max.connections`, `max.connections.per.ip` and its overrides, and what the limit of
+//! open files leaves.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+
+use crate::config::ConnectionSettings;
 
 /// A limit is reached; the connection is closed, as Kafka does it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,21 +21,47 @@ pub enum Refused {
     OpenFiles(usize),
     #[error("max.connections.per.ip={0} is reached")]
     PerIp(usize),
+    #[error("the {0} connections of max.connections.per.ip.overrides are reached")]
+    Override(usize),
 }
 
-/// Counts the connections of all listeners.
+/// A host that `max.connections.per.ip.overrides` names has no address.
+#[derive(Debug, thiserror::Error)]
+#[error("max.connections.per.ip.overrides names {host}, which has no address: {source}")]
+pub struct UnknownHost {
+    host: String,
+    source: io::Error,
+}
+
+/// Counts the connections of all listeners, and has the limits follow the settings.
 pub struct ConnectionLimits {
-    max: usize,
-    max_per_ip: usize,
     /// What the limit of open files leaves.
     max_files: usize,
     open: Mutex<Open>,
+    names: Mutex<Names>,
 }
 
-#[derive(Default)]
 struct Open {
+    limits: Limits,
     total: usize,
     per_ip: HashMap<IpAddr, usize>,
+}
+
+/// What is in force.
+struct Limits {
+    max: usize,
+    max_per_ip: usize,
+    of_ip: HashMap<IpAddr, usize>,
+}
+
+/// The hosts of overrides that are given by name.
+#[derive(Default)]
+struct Names {
+    addresses: HashMap<String, Vec<IpAddr>>,
+    /// Settings with names whose addresses are to be looked up.
+    wanted: Option<ConnectionSettings>,
+    /// Somebody does that.
+    looking_up: bool,
 }
 
 /// What the broker has open besides connections, segments and the write-ahead log: the log directory's small files while
@@ -55,14 +85,118 @@ pub struct Place {
     ip: IpAddr,
 }
 
+impl Limits {
+    /// The limits, as far as the addresses of hosts are known.
+    fn new(settings: &ConnectionSettings, addresses: &HashMap<String, Vec<IpAddr>>) -> Self {
+        let mut of_ip = HashMap::new();
+        for (host, limit) in &settings.overrides {
+            let known = addresses.get(host).into_iter().flatten().copied();
+            of_ip.extend(
+                literal(host)
+                    .into_iter()
+                    .chain(known)
+                    .map(|ip| (ip, *limit)),
+            );
+        }
+        Self {
+            max: settings.max,
+            max_per_ip: settings.max_per_ip,
+            of_ip,
+        }
+    }
+}
+
+/// The address that a host is given by; without any it is this machine, as for Java.
+fn literal(host: &str) -> Option<IpAddr> {
+    match host {
+        "" => Some(Ipv4Addr::LOCALHOST.into()),
+        host => host.parse().ok(),
+    }
+}
+
+/// Looks up a host that is given by name. May take seconds.
+fn look_up(host: &str) -> Result<Vec<IpAddr>, UnknownHost> {
+    let found = (host, 0).to_socket_addrs().map_err(|source| UnknownHost {
+        host: host.to_owned(),
+        source,
+    })?;
+    Ok(found.map(|address| address.ip()).collect())
+}
+
 impl ConnectionLimits {
-    pub fn new(max: usize, max_per_ip: usize, max_files: usize) -> Arc<Self> {
-        Arc::new(Self {
-            max,
-            max_per_ip,
+    /// Limits as they are set, and `max_files` of all connections together.
+    ///
+    /// # Errors
+    /// Who limits a host that cannot be found would believe it to be limited.
+    pub fn new(settings: &ConnectionSettings, max_files: usize) -> Result<Arc<Self>, UnknownHost> {
+        let mut names = Names::default();
+        for (host, _) in &settings.overrides {
+            if literal(host).is_none() {
+                names.addresses.insert(host.clone(), look_up(host)?);
+            }
+        }
+        Ok(Arc::new(Self {
             max_files,
-            open: Mutex::default(),
-        })
+            open: Mutex::new(Open {
+                limits: Limits::new(settings, &names.addresses),
+                total: 0,
+                per_ip: HashMap::new(),
+            }),
+            names: Mutex::new(names),
+        }))
+    }
+
+    /// Has other limits in force for connections from now on; those that there are stay. Hosts that are given by name follow
+    /// when they have been looked up. Must be called inside a tokio runtime.
+    pub fn change(self: &Arc<Self>, settings: ConnectionSettings) {
+        let mut names = self.names.lock();
+        let is_named = |host: &str| settings.overrides.iter().any(|(named, _)| named == host);
+        names.addresses.retain(|host, _| is_named(host));
+        self.open.lock().limits = Limits::new(&settings, &names.addresses);
+        let any_name = settings
+            .overrides
+            .iter()
+            .any(|(host, _)| literal(host).is_none());
+        names.wanted = any_name.then_some(settings);
+        // One at a time, however often somebody changes them.
+        if any_name && !std::mem::replace(&mut names.looking_up, true) {
+            let limits = Arc::clone(self);
+            tokio::task::spawn_blocking(move || limits.look_up_names());
+        }
+    }
+
+    /// Looks hosts up until those of the newest settings are known.
+    fn look_up_names(&self) {
+        while let Some(settings) = self.wanted_names() {
+            let mut found = HashMap::new();
+            for (host, _) in &settings.overrides {
+                if self.names.lock().wanted.is_some() {
+                    // There are newer ones.
+                    break;
+                }
+                if literal(host).is_some() {
+                    continue;
+                }
+                match look_up(host) {
+                    Ok(addresses) => {
+                        found.insert(host.clone(), addresses);
+                    }
+                    Err(error) => tracing::warn!("{error}; it is not limited"),
+                }
+            }
+            let mut names = self.names.lock();
+            if names.wanted.is_none() {
+                names.addresses = found;
+                self.open.lock().limits = Limits::new(&settings, &names.addresses);
+            }
+        }
+    }
+
+    fn wanted_names(&self) -> Option<ConnectionSettings> {
+        let mut names = self.names.lock();
+        let wanted = names.wanted.take();
+        names.looking_up = wanted.is_some();
+        wanted
     }
 
     /// Takes a place for a connection from `ip`.
@@ -71,15 +205,18 @@ impl ConnectionLimits {
     /// The limit that leaves none.
     pub fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Refused> {
         let mut open = self.open.lock();
-        if open.total >= self.max {
-            return Err(Refused::Total(self.max));
+        let limits = &open.limits;
+        if open.total >= limits.max {
+            return Err(Refused::Total(limits.max));
         }
         if open.total >= self.max_files {
             return Err(Refused::OpenFiles(self.max_files));
         }
         let of_ip = open.per_ip.get(&ip).copied().unwrap_or(0);
-        if of_ip >= self.max_per_ip {
-            return Err(Refused::PerIp(self.max_per_ip));
+        match limits.of_ip.get(&ip) {
+            Some(&limit) if of_ip >= limit => return Err(Refused::Override(limit)),
+            None if of_ip >= limits.max_per_ip => return Err(Refused::PerIp(limits.max_per_ip)),
+            _ => {}
         }
         open.total += 1;
         open.per_ip.insert(ip, of_ip + 1);
@@ -112,25 +249,101 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    const A: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1));
+    const B: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+    fn settings(max: usize, max_per_ip: usize, overrides: &[(&str, usize)]) -> ConnectionSettings {
+        let overrides = overrides.iter();
+        ConnectionSettings {
+            max,
+            max_per_ip,
+            overrides: overrides
+                .map(|(host, limit)| ((*host).to_owned(), *limit))
+                .collect(),
+        }
+    }
+
+    fn limits(max: usize, max_per_ip: usize, overrides: &[(&str, usize)]) -> Arc<ConnectionLimits> {
+        ConnectionLimits::new(&settings(max, max_per_ip, overrides), 100).expect("hosts")
+    }
+
     #[test]
     fn each_limit_refuses_the_connection_that_exceeds_it_and_an_end_makes_room() {
-        let limits = ConnectionLimits::new(3, 2, 100);
-        let [a, b] = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2])];
-        let first = limits.admit(a).ok();
-        let _second = limits.admit(a).ok();
-        assert_eq!(limits.admit(a).err(), Some(Refused::PerIp(2)));
-        let _third = limits.admit(b).ok();
-        assert_eq!(limits.admit(b).err(), Some(Refused::Total(3)));
+        let limits = limits(3, 2, &[]);
+        let first = limits.admit(A).ok();
+        let _second = limits.admit(A).ok();
+        assert_eq!(limits.admit(A).err(), Some(Refused::PerIp(2)));
+        let _third = limits.admit(B).ok();
+        assert_eq!(limits.admit(B).err(), Some(Refused::Total(3)));
         drop(first);
-        assert!(limits.admit(a).is_ok());
+        assert!(limits.admit(A).is_ok());
+    }
+
+    #[test]
+    fn an_override_is_the_limit_of_its_host_alone_be_it_higher_or_lower() {
+        for host in ["127.0.0.1", "localhost", ""] {
+            let limits = limits(100, 1, &[(host, 2), ("127.0.0.2", 0), ("::2", 7)]);
+            let _places = [limits.admit(A).ok(), limits.admit(A).ok()];
+            assert_eq!(
+                limits.admit(A).err(),
+                Some(Refused::Override(2)),
+                "{host:?}"
+            );
+            assert_eq!(
+                limits.admit(B).err(),
+                Some(Refused::Override(0)),
+                "{host:?}"
+            );
+            let other = IpAddr::from([127, 0, 0, 3]);
+            let _place = limits.admit(other).ok();
+            assert_eq!(limits.admit(other).err(), Some(Refused::PerIp(1)));
+        }
+        let unknown = ConnectionLimits::new(&settings(1, 1, &[("no such host", 1)]), 100);
+        assert!(unknown.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_change_counts_for_the_next_connection_and_ends_none() {
+        let limits = limits(100, 100, &[]);
+        let mut places: Vec<_> = (0..3).map(|_| limits.admit(A).ok()).collect();
+        limits.change(settings(2, 100, &[]));
+        assert_eq!(limits.admit(B).err(), Some(Refused::Total(2)));
+        assert_eq!(limits.open_count(), 3);
+        limits.change(settings(100, 3, &[("127.0.0.2", 0)]));
+        assert_eq!(limits.admit(A).err(), Some(Refused::PerIp(3)));
+        assert_eq!(limits.admit(B).err(), Some(Refused::Override(0)));
+        limits.change(settings(100, 3, &[("127.0.0.1", 4)]));
+        places.push(limits.admit(A).ok());
+        assert!(limits.admit(B).is_ok());
+        assert_eq!(limits.admit(A).err(), Some(Refused::Override(4)));
+    }
+
+    #[tokio::test]
+    async fn a_host_that_is_given_by_name_is_limited_when_it_was_looked_up() {
+        let limits = limits(100, 100, &[]);
+        for limit in [5, 0] {
+            // Whoever changes them again does not wait for the one before.
+            limits.change(settings(
+                100,
+                100,
+                &[("localhost", limit), ("no such host", 1)],
+            ));
+        }
+        let mut looks = 0;
+        while limits.admit(A).err() != Some(Refused::Override(0)) {
+            looks += 1;
+            assert!(looks < 60_000, "it is still not limited");
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        limits.change(settings(100, 100, &[]));
+        assert!(limits.admit(A).is_ok());
     }
 
     #[test]
     fn connections_leave_storage_and_the_broker_their_files() {
-        let limits = ConnectionLimits::new(10, 10, 1);
-        let a = IpAddr::from([127, 0, 0, 1]);
-        let _first = limits.admit(a).ok();
-        assert_eq!(limits.admit(a).err(), Some(Refused::OpenFiles(1)));
+        let limits = ConnectionLimits::new(&settings(10, 10, &[]), 1).expect("no hosts");
+        let _first = limits.admit(A).ok();
+        assert_eq!(limits.admit(A).err(), Some(Refused::OpenFiles(1)));
 
         let gib = 1 << 30;
         for (allowed, segments, ring_bytes, connections) in [

@@ -197,6 +197,14 @@ impl Client {
         self.slowly = Some((bytes, pause));
     }
 
+    /// Sends a request to a broker that may close the connection; whether it could be sent.
+    pub async fn try_send<R: Request>(&mut self, version: i16, request: R) -> bool {
+        self.hold();
+        self.send(version, request).await;
+        let bytes = self.take_held();
+        self.stream.write_all(&bytes).await.is_ok()
+    }
+
     /// Sends bytes as they are.
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();

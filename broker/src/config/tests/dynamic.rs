@@ -120,13 +120,27 @@ fn what_protects_cannot_be_set_while_the_broker_runs_either() {
         ("listener.name.plaintext.plain.sasl.jaas.config", "x"),
         ("listener.name.plaintext.max.connections", "5"),
         ("max.connection.creation.rate", "5"),
-        ("max.connections.per.ip.overrides", "127.0.0.1:3"),
         ("principal.builder.class", "x"),
     ] {
         let refused = change("", "1", key, value).expect_err(key);
         assert!(!refused.is_empty());
         assert_eq!(change("", "1", "my.plugin.key", value), Ok(()));
     }
+}
+
+#[test]
+fn what_limits_connections_may_change_if_it_can_be_understood() {
+    let overrides = "max.connections.per.ip.overrides";
+    for value in ["", "127.0.0.1:3", "localhost:3,::1:0"] {
+        assert_eq!(change("", "", overrides, value), Ok(()), "{value}");
+    }
+    for value in ["127.0.0.1", "127.0.0.1:x", "a b:1"] {
+        assert!(change("", "", overrides, value).is_err(), "{value}");
+    }
+    let of_all = "max.connections.per.ip";
+    assert!(change("", "1", of_all, "0").is_err());
+    let text = "max.connections.per.ip.overrides=127.0.0.1:3";
+    assert_eq!(change(text, "1", of_all, "0"), Ok(()));
 }
 
 #[test]

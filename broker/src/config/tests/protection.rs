@@ -37,7 +37,6 @@ const PROTECTING: &[(&str, &str)] = &[
     ("delegation.token.max.lifetime.ms=1000", "tokens"),
     ("config.providers=file", "plugins"),
     ("max.connection.creation.rate=10", "limit"),
-    ("max.connections.per.ip.overrides=10.0.0.1:5", "limit"),
     ("quota.producer.default=1000", "limit"),
     ("quota.consumer.default=1000", "limit"),
     ("remote.log.storage.system.enable=true", "tiered storage"),
