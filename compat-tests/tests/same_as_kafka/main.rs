@@ -12,6 +12,7 @@ mod broker_configs;
 mod classic_group;
 mod cluster;
 mod configs;
+mod consumer_group;
 mod deliberate;
 mod fetch;
 mod group_admin;
@@ -81,6 +82,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("describe groups", group_admin::describe),
     ("list groups", group_admin::list),
     ("delete groups", group_admin::delete),
+    ("consumer group epochs", consumer_group::epochs),
+    ("consumer group emptied", consumer_group::emptied),
     ("migration both ways", migration::both_ways),
     ("migration of static members", migration::static_members),
     ("migration of a rebalancing group", migration::rebalancing),

@@ -22,7 +22,7 @@ use super::classic_group::{heartbeat, join, join_as, leave, subscription, sync};
 use super::offsets::{commit_request, fetch_request};
 
 const REBALANCE_IN_PROGRESS: i16 = 27;
-const GROUP_RESOURCE: i8 = 32;
+pub const GROUP_RESOURCE: i8 = 32;
 
 /// A consumer's subscription of version 1: topics, and which partitions of `topic` it has.
 fn subscription_with(topic: &str, owned: &[i32]) -> Bytes {
@@ -67,7 +67,7 @@ fn sync_all(group: &str, generation: i32, member: &str, all: Bytes) -> SyncGroup
 }
 
 /// A heartbeat that says everything; joins with epoch 0.
-fn full(
+pub fn full(
     group: &str,
     member: &str,
     epoch: i32,
@@ -80,14 +80,14 @@ fn full(
         .with_topic_partitions(Some(owned))
 }
 
-fn quiet(group: &str, member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
+pub fn quiet(group: &str, member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest::default()
         .with_group_id(string(group).into())
         .with_member_id(string(member))
         .with_member_epoch(epoch)
 }
 
-fn partitions(topic_id: Uuid, partitions: &[i32]) -> Vec<TopicPartitions> {
+pub fn partitions(topic_id: Uuid, partitions: &[i32]) -> Vec<TopicPartitions> {
     vec![
         TopicPartitions::default()
             .with_topic_id(topic_id)
@@ -96,7 +96,7 @@ fn partitions(topic_id: Uuid, partitions: &[i32]) -> Vec<TopicPartitions> {
 }
 
 /// What administrators see of a group.
-fn look(talk: &mut Talk<'_>, what: &str, group: &str) -> Result<()> {
+pub fn look(talk: &mut Talk<'_>, what: &str, group: &str) -> Result<()> {
     let ids = vec![string(group).into()];
     let classic = DescribeGroupsRequest::default().with_groups(ids.clone());
     talk.ask(what, 5, &classic)?;
@@ -571,7 +571,7 @@ pub fn timeouts(talk: &mut Talk<'_>) -> Result<()> {
 
 /// What has been written of a group since `offset`, and where that ends: the type of each key with the member it names,
 /// and a minus for a tombstone. Offsets are left out. What a hash map would order is in alphabetical order.
-fn written(talk: &mut Talk<'_>, group: &str, offset: &mut i64) -> Result<Vec<String>> {
+pub fn written(talk: &mut Talk<'_>, group: &str, offset: &mut i64) -> Result<Vec<String>> {
     let partition = FetchPartition::default()
         .with_fetch_offset(*offset)
         .with_partition_max_bytes(1 << 24);
