@@ -521,6 +521,45 @@ fn an_assignor_does_not_begin_for_a_group_that_no_longer_waits() {
     });
 }
 
+/// Topics about which nobody can ask on another thread.
+#[derive(Debug)]
+struct OneThread(std::thread::ThreadId);
+
+impl Catalog for OneThread {
+    fn topic(&self, _: &str) -> Option<(Uuid, i32)> {
+        assert_eq!(std::thread::current().id(), self.0, "meant to panic");
+        Some((Uuid::from_u128(1), 1))
+    }
+
+    fn topic_name(&self, _: Uuid) -> Option<Id> {
+        None
+    }
+
+    fn visit_topic_names(&self, _: &mut dyn FnMut(&Id)) {}
+
+    fn max_batch_bytes(&self) -> usize {
+        MAX_BATCH_BYTES
+    }
+
+    fn group_setting(&self, _: &str, _: &str) -> Option<i32> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn an_assignor_that_panics_does_not_do_so_unnoticed() {
+    let mut shard = GroupShard::new(GroupConfig {
+        consumer_assignment_step_work: 0,
+        ..GroupConfig::default()
+    });
+    shard.set_catalog(Arc::new(OneThread(std::thread::current().id())));
+    let request = GroupRequest::ConsumerHeartbeat(heartbeat("g", 0, &["t".into()]));
+    let asked = shard.handle(0, Token(0), request).assign.remove(0);
+    let computed = tokio::spawn(async move { Assignors::default().compute(asked).await });
+    // Its shard panics with it, and so the broker ends.
+    assert!(computed.await.is_err_and(|error| error.is_panic()));
+}
+
 #[tokio::test]
 async fn an_expression_is_matched_with_what_is_new_and_forgets_what_is_gone() {
     let metadata = metadata().await;
