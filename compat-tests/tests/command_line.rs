@@ -82,7 +82,14 @@ impl Shell {
         })
     }
 
-    /// Starts it and waits until it listens.
+    /// Starts it on a free port and waits until it listens.
+    fn serve(&self, args: &[&str]) -> Result<Running> {
+        let port = free_port()?;
+        let listen = format!("127.0.0.1:{port}");
+        self.start(port, &[&["--listen", &listen], args].concat())
+    }
+
+    /// Starts it and waits until it listens on that port.
     fn start(&self, port: u16, args: &[&str]) -> Result<Running> {
         let mut child = self.spawn(args)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -245,9 +252,7 @@ fn a_port_in_use_is_refused_in_one_line() -> Result<()> {
     );
 
     // The directory is as good as new.
-    let port = free_port()?;
-    let listen = format!("127.0.0.1:{port}");
-    let running = shell.start(port, &["--listen", &listen, "--data-dir", &data])?;
+    let running = shell.serve(&["--data-dir", &data])?;
     assert!(running.signal(Signal::TERM)?.success());
     Ok(())
 }
@@ -303,10 +308,9 @@ fn it_says_where_it_listens_where_the_data_is_and_how_durable_it_is() -> Result<
     let Some(shell) = Shell::new()? else {
         return Ok(());
     };
-    let port = free_port()?;
-    let listen = format!("127.0.0.1:{port}");
     let data = shell.path("data");
-    let running = shell.start(port, &["--listen", &listen, "--data-dir", &data])?;
+    let running = shell.serve(&["--data-dir", &data])?;
+    let listen = running.address.to_string();
     let status = running.signal(Signal::TERM)?;
     let ended = shell.ended(status)?;
     assert!(status.success(), "{}", ended.stderr);
@@ -358,9 +362,7 @@ fn ephemeral_leaves_nothing_behind() -> Result<()> {
     let Some(shell) = Shell::new()? else {
         return Ok(());
     };
-    let port = free_port()?;
-    let listen = format!("127.0.0.1:{port}");
-    let running = shell.start(port, &["--ephemeral", "--listen", &listen])?;
+    let running = shell.serve(&["--ephemeral"])?;
     let mut client = RawClient::connect(running.address)?;
     create_topic(&mut client, "t", 3)?;
     assert_eq!(
@@ -443,10 +445,7 @@ fn a_log_level_that_there_is_not_is_refused_in_one_line() -> Result<()> {
     }
     assert!(!shell.dir.path().join("ottla-data").exists());
     for level in ["WARN", "off", "broker=debug,info"] {
-        let port = free_port()?;
-        let listen = format!("127.0.0.1:{port}");
-        let args = ["--ephemeral", "--listen", &listen, "--log-level", level];
-        let running = shell.start(port, &args)?;
+        let running = shell.serve(&["--ephemeral", "--log-level", level])?;
         assert!(running.signal(Signal::TERM)?.success(), "{level}");
     }
     Ok(())
@@ -470,9 +469,7 @@ fn a_terminal_that_is_closed_ends_nothing() -> Result<()> {
     let Some(shell) = Shell::new()? else {
         return Ok(());
     };
-    let port = free_port()?;
-    let listen = format!("127.0.0.1:{port}");
-    let running = shell.start(port, &["--ephemeral", "--listen", &listen])?;
+    let running = shell.serve(&["--ephemeral"])?;
     let mut client = RawClient::connect(running.address)?;
     running.hang_up()?;
     // It has been taken, and the broker goes on.
@@ -681,16 +678,7 @@ fn a_mistyped_key_is_worth_a_warning_with_the_one_that_was_meant() -> Result<()>
     let Some(shell) = Shell::new()? else {
         return Ok(());
     };
-    let port = free_port()?;
-    let listen = format!("127.0.0.1:{port}");
-    let args = [
-        "--ephemeral",
-        "--listen",
-        &listen,
-        "--override",
-        "num.partition=3",
-    ];
-    let running = shell.start(port, &args)?;
+    let running = shell.serve(&["--ephemeral", "--override", "num.partition=3"])?;
     let status = running.signal(Signal::TERM)?;
     let ended = shell.ended(status)?;
     let warnings = ended
