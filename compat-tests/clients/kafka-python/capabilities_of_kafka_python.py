@@ -35,6 +35,7 @@ from client import (
     bootstrap,
     committed,
     consumer_of,
+    create,
     has,
     new_topic,
     observer,
@@ -276,15 +277,15 @@ if "group_instance_id" in KafkaConsumer.DEFAULT_CONFIG:
 def _():
     prefix = unique("pattern")
     names = [prefix + "-a", prefix + "-b"]
-    admin.create_topics([NewTopic(name, 1, 1) for name in names])
     for name in names:
+        create(name, 1)
         produce(name, plain(5, 1))
     consumer = consumer_of(unique("group"), metadata_max_age_ms=500)
     consumer.subscribe(pattern="^%s-.*" % re.escape(prefix))
     assert {message.topic for message in take(consumer, 10)} == set(names)
     consumer.commit()
     # A topic that comes later is found, too.
-    admin.create_topics([NewTopic(prefix + "-c", 1, 1)])
+    create(prefix + "-c", 1)
     produce(prefix + "-c", plain(5, 1))
     assert {message.topic for message in take(consumer, 5)} == {prefix + "-c"}
     consumer.close()

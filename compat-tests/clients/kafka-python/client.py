@@ -45,9 +45,15 @@ def topics():
 
 def new_topic(name, partitions=2, **config):
     topic = unique(name)
+    create(topic, partitions, **config)
+    return topic
+
+
+def create(topic, partitions, **config):
     admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=config)])
     until(lambda: len(observer.partitions_for_topic(topic) or observer.topics() and ()) == partitions, "the topic is known")
-    return topic
+    # Kafka tells who leads a partition before it leads it, and producers of old versions give up at once. This asks until it does.
+    observer.end_offsets([TopicPartition(topic, partition) for partition in range(partitions)])
 
 
 def produce(topic, records, **config):

@@ -13,6 +13,14 @@ async function newTopic (name, numPartitions = 1, configs = {}) {
   const made = unique(name)
   const configEntries = Object.entries(configs).map(([name, value]) => ({ name, value }))
   await admin.createTopics({ topics: [{ topic: made, numPartitions, replicationFactor: 1, configEntries }], waitForLeaders: true })
+  // Kafka tells who leads a partition before it leads it. kafkajs sends all partitions again then, and what was stored is stored twice.
+  await until('its leaders answer', async () => {
+    try {
+      return (await admin.fetchTopicOffsets(made)).length === numPartitions
+    } catch (error) {
+      if (!error.retriable) throw error
+    }
+  })
   return made
 }
 

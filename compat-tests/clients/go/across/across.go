@@ -44,10 +44,18 @@ type Client interface {
 	Member(topic, group, protocol string, stop chan struct{}) error
 }
 
-// Run does what the arguments say: write PREFIX BASE_MS, read TOPIC..., member TOPIC GROUP PROTOCOL.
-func Run(client Client, arguments []string) {
+// Arguments gives the broker, and what the tests across clients ask for where they do: [WHAT] BOOTSTRAP [ARGUMENTS].
+func Arguments() (bootstrap string, asked []string) {
+	if arguments := os.Args[1:]; len(arguments) > 1 {
+		return arguments[1], append(arguments[:1:1], arguments[2:]...)
+	}
+	return os.Args[1], nil
+}
+
+// Run does what is asked: write PREFIX BASE_MS, read TOPIC..., member TOPIC GROUP PROTOCOL.
+func Run(client Client, asked []string) {
 	var err error
-	switch rest := arguments[1:]; arguments[0] {
+	switch rest := asked[1:]; asked[0] {
 	case "write":
 		base, _ := strconv.ParseInt(rest[1], 10, 64)
 		for _, codec := range Codecs {

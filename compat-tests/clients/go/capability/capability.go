@@ -75,6 +75,14 @@ func AllPublicCalls(area string, kind reflect.Type, leavingOut ...string) {
 	Of(area+": every public call is tried", func() error { return Check(len(missing) == 0, missing) })
 }
 
+// Must ends the program where what all capabilities need cannot be had.
+func Must(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
 // Check gives an error with what was found where it does not hold.
 func Check(holds bool, found ...any) error {
 	if holds {

@@ -97,7 +97,7 @@ func topicCalls() {
 	answered("ValidateUpdatePartitions", func() (any, error) { return admin.ValidateUpdatePartitions(ctx, 5, topic) })
 	capability.Of("admin DeleteRecords", func() error {
 		topic := newTopic("shortened", 1)
-		must(produce(plain(topic, 10, 1)))
+		capability.Must(produce(plain(topic, 10, 1)))
 		deleted, err := admin.DeleteRecords(ctx, offset(topic, 0, 4))
 		if err != nil {
 			return err
@@ -245,7 +245,7 @@ func groupCalls() {
 	})
 	byID := func() kadm.OffsetsByID {
 		topics, err := admin.ListTopics(ctx, topic)
-		must(err)
+		capability.Must(err)
 		id := topics[topic].ID
 		return kadm.OffsetsByID{id: {0: kadm.Offset{Topic: topic, TopicID: id, At: 3, LeaderEpoch: -1}}}
 	}
@@ -335,7 +335,7 @@ func transactionCalls() {
 	answered("FindTxnCoordinators", func() (any, error) { return admin.FindTxnCoordinators(ctx, id), nil })
 	found("DescribeProducers", func() (kadm.DescribedProducersTopics, error) {
 		topic := newTopic("producers", 1)
-		must(produce(plain(topic, 3, 1)))
+		capability.Must(produce(plain(topic, 3, 1)))
 		return admin.DescribeProducers(ctx, partitions(topic, 0))
 	}, func(answer kadm.DescribedProducersTopics) bool {
 		return strings.Contains(fmt.Sprintf("%+v", answer), "ProducerID")
@@ -378,7 +378,7 @@ func shareGroupCalls() {
 	}
 	answered("FindShareCoordinators", func() (any, error) {
 		topics, err := admin.ListTopics(ctx, topic)
-		must(err)
+		capability.Must(err)
 		id := topics[topic].ID
 		return admin.FindShareCoordinators(ctx, group+":"+base64.RawURLEncoding.EncodeToString(id[:])+":0"), err
 	})

@@ -4,7 +4,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"reflect"
 	"slices"
 	"time"
@@ -26,16 +25,9 @@ var (
 	topic string                                                    // of 2 partitions with 10 records each, one every millisecond from now on, in turn
 )
 
-func must(err error) {
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
-
 func client(options ...kgo.Opt) *kgo.Client {
 	made, err := kgo.NewClient(append([]kgo.Opt{seeds, kgo.FetchMaxWait(50 * time.Millisecond)}, options...)...)
-	must(err)
+	capability.Must(err)
 	return made
 }
 
@@ -47,9 +39,9 @@ func newTopic(name string, partitions int32, configs ...string) string {
 		settings[configs[index]] = &configs[index+1]
 	}
 	created, err := admin.CreateTopics(ctx, partitions, 1, settings, made)
-	must(err)
-	must(created.Error())
-	must(capability.Until("the topic is known", func() bool {
+	capability.Must(err)
+	capability.Must(created.Error())
+	capability.Must(capability.Until("the topic is known", func() bool {
 		known, err := admin.ListTopics(ctx, made)
 		return err == nil && known[made].Err == nil && len(known[made].Partitions) == int(partitions)
 	}))
@@ -114,29 +106,26 @@ func reading(group string, options ...kgo.Opt) (*kgo.Client, error) {
 func closedGroup() string {
 	group := capability.Unique("closed")
 	consumer, err := reading(group)
-	must(err)
-	must(consumer.CommitUncommittedOffsets(ctx))
+	capability.Must(err)
+	capability.Must(consumer.CommitUncommittedOffsets(ctx))
 	consumer.Close()
 	return group
 }
 
 func committed(group string) map[int32]int64 {
 	found, err := admin.FetchOffsets(ctx, group)
-	must(err)
+	capability.Must(err)
 	offsets := map[int32]int64{}
 	found.Each(func(response kadm.OffsetResponse) { offsets[response.Partition] = response.At })
 	return offsets
 }
 
 func main() {
-	arguments := os.Args[1:]
-	if len(arguments) > 1 { // what the tests across clients want stands before the broker
-		arguments[0], arguments[1] = arguments[1], arguments[0]
-	}
-	seeds = kgo.SeedBrokers(arguments[0])
+	bootstrap, asked := across.Arguments()
+	seeds = kgo.SeedBrokers(bootstrap)
 	admin = kadm.NewClient(client(kgo.MetadataMinAge(10 * time.Millisecond))) // it remembers topics for that long, deleted ones too
-	if len(arguments) > 1 {
-		across.Run(acrossClients{}, arguments[1:])
+	if asked != nil {
+		across.Run(acrossClients{}, asked)
 		return
 	}
 	topic = newTopic("franz-go", 2)
@@ -145,7 +134,7 @@ func main() {
 		records = append(records, &kgo.Record{Topic: topic, Partition: int32(number % 2), Timestamp: now.Add(time.Duration(number) * time.Millisecond),
 			Key: fmt.Appendf(nil, "key-%d", number), Value: fmt.Appendf(nil, "value-%d", number)})
 	}
-	must(produce(records))
+	capability.Must(produce(records))
 
 	recordsAsTheyWere()
 	positions()
@@ -381,8 +370,8 @@ func groups() {
 		capability.Of("subscribe by pattern"+suffix, func() error {
 			prefix := capability.Unique("pattern")
 			for _, end := range []string{"-a", "-b"} {
-				must(capability.Failure(create(prefix + end)))
-				must(produce(plain(prefix+end, 5, 1)))
+				capability.Must(capability.Failure(create(prefix + end)))
+				capability.Must(produce(plain(prefix+end, 5, 1)))
 			}
 			consumer := member(capability.Unique("group"), "^"+prefix+"-.*", append(options, kgo.ConsumeRegex(), kgo.MetadataMaxAge(500*time.Millisecond), kgo.MetadataMinAge(100*time.Millisecond))...)
 			defer consumer.Close()
@@ -390,9 +379,9 @@ func groups() {
 				return err
 			}
 			// A topic that comes later is found, too.
-			must(consumer.CommitUncommittedOffsets(ctx))
-			must(capability.Failure(create(prefix + "-c")))
-			must(produce(plain(prefix+"-c", 5, 1)))
+			capability.Must(consumer.CommitUncommittedOffsets(ctx))
+			capability.Must(capability.Failure(create(prefix + "-c")))
+			capability.Must(produce(plain(prefix+"-c", 5, 1)))
 			_, err := take(consumer, 5)
 			return err
 		})
@@ -405,7 +394,7 @@ func groups() {
 
 func create(topic string) kadm.CreateTopicResponse {
 	created, err := admin.CreateTopic(ctx, 1, 1, nil, topic)
-	must(err)
+	capability.Must(err)
 	return created
 }
 

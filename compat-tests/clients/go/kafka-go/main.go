@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"time"
 
@@ -23,14 +22,7 @@ var (
 	topic  string                                                    // of 2 partitions with 10 records each, one every millisecond from now on, in turn
 )
 
-func must(err error) {
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
-
-// newTopic gives a topic that the broker knows: Kafka's controller answers before that.
+// newTopic gives a topic that the broker leads: Kafka's controller answers before it knows the topic, and it knows it before it leads it.
 func newTopic(name string, partitions int, configs ...string) string {
 	made := capability.Unique(name)
 	config := kafka.TopicConfig{Topic: made, NumPartitions: partitions, ReplicationFactor: 1}
@@ -38,11 +30,15 @@ func newTopic(name string, partitions int, configs ...string) string {
 		config.ConfigEntries = append(config.ConfigEntries, kafka.ConfigEntry{ConfigName: configs[index], ConfigValue: configs[index+1]})
 	}
 	created, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{config}})
-	must(err)
-	must(created.Errors[made])
-	must(capability.Until("the topic is known", func() bool {
-		known, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{made}})
-		return err == nil && known.Topics[0].Error == nil && len(known.Topics[0].Partitions) == partitions
+	capability.Must(err)
+	capability.Must(created.Errors[made])
+	var ends []kafka.OffsetRequest
+	for partition := range partitions {
+		ends = append(ends, kafka.LastOffsetOf(partition))
+	}
+	capability.Must(capability.Until("the topic has leaders", func() bool {
+		led, err := client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{made: ends}})
+		return err == nil && capability.Failure(led) == nil && len(led.Topics[made]) == partitions
 	}))
 	return made
 }
@@ -116,7 +112,7 @@ func member(group string, changes ...func(*kafka.ReaderConfig)) *kafka.Reader {
 
 func committed(group string) map[int]int64 {
 	found, err := client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: {0, 1}}})
-	must(err)
+	capability.Must(err)
 	offsets := map[int]int64{}
 	for _, partition := range found.Topics[topic] {
 		if partition.CommittedOffset >= 0 {
@@ -133,21 +129,18 @@ func closedGroup() string {
 	group := capability.Unique("closed")
 	from := member(group)
 	messages, err := take(from, 20)
-	must(err)
-	must(from.CommitMessages(ctx, messages...))
-	must(from.Close())
+	capability.Must(err)
+	capability.Must(from.CommitMessages(ctx, messages...))
+	capability.Must(from.Close())
 	return group
 }
 
 func main() {
-	arguments := os.Args[1:]
-	if len(arguments) > 1 { // what the tests across clients want stands before the broker
-		arguments[0], arguments[1] = arguments[1], arguments[0]
-	}
-	broker = arguments[0]
+	var asked []string
+	broker, asked = across.Arguments()
 	client = &kafka.Client{Addr: kafka.TCP(broker), Timeout: 20 * time.Second}
-	if len(arguments) > 1 {
-		across.Run(acrossClients{}, arguments[1:])
+	if asked != nil {
+		across.Run(acrossClients{}, asked)
 		return
 	}
 	topic = newTopic("kafka-go", 2)
@@ -155,7 +148,7 @@ func main() {
 	for number := range messages {
 		messages[number].Time = now.Add(time.Duration(number) * time.Millisecond)
 	}
-	must(write(topic, messages, func(writer *kafka.Writer) { writer.Balancer = &kafka.RoundRobin{} }))
+	capability.Must(write(topic, messages, func(writer *kafka.Writer) { writer.Balancer = &kafka.RoundRobin{} }))
 
 	records()
 	positions()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -322,8 +323,13 @@ func clusterRequests() {
 func transactionRequests() {
 	id, group := capability.Unique("transaction"), capability.Unique("group")
 	producer := kafka.ProducerSession{}
+	request := kafka.InitProducerIDRequest{TransactionalID: id, TransactionTimeoutMs: 10_000}
+	capability.Must(capability.Until("the coordinator of transactions is there", func() bool {
+		answer, err := client.InitProducerID(ctx, &request)
+		return err != nil || !slices.Contains([]error{kafka.GroupLoadInProgress, kafka.GroupCoordinatorNotAvailable, kafka.NotCoordinatorForGroup}, answer.Error)
+	}))
 	capability.Of("transaction client InitProducerID", func() error {
-		answer, err := client.InitProducerID(ctx, &kafka.InitProducerIDRequest{TransactionalID: id, TransactionTimeoutMs: 10_000})
+		answer, err := client.InitProducerID(ctx, &request)
 		if err != nil {
 			return err
 		}
@@ -359,9 +365,9 @@ func transactionRequests() {
 // connection tries what a connection to a partition's leader can do.
 func connection() {
 	conn, err := kafka.DialLeader(ctx, "tcp", broker, topic, 0)
-	must(err)
+	capability.Must(err)
 	defer conn.Close()
-	must(conn.SetDeadline(time.Now().Add(30 * time.Second)))
+	capability.Must(conn.SetDeadline(time.Now().Add(30 * time.Second)))
 	of := func(name string, body func() error) { capability.Of("conn "+name, body) }
 	of("Controller", func() error { _, err := conn.Controller(); return err })
 	of("Brokers", func() error { _, err := conn.Brokers(); return err })

@@ -247,7 +247,7 @@ func clusterCalls() {
 
 func clientCalls() {
 	client, err := sarama.NewClient(brokers, config())
-	must(err)
+	capability.Must(err)
 	isOne := func(broker *sarama.Broker) bool { return broker.ID() == 1 }
 	id := capability.Unique("transaction")
 	group := capability.Unique("group")

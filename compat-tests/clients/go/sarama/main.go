@@ -22,13 +22,6 @@ var (
 	topic   string                                                    // of 2 partitions with 10 records each, one every millisecond from now on, in turn
 )
 
-func must(err error) {
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
-
 func config(changes ...func(*sarama.Config)) *sarama.Config {
 	made := sarama.NewConfig()
 	made.Version = sarama.MaxVersion
@@ -51,8 +44,8 @@ func newTopic(name string, partitions int32, configs ...string) string {
 	for index := 0; index < len(configs); index += 2 {
 		detail.ConfigEntries[configs[index]] = &configs[index+1]
 	}
-	must(admin.CreateTopic(made, detail, false))
-	must(capability.Until("the topic is known", func() bool {
+	capability.Must(admin.CreateTopic(made, detail, false))
+	capability.Must(capability.Until("the topic is known", func() bool {
 		known, err := admin.DescribeTopics([]string{made})
 		return err == nil && known[0].Err == sarama.ErrNoError && len(known[0].Partitions) == int(partitions)
 	}))
@@ -174,7 +167,7 @@ func manual(config *sarama.Config) { config.Consumer.Offsets.AutoCommit.Enable =
 
 func committed(group string) map[int32]int64 {
 	found, err := admin.ListConsumerGroupOffsets(group, map[string][]int32{topic: {0, 1}})
-	must(err)
+	capability.Must(err)
 	offsets := map[int32]int64{}
 	for _, partition := range []int32{0, 1} {
 		if block := found.GetBlock(topic, partition); block != nil && block.Offset >= 0 {
@@ -188,25 +181,22 @@ func committed(group string) map[int32]int64 {
 func closedGroup() string {
 	group := capability.Unique("closed")
 	joined, err := join(group, []string{topic}, true)
-	must(err)
+	capability.Must(err)
 	_, err = joined.take(20)
-	must(err)
+	capability.Must(err)
 	joined.leave()
-	must(capability.Until("committed", func() bool { return reflect.DeepEqual(committed(group), map[int32]int64{0: 10, 1: 10}) }))
+	capability.Must(capability.Until("committed", func() bool { return reflect.DeepEqual(committed(group), map[int32]int64{0: 10, 1: 10}) }))
 	return group
 }
 
 func main() {
-	arguments := os.Args[1:]
-	if len(arguments) > 1 { // what the tests across clients want stands before the broker
-		arguments[0], arguments[1] = arguments[1], arguments[0]
-	}
-	brokers = arguments[:1]
+	bootstrap, asked := across.Arguments()
+	brokers = []string{bootstrap}
 	var err error
 	admin, err = sarama.NewClusterAdmin(brokers, config())
-	must(err)
-	if len(arguments) > 1 {
-		across.Run(acrossClients{}, arguments[1:])
+	capability.Must(err)
+	if asked != nil {
+		across.Run(acrossClients{}, asked)
 		return
 	}
 	topic = newTopic("sarama", 2)
@@ -214,7 +204,7 @@ func main() {
 	for number, message := range messages {
 		message.Timestamp = now.Add(time.Duration(number) * time.Millisecond)
 	}
-	must(produce(messages))
+	capability.Must(produce(messages))
 
 	records()
 	positions()
