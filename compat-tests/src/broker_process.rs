@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use crate::RawClient;
 use crate::java::KafkaTools;
 use crate::proc_stats;
+use crate::rust::cargo;
 use crate::toolchain::{crate_dir, run};
 
 /// Ample for a debug build on a busy machine; real Kafka needs about 5 s.
@@ -419,7 +420,7 @@ fn build_ottla() -> Result<PathBuf> {
         .ancestors()
         .find(is_profile)
         .context("not started from a target directory")?;
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
     cargo
         .args(["build", "--quiet", "-p", "broker", "--bin", "ottla"])
         .current_dir(crate_dir());

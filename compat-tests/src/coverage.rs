@@ -37,7 +37,9 @@ const SECTIONS: &[(&str, &str, &str)] = &[
         "programs",
         "Programs around a broker",
         "Small scenarios with programs that people run beside a broker, against Ottla and against Apache Kafka: \
-         `cargo test -p compat-tests --test programs -- --ignored`.",
+         `cargo test -p compat-tests --test programs -- --ignored`. Left out: kafka_exporter and kminion, which the proxy of Go's \
+         modules does not serve, and Karapace, which is not on PyPI; sarama, franz-go, and confluent-kafka with aiokafka, on which \
+         they are built, are above.",
     ),
 ];
 

@@ -31,6 +31,7 @@ pub mod program;
 pub mod python;
 pub mod raw_client;
 pub mod records;
+pub mod rust;
 pub mod scenario;
 pub mod toolchain;
 pub mod trial;

