@@ -30,10 +30,6 @@ use crate::wal::logs::{LogTable, declared};
 use crate::wal::replay::{Replay, ReplayError};
 use crate::wal::ring::RingPosition;
 
-/// Whether a wrong checksum passes for a right one.
-#[allow(unexpected_cfgs)] // set by cargo-fuzz
-pub(crate) const CHECKSUMS_PASS: bool = cfg!(fuzzing);
-
 /// What a fuzzed batch may decompress to.
 const DECOMPRESSED_LIMIT_BYTES: usize = 1 << 20;
 

@@ -5,6 +5,7 @@
 mod bell;
 pub mod checkpoint;
 pub use checkpoint::{kafka_uuid, parse_kafka_uuid};
+mod checksums;
 pub mod clock;
 mod cold_budget;
 pub mod compaction;

@@ -14,8 +14,7 @@ use storage::record::batch::verify_crc;
 use storage::record::{BatchHeader, RecordSet};
 use uuid::Uuid;
 
-use super::ImportError;
-use super::source::unreadable;
+use super::{ImportError, unreadable};
 use crate::metadata::{Input, RecordError};
 
 /// Base offset and length of a batch.

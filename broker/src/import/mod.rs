@@ -45,6 +45,11 @@ pub enum ImportError {
     CutShort { what: String, target: PathBuf },
 }
 
+/// Says that a file of Kafka's cannot be read.
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> ImportError + '_ {
+    |error| ImportError::Refused(format!("{}: {error}", path.display()))
+}
+
 /// What was imported, and what was not.
 #[derive(Debug, Default)]
 pub struct Summary {

@@ -14,9 +14,9 @@ use storage::fs::RealFs;
 use storage::log::TopicPartition;
 use storage::log::producer_state::{ProducerStateConfig, snapshot};
 
-use super::ImportError;
 use super::metadata_log::{self, KafkaMetadata};
 use super::recognise::{LOCK_FILE, META_PROPERTIES, Owner, is_locked, owner};
+use super::{ImportError, unreadable};
 use crate::config::read_properties;
 
 /// Suffixes of the files of a log that are taken.
@@ -47,10 +47,6 @@ pub(super) struct Source {
 
 fn refused<T>(what: String) -> Result<T, ImportError> {
     Err(ImportError::Refused(what))
-}
-
-pub(super) fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> ImportError + '_ {
-    |error| ImportError::Refused(format!("{}: {error}", path.display()))
 }
 
 impl Source {

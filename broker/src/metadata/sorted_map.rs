@@ -2,6 +2,8 @@
 //!
 //! Entries lie in chunks. A clone shares all of them, and a change copies the one it touches and the list of
 //! chunks: with 100,000 entries that is about 2,000 words instead of all entries.
+//!
+//! `imbl::OrdMap` would do the same. It is under the MPL, which no other dependency is, and this is 200 lines.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
