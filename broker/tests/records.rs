@@ -252,3 +252,58 @@ async fn a_step_of_the_wall_clock_counts_for_the_next_record_in_both_directions(
         }
     }
 }
+
+#[tokio::test]
+async fn what_is_named_again_is_answered_once_as_by_kafka() {
+    let broker = start_broker().await;
+    let mut client = connect(&broker);
+    client.create_topic("topic", 2).await;
+    // Of batches the last one counts, whether the partition or the topic is named again.
+    let mut request = produce("topic", vec![(0, batch(&["lost"])), (1, batch(&["a"]))]);
+    let again = produce("topic", vec![(0, batch(&["b", "c"]))]);
+    request.topic_data.extend(again.topic_data);
+    let response = client.call(9, request).await;
+    assert_eq!(response.responses.len(), 1);
+    assert_eq!(errors(&response), [0, 0]);
+    assert_eq!(offset(&mut client, "topic", 0, -1).await, 2);
+    assert_eq!(offset(&mut client, "topic", 1, -1).await, 1);
+
+    let places = |indexes: &[i32]| {
+        let partitions = indexes.iter().map(|index| {
+            ListOffsetsPartition::default()
+                .with_partition_index(*index)
+                .with_timestamp(-1)
+        });
+        ListOffsetsTopic::default()
+            .with_name(topic_name("topic"))
+            .with_partitions(partitions.collect())
+    };
+    let request = ListOffsetsRequest::default()
+        .with_replica_id((-1).into())
+        .with_topics(vec![places(&[0, 1]), places(&[0, 9])]);
+    let response = client.call(5, request).await;
+    let answers = response.topics[0].partitions.iter();
+    let answers = answers.map(|answer| (answer.partition_index, answer.error_code, answer.offset));
+    assert_eq!(response.topics.len(), 1);
+    assert_eq!(
+        answers.collect::<Vec<_>>(),
+        [(0, 42, -1), (1, 0, 1), (9, 3, -1)]
+    );
+
+    let deletion = |offsets: &[i64]| {
+        let partitions = offsets
+            .iter()
+            .map(|offset| DeleteRecordsPartition::default().with_offset(*offset));
+        DeleteRecordsTopic::default()
+            .with_name(topic_name("topic"))
+            .with_partitions(partitions.collect())
+    };
+    let request = DeleteRecordsRequest::default()
+        .with_timeout_ms(1000)
+        .with_topics(vec![deletion(&[2, 99]), deletion(&[1])]);
+    let response = client.call(2, request).await;
+    assert_eq!(response.topics.len(), 1);
+    let answers = response.topics[0].partitions.iter();
+    let answers = answers.map(|answer| (answer.error_code, answer.low_watermark));
+    assert_eq!(answers.collect::<Vec<_>>(), [(0, 1)]);
+}

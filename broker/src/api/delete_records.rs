@@ -2,14 +2,16 @@
 //!
 //! Moves log start offsets up; -1 stands for the high watermark. The new start is durable before it
 //! is answered. A topic whose `cleanup.policy` does not say `delete` keeps its records, whatever offset is
-//! asked for: they are the last ones of their keys.
+//! asked for: they are the last ones of their keys. Of a partition that is named again the last mention counts, and it is
+//! answered once.
 
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use kafka_protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
 };
-use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse, TopicName};
 use protocol_shim::error_code::ErrorCode;
 use storage::log::{AppendError, BoxFuture};
 use uuid::Uuid;
@@ -22,12 +24,18 @@ const HIGH_WATERMARK: i64 = -1;
 
 pub async fn handle(ctx: &RequestContext, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
     let image = ctx.broker.metadata.image();
-    let found = ctx.broker.partitions.get_all(wanted(&image, &request));
-    let mut begun = begin_all(&image, &request, found.await).into_iter();
-    let mut topics = Vec::with_capacity(request.topics.len());
+    let mut asked = Asked::new();
     for topic in request.topics {
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for (asked, begun) in topic.partitions.iter().zip(begun.by_ref()) {
+        let partitions = topic.partitions.iter();
+        let offsets = asked.entry(topic.name).or_default();
+        offsets.extend(partitions.map(|asked| (asked.partition_index, asked.offset)));
+    }
+    let found = ctx.broker.partitions.get_all(wanted(&image, &asked));
+    let mut begun = begin_all(&image, &asked, found.await).into_iter();
+    let mut topics = Vec::with_capacity(asked.len());
+    for (name, offsets) in asked {
+        let mut partitions = Vec::with_capacity(offsets.len());
+        for (index, begun) in offsets.into_keys().zip(begun.by_ref()) {
             let deleted = match begun {
                 Ok(deletion) => deletion.await.map_err(|error| match error {
                     AppendError::Deleted => ErrorCode::UnknownTopicOrPartition,
@@ -35,8 +43,7 @@ pub async fn handle(ctx: &RequestContext, request: DeleteRecordsRequest) -> Dele
                 }),
                 Err(error) => Err(error),
             };
-            let answer =
-                DeleteRecordsPartitionResult::default().with_partition_index(asked.partition_index);
+            let answer = DeleteRecordsPartitionResult::default().with_partition_index(index);
             partitions.push(match deleted {
                 Ok(low_watermark) => answer.with_low_watermark(low_watermark),
                 Err(error) => answer.with_low_watermark(-1).with_error_code(error.into()),
@@ -44,7 +51,7 @@ pub async fn handle(ctx: &RequestContext, request: DeleteRecordsRequest) -> Dele
         }
         topics.push(
             DeleteRecordsTopicResult::default()
-                .with_name(topic.name)
+                .with_name(name)
                 .with_partitions(partitions),
         );
     }
@@ -54,12 +61,14 @@ pub async fn handle(ctx: &RequestContext, request: DeleteRecordsRequest) -> Dele
 /// What comes of a deletion, once the new start is durable.
 type Deletion = BoxFuture<'static, Result<i64, AppendError>>;
 
-fn wanted(image: &MetadataImage, request: &DeleteRecordsRequest) -> Vec<Option<(Uuid, i32)>> {
+/// The offset that is asked for of each partition.
+type Asked = IndexMap<TopicName, IndexMap<i32, i64>>;
+
+fn wanted(image: &MetadataImage, asked: &Asked) -> Vec<Option<(Uuid, i32)>> {
     let mut wanted = Vec::new();
-    for topic in &request.topics {
-        let topic_id = image.topic(&topic.name).map(|known| known.topic_id);
-        let partitions = topic.partitions.iter();
-        wanted.extend(partitions.map(|asked| Some((topic_id?, asked.partition_index))));
+    for (name, offsets) in asked {
+        let topic_id = image.topic(name).map(|known| known.topic_id);
+        wanted.extend(offsets.keys().map(|index| Some((topic_id?, *index))));
     }
     wanted
 }
@@ -67,20 +76,18 @@ fn wanted(image: &MetadataImage, request: &DeleteRecordsRequest) -> Vec<Option<(
 /// All begin before the first is waited for: their new starts become durable together.
 fn begin_all(
     image: &MetadataImage,
-    request: &DeleteRecordsRequest,
+    asked: &Asked,
     found: Vec<Option<Arc<Partition>>>,
 ) -> Vec<Result<Deletion, ErrorCode>> {
     let mut found = found.into_iter();
     let mut begun = Vec::with_capacity(found.len());
-    for topic in &request.topics {
-        let is_internal = image
-            .topic(&topic.name)
-            .is_some_and(|known| known.is_internal());
-        for (asked, partition) in topic.partitions.iter().zip(found.by_ref()) {
+    for (name, offsets) in asked {
+        let is_internal = image.topic(name).is_some_and(|known| known.is_internal());
+        for (offset, partition) in offsets.values().zip(found.by_ref()) {
             begun.push(match partition {
                 None => Err(ErrorCode::UnknownTopicOrPartition),
                 Some(_) if is_internal => Err(ErrorCode::InvalidTopicException),
-                Some(partition) => begin(&partition, asked.offset),
+                Some(partition) => begin(&partition, *offset),
             });
         }
     }

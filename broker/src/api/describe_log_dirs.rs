@@ -1,6 +1,6 @@
 //! DescribeLogDirs (key 35), versions 1-4 (KIP-113): how large the logs of the one data directory are.
 //!
-//! Null topics mean all; a partition that does not exist is left out. v4 tells the total and the usable bytes of
+//! Null topics mean all; a partition that does not exist is left out, and so is a topic of which none does. v4 tells the total and the usable bytes of
 //! the volume (KIP-827). A replica has no lag and never moves between directories.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,9 +43,13 @@ pub async fn handle(
                 partitions.extend(&asked.partitions);
             }
             for (name, partitions) in named {
-                if let Some(topic) = image.topic(name) {
-                    tab.add_for_all(cost(topic, partitions.len())).await?;
-                    topics.push(describe(ctx, topic, partitions.into_iter()).await);
+                let Some(topic) = image.topic(name) else {
+                    continue;
+                };
+                tab.add_for_all(cost(topic, partitions.len())).await?;
+                let described = describe(ctx, topic, partitions.into_iter()).await;
+                if !described.partitions.is_empty() {
+                    topics.push(described);
                 }
             }
         }

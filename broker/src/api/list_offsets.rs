@@ -3,12 +3,15 @@
 //! Timestamps below zero ask for a place: -1 latest (the last stable offset for read-committed
 //! clients), -2 earliest, -3 the record with the largest timestamp (KIP-734), -4 earliest local
 //! (KIP-405), -5 latest tiered (KIP-1005): nothing is tiered, so -1 is answered. Any other one asks
-//! for the first record at or after it.
+//! for the first record at or after it. A topic is answered once; a partition that is named again is refused, also once.
 
+use indexmap::IndexMap;
+use indexmap::map::Entry;
+use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
-use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse, TopicName};
 use protocol_shim::error_code::ErrorCode;
 use storage::log::{Isolation, ReadError, TimestampOffset};
 
@@ -27,19 +30,26 @@ pub async fn handle(ctx: &RequestContext, request: ListOffsetsRequest) -> ListOf
         _ => Isolation::ReadUncommitted,
     };
     let image = ctx.broker.metadata.image();
-    let wanted = request.topics.iter().flat_map(|topic| {
-        let topic_id = image.topic(&topic.name).map(|topic| topic.topic_id);
-        let asked = topic.partitions.iter();
-        asked.map(move |asked| Some((topic_id?, asked.partition_index)))
+    let named = each_once(request);
+    let wanted = named.iter().flat_map(|(name, partitions)| {
+        let topic_id = image.topic(name).map(|topic| topic.topic_id);
+        let asked = partitions.keys();
+        asked.map(move |index| Some((topic_id?, *index)))
     });
     let wanted = wanted.collect();
     let mut found = ctx.broker.partitions.get_all(wanted).await.into_iter();
-    let mut topics = Vec::with_capacity(request.topics.len());
-    for topic in request.topics {
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for asked in &topic.partitions {
-            let found = match found.next().flatten() {
-                Some(partition) => {
+    let mut topics = Vec::with_capacity(named.len());
+    for (name, asked_partitions) in named {
+        let mut partitions = Vec::with_capacity(asked_partitions.len());
+        for asked in asked_partitions.into_values() {
+            let (asked, found) = match (asked, found.next().flatten()) {
+                (Asked::Again(asked), _) => (asked, Err(ErrorCode::InvalidRequest)),
+                (Asked::Once(asked), found) => {
+                    (asked, found.ok_or(ErrorCode::UnknownTopicOrPartition))
+                }
+            };
+            let found = match found {
+                Ok(partition) => {
                     find(
                         &partition,
                         asked.timestamp,
@@ -49,7 +59,7 @@ pub async fn handle(ctx: &RequestContext, request: ListOffsetsRequest) -> ListOf
                     )
                     .await
                 }
-                None => Err(ErrorCode::UnknownTopicOrPartition),
+                Err(error) => Err(error),
             };
             let answer =
                 ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
@@ -67,11 +77,35 @@ pub async fn handle(ctx: &RequestContext, request: ListOffsetsRequest) -> ListOf
         }
         topics.push(
             ListOffsetsTopicResponse::default()
-                .with_name(topic.name)
+                .with_name(name)
                 .with_partitions(partitions),
         );
     }
     ListOffsetsResponse::default().with_topics(topics)
+}
+
+enum Asked {
+    Once(ListOffsetsPartition),
+    Again(ListOffsetsPartition),
+}
+
+/// What is asked for, each topic and each of its partitions once.
+fn each_once(request: ListOffsetsRequest) -> IndexMap<TopicName, IndexMap<i32, Asked>> {
+    let mut named: IndexMap<TopicName, IndexMap<i32, Asked>> = IndexMap::new();
+    for topic in request.topics {
+        let partitions = named.entry(topic.name).or_default();
+        for asked in topic.partitions {
+            match partitions.entry(asked.partition_index) {
+                Entry::Vacant(place) => {
+                    place.insert(Asked::Once(asked));
+                }
+                Entry::Occupied(mut place) => {
+                    place.insert(Asked::Again(asked));
+                }
+            }
+        }
+    }
+    named
 }
 
 const NOT_FOUND: TimestampOffset = TimestampOffset {

@@ -10,13 +10,17 @@
 //! as by Kafka, else for its partition with INVALID_PRODUCER_ID_MAPPING, which is Kafka's answer for an id that its
 //! coordinator does not know. A transactional id alone means nothing.
 //!
+//! Of a partition that is named again the last mention counts, and it is answered once, as by Kafka: no client sends two.
+//!
 //! Deviations: what does not decompress is INVALID_RECORD, where Kafka fails with UNKNOWN_SERVER_ERROR; a batch may
 //! decompress to 64 MiB, and all of a request together to that and 64 times its size, else it is MESSAGE_TOO_LARGE.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use indexmap::IndexMap;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
@@ -131,7 +135,42 @@ impl From<ErrorCode> for Refusal {
     }
 }
 
-async fn append_all(ctx: &RequestContext, request: ProduceRequest) -> Vec<StartedTopic> {
+/// Leaves of each partition the last mention, in the place of the first.
+fn keep_last_mentions(topics: &mut Vec<TopicProduceData>) {
+    let count = topics.iter().map(|topic| topic.partition_data.len()).sum();
+    if count <= 1 {
+        return;
+    }
+    let mut seen = HashSet::with_capacity(count);
+    let all_differ = topics.iter().all(|topic| {
+        let mut data = topic.partition_data.iter();
+        data.all(|data| seen.insert((&topic.name, topic.topic_id, data.index)))
+    });
+    // A topic that is named again is answered once, too.
+    let topics_differ = || {
+        let mut seen = HashSet::with_capacity(topics.len());
+        let mut topics = topics.iter();
+        topics.all(|topic| seen.insert((&topic.name, topic.topic_id)))
+    };
+    if all_differ && (topics.len() == 1 || topics_differ()) {
+        return;
+    }
+    type Mentioned = IndexMap<i32, PartitionProduceData>;
+    let mut mentioned: IndexMap<(TopicName, Uuid), Mentioned> = IndexMap::new();
+    for topic in topics.drain(..) {
+        let partitions = mentioned.entry((topic.name, topic.topic_id)).or_default();
+        let data = topic.partition_data.into_iter();
+        partitions.extend(data.map(|data| (data.index, data)));
+    }
+    topics.extend(mentioned.into_iter().map(|((name, topic_id), partitions)| {
+        TopicProduceData::default()
+            .with_name(name)
+            .with_topic_id(topic_id)
+            .with_partition_data(partitions.into_values().collect())
+    }));
+}
+
+async fn append_all(ctx: &RequestContext, mut request: ProduceRequest) -> Vec<StartedTopic> {
     let image = ctx.broker.metadata.image();
     let is_of_nobodys_transaction = request.transactional_id.is_none()
         && batches_of(&request).any(|records| is_transactional(records));
@@ -140,6 +179,7 @@ async fn append_all(ctx: &RequestContext, request: ProduceRequest) -> Vec<Starte
         -1..=1 => None,
         _ => Some(ErrorCode::InvalidRequiredAcks),
     };
+    keep_last_mentions(&mut request.topic_data);
     let request_bytes = batches_of(&request).map(Bytes::len).sum();
     let mut validation =
         RequestValidation::new(&ctx.broker.validators, request_bytes, ctx.api_version >= 7);

@@ -249,51 +249,48 @@ fn topic_of<'r>(
 }
 
 pub async fn list_offsets(case: &mut Case) {
-    let asked = [
-        (0, -2),
-        (0, -1),
-        (1, 1_700_000_000_001),
-        (2, 1_800_000_000_000),
-        (0, -3),
-        (1, -4),
-        (2, -5),
-        (9, -1),
+    let known_from = |version, offset| {
+        if case.version >= version {
+            offset
+        } else {
+            (35, -1)
+        }
+    };
+    // Partition and timestamp, error and offset; no partition twice in one request.
+    let rounds: [&[_]; 3] = [
+        &[
+            (0, -2, (0, 0)),
+            (1, 1_700_000_000_001, (0, 1)),
+            (2, 1_800_000_000_000, (0, -1)),
+            (9, -1, (3, -1)),
+        ],
+        &[
+            (0, -1, (0, 2)),
+            (1, -4, known_from(8, (0, 0))),
+            (2, -5, known_from(9, (0, -1))),
+        ],
+        &[(0, -3, known_from(7, (0, 1)))],
     ];
-    let partitions = asked.iter().map(|(partition, timestamp)| {
-        ListOffsetsPartition::default()
-            .with_partition_index(*partition)
-            .with_timestamp(*timestamp)
-    });
-    let topic = ListOffsetsTopic::default().with_name(topic_name("topic"));
-    let topic = topic.with_partitions(partitions.collect());
     let unknown = ListOffsetsTopic::default()
         .with_name(topic_name("unknown"))
         .with_partitions(vec![ListOffsetsPartition::default().with_timestamp(-1)]);
-    let mut request = ListOffsetsRequest::default()
-        .with_replica_id((-1).into())
-        .with_topics(vec![topic, unknown]);
-    for isolation_level in 0..=i8::from(case.version >= 2) {
+    let mut request = ListOffsetsRequest::default().with_replica_id((-1).into());
+    for (round, isolation_level) in rounds
+        .iter()
+        .flat_map(|round| (0..=i8::from(case.version >= 2)).map(move |level| (round, level)))
+    {
+        let partitions = round.iter().map(|(partition, timestamp, _)| {
+            ListOffsetsPartition::default()
+                .with_partition_index(*partition)
+                .with_timestamp(*timestamp)
+        });
+        let topic = ListOffsetsTopic::default().with_name(topic_name("topic"));
+        request.topics = vec![topic.with_partitions(partitions.collect()), unknown.clone()];
         request.isolation_level = isolation_level;
         let response = case.client.call(case.version, request.clone()).await;
-        let found = &response.topics[0].partitions;
-        let known_from = |version, offset| {
-            if case.version >= version {
-                offset
-            } else {
-                (35, -1)
-            }
-        };
-        let expected = [
-            (0, 0),
-            (0, 2),
-            (0, 1),
-            (0, -1),
-            known_from(7, (0, 1)),
-            known_from(8, (0, 0)),
-            known_from(9, (0, -1)),
-            (3, -1),
-        ];
-        let found: Vec<_> = found.iter().map(|p| (p.error_code, p.offset)).collect();
+        let found = response.topics[0].partitions.iter();
+        let found: Vec<_> = found.map(|p| (p.error_code, p.offset)).collect();
+        let expected: Vec<_> = round.iter().map(|(.., expected)| *expected).collect();
         assert_eq!(found, expected);
         assert_eq!(response.topics[1].partitions[0].error_code, 3);
     }

@@ -81,6 +81,15 @@ pub fn describe_log_dirs(talk: &mut Talk<'_>) -> Result<()> {
         )?;
         ask("no partitions", vec![topic("dirs", &[])])?;
         ask("none", vec![])?;
+        ask("one twice", vec![topic("dirs", &[1, 0, 1])])?;
+        ask(
+            "topic twice",
+            vec![topic("dirs", &[0]), topic("dirs", &[1, 0])],
+        )?;
+        ask(
+            "unknown twice",
+            vec![topic("dirs", &[7, 7]), topic("dirs-unknown", &[0, 0])],
+        )?;
     }
     Ok(())
 }

@@ -158,8 +158,6 @@ pub static TABLE: &[Deliberate] = &[
         "a negative limit means none at all; Kafka fails with UNKNOWN_SERVER_ERROR"),
     row("fetch sessions: Fetch v* begin with nothing: session_id", "<session *>", "0",
         "a session without partitions is not kept"),
-    row("list offsets: ListOffsets v* one twice: *.partitions.(order)", "0", "#0 #1",
-        "each mention is answered"),
     row("list offsets: ListOffsets v* leader epoch -2: *", "*", "*",
         "any negative epoch means none"),
     row("offset for leader epoch: OffsetForLeaderEpoch v* *epoch -2: *", "*", "*",

@@ -120,6 +120,7 @@ pub fn places_and_times(talk: &mut Talk<'_>) -> Result<()> {
             "one twice",
             &[("offsets", vec![partition(0, -1), partition(0, -2)])],
         )?;
+        repeated_places(talk, version)?;
         ask(talk, "nothing", &[])?;
         ask(talk, "no partitions", &[("offsets", vec![])])?;
         if version >= 4 {
@@ -132,6 +133,89 @@ pub fn places_and_times(talk: &mut Talk<'_>) -> Result<()> {
                 )?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Where two partitions end.
+pub fn ask_ends(talk: &mut Talk<'_>, what: &str, topic: &str) -> Result<()> {
+    let ends = vec![partition(0, -1), partition(1, -1)];
+    talk.ask(what, 5, &request(&[(topic, ends)])).map(|_| ())
+}
+
+/// Partitions and topics that are named again.
+fn repeated_places(talk: &mut Talk<'_>, version: i16) -> Result<()> {
+    let [latest, earliest] = [partition(0, -1), partition(0, -2)];
+    let other = partition(1, -1);
+    for (what, topics) in [
+        (
+            "the same twice",
+            vec![("offsets", vec![latest.clone(), latest.clone()])],
+        ),
+        (
+            "one twice and another",
+            vec![(
+                "offsets",
+                vec![other.clone(), latest.clone(), earliest.clone()],
+            )],
+        ),
+        (
+            "one thrice around another",
+            vec![(
+                "offsets",
+                vec![
+                    latest.clone(),
+                    other.clone(),
+                    earliest.clone(),
+                    latest.clone(),
+                ],
+            )],
+        ),
+        (
+            "topic twice",
+            vec![
+                ("offsets", vec![latest.clone()]),
+                ("offsets", vec![other.clone()]),
+            ],
+        ),
+        (
+            "topic twice, and a partition",
+            vec![
+                ("offsets", vec![latest.clone(), other.clone()]),
+                ("offsets", vec![earliest.clone()]),
+            ],
+        ),
+        (
+            "topic twice around another",
+            vec![
+                ("offsets", vec![latest.clone()]),
+                ("offsets-unknown", vec![latest.clone()]),
+                ("offsets", vec![earliest.clone()]),
+            ],
+        ),
+        (
+            "unknown twice",
+            vec![(
+                "offsets",
+                vec![partition(9, -1), partition(9, -1), other.clone()],
+            )],
+        ),
+        (
+            "unknown topic twice",
+            vec![
+                ("offsets-unknown", vec![latest.clone()]),
+                ("offsets-unknown", vec![latest.clone(), other.clone()]),
+            ],
+        ),
+        (
+            "one twice, by a time that there is none of",
+            vec![(
+                "offsets",
+                vec![partition(0, -9), partition(0, -9), other.clone()],
+            )],
+        ),
+    ] {
+        talk.ask(what, version, &request(&topics))?;
     }
     Ok(())
 }
@@ -171,6 +255,30 @@ pub fn leader_epochs(talk: &mut Talk<'_>) -> Result<()> {
         ask("unknown partition", "epochs", vec![asked(9, -1, 0)])?;
         ask("unknown topic", "epochs-unknown", vec![asked(0, -1, 0)])?;
         ask("no partitions", "epochs", vec![])?;
+        ask(
+            "one twice",
+            "epochs",
+            vec![asked(0, -1, 0), asked(1, -1, 0), asked(0, -1, 9)],
+        )?;
+        ask(
+            "unknown twice",
+            "epochs",
+            vec![asked(9, -1, 0), asked(9, -1, 0)],
+        )?;
+        for (what, names) in [
+            ("topic twice", ["epochs", "epochs"]),
+            ("unknown topic twice", ["epochs-unknown", "epochs-unknown"]),
+        ] {
+            let topics = names.map(|name| {
+                OffsetForLeaderTopic::default()
+                    .with_topic(topic_name(name))
+                    .with_partitions(vec![asked(0, -1, 0), asked(1, -1, 0)])
+            });
+            let request = OffsetForLeaderEpochRequest::default()
+                .with_replica_id((-1).into())
+                .with_topics(topics.to_vec());
+            talk.ask(what, version, &request)?;
+        }
     }
     Ok(())
 }
@@ -210,6 +318,7 @@ pub fn delete_records(talk: &mut Talk<'_>) -> Result<()> {
         ask(talk, "invalid topic", "not valid", &[(0, 0)])?;
         ask(talk, "internal topic", "__consumer_offsets", &[(0, 0)])?;
         ask(talk, "no partitions", &name, &[])?;
+        repeated_deletions(talk, version)?;
         for policy in ["compact", "compact,delete", "delete,compact"] {
             let name = format!("truncated-{}-{version}", policy.replace(',', "-"));
             let configs = vec![super::topics::config("cleanup.policy", Some(policy))];
@@ -239,6 +348,58 @@ pub fn delete_records(talk: &mut Talk<'_>) -> Result<()> {
             )]);
             talk.ask(&format!("then {timestamp}"), 5, &places)?;
         }
+    }
+    Ok(())
+}
+
+/// Partitions and topics that are named again, and where they begin then.
+fn repeated_deletions(talk: &mut Talk<'_>, version: i16) -> Result<()> {
+    for (at, (what, topics)) in [
+        ("one twice", &[("", &[(0, 2), (0, 4), (1, 1)][..])][..]),
+        ("one twice, the larger first", &[("", &[(0, 4), (0, 2)])]),
+        (
+            "one twice, the second is out of range",
+            &[("", &[(0, 2), (0, 99)])],
+        ),
+        (
+            "one twice, the first is out of range",
+            &[("", &[(0, 99), (0, 2)])],
+        ),
+        ("unknown twice", &[("", &[(7, 0), (7, 0), (1, 1)])]),
+        ("topic twice", &[("", &[(0, 2)]), ("", &[(1, 1)])]),
+        (
+            "topic twice, and a partition",
+            &[("", &[(0, 2), (1, 1)]), ("", &[(0, 3)])],
+        ),
+        (
+            "unknown topic twice",
+            &[("unknown", &[(0, 2)]), ("unknown", &[(1, 2), (0, 1)])],
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("truncated-twice-{version}-{at}");
+        talk.create_topic(&name, 2)?;
+        for partition in [0, 0, 0, 1] {
+            store(talk, &name, partition, batch(&[T, T])?)?;
+        }
+        let topics = topics.iter().map(|(suffix, partitions)| {
+            let partitions = partitions.iter().map(|(index, offset)| {
+                DeleteRecordsPartition::default()
+                    .with_partition_index(*index)
+                    .with_offset(*offset)
+            });
+            DeleteRecordsTopic::default()
+                .with_name(topic_name(&format!("{name}{suffix}")))
+                .with_partitions(partitions.collect())
+        });
+        let deletion = DeleteRecordsRequest::default()
+            .with_timeout_ms(10_000)
+            .with_topics(topics.collect());
+        talk.ask(what, version, &deletion)?;
+        let starts = request(&[(&name, vec![partition(0, -2), partition(1, -2)])]);
+        talk.ask(&format!("the starts after {what}"), 5, &starts)?;
     }
     Ok(())
 }

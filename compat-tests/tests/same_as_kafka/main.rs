@@ -62,6 +62,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("produce compressed batches", produce_compressed::streams),
     ("produce to transactions", produce::transactional),
     ("produce timestamps", produce::timestamps),
+    ("produce twice", produce::repeated),
     ("init producer id", produce::init_producer_id),
     ("fetch", fetch::offsets_and_errors),
     ("fetch limits", fetch::limits),

@@ -539,3 +539,50 @@ pub fn init_producer_id(talk: &mut Talk<'_>) -> Result<()> {
     }
     Ok(())
 }
+
+/// Partitions and topics that are named again, and what was appended.
+pub fn repeated(talk: &mut Talk<'_>) -> Result<()> {
+    let [one, two] = [
+        batch(&[1_700_000_000_000])?,
+        batch(&[1_700_000_000_000; 2])?,
+    ];
+    for version in VERSIONS {
+        for (at, (what, topics)) in [
+            ("one twice", &[&[(0, &one), (0, &two), (1, &one)][..]][..]),
+            (
+                "one twice, around another",
+                &[&[(0, &two), (1, &one), (0, &one)]],
+            ),
+            ("unknown twice", &[&[(7, &one), (7, &two), (0, &one)]]),
+            ("topic twice", &[&[(0, &one)], &[(1, &one)]]),
+            (
+                "topic twice, and a partition",
+                &[&[(0, &two), (1, &one)], &[(0, &one)]],
+            ),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let name = format!("produce-twice-{version}-{at}");
+            let topic = (name.as_str(), talk.create_topic(&name, 2)?);
+            let mut all = ProduceRequest::default()
+                .with_acks(-1)
+                .with_timeout_ms(10_000);
+            for batches in topics {
+                let batches: Vec<_> = batches
+                    .iter()
+                    .map(|(index, records)| (*index, (*records).clone()))
+                    .collect();
+                all.topic_data
+                    .append(&mut request(version, topic, &batches).topic_data);
+            }
+            talk.ask(what, version, &all)?;
+            super::list_offsets::ask_ends(
+                talk,
+                &format!("the ends after {what}, v{version}"),
+                &name,
+            )?;
+        }
+    }
+    Ok(())
+}
