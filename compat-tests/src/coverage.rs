@@ -50,7 +50,9 @@ const LATER: &[(&str, &str)] = &[
     ("transaction", "transactions"),
     ("fenceproducers", "transactions"),
     ("txn", "transactions"),
-    ("share", "share groups"),
+    ("share group", "share groups"),
+    ("sharegroup", "share groups"),
+    ("sharecoordinator", "share groups"),
     ("streamsgroup", "streams groups"),
     ("scram", "SASL"),
     ("delegationtoken", "delegation tokens"),
@@ -435,6 +437,23 @@ mod tests {
             "COVERAGE.md is not what coverage/ says: COVERAGE=write cargo test -p compat-tests --lib coverage"
         );
         Ok(())
+    }
+
+    #[test]
+    fn what_only_sounds_like_a_feature_to_come_may_not_fail() {
+        for shares in [
+            "shares a group of the classic protocol",
+            "a second worker takes its share",
+        ] {
+            assert_eq!(feature_to_come(shares), None, "{shares}");
+        }
+        for waits in [
+            "share group",
+            "admin listShareGroupOffsets",
+            "admin FindShareCoordinators",
+        ] {
+            assert_eq!(feature_to_come(waits), Some("share groups"), "{waits}");
+        }
     }
 
     #[test]
