@@ -67,6 +67,10 @@ async fn handle(
             });
         }
     };
+    let (max_wait_ms, min_bytes) = (request.max_wait_ms, request.min_bytes);
+    let (max_bytes, isolation_level) = (request.max_bytes, request.isolation_level);
+    // What it names is in the plan.
+    drop(request);
     // Its records are not counted: they are slices of the log, or of the cold reads' own budget.
     ctx.pay_for_all(plan.partitions.len() * PARTITION_BYTES)
         .await?;
@@ -79,113 +83,87 @@ async fn handle(
     let wanted = plan.partitions.iter().zip(&topic_ids);
     let wanted = wanted.map(|(wanted, topic_id)| Some((topic_id.ok()?, wanted.partition)));
     let found = broker.partitions.get_all(wanted.collect()).await;
-    let mut asked: Vec<Asked> = plan
-        .partitions
-        .iter()
-        .zip(topic_ids.into_iter().zip(found))
-        .map(|(wanted, (topic_id, found))| ask(wanted, check(wanted, topic_id, found)))
-        .collect();
-    let targets: Vec<FetchTarget> = asked
-        .iter_mut()
-        .filter_map(|asked| asked.target.take())
-        .collect();
+    let mut answers = Vec::with_capacity(plan.partitions.len());
+    // What is to be read, and where its answer goes.
+    let (mut targets, mut places) = (Vec::new(), Vec::new());
+    for (wanted, (topic_id, found)) in plan.partitions.iter().zip(topic_ids.into_iter().zip(found))
+    {
+        match ask(wanted, check(wanted, topic_id, found)) {
+            Ok(target) => {
+                places.push(answers.len());
+                targets.push(target);
+                answers.push(FetchPartition::default());
+            }
+            Err(answer) => answers.push(*answer),
+        }
+    }
 
     let limits = FetchLimits {
         // An answer that is known already is not waited for.
-        max_wait: if targets.len() < asked.len() {
+        max_wait: if targets.len() < answers.len() {
             Duration::ZERO
         } else {
-            millis(request.max_wait_ms)
+            millis(max_wait_ms)
         },
-        min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
-        max_bytes: usize::try_from(request.max_bytes)
+        min_bytes: usize::try_from(min_bytes).unwrap_or(0),
+        max_bytes: usize::try_from(max_bytes)
             .unwrap_or(0)
             .min(broker.config.fetch_max_bytes),
-        isolation: match request.isolation_level {
+        isolation: match isolation_level {
             1 => Isolation::ReadCommitted,
             _ => Isolation::ReadUncommitted,
         },
     };
-    let mut results = delayed_fetch::fetch(limits, &targets, broker.wait_for_shutdown())
-        .await
-        .into_iter();
-
-    let answers: Vec<FetchPartition> = asked
-        .into_iter()
-        .map(|asked| match asked.known {
-            Some(answer) => answer,
-            None => match results.next() {
-                Some(Ok(records)) => answer(asked.partition, records, limits.isolation),
-                Some(Err(error)) => refusal(asked.partition, &error),
-                None => failed(asked.partition, ErrorCode::UnknownServerError),
-            },
-        })
-        .collect();
+    let results = delayed_fetch::fetch(limits, &targets, broker.wait_for_shutdown()).await;
+    drop(targets);
+    for (place, result) in places.into_iter().zip(results) {
+        let partition = plan.partitions[place].partition;
+        answers[place] = match result {
+            Ok(records) => answer(partition, records, limits.isolation),
+            Err(error) => refusal(partition, &error),
+        };
+    }
     let outcomes: Vec<Outcome> = answers.iter().map(outcome).collect();
     let news = broker.fetch_sessions.conclude(&plan, &outcomes);
-    let named = plan
-        .partitions
-        .iter()
-        .zip(answers)
-        .zip(news)
-        .filter_map(|(named, news)| news.then_some(named));
+    drop(outcomes);
     Ok(FetchResponse {
         session_id: plan.session_id,
-        topics: by_topic(named),
+        topics: by_topic(&plan.partitions, answers, &news),
         ..FetchResponse::default()
     })
 }
 
 /// What a partition takes from the plan to the response: a session of many is answered on a request of a few bytes.
 const PARTITION_BYTES: usize = size_of::<WantedPartition>()
-    + size_of::<Asked>()
     + size_of::<FetchTarget>()
+    + size_of::<FetchedRecords>()
     + size_of::<Outcome>()
-    + 2 * size_of::<FetchPartition>()
+    + size_of::<FetchPartition>()
     + 64;
 
-/// One wanted partition: either to be read, or its answer is known.
-struct Asked {
-    partition: i32,
-    target: Option<FetchTarget>,
-    known: Option<FetchPartition>,
-}
-
-fn ask(wanted: &WantedPartition, found: Result<Arc<Partition>, ErrorCode>) -> Asked {
-    let known = |answer| Asked {
-        partition: wanted.partition,
-        target: None,
-        known: Some(answer),
-    };
-    let partition = match found {
-        Ok(partition) => partition,
-        Err(error_code) => return known(failed(wanted.partition, error_code)),
-    };
-    let diverging = match diverging_epoch(&partition, wanted) {
-        Ok(diverging) => diverging,
-        Err(error_code) => return known(failed(wanted.partition, error_code)),
-    };
-    if let Some(diverging) = diverging {
+/// What to read for a wanted partition, or the answer if it is known.
+fn ask(
+    wanted: &WantedPartition,
+    found: Result<Arc<Partition>, ErrorCode>,
+) -> Result<FetchTarget, Box<FetchPartition>> {
+    let known = |error_code| Box::new(failed(wanted.partition, error_code));
+    let partition = found.map_err(known)?;
+    if let Some(diverging) = diverging_epoch(&partition, wanted).map_err(known)? {
         let offsets = partition.log.offsets();
-        return known(FetchPartition {
+        return Err(Box::new(FetchPartition {
             partition_index: wanted.partition,
             high_watermark: offsets.high_watermark,
             last_stable_offset: offsets.last_stable_offset,
             log_start_offset: offsets.log_start_offset,
             diverging_epoch: Some(diverging),
             ..FetchPartition::default()
-        });
+        }));
     }
-    let target = FetchTarget {
+    Ok(FetchTarget {
         partition,
         fetch_offset: wanted.fetch_offset,
         max_bytes: usize::try_from(wanted.max_bytes).unwrap_or(0),
-    };
-    Asked {
-        partition: wanted.partition,
-        target: Some(target),
-        known: None,
-    }
+    })
 }
 
 fn topic_id(image: &MetadataImage, wanted: &WantedPartition) -> Result<Uuid, ErrorCode> {
@@ -287,29 +265,39 @@ fn first_error(response: &FetchResponse) -> ErrorCode {
     .unwrap_or(ErrorCode::None)
 }
 
-/// Puts partitions of one topic that follow each other under one heading.
-fn by_topic<'a>(
-    answers: impl Iterator<Item = (&'a WantedPartition, FetchPartition)>,
+/// Puts what there is news of under headings: one for partitions of a topic that follow each other. Of many partitions it
+/// makes no copy, not even for a moment.
+fn by_topic(
+    wanted: &[WantedPartition],
+    mut answers: Vec<FetchPartition>,
+    news: &[bool],
 ) -> Vec<FetchTopic> {
-    let mut topics: Vec<FetchTopic> = Vec::new();
-    let mut current: Option<&TopicKey> = None;
-    for (wanted, answer) in answers {
-        if current != Some(&wanted.topic) {
-            current = Some(&wanted.topic);
-            let (topic, topic_id) = match &wanted.topic {
-                TopicKey::Name(name) => (StrBytes::from_string(name.to_string()), Uuid::nil()),
-                TopicKey::Id(id) => (StrBytes::default(), *id),
-            };
-            topics.push(FetchTopic {
-                topic,
-                topic_id,
-                partitions: Vec::new(),
-            });
-        }
-        if let Some(topic) = topics.last_mut() {
-            topic.partitions.push(answer);
+    let mut is_news = news.iter();
+    answers.retain(|_| is_news.next() == Some(&true));
+    let mut headings: Vec<(&TopicKey, usize)> = Vec::new();
+    for (wanted, _) in wanted.iter().zip(news).filter(|(_, news)| **news) {
+        match headings.last_mut() {
+            Some((topic, count)) if **topic == wanted.topic => *count += 1,
+            _ => headings.push((&wanted.topic, 1)),
         }
     }
+    let mut topics = Vec::with_capacity(headings.len());
+    for (topic, count) in headings.into_iter().rev() {
+        let partitions = match answers.len().saturating_sub(count) {
+            0 => std::mem::take(&mut answers),
+            first => answers.split_off(first),
+        };
+        let (topic, topic_id) = match topic {
+            TopicKey::Name(name) => (StrBytes::from_string(name.to_string()), Uuid::nil()),
+            TopicKey::Id(id) => (StrBytes::default(), *id),
+        };
+        topics.push(FetchTopic {
+            topic,
+            topic_id,
+            partitions,
+        });
+    }
+    topics.reverse();
     topics
 }
 
