@@ -312,6 +312,17 @@ impl TestContext {
         self.take(effects);
     }
 
+    /// The same, when of the records in flight the first `count` had become durable, in the middle of a step or not.
+    pub(super) fn crash_behind(&mut self, count: usize) {
+        self.durable_length = (self.durable_length + count).min(self.log.len());
+        self.crash();
+    }
+
+    /// Records in flight.
+    pub(super) fn in_flight_records(&self) -> usize {
+        self.log.len() - self.durable_length
+    }
+
     /// Topics or settings of groups change.
     pub(super) fn set_catalog(&mut self, edit: impl FnOnce(&mut TestCatalog)) {
         edit(&mut self.catalog);

@@ -15,6 +15,7 @@ mod static_members;
 mod target;
 mod tools;
 mod topics;
+mod torn;
 
 use super::context::*;
 use crate::group::*;
