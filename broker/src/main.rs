@@ -86,7 +86,10 @@ fn run(config: BrokerConfig, remarks: Vec<Remark>) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .map_err(|error| anyhow!("cannot start the runtime: {error}"))?;
-    runtime.block_on(serve(config, remarks))
+    let served = runtime.block_on(serve(config, remarks));
+    // Whoever waits for the disk still is not waited for: the stop has had its time.
+    runtime.shutdown_background();
+    served
 }
 
 async fn serve(config: BrokerConfig, remarks: Vec<Remark>) -> anyhow::Result<ExitCode> {
