@@ -17,4 +17,6 @@ pub mod metadata;
 pub mod metrics;
 pub mod net;
 pub mod partition;
+pub mod response;
+pub mod server;
 pub mod vital;

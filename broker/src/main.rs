@@ -13,9 +13,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use broker::broker::{Broker, RunningBroker};
 use broker::client_text::OneLine;
 use broker::config::{BrokerConfig, Remark};
+use broker::server::Server;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use storage::log::Durability;
@@ -97,7 +97,7 @@ async fn serve(config: BrokerConfig, remarks: Vec<Remark>) -> anyhow::Result<Exi
         Signals::new().map_err(|error| anyhow!("cannot listen to signals: {error}"))?;
     let running = tokio::select! {
         // Its message tells the cause already; the chain would tell it twice.
-        started = Broker::start(config) => started.map_err(|error| anyhow!("{error}"))?,
+        started = Server::start(config) => started.map_err(|error| anyhow!("{error}"))?,
         // Nothing has been promised to anybody yet.
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };
@@ -158,7 +158,7 @@ impl Signals {
 }
 
 /// Where it listens, where the data is, how durable it is.
-fn announce(running: &RunningBroker) {
+fn announce(running: &Server) {
     let config = &running.broker.config;
     let join = |items: Vec<String>| items.join(", ");
     let addresses = running.addresses().iter().map(ToString::to_string);

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use broker::broker::Broker;
 use broker::context::ConnectionInfo;
-use broker::dispatch::{self, Pending};
+use broker::dispatch;
+use broker::response::Pending;
 use bytes::Bytes;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::offset_commit_request::{

@@ -7,8 +7,8 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use broker::broker::{Broker, RunningBroker};
 use broker::config::BrokerConfig;
+use broker::server::Server;
 use bytes::{Buf, Bytes};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -445,14 +445,14 @@ async fn a_client_that_goes_away_during_a_long_poll_leaves_nothing_behind() {
 }
 
 /// A broker with a port and a data directory.
-async fn start_on(data: &Path) -> RunningBroker {
+async fn start_on(data: &Path) -> Server {
     let properties = [
         ("listeners", "PLAINTEXT://127.0.0.1:0"),
         ("log.dirs", data.to_str().unwrap()),
     ];
     let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let (config, _) = BrokerConfig::from_properties(properties.into()).unwrap();
-    Broker::start(config).await.unwrap()
+    Server::start(config).await.unwrap()
 }
 
 #[tokio::test]

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::broker::{Broker, RunningBroker};
+use broker::broker::Broker;
 use broker::config::BrokerConfig;
 use broker::metrics;
+use broker::server::{self, Server};
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -64,9 +65,9 @@ fn config(dir: &TempDir, more: &[(&str, &str)]) -> BrokerConfig {
         .0
 }
 
-async fn start(dir: &TempDir) -> (RunningBroker, SocketAddr) {
+async fn start(dir: &TempDir) -> (Server, SocketAddr) {
     let listen = [("ottla.metrics.listen", "127.0.0.1:0")];
-    let running = Broker::start(config(dir, &listen)).await.unwrap();
+    let running = Server::start(config(dir, &listen)).await.unwrap();
     let address = running.metrics_addresses()[0];
     (running, address)
 }
@@ -144,7 +145,7 @@ async fn a_scrape_shows_what_was_produced_fetched_and_committed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_setting_no_port_is_opened() {
     let dir = TempDir::new().unwrap();
-    let running = Broker::start(config(&dir, &[])).await.unwrap();
+    let running = Server::start(config(&dir, &[])).await.unwrap();
     assert_eq!(running.metrics_addresses(), []);
     running.shutdown().await.unwrap();
 }
@@ -225,7 +226,7 @@ async fn start_faulty(dir: PathBuf, faults: &Arc<Faults>) -> (Arc<Broker>, Socke
     })
     .unwrap();
     let identity = support::the_cluster();
-    let broker = Broker::assemble(BrokerConfig::default(), &identity, logs);
+    let broker = server::assemble(BrokerConfig::default(), &identity, logs);
     let broker = broker.await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use broker::broker::{Broker, RunningBroker};
 use broker::config::BrokerConfig;
+use broker::server::Server;
 use bytes::BufMut;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::incremental_alter_configs_request::{
@@ -294,9 +294,9 @@ async fn a_panic_in_a_task_of_the_brokers_own_is_a_failure_of_the_broker() {
     running.shutdown().await.unwrap();
 }
 
-async fn start_on_ports() -> (tempfile::TempDir, RunningBroker) {
+async fn start_on_ports() -> (tempfile::TempDir, Server) {
     let data = tempfile::tempdir().unwrap();
-    let running = Broker::start(config_on_ports(&data)).await.unwrap();
+    let running = Server::start(config_on_ports(&data)).await.unwrap();
     (data, running)
 }
 
@@ -481,7 +481,7 @@ async fn limits_of_connections_that_change_count_for_new_ones_and_after_a_restar
     )
     .await;
     running.shutdown().await.unwrap();
-    let running = Broker::start(config_on_ports(&data)).await.unwrap();
+    let running = Server::start(config_on_ports(&data)).await.unwrap();
     let stream = TcpStream::connect(running.addresses()[0]).await.unwrap();
     let mut refused = Client::new(stream);
     let sent = refused

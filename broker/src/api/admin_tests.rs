@@ -47,6 +47,7 @@ use crate::broker::Broker;
 use crate::config::{BrokerConfig, Properties};
 use crate::context::{ConnectionInfo, RequestContext};
 use crate::metadata::MetaProperties;
+use crate::server;
 
 const NONE: i16 = ErrorCode::None as i16;
 
@@ -60,7 +61,7 @@ async fn broker(lines: &str) -> Arc<Broker> {
         cluster_id: "test-cluster".to_owned(),
         ..MetaProperties::random(1)
     };
-    let assembled = Broker::assemble(config, &identity, LogManager::in_memory()).await;
+    let assembled = server::assemble(config, &identity, LogManager::in_memory()).await;
     assembled.expect("broker")
 }
 

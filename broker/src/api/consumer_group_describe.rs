@@ -35,7 +35,8 @@ pub async fn handle(
     let ids: Vec<Id> = request.group_ids.iter().map(|id| owned(id)).collect();
     let described = ctx
         .broker
-        .group_calls(
+        .groups
+        .call_all(
             ids.clone(),
             |id| id,
             |group_ids, allowance| DescribeConsumerGroups {

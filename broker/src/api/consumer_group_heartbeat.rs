@@ -55,7 +55,7 @@ pub async fn handle(
         api_version: ctx.api_version,
         member_uuid: Uuid::new_v4(),
     };
-    match ctx.broker.group_call(&request.group_id, call).await {
+    match ctx.broker.groups.call(&request.group_id, call).await {
         Ok(reply) => response(reply),
         Err(error) => ConsumerGroupHeartbeatResponse::default().with_error_code(error.code()),
     }

@@ -20,7 +20,8 @@ pub async fn handle(
     let ids: IndexSet<Id> = request.groups_names.iter().map(|id| owned(id)).collect();
     let outcomes = ctx
         .broker
-        .group_calls(
+        .groups
+        .call_all(
             ids.iter().cloned().collect(),
             |id| id,
             |group_ids, _| DeleteGroups { group_ids },

@@ -24,7 +24,8 @@ pub async fn handle(
     let api_version = ctx.api_version;
     let described = ctx
         .broker
-        .group_calls(
+        .groups
+        .call_all(
             ids.clone(),
             |id| id,
             |group_ids, allowance| DescribeGroups {

@@ -23,13 +23,13 @@ use tracing::Level;
 use uuid::Uuid;
 
 use crate::context::RequestContext;
-use crate::dispatch::{self, Pending, RequestError};
 use crate::log_limited;
 use crate::metadata::MetadataImage;
 use crate::net::account::Unaffordable;
 use crate::partition::delayed_fetch::{self, FetchLimits, FetchTarget};
 use crate::partition::fetch_session::{Outcome, Told, TopicKey, WantedPartition};
 use crate::partition::registry::{Partition, check_leader_epoch};
+use crate::response::{self, Pending, RequestError};
 
 /// Decodes the request; it is worked on when its turn to be answered comes.
 pub fn start(
@@ -42,7 +42,7 @@ pub fn start(
         let response = handle(&ctx, request).await?;
         let frame = encode_fetch_response(header.api_version, header.correlation_id, &response)?;
         if tracing::enabled!(Level::DEBUG) {
-            dispatch::tell(&ctx, &header, first_error(&response), frame.len());
+            response::tell(&ctx, &header, first_error(&response), frame.len());
         }
         Ok(frame)
     }))

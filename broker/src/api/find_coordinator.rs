@@ -23,7 +23,7 @@ pub async fn handle(
     request: FindCoordinatorRequest,
 ) -> Result<FindCoordinatorResponse, Unaffordable> {
     let (error, message) = match request.key_type {
-        GROUP => match ctx.broker.ensure_group_coordinator().await {
+        GROUP => match ctx.broker.groups.ensure_started().await {
             Ok(()) => (ErrorCode::None, None),
             Err(_) => (
                 ErrorCode::CoordinatorNotAvailable,

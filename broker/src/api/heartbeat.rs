@@ -17,7 +17,8 @@ pub async fn handle(ctx: &RequestContext, request: HeartbeatRequest) -> Heartbea
     };
     let error = ctx
         .broker
-        .group_call(&request.group_id, call)
+        .groups
+        .call(&request.group_id, call)
         .await
         .unwrap_or_else(Some);
     HeartbeatResponse::default().with_error_code(GroupError::code_of(error))

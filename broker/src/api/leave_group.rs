@@ -37,7 +37,7 @@ pub async fn handle(
         group_id: owned(&request.group_id),
         members,
     };
-    let reply = match ctx.broker.group_call(&request.group_id, call).await {
+    let reply = match ctx.broker.groups.call(&request.group_id, call).await {
         Ok(reply) => reply,
         Err(error) => return Ok(LeaveGroupResponse::default().with_error_code(error.code())),
     };

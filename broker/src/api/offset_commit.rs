@@ -59,7 +59,7 @@ pub async fn handle(
             topics,
             api_version: ctx.api_version,
         };
-        ctx.broker.group_call(&request.group_id, call).await
+        ctx.broker.groups.call(&request.group_id, call).await
     };
     // In the order of the request, without the partitions that do not exist.
     let mut results = results.map(|topics| {

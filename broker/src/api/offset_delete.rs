@@ -42,7 +42,7 @@ pub async fn handle(
         group_id: owned(&request.group_id),
         topics: request.topics.iter().map(existing).collect(),
     };
-    let reply = match ctx.broker.group_call(&request.group_id, call).await {
+    let reply = match ctx.broker.groups.call(&request.group_id, call).await {
         Ok(reply) => reply,
         Err(error) => return Ok(OffsetDeleteResponse::default().with_error_code(error.code())),
     };

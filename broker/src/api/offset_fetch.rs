@@ -88,7 +88,8 @@ async fn fetch(
     let ids: Vec<Id> = groups.iter().map(|group| group.group_id.clone()).collect();
     let fetched = ctx
         .broker
-        .group_calls(
+        .groups
+        .call_all(
             groups,
             |group| &group.group_id,
             |groups, allowance| FetchOffsets {

@@ -39,11 +39,11 @@ use uuid::Uuid;
 use super::wire;
 use crate::client_text::client_text;
 use crate::context::RequestContext;
-use crate::dispatch::{self, Pending, RequestError};
 use crate::log_limited;
 use crate::metadata::MetadataImage;
 use crate::partition::registry::Partition;
 use crate::partition::validation::RequestValidation;
+use crate::response::{self, Pending, RequestError};
 
 /// The client id by which Kafka lets administrators write to internal topics.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
@@ -72,7 +72,7 @@ pub async fn start(
             .find_map(|p| p.outcome.as_ref().err());
         let error = failed.map_or(ErrorCode::None, |refusal| refusal.code);
         if tracing::enabled!(Level::DEBUG) {
-            dispatch::tell(&ctx, &header, error, 0);
+            response::tell(&ctx, &header, error, 0);
         }
         return match failed {
             None => Ok(Pending::NoResponse),
@@ -96,7 +96,7 @@ pub async fn start(
             );
         }
         let response = ProduceResponse::default().with_responses(responses);
-        dispatch::encode(&ctx, &header, &response)
+        response::encode(&ctx, &header, &response)
     }))
 }
 

@@ -37,7 +37,7 @@ pub async fn handle(
             })
             .collect(),
     };
-    match ctx.broker.group_call(&request.group_id, call).await {
+    match ctx.broker.groups.call(&request.group_id, call).await {
         Ok(reply) => {
             ctx.pay_for_all(reply.assignment.len()).await?;
             Ok(SyncGroupResponse::default()

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::broker::OFFSETS_TOPIC;
+use crate::group::OFFSETS_TOPIC;
 use crate::group::{Catalog, Id};
 use crate::metadata::{MetadataImage, ResourceType};
 

@@ -3,6 +3,7 @@
 mod assignors;
 pub mod call;
 mod catalog;
+mod groups;
 pub mod load;
 pub mod patterns;
 pub mod runtime;

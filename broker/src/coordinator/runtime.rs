@@ -18,6 +18,7 @@ use crate::coordinator::patterns::PatternResolver;
 use crate::coordinator::shard::{self, Command, Surroundings};
 use crate::group::{self, DeletedTopic, GroupConfig, GroupError, Token};
 use crate::metadata::Metadata;
+use crate::partition::registry::PartitionRegistry;
 
 /// Requests that may wait for one shard; more wait outside, on their connections.
 const MAILBOX_REQUESTS: usize = 1024;
@@ -26,7 +27,9 @@ const MAILBOX_REQUESTS: usize = 1024;
 /// `__consumer_offsets` has been deleted.
 pub struct GroupCoordinator {
     config: GroupConfig,
-    metadata: Metadata,
+    pub(super) metadata: Metadata,
+    /// Where the logs of the shards are.
+    pub(super) partitions: Arc<PartitionRegistry>,
     clock: Clock,
     shutdown: watch::Receiver<bool>,
     patterns: Arc<PatternResolver>,
@@ -49,12 +52,14 @@ impl GroupCoordinator {
     pub fn new(
         config: GroupConfig,
         metadata: Metadata,
+        partitions: Arc<PartitionRegistry>,
         clock: Clock,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
         Self {
             config,
             metadata,
+            partitions,
             clock,
             shutdown,
             patterns: Arc::default(),

@@ -18,11 +18,13 @@ use uuid::Uuid;
 use super::assignors::Assignors;
 use super::patterns::PatternResolver;
 use super::runtime::{GroupCoordinator, Shards};
-use crate::broker::OFFSETS_TOPIC;
 use crate::clock::Clock;
+use crate::config::RecordValidation;
 use crate::config::{BrokerConfig, Properties};
+use crate::group::OFFSETS_TOPIC;
 use crate::group::*;
 use crate::metadata::{LogStore, Metadata, TopicRef, metadata_log_config, metadata_log_id};
+use crate::partition::registry::PartitionRegistry;
 
 type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -188,6 +190,13 @@ async fn coordinator(log: &Arc<TestLog>) -> (Arc<Shards>, watch::Sender<bool>) {
     coordinator_with(log, metadata().await).await
 }
 
+/// One that serves nobody yet.
+fn idle_coordinator(metadata: Metadata, shutdown: watch::Receiver<bool>) -> GroupCoordinator {
+    let partitions = Arc::new(PartitionRegistry::new(RecordValidation::Full));
+    let config = GroupConfig::default();
+    GroupCoordinator::new(config, metadata, partitions, Clock::new(), shutdown)
+}
+
 async fn coordinator_with(
     log: &Arc<TestLog>,
     metadata: Metadata,
@@ -195,8 +204,7 @@ async fn coordinator_with(
     let topic = metadata.ensure_internal_topic(OFFSETS_TOPIC).await;
     let topic_id = topic.expect("created").topic_id;
     let (stop, shutdown) = watch::channel(false);
-    let coordinator =
-        GroupCoordinator::new(GroupConfig::default(), metadata, Clock::new(), shutdown);
+    let coordinator = idle_coordinator(metadata, shutdown);
     let log: Arc<dyn PartitionLog> = log.clone();
     coordinator
         .start(topic_id, vec![log])
@@ -618,8 +626,7 @@ async fn an_expression_with_much_to_match_takes_turns_with_others() {
 async fn a_deleted_log_turns_everybody_away_and_a_new_one_begins_without_groups() {
     let metadata = metadata().await;
     let (_stop, shutdown) = watch::channel(false);
-    let config = GroupConfig::default();
-    let coordinator = GroupCoordinator::new(config, metadata.clone(), Clock::new(), shutdown);
+    let coordinator = idle_coordinator(metadata.clone(), shutdown);
     assert_eq!(
         coordinator.shards().err(),
         Some(GroupError::CoordinatorNotAvailable)

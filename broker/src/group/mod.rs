@@ -76,6 +76,9 @@ pub use record::{
 pub use reply::*;
 pub use shard::GroupShard;
 
+/// The topic that groups and their offsets live in.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
 /// The `__consumer_offsets` partition that owns `group_id`, as every Kafka client and tool computes it.
 pub fn partition_for(group_id: &str, partition_count: i32) -> i32 {
     let hash = group_id.encode_utf16().fold(0i32, |hash, unit| {

@@ -17,12 +17,13 @@ use tracing::debug;
 use crate::broker::Broker;
 use crate::client_text::client_text;
 use crate::context::ConnectionInfo;
-use crate::dispatch::{self, Pending, RequestError};
+use crate::dispatch;
 use crate::log_limited;
 use crate::metrics::Asked;
 use crate::net::budget::{Crowd, Pool, Share};
 use crate::net::frame_reader::FrameReader;
 use crate::net::response_writer::write_responses;
+use crate::response::{Pending, RequestError};
 
 /// Requests of one connection that may be under way at once; a client that sends more is not read.
 const MAX_PIPELINED_REQUESTS: usize = 64;

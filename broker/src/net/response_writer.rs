@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::connection::{Close, Connection, HeldBytes, Queued};
-use crate::dispatch::Pending;
+use crate::response::Pending;
 
 /// Slices handed to one vectored write; the kernel takes 1024 at most.
 const MAX_WRITE_SLICES: usize = 256;

@@ -12,6 +12,7 @@ use broker::config::BrokerConfig;
 use broker::context::ConnectionInfo;
 use broker::metadata::MetaProperties;
 use broker::net::connection;
+use broker::server;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -42,7 +43,7 @@ pub async fn start_broker_with(properties: &[(&str, &str)]) -> Arc<Broker> {
     let properties = properties.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     let (config, remarks) = BrokerConfig::from_properties(properties.collect()).unwrap();
     assert_eq!(remarks, []);
-    Broker::assemble(config, &the_cluster(), LogManager::in_memory())
+    server::assemble(config, &the_cluster(), LogManager::in_memory())
         .await
         .unwrap()
 }

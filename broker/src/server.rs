@@ -1,0 +1,345 @@
+//! The start and the stop: every part of the broker, put together once.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use storage::log::PartitionLog;
+use storage::manager::{LogManager, LogManagerConfig, OpenError, StorageError};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::info;
+
+use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::config::{self, BrokerConfig, ConnectionSettings, DynamicSettings, HostPort};
+use crate::coordinator::load::LoadError;
+use crate::coordinator::runtime::GroupCoordinator;
+use crate::group::{Assignor, GroupConfig, MigrationPolicy};
+use crate::import::{self, Foreign, Owner};
+use crate::metadata::{
+    self, LogStore, MetaProperties, MetaPropertiesError, Metadata, MetadataImage,
+};
+use crate::metrics::{self, RequestMetrics};
+use crate::net::budget::{Budget, RequestBudget};
+use crate::net::limits::{ConnectionLimits, UnknownHost, connections_within};
+use crate::net::listener::{self, BindError, BoundListener};
+use crate::partition::fetch_session::FetchSessionCache;
+use crate::partition::registry::PartitionRegistry;
+use crate::partition::validation::Validators;
+use crate::vital::VitalTaskPanicked;
+
+/// Request bytes in memory at once where `queued.max.request.bytes` does not say.
+const REQUEST_BUDGET_BYTES: usize = 512 << 20;
+/// Memory of decoded requests at once, see [`dispatch`](crate::dispatch).
+const ELEMENT_BUDGET_BYTES: usize = 256 << 20;
+/// Response bytes in memory at once.
+const RESPONSE_BUDGET_BYTES: usize = 256 << 20;
+/// How long the data directory may take to be closed in order.
+const DISK_STOP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why the broker did not start. Each is one line for the operator; nothing keeps running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("{0}")]
+    Foreign(Foreign),
+    #[error("an import into {} was not finished: remove it and import again", .0.display())]
+    UnfinishedImport(PathBuf),
+    #[error(transparent)]
+    Storage(#[from] OpenError),
+    #[error(transparent)]
+    Identity(#[from] MetaPropertiesError),
+    #[error(transparent)]
+    Log(#[from] StorageError),
+    #[error(transparent)]
+    Metadata(#[from] metadata::OpenError),
+    #[error(transparent)]
+    Override(#[from] UnknownHost),
+    #[error("cannot load the groups: {0}")]
+    Groups(#[from] LoadError),
+}
+
+/// Why a running broker cannot go on. It is one line for the operator.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("the data directory has failed: {0}")]
+    Directory(StorageError),
+    #[error(transparent)]
+    Task(VitalTaskPanicked),
+}
+
+/// A broker that serves clients; dropping it without [`shutdown`](Self::shutdown) is like a crash.
+pub struct Server {
+    pub broker: Arc<Broker>,
+    addresses: Vec<SocketAddr>,
+    advertised: Vec<HostPort>,
+    listeners: JoinSet<()>,
+    metrics_addresses: Vec<SocketAddr>,
+    metrics: JoinSet<()>,
+}
+
+impl Server {
+    /// Recovers the data, loads the coordinators, then opens the ports.
+    ///
+    /// The ports are taken before anything is written, so that one in use stops the start at once.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: BrokerConfig) -> Result<Self, StartError> {
+        let bound: Vec<BoundListener> = config
+            .listeners
+            .iter()
+            .map(listener::bind)
+            .collect::<Result<_, _>>()?;
+        let metrics_bound = config
+            .metrics_listen
+            .as_ref()
+            .map(|address| {
+                listener::bind(&config::Listener {
+                    name: "METRICS".to_owned(),
+                    bind: address.clone(),
+                    advertised: address.clone(),
+                })
+            })
+            .transpose()?;
+        check_owner(&config.data_dir)?;
+        let logs = LogManager::open(LogManagerConfig {
+            durability: config.durability,
+            open_files_max: config.open_files_max,
+            wal_ring_bytes: config.wal_ring_bytes,
+            retention_check_interval_ms: config.retention_check_interval_ms,
+            producer_id_expiration_ms: config.producer_id_expiration_ms,
+            producer_id_expiration_check_interval_ms: config
+                .producer_id_expiration_check_interval_ms,
+            disk_reserve_bytes: config.disk_reserve_bytes,
+            cleaner: config.cleaner.clone(),
+            ..LogManagerConfig::new(&config.data_dir)
+        })?;
+        let identity = MetaProperties::load_or_create(&config.data_dir, config.node_id)?;
+        let broker = assemble(config, &identity, logs).await?;
+        let addresses = bound
+            .iter()
+            .flat_map(|bound| bound.addresses().to_vec())
+            .collect();
+        let vital = broker.metadata.vital().clone();
+        let advertised = bound.iter().map(|bound| bound.advertised().clone());
+        let advertised = advertised.collect();
+        let mut listeners = JoinSet::new();
+        for bound in bound {
+            for listener in bound.open(broker.config.socket_listen_backlog_size)? {
+                let serving = listener::run(Arc::clone(&broker), listener);
+                vital.spawn_on(&mut listeners, "a listener", serving);
+            }
+        }
+        let metrics_addresses = metrics_bound
+            .as_ref()
+            .map_or_else(Vec::new, |bound| bound.addresses().to_vec());
+        let mut metrics = JoinSet::new();
+        if let Some(bound) = metrics_bound {
+            for listener in bound.open(broker.config.socket_listen_backlog_size)? {
+                let serving = metrics::http::run(Arc::clone(&broker), listener.into_socket());
+                vital.spawn_on(&mut metrics, "the listener of metrics", serving);
+            }
+        }
+        Ok(Self {
+            broker,
+            addresses,
+            advertised,
+            listeners,
+            metrics_addresses,
+            metrics,
+        })
+    }
+
+    /// Where clients are told to connect, in the order of the listeners; a port of 0 is the one that was bound.
+    pub fn advertised(&self) -> &[HostPort] {
+        &self.advertised
+    }
+
+    /// Where clients can connect.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where `/metrics` and `/health` are; nowhere unless `ottla.metrics.listen` says so.
+    pub fn metrics_addresses(&self) -> &[SocketAddr] {
+        &self.metrics_addresses
+    }
+
+    /// Resolves when the broker can serve no longer: its data directory or one of its own tasks has failed.
+    pub async fn failed(&self) -> Failure {
+        let mut directory = self.broker.logs.failed();
+        tokio::select! {
+            error = directory.wait_for(Option::is_some) => match error.as_deref() {
+                Ok(Some(error)) => Failure::Directory(error.clone()),
+                _ => std::future::pending().await,
+            },
+            panicked = self.broker.metadata.vital().failed() => Failure::Task(panicked),
+        }
+    }
+
+    /// Answers what is under way, closes the connections and leaves a clean directory. What clients do delays it by some
+    /// seconds at most, and a disk that does not answer by a minute.
+    ///
+    /// # Errors
+    /// Something could not be written; the next start recovers it.
+    pub async fn shutdown(mut self) -> Result<(), StorageError> {
+        info!("shutting down");
+        self.broker.shutdown.send_replace(true);
+        while self.listeners.join_next().await.is_some() {}
+        let logs = Arc::clone(&self.broker.logs);
+        let closing = tokio::task::spawn_blocking(move || logs.shutdown());
+        let outcome = match tokio::time::timeout(DISK_STOP_TIMEOUT, closing).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => Err(StorageError(format!("the shutdown was cut short: {error}"))),
+            Err(_) => Err(StorageError(format!(
+                "the disk has not answered for {DISK_STOP_TIMEOUT:?}"
+            ))),
+        };
+        // Last, so that a long shutdown can be watched; waited for, so that the port is free after.
+        self.metrics.shutdown().await;
+        outcome
+    }
+}
+
+/// Everything but the ports: a broker over logs that are open already.
+///
+/// # Errors
+/// When metadata or groups cannot be read back.
+pub async fn assemble(
+    config: BrokerConfig,
+    identity: &MetaProperties,
+    logs: Arc<LogManager>,
+) -> Result<Arc<Broker>, StartError> {
+    let config = Arc::new(config);
+    let clock = Clock::new();
+    let shutdown = watch::Sender::new(false);
+    let partitions = Arc::new(PartitionRegistry::new(config.record_validation));
+    let metadata_log = logs.open_log(
+        metadata::metadata_log_id(),
+        Arc::new(metadata::metadata_log_config()),
+    )?;
+    let connection_limits = ConnectionLimits::new(
+        &ConnectionSettings::of(&config.settings, DynamicSettings::none()),
+        max_connections_by_files(&config),
+    )?;
+    let follow = {
+        let (limits, logs) = (Arc::clone(&connection_limits), Arc::clone(&logs));
+        let partitions = Arc::clone(&partitions);
+        move |old: &MetadataImage, new: &MetadataImage| {
+            partitions.follow(&logs, old, new);
+            let limits_of = |image: &MetadataImage| {
+                ConnectionSettings::of(&image.broker().settings, image.dynamic_settings())
+            };
+            if limits_of(old) != limits_of(new) {
+                limits.change(limits_of(new));
+            }
+        }
+    };
+    let metadata = open_metadata(
+        &config,
+        &identity.cluster_id,
+        Arc::clone(&metadata_log),
+        &logs,
+        Arc::new(follow),
+    )
+    .await?;
+    let groups = GroupCoordinator::new(
+        group_config(&config),
+        metadata.clone(),
+        Arc::clone(&partitions),
+        clock.clone(),
+        shutdown.subscribe(),
+    );
+    let broker = Arc::new(Broker {
+        metadata,
+        metadata_log,
+        directory_id: identity.directory_id,
+        fetch_sessions: FetchSessionCache::new(config.max_incremental_fetch_session_cache_slots),
+        groups,
+        validators: Validators::default(),
+        connection_limits,
+        request_budget: RequestBudget::new(
+            config
+                .queued_max_request_bytes
+                .unwrap_or(REQUEST_BUDGET_BYTES),
+        ),
+        response_budget: Budget::new(RESPONSE_BUDGET_BYTES),
+        element_budget: Budget::new(ELEMENT_BUDGET_BYTES),
+        shutdown,
+        config,
+        clock,
+        partitions,
+        logs,
+        requests: RequestMetrics::default(),
+    });
+    broker.groups.load().await?;
+    Ok(broker)
+}
+
+/// Whether the directory is one to write to: before the first write, and without one.
+fn check_owner(dir: &Path) -> Result<(), StartError> {
+    match import::owner(dir) {
+        Ok(Owner::Kafka(foreign)) => Err(StartError::Foreign(foreign)),
+        Ok(Owner::UnfinishedImport) => Err(StartError::UnfinishedImport(dir.to_owned())),
+        // What cannot be read cannot be opened either, which says why.
+        Ok(Owner::Ottla | Owner::Nobody) | Err(_) => Ok(()),
+    }
+}
+
+/// Opens the metadata log, and looks for what deleted topics have left.
+async fn open_metadata(
+    config: &Arc<BrokerConfig>,
+    cluster_id: &str,
+    log: Arc<dyn PartitionLog>,
+    logs: &Arc<LogManager>,
+    observer: metadata::Observer,
+) -> Result<Metadata, StartError> {
+    let store = Box::new(LogStore::new(log));
+    let opened = Metadata::open_with_history(store, cluster_id, Arc::clone(config), observer);
+    let (metadata, deleted) = opened.await?;
+    let delay_ms = metadata
+        .image()
+        .default_topic_config()
+        .log
+        .file_delete_delay_ms;
+    let topics = deleted.topics.clone();
+    logs.sweep(topics, u64::try_from(delay_ms).unwrap_or(0), move || {
+        drop(deleted)
+    });
+    Ok(metadata)
+}
+
+fn max_connections_by_files(config: &BrokerConfig) -> usize {
+    let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let allowed = allowed.unwrap_or(u64::MAX);
+    connections_within(allowed, config.open_files_max, config.wal_ring_bytes)
+}
+
+fn group_config(config: &BrokerConfig) -> GroupConfig {
+    GroupConfig {
+        min_session_timeout_ms: config.group_min_session_timeout_ms,
+        max_session_timeout_ms: config.group_max_session_timeout_ms,
+        initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
+        max_size: config.group_max_size,
+        consumer_session_timeout_ms: config.group_consumer_session_timeout_ms,
+        consumer_heartbeat_interval_ms: config.group_consumer_heartbeat_interval_ms,
+        consumer_assignment_interval_ms: config.group_consumer_assignment_interval_ms,
+        consumer_regex_refresh_interval_ms: config.group_consumer_regex_refresh_interval_ms,
+        consumer_max_size: config.group_consumer_max_size,
+        migration_policy: MigrationPolicy::from_name(&config.group_consumer_migration_policy)
+            .unwrap_or_default(),
+        consumer_assignors: config
+            .group_consumer_assignors
+            .iter()
+            .filter_map(|name| Assignor::from_name(name))
+            .collect(),
+        offset_metadata_max_bytes: config.offset_metadata_max_bytes,
+        offsets_retention_ms: config.offsets_retention_ms,
+        offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,
+        ..GroupConfig::default()
+    }
+}
