@@ -1,11 +1,11 @@
 //! What an API handler knows besides the request itself.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::broker::Broker;
-use crate::net::account::{FREE_BYTES, ResponseAccount, Unaffordable};
+use crate::net::account::{FREE_BYTES, Unaffordable};
+use crate::net::session::Session;
 
 /// What an answer whose size the request decides may take, besides a multiple of what the request took.
 const ANSWER_BYTES: usize = 48 << 20;
@@ -14,22 +14,11 @@ const ANSWER_BYTES_PER_REQUEST_BYTE: usize = 4;
 /// How much may be made before it is paid for, and what needs no payment at all.
 const UNPAID_BYTES: usize = FREE_BYTES;
 
-/// One connection, as its requests see it.
-pub struct ConnectionInfo {
-    pub peer_addr: SocketAddr,
-    /// Where clients of this connection's listener are told to connect.
-    pub advertised_host: String,
-    pub advertised_port: u16,
-    pub listener_name: String,
-    /// What the response under way takes of the broker's memory.
-    pub account: ResponseAccount,
-}
-
 /// One request on its way through a handler.
 #[derive(Clone)]
 pub struct RequestContext {
     pub broker: Arc<Broker>,
-    pub connection: Arc<ConnectionInfo>,
+    pub session: Arc<Session>,
     pub api_version: i16,
     pub client_id: Arc<str>,
     /// The request's own size, without its length prefix.
@@ -69,8 +58,8 @@ impl RequestContext {
         limit_bytes: Option<usize>,
     ) -> Result<(), Unaffordable> {
         let budget = &self.broker.response_budget;
-        let address = self.connection.peer_addr.ip();
-        let account = &self.connection.account;
+        let address = self.session.peer_addr.ip();
+        let account = &self.session.account;
         account.pay(budget, address, bytes, limit_bytes).await
     }
 }

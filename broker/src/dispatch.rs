@@ -11,8 +11,9 @@ use protocol_shim::header;
 
 use crate::api;
 use crate::broker::Broker;
-use crate::context::{ConnectionInfo, RequestContext};
+use crate::context::RequestContext;
 use crate::net::budget::Share;
+use crate::net::session::Session;
 use crate::response::{self, Pending, RequestError};
 
 /// What an element of a request takes, decoded and in the response: topics, partitions, names.
@@ -29,7 +30,7 @@ const FEW_ELEMENTS: usize = 256;
 /// When nothing sensible can be answered; the connection must be closed.
 pub async fn dispatch(
     broker: &Arc<Broker>,
-    connection: &Arc<ConnectionInfo>,
+    session: &Arc<Session>,
     mut frame: Bytes,
     asked_at: Instant,
 ) -> Result<Pending, RequestError> {
@@ -38,7 +39,7 @@ pub async fn dispatch(
     let body = frame;
     let ctx = RequestContext {
         broker: Arc::clone(broker),
-        connection: Arc::clone(connection),
+        session: Arc::clone(session),
         api_version: header.api_version,
         client_id: header.client_id.clone().unwrap_or_default(),
         request_bytes,
@@ -56,7 +57,7 @@ pub async fn dispatch(
     };
 
     let body = decode::check_request(header.api_key, header.api_version, &body)?;
-    let elements = hold_elements(broker, connection, body.element_count()).await;
+    let elements = hold_elements(broker, session, body.element_count()).await;
 
     // With `?`: the handler may refuse to answer.
     macro_rules! answer {
@@ -129,15 +130,11 @@ pub async fn dispatch(
 }
 
 /// Waits for the memory of a request that names many things, before it is decoded.
-async fn hold_elements(
-    broker: &Broker,
-    connection: &ConnectionInfo,
-    element_count: usize,
-) -> Option<Share> {
+async fn hold_elements(broker: &Broker, session: &Session, element_count: usize) -> Option<Share> {
     if element_count <= FEW_ELEMENTS {
         return None;
     }
-    let mut share = broker.element_budget.share(connection.peer_addr.ip());
+    let mut share = broker.element_budget.share(session.peer_addr.ip());
     share.grow(element_count * ELEMENT_BYTES).await;
     Some(share)
 }

@@ -80,11 +80,13 @@ pub(crate) fn encode_in(
 
 /// One line about a request that has been worked on, at level debug: what somebody's client asks, and what it is told.
 pub fn tell(ctx: &RequestContext, header: &RequestHeader, error: ErrorCode, response_bytes: usize) {
+    let software = ctx.session.software.get();
     debug!(
         api = api_spec::spec(header.api_key).map_or("unknown", |spec| spec.name),
         version = header.api_version,
         client_id = %client_text(&ctx.client_id),
-        peer = %ctx.connection.peer_addr,
+        peer = %ctx.session.peer_addr,
+        software = software.map(|software| format!("{} {}", software.name, software.version)),
         %error,
         ms = ctx.asked_at.elapsed().as_millis() as u64,
         request_bytes = ctx.request_bytes,

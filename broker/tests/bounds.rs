@@ -15,8 +15,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use broker::broker::Broker;
-use broker::context::ConnectionInfo;
+use broker::config::HostPort;
 use broker::dispatch;
+use broker::net::session::Session;
 use broker::response::Pending;
 use bytes::Bytes;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
@@ -80,7 +81,7 @@ unsafe impl GlobalAlloc for Counting {
 /// A broker that has much to tell of `topic` and `group`.
 struct Fixture {
     broker: Arc<Broker>,
-    connection: Arc<ConnectionInfo>,
+    session: Arc<Session>,
     topic_id: Uuid,
 }
 
@@ -127,16 +128,15 @@ impl Fixture {
             .with_topics(vec![topic]);
         let committed = client.call(5, commit).await;
         assert_eq!(committed.topics[0].partitions[99].error_code, 0);
-        let connection = ConnectionInfo {
-            peer_addr: ([192, 0, 2, 8], 40_000).into(),
-            advertised_host: "broker.example".to_owned(),
-            advertised_port: 9192,
-            listener_name: "PLAINTEXT".to_owned(),
-            account: Default::default(),
+        let advertised = HostPort {
+            host: "broker.example".to_owned(),
+            port: 9192,
         };
+        let peer_addr = ([192, 0, 2, 8], 40_000).into();
+        let session = Session::new(peer_addr, "PLAINTEXT".to_owned(), advertised);
         Self {
             broker,
-            connection: Arc::new(connection),
+            session: Arc::new(session),
             topic_id,
         }
     }
@@ -148,7 +148,7 @@ impl Fixture {
         PEAK.store(before, Ordering::Relaxed);
         let began = processor_time();
         let answer =
-            match dispatch::dispatch(&self.broker, &self.connection, frame, Instant::now()).await {
+            match dispatch::dispatch(&self.broker, &self.session, frame, Instant::now()).await {
                 Ok(Pending::Ready(answer)) => Some(answer),
                 Ok(Pending::Later(answer)) => answer.await.ok(),
                 Ok(Pending::NoResponse) | Err(_) => None,

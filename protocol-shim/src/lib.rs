@@ -5,6 +5,7 @@
 //!
 //! The structs of requests and responses are those of [`kafka_protocol::messages`].
 
+pub mod access;
 pub mod api_spec;
 pub mod decode;
 pub mod encode;

@@ -44,9 +44,11 @@ use uuid::Uuid;
 
 use super::*;
 use crate::broker::Broker;
+use crate::config::HostPort;
 use crate::config::{BrokerConfig, Properties};
-use crate::context::{ConnectionInfo, RequestContext};
+use crate::context::RequestContext;
 use crate::metadata::MetaProperties;
+use crate::net::session::Session;
 use crate::server;
 
 const NONE: i16 = ErrorCode::None as i16;
@@ -66,16 +68,15 @@ async fn broker(lines: &str) -> Arc<Broker> {
 }
 
 fn at(broker: &Arc<Broker>, api_version: i16) -> RequestContext {
-    let connection = ConnectionInfo {
-        peer_addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50_000),
-        advertised_host: "broker.example".to_owned(),
-        advertised_port: 9092,
-        listener_name: "PLAINTEXT".to_owned(),
-        account: Default::default(),
+    let advertised = HostPort {
+        host: "broker.example".to_owned(),
+        port: 9092,
     };
+    let peer_addr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50_000);
+    let session = Session::new(peer_addr, "PLAINTEXT".to_owned(), advertised);
     RequestContext {
         broker: Arc::clone(broker),
-        connection: Arc::new(connection),
+        session: Arc::new(session),
         api_version,
         client_id: Arc::from("test"),
         request_bytes: 1000,

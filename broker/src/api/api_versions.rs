@@ -13,9 +13,13 @@ use protocol_shim::api_spec;
 use protocol_shim::error_code::ErrorCode;
 
 use crate::context::RequestContext;
+use crate::net::session::ClientSoftware;
 
 /// Features clients may rely on, with their finalized level: only what works.
 const FEATURES: &[(&str, i16)] = &[("group.version", 1)];
+
+/// Longer than any client's name or version.
+const SOFTWARE_NAME_CHARS: usize = 100;
 
 pub async fn handle(ctx: &RequestContext, request: ApiVersionsRequest) -> ApiVersionsResponse {
     let named = [
@@ -24,6 +28,13 @@ pub async fn handle(ctx: &RequestContext, request: ApiVersionsRequest) -> ApiVer
     ];
     if ctx.api_version >= 3 && !named.into_iter().all(|name| is_valid_software_name(name)) {
         return ApiVersionsResponse::default().with_error_code(ErrorCode::InvalidRequest.into());
+    }
+    if ctx.api_version >= 3 {
+        // Said once; a client that says something else later is still the same.
+        let _ = ctx.session.software.set(ClientSoftware {
+            name: cut(&request.client_software_name),
+            version: cut(&request.client_software_version),
+        });
     }
     let api_keys = api_spec::advertised()
         .map(|spec| {
@@ -63,6 +74,11 @@ pub async fn handle(ctx: &RequestContext, request: ApiVersionsRequest) -> ApiVer
                 })
                 .collect(),
         )
+}
+
+/// What is kept of a name for as long as the connection lasts. A valid one is ASCII.
+fn cut(name: &str) -> String {
+    name.chars().take(SOFTWARE_NAME_CHARS).collect()
 }
 
 /// `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?`, as Kafka's `ApiVersionsRequest`.

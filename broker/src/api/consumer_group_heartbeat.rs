@@ -38,7 +38,7 @@ pub async fn handle(
         rack_id: request.rack_id.as_ref().map(owned),
         rebalance_timeout_ms: request.rebalance_timeout_ms,
         client_id: ctx.client_id.clone(),
-        client_host: format!("/{}", ctx.connection.peer_addr.ip()).into(),
+        client_host: format!("/{}", ctx.session.peer_addr.ip()).into(),
         subscribed_topic_names: request
             .subscribed_topic_names
             .as_ref()

@@ -42,8 +42,8 @@ pub async fn handle(
     let rack = ctx.broker.config.rack.as_deref().map(wire);
     let broker = DescribeClusterBroker::default()
         .with_broker_id(BrokerId(image.node_id()))
-        .with_host(wire(&ctx.connection.advertised_host))
-        .with_port(i32::from(ctx.connection.advertised_port))
+        .with_host(wire(&ctx.session.advertised.host))
+        .with_port(i32::from(ctx.session.advertised.port))
         .with_rack(rack);
     DescribeClusterResponse::default()
         .with_cluster_id(wire(image.cluster_id()))

@@ -58,9 +58,9 @@ pub async fn handle(
     if ctx.api_version >= 2 {
         voter.replica_directory_id = broker.directory_id;
         let listener = Listener::default()
-            .with_name(wire(&ctx.connection.listener_name))
-            .with_host(wire(&ctx.connection.advertised_host))
-            .with_port(ctx.connection.advertised_port);
+            .with_name(wire(&ctx.session.listener_name))
+            .with_host(wire(&ctx.session.advertised.host))
+            .with_port(ctx.session.advertised.port);
         let node = Node::default()
             .with_node_id(me)
             .with_listeners(vec![listener]);

@@ -43,8 +43,8 @@ pub async fn handle(
     let (node_id, host, port) = match error {
         ErrorCode::None => (
             ctx.broker.config.node_id,
-            wire(&ctx.connection.advertised_host),
-            i32::from(ctx.connection.advertised_port),
+            wire(&ctx.session.advertised.host),
+            i32::from(ctx.session.advertised.port),
         ),
         _ => (-1, StrBytes::default(), -1),
     };

@@ -23,7 +23,7 @@ pub async fn handle(
         member_id: owned(&request.member_id),
         group_instance_id: request.group_instance_id.as_ref().map(owned),
         client_id: ctx.client_id.clone(),
-        client_host: format!("/{}", ctx.connection.peer_addr.ip()).into(),
+        client_host: format!("/{}", ctx.session.peer_addr.ip()).into(),
         session_timeout_ms: request.session_timeout_ms,
         rebalance_timeout_ms: if ctx.api_version == 0 {
             -1

@@ -16,13 +16,13 @@ use tracing::debug;
 
 use crate::broker::Broker;
 use crate::client_text::client_text;
-use crate::context::ConnectionInfo;
 use crate::dispatch;
 use crate::log_limited;
 use crate::metrics::Asked;
 use crate::net::budget::{Crowd, Pool, Share};
 use crate::net::frame_reader::FrameReader;
 use crate::net::response_writer::write_responses;
+use crate::net::session::Session;
 use crate::response::{Pending, RequestError};
 
 /// Requests of one connection that may be under way at once; a client that sends more is not read.
@@ -82,7 +82,7 @@ pub(super) enum HeldBytes {
 /// What both halves of a connection know.
 pub(super) struct Connection<'a> {
     pub broker: &'a Arc<Broker>,
-    pub info: &'a Arc<ConnectionInfo>,
+    pub session: &'a Arc<Session>,
     /// Bytes of small requests that are not answered yet.
     pub small_bytes: AtomicUsize,
     /// From the first large request on.
@@ -99,10 +99,10 @@ pub(super) struct LargeRequests {
 }
 
 impl<'a> Connection<'a> {
-    fn new(broker: &'a Arc<Broker>, info: &'a Arc<ConnectionInfo>) -> Self {
+    fn new(broker: &'a Arc<Broker>, session: &'a Arc<Session>) -> Self {
         Self {
             broker,
-            info,
+            session,
             small_bytes: AtomicUsize::new(0),
             large: OnceLock::new(),
             since: Instant::now(),
@@ -135,13 +135,13 @@ impl<'a> Connection<'a> {
 }
 
 /// Serves one connection until either side ends it.
-pub async fn serve<S>(broker: Arc<Broker>, info: Arc<ConnectionInfo>, stream: S)
+pub async fn serve<S>(broker: Arc<Broker>, session: Arc<Session>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (reader, writer) = tokio::io::split(stream);
     let (queue, responses) = mpsc::channel(MAX_PIPELINED_REQUESTS);
-    let connection = Connection::new(&broker, &info);
+    let connection = Connection::new(&broker, &session);
     let close = {
         let mut requests = std::pin::pin!(read_requests(&connection, reader, queue));
         let mut writing = std::pin::pin!(write_responses(&connection, writer, responses));
@@ -163,11 +163,11 @@ where
     };
     match close {
         Close::ByClient | Close::Shutdown | Close::Idle(_) | Close::Io(_) => {
-            debug!(peer = %info.peer_addr, "connection ended: {close}");
+            debug!(peer = %session.peer_addr, "connection ended: {close}");
         }
         _ => {
             let why = close.to_string();
-            log_limited!(warn, peer = %info.peer_addr, listener = %info.listener_name, "closing connection: {}", client_text(&why));
+            log_limited!(warn, peer = %session.peer_addr, listener = %session.listener_name, "closing connection: {}", client_text(&why));
         }
     }
 }
@@ -192,7 +192,7 @@ async fn read_requests(
             Ok(Err(_)) => return Close::ByClient,
             Err(close) => return close,
         };
-        match dispatch::dispatch(broker, connection.info, frame, asked.at()).await {
+        match dispatch::dispatch(broker, connection.session, frame, asked.at()).await {
             Ok(pending) => place.send(Queued {
                 pending,
                 held,

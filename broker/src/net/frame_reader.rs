@@ -92,7 +92,7 @@ impl<'a, R: AsyncRead + Unpin, F: Future<Output = ()>> FrameReader<'a, R, F> {
     async fn read_counted(&mut self, length: usize) -> Result<Share, Close> {
         let connection = self.connection;
         let budget = &connection.broker.request_budget;
-        let address = connection.info.peer_addr.ip();
+        let address = connection.session.peer_addr.ip();
         let large = connection.large.get_or_init(|| LargeRequests {
             own: Pool::new(budget.total_bytes() / CONNECTION_PART),
             crowd: budget.crowd(address),

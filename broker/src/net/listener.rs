@@ -13,10 +13,10 @@ use tracing::warn;
 use crate::broker::Broker;
 use crate::client_text::client_text;
 use crate::config::{self, HostPort};
-use crate::context::ConnectionInfo;
 use crate::log_limited;
 use crate::net::accept::accept;
 use crate::net::connection;
+use crate::net::session::Session;
 
 /// How long connections may take to end when the broker shuts down: what clients do must not keep it from ending.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -201,14 +201,9 @@ pub async fn run(broker: Arc<Broker>, listener: Listener) {
             log_limited!(warn, peer = %peer_addr, "cannot set socket options: {error}");
             continue;
         }
-        let info = Arc::new(ConnectionInfo {
-            peer_addr,
-            advertised_host: listener.advertised.host.clone(),
-            advertised_port: listener.advertised.port,
-            listener_name: listener.name.clone(),
-            account: Default::default(),
-        });
-        let served = connection::serve(Arc::clone(&broker), info, stream);
+        let (name, advertised) = (listener.name.clone(), listener.advertised.clone());
+        let session = Arc::new(Session::new(peer_addr, name, advertised));
+        let served = connection::serve(Arc::clone(&broker), session, stream);
         connections.spawn(async move {
             served.await;
             drop(place);

@@ -8,3 +8,4 @@ mod frame_reader;
 pub mod limits;
 pub mod listener;
 mod response_writer;
+pub mod session;

@@ -35,7 +35,7 @@ pub(super) async fn write_responses(
     mut writer: impl AsyncWrite + Unpin,
     mut responses: mpsc::Receiver<Queued>,
 ) -> Result<(), Close> {
-    let account = &connection.info.account;
+    let account = &connection.session.account;
     while let Some(Queued {
         pending,
         held,
@@ -127,10 +127,12 @@ async fn let_go(
     parts: &mut VecDeque<Bytes>,
     is_shared: bool,
 ) -> Result<(), Close> {
-    let Connection { broker, info, .. } = connection;
+    let Connection {
+        broker, session, ..
+    } = connection;
     let left_bytes = parts.iter().map(Bytes::len).sum();
-    let (budget, address) = (&broker.response_budget, info.peer_addr.ip());
-    if !info.account.cover_now(budget, address, left_bytes) {
+    let (budget, address) = (&broker.response_budget, session.peer_addr.ip());
+    if !session.account.cover_now(budget, address, left_bytes) {
         return Err(unread(parts));
     }
     if is_shared {
@@ -149,7 +151,7 @@ async fn let_go(
 
 /// Whether somebody waits for memory that the connection holds.
 fn is_in_the_way(connection: &Connection<'_>) -> bool {
-    let of_responses = connection.info.account.crowd();
+    let of_responses = connection.session.account.crowd();
     let of_requests = connection.large.get();
     of_responses.is_some_and(|crowd| crowd.is_there())
         || of_requests.is_some_and(|large| large.own.is_used() && large.crowd.is_there())

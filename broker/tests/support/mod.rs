@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use broker::broker::Broker;
 use broker::config::BrokerConfig;
-use broker::context::ConnectionInfo;
+use broker::config::HostPort;
 use broker::metadata::MetaProperties;
 use broker::net::connection;
+use broker::net::session::Session;
 use broker::server;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -72,16 +73,15 @@ pub fn connect_stream(
     broker: &Arc<Broker>,
     served: impl AsyncRead + AsyncWrite + Send + 'static,
 ) -> JoinHandle<()> {
-    let info = ConnectionInfo {
-        peer_addr: ([192, 0, 2, 7], 40_000).into(),
-        advertised_host: "broker.example".to_owned(),
-        advertised_port: 9192,
-        listener_name: "PLAINTEXT".to_owned(),
-        account: Default::default(),
+    let advertised = HostPort {
+        host: "broker.example".to_owned(),
+        port: 9192,
     };
+    let peer_addr = ([192, 0, 2, 7], 40_000).into();
+    let session = Session::new(peer_addr, "PLAINTEXT".to_owned(), advertised);
     tokio::spawn(connection::serve(
         Arc::clone(broker),
-        Arc::new(info),
+        Arc::new(session),
         served,
     ))
 }

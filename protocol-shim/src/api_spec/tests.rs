@@ -86,3 +86,20 @@ fn what_is_not_announced_is_not_accepted() {
     );
     assert_eq!(served(4, 0).unwrap_err(), Unsupported::Api { api_key: 4 });
 }
+
+#[test]
+fn who_is_merely_connected_may_ask_these_and_no_others() {
+    let open = API_SPECS.iter().filter(|spec| spec.access == Access::Open);
+    let names: Vec<&str> = open.map(|spec| spec.name).collect();
+    assert_eq!(
+        names,
+        [
+            "ApiVersions",
+            "DescribeCluster",
+            "GetTelemetrySubscriptions",
+            "PushTelemetry",
+            "SaslHandshake",
+            "SaslAuthenticate",
+        ]
+    );
+}

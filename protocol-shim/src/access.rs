@@ -1,0 +1,37 @@
+//! What a request needs to be allowed, before it is looked at: a column of [`api_spec`](crate::api_spec).
+//!
+//! Nothing is refused yet: there is no authorizer. An API cannot be added without its rule.
+
+/// What is done to a resource; the discriminant is the code of Kafka's `AclOperation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(i8)]
+pub enum Operation {
+    Read = 3,
+    Write = 4,
+    Create = 5,
+    Delete = 6,
+    Alter = 7,
+    Describe = 8,
+    ClusterAction = 9,
+    DescribeConfigs = 10,
+    AlterConfigs = 11,
+    IdempotentWrite = 12,
+}
+
+impl Operation {
+    /// Its bit among the authorized operations of a response (KIP-430).
+    pub const fn bit(self) -> i32 {
+        1 << self as i8
+    }
+}
+
+/// Who may use an API, as Kafka's `KafkaApis` decides it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody who is connected.
+    Open,
+    /// Whoever may do this to the cluster.
+    OnCluster(Operation),
+    /// Each topic, group or transactional id that the request names has its own answer.
+    Named,
+}
