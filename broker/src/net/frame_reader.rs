@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::time::{Instant, sleep};
 
 use super::budget::{Pool, Share};
-use super::connection::{Close, Connection, HeldBytes, LargeRequests};
+use super::halves::{Close, Connection, HeldBytes, LargeRequests};
 
 /// What is read at once of a connection that waits for its next request.
 const FIRST_READ_BYTES: usize = 4096;

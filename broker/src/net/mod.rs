@@ -5,6 +5,7 @@ pub mod account;
 pub mod budget;
 pub mod connection;
 mod frame_reader;
+mod halves;
 pub mod limits;
 pub mod listener;
 mod response_writer;

@@ -17,7 +17,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use super::connection::{Close, Connection, HeldBytes, Queued};
+use super::halves::{Close, Connection, HeldBytes, Queued};
 use crate::response::Pending;
 
 /// Slices handed to one vectored write; the kernel takes 1024 at most.
