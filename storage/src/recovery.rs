@@ -352,13 +352,13 @@ impl Restored {
 
     fn append(&mut self, recovery: &Recovery, entry: &Entry<'_>) -> Result<(), RecoveryError> {
         let row = &entry.row;
-        self.first_offset.get_or_insert(row.offset);
         let header = BatchHeader::parse(entry.payload)
             .map_err(|error| self.inconsistent(row, &error.to_string()))?;
         if !self.open_for(recovery, row)? {
             // The segment is gone because the log start has moved past it, and so is this batch.
             return Ok(());
         }
+        self.first_offset.get_or_insert(row.offset);
         let Some(open) = self.state.open.back_mut() else {
             return Ok(());
         };
@@ -541,9 +541,11 @@ impl Restored {
             self.discard_later_segments(recovery)?;
         }
         if let Some(first_offset) = self.first_offset {
+            // Of segments below the log start nothing else may be left.
+            let taken = first_offset.max(self.log_start_offset);
             self.writer
                 .lock()
-                .discard_snapshots_after(first_offset)
+                .discard_snapshots_after(taken)
                 .map_err(|source| self.io_error(source))?;
         }
         self.writer

@@ -17,6 +17,7 @@ use crate::log::loader::DELETED_SUFFIX;
 use crate::log::partition_log::{FileLog, indeterminate, not_applied};
 use crate::log::segment::{self, Part, Segment, offset_of};
 use crate::log::state::{Phase, State};
+use crate::log::writer::SegmentWriter;
 use crate::log::{AppendError, BoxFuture, LogConfig};
 use crate::log_dir::Doomed;
 use crate::sync::Mutex;
@@ -326,15 +327,18 @@ impl FileLog {
     pub(crate) fn queue_free_segments(self: &Arc<Self>) {
         let log = Arc::clone(self);
         self.shared.pool.write(move || {
-            if let Err(error) = log.free_segments() {
+            let freed = log.free_segments();
+            if let Err(error) = &freed {
                 tracing::warn!(partition = %log.id, %error, "segments below the log start could not be removed; it is tried again");
+            }
+            if freed.is_err() || log.state.lock().has_segments_below_start() {
                 log.check_retention_at(0);
             }
         });
     }
 
     /// Renames the segments below the log start and has them removed later.
-    pub(crate) fn free_segments(&self) -> io::Result<()> {
+    pub(crate) fn free_segments(self: &Arc<Self>) -> io::Result<()> {
         self.free_wanted.store(true, Ordering::SeqCst);
         // Who has the lock does it when done.
         while self.free_wanted.load(Ordering::SeqCst)
@@ -346,7 +350,7 @@ impl FileLog {
         Ok(())
     }
 
-    fn free_segments_now(&self) -> io::Result<()> {
+    fn free_segments_now(self: &Arc<Self>) -> io::Result<()> {
         if let Err(error) = self.write_segments() {
             // What could not be written is in the write-ahead log. What is removed may make the room for it.
             tracing::warn!(partition = %self.id, %error, "writing a segment failed; it is tried again");
@@ -366,8 +370,11 @@ impl FileLog {
             if !matches!(state.phase, Phase::Ready) {
                 return Ok(());
             }
+            // What producers wrote to them must be known without them.
+            let known_below = writer.producers_known_below(state.log_start_offset);
             let mut leaving = std::mem::take(&mut state.leaving);
-            leaving.extend(state.take_segments_below_start());
+            leaving.extend(state.take_segments_below_start(known_below));
+            self.keep_producers(&mut state, &writer);
             (leaving, state.config.file_delete_delay_ms)
         };
         let mut paths = Vec::new();
@@ -386,6 +393,21 @@ impl FileLog {
             self.shared.remove_after(delay_ms, Doomed::Files(paths));
         }
         first_error.map_or(synced, Err)
+    }
+
+    /// If segments below the start have to wait for a snapshot of their producers, has the next checkpoint make it good.
+    fn keep_producers(self: &Arc<Self>, state: &mut State, writer: &SegmentWriter) {
+        let Some(second) = state.segments.get(1).map(|second| second.base_offset) else {
+            return;
+        };
+        if second > state.log_start_offset {
+            return;
+        }
+        if !writer.has_snapshot_from(second) && !state.will_snapshot_from(second) {
+            state.take_snapshot();
+        }
+        state.needs_sync = true;
+        self.mark_busy(state);
     }
 
     /// The log file goes last: as long as it is there, the segment is.
@@ -411,8 +433,9 @@ impl FileLog {
 }
 
 impl State {
-    /// Takes out the segments that end below the log start and are written to their end.
-    fn take_segments_below_start(&mut self) -> Vec<Arc<Segment>> {
+    /// Takes out the segments that end below the log start, and below `known_below`, and are written to their end.
+    fn take_segments_below_start(&mut self, known_below: i64) -> Vec<Arc<Segment>> {
+        let limit = self.log_start_offset.min(known_below);
         let first_open = self
             .open
             .front()
@@ -420,9 +443,7 @@ impl State {
         let count = self
             .segments
             .windows(2)
-            .take_while(|pair| {
-                pair[1].base_offset <= self.log_start_offset && pair[0].base_offset < first_open
-            })
+            .take_while(|pair| pair[1].base_offset <= limit && pair[0].base_offset < first_open)
             .count();
         let removed: Vec<_> = self.segments.drain(..count).collect();
         let bytes: u64 = removed.iter().map(|segment| segment.written_bytes()).sum();

@@ -227,12 +227,16 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         forget_lost(context, segments.last(), &mut snapshots, log_end_offset)?;
     }
     // A snapshot may have reached the disk, and an index of the transactions before it not: from what is durable on, the
-    // batches say what was aborted.
+    // batches say what was aborted. Below the log start nobody asks for that, and the batches may be gone.
     let trusted_end = match context.may_cut_tail {
-        true => context.recovery_point.max(gaps_below).min(log_end_offset),
+        true => context
+            .recovery_point
+            .max(gaps_below)
+            .max(durable_start)
+            .min(log_end_offset),
         false => log_end_offset,
     };
-    let (producers, notes) = newest_snapshot(context, &snapshots, first_offset, trusted_end)?;
+    let (producers, notes) = newest_snapshot(context, &mut snapshots, first_offset, trusted_end)?;
     let mut loaded = Loaded {
         producers,
         segments,
@@ -417,27 +421,29 @@ fn cut_lost_segments(
     Ok(())
 }
 
-/// Drops the segments below the log start if their removal has begun, and says whether it has. Renames reach the disk in
-/// any order: a power cut may have kept one segment and not the next, and what producers wrote to that would be missing
-/// from what they are known by.
+/// Drops the segments below the log start whose removal had begun, and says whether there were any. Renames reach the disk
+/// in any order: a power cut may have kept one segment and not the next, and what producers wrote to that would be missing
+/// from what they are known by. Those behind the last that was renamed stay: there may be no snapshot of their producers.
 fn drop_removed_segments(
     context: &LoadContext<'_>,
     names: &[String],
     segments: &mut Vec<Arc<Segment>>,
 ) -> bool {
     let log_start_offset = context.log_start_offset.unwrap_or(0);
-    let has_begun = names
+    let last_renamed = names
         .iter()
         .filter_map(|name| offset_of(name.strip_suffix(DELETED_SUFFIX)?, Part::Log.suffix()))
-        .any(|base_offset| base_offset < log_start_offset);
-    if has_begun {
-        let below = segments
-            .windows(2)
-            .take_while(|pair| pair[1].base_offset <= log_start_offset)
-            .count();
-        segments.drain(..below);
-    }
-    has_begun
+        .filter(|base_offset| *base_offset < log_start_offset)
+        .max();
+    let Some(last_renamed) = last_renamed else {
+        return false;
+    };
+    let goes = |pair: &&[Arc<Segment>]| {
+        pair[0].base_offset <= last_renamed && pair[1].base_offset <= log_start_offset
+    };
+    let below = segments.windows(2).take_while(goes).count();
+    segments.drain(..below);
+    true
 }
 
 /// Removes the files of segments that are not part of the log any more: the next one of that name would take them for
@@ -689,10 +695,10 @@ fn indexed_prefix(
 }
 
 /// The producers as of the newest snapshot or note that can be read; without one, none as of the first offset. And what
-/// offsets the notes are of.
+/// offsets the notes are of. A newer snapshot that cannot be read is taken out of `snapshots`.
 fn newest_snapshot(
     context: &LoadContext<'_>,
-    snapshots: &[i64],
+    snapshots: &mut Vec<i64>,
     first_offset: i64,
     log_end_offset: i64,
 ) -> Result<(ProducerState, [Option<i64>; 2]), LoadError> {
@@ -730,7 +736,8 @@ fn newest_snapshot(
             newest = Some(state);
         }
     }
-    for &offset in snapshots.iter().rev() {
+    for at in (0..snapshots.len()).rev() {
+        let offset = snapshots[at];
         if offset > log_end_offset || offset < first_offset {
             continue;
         }
@@ -750,11 +757,14 @@ fn newest_snapshot(
         }
         match state {
             Some(state) => return Ok((state, notes)),
-            None => tracing::warn!(
-                partition = %context.id,
-                offset,
-                "producer snapshot is not readable; an older one is taken"
-            ),
+            None => {
+                tracing::warn!(
+                    partition = %context.id,
+                    offset,
+                    "producer snapshot is not readable; an older one is taken"
+                );
+                snapshots.remove(at);
+            }
         }
     }
     let none = || ProducerState::new(producer_config(), first_offset);

@@ -24,9 +24,9 @@ use super::transaction_index::AbortedTxn;
 use super::waiters::Waiters;
 use super::writer::{SegmentWriter, Snapshot};
 use super::{
-    ActiveProducer, AppendError, AppendOrigin, AppendPermit, Appended, BoxFuture, FetchWait,
-    FetchedRecords, Isolation, LogConfig, LogOffsets, PartitionLog, PendingAppend, Read, ReadError,
-    ReadRequest, TimestampOffset, TopicPartition, WaitRegistration,
+    ActiveProducer, AppendError, AppendOrigin, AppendPermit, Appended, BoxFuture, Durability,
+    FetchWait, FetchedRecords, Isolation, LogConfig, LogOffsets, PartitionLog, PendingAppend, Read,
+    ReadError, ReadRequest, TimestampOffset, TopicPartition, WaitRegistration,
 };
 use crate::cold_budget::ColdPermit;
 use crate::deletion::Departure;
@@ -160,7 +160,11 @@ impl FileLog {
             Ok(loaded) => {
                 self.shared.closed_at.lock().remove(&key);
                 let (snapshots, notes) = (loaded.snapshots.clone(), loaded.notes);
-                let end = loaded.log_end_offset;
+                // In `os` mode snapshots are good up to the recovery point, which the next checkpoint moves.
+                let checkpointed = match self.shared.durability {
+                    Durability::Strict => loaded.log_end_offset,
+                    Durability::Os => loaded.log_end_offset.min(context.recovery_point),
+                };
                 if !loaded.left_over.is_empty() {
                     let left_over = Doomed::Files(loaded.left_over.clone());
                     self.shared.remove_after(0, left_over);
@@ -176,7 +180,7 @@ impl FileLog {
                 }
                 // Nobody holds the writer's lock before the log is loaded.
                 if let Some(mut writer) = self.writer.try_lock() {
-                    writer.known_snapshots(snapshots, notes, end);
+                    writer.known_snapshots(snapshots, notes, checkpointed);
                 }
                 if state.bytes_since_note >= self.shared.note_interval_bytes {
                     // The next checkpoint notes the producers: the next start need not read as much again.
@@ -325,9 +329,9 @@ impl FileLog {
 
     /// Lets the next batch begin a new segment.
     pub(crate) fn start_segment(self: &Arc<Self>, state: &mut State, now_ms: i64) {
-        if state.log_end_offset > state.log_start_offset {
-            let snapshot = snapshot_of(state);
-            state.snapshots.push_back(snapshot);
+        if state.log_end_offset > 0 {
+            // Even if nothing is left below: producers outlive their batches.
+            state.take_snapshot();
         }
         self.note_dirty(state);
         let segment = Segment::new(Arc::clone(&self.dir), state.log_end_offset, 0);
@@ -578,8 +582,7 @@ impl FileLog {
             }
             state.needs_sync = false;
             if state.bytes_since_snapshot >= SNAPSHOT_INTERVAL_BYTES {
-                let snapshot = snapshot_of(&mut state);
-                state.snapshots.push_back(snapshot);
+                state.take_snapshot();
             }
         }
         let result = self.write_segments().and_then(|()| {
@@ -665,8 +668,7 @@ impl FileLog {
             return;
         }
         if state.bytes_since_snapshot > 0 {
-            let snapshot = snapshot_of(&mut state);
-            state.snapshots.push_back(snapshot);
+            state.take_snapshot();
         }
         state.finish_last = true;
         state.needs_sync = true;
@@ -781,16 +783,6 @@ fn patch(copy: &mut [u8], batch: &ValidatedBatch, stored: &BatchHeader) {
     batch::set_offset_and_epoch(copy, stored.base_offset, stored.partition_leader_epoch)
         .and_then(|()| batch::set_max_timestamp(copy, timestamp_type, stored.max_timestamp))
         .expect("a validated batch has a whole header");
-}
-
-fn snapshot_of(state: &mut State) -> Snapshot {
-    state.bytes_since_snapshot = 0;
-    state.bytes_since_note = 0;
-    Snapshot {
-        offset: state.log_end_offset,
-        sidecar: snapshot::to_sidecar(&state.producers),
-        kafka: Some(snapshot::to_snapshot(&state.producers)),
-    }
 }
 
 fn answered(answer: oneshot::Receiver<Result<Appended, AppendError>>) -> PendingAppend {

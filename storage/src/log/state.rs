@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::leader_epoch::LeaderEpochs;
 use super::loader::Loaded;
-use super::producer_state::{ProducerState, ProducerStateConfig};
+use super::producer_state::{ProducerState, ProducerStateConfig, snapshot};
 use super::segment::{OpenSegment, Segment};
 use super::transaction_index::AbortedTxn;
 use super::writer::{Run, Snapshot};
@@ -359,6 +359,23 @@ impl State {
                 open.last_time_entry = None;
             }
         }
+    }
+
+    /// Takes a snapshot of the producers as they are at the end of the log. It is written with the segments.
+    pub fn take_snapshot(&mut self) {
+        self.bytes_since_snapshot = 0;
+        self.bytes_since_note = 0;
+        self.snapshots.push_back(Snapshot {
+            offset: self.log_end_offset,
+            sidecar: snapshot::to_sidecar(&self.producers),
+            kafka: Some(snapshot::to_snapshot(&self.producers)),
+        });
+    }
+
+    /// Whether a snapshot of `offset` or one behind it is to be written.
+    pub fn will_snapshot_from(&self, offset: i64) -> bool {
+        let mut snapshots = self.snapshots.iter();
+        snapshots.any(|snapshot| snapshot.kafka.is_some() && snapshot.offset >= offset)
     }
 
     /// The snapshots whose offset has been written.

@@ -92,10 +92,11 @@ pub(crate) struct SegmentWriter {
     unsynced: Unsynced,
     /// What a sync of the whole file system is under way for.
     syncing: Unsynced,
+    /// In the order of their offsets; those that are not durable yet are the last.
     snapshots: Vec<i64>,
     /// Of which offset each note is.
     notes: [Option<i64>; 2],
-    /// Recovery does not begin before this offset.
+    /// Recovery does not begin before this offset, and takes the snapshots up to it.
     checkpointed: i64,
 }
 
@@ -241,6 +242,10 @@ impl SegmentWriter {
         let Some(kafka) = &snapshot.kafka else {
             return self.write_note(snapshot);
         };
+        if self.has_snapshot_from(snapshot.offset) {
+            // It says the same. Written over it would not be durable for a while.
+            return Ok(());
+        }
         for (suffix, bytes) in [
             (SIDECAR_SUFFIX, &snapshot.sidecar),
             (SNAPSHOT_SUFFIX, kafka),
@@ -280,11 +285,36 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Takes over what is there already of a log that ends at `end`.
-    pub fn known_snapshots(&mut self, offsets: Vec<i64>, notes: [Option<i64>; 2], end: i64) {
+    /// Takes over what is there already of a log that recovery would leave alone up to `checkpointed`.
+    pub fn known_snapshots(
+        &mut self,
+        offsets: Vec<i64>,
+        notes: [Option<i64>; 2],
+        checkpointed: i64,
+    ) {
         self.snapshots = offsets;
         self.notes = notes;
-        self.checkpointed = end;
+        self.checkpointed = checkpointed;
+    }
+
+    /// Whether there is a snapshot of `offset`, or of one behind it.
+    pub fn has_snapshot_from(&self, offset: i64) -> bool {
+        self.snapshots.last().is_some_and(|last| *last >= offset)
+    }
+
+    /// Below which offset everything may go that producers have written: what is known of them is durable, and the next
+    /// start takes it, whatever this process's end is like.
+    ///
+    /// That start takes no snapshot from behind both the checkpoint that it recovers from and the log start.
+    pub fn producers_known_below(&self, log_start_offset: i64) -> i64 {
+        let unsynced = self.unsynced.snapshots + self.syncing.snapshots;
+        let durable = self.snapshots.len().saturating_sub(unsynced);
+        let taken = self.checkpointed.max(log_start_offset);
+        let mut snapshots = self.snapshots[..durable].iter().rev();
+        snapshots
+            .find(|offset| **offset <= taken)
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Recovery does not begin before `end` any more.
@@ -382,10 +412,15 @@ impl SegmentWriter {
         self.remove_old_snapshots();
     }
 
-    /// Keeps the last two durable snapshots: the newest may not survive a crash that the older one does.
+    /// Keeps the last two durable snapshots, and the newest that recovery would take: segments that were removed are known
+    /// by nothing else.
     fn remove_old_snapshots(&mut self) {
         let kept = 2 + self.unsynced.snapshots;
         let surplus = self.snapshots.len().saturating_sub(kept);
+        let taken = self
+            .snapshots
+            .partition_point(|offset| *offset <= self.checkpointed);
+        let surplus = surplus.min(taken.saturating_sub(1));
         let removed = self.snapshots[..surplus].iter().take_while(|offset| {
             [SIDECAR_SUFFIX, SNAPSHOT_SUFFIX].into_iter().all(|suffix| {
                 let path = self.dir.join(file_name(**offset, suffix));
@@ -422,7 +457,7 @@ impl SegmentWriter {
     }
 
     /// Removes the snapshots behind an offset: whoever loads the log then takes in every batch from there on, and
-    /// finds the aborted transactions that the indexes may have lost.
+    /// finds the aborted transactions that the indexes may have lost. Nobody asks for those below the log start.
     pub fn discard_snapshots_after(&mut self, offset: i64) -> io::Result<()> {
         let names = fs::if_found(self.fs.list(&self.dir))?.unwrap_or_default();
         for entry in names {

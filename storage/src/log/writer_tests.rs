@@ -88,3 +88,55 @@ fn the_last_two_durable_snapshots_stay_whatever_becomes_of_newer_ones() {
         );
     }
 }
+
+/// The segments before it may be gone, and recovery takes no newer one.
+#[test]
+fn the_newest_snapshot_from_before_the_checkpoint_stays_however_many_follow() {
+    let disk = SimDisk::new();
+    let mut writer = writer(&disk);
+    for offset in [10, 20] {
+        write_snapshot(&mut writer, offset);
+    }
+    writer.checkpointed(25);
+    for offset in [30, 40, 50] {
+        write_snapshot(&mut writer, offset);
+        writer.sync().unwrap();
+    }
+    assert_eq!(snapshots(&disk), [20, 30, 40, 50]);
+    assert_eq!(writer.producers_known_below(0), 20);
+    assert_eq!(writer.producers_known_below(45), 40);
+    writer.checkpointed(50);
+    writer.sync().unwrap();
+    assert_eq!(snapshots(&disk), [40, 50]);
+    assert_eq!(writer.producers_known_below(0), 50);
+}
+
+#[test]
+fn a_snapshot_is_not_known_to_stay_before_it_is_durable() {
+    let disk = SimDisk::new();
+    let mut writer = writer(&disk);
+    write_snapshot(&mut writer, 10);
+    writer.sync().unwrap();
+    write_snapshot(&mut writer, 20);
+    assert_eq!(writer.producers_known_below(100), 10);
+    writer.begin_sync();
+    assert_eq!(writer.producers_known_below(100), 10);
+    writer.finish_sync().unwrap();
+    assert_eq!(writer.producers_known_below(100), 20);
+}
+
+/// Written over it would be torn by a power cut; removed as the older of two it would take both along.
+#[test]
+fn a_snapshot_of_the_same_offset_is_written_once() {
+    for seed in 0..50 {
+        let disk = SimDisk::new();
+        let mut writer = writer(&disk);
+        write_snapshot(&mut writer, 10);
+        writer.sync().unwrap();
+        write_snapshot(&mut writer, 10);
+        write_snapshot(&mut writer, 20);
+        writer.sync().unwrap();
+        disk.power_cut(seed);
+        assert_eq!(snapshots(&disk), [10, 20], "seed {seed}");
+    }
+}

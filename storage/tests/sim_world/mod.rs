@@ -497,20 +497,23 @@ impl World {
         self.config.retention_ms >= 0
     }
 
-    /// A producer has not heard of its last batch and sends it again.
+    /// A producer has not heard of its last batch and sends it again, whether or not the log still has it.
     async fn send_again(&mut self, at: usize, producer: usize) -> Check {
-        if self.grows_old() {
-            // With the batch what is known of the producer may be gone.
+        let topic = &self.topics[at];
+        let Some(sent) = topic.sent[producer].last().cloned() else {
+            return Ok(());
+        };
+        // What a power cut takes from `os` mode it may take from the producers, and of a log that has moved its start
+        // nobody would see it.
+        let outlives_batches = self.ending == Ending::Kill
+            || self.durability == Durability::Strict
+            || at < self.strict_topics;
+        let may_be_gone = self.grows_old() || sent.base_offset < topic.log_start_attempted;
+        if may_be_gone && !outlives_batches {
             return Ok(());
         }
-        let topic = &self.topics[at];
-        match topic.sent[producer].last().cloned() {
-            Some(sent) if sent.base_offset >= topic.log_start_attempted => {
-                self.note(format!("send {} of {at} again", sent.base_offset));
-                self.submit(at, producer, &sent, true).await
-            }
-            _ => Ok(()),
-        }
+        self.note(format!("send {} of {at} again", sent.base_offset));
+        self.submit(at, producer, &sent, true).await
     }
 
     async fn submit(&mut self, at: usize, producer: usize, sent: &Sent, duplicate: bool) -> Check {

@@ -1,0 +1,213 @@
+//! A producer's last batch may have left the log, with everything else of its segment: a retry of it is still one.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::*;
+use storage::log::{Durability, LogConfig, PartitionLog};
+use storage::manager::{LogManager, LogManagerConfig};
+use storage::record::{BatchBuilder, ValidatedBatch};
+
+/// The producer whose last batch is gone, and one that writes everything else.
+const SILENT: i64 = 1;
+const OTHER: i64 = 2;
+
+fn manager(
+    dir: &Path,
+    durability: Durability,
+    retention_check_interval_ms: u64,
+) -> Arc<LogManager> {
+    LogManager::open(LogManagerConfig {
+        durability,
+        retention_check_interval_ms,
+        ..small(dir)
+    })
+    .unwrap()
+}
+
+/// Two batches in each segment.
+fn log_of(manager: &LogManager, file_delete_delay_ms: i64) -> Arc<dyn PartitionLog> {
+    let config = LogConfig {
+        segment_bytes: 1_000,
+        retention_ms: -1,
+        file_delete_delay_ms,
+        ..LogConfig::default()
+    };
+    open_with(manager, "topic", 0, config)
+}
+
+fn produced(producer_id: i64, sequence: i64) -> ValidatedBatch {
+    let builder = BatchBuilder::new().producer(producer_id, 0, sequence as i32);
+    trusted(build(builder, 1, &[&[b'x'; 400]]))
+}
+
+/// The other producer writes up to an offset of the log.
+async fn fill_to(log: &Arc<dyn PartitionLog>, sequence: &mut i64, end: i64) {
+    while log.offsets().log_end_offset < end {
+        append(log, produced(OTHER, *sequence)).await.unwrap();
+        *sequence += 1;
+    }
+}
+
+async fn until_first_segment_is(dir: &Path, base_offset: i64) {
+    let first = format!("{base_offset:020}.log");
+    for _ in 0..10_000 {
+        // The first write makes the directory.
+        let topic = dir.join("topic-0");
+        let names = if topic.exists() {
+            names(&topic)
+        } else {
+            Vec::new()
+        };
+        if names.iter().find(|name| name.ends_with(".log")) == Some(&first) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("{base_offset} never became the first segment");
+}
+
+async fn expect_known(log: &Arc<dyn PartitionLog>, offset: i64, what: &str) {
+    let retried = append(log, produced(SILENT, 0)).await.unwrap();
+    assert!(retried.duplicate, "{what}: appended twice, {retried:?}");
+    assert_eq!(retried.base_offset, offset, "{what}");
+    let next = append(log, produced(SILENT, 1)).await.unwrap();
+    assert!(!next.duplicate, "{what}");
+}
+
+/// Wherever recovery begins, however much came behind it and was synced, and wherever the log begins then.
+#[tokio::test]
+async fn a_producer_whose_last_batch_is_below_the_log_start_is_known_after_a_crash() {
+    for durability in [Durability::Strict, Durability::Os] {
+        for (checkpoint, end, start) in [
+            (1, 4, 2),
+            (1, 10, 2),
+            (1, 10, 6),
+            (2, 4, 2),
+            (2, 10, 2),
+            (2, 11, 9),
+            (3, 10, 2),
+            (3, 11, 8),
+        ] {
+            let what = format!("{durability:?}: {checkpoint}, {end}, {start}");
+            let dir = tempfile::tempdir().unwrap();
+            let running = manager(dir.path(), durability, 5);
+            let log = log_of(&running, 0);
+            append(&log, produced(SILENT, 0)).await.unwrap();
+            let mut sequence = 0;
+            fill_to(&log, &mut sequence, checkpoint).await;
+            drop(log);
+            running.shutdown().unwrap();
+            drop(running);
+
+            let running = manager(dir.path(), durability, 5);
+            let log = log_of(&running, 0);
+            fill_to(&log, &mut sequence, end).await;
+            assert_eq!(log.delete_records_before(start).await.unwrap(), start);
+            until_first_segment_is(dir.path(), start / 2 * 2).await;
+            drop(log);
+            let mut crashed = crash(running, dir.path());
+            for _ in 0..2 {
+                // Recovery that is cut short is begun again, and what it leaves is good for the next.
+                let again = manager(crashed.path(), durability, 5);
+                log_of(&again, 0).offsets();
+                crashed = crash(again, crashed.path());
+            }
+            let again = manager(crashed.path(), durability, 5);
+            expect_known(&log_of(&again, 0), 0, &what).await;
+        }
+    }
+}
+
+/// Nothing is left in the log when the next segment begins: what is known of producers is worth a snapshot all the same.
+#[tokio::test]
+async fn a_segment_that_begins_at_the_log_start_has_a_snapshot_of_who_wrote_before() {
+    for durability in [Durability::Strict, Durability::Os] {
+        let dir = tempfile::tempdir().unwrap();
+        let running = manager(dir.path(), durability, 5);
+        let log = log_of(&running, 0);
+        let mut sequence = 0;
+        fill_to(&log, &mut sequence, 1).await;
+        drop(log);
+        running.shutdown().unwrap();
+        drop(running);
+
+        let running = manager(dir.path(), durability, 5);
+        let log = log_of(&running, 0);
+        append(&log, produced(SILENT, 0)).await.unwrap();
+        assert_eq!(log.delete_records_before(2).await.unwrap(), 2);
+        fill_to(&log, &mut sequence, 4).await;
+        until_first_segment_is(dir.path(), 2).await;
+        drop(log);
+        let crashed = crash(running, dir.path());
+        let again = manager(crashed.path(), durability, 5);
+        expect_known(&log_of(&again, 0), 1, &format!("{durability:?}")).await;
+    }
+}
+
+/// The start has moved again since some segments were removed; their files are there for a while.
+#[tokio::test]
+async fn a_segment_whose_removal_had_not_begun_tells_who_wrote_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (long_ms, hour_ms) = (3_600_000, 3_600_000);
+    let running = manager(dir.path(), Durability::Strict, long_ms);
+    let log = log_of(&running, hour_ms);
+    let mut sequence = 0;
+    fill_to(&log, &mut sequence, 3).await;
+    assert_eq!(log.delete_records_before(2).await.unwrap(), 2);
+    until_first_segment_is(dir.path(), 2).await;
+    append(&log, produced(SILENT, 0)).await.unwrap();
+    assert_eq!(log.delete_records_before(4).await.unwrap(), 4);
+    // It begins a segment, and the one before is not looked at until long after.
+    fill_to(&log, &mut sequence, 5).await;
+    drop(log);
+    let crashed = crash(running, dir.path());
+    let topic = crashed.path().join("topic-0");
+    for name in names(&topic) {
+        // As if it had not been written yet.
+        if name.starts_with(&format!("{:020}.", 4)) {
+            std::fs::remove_file(topic.join(name)).unwrap();
+        }
+    }
+    assert!(
+        names(&topic)
+            .iter()
+            .any(|name| name.ends_with(".log.deleted"))
+    );
+    let again = manager(crashed.path(), Durability::Strict, long_ms);
+    expect_known(&log_of(&again, hour_ms), 3, "as the files tell").await;
+}
+
+/// Of a segment that begins without a snapshot, or with one that nobody can read, those before it must not go.
+#[tokio::test]
+async fn segments_wait_for_a_snapshot_of_who_wrote_to_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = manager(dir.path(), Durability::Strict, 5);
+    let log = log_of(&running, 0);
+    append(&log, produced(SILENT, 0)).await.unwrap();
+    let mut sequence = 0;
+    fill_to(&log, &mut sequence, 3).await;
+    drop(log);
+    running.shutdown().unwrap();
+    drop(running);
+    let topic = dir.path().join("topic-0");
+    let names_of_snapshots = names(&topic)
+        .into_iter()
+        .filter(|name| name.ends_with(".snapshot") || name.contains("producers"));
+    for name in names_of_snapshots {
+        std::fs::write(topic.join(name), b"torn").unwrap();
+    }
+    let running = manager(dir.path(), Durability::Strict, 5);
+    let log = log_of(&running, 0);
+    assert_eq!(log.delete_records_before(2).await.unwrap(), 2);
+    until_first_segment_is(dir.path(), 2).await;
+    drop(log);
+    let crashed = crash(running, dir.path());
+    let again = manager(crashed.path(), Durability::Strict, 5);
+    expect_known(&log_of(&again, 0), 0, "torn").await;
+}
