@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::config::BrokerConfig;
-use crate::coordinator::runtime::GroupCoordinator;
+use crate::coordinator::groups::GroupCoordinator;
 use crate::metadata::Metadata;
 use crate::metrics::RequestMetrics;
 use crate::net::budget::{Budget, RequestBudget};

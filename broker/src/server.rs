@@ -14,8 +14,8 @@ use tracing::info;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{self, BrokerConfig, ConnectionSettings, DynamicSettings, HostPort};
-use crate::coordinator::load::LoadError;
-use crate::coordinator::runtime::GroupCoordinator;
+use crate::coordinator::groups::GroupCoordinator;
+use crate::coordinator::runtime::Runtime;
 use crate::group::{Assignor, GroupConfig, MigrationPolicy};
 use crate::import::{self, Foreign, Owner};
 use crate::metadata::{
@@ -28,6 +28,7 @@ use crate::net::listener::{self, BindError, BoundListener};
 use crate::partition::fetch_session::FetchSessionCache;
 use crate::partition::registry::PartitionRegistry;
 use crate::partition::validation::Validators;
+use crate::replay::ReplayError;
 use crate::vital::VitalTaskPanicked;
 
 /// Request bytes in memory at once where `queued.max.request.bytes` does not say.
@@ -59,7 +60,7 @@ pub enum StartError {
     #[error(transparent)]
     Override(#[from] UnknownHost),
     #[error("cannot load the groups: {0}")]
-    Groups(#[from] LoadError),
+    Groups(#[from] ReplayError),
 }
 
 /// Why a running broker cannot go on. It is one line for the operator.
@@ -249,10 +250,12 @@ pub async fn assemble(
     .await?;
     let groups = GroupCoordinator::new(
         group_config(&config),
-        metadata.clone(),
+        Runtime {
+            metadata: metadata.clone(),
+            clock: clock.clone(),
+            shutdown: shutdown.subscribe(),
+        },
         Arc::clone(&partitions),
-        clock.clone(),
-        shutdown.subscribe(),
     );
     let broker = Arc::new(Broker {
         metadata,

@@ -12,8 +12,9 @@ use crate::group::{
 pub trait GroupCall {
     type Reply;
     fn into_request(self) -> GroupRequest;
-    /// `None` if the reply belongs to another kind of request, which a shard never gives.
-    fn reply(reply: GroupReply) -> Option<Self::Reply>;
+    /// # Errors
+    /// The request was turned away; or the reply belongs to another kind of request, which a shard never gives.
+    fn reply(reply: GroupReply) -> Result<Self::Reply, GroupError>;
 }
 
 macro_rules! calls {
@@ -25,10 +26,11 @@ macro_rules! calls {
                 GroupRequest::$kind(self)
             }
 
-            fn reply(reply: GroupReply) -> Option<$reply> {
+            fn reply(reply: GroupReply) -> Result<$reply, GroupError> {
                 match reply {
-                    GroupReply::$kind(reply) => Some(reply),
-                    _ => None,
+                    GroupReply::$kind(reply) => Ok(reply),
+                    GroupReply::Refused(error) => Err(error),
+                    _ => Err(GroupError::UnknownServerError),
                 }
             }
         })*

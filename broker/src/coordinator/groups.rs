@@ -1,20 +1,192 @@
-//! From a group to the shard that serves it, for whoever has a request: started at the first use.
+//! The group coordinator: from a group to the shard that serves it, for whoever has a request. Started at the first use.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use storage::log::PartitionLog;
+use tokio::sync::Mutex;
+use tracing::debug;
+use uuid::Uuid;
 
+use crate::coordinator::assignors::Assignors;
 use crate::coordinator::call::GroupCall;
-use crate::coordinator::load::LoadError;
-use crate::coordinator::runtime::{GroupCoordinator, Shards};
-use crate::group::{Allowance, GroupError, Id, OFFSETS_TOPIC, Priced};
+use crate::coordinator::patterns::PatternResolver;
+use crate::coordinator::runtime::{Runtime, Shards};
+use crate::coordinator::shard::Outside;
+use crate::group::{
+    self, Allowance, Catalog, DeletedTopic, GroupConfig, GroupError, GroupShard, Id, OFFSETS_TOPIC,
+    Outcome, Priced, Question,
+};
 use crate::log_limited;
+use crate::metadata::MetadataImage;
+use crate::partition::registry::PartitionRegistry;
+use crate::replay::ReplayError;
 
 /// What the answers to one request about groups may take in memory: about 100,000 partitions with an offset each.
 const GROUP_ANSWER_BYTES: usize = 32 << 20;
 
+/// The shards of one `__consumer_offsets`.
+pub type GroupShards = Shards<GroupShard>;
+
+/// Whoever serves the groups. That is nobody until something asks for a group for the first time, and when
+/// `__consumer_offsets` has been deleted.
+pub struct GroupCoordinator {
+    runtime: Runtime,
+    /// Where the logs of the shards are.
+    partitions: Arc<PartitionRegistry>,
+    outside: Arc<GroupsOutside>,
+    shards: ArcSwapOption<GroupShards>,
+    starting: Mutex<()>,
+}
+
+/// What groups need that takes longer than a step may.
+struct GroupsOutside {
+    config: GroupConfig,
+    patterns: PatternResolver,
+    assignors: Assignors,
+}
+
+impl Outside for GroupsOutside {
+    type Machine = GroupShard;
+    const NAME: &'static str = "a shard of the groups";
+
+    fn machine(&self) -> GroupShard {
+        GroupShard::new(self.config.clone())
+    }
+
+    fn catalog(&self, image: &Arc<MetadataImage>) -> Arc<dyn Catalog> {
+        image.clone()
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        question: Question,
+        image: Arc<MetadataImage>,
+    ) -> Option<Outcome> {
+        match question {
+            Question::Patterns(asked) => {
+                let resolved = self.patterns.resolve_all(asked, image).await;
+                Some(Outcome::Patterns(resolved))
+            }
+            Question::Target(asked) => self.assignors.compute(asked).await.map(Outcome::Target),
+        }
+    }
+}
+
+impl GroupShards {
+    /// The shard that owns a group.
+    pub fn shard_of(&self, group_id: &str) -> usize {
+        let count = i32::try_from(self.count()).unwrap_or(i32::MAX);
+        usize::try_from(group::partition_for(group_id, count)).unwrap_or(0)
+    }
+
+    /// Puts a request to the shard that owns `group_id` and waits for its reply, however long it is parked.
+    ///
+    /// # Errors
+    /// COORDINATOR_NOT_AVAILABLE while the shard, or the log behind it, cannot answer; NOT_COORDINATOR when the log is deleted.
+    pub async fn call<C: GroupCall>(
+        &self,
+        group_id: &str,
+        request: C,
+    ) -> Result<C::Reply, GroupError> {
+        self.call_shard(self.shard_of(group_id), request).await
+    }
+
+    /// Puts a request to one shard.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn call_shard<C: GroupCall>(
+        &self,
+        shard: usize,
+        request: C,
+    ) -> Result<C::Reply, GroupError> {
+        C::reply(self.request(shard, request.into_request()).await?)
+    }
+}
+
 impl GroupCoordinator {
+    pub fn new(config: GroupConfig, runtime: Runtime, partitions: Arc<PartitionRegistry>) -> Self {
+        Self {
+            runtime,
+            partitions,
+            outside: Arc::new(GroupsOutside {
+                config,
+                patterns: PatternResolver::default(),
+                assignors: Assignors::default(),
+            }),
+            shards: ArcSwapOption::empty(),
+            starting: Mutex::default(),
+        }
+    }
+
+    /// Who finds out what regular expressions match.
+    pub fn patterns(&self) -> &PatternResolver {
+        &self.outside.patterns
+    }
+
+    /// Starts a shard for each log of the topic, in the order of the partitions; once for each topic id.
+    ///
+    /// # Errors
+    /// When a log cannot be read back.
+    pub async fn start(
+        &self,
+        topic_id: Uuid,
+        logs: Vec<Arc<dyn PartitionLog>>,
+    ) -> Result<(), ReplayError> {
+        let _one_at_a_time = self.starting.lock().await;
+        let is_same = |shards: &Arc<GroupShards>| shards.topic_id() == topic_id;
+        if self.shards.load().as_ref().is_some_and(is_same) {
+            return Ok(());
+        }
+        let shards = Shards::start(&self.runtime, &self.outside, topic_id, logs).await?;
+        self.shards.store(Some(Arc::new(shards)));
+        Ok(())
+    }
+
+    /// Who serves the groups.
+    ///
+    /// # Errors
+    /// COORDINATOR_NOT_AVAILABLE before the first [`start`](Self::start); NOT_COORDINATOR when the topic has been deleted,
+    /// until the next one: clients look for the coordinator then, which creates it again.
+    pub fn shards(&self) -> Result<Arc<GroupShards>, GroupError> {
+        let shards = self.shards.load_full();
+        let shards = shards.ok_or(GroupError::CoordinatorNotAvailable)?;
+        let image = self.runtime.metadata.image();
+        match image.topic_by_id(shards.topic_id()) {
+            Some(_) => Ok(shards),
+            None => {
+                shards.topic_is_gone();
+                Err(GroupError::NotCoordinator)
+            }
+        }
+    }
+
+    /// How long it took to load all shards.
+    pub fn load_time(&self) -> Option<Duration> {
+        self.shards.load().as_ref().map(|shards| shards.load_time())
+    }
+
+    /// Forgets what was committed for topics that no longer exist; everything if `__consumer_offsets` is among them.
+    ///
+    /// A shard that cannot do so now loses nothing: an offset of another topic id is never given out.
+    pub async fn topics_deleted(&self, topics: Vec<DeletedTopic>) {
+        let Ok(shards) = self.shards() else {
+            return;
+        };
+        if topics.is_empty() {
+            return;
+        }
+        for shard in 0..shards.count() {
+            let forgotten = shards.call_shard(shard, topics.clone()).await;
+            if let Err(error) | Ok(Some(error)) = forgotten {
+                debug!("offsets of deleted topics stay until they expire: {error}");
+            }
+        }
+    }
+
     /// Puts a request to the group's coordinator, creating `__consumer_offsets` if need be.
     ///
     /// # Errors
@@ -29,7 +201,7 @@ impl GroupCoordinator {
 
     /// Who serves the groups: started at their first use, but not again after `__consumer_offsets` was deleted, before a client
     /// looks for a coordinator.
-    async fn serving(&self) -> Result<Arc<Shards>, GroupError> {
+    async fn serving(&self) -> Result<Arc<GroupShards>, GroupError> {
         match self.shards() {
             Err(GroupError::CoordinatorNotAvailable) => {
                 self.ensure_started().await?;
@@ -89,7 +261,11 @@ impl GroupCoordinator {
         if self.shards().is_ok() {
             return Ok(());
         }
-        let created = self.metadata.ensure_internal_topic(OFFSETS_TOPIC).await;
+        let created = self
+            .runtime
+            .metadata
+            .ensure_internal_topic(OFFSETS_TOPIC)
+            .await;
         if let Err(error) = created {
             log_limited!(warn, "cannot create {OFFSETS_TOPIC}: {error}");
             return Err(GroupError::CoordinatorNotAvailable);
@@ -104,8 +280,8 @@ impl GroupCoordinator {
     ///
     /// # Errors
     /// When a log cannot be read back.
-    pub async fn load(&self) -> Result<(), LoadError> {
-        let image = self.metadata.image();
+    pub async fn load(&self) -> Result<(), ReplayError> {
+        let image = self.runtime.metadata.image();
         let Some(topic) = image.topic(OFFSETS_TOPIC) else {
             return Ok(());
         };

@@ -1,12 +1,12 @@
 //! Coordination, the asynchronous part: tasks that own pure state machines and their logs.
 
 mod assignors;
+mod batches;
 pub mod call;
 mod catalog;
-mod groups;
-pub mod load;
+pub mod groups;
 pub mod patterns;
 pub mod runtime;
-mod shard;
+pub mod shard;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 
 use crate::group::{Id, PatternsResolved, ResolvePatterns, TopicPattern};
 use crate::metadata::MetadataImage;
@@ -64,28 +65,43 @@ impl PatternResolver {
         pattern: &Id,
         image: &Arc<MetadataImage>,
     ) -> Result<Arc<BTreeSet<Id>>, String> {
+        let matched = self.try_resolve(pattern, image).await;
+        matched.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    async fn try_resolve(
+        &self,
+        pattern: &Id,
+        image: &Arc<MetadataImage>,
+    ) -> Result<Result<Arc<BTreeSet<Id>>, String>, JoinError> {
         let known = self.known.lock().by_pattern.get(pattern).cloned();
         if let Some(known) = known
             .as_ref()
             .filter(|known| Arc::ptr_eq(&known.image, image))
         {
-            return Ok(Arc::clone(&known.topics));
+            return Ok(Ok(Arc::clone(&known.topics)));
         }
         let (asked, newest) = (pattern.clone(), Arc::clone(image));
         let began = self
             .turn(move || Matching::begin(&asked, known.as_ref(), &newest))
             .await?;
-        let mut matching = began?;
+        let mut matching = match began {
+            Ok(matching) => matching,
+            Err(what) => return Ok(Err(what)),
+        };
         while !matching.is_done() {
             let turn_time = self.turn_time;
             matching = self.turn(move || matching.go_on(turn_time)).await?;
         }
         let topics = Arc::new(matching.topics);
         self.known.lock().remember(pattern, image, &topics);
-        Ok(topics)
+        Ok(Ok(topics))
     }
 
     /// What a shard has asked about.
+    ///
+    /// # Panics
+    /// As what matches: a group must not be told that nothing matches.
     pub async fn resolve_all(
         &self,
         asked: ResolvePatterns,
@@ -93,8 +109,13 @@ impl PatternResolver {
     ) -> PatternsResolved {
         let mut topics = Vec::with_capacity(asked.patterns.len());
         for pattern in asked.patterns {
-            // One that does not compile, which another version may have let pass, matches nothing.
-            let matched = self.resolve(&pattern, &image).await.unwrap_or_default();
+            let matched = match self.try_resolve(&pattern, &image).await {
+                // One that does not compile, which another version may have let pass, matches nothing.
+                Ok(matched) => matched.unwrap_or_default(),
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                // The runtime goes down.
+                Err(_) => Arc::default(),
+            };
             topics.push((pattern, BTreeSet::clone(&matched)));
         }
         PatternsResolved {
@@ -108,13 +129,13 @@ impl PatternResolver {
     async fn turn<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, String> {
+    ) -> Result<T, JoinError> {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let worked = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             work()
         });
-        worked.await.map_err(|error| error.to_string())
+        worked.await
     }
 }
 

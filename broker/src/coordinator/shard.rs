@@ -1,7 +1,8 @@
 //! The task of one shard: drives the state machine, appends its records, releases its replies.
 //!
 //! Requests that are waiting together are handled together and their records appended as one batch, or as several: none is
-//! larger than `max.message.bytes`, unless it is a single record that the shard has made itself.
+//! larger than `max.message.bytes`, unless it is a single record that the machine has made itself, and none mixes kinds of
+//! writes (`batches.rs`).
 //! A reply leaves when everything appended before it is durable, in the order the state machine gave them.
 
 use std::collections::{HashMap, VecDeque};
@@ -11,21 +12,17 @@ use std::task::Poll;
 use std::time::Duration;
 
 use storage::log::{AppendError, AppendOrigin, PartitionLog, PendingAppend};
-use storage::record::{BatchBuilder, ValidatedBatch};
+use storage::record::{BatchBuilder, TransactionResult, ValidatedBatch};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
-use crate::clock::Clock;
-use crate::coordinator::assignors::Assignors;
-use crate::coordinator::load::{self, LoadError};
-use crate::coordinator::patterns::PatternResolver;
-use crate::group::{
-    self, BATCH_OVERHEAD_BYTES, Catalog, ComputedTarget, Effects, GroupConfig, GroupError,
-    GroupRecord, GroupReply, GroupRequest, GroupShard, KeyValue, PatternsResolved, Token,
-};
+use crate::coordinator::batches::{Batch, Batches};
+use crate::coordinator::runtime::Runtime;
 use crate::log_limited;
-use crate::metadata::{Metadata, MetadataImage};
+use crate::machine::{EffectsOf, EndTxn, Machine, Moment, Producer, Refused, Token};
+use crate::metadata::MetadataImage;
+use crate::replay::{Entry, ReplayError, replay};
 
 /// Requests handled in one step.
 const STEP_REQUESTS: usize = 256;
@@ -39,109 +36,128 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Pause between attempts to load a shard whose log cannot be read.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
+/// `max.message.bytes` before there is a topic.
+const DEFAULT_BATCH_BYTES: usize = 1_048_588;
+/// Whatever `max.message.bytes` says: a region of the write-ahead log takes a batch of this size, and a record that the
+/// broker makes may be larger.
+const MAX_BATCH_BYTES: usize = 16 << 20;
+
+/// What the machines of a coordinator need and cannot do themselves.
+pub trait Outside: Send + Sync + 'static {
+    type Machine: Machine;
+    /// What one of its tasks is called.
+    const NAME: &'static str;
+
+    /// A machine without a log.
+    fn machine(&self) -> Self::Machine;
+
+    /// The metadata, as the machine sees it: the same pointer for the same image.
+    fn catalog(&self, image: &Arc<MetadataImage>) -> Arc<<Self::Machine as Machine>::Catalog>;
+
+    /// Finds out what a machine asks; nothing if nobody waits for it any more. A panic is the shard's, and so the broker's:
+    /// the machine would wait for ever.
+    fn answer(
+        self: Arc<Self>,
+        question: <Self::Machine as Machine>::Question,
+        image: Arc<MetadataImage>,
+    ) -> impl Future<Output = Option<<Self::Machine as Machine>::Outcome>> + Send + 'static;
+}
+
 /// One request and where its reply goes.
-pub(super) struct Command {
+pub struct Command<M: Machine> {
     pub token: Token,
-    pub request: GroupRequest,
-    pub reply_to: oneshot::Sender<GroupReply>,
+    pub request: M::Request,
+    pub reply_to: oneshot::Sender<M::Reply>,
 }
 
 /// What a shard works with.
-pub(super) struct Surroundings {
-    pub config: GroupConfig,
-    pub metadata: Metadata,
-    pub clock: Clock,
-    pub patterns: Arc<PatternResolver>,
-    pub assignors: Arc<Assignors>,
-    pub shutdown: watch::Receiver<bool>,
+pub struct Surroundings<O: Outside> {
+    pub log: Arc<dyn PartitionLog>,
+    pub runtime: Runtime,
+    pub outside: Arc<O>,
     /// Turns true when the log is deleted.
     pub gone: watch::Receiver<bool>,
 }
 
-/// Replays the log into a new shard.
-pub(super) async fn load(
-    log: &dyn PartitionLog,
-    around: &Surroundings,
-) -> Result<Loaded, LoadError> {
-    let mut shard = GroupShard::new(around.config.clone());
-    let image = around.metadata.image();
-    shard.set_catalog(image.clone());
-    load::for_each_record(log, |header, record| {
-        if header.is_control() {
-            return;
+impl<O: Outside> Surroundings<O> {
+    fn now(&self) -> Moment<<O::Machine as Machine>::Catalog> {
+        let image = self.runtime.metadata.image();
+        Moment {
+            steady_ms: self.runtime.clock.steady_ms(),
+            wall_ahead_ms: self.runtime.clock.wall_ahead_ms(),
+            max_batch_bytes: self.max_batch_bytes(&image),
+            catalog: self.outside.catalog(&image),
         }
-        let Some(key) = record.key else { return };
-        let transaction = header
-            .is_transactional()
-            .then_some((header.producer_id, header.producer_epoch));
-        match GroupRecord::decode(key, record.value, transaction) {
-            Ok(Some(record)) => shard.apply(&record),
-            // Kinds of groups that are not served yet.
-            Ok(None) => {}
-            Err(error) => {
-                warn!(log = %log.id(), offset = record.offset, "skipping a group record: {error}")
-            }
-        }
-    })
-    .await?;
-    shard.set_wall_ahead(around.clock.wall_ahead_ms());
-    let effects = shard.loaded(around.clock.steady_ms());
-    Ok(Loaded {
-        shard,
-        image,
-        effects,
-    })
+    }
+
+    /// The largest batch that the log takes: `max.message.bytes` of its topic.
+    fn max_batch_bytes(&self, image: &MetadataImage) -> usize {
+        let topic = image.topic(&self.log.id().topic);
+        let of_topic = topic.map(|topic| topic.config.max_message_bytes);
+        of_topic.unwrap_or(DEFAULT_BATCH_BYTES).min(MAX_BATCH_BYTES)
+    }
 }
 
-/// A shard fresh from its log, and what it wants done first.
-pub(super) struct Loaded {
-    shard: GroupShard,
-    /// The metadata that the shard knows.
-    image: Arc<MetadataImage>,
-    effects: Effects,
+/// Replays the log into a new machine.
+pub(super) async fn load<O: Outside>(
+    around: &Surroundings<O>,
+) -> Result<Loaded<O::Machine>, ReplayError> {
+    let mut machine = around.outside.machine();
+    let log = &*around.log;
+    replay(log, 0, |entry| match entry {
+        Entry::Record(header, record) => {
+            let Some(key) = record.key else { return };
+            let producer = header.is_transactional().then_some(Producer {
+                id: header.producer_id,
+                epoch: header.producer_epoch,
+            });
+            if let Err(error) = machine.replay(producer, key, record.value) {
+                warn!(log = %log.id(), offset = record.offset, "skipping a record: {error}");
+            }
+        }
+        Entry::Marker(header, marker) => machine.replay_marker(EndTxn {
+            producer_id: header.producer_id,
+            producer_epoch: header.producer_epoch,
+            coordinator_epoch: marker.coordinator_epoch,
+            commit: marker.result == TransactionResult::Commit,
+        }),
+    })
+    .await?;
+    let effects = machine.loaded(&around.now());
+    Ok(Loaded { machine, effects })
+}
+
+/// A machine fresh from its log, and what it wants done first.
+pub(super) struct Loaded<M: Machine> {
+    machine: M,
+    effects: EffectsOf<M>,
 }
 
 /// Replies that wait for an append; without one, only for those before them.
-struct Held {
+struct Held<P> {
     append: Option<PendingAppend>,
-    replies: Vec<(Token, GroupReply)>,
+    replies: Vec<(Token, P)>,
 }
 
-/// Records that are appended together, and the replies that wait for them.
-#[derive(Default)]
-struct Batch {
-    records: BatchBuilder,
-    bytes: usize,
-    replies: Vec<(Token, GroupReply)>,
-}
+type Reply<O> = <<O as Outside>::Machine as Machine>::Reply;
 
-fn encoded_bytes((key, value): &KeyValue) -> usize {
-    group::record_bytes(key.len(), value.as_ref().map(Vec::len))
-}
-
-struct Runner {
-    log: Arc<dyn PartitionLog>,
-    around: Surroundings,
-    /// What groups have asked about their expressions; one question of a group at a time.
-    resolving: JoinSet<PatternsResolved>,
-    /// Targets that are computed elsewhere; one of a group at a time.
-    computing: JoinSet<Option<ComputedTarget>>,
-    reply_to: HashMap<Token, oneshot::Sender<GroupReply>>,
-    held: VecDeque<Held>,
+struct Runner<O: Outside> {
+    around: Surroundings<O>,
+    /// What the machine has asked.
+    asked: JoinSet<Option<<O::Machine as Machine>::Outcome>>,
+    reply_to: HashMap<Token, oneshot::Sender<Reply<O>>>,
+    held: VecDeque<Held<Reply<O>>>,
 }
 
 /// Serves a shard until the broker shuts down or its log is deleted.
-pub(super) async fn run(
-    log: Arc<dyn PartitionLog>,
-    around: Surroundings,
-    loaded: Loaded,
-    mut commands: mpsc::Receiver<Command>,
+pub(super) async fn run<O: Outside>(
+    around: Surroundings<O>,
+    loaded: Loaded<O::Machine>,
+    mut commands: mpsc::Receiver<Command<O::Machine>>,
 ) {
     let mut runner = Runner {
-        log,
         around,
-        resolving: JoinSet::new(),
-        computing: JoinSet::new(),
+        asked: JoinSet::new(),
         reply_to: HashMap::new(),
         held: VecDeque::new(),
     };
@@ -149,10 +165,10 @@ pub(super) async fn run(
     loop {
         let loaded = match next.take() {
             Some(loaded) => loaded,
-            None => match load(&*runner.log, &runner.around).await {
+            None => match load(&runner.around).await {
                 Ok(loaded) => loaded,
                 Err(error) => {
-                    error!(log = %runner.log.id(), "cannot load groups: {error}");
+                    error!(log = %runner.around.log.id(), "cannot load {}: {error}", O::NAME);
                     if runner.refuse_for(RELOAD_PAUSE, &mut commands).await {
                         continue;
                     }
@@ -160,168 +176,128 @@ pub(super) async fn run(
                 }
             },
         };
-        let unavailable = GroupError::CoordinatorNotAvailable;
-        match runner.serve(loaded, &mut commands).await {
-            Ended::Shutdown(shard) => return runner.finish(*shard, unavailable).await,
-            Ended::Gone(shard) | Ended::AppendFailed(shard, AppendError::Deleted) => {
+        let Loaded {
+            mut machine,
+            effects,
+        } = loaded;
+        match runner.serve(&mut machine, effects, &mut commands).await {
+            Ended::Shutdown => return runner.finish(machine, Refused::Unavailable).await,
+            Ended::Gone | Ended::AppendFailed(AppendError::Deleted) => {
                 // Those who still wait in the mailbox must learn from it that this was deleted.
                 stopped(&mut runner.around.gone).await;
-                return runner.finish(*shard, GroupError::NotCoordinator).await;
+                return runner.finish(machine, Refused::NotCoordinator).await;
             }
-            Ended::AppendFailed(shard, error) => {
-                error!(log = %runner.log.id(), "group records were not written, loading the groups again: {error}");
-                runner.finish(*shard, unavailable).await;
+            Ended::AppendFailed(error) => {
+                error!(log = %runner.around.log.id(), "records were not written, loading {} again: {error}", O::NAME);
+                runner.finish(machine, Refused::Unavailable).await;
             }
         }
     }
 }
 
 enum Ended {
-    Shutdown(Box<GroupShard>),
+    Shutdown,
     /// The log is deleted.
-    Gone(Box<GroupShard>),
-    AppendFailed(Box<GroupShard>, AppendError),
+    Gone,
+    AppendFailed(AppendError),
 }
 
-impl Runner {
-    async fn serve(&mut self, loaded: Loaded, commands: &mut mpsc::Receiver<Command>) -> Ended {
-        let Loaded {
-            mut shard,
-            mut image,
-            effects,
-        } = loaded;
-        let mut step = vec![effects];
+impl<O: Outside> Runner<O> {
+    async fn serve(
+        &mut self,
+        machine: &mut O::Machine,
+        loaded: EffectsOf<O::Machine>,
+        commands: &mut mpsc::Receiver<Command<O::Machine>>,
+    ) -> Ended {
+        let mut step = vec![loaded];
         let mut batch = Vec::with_capacity(STEP_REQUESTS);
-        let mut shutdown = self.around.shutdown.clone();
+        let mut shutdown = self.around.runtime.shutdown.clone();
         let mut gone = self.around.gone.clone();
         loop {
             if let Err(error) = self.append(step.drain(..)).await {
-                return Ended::AppendFailed(Box::new(shard), error);
+                return Ended::AppendFailed(error);
             }
-            let deadline = shard
+            let deadline = machine
                 .next_deadline()
-                .map(|at_ms| self.around.clock.until(at_ms));
+                .map(|at_ms| self.around.runtime.clock.until(at_ms));
             let may_handle = self.held.len() < MAX_APPENDS_IN_FLIGHT;
             tokio::select! {
                 biased;
                 released = next_durable(&mut self.held), if !self.held.is_empty() => match released {
                     Ok(replies) => self.release(replies),
-                    Err(error) => return Ended::AppendFailed(Box::new(shard), error),
+                    Err(error) => return Ended::AppendFailed(error),
                 },
                 count = commands.recv_many(&mut batch, STEP_REQUESTS), if may_handle => {
                     if count == 0 {
-                        return Ended::Shutdown(Box::new(shard));
+                        return Ended::Shutdown;
                     }
-                    let newest = self.around.metadata.image();
-                    if !Arc::ptr_eq(&newest, &image) {
-                        shard.set_catalog(newest.clone());
-                        image = newest;
-                    }
-                    let now_ms = self.around.clock.steady_ms();
-                    shard.set_wall_ahead(self.around.clock.wall_ahead_ms());
+                    let now = self.around.now();
                     for Command { token, request, reply_to } in batch.drain(..) {
                         self.reply_to.insert(token, reply_to);
-                        let effects = shard.handle(now_ms, token, request);
-                        let is_heavy = effects.records.len() > HEAVY_RECORDS;
+                        let effects = machine.handle(&now, token, request);
+                        let is_heavy = effects.record_count() > HEAVY_RECORDS;
                         step.push(effects);
                         if is_heavy {
                             if let Err(error) = self.append(step.drain(..)).await {
-                                return Ended::AppendFailed(Box::new(shard), error);
+                                return Ended::AppendFailed(error);
                             }
                             // Other tasks of this thread want to go on as well.
                             tokio::task::yield_now().await;
                         }
                     }
                     // A full mailbox must not keep time from passing.
-                    if shard.next_deadline().is_some_and(|at_ms| at_ms <= now_ms) {
-                        step.push(shard.on_deadline(now_ms));
+                    if machine.next_deadline().is_some_and(|at_ms| at_ms <= now.steady_ms) {
+                        step.push(machine.on_deadline(&now));
                     }
                 }
-                Some(resolved) = self.resolving.join_next(), if may_handle => {
-                    // It fails only when the runtime goes down.
-                    if let Ok(resolved) = resolved {
-                        shard.set_wall_ahead(self.around.clock.wall_ahead_ms());
-                        step.push(shard.patterns_resolved(self.around.clock.steady_ms(), resolved));
-                    }
-                }
-                Some(computed) = self.computing.join_next(), if may_handle => match computed {
-                    Ok(Some(computed)) => {
-                        shard.set_wall_ahead(self.around.clock.wall_ahead_ms());
-                        step.push(shard.target_computed(self.around.clock.steady_ms(), computed));
-                    }
+                Some(answered) = self.asked.join_next(), if may_handle => match answered {
+                    Ok(Some(outcome)) => step.push(machine.outcome(&self.around.now(), outcome)),
                     Ok(None) => {}
-                    // Its group would wait for ever.
+                    // Who asked would wait for ever.
                     Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    // The runtime goes down.
                     Err(_) => {}
                 },
-                () = stopped(&mut shutdown) => return Ended::Shutdown(Box::new(shard)),
-                () = stopped(&mut gone) => return Ended::Gone(Box::new(shard)),
+                () = stopped(&mut shutdown) => return Ended::Shutdown,
+                () = stopped(&mut gone) => return Ended::Gone,
                 () = sleep_until(deadline), if may_handle => {
-                    shard.set_wall_ahead(self.around.clock.wall_ahead_ms());
-                    step.push(shard.on_deadline(self.around.clock.steady_ms()));
+                    step.push(machine.on_deadline(&self.around.now()));
                 }
             }
         }
     }
 
-    /// Appends the records of a step, in batches that the log takes, and holds its replies back until they are durable.
-    ///
-    /// What one request brings about stays in one batch where it fits: then a crash leaves all of it or nothing.
-    async fn append(&mut self, step: impl Iterator<Item = Effects>) -> Result<(), AppendError> {
-        let max_batch_bytes = Catalog::max_batch_bytes(&*self.around.metadata.image());
-        let max_records_bytes = max_batch_bytes.saturating_sub(BATCH_OVERHEAD_BYTES);
-        let now_ms = self.around.clock.wall_ms();
-        let mut batch = Batch::default();
+    /// Appends the writes of a step, in batches that the log takes, and holds its replies back until they are durable.
+    async fn append(
+        &mut self,
+        step: impl Iterator<Item = EffectsOf<O::Machine>>,
+    ) -> Result<(), AppendError> {
+        let image = self.around.runtime.metadata.image();
+        let mut batches = Batches::new(
+            self.around.max_batch_bytes(&image),
+            self.around.runtime.clock.wall_ms(),
+        );
         for effects in step {
-            for asked in effects.resolve {
-                let (patterns, image) = (
-                    Arc::clone(&self.around.patterns),
-                    self.around.metadata.image(),
-                );
-                self.resolving
-                    .spawn(async move { patterns.resolve_all(asked, image).await });
-            }
-            for asked in effects.assign {
-                let assignors = Arc::clone(&self.around.assignors);
-                self.computing
-                    .spawn(async move { assignors.compute(asked).await });
+            for question in effects.questions {
+                let outside = Arc::clone(&self.around.outside);
+                self.asked
+                    .spawn(outside.answer(question, Arc::clone(&image)));
             }
             for note in effects.notes {
                 log_limited!(info, "{note}");
             }
-            let mut records = Vec::with_capacity(effects.records.len());
-            for record in effects.records {
-                match record.encode() {
-                    Ok(Some(record)) => records.push(record),
-                    // Markers are control batches; no transaction reaches a shard yet.
-                    Ok(None) => {
-                        return Err(AppendError::Storage("a marker is no record".to_owned()));
-                    }
-                    Err(error) => return Err(AppendError::Storage(error.to_string())),
-                }
+            let full = batches
+                .add(effects.writes, effects.replies)
+                .map_err(unfit)?;
+            for batch in full {
+                self.hold(batch).await?;
             }
-            let bytes: usize = records.iter().map(encoded_bytes).sum();
-            if batch.bytes + bytes > max_records_bytes {
-                self.hold(std::mem::take(&mut batch)).await?;
-            }
-            for record in &records {
-                let bytes = encoded_bytes(record);
-                if batch.bytes + bytes > max_records_bytes && !batch.records.is_empty() {
-                    self.hold(std::mem::take(&mut batch)).await?;
-                }
-                let (key, value) = record;
-                batch
-                    .records
-                    .append(now_ms, Some(key), value.as_deref(), &[]);
-                batch.bytes += bytes;
-            }
-            batch.replies.extend(effects.replies);
         }
-        self.hold(batch).await
+        self.hold(batches.finish()).await
     }
 
     /// Submits a batch and lets its replies wait for it, or for those before it if it has no records.
-    async fn hold(&mut self, batch: Batch) -> Result<(), AppendError> {
+    async fn hold(&mut self, batch: Batch<O::Machine>) -> Result<(), AppendError> {
         let Batch {
             records, replies, ..
         } = batch;
@@ -343,19 +319,22 @@ impl Runner {
     /// A refusal that may pass, such as a full disk, is no reason to forget what everybody has been told: try again
     /// for a while.
     async fn submit(&mut self, builder: BatchBuilder) -> Result<PendingAppend, AppendError> {
-        let unfit = |error: &dyn std::fmt::Display| AppendError::Storage(error.to_string());
-        let bytes = builder.build().map_err(|error| unfit(&error))?;
-        let batch = ValidatedBatch::trusted(bytes).map_err(|error| unfit(&error))?;
+        let bytes = builder.build().map_err(unfit)?;
+        let batch = ValidatedBatch::trusted(bytes).map_err(unfit)?;
         let give_up = tokio::time::Instant::now() + RETRY_FOR;
         loop {
             let origin = AppendOrigin::Coordinator;
-            let submitted = match self.log.reserve(batch.size_bytes(), origin).await {
-                Ok(permit) => self.log.submit_and_commit(permit, batch.clone(), origin),
+            let submitted = match self.around.log.reserve(batch.size_bytes(), origin).await {
+                Ok(permit) => self
+                    .around
+                    .log
+                    .submit_and_commit(permit, batch.clone(), origin),
                 Err(error) => Err(error),
             };
             match submitted {
                 Err(AppendError::Storage(_))
-                    if tokio::time::Instant::now() < give_up && !*self.around.shutdown.borrow() =>
+                    if tokio::time::Instant::now() < give_up
+                        && !*self.around.runtime.shutdown.borrow() =>
                 {
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
@@ -364,7 +343,7 @@ impl Runner {
         }
     }
 
-    fn release(&mut self, replies: Vec<(Token, GroupReply)>) {
+    fn release(&mut self, replies: Vec<(Token, Reply<O>)>) {
         for (token, reply) in replies {
             if let Some(reply_to) = self.reply_to.remove(&token) {
                 // The client may have gone.
@@ -377,11 +356,9 @@ impl Runner {
     ///
     /// Before that a new shard would miss what is not durable yet. What was durable before the first failure has happened;
     /// behind it a reply may tell of what was lost.
-    async fn finish(&mut self, shard: GroupShard, error: GroupError) {
-        self.resolving.abort_all();
-        self.resolving.detach_all();
-        self.computing.abort_all();
-        self.computing.detach_all();
+    async fn finish(&mut self, machine: O::Machine, refused: Refused) {
+        self.asked.abort_all();
+        self.asked.detach_all();
         let mut has_failed = false;
         while let Some(Held { append, replies }) = self.held.pop_front() {
             if let Some(append) = append {
@@ -391,12 +368,12 @@ impl Runner {
                 false => self.release(replies),
                 true => {
                     let failed = replies.into_iter();
-                    let failed = failed.map(|(token, reply)| (token, reply.into_failed(error)));
+                    let failed = failed.map(|(token, _)| (token, Reply::<O>::from(refused)));
                     self.release(failed.collect());
                 }
             }
         }
-        self.release(shard.unload(error));
+        self.release(machine.unload(refused));
         // A step that failed to append never reached `held`; its requests learn it from their closed channel.
         self.reply_to.clear();
     }
@@ -405,10 +382,10 @@ impl Runner {
     async fn refuse_for(
         &mut self,
         pause: Duration,
-        commands: &mut mpsc::Receiver<Command>,
+        commands: &mut mpsc::Receiver<Command<O::Machine>>,
     ) -> bool {
         let until = tokio::time::Instant::now() + pause;
-        let mut shutdown = self.around.shutdown.clone();
+        let mut shutdown = self.around.runtime.shutdown.clone();
         let mut gone = self.around.gone.clone();
         loop {
             tokio::select! {
@@ -425,8 +402,13 @@ impl Runner {
     }
 }
 
+/// Of something that no log could take.
+fn unfit(error: impl std::fmt::Display) -> AppendError {
+    AppendError::Storage(error.to_string())
+}
+
 /// Resolves when the oldest held replies may leave. Dropping it loses nothing.
-async fn next_durable(held: &mut VecDeque<Held>) -> Result<Vec<(Token, GroupReply)>, AppendError> {
+async fn next_durable<P>(held: &mut VecDeque<Held<P>>) -> Result<Vec<(Token, P)>, AppendError> {
     std::future::poll_fn(
         |cx| match held.front_mut().and_then(|held| held.append.as_mut()) {
             Some(append) => Pin::new(append).poll(cx).map_ok(|_| ()),

@@ -16,15 +16,19 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::assignors::Assignors;
+use super::groups::{GroupCoordinator, GroupShards};
 use super::patterns::PatternResolver;
-use super::runtime::{GroupCoordinator, Shards};
+use super::runtime::Runtime;
 use crate::clock::Clock;
 use crate::config::RecordValidation;
 use crate::config::{BrokerConfig, Properties};
 use crate::group::OFFSETS_TOPIC;
 use crate::group::*;
+use crate::machine::{Machine, Moment, Token};
 use crate::metadata::{LogStore, Metadata, TopicRef, metadata_log_config, metadata_log_id};
 use crate::partition::registry::PartitionRegistry;
+
+mod runtime;
 
 type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -186,7 +190,7 @@ async fn metadata() -> Metadata {
 }
 
 /// A coordinator with one shard on `log`, and what would shut it down.
-async fn coordinator(log: &Arc<TestLog>) -> (Arc<Shards>, watch::Sender<bool>) {
+async fn coordinator(log: &Arc<TestLog>) -> (Arc<GroupShards>, watch::Sender<bool>) {
     coordinator_with(log, metadata().await).await
 }
 
@@ -194,13 +198,19 @@ async fn coordinator(log: &Arc<TestLog>) -> (Arc<Shards>, watch::Sender<bool>) {
 fn idle_coordinator(metadata: Metadata, shutdown: watch::Receiver<bool>) -> GroupCoordinator {
     let partitions = Arc::new(PartitionRegistry::new(RecordValidation::Full));
     let config = GroupConfig::default();
-    GroupCoordinator::new(config, metadata, partitions, Clock::new(), shutdown)
+    let clock = Clock::new();
+    let runtime = Runtime {
+        metadata,
+        clock,
+        shutdown,
+    };
+    GroupCoordinator::new(config, runtime, partitions)
 }
 
 async fn coordinator_with(
     log: &Arc<TestLog>,
     metadata: Metadata,
-) -> (Arc<Shards>, watch::Sender<bool>) {
+) -> (Arc<GroupShards>, watch::Sender<bool>) {
     let topic = metadata.ensure_internal_topic(OFFSETS_TOPIC).await;
     let topic_id = topic.expect("created").topic_id;
     let (stop, shutdown) = watch::channel(false);
@@ -272,7 +282,7 @@ fn error_of(
     Ok(errors[0])
 }
 
-async fn fetched(coordinator: &Shards, group: &str) -> usize {
+async fn fetched(coordinator: &GroupShards, group: &str) -> usize {
     let request = FetchOffsets {
         groups: vec![FetchGroup {
             group_id: group.into(),
@@ -490,9 +500,26 @@ fn a_shard_serves_its_groups_while_an_assignor_is_at_work() {
     });
 }
 
+fn moment(catalog: Arc<dyn Catalog>) -> Moment<dyn Catalog> {
+    Moment {
+        steady_ms: 0,
+        wall_ahead_ms: 0,
+        max_batch_bytes: MAX_BATCH_BYTES,
+        catalog,
+    }
+}
+
+fn target_of(question: Question) -> std::sync::Weak<TargetQuestion> {
+    match question {
+        Question::Target(asked) => asked,
+        Question::Patterns(asked) => panic!("{asked:?}"),
+    }
+}
+
 #[test]
 fn an_assignor_does_not_begin_for_a_group_that_no_longer_waits() {
     with_one_blocking_thread(async {
+        let now = moment(metadata().await.image());
         let let_go = keep_busy();
         let mut shard = GroupShard::new(GroupConfig {
             consumer_assignment_step_work: 0,
@@ -500,11 +527,11 @@ fn an_assignor_does_not_begin_for_a_group_that_no_longer_waits() {
         });
         let mut ask = |group: &str| {
             let request = GroupRequest::ConsumerHeartbeat(heartbeat(group, 0, &[]));
-            let mut effects = shard.handle(0, Token(0), request);
-            assert_eq!(effects.assign.len(), 0, "nothing to compute");
+            let mut effects = shard.handle(&now, Token(0), request);
+            assert_eq!(effects.questions.len(), 0, "nothing to compute");
             let request = GroupRequest::ConsumerHeartbeat(heartbeat(group, 1, &["t".into()]));
-            effects = shard.handle(0, Token(0), request);
-            effects.assign.remove(0)
+            effects = shard.handle(&now, Token(0), request);
+            target_of(effects.questions.remove(0))
         };
         let asked: Vec<_> = (0..4).map(|number| ask(&format!("g{number}"))).collect();
         let assignors = Arc::new(Assignors::default());
@@ -545,10 +572,6 @@ impl Catalog for OneThread {
 
     fn visit_topic_names(&self, _: &mut dyn FnMut(&Id)) {}
 
-    fn max_batch_bytes(&self) -> usize {
-        MAX_BATCH_BYTES
-    }
-
     fn group_setting(&self, _: &str, _: &str) -> Option<i32> {
         None
     }
@@ -560,9 +583,10 @@ async fn an_assignor_that_panics_does_not_do_so_unnoticed() {
         consumer_assignment_step_work: 0,
         ..GroupConfig::default()
     });
-    shard.set_catalog(Arc::new(OneThread(std::thread::current().id())));
+    let now = moment(Arc::new(OneThread(std::thread::current().id())));
     let request = GroupRequest::ConsumerHeartbeat(heartbeat("g", 0, &["t".into()]));
-    let asked = shard.handle(0, Token(0), request).assign.remove(0);
+    let mut questions = shard.handle(&now, Token(0), request).questions;
+    let asked = target_of(questions.remove(0));
     let computed = tokio::spawn(async move { Assignors::default().compute(asked).await });
     // Its shard panics with it, and so the broker ends.
     assert!(computed.await.is_err_and(|error| error.is_panic()));

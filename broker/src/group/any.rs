@@ -1,12 +1,13 @@
 //! A group of either protocol, where it does not matter of which.
 
+use crate::machine::Token;
+
 use super::{
     assignor::Assignor,
     catalog::Catalog,
     classic::{ClassicGroup, RetentionBase},
     consumer::{ConsumerGroup, DescribeContext},
     event::Id,
-    event::Token,
     migration,
     reply::{DescribedConsumerGroup, GroupError, GroupReply},
     shard::{Context, TimerKey},

@@ -17,9 +17,6 @@ pub trait Catalog: fmt::Debug + Send + Sync {
     /// Calls `visit` with the name of every topic, internal ones too.
     fn visit_topic_names(&self, visit: &mut dyn FnMut(&Id));
 
-    /// The largest batch that the shard's log takes from a client's request: `max.message.bytes` of `__consumer_offsets`.
-    fn max_batch_bytes(&self) -> usize;
-
     /// A setting such as `consumer.session.timeout.ms`, if it has been altered for the group, or while running for
     /// all groups.
     fn group_setting(&self, group_id: &str, key: &str) -> Option<i32>;
@@ -39,10 +36,6 @@ impl Catalog for NoTopics {
     }
 
     fn visit_topic_names(&self, _: &mut dyn FnMut(&Id)) {}
-
-    fn max_batch_bytes(&self) -> usize {
-        usize::MAX
-    }
 
     fn group_setting(&self, _: &str, _: &str) -> Option<i32> {
         None

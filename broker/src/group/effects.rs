@@ -3,35 +3,63 @@
 use std::{fmt, sync::Weak};
 
 use crate::client_text::client_text;
+use crate::machine::{self, EndTxn, Producer, Write};
 
 use super::{
-    consumer::TargetQuestion,
-    event::{Id, Token},
+    consumer::{ComputedTarget, TargetQuestion},
+    event::{Id, PatternsResolved},
     record::GroupRecord,
     reply::GroupReply,
 };
 
-/// The outcome of one step of a shard. See the [module's contract](super) for what to do with it.
-#[derive(Debug, Default)]
-pub struct Effects {
-    /// To append to the shard's log, in this order. Those of one step are of one kind: plain records,
-    /// the offsets of one producer's transaction, or one transaction marker.
-    pub records: Vec<GroupRecord>,
-    /// To release, in this order, when `records` and everything appended before them are durable.
-    pub replies: Vec<(Token, GroupReply)>,
-    /// Expressions to be matched with the newest topics, for [`patterns_resolved`](super::GroupShard::patterns_resolved).
-    pub resolve: Vec<ResolvePatterns>,
-    /// Targets to be computed elsewhere, for [`target_computed`](super::GroupShard::target_computed). Groups that no longer
-    /// wait for theirs drop the question.
-    pub assign: Vec<Weak<TargetQuestion>>,
-    /// For the log of the broker; saying nothing of them changes nothing.
-    pub notes: Vec<Note>,
-}
+/// The outcome of one step of a shard.
+pub type Effects = machine::Effects<GroupRecord, GroupReply, Question, Note>;
 
 impl Effects {
-    pub(super) fn reply(&mut self, token: Token, reply: GroupReply) {
-        self.replies.push((token, reply));
+    /// Adds a record, in a write of its kind.
+    pub(super) fn write(&mut self, record: GroupRecord) {
+        match record {
+            GroupRecord::TxnOffset {
+                producer_id,
+                producer_epoch,
+                ..
+            } => {
+                let producer = Producer {
+                    id: producer_id,
+                    epoch: producer_epoch,
+                };
+                self.append_in(producer, record);
+            }
+            GroupRecord::EndTxn {
+                producer_id,
+                producer_epoch,
+                coordinator_epoch,
+                commit,
+            } => self.writes.push(Write::Marker(EndTxn {
+                producer_id,
+                producer_epoch,
+                coordinator_epoch,
+                commit,
+            })),
+            record => self.append(record),
+        }
     }
+}
+
+/// What a shard wants to know that may take long to find out.
+#[derive(Debug)]
+pub enum Question {
+    /// What expressions match among the newest topics.
+    Patterns(ResolvePatterns),
+    /// A target. A group that no longer waits for it drops the question.
+    Target(Weak<TargetQuestion>),
+}
+
+/// The answer to a [`Question`].
+#[derive(Debug)]
+pub enum Outcome {
+    Patterns(PatternsResolved),
+    Target(ComputedTarget),
 }
 
 /// The regular expressions of a group whose topics may be others now.

@@ -9,14 +9,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::machine::EndTxn;
+
 use super::{allowance::Allowance, catalog::Catalog};
 
 /// An id or name as the coordinator keeps it: shared, never changed.
 pub type Id = Arc<str>;
-
-/// The caller's name for one request. Every token handed in comes back exactly once, with its reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(pub u64);
 
 /// A request to the groups of one shard.
 #[derive(Debug, Clone)]
@@ -217,15 +215,6 @@ pub struct CommitPartition {
     pub committed_leader_epoch: i32,
     /// A null on the wire is an empty string here.
     pub metadata: Id,
-}
-
-/// A transaction that wrote offsets into this partition has ended.
-#[derive(Debug, Clone, Copy)]
-pub struct EndTxn {
-    pub producer_id: i64,
-    pub producer_epoch: i16,
-    pub coordinator_epoch: i32,
-    pub commit: bool,
 }
 
 /// OffsetFetch 1-10.

@@ -101,13 +101,10 @@ pub(super) fn downgrade(
     turns: TurnsClassic,
 ) -> ClassicGroup {
     consumer.cancel_timers(cx.timers);
-    let tombstones = consumer.tombstones().into_iter();
-    cx.effects
-        .records
-        .extend(tombstones.map(|record| GroupRecord::Consumer {
-            group_id: id.clone(),
-            record,
-        }));
+    for record in consumer.tombstones() {
+        let group_id = id.clone();
+        cx.effects.write(GroupRecord::Consumer { group_id, record });
+    }
     let catalog = cx.catalog;
     let mut group = ClassicGroup::of_immigrants(
         cx,

@@ -4,29 +4,15 @@
 //! ([`partition_for`]). It is owned by one task, knows no clock, no randomness and no I/O, and gives the same
 //! answers to the same events.
 //!
-//! # The contract with its owner
+//! It is a [`Machine`](crate::machine::Machine), which says how its owner drives it. Besides:
 //!
-//! * **Load**: [`new`](GroupShard::new), [`apply`](GroupShard::apply) for every record of the log in order, then
-//!   [`loaded`](GroupShard::loaded), whose effects are handled like all others.
-//! * **Topics**: [`set_catalog`](GroupShard::set_catalog) before the first request, and again before the next one
-//!   whenever topics or settings of groups have changed. It costs nothing; groups look when a member comes by.
 //! * **Expressions**: who hands in a heartbeat with a regular expression says what it matches. When topics have changed,
-//!   [`Effects::resolve`] asks again; the owner finds out elsewhere, for matching may take seconds, and hands the outcome to
-//!   [`patterns_resolved`](GroupShard::patterns_resolved).
-//! * **Targets**: [`Effects::assign`] asks for targets that an assignor would need long for. The owner has them computed
-//!   elsewhere ([`TargetQuestion::compute`]) and hands them to [`target_computed`](GroupShard::target_computed), in any order
-//!   and however late.
-//! * **Run**: [`handle`](GroupShard::handle) each request in the order it arrives. When the queue of requests is
-//!   drained and [`next_deadline`](GroupShard::next_deadline) has come, call [`on_deadline`](GroupShard::on_deadline).
-//!   Time never goes backwards from one call to the next.
-//! * **Append, then reply**: append [`Effects::records`] as one batch, in the order of the calls; release
-//!   [`Effects::replies`] in the order they were given, each when everything appended before it, its own step's
-//!   records included, is durable. *Every* reply takes its place in that queue, reads too: the shard has already applied
-//!   what is not yet durable, so a reply that overtook it could show a commit that a power cut takes back.
-//! * **Failure**: if an append fails, or might have, the shard is ahead of its log and good for nothing. Replies held
-//!   back become [`GroupReply::into_failed`] with COORDINATOR_NOT_AVAILABLE (NOT_COORDINATOR if the partition moved
-//!   away), requests still parked are answered through [`unload`](GroupShard::unload), and a new shard is loaded
-//!   from the log. Clients retry either error; members find their group as its last record left it.
+//!   [`Question::Patterns`] asks again, for matching may take seconds.
+//! * **Targets**: [`Question::Target`] asks for a target that an assignor would need long for; the owner has it computed
+//!   elsewhere ([`TargetQuestion::compute`]).
+//! * **Transactions**: offsets of an open one are pending until its marker comes. Then the offset that was *written* last
+//!   counts, whichever transaction ended first. Replaying the log does the same.
+//! * **Failure**: clients retry after either refusal; members find their group as its last record left it.
 //!
 //! # What is durable
 //!
@@ -66,12 +52,11 @@ pub use consumer::{
     Assigned, ClassicMember, ComputedTarget, ConsumerRecord, CurrentAssignment, GroupEpoch,
     MemberState, MemberSubscription, ResolvedRegex, TargetEpoch, TargetQuestion,
 };
-pub use effects::{Effects, Note, NoteKind, ResolvePatterns};
+pub use effects::{Effects, Note, NoteKind, Outcome, Question, ResolvePatterns};
 pub use event::*;
 pub use pattern::TopicPattern;
 pub use record::{
-    BATCH_OVERHEAD_BYTES, CommittedOffset, GroupMetadata, GroupRecord, KeyValue, MemberMetadata,
-    OffsetKey, RecordError, record_bytes,
+    CommittedOffset, GroupMetadata, GroupRecord, MemberMetadata, OffsetKey, RecordError,
 };
 pub use reply::*;
 pub use shard::GroupShard;

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::machine::{BATCH_OVERHEAD_BYTES, EndTxn, KeyValue, record_bytes};
+
 use super::{
     codec::{Reader, Writer},
     consumer::ConsumerRecord,
@@ -35,6 +37,8 @@ pub enum RecordError {
     UnknownVersion(i16),
     #[error("a string of {0} bytes does not fit a record")]
     StringTooLong(usize),
+    #[error("the end of a transaction is a control batch")]
+    IsMarker,
 }
 
 /// One entry of a shard's log. `None` as a value is a tombstone.
@@ -69,6 +73,17 @@ pub enum GroupRecord {
         group_id: Id,
         record: ConsumerRecord,
     },
+}
+
+impl From<EndTxn> for GroupRecord {
+    fn from(end: EndTxn) -> Self {
+        Self::EndTxn {
+            producer_id: end.producer_id,
+            producer_epoch: end.producer_epoch,
+            coordinator_epoch: end.coordinator_epoch,
+            commit: end.commit,
+        }
+    }
 }
 
 /// What an offset is committed for.
@@ -120,9 +135,6 @@ pub struct MemberMetadata {
     pub subscription: Bytes,
     pub assignment: Bytes,
 }
-
-/// Key and value of a record; no value for a tombstone.
-pub type KeyValue = (Vec<u8>, Option<Vec<u8>>);
 
 impl GroupRecord {
     /// The bytes to append; `None` for a transaction marker, which has no record but a control batch of its own.
@@ -191,23 +203,6 @@ impl GroupRecord {
             }
         }
     }
-}
-
-/// What a batch takes besides its records.
-pub const BATCH_OVERHEAD_BYTES: usize = 61;
-
-/// What a record of a batch takes, at most three bytes more: the difference of its offset is not known.
-pub fn record_bytes(key_bytes: usize, value_bytes: Option<usize>) -> usize {
-    let value_bytes = value_bytes.unwrap_or(0);
-    let fields = 6 + varint_bytes(key_bytes) + varint_bytes(value_bytes);
-    let body = fields + key_bytes + value_bytes;
-    varint_bytes(body) + body
-}
-
-/// Of a length in zigzag encoding.
-fn varint_bytes(length: usize) -> usize {
-    let bits = usize::BITS - length.leading_zeros() + 1;
-    usize::try_from(bits.div_ceil(7)).unwrap_or(10)
 }
 
 impl GroupRecord {

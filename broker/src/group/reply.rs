@@ -4,6 +4,8 @@ use bytes::Bytes;
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::machine::Refused;
+
 use super::{assignor::Partitions, event::Id};
 
 /// An error as the protocol knows it.
@@ -117,67 +119,22 @@ pub enum GroupReply {
     ListGroups(ListGroupsReply),
     DeleteGroups(Vec<DeletedGroup>),
     TopicsDeleted(Option<GroupError>),
+    /// To any request, by the owner of the shard.
+    Refused(GroupError),
 }
 
-impl GroupReply {
-    /// The same reply saying only that the request failed.
-    ///
-    /// For replies whose records could not be made durable: nothing of what they say has happened.
-    pub fn into_failed(self, error: GroupError) -> Self {
-        let fail_topics = |mut topics: Vec<TopicResult>| {
-            topics.iter_mut().for_each(|topic| topic.fail(error));
-            topics
-        };
-        match self {
-            Self::Join(_) => Self::Join(JoinReply::error("".into(), error)),
-            Self::Sync(_) => Self::Sync(SyncReply::error(error)),
-            Self::Heartbeat(_) => Self::Heartbeat(Some(error)),
-            Self::Leave(_) => Self::Leave(LeaveReply {
-                error: Some(error),
-                members: Vec::new(),
-            }),
-            Self::ConsumerHeartbeat(_) => {
-                Self::ConsumerHeartbeat(ConsumerHeartbeatReply::refused(Refusal::new(error, "")))
-            }
-            Self::CommitOffsets(topics) => Self::CommitOffsets(fail_topics(topics)),
-            Self::CommitTxnOffsets(topics) => Self::CommitTxnOffsets(fail_topics(topics)),
-            Self::EndTxn(_) => Self::EndTxn(Some(error)),
-            Self::FetchOffsets(groups) => Self::FetchOffsets(
-                groups
-                    .into_iter()
-                    .map(|group| FetchedGroup::failed(group.group_id, error))
-                    .collect(),
-            ),
-            Self::DeleteOffsets(_) => Self::DeleteOffsets(DeleteOffsetsReply {
-                error: Some(error),
-                topics: Vec::new(),
-            }),
-            Self::DescribeGroups(groups) => Self::DescribeGroups(
-                groups
-                    .into_iter()
-                    .map(|group| DescribedGroup::failed(group.group_id, error))
-                    .collect(),
-            ),
-            Self::DescribeConsumerGroups(groups) => Self::DescribeConsumerGroups(
-                groups
-                    .into_iter()
-                    .map(|group| DescribedConsumerGroup::failed(group.group_id, error))
-                    .collect(),
-            ),
-            Self::ListGroups(_) => Self::ListGroups(ListGroupsReply {
-                error: Some(error),
-                groups: Vec::new(),
-            }),
-            Self::DeleteGroups(groups) => Self::DeleteGroups(
-                groups
-                    .into_iter()
-                    .map(|group| DeletedGroup {
-                        group_id: group.group_id,
-                        error: Some(error),
-                    })
-                    .collect(),
-            ),
-            Self::TopicsDeleted(_) => Self::TopicsDeleted(Some(error)),
+/// Nothing of what was asked for has happened, or what has cannot be told.
+impl From<Refused> for GroupReply {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused.into())
+    }
+}
+
+impl From<Refused> for GroupError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Unavailable => Self::CoordinatorNotAvailable,
+            Refused::NotCoordinator => Self::NotCoordinator,
         }
     }
 }

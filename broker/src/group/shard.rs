@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use crate::machine::{EndTxn, KeyValue, Machine, Moment, Producer, Refused, Token};
+
 use super::{
     GroupConfig,
     any::Group,
@@ -12,11 +14,11 @@ use super::{
     classic::ClassicGroup,
     codec::MAX_STRING_BYTES,
     consumer::{ComputedTarget, ConsumerGroup, ConsumerRecord, JOIN_EPOCH},
-    effects::Effects,
+    effects::{Effects, Note, Outcome, Question},
     event::*,
     migration,
     offsets::Offsets,
-    record::GroupRecord,
+    record::{GroupRecord, RecordError},
     reply::*,
     timer::Timers,
 };
@@ -32,6 +34,8 @@ pub struct GroupShard {
     catalog_version: u64,
     /// How far the wall clock is ahead of the time that steps are given.
     wall_ahead_ms: i64,
+    /// The largest batch that the log takes.
+    pub(super) max_batch_bytes: usize,
     timers: Timers<TimerKey>,
 }
 
@@ -59,6 +63,8 @@ pub(super) struct Context<'a> {
     pub(super) config: &'a GroupConfig,
     pub(super) catalog: &'a Arc<dyn Catalog>,
     pub(super) catalog_version: u64,
+    /// The largest batch that the log takes.
+    pub(super) max_batch_bytes: usize,
     pub(super) timers: &'a mut Timers<TimerKey>,
     pub(super) effects: &'a mut Effects,
     /// Set by a consumer group that is to be a classic one when the step is over.
@@ -88,7 +94,7 @@ impl Context<'_> {
 }
 
 impl GroupShard {
-    /// An empty shard, ready for [`apply`](Self::apply).
+    /// An empty shard, ready for [`replay`](Machine::replay).
     pub fn new(config: GroupConfig) -> Self {
         Self {
             config,
@@ -97,13 +103,22 @@ impl GroupShard {
             catalog: Arc::new(NoTopics),
             catalog_version: 0,
             wall_ahead_ms: 0,
+            max_batch_bytes: usize::MAX,
             timers: Timers::new(),
         }
     }
 
-    /// From now on the wall clock is ahead by so much of the time that steps are given, which is never put forward or back.
-    pub fn set_wall_ahead(&mut self, ms: i64) {
-        self.wall_ahead_ms = ms;
+    /// Takes in what there is to know at the moment of a call; gives the time.
+    ///
+    /// Consumer groups compare the topics with what they subscribe to when one of their members sends its next heartbeat.
+    fn enter(&mut self, now: &Moment<dyn Catalog>) -> i64 {
+        self.wall_ahead_ms = now.wall_ahead_ms;
+        self.max_batch_bytes = now.max_batch_bytes;
+        if !Arc::ptr_eq(&self.catalog, &now.catalog) {
+            self.catalog = Arc::clone(&now.catalog);
+            self.catalog_version += 1;
+        }
+        now.steady_ms
     }
 
     /// What the wall clock says at a moment.
@@ -111,19 +126,11 @@ impl GroupShard {
         now_ms.saturating_add(self.wall_ahead_ms)
     }
 
-    /// From now on these are the topics and the settings of groups.
-    ///
-    /// Consumer groups compare them with what they subscribe to when one of their members sends its next heartbeat.
-    pub fn set_catalog(&mut self, catalog: Arc<dyn Catalog>) {
-        self.catalog = catalog;
-        self.catalog_version += 1;
-    }
-
-    /// Takes over one record of the log. Only before [`loaded`](Self::loaded).
+    /// Takes over one record, of the log or of its own making.
     ///
     /// While running, the shard applies the records it makes itself. A classic group's own record is then a snapshot of
     /// the state it was made from; everything else changes through this function alone.
-    pub fn apply(&mut self, record: &GroupRecord) {
+    pub(super) fn apply(&mut self, record: &GroupRecord) {
         match record {
             GroupRecord::Offset { key, value } => {
                 if value.is_some() {
@@ -187,90 +194,7 @@ impl GroupShard {
         }
     }
 
-    /// The whole log has been applied: members get a full session timeout from now to show up.
-    pub fn loaded(&mut self, now_ms: i64) -> Effects {
-        self.step(now_ms, |groups, cx| {
-            cx.timers.schedule(
-                TimerKey::Expiry,
-                now_ms.saturating_add(cx.config.offsets_retention_check_interval_ms),
-            );
-            groups.values_mut().for_each(|group| group.loaded(cx));
-        })
-    }
-
-    /// Handles one request. Its reply is in these effects, or in those of a later step.
-    pub fn handle(&mut self, now_ms: i64, token: Token, request: GroupRequest) -> Effects {
-        let mut effects = Effects::default();
-        match request {
-            GroupRequest::Join(request) => return self.join(now_ms, token, request),
-            GroupRequest::Sync(request) => return self.sync(now_ms, token, request),
-            GroupRequest::Heartbeat(request) => return self.heartbeat(now_ms, token, request),
-            GroupRequest::Leave(request) => return self.leave(now_ms, token, request),
-            GroupRequest::ConsumerHeartbeat(request) => {
-                let reply = self
-                    .consumer_heartbeat(now_ms, request, &mut effects)
-                    .unwrap_or_else(ConsumerHeartbeatReply::refused);
-                effects.reply(token, GroupReply::ConsumerHeartbeat(reply));
-            }
-            GroupRequest::CommitOffsets(request) => {
-                let reply = self.commit_offsets(now_ms, request, &mut effects);
-                effects.reply(token, GroupReply::CommitOffsets(reply));
-            }
-            GroupRequest::CommitTxnOffsets(request) => {
-                let reply = self.commit_txn_offsets(now_ms, request, &mut effects);
-                effects.reply(token, GroupReply::CommitTxnOffsets(reply));
-            }
-            GroupRequest::EndTxn(EndTxn {
-                producer_id,
-                producer_epoch,
-                coordinator_epoch,
-                commit,
-            }) => {
-                let record = GroupRecord::EndTxn {
-                    producer_id,
-                    producer_epoch,
-                    coordinator_epoch,
-                    commit,
-                };
-                self.append(&mut effects, record);
-                effects.reply(token, GroupReply::EndTxn(None));
-            }
-            GroupRequest::FetchOffsets(request) => {
-                effects.reply(token, GroupReply::FetchOffsets(self.fetch_offsets(request)));
-            }
-            GroupRequest::DeleteOffsets(request) => {
-                let reply = self.delete_offsets(request, &mut effects);
-                effects.reply(token, GroupReply::DeleteOffsets(reply));
-            }
-            GroupRequest::DescribeGroups(request) => {
-                effects.reply(
-                    token,
-                    GroupReply::DescribeGroups(self.describe_groups(&request)),
-                );
-            }
-            GroupRequest::DescribeConsumerGroups(request) => {
-                effects.reply(
-                    token,
-                    GroupReply::DescribeConsumerGroups(self.describe_consumer_groups(&request)),
-                );
-            }
-            GroupRequest::ListGroups(request) => {
-                effects.reply(token, GroupReply::ListGroups(self.list_groups(&request)));
-            }
-            GroupRequest::DeleteGroups(request) => {
-                let reply = self.delete_groups(request, &mut effects);
-                effects.reply(token, GroupReply::DeleteGroups(reply));
-            }
-            GroupRequest::TopicsDeleted(topics) => {
-                self.forget_topics(&topics, &mut effects);
-                effects.reply(token, GroupReply::TopicsDeleted(None));
-            }
-        }
-        effects
-    }
-
-    /// Takes in what expressions match that [`Effects::resolve`] has asked about.
-    pub fn patterns_resolved(&mut self, now_ms: i64, resolved: PatternsResolved) -> Effects {
+    fn patterns_resolved(&mut self, now_ms: i64, resolved: PatternsResolved) -> Effects {
         let mut effects = Effects::default();
         let group_id = resolved.group_id.clone();
         self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
@@ -281,8 +205,7 @@ impl GroupShard {
         effects
     }
 
-    /// Takes in a target that [`Effects::assign`] has asked for.
-    pub fn target_computed(&mut self, now_ms: i64, computed: ComputedTarget) -> Effects {
+    fn target_computed(&mut self, now_ms: i64, computed: ComputedTarget) -> Effects {
         let mut effects = Effects::default();
         let group_id = computed.group_id().clone();
         self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
@@ -291,56 +214,6 @@ impl GroupShard {
             }
         });
         effects
-    }
-
-    /// When [`on_deadline`](Self::on_deadline) wants to be called next.
-    pub fn next_deadline(&self) -> Option<i64> {
-        self.timers.next_deadline()
-    }
-
-    /// Does everything that is due by now.
-    pub fn on_deadline(&mut self, now_ms: i64) -> Effects {
-        let mut effects = Effects::default();
-        while let Some(key) = self.timers.pop_due(now_ms) {
-            match key {
-                TimerKey::Expiry => self.expire(now_ms, &mut effects),
-                TimerKey::Join(group_id) => {
-                    self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
-                        if let Some(group) = group.as_classic_mut() {
-                            group.on_join_deadline(cx);
-                        }
-                    });
-                }
-                TimerKey::Sync(group_id) => {
-                    self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
-                        if let Some(group) = group.as_classic_mut() {
-                            group.on_sync_deadline(cx);
-                        }
-                    });
-                }
-                TimerKey::Rebalance(group_id, member_id) => {
-                    self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
-                        if let Some(group) = group.as_consumer_mut() {
-                            group.on_rebalance_deadline(cx, &member_id);
-                        }
-                    });
-                }
-                TimerKey::Session(group_id, member_id) => {
-                    self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
-                        group.on_session_deadline(cx, &member_id);
-                    });
-                }
-            }
-        }
-        effects
-    }
-
-    /// Gives up the shard and answers what is parked in it, with `error`.
-    pub fn unload(self, error: GroupError) -> Vec<(Token, GroupReply)> {
-        self.groups
-            .into_values()
-            .flat_map(|group| group.unload(error))
-            .collect()
     }
 
     /// What must survive a restart, as records: offsets, and groups with their members where they are settled.
@@ -387,7 +260,7 @@ impl GroupShard {
             .contains(&request.session_timeout_ms)
         {
             Some(GroupError::InvalidSessionTimeout)
-        } else if !request.fits_record(self.catalog.max_batch_bytes()) {
+        } else if !request.fits_record(self.max_batch_bytes) {
             Some(GroupError::UnknownServerError)
         } else if self.may_be_joined(&request.group_id) {
             None
@@ -534,6 +407,7 @@ impl GroupShard {
                     config: &self.config,
                     catalog: &self.catalog,
                     catalog_version: self.catalog_version,
+                    max_batch_bytes: self.max_batch_bytes,
                     timers: &mut self.timers,
                     effects: &mut made,
                     turns_classic: None,
@@ -555,10 +429,7 @@ impl GroupShard {
                 for record in tombstones {
                     self.append(effects, record);
                 }
-                effects.records.append(&mut made.records);
-                effects.notes.append(&mut made.notes);
-                effects.resolve.append(&mut made.resolve);
-                effects.assign.append(&mut made.assign);
+                effects.extend(made);
                 self.groups.insert(group_id.clone(), Group::Consumer(group));
                 // The deadlines of the group that made room went with it, and could have had the same names.
                 self.with_group(now_ms, &group_id, effects, Group::loaded);
@@ -600,7 +471,7 @@ impl GroupShard {
     /// Makes a record part of the state and of the effects.
     pub(super) fn append(&mut self, effects: &mut Effects, record: GroupRecord) {
         self.apply(&record);
-        effects.records.push(record);
+        effects.write(record);
     }
 
     /// Offsets can be committed without a group: that makes a "simple" group, which has no protocol type.
@@ -623,6 +494,7 @@ impl GroupShard {
             config: &self.config,
             catalog: &self.catalog,
             catalog_version: self.catalog_version,
+            max_batch_bytes: self.max_batch_bytes,
             timers: &mut self.timers,
             effects: &mut effects,
             turns_classic: None,
@@ -645,6 +517,7 @@ impl GroupShard {
                 config: &self.config,
                 catalog: &self.catalog,
                 catalog_version: self.catalog_version,
+                max_batch_bytes: self.max_batch_bytes,
                 timers: &mut self.timers,
                 effects,
                 turns_classic: None,
@@ -652,6 +525,172 @@ impl GroupShard {
             act(group, &mut cx);
             group.change_protocol(group_id, &mut cx);
         }
+    }
+}
+
+impl Machine for GroupShard {
+    type Catalog = dyn Catalog;
+    type Request = GroupRequest;
+    type Reply = GroupReply;
+    type Record = GroupRecord;
+    type RecordError = RecordError;
+    type Question = Question;
+    type Outcome = Outcome;
+    type Note = Note;
+
+    fn replay(
+        &mut self,
+        producer: Option<Producer>,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), RecordError> {
+        let producer = producer.map(|producer| (producer.id, producer.epoch));
+        // Of kinds that are not known there is nothing to take over.
+        if let Some(record) = GroupRecord::decode(key, value, producer)? {
+            self.apply(&record);
+        }
+        Ok(())
+    }
+
+    fn replay_marker(&mut self, end: EndTxn) {
+        self.apply(&end.into());
+    }
+
+    /// Members get a full session timeout from now to show up.
+    fn loaded(&mut self, now: &Moment<dyn Catalog>) -> Effects {
+        let now_ms = self.enter(now);
+        self.step(now_ms, |groups, cx| {
+            cx.timers.schedule(
+                TimerKey::Expiry,
+                now_ms.saturating_add(cx.config.offsets_retention_check_interval_ms),
+            );
+            groups.values_mut().for_each(|group| group.loaded(cx));
+        })
+    }
+
+    fn handle(
+        &mut self,
+        now: &Moment<dyn Catalog>,
+        token: Token,
+        request: GroupRequest,
+    ) -> Effects {
+        let now_ms = self.enter(now);
+        let mut effects = Effects::default();
+        match request {
+            GroupRequest::Join(request) => return self.join(now_ms, token, request),
+            GroupRequest::Sync(request) => return self.sync(now_ms, token, request),
+            GroupRequest::Heartbeat(request) => return self.heartbeat(now_ms, token, request),
+            GroupRequest::Leave(request) => return self.leave(now_ms, token, request),
+            GroupRequest::ConsumerHeartbeat(request) => {
+                let reply = self
+                    .consumer_heartbeat(now_ms, request, &mut effects)
+                    .unwrap_or_else(ConsumerHeartbeatReply::refused);
+                effects.reply(token, GroupReply::ConsumerHeartbeat(reply));
+            }
+            GroupRequest::CommitOffsets(request) => {
+                let reply = self.commit_offsets(now_ms, request, &mut effects);
+                effects.reply(token, GroupReply::CommitOffsets(reply));
+            }
+            GroupRequest::CommitTxnOffsets(request) => {
+                let reply = self.commit_txn_offsets(now_ms, request, &mut effects);
+                effects.reply(token, GroupReply::CommitTxnOffsets(reply));
+            }
+            GroupRequest::EndTxn(end) => {
+                self.append(&mut effects, end.into());
+                effects.reply(token, GroupReply::EndTxn(None));
+            }
+            GroupRequest::FetchOffsets(request) => {
+                effects.reply(token, GroupReply::FetchOffsets(self.fetch_offsets(request)));
+            }
+            GroupRequest::DeleteOffsets(request) => {
+                let reply = self.delete_offsets(request, &mut effects);
+                effects.reply(token, GroupReply::DeleteOffsets(reply));
+            }
+            GroupRequest::DescribeGroups(request) => {
+                effects.reply(
+                    token,
+                    GroupReply::DescribeGroups(self.describe_groups(&request)),
+                );
+            }
+            GroupRequest::DescribeConsumerGroups(request) => {
+                effects.reply(
+                    token,
+                    GroupReply::DescribeConsumerGroups(self.describe_consumer_groups(&request)),
+                );
+            }
+            GroupRequest::ListGroups(request) => {
+                effects.reply(token, GroupReply::ListGroups(self.list_groups(&request)));
+            }
+            GroupRequest::DeleteGroups(request) => {
+                let reply = self.delete_groups(request, &mut effects);
+                effects.reply(token, GroupReply::DeleteGroups(reply));
+            }
+            GroupRequest::TopicsDeleted(topics) => {
+                self.forget_topics(&topics, &mut effects);
+                effects.reply(token, GroupReply::TopicsDeleted(None));
+            }
+        }
+        effects
+    }
+
+    fn outcome(&mut self, now: &Moment<dyn Catalog>, outcome: Outcome) -> Effects {
+        let now_ms = self.enter(now);
+        match outcome {
+            Outcome::Patterns(resolved) => self.patterns_resolved(now_ms, resolved),
+            Outcome::Target(computed) => self.target_computed(now_ms, computed),
+        }
+    }
+
+    fn next_deadline(&self) -> Option<i64> {
+        self.timers.next_deadline()
+    }
+
+    fn on_deadline(&mut self, now: &Moment<dyn Catalog>) -> Effects {
+        let now_ms = self.enter(now);
+        let mut effects = Effects::default();
+        while let Some(key) = self.timers.pop_due(now_ms) {
+            match key {
+                TimerKey::Expiry => self.expire(now_ms, &mut effects),
+                TimerKey::Join(group_id) => {
+                    self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
+                        if let Some(group) = group.as_classic_mut() {
+                            group.on_join_deadline(cx);
+                        }
+                    });
+                }
+                TimerKey::Sync(group_id) => {
+                    self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
+                        if let Some(group) = group.as_classic_mut() {
+                            group.on_sync_deadline(cx);
+                        }
+                    });
+                }
+                TimerKey::Rebalance(group_id, member_id) => {
+                    self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
+                        if let Some(group) = group.as_consumer_mut() {
+                            group.on_rebalance_deadline(cx, &member_id);
+                        }
+                    });
+                }
+                TimerKey::Session(group_id, member_id) => {
+                    self.with_group(now_ms, &group_id, &mut effects, |group, cx| {
+                        group.on_session_deadline(cx, &member_id);
+                    });
+                }
+            }
+        }
+        effects
+    }
+
+    fn unload(self, refused: Refused) -> Vec<(Token, GroupReply)> {
+        self.groups
+            .into_values()
+            .flat_map(|group| group.unload(refused.into()))
+            .collect()
+    }
+
+    fn encode(record: &GroupRecord) -> Result<KeyValue, RecordError> {
+        record.encode()?.ok_or(RecordError::IsMarker)
     }
 }
 

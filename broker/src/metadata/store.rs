@@ -8,19 +8,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use storage::log::{
-    AppendError, AppendOrigin, BoxFuture, FetchWait, Isolation, LogConfig, PartitionLog, Read,
-    ReadError, ReadRequest, TopicPartition,
+    AppendError, AppendOrigin, BoxFuture, FetchWait, Isolation, LogConfig, PartitionLog, ReadError,
+    TopicPartition,
 };
-use storage::record::{BatchBuilder, RecordSet, ValidatedBatch, batches};
+use storage::record::{BatchBuilder, ValidatedBatch};
 use uuid::Uuid;
 
 use super::record::{MetadataRecord, RecordError};
+use crate::replay::{Entry, ReplayError, replay};
 
-/// Bytes of one read while loading.
-const LOAD_CHUNK_BYTES: usize = 4 << 20;
 const SEGMENT_BYTES: u64 = 64 << 20;
-/// Largest uncompressed batch of the metadata log.
-const MAX_BATCH_BYTES: usize = 64 << 20;
 
 /// Why the store did not do what was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -37,9 +34,18 @@ pub enum StoreError {
     #[error("at offset {offset}: {source}")]
     Record { offset: i64, source: RecordError },
     #[error("{0}")]
-    Read(#[from] ReadError),
+    Read(ReadError),
     #[error("at offset {offset}: {what}")]
     Corrupt { offset: i64, what: String },
+}
+
+impl From<ReplayError> for StoreError {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Read(error) => Self::Read(error),
+            ReplayError::Batch { offset, what } => Self::Corrupt { offset, what },
+        }
+    }
 }
 
 /// What was loaded, and the version that it makes.
@@ -102,43 +108,38 @@ impl LogStore {
     pub fn new(log: Arc<dyn PartitionLog>) -> Self {
         Self { log }
     }
-
-    async fn read(&self, offset: i64) -> Result<Vec<Bytes>, StoreError> {
-        let request = ReadRequest {
-            fetch_offset: offset,
-            max_bytes: LOAD_CHUNK_BYTES,
-            at_least_one_batch: true,
-            isolation: Isolation::ReadUncommitted,
-        };
-        let fetched = match self.log.read(request)? {
-            Read::Ready(fetched) => fetched,
-            Read::Cold(fetching) => fetching.await?,
-        };
-        Ok(fetched.records)
-    }
 }
 
 impl MetadataStore for LogStore {
     fn load(&self, from_version: i64) -> BoxFuture<'_, Result<Loaded, StoreError>> {
         Box::pin(async move {
-            self.log.check_usable()?;
-            let mut loaded = Loaded {
-                records: Vec::new(),
-                version: from_version.max(self.log.offsets().log_start_offset),
-            };
-            while loaded.version < self.log.offsets().high_watermark {
-                let before = loaded.version;
-                for bytes in self.read(before).await? {
-                    take_batches(&bytes, &mut loaded)?;
+            let mut records = Vec::new();
+            let mut damaged = None;
+            let version = replay(&*self.log, from_version, |entry| {
+                let Entry::Record(_, record) = entry else {
+                    return;
+                };
+                match MetadataRecord::decode(record.value.unwrap_or_default()) {
+                    Ok(decoded) => records.push(decoded),
+                    Err(source) => {
+                        damaged.get_or_insert(StoreError::Record {
+                            offset: record.offset,
+                            source,
+                        });
+                    }
                 }
-                if loaded.version == before {
-                    return Err(StoreError::Corrupt {
-                        offset: before,
-                        what: "the log gives nothing although it does not end here".to_owned(),
-                    });
-                }
+            });
+            let version = version.await?;
+            if let Some(error) = damaged {
+                return Err(error);
             }
-            Ok(loaded)
+            if version < self.log.offsets().high_watermark {
+                return Err(StoreError::Corrupt {
+                    offset: version,
+                    what: "the log gives nothing although it does not end here".to_owned(),
+                });
+            }
+            Ok(Loaded { records, version })
         })
     }
 
@@ -204,36 +205,4 @@ fn build_batch(records: &[MetadataRecord]) -> Result<Bytes, StoreError> {
         builder.append(now_ms, None, Some(&record.encode()), &[]);
     }
     builder.build().map_err(not_applied)
-}
-
-/// Takes over the records from `loaded.version` on; the first batch may begin before it.
-fn take_batches(bytes: &Bytes, loaded: &mut Loaded) -> Result<(), StoreError> {
-    let corrupt = |offset: i64, what: String| StoreError::Corrupt { offset, what };
-    for batch in batches(bytes) {
-        let batch = batch.map_err(|error| corrupt(loaded.version, error.to_string()))?;
-        let next = batch.header.next_offset();
-        if next <= loaded.version {
-            continue;
-        }
-        if !batch.header.is_control() {
-            let set = RecordSet::open(&bytes.slice_ref(batch.bytes), MAX_BATCH_BYTES)
-                .map_err(|error| corrupt(batch.header.base_offset, error.to_string()))?;
-            for record in &set {
-                let record =
-                    record.map_err(|error| corrupt(batch.header.base_offset, error.to_string()))?;
-                if record.offset < loaded.version {
-                    continue;
-                }
-                let decoded = MetadataRecord::decode(record.value.unwrap_or_default());
-                loaded
-                    .records
-                    .push(decoded.map_err(|source| StoreError::Record {
-                        offset: record.offset,
-                        source,
-                    })?);
-            }
-        }
-        loaded.version = next;
-    }
-    Ok(())
 }

@@ -1,8 +1,10 @@
 //! JoinGroup: who may come in, and under which id.
 
+use crate::machine::Token;
+
 use super::{
     super::{
-        event::{Id, JoinGroup, Token},
+        event::{Id, JoinGroup},
         reply::{GroupError, GroupReply, JoinReply},
         shard::Context,
     },
@@ -229,7 +231,7 @@ impl ClassicGroup {
                     self.awaiting_join_count -= 1;
                 }
                 self.subscribed_topics = self.compute_subscribed_topics();
-                cx.effects.records.push(self.to_record());
+                cx.effects.write(self.to_record());
                 let mut response = self.join_reply(&member_id);
                 if api_version >= FIRST_VERSION_WITH_SKIP_ASSIGNMENT {
                     response.skip_assignment = self.is_leader(&member_id);

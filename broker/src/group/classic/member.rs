@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use crate::group::{
-    event::{Id, JoinGroup, Protocol, Token},
+    event::{Id, JoinGroup, Protocol},
     record::MemberMetadata,
 };
+use crate::machine::Token;
 
 #[derive(Debug)]
 pub(super) struct Member {

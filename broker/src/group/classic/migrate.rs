@@ -98,7 +98,7 @@ impl ClassicGroup {
             // what they had: `loaded` takes this for a sign.
             metadata.leader = None;
         }
-        cx.effects.records.push(GroupRecord::Group {
+        cx.effects.write(GroupRecord::Group {
             group_id: group.id.clone(),
             value: Some(metadata),
         });

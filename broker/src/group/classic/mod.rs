@@ -30,12 +30,14 @@ pub(in crate::group) use {
     join::FIRST_VERSION_REQUIRING_MEMBER_ID, member::distinct, migrate::Migrant,
 };
 
+use crate::machine::{BATCH_OVERHEAD_BYTES, Token};
+
 use super::{
     codec::MAX_STRING_BYTES,
     effects::{Note, NoteKind},
     embedded::{self, Subscription},
-    event::{Id, JoinGroup, Protocol, Token},
-    record::{BATCH_OVERHEAD_BYTES, GroupMetadata, GroupRecord, MemberMetadata},
+    event::{Id, JoinGroup, Protocol},
+    record::{GroupMetadata, GroupRecord, MemberMetadata},
     reply::*,
     shard::{Context, TimerKey},
     timer::Timers,
@@ -171,7 +173,7 @@ impl ClassicGroup {
     /// Whether the group's record, grown by this much, can be written.
     fn fits_log(&self, cx: &Context<'_>, more_bytes: usize) -> bool {
         let batch_bytes = BATCH_OVERHEAD_BYTES + self.to_record().size_bytes() + more_bytes;
-        batch_bytes <= cx.catalog.max_batch_bytes()
+        batch_bytes <= cx.max_batch_bytes
     }
 
     pub(in crate::group) fn metadata(&self) -> GroupMetadata {

@@ -114,7 +114,7 @@ impl ClassicGroup {
         let (generation_id, member_count) = (self.generation_id, self.members.len());
         if self.members.is_empty() {
             self.transition(cx, State::Empty);
-            cx.effects.records.push(self.to_record());
+            cx.effects.write(self.to_record());
             self.note(
                 cx,
                 NoteKind::Settled {

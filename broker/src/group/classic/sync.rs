@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::machine::Token;
+
 use super::{
     super::{
         effects::NoteKind,
-        event::{Id, SyncGroup, Token},
+        event::{Id, SyncGroup},
         reply::{GroupError, GroupReply, SyncReply},
         shard::{Context, TimerKey},
     },
@@ -85,7 +87,7 @@ impl ClassicGroup {
             return self.prepare_rebalance(cx, reason);
         }
         self.transition(cx, State::Stable);
-        cx.effects.records.push(self.to_record());
+        cx.effects.write(self.to_record());
         let (generation_id, member_count) = (self.generation_id, self.members.len());
         self.note(
             cx,

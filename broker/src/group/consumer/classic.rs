@@ -15,10 +15,10 @@ use crate::group::{
     config::MigrationPolicy,
     embedded::{self, Subscription},
     event::{Heartbeat, Id, JoinGroup, LeavingMember, Protocol, SyncGroup},
-    record::BATCH_OVERHEAD_BYTES,
     reply::{GroupError, JoinReply, LeftMember, SyncReply},
     shard::{Context, TurnsClassic},
 };
+use crate::machine::BATCH_OVERHEAD_BYTES;
 
 impl ConsumerGroup {
     /// JoinGroup. A refusal changes nothing.
@@ -302,7 +302,7 @@ impl ConsumerGroup {
         let stay_count = self.members.len().saturating_sub(leaving.len());
         (1..=cx.config.max_size).contains(&stay_count)
             && cx.config.migration_policy.may_downgrade()
-            && self.classic_record_bytes() <= cx.catalog.max_batch_bytes()
+            && self.classic_record_bytes() <= cx.max_batch_bytes
             && self
                 .members
                 .iter()

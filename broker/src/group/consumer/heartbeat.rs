@@ -12,10 +12,11 @@ use crate::group::{
     codec::MAX_STRING_BYTES,
     config::GroupConfig,
     event::{ConsumerHeartbeat, Id},
-    record::{BATCH_OVERHEAD_BYTES, GroupRecord},
+    record::GroupRecord,
     reply::{ConsumerHeartbeatReply, GroupError, Refusal},
     shard::Context,
 };
+use crate::machine::BATCH_OVERHEAD_BYTES;
 
 /// From this version on the member brings its own id (KIP-1082).
 const FIRST_VERSION_WITH_OWN_MEMBER_ID: i16 = 1;
@@ -233,7 +234,7 @@ impl ConsumerGroup {
                 group_id: self.id.clone(),
                 record: ConsumerRecord::Member(member_id.clone(), Some(said.clone())),
             };
-            BATCH_OVERHEAD_BYTES + record.size_bytes() <= cx.catalog.max_batch_bytes()
+            BATCH_OVERHEAD_BYTES + record.size_bytes() <= cx.max_batch_bytes
         }
     }
 

@@ -226,7 +226,7 @@ impl ConsumerGroup {
     /// Makes a record part of the state and of the effects.
     fn append(&mut self, cx: &mut Context<'_>, record: ConsumerRecord) {
         self.apply(&record);
-        cx.effects.records.push(GroupRecord::Consumer {
+        cx.effects.write(GroupRecord::Consumer {
             group_id: self.id.clone(),
             record,
         });

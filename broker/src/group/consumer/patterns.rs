@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ConsumerGroup, ConsumerRecord, ResolvedRegex};
 use crate::group::{
-    effects::ResolvePatterns,
+    effects::{Question, ResolvePatterns},
     event::{Id, PatternsResolved, ResolvedPattern},
     reply::{GroupError, Refusal},
     shard::Context,
@@ -121,10 +121,11 @@ impl ConsumerGroup {
         let newest = Some(&cx.catalog_version);
         let asked = self.used_patterns().into_iter();
         let asked = asked.filter(|pattern| are_old || self.patterns.matched.get(pattern) != newest);
-        cx.effects.resolve.push(ResolvePatterns {
+        let asked = ResolvePatterns {
             group_id: self.id.clone(),
             patterns: asked.collect(),
-        });
+        };
+        cx.effects.questions.push(Question::Patterns(asked));
         self.patterns.asked_at_ms = Some(cx.now_ms);
         self.patterns.is_asked = true;
     }

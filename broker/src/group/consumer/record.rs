@@ -11,8 +11,9 @@ use crate::group::{
     assignor::Partitions,
     codec::{Reader, Writer},
     event::{Id, Protocol},
-    record::{KeyValue, RecordError},
+    record::RecordError,
 };
+use crate::machine::KeyValue;
 
 const GROUP_KEY: i16 = 3;
 const MEMBER_KEY: i16 = 5;

@@ -20,6 +20,7 @@ use super::{ConsumerGroup, ConsumerRecord, MemberSubscription, ResolvedRegex, Ta
 use crate::group::{
     assignor::{Assignor, MemberSpec, Partitions, Spec},
     catalog::Catalog,
+    effects::Question,
     event::Id,
     shard::Context,
 };
@@ -141,7 +142,8 @@ impl ConsumerGroup {
         if question.is_within(cx.config.consumer_assignment_step_work) {
             self.take_target(cx, question.compute());
         } else {
-            cx.effects.assign.push(Arc::downgrade(&question));
+            let asked = Question::Target(Arc::downgrade(&question));
+            cx.effects.questions.push(asked);
             self.awaited = Some(question);
         }
     }

@@ -2,13 +2,15 @@
 
 use uuid::Uuid;
 
+use crate::machine::BATCH_OVERHEAD_BYTES;
+
 use super::super::{
     allowance::{Allowance, FETCHED_PARTITION_BYTES, Priced},
     any::Group,
     codec::MAX_STRING_BYTES,
     effects::Effects,
     event::*,
-    record::{BATCH_OVERHEAD_BYTES, CommittedOffset, GroupRecord, OffsetKey},
+    record::{CommittedOffset, GroupRecord, OffsetKey},
     reply::*,
     shard::{GroupShard, is_group_id},
 };
@@ -184,7 +186,7 @@ impl GroupShard {
                 partitions,
             });
         }
-        if batch_bytes > self.catalog.max_batch_bytes() {
+        if batch_bytes > self.max_batch_bytes {
             // Kafka's error: the commit is one batch, and RECORD_TOO_LARGE is nothing that a client of groups knows.
             let error = GroupError::UnknownServerError;
             results.iter_mut().for_each(|topic| topic.fail(error));

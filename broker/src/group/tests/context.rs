@@ -9,6 +9,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::super::*;
+pub(in crate::group::tests) use crate::machine::{EndTxn, Machine, Moment, Refused, Token, Write};
 
 /// A member as a test thinks of it.
 #[derive(Debug, Clone)]
@@ -64,15 +65,42 @@ impl Catalog for TestCatalog {
         self.topics.keys().for_each(visit);
     }
 
-    fn max_batch_bytes(&self) -> usize {
-        self.max_batch_bytes.unwrap_or(usize::MAX)
-    }
-
     fn group_setting(&self, group_id: &str, key: &str) -> Option<i32> {
         self.settings
             .get(&(group_id.to_owned(), key.to_owned()))
             .copied()
     }
+}
+
+/// A moment at which the clocks agree.
+pub(super) fn at(now_ms: i64, catalog: &Arc<dyn Catalog>) -> Moment<dyn Catalog> {
+    Moment {
+        steady_ms: now_ms,
+        wall_ahead_ms: 0,
+        max_batch_bytes: usize::MAX,
+        catalog: Arc::clone(catalog),
+    }
+}
+
+/// The targets that a step asks for.
+pub(super) fn targets_asked(effects: Effects) -> Vec<std::sync::Weak<TargetQuestion>> {
+    let targets = effects
+        .questions
+        .into_iter()
+        .filter_map(|question| match question {
+            Question::Target(asked) => Some(asked),
+            Question::Patterns(_) => None,
+        });
+    targets.collect()
+}
+
+/// What a step appends, as its shard sees it.
+pub(super) fn records_of(writes: Vec<Write<GroupRecord>>) -> Vec<GroupRecord> {
+    let records = writes.into_iter().flat_map(|write| match write {
+        Write::Plain(records) | Write::Transactional { records, .. } => records,
+        Write::Marker(end) => vec![end.into()],
+    });
+    records.collect()
 }
 
 /// The topics of a catalog that an expression matches.
@@ -103,6 +131,8 @@ pub(super) struct TestContext {
     pub(super) config: GroupConfig,
     pub(super) shard: GroupShard,
     pub(super) now_ms: i64,
+    /// How far the wall clock is ahead of that.
+    pub(super) wall_ahead_ms: i64,
     /// Whether deadlines that have come are served after every request, as the owner does when its queue is empty.
     pub(super) serve_deadlines: bool,
     pub(super) log: Vec<GroupRecord>,
@@ -141,6 +171,7 @@ impl TestContext {
             replica: GroupShard::new(config.clone()),
             config,
             now_ms: 1_000_000,
+            wall_ahead_ms: 0,
             serve_deadlines: true,
             log: Vec::new(),
             notes: Vec::new(),
@@ -157,14 +188,23 @@ impl TestContext {
             hold_targets: false,
             computing: Vec::new(),
         };
-        let effects = cx.shard.loaded(cx.now_ms);
+        let effects = cx.shard.loaded(&cx.now());
         cx.take(effects);
         cx
     }
 
+    /// What the shard is told when it is called.
+    pub(super) fn now(&self) -> Moment<dyn Catalog> {
+        Moment {
+            wall_ahead_ms: self.wall_ahead_ms,
+            max_batch_bytes: self.catalog.max_batch_bytes.unwrap_or(usize::MAX),
+            ..at(self.now_ms, &self.handed_in)
+        }
+    }
+
     /// The owner's part of a step, and the rule that holds after every one: replaying the log gives the live state.
     fn take(&mut self, effects: Effects) {
-        for record in effects.records {
+        for record in records_of(effects.writes) {
             self.replica.apply(&through_bytes(&record));
             self.log.push(record);
         }
@@ -194,13 +234,15 @@ impl TestContext {
         if !self.hold {
             self.flush(usize::MAX);
         }
-        self.resolving.extend(effects.resolve);
+        for question in effects.questions {
+            match question {
+                Question::Patterns(asked) => self.resolving.push(asked),
+                Question::Target(asked) => self.computing.extend(asked.upgrade()),
+            }
+        }
         if !self.hold_patterns {
             self.resolve_patterns();
         }
-        let asked = effects.assign.into_iter();
-        self.computing
-            .extend(asked.filter_map(|asked| asked.upgrade()));
         while !self.hold_targets && !self.computing.is_empty() {
             self.hand_in_target(0);
         }
@@ -209,7 +251,7 @@ impl TestContext {
     /// Computes one of the targets that were asked for, and hands it in.
     pub(super) fn hand_in_target(&mut self, index: usize) {
         let computed = self.computing.remove(index).compute();
-        let effects = self.shard.target_computed(self.now_ms, computed);
+        let effects = self.shard.outcome(&self.now(), Outcome::Target(computed));
         self.take(effects);
     }
 
@@ -225,7 +267,7 @@ impl TestContext {
                 topics: topics.collect(),
                 catalog: self.handed_in.clone(),
             };
-            let effects = self.shard.patterns_resolved(self.now_ms, resolved);
+            let effects = self.shard.outcome(&self.now(), Outcome::Patterns(resolved));
             self.take(effects);
         }
     }
@@ -255,7 +297,7 @@ impl TestContext {
         }
         let token = Token(self.replies.len() as u64);
         self.replies.insert(token, None);
-        let effects = self.shard.handle(self.now_ms, token, request);
+        let effects = self.shard.handle(&self.now(), token, request);
         self.take(effects);
         if self.serve_deadlines {
             self.serve();
@@ -270,7 +312,7 @@ impl TestContext {
             .next_deadline()
             .is_some_and(|at_ms| at_ms <= self.now_ms)
         {
-            let effects = self.shard.on_deadline(self.now_ms);
+            let effects = self.shard.on_deadline(&self.now());
             self.take(effects);
         }
     }
@@ -294,9 +336,9 @@ impl TestContext {
         let config = self.config.clone();
         let dead = std::mem::replace(&mut self.shard, GroupShard::new(config.clone()));
         let held = self.in_flight.drain(..).flat_map(|step| step.replies);
-        let failed =
-            held.map(|(token, reply)| (token, reply.into_failed(GroupError::NotCoordinator)));
-        for (token, reply) in failed.chain(dead.unload(GroupError::NotCoordinator)) {
+        let refused = Refused::NotCoordinator;
+        let failed = held.map(|(token, _)| (token, GroupReply::from(refused)));
+        for (token, reply) in failed.chain(dead.unload(refused)) {
             answer(&mut self.replies, token, reply);
         }
         assert_eq!(self.parked(), [], "nobody will ever answer these");
@@ -308,7 +350,7 @@ impl TestContext {
         }
         self.hand_in_catalog();
         self.resolving.clear();
-        let effects = self.shard.loaded(self.now_ms);
+        let effects = self.shard.loaded(&self.now());
         self.take(effects);
     }
 
@@ -331,7 +373,6 @@ impl TestContext {
 
     fn hand_in_catalog(&mut self) {
         self.handed_in = Arc::new(self.catalog.clone());
-        self.shard.set_catalog(self.handed_in.clone());
     }
 
     pub(super) fn parked(&self) -> Vec<Token> {

@@ -165,7 +165,7 @@ fn a_step_of_the_wall_clock_expires_no_member_and_offsets_grow_old_by_it() {
         let mut cx = TestContext::new();
         let members = patient_group(&mut cx);
         cx.commit("before", &nobody(), 1);
-        cx.shard.set_wall_ahead(step_ms);
+        cx.wall_ahead_ms = step_ms;
         cx.advance(1_000);
         assert_eq!(cx.heartbeat("g", &members[0]), None);
         cx.commit("after", &nobody(), 1);

@@ -1,5 +1,7 @@
 use uuid::Uuid;
 
+use crate::machine::BATCH_OVERHEAD_BYTES;
+
 use super::{
     super::*,
     context::{Joined, TestContext, commit_topic, nobody},
@@ -308,36 +310,6 @@ fn the_empty_group_id_is_good_enough_for_offsets() {
     let mut cx = TestContext::new();
     assert_eq!(cx.commit("", &nobody(), 3), None);
     assert_eq!(cx.fetch("", "topic", false), Ok(Some(3)));
-}
-
-#[test]
-fn a_reply_that_could_not_be_made_durable_says_so_for_every_partition_and_group() {
-    let error = GroupError::CoordinatorNotAvailable;
-    let mut cx = TestContext::new();
-    let token = cx.send(GroupRequest::CommitOffsets(CommitOffsets {
-        group_id: "g".into(),
-        generation_id_or_member_epoch: -1,
-        member_id: "".into(),
-        group_instance_id: None,
-        retention_time_ms: None,
-        topics: vec![commit_topic("topic", 1)],
-        api_version: 9,
-    }));
-    let GroupReply::CommitOffsets(topics) = cx.reply(token).into_failed(error) else {
-        panic!();
-    };
-    assert_eq!(topics[0].partitions[0].error, Some(error));
-    let token = cx.send(GroupRequest::DeleteGroups(DeleteGroups {
-        group_ids: vec!["g".into()],
-    }));
-    let expected = vec![DeletedGroup {
-        group_id: "g".into(),
-        error: Some(error),
-    }];
-    assert_eq!(
-        cx.reply(token).into_failed(error),
-        GroupReply::DeleteGroups(expected)
-    );
 }
 
 /// OffsetFetch that names groups with the offsets of all their topics, again and again.

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
+use crate::machine::{EndTxn, Token};
+
 use super::{
     super::*,
     context::{TestContext, Visible, commit_topic, protocol},
@@ -185,7 +187,8 @@ impl Simulation {
             GroupReply::Sync(SyncReply {
                 error: Some(error), ..
             })
-            | GroupReply::Heartbeat(Some(error)) => {
+            | GroupReply::Heartbeat(Some(error))
+            | GroupReply::Refused(error) => {
                 self.failed(index, error);
             }
             other => panic!("{other:?}"),

@@ -1,11 +1,14 @@
 //! What a step costs must not depend on how much else there is. Counted are steps in time that only a quadratic
 //! algorithm could miss by far: the limits are some hundred times what is needed.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use crate::machine::{Machine, Token};
 
 use super::{
     super::*,
-    context::{commit_topic, protocol},
+    context::{TestCatalog, at, commit_topic, protocol},
 };
 
 fn join_request(group: &str, instance: usize) -> GroupRequest {
@@ -35,17 +38,19 @@ fn report(what: &str, count: usize, since: Instant) -> Duration {
 fn a_thousand_members_join_sync_and_beat_in_one_group() {
     const COUNT: usize = 1000;
     let mut shard = GroupShard::new(GroupConfig::default());
+    let topics: Arc<dyn Catalog> = Arc::new(TestCatalog::default());
+    let now = at(0, &topics);
     let group: Id = "g".into();
     let started = Instant::now();
     for instance in 0..COUNT {
         assert!(
             shard
-                .handle(0, Token(instance as u64), join_request("g", instance))
+                .handle(&now, Token(instance as u64), join_request("g", instance))
                 .replies
                 .is_empty()
         );
     }
-    let joined = shard.on_deadline(0).replies;
+    let joined = shard.on_deadline(&now).replies;
     assert_eq!(joined.len(), COUNT);
     let mut syncs = 0;
     let mut members = Vec::new();
@@ -60,7 +65,7 @@ fn a_thousand_members_join_sync_and_beat_in_one_group() {
             .collect();
         members.push(reply.member_id.clone());
         let effects = shard.handle(
-            0,
+            &now,
             token,
             GroupRequest::Sync(SyncGroup {
                 group_id: group.clone(),
@@ -88,7 +93,11 @@ fn a_thousand_members_join_sync_and_beat_in_one_group() {
             group_instance_id: None,
         };
         let replies = shard
-            .handle(round, Token(0), GroupRequest::Heartbeat(request))
+            .handle(
+                &at(round, &topics),
+                Token(0),
+                GroupRequest::Heartbeat(request),
+            )
             .replies;
         assert_eq!(replies[0].1, GroupReply::Heartbeat(None));
     }
@@ -101,14 +110,16 @@ fn a_thousand_members_join_sync_and_beat_in_one_group() {
 fn ten_thousand_groups_do_not_slow_each_other_down() {
     const COUNT: usize = 10_000;
     let mut shard = GroupShard::new(GroupConfig::default());
+    let topics: Arc<dyn Catalog> = Arc::new(TestCatalog::default());
+    let now = at(0, &topics);
     let groups: Vec<Id> = (0..COUNT)
         .map(|index| format!("group-{index}").into())
         .collect();
     let started = Instant::now();
     for group in &groups {
-        shard.handle(0, Token(0), join_request(group, 0));
+        shard.handle(&now, Token(0), join_request(group, 0));
     }
-    assert_eq!(shard.on_deadline(0).replies.len(), COUNT);
+    assert_eq!(shard.on_deadline(&now).replies.len(), COUNT);
     assert!(report("first join, one of 10000 groups", COUNT, started) < Duration::from_millis(5));
 
     let started = Instant::now();
@@ -124,9 +135,8 @@ fn ten_thousand_groups_do_not_slow_each_other_down() {
         };
         assert_eq!(
             shard
-                .handle(0, Token(0), GroupRequest::CommitOffsets(commit))
-                .records
-                .len(),
+                .handle(&now, Token(0), GroupRequest::CommitOffsets(commit))
+                .record_count(),
             1
         );
     }

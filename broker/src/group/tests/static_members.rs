@@ -1,3 +1,5 @@
+use crate::machine::Token;
+
 use super::{
     super::*,
     context::{Joined, TestContext, commit_topic, protocol},

@@ -9,16 +9,17 @@ use super::*;
 
 const MEMBERS: usize = 1000;
 
-fn beat(shard: &mut GroupShard, now_ms: i64, request: ConsumerHeartbeat) -> ConsumerHeartbeatReply {
+fn beat(
+    shard: &mut GroupShard,
+    now: &Moment<dyn Catalog>,
+    request: ConsumerHeartbeat,
+) -> ConsumerHeartbeatReply {
     let request = GroupRequest::ConsumerHeartbeat(request);
-    let Effects {
-        mut replies,
-        assign,
-        ..
-    } = shard.handle(now_ms, Token(0), request);
-    for asked in assign {
+    let mut effects = shard.handle(now, Token(0), request);
+    let mut replies = std::mem::take(&mut effects.replies);
+    for asked in targets_asked(effects) {
         let question = asked.upgrade().expect("the group waits for it");
-        shard.target_computed(now_ms, question.compute());
+        shard.outcome(now, Outcome::Target(question.compute()));
     }
     match replies.pop() {
         Some((_, GroupReply::ConsumerHeartbeat(reply))) if reply.refusal.is_none() => reply,
@@ -31,7 +32,7 @@ fn a_thousand_members_settle_within_four_rounds_of_heartbeats_and_each_is_cheap(
     let mut catalog = TestCatalog::default();
     catalog.put("t", MEMBERS as i32);
     let mut shard = GroupShard::new(GroupConfig::default());
-    shard.set_catalog(Arc::new(catalog));
+    let catalog: Arc<dyn Catalog> = Arc::new(catalog);
     let mut members: Vec<Consumer> = (0..MEMBERS)
         .map(|number| Consumer::new("g", &format!("m{number}"), &["t"]))
         .collect();
@@ -41,7 +42,7 @@ fn a_thousand_members_settle_within_four_rounds_of_heartbeats_and_each_is_cheap(
     for member in &mut members {
         now_ms += 2;
         beats += 1;
-        let reply = beat(&mut shard, now_ms, member.full());
+        let reply = beat(&mut shard, &at(now_ms, &catalog), member.full());
         member.epoch = reply.member_epoch;
         member.owned = reply.assignment.expect("the answer to a join");
     }
@@ -53,7 +54,7 @@ fn a_thousand_members_settle_within_four_rounds_of_heartbeats_and_each_is_cheap(
             // A client that has given something up, or taken something over, says so at once.
             loop {
                 beats += 1;
-                let reply = beat(&mut shard, now_ms, request);
+                let reply = beat(&mut shard, &at(now_ms, &catalog), request);
                 member.epoch = reply.member_epoch;
                 let Some(assignment) = reply.assignment else {
                     break;
@@ -74,7 +75,7 @@ fn a_thousand_members_settle_within_four_rounds_of_heartbeats_and_each_is_cheap(
 
     let quiet = Instant::now();
     for member in &members {
-        beat(&mut shard, now_ms, member.quiet());
+        beat(&mut shard, &at(now_ms, &catalog), member.quiet());
     }
     let each = quiet.elapsed() / MEMBERS as u32;
     println!("a quiet heartbeat: {each:?}");

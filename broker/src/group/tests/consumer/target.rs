@@ -156,16 +156,18 @@ fn nobody_computes_or_takes_over_what_an_emptied_group_has_asked_for() {
     let mut cx = held();
     let consumer = Consumer::new("g", "a", &["t"]);
     let request = GroupRequest::ConsumerHeartbeat(consumer.full());
-    let effects = cx.shard.handle(cx.now_ms, Token(7), request);
-    let asked = &effects.assign[0];
+    let effects = cx.shard.handle(&cx.now(), Token(7), request);
+    let asked = &targets_asked(effects)[0];
     let begun = asked.upgrade().expect("the group waits for it");
     let leave = GroupRequest::ConsumerHeartbeat(ConsumerHeartbeat {
         member_epoch: -1,
         ..consumer.quiet()
     });
-    cx.shard.handle(cx.now_ms, Token(8), leave);
-    let late = cx.shard.target_computed(cx.now_ms, begun.compute());
-    assert_eq!(late.records, []);
+    cx.shard.handle(&cx.now(), Token(8), leave);
+    let late = cx
+        .shard
+        .outcome(&cx.now(), Outcome::Target(begun.compute()));
+    assert_eq!(late.writes, []);
     assert!(asked.upgrade().is_none(), "nobody waits for it");
 }
 
@@ -276,10 +278,6 @@ impl Catalog for CountingCatalog {
         self.topics.visit_topic_names(visit);
     }
 
-    fn max_batch_bytes(&self) -> usize {
-        usize::MAX
-    }
-
     fn group_setting(&self, _: &str, _: &str) -> Option<i32> {
         None
     }
@@ -298,7 +296,8 @@ fn what_a_step_looks_at_does_not_grow_with_members_times_topics() {
         consumer_assignment_interval_ms: 0,
         ..GroupConfig::default()
     });
-    shard.set_catalog(catalog.clone());
+    let handed_in: Arc<dyn Catalog> = catalog.clone();
+    let now = at(0, &handed_in);
     let mut asked: Vec<std::sync::Weak<TargetQuestion>> = Vec::new();
     for number in 0..2 * MEMBERS {
         let by_regex = number % 2 == 0;
@@ -317,16 +316,16 @@ fn what_a_step_looks_at_does_not_grow_with_members_times_topics() {
         }
         let before = catalog.questions.load(Ordering::Relaxed);
         let request = GroupRequest::ConsumerHeartbeat(request);
-        let effects = shard.handle(0, Token(0), request);
+        let effects = shard.handle(&now, Token(0), request);
         let questions = catalog.questions.load(Ordering::Relaxed) - before;
         assert!(questions <= 8 * TOPICS, "member {number}: {questions}");
-        asked.extend(effects.assign);
+        asked.extend(targets_asked(effects));
     }
     let question = asked[0].upgrade().expect("the group waits for it");
     let before = catalog.questions.load(Ordering::Relaxed);
     let computed = question.compute();
     let questions = catalog.questions.load(Ordering::Relaxed) - before;
     assert!(questions <= 2 * TOPICS, "{questions}");
-    let effects = shard.target_computed(0, computed);
-    assert!(!effects.records.is_empty());
+    let effects = shard.outcome(&now, Outcome::Target(computed));
+    assert!(effects.record_count() > 0);
 }

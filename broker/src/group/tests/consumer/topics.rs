@@ -212,7 +212,7 @@ fn expressions_are_matched_anew_after_the_refresh_interval_although_no_topic_has
 #[test]
 fn when_an_expression_was_matched_is_told_by_the_wall_clock() {
     let mut cx = context();
-    cx.shard.set_wall_ahead(1_000_000);
+    cx.wall_ahead_ms = 1_000_000;
     let mut members = vec![Consumer {
         regex: Some("t+".into()),
         ..Consumer::new("g", "a", &[])

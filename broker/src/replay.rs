@@ -1,7 +1,8 @@
-//! Reads a whole log, record by record: how a coordinator or the metadata comes back after a start.
+//! Reads a log from some offset to its end: how coordinators and the metadata come back after a start.
 
 use storage::log::{Isolation, PartitionLog, Read, ReadError, ReadRequest};
-use storage::record::{BatchHeader, Record, RecordSet, batches};
+use storage::record::{BatchHeader, ControlRecord, EndTxnMarker, Record, RecordSet, batches};
+use tracing::warn;
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -10,24 +11,33 @@ const MAX_BATCH_BYTES: usize = 256 << 20;
 
 /// Why a log could not be read back.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
+pub enum ReplayError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error("batch at offset {offset}: {what}")]
     Batch { offset: i64, what: String },
 }
 
-/// Calls `visit` with every record from the log's start to its high watermark, in order.
+/// Something that a log says, with the header of its batch.
+pub enum Entry<'a> {
+    Record(&'a BatchHeader, Record<'a>),
+    /// The transaction of the header's producer ended.
+    Marker(&'a BatchHeader, EndTxnMarker),
+}
+
+/// Calls `visit` with every entry from `from_offset`, or from the log's start if that is later, to the high watermark, in
+/// order. Returns the offset after the last batch: below the high watermark if the log gave no more.
 ///
 /// # Errors
 /// When the log cannot be read, or holds what is no record batch.
-pub async fn for_each_record(
+pub async fn replay(
     log: &dyn PartitionLog,
-    mut visit: impl FnMut(&BatchHeader, Record<'_>),
-) -> Result<(), LoadError> {
+    from_offset: i64,
+    mut visit: impl FnMut(Entry<'_>),
+) -> Result<i64, ReplayError> {
     log.check_usable()?;
     let offsets = log.offsets();
-    let mut next_offset = offsets.log_start_offset;
+    let mut next_offset = from_offset.max(offsets.log_start_offset);
     while next_offset < offsets.high_watermark {
         let read = log.read(ReadRequest {
             fetch_offset: next_offset,
@@ -42,7 +52,7 @@ pub async fn for_each_record(
         let read_from = next_offset;
         for slice in fetched.records {
             for batch in batches(&slice) {
-                let damaged = |offset, what: &dyn std::fmt::Display| LoadError::Batch {
+                let damaged = |offset, what: &dyn std::fmt::Display| ReplayError::Batch {
                     offset,
                     what: what.to_string(),
                 };
@@ -53,8 +63,18 @@ pub async fn for_each_record(
                 for record in records.iter() {
                     let record = record.map_err(|error| damaged(offset, &error))?;
                     // The first batch may begin before what was asked for.
-                    if record.offset >= next_offset {
-                        visit(records.header(), record);
+                    if record.offset < next_offset {
+                        continue;
+                    }
+                    let header = records.header();
+                    if !header.is_control() {
+                        visit(Entry::Record(header, record));
+                        continue;
+                    }
+                    match ControlRecord::parse(&record) {
+                        Ok(ControlRecord::EndTxn(marker)) => visit(Entry::Marker(header, marker)),
+                        Ok(ControlRecord::Other(_)) => {}
+                        Err(error) => warn!(log = %log.id(), offset = record.offset, "{error}"),
                     }
                 }
                 next_offset = batch.header.next_offset();
@@ -65,5 +85,5 @@ pub async fn for_each_record(
             break;
         }
     }
-    Ok(())
+    Ok(next_offset)
 }

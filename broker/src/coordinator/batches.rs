@@ -1,0 +1,159 @@
+//! Cuts what a machine writes into batches that its log takes.
+
+use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult};
+
+use crate::machine::{
+    BATCH_OVERHEAD_BYTES, KeyValue, Machine, Producer, Token, Write, record_bytes,
+};
+
+/// The sequence number of a producer's batches that a coordinator writes.
+const NO_SEQUENCE: i32 = -1;
+
+/// Records of one kind that are appended together, and the replies that wait for them.
+pub(super) struct Batch<M: Machine> {
+    kind: Kind,
+    pub(super) records: BatchBuilder,
+    bytes: usize,
+    pub(super) replies: Vec<(Token, M::Reply)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Transactional(Producer),
+    /// Alone in its batch.
+    Marker(Producer),
+}
+
+impl<M: Machine> Batch<M> {
+    fn new(kind: Kind) -> Self {
+        let builder = BatchBuilder::new();
+        let records = match kind {
+            Kind::Plain => builder,
+            Kind::Transactional(Producer { id, epoch }) => {
+                builder.producer(id, epoch, NO_SEQUENCE).transactional()
+            }
+            Kind::Marker(Producer { id, epoch }) => builder
+                .producer(id, epoch, NO_SEQUENCE)
+                .transactional()
+                .control(),
+        };
+        Self {
+            kind,
+            records,
+            bytes: 0,
+            replies: Vec::new(),
+        }
+    }
+}
+
+/// Collects writes and replies, in their order.
+pub(super) struct Batches<M: Machine> {
+    max_records_bytes: usize,
+    /// The timestamp of the records.
+    now_ms: i64,
+    last: Batch<M>,
+}
+
+impl<M: Machine> Batches<M> {
+    /// For batches of at most this size, unless what has to stay whole is larger.
+    pub(super) fn new(max_batch_bytes: usize, now_ms: i64) -> Self {
+        Self {
+            max_records_bytes: max_batch_bytes.saturating_sub(BATCH_OVERHEAD_BYTES),
+            now_ms,
+            last: Batch::new(Kind::Plain),
+        }
+    }
+
+    /// Takes in the writes and replies of one step; gives the batches that are full.
+    ///
+    /// What one step brings about stays in one batch where it fits and is of one kind: then a crash leaves all of it or
+    /// nothing.
+    ///
+    /// # Errors
+    /// A record has no bytes.
+    pub(super) fn add(
+        &mut self,
+        writes: Vec<Write<M::Record>>,
+        replies: Vec<(Token, M::Reply)>,
+    ) -> Result<Vec<Batch<M>>, M::RecordError> {
+        let mut full = Vec::new();
+        for write in writes {
+            match write {
+                Write::Plain(records) => {
+                    self.add_records(Kind::Plain, &encoded::<M>(&records)?, &mut full);
+                }
+                Write::Transactional { producer, records } => {
+                    let kind = Kind::Transactional(producer);
+                    self.add_records(kind, &encoded::<M>(&records)?, &mut full);
+                }
+                Write::Marker(end) => {
+                    let marker = EndTxnMarker {
+                        result: match end.commit {
+                            true => TransactionResult::Commit,
+                            false => TransactionResult::Abort,
+                        },
+                        coordinator_epoch: end.coordinator_epoch,
+                    };
+                    let kind = Kind::Marker(Producer {
+                        id: end.producer_id,
+                        epoch: end.producer_epoch,
+                    });
+                    let record = (marker.key().to_vec(), Some(marker.value().to_vec()));
+                    self.add_records(kind, &[record], &mut full);
+                }
+            }
+        }
+        self.last.replies.extend(replies);
+        Ok(full)
+    }
+
+    fn add_records(&mut self, kind: Kind, records: &[KeyValue], full: &mut Vec<Batch<M>>) {
+        let bytes: usize = records.iter().map(encoded_bytes).sum();
+        if !self.has_room(kind, bytes) {
+            self.cut(kind, full);
+        }
+        for record in records {
+            let bytes = encoded_bytes(record);
+            if kind == Kind::Plain && !self.has_room(kind, bytes) {
+                self.cut(kind, full);
+            }
+            let (key, value) = record;
+            let batch = &mut self.last;
+            batch
+                .records
+                .append(self.now_ms, Some(key), value.as_deref(), &[]);
+            batch.bytes += bytes;
+        }
+    }
+
+    fn has_room(&self, kind: Kind, bytes: usize) -> bool {
+        let is_alone = matches!(kind, Kind::Marker(_));
+        kind == self.last.kind
+            && (self.last.records.is_empty()
+                || !is_alone && self.last.bytes + bytes <= self.max_records_bytes)
+    }
+
+    /// Begins a new batch. The replies of one without records wait for the next.
+    fn cut(&mut self, kind: Kind, full: &mut Vec<Batch<M>>) {
+        let mut last = std::mem::replace(&mut self.last, Batch::new(kind));
+        if last.records.is_empty() {
+            self.last.replies.append(&mut last.replies);
+        } else {
+            full.push(last);
+        }
+    }
+
+    /// What is left; perhaps only replies, perhaps nothing.
+    pub(super) fn finish(self) -> Batch<M> {
+        self.last
+    }
+}
+
+fn encoded<M: Machine>(records: &[M::Record]) -> Result<Vec<KeyValue>, M::RecordError> {
+    records.iter().map(M::encode).collect()
+}
+
+fn encoded_bytes((key, value): &KeyValue) -> usize {
+    record_bytes(key.len(), value.as_ref().map(Vec::len))
+}

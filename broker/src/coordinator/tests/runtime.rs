@@ -1,0 +1,332 @@
+//! A machine that is no group's: what a coordinator relies on that has transactions.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use storage::record::BatchHeader;
+
+use super::*;
+use crate::coordinator::batches::Batches;
+use crate::coordinator::runtime::Shards;
+use crate::coordinator::shard::Outside;
+use crate::machine::{Effects, EffectsOf, EndTxn, KeyValue, Producer, Refused, Write};
+use crate::metadata::MetadataImage;
+use crate::replay::{Entry, replay};
+
+/// Words, those of open transactions apart.
+#[derive(Default)]
+struct Words {
+    known: Vec<String>,
+    pending: BTreeMap<i64, Vec<String>>,
+}
+
+enum Request {
+    Say(Vec<Write<String>>),
+    /// What is known, and what is pending.
+    List,
+    /// Asks something; the answer is a panic if so told.
+    Ask {
+        panics: bool,
+    },
+}
+
+#[derive(Debug, PartialEq)]
+enum Reply {
+    Said,
+    Listed(Vec<String>, BTreeMap<i64, Vec<String>>),
+    Refused(Refused),
+}
+
+impl From<Refused> for Reply {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl Words {
+    fn apply(&mut self, producer: Option<Producer>, word: &str) {
+        let words = match producer {
+            Some(producer) => self.pending.entry(producer.id).or_default(),
+            None => &mut self.known,
+        };
+        words.push(word.to_owned());
+    }
+}
+
+impl Machine for Words {
+    type Catalog = ();
+    type Request = Request;
+    type Reply = Reply;
+    type Record = String;
+    type RecordError = Infallible;
+    type Question = bool;
+    type Outcome = String;
+    type Note = String;
+
+    fn replay(
+        &mut self,
+        producer: Option<Producer>,
+        key: &[u8],
+        _: Option<&[u8]>,
+    ) -> Result<(), Infallible> {
+        self.apply(producer, &String::from_utf8_lossy(key));
+        Ok(())
+    }
+
+    fn replay_marker(&mut self, end: EndTxn) {
+        let words = self.pending.remove(&end.producer_id).unwrap_or_default();
+        if end.commit {
+            self.known.extend(words);
+        }
+    }
+
+    fn loaded(&mut self, _: &Moment<()>) -> EffectsOf<Self> {
+        Effects::default()
+    }
+
+    fn handle(&mut self, _: &Moment<()>, token: Token, request: Request) -> EffectsOf<Self> {
+        let mut effects = Effects::default();
+        match request {
+            Request::Say(writes) => {
+                for write in &writes {
+                    match write {
+                        Write::Plain(words) => words.iter().for_each(|word| self.apply(None, word)),
+                        Write::Transactional { producer, records } => {
+                            records
+                                .iter()
+                                .for_each(|word| self.apply(Some(*producer), word));
+                        }
+                        Write::Marker(end) => self.replay_marker(*end),
+                    }
+                }
+                effects.writes = writes;
+                effects.reply(token, Reply::Said);
+            }
+            Request::List => {
+                let listed = Reply::Listed(self.known.clone(), self.pending.clone());
+                effects.reply(token, listed);
+            }
+            Request::Ask { panics } => {
+                effects.questions.push(panics);
+                effects.reply(token, Reply::Said);
+            }
+        }
+        effects
+    }
+
+    fn outcome(&mut self, _: &Moment<()>, outcome: String) -> EffectsOf<Self> {
+        let mut effects = Effects::default();
+        self.apply(None, &outcome);
+        effects.append(outcome);
+        effects
+    }
+
+    fn next_deadline(&self) -> Option<i64> {
+        None
+    }
+
+    fn on_deadline(&mut self, _: &Moment<()>) -> EffectsOf<Self> {
+        Effects::default()
+    }
+
+    fn unload(self, _: Refused) -> Vec<(Token, Reply)> {
+        Vec::new()
+    }
+
+    fn encode(record: &String) -> Result<KeyValue, Infallible> {
+        Ok((record.as_bytes().to_vec(), None))
+    }
+}
+
+struct WordsOutside;
+
+impl Outside for WordsOutside {
+    type Machine = Words;
+    const NAME: &'static str = "a shard of words";
+
+    fn machine(&self) -> Words {
+        Words::default()
+    }
+
+    fn catalog(&self, _: &Arc<MetadataImage>) -> Arc<()> {
+        Arc::default()
+    }
+
+    async fn answer(self: Arc<Self>, panics: bool, _: Arc<MetadataImage>) -> Option<String> {
+        assert!(!panics, "meant to panic");
+        Some("answer".to_owned())
+    }
+}
+
+/// A shard of words on `log`, and what would shut it down.
+async fn words(metadata: &Metadata, log: &Arc<TestLog>) -> (Shards<Words>, watch::Sender<bool>) {
+    let (stop, shutdown) = watch::channel(false);
+    let runtime = Runtime {
+        metadata: metadata.clone(),
+        clock: Clock::new(),
+        shutdown,
+    };
+    let logs: Vec<Arc<dyn PartitionLog>> = vec![log.clone()];
+    let outside = Arc::new(WordsOutside);
+    let started = Shards::start(&runtime, &outside, Uuid::nil(), logs).await;
+    (started.expect("loaded"), stop)
+}
+
+const PRODUCER: Producer = Producer { id: 7, epoch: 2 };
+
+fn plain(words: &[&str]) -> Write<String> {
+    Write::Plain(words.iter().map(|word| (*word).to_owned()).collect())
+}
+
+fn transactional(producer: Producer, words: &[&str]) -> Write<String> {
+    Write::Transactional {
+        producer,
+        records: words.iter().map(|word| (*word).to_owned()).collect(),
+    }
+}
+
+fn end(producer: Producer, commit: bool) -> Write<String> {
+    Write::Marker(EndTxn {
+        producer_id: producer.id,
+        producer_epoch: producer.epoch,
+        coordinator_epoch: 3,
+        commit,
+    })
+}
+
+#[tokio::test]
+async fn what_transactions_wrote_and_how_they_ended_is_known_again_after_a_load() {
+    let (metadata, log) = (metadata().await, TestLog::new());
+    let (first, stop) = words(&metadata, &log).await;
+    let other = Producer { id: 8, epoch: 0 };
+    let open = Producer { id: 9, epoch: 0 };
+    for writes in [
+        vec![transactional(PRODUCER, &["committed"]), plain(&["plain"])],
+        vec![transactional(other, &["aborted"])],
+        vec![end(PRODUCER, true), transactional(open, &["open"])],
+        vec![end(other, false)],
+    ] {
+        let said = first.request(0, Request::Say(writes)).await;
+        assert_eq!(said, Ok(Reply::Said));
+    }
+    let live = first.request(0, Request::List).await.expect("answered");
+    let known = vec!["plain".to_owned(), "committed".to_owned()];
+    let pending = BTreeMap::from([(open.id, vec!["open".to_owned()])]);
+    assert_eq!(live, Reply::Listed(known, pending));
+    stop.send_replace(true);
+    let (second, _stop) = words(&metadata, &log).await;
+    assert_eq!(second.request(0, Request::List).await, Ok(live));
+}
+
+#[tokio::test]
+async fn steps_that_come_together_share_a_batch_only_with_their_own_kind() {
+    let (metadata, log) = (metadata().await, TestLog::new());
+    let (shards, _stop) = words(&metadata, &log).await;
+    let shards = Arc::new(shards);
+    let other = Producer { id: 8, epoch: 0 };
+    let steps = [
+        vec![plain(&["a"])],
+        vec![plain(&["b"])],
+        vec![transactional(PRODUCER, &["c"])],
+        vec![
+            transactional(PRODUCER, &["d"]),
+            transactional(other, &["e"]),
+        ],
+        vec![end(other, true)],
+        vec![end(PRODUCER, false), plain(&["f"])],
+    ];
+    let said = steps.map(|writes| {
+        let shards = Arc::clone(&shards);
+        tokio::spawn(async move { shards.request(0, Request::Say(writes)).await })
+    });
+    for said in said {
+        assert_eq!(said.await.expect("no panic"), Ok(Reply::Said));
+    }
+    let mut batches = Vec::new();
+    let replayed = replay(&*log.inner, 0, |entry| {
+        let mut note = |header: &BatchHeader, what: String| {
+            let of = (
+                header.is_transactional(),
+                header.producer_id,
+                header.producer_epoch,
+            );
+            batches.push((header.base_offset, of, what));
+        };
+        match entry {
+            Entry::Record(header, record) => {
+                let key = record.key.unwrap_or_default();
+                note(header, String::from_utf8_lossy(key).into_owned());
+            }
+            Entry::Marker(header, marker) => note(header, format!("{:?}", marker.result)),
+        }
+    });
+    replayed.await.expect("read");
+    let of = |producer: Producer| (true, producer.id, producer.epoch);
+    let word = |base: i64, of: (bool, i64, i16), word: &str| (base, of, word.to_owned());
+    assert_eq!(
+        batches,
+        [
+            word(0, (false, -1, -1), "a"),
+            word(0, (false, -1, -1), "b"),
+            word(2, of(PRODUCER), "c"),
+            word(2, of(PRODUCER), "d"),
+            word(4, of(other), "e"),
+            word(5, of(other), "Commit"),
+            word(6, of(PRODUCER), "Abort"),
+            word(7, (false, -1, -1), "f"),
+        ]
+    );
+}
+
+#[test]
+fn plain_records_are_split_where_they_do_not_fit_and_those_of_a_transaction_never() {
+    let long = "w".repeat(300);
+    let words = [&*long; 10];
+    for (write, batch_count) in [(plain(&words), 5), (transactional(PRODUCER, &words), 1)] {
+        let mut batches = Batches::<Words>::new(61 + 650, 0);
+        let mut full = batches
+            .add(vec![write], vec![(Token(1), Reply::Said)])
+            .expect("encoded");
+        full.push(batches.finish());
+        assert_eq!(full.len(), batch_count);
+        let counts = full.iter().map(|batch| batch.records.records_count());
+        assert_eq!(counts.sum::<usize>(), words.len());
+        // The reply waits for the last of them.
+        let replies: Vec<usize> = full.iter().map(|batch| batch.replies.len()).collect();
+        assert_eq!(replies.iter().sum::<usize>(), 1);
+        assert_eq!(replies.last(), Some(&1));
+    }
+}
+
+#[test]
+fn a_write_of_a_transaction_that_does_not_fit_beside_another_begins_a_batch() {
+    let long = "w".repeat(300);
+    let mut batches = Batches::<Words>::new(61 + 950, 0);
+    let two = transactional(PRODUCER, &[&*long; 2]);
+    for number in 0..3 {
+        let replies = vec![(Token(number), Reply::Said)];
+        let full = batches.add(vec![two.clone()], replies).expect("encoded");
+        assert_eq!(full.len(), usize::from(number > 0));
+        for batch in full {
+            assert_eq!(batch.records.records_count(), 2);
+            assert_eq!(batch.replies, [(Token(number - 1), Reply::Said)]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_from_outside_comes_back_and_a_panic_there_is_the_brokers() {
+    let (metadata, log) = (metadata().await, TestLog::new());
+    let (shards, _stop) = words(&metadata, &log).await;
+    let asked = shards.request(0, Request::Ask { panics: false }).await;
+    assert_eq!(asked, Ok(Reply::Said));
+    let expected = Reply::Listed(vec!["answer".to_owned()], BTreeMap::new());
+    while shards.request(0, Request::List).await.as_ref() != Ok(&expected) {
+        tokio::task::yield_now().await;
+    }
+    let asked = shards.request(0, Request::Ask { panics: true }).await;
+    assert_eq!(asked, Ok(Reply::Said));
+    metadata.vital().failed().await;
+    let listed = shards.request(0, Request::List).await;
+    assert_eq!(listed, Err(Refused::Unavailable));
+}

@@ -1,0 +1,231 @@
+//! What a coordinator is made of: a pure state machine over one log.
+//!
+//! A [`Machine`] knows no clock, no randomness and no I/O, and gives the same answers to the same events. One task owns it
+//! (`coordinator/shard.rs`), and keeps to this contract:
+//!
+//! * **Load**: a new machine, [`replay`](Machine::replay) and [`replay_marker`](Machine::replay_marker) for everything in the
+//!   log, in order, then [`loaded`](Machine::loaded), whose effects are handled like all others.
+//! * **Run**: [`handle`](Machine::handle) each request in the order it arrives. When the queue of requests is drained and
+//!   [`next_deadline`](Machine::next_deadline) has come, call [`on_deadline`](Machine::on_deadline). Each call is told the
+//!   [`Moment`]; time never goes backwards from one to the next.
+//! * **Ask**: the owner answers [`Effects::questions`] elsewhere, for that may take long, and hands the answers to
+//!   [`outcome`](Machine::outcome), in any order and however late.
+//! * **Append, then reply**: append [`Effects::writes`] in the order of the calls; release [`Effects::replies`] in the order
+//!   they were given, each when everything appended before it, its own step's writes included, is durable. *Every* reply
+//!   takes its place in that queue, reads too: the machine has already applied what is not yet durable, so a reply that
+//!   overtook it could show a write that a power cut takes back.
+//! * **Failure**: if an append fails, or might have, the machine is ahead of its log and good for nothing. Replies held back
+//!   become refusals ([`Refused`]), requests still parked are answered through [`unload`](Machine::unload), and a new machine
+//!   is loaded from the log.
+
+use std::error::Error;
+use std::fmt::{Debug, Display};
+use std::sync::Arc;
+
+/// The caller's name for one request. Every token handed in comes back exactly once, with its reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// One incarnation of a producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Producer {
+    pub id: i64,
+    pub epoch: i16,
+}
+
+/// A producer's transaction ended. In a log this is a control batch, the marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndTxn {
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub coordinator_epoch: i32,
+    pub commit: bool,
+}
+
+/// What a machine may know of the world when it is called.
+#[derive(Debug)]
+pub struct Moment<C: ?Sized> {
+    /// What deadlines are counted from: never put forward or back.
+    pub steady_ms: i64,
+    /// How far the wall clock is ahead of that.
+    pub wall_ahead_ms: i64,
+    /// The largest batch that the machine's log takes: what has to stay whole must fit.
+    pub max_batch_bytes: usize,
+    /// The metadata, as the machine sees it. The same pointer as long as nothing has changed.
+    pub catalog: Arc<C>,
+}
+
+/// Why the owner itself turns a request away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The log behind the machine cannot be read or written, or the broker stops.
+    Unavailable,
+    /// The log is deleted.
+    NotCoordinator,
+}
+
+/// Something to append. Each kind has batches of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write<R> {
+    /// In one batch if they fit, or in several: then a crash may leave the first ones only.
+    Plain(Vec<R>),
+    /// Records of a producer's open transaction, in one batch. The machine refuses what does not fit before it changes
+    /// anything.
+    Transactional { producer: Producer, records: Vec<R> },
+    /// The end of a transaction that has written to the machine's log.
+    Marker(EndTxn),
+}
+
+/// The outcome of one step. See the [module's contract](self) for what to do with it.
+#[derive(Debug)]
+pub struct Effects<Record, Reply, Question, Note> {
+    /// To append to the machine's log, in this order.
+    pub writes: Vec<Write<Record>>,
+    /// To release, in this order, when `writes` and everything appended before them are durable.
+    pub replies: Vec<(Token, Reply)>,
+    /// To be answered elsewhere.
+    pub questions: Vec<Question>,
+    /// For the log of the broker; saying nothing of them changes nothing.
+    pub notes: Vec<Note>,
+}
+
+/// The effects of a machine.
+pub type EffectsOf<M> = Effects<
+    <M as Machine>::Record,
+    <M as Machine>::Reply,
+    <M as Machine>::Question,
+    <M as Machine>::Note,
+>;
+
+/// Key and value of a record; no value for a tombstone.
+pub type KeyValue = (Vec<u8>, Option<Vec<u8>>);
+
+/// See the [module](self).
+pub trait Machine: Sized + Send + 'static {
+    /// What it knows of the metadata.
+    type Catalog: ?Sized + Send + Sync;
+    type Request: Send + 'static;
+    type Reply: From<Refused> + Send + 'static;
+    type Record: Send;
+    /// Why bytes are no record, or a record has no bytes.
+    type RecordError: Error;
+    type Question: Send;
+    /// The answer to a question.
+    type Outcome: Send + 'static;
+    type Note: Display + Send;
+
+    /// Takes over one record of the log; `producer` if it is of a transaction.
+    ///
+    /// # Errors
+    /// The bytes are not what they say; nothing has changed.
+    fn replay(
+        &mut self,
+        producer: Option<Producer>,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), Self::RecordError>;
+
+    /// Takes over the end of a transaction.
+    fn replay_marker(&mut self, end: EndTxn);
+
+    /// The whole log has been taken over.
+    fn loaded(&mut self, now: &Moment<Self::Catalog>) -> EffectsOf<Self>;
+
+    /// Handles one request. Its reply is in these effects, or in those of a later step.
+    fn handle(
+        &mut self,
+        now: &Moment<Self::Catalog>,
+        token: Token,
+        request: Self::Request,
+    ) -> EffectsOf<Self>;
+
+    /// Takes in the answer to a question.
+    fn outcome(&mut self, now: &Moment<Self::Catalog>, outcome: Self::Outcome) -> EffectsOf<Self>;
+
+    /// When [`on_deadline`](Self::on_deadline) wants to be called next, in steady time.
+    fn next_deadline(&self) -> Option<i64>;
+
+    /// Does everything that is due by now.
+    fn on_deadline(&mut self, now: &Moment<Self::Catalog>) -> EffectsOf<Self>;
+
+    /// Gives up the machine and answers what is parked in it.
+    fn unload(self, refused: Refused) -> Vec<(Token, Self::Reply)>;
+
+    /// The bytes of a record to append.
+    ///
+    /// # Errors
+    /// It has none. The machine refuses what would lead to such a record, so one it made does not fail.
+    fn encode(record: &Self::Record) -> Result<KeyValue, Self::RecordError>;
+}
+
+impl<Record, Reply, Question, Note> Default for Effects<Record, Reply, Question, Note> {
+    fn default() -> Self {
+        Self {
+            writes: Vec::new(),
+            replies: Vec::new(),
+            questions: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+impl<Record, Reply, Question, Note> Effects<Record, Reply, Question, Note> {
+    /// Adds a reply.
+    pub fn reply(&mut self, token: Token, reply: Reply) {
+        self.replies.push((token, reply));
+    }
+
+    /// Adds a plain record.
+    pub fn append(&mut self, record: Record) {
+        match self.writes.last_mut() {
+            Some(Write::Plain(records)) => records.push(record),
+            _ => self.writes.push(Write::Plain(vec![record])),
+        }
+    }
+
+    /// Adds a record of a producer's transaction.
+    pub fn append_in(&mut self, transaction_of: Producer, record: Record) {
+        match self.writes.last_mut() {
+            Some(Write::Transactional { producer, records }) if *producer == transaction_of => {
+                records.push(record);
+            }
+            _ => self.writes.push(Write::Transactional {
+                producer: transaction_of,
+                records: vec![record],
+            }),
+        }
+    }
+
+    /// Adds what another step has brought about.
+    pub fn extend(&mut self, other: Self) {
+        self.writes.extend(other.writes);
+        self.replies.extend(other.replies);
+        self.questions.extend(other.questions);
+        self.notes.extend(other.notes);
+    }
+
+    pub fn record_count(&self) -> usize {
+        let counts = self.writes.iter().map(|write| match write {
+            Write::Plain(records) | Write::Transactional { records, .. } => records.len(),
+            Write::Marker(_) => 1,
+        });
+        counts.sum()
+    }
+}
+
+/// What a batch takes besides its records.
+pub const BATCH_OVERHEAD_BYTES: usize = 61;
+
+/// What a record of a batch takes, at most three bytes more: the difference of its offset is not known.
+pub fn record_bytes(key_bytes: usize, value_bytes: Option<usize>) -> usize {
+    let value_bytes = value_bytes.unwrap_or(0);
+    let fields = 6 + varint_bytes(key_bytes) + varint_bytes(value_bytes);
+    let body = fields + key_bytes + value_bytes;
+    varint_bytes(body) + body
+}
+
+/// Of a length in zigzag encoding.
+fn varint_bytes(length: usize) -> usize {
+    let bits = usize::BITS - length.leading_zeros() + 1;
+    usize::try_from(bits.div_ceil(7)).unwrap_or(10)
+}
