@@ -43,6 +43,26 @@ fn postgres_programs() -> Result<PathBuf> {
     Ok(postgres.with_file_name(""))
 }
 
+fn spark() -> Result<Command> {
+    // What Spark's own scripts open to it of Java.
+    let opened = [
+        "java.lang",
+        "java.lang.invoke",
+        "java.nio",
+        "java.util",
+        "java.util.concurrent",
+        "sun.nio.ch",
+        "sun.util.calendar",
+    ];
+    let mut options = vec!["-Xmx512m".to_owned()];
+    options.extend(opened.map(|package| format!("--add-opens=java.base/{package}=ALL-UNNAMED")));
+    let mut command = Command::new("java");
+    command
+        .args(options)
+        .args(["-cp", &java::class_path("spark")?, "Spark"]);
+    Ok(command)
+}
+
 fn python(program: &str, version: &str) -> Result<Command> {
     let file = format!("capabilities_of_{program}.py");
     Ok(Python::with(program, version)?.command(&file, &[]))
@@ -68,6 +88,8 @@ programs! {
     kafka_streams: "Kafka Streams" "4.4.0", 1, java::program("streams", "Streams");
     mirror_maker: "MirrorMaker" "4.3.1", 2, beside("connect", "mirror_maker.py", &[]);
     debezium_of_postgres: "Debezium for PostgreSQL" "3.6.1", 1, debezium();
+    apache_spark: "Spark" "4.1.1", 1, spark();
+    apache_flink: "Flink" "2.2.1", 1, java::program("flink", "Flink");
     spring_kafka: "Spring Kafka" "4.1.2", 1, java::program("spring", "Spring");
     faust: "Faust" "0.15.3", 1, python("faust", "0.15.3");
     celery: "Celery" "5.7.0", 1, python("celery", "5.7.0");
