@@ -8,23 +8,13 @@ use storage::log::PartitionLog;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use crate::clock::Clock;
+pub use crate::coordinator::shard::Runtime;
 use crate::coordinator::shard::{self, Command, Outside, Surroundings};
 use crate::machine::{Machine, Refused, Token};
-use crate::metadata::Metadata;
 use crate::replay::ReplayError;
 
 /// Requests that may wait for one shard; more wait outside, on their callers.
 const MAILBOX_REQUESTS: usize = 1024;
-
-/// What all coordinators of a broker work with.
-#[derive(Clone)]
-pub struct Runtime {
-    pub metadata: Metadata,
-    pub clock: Clock,
-    /// Turns true when the broker shuts down.
-    pub shutdown: watch::Receiver<bool>,
-}
 
 /// The shards of one topic, in the order of its partitions.
 pub struct Shards<M: Machine> {

@@ -17,11 +17,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
+use crate::clock::Clock;
 use crate::coordinator::batches::{Batch, Batches};
-use crate::coordinator::runtime::Runtime;
 use crate::log_limited;
 use crate::machine::{EffectsOf, EndTxn, Machine, Moment, Producer, Refused, Token};
-use crate::metadata::MetadataImage;
+use crate::metadata::{Metadata, MetadataImage};
 use crate::replay::{Entry, ReplayError, replay};
 
 /// Requests handled in one step.
@@ -68,6 +68,15 @@ pub struct Command<M: Machine> {
     pub token: Token,
     pub request: M::Request,
     pub reply_to: oneshot::Sender<M::Reply>,
+}
+
+/// What all coordinators of a broker work with.
+#[derive(Clone)]
+pub struct Runtime {
+    pub metadata: Metadata,
+    pub clock: Clock,
+    /// Turns true when the broker shuts down.
+    pub shutdown: watch::Receiver<bool>,
 }
 
 /// What a shard works with.
