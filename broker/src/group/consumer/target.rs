@@ -45,7 +45,7 @@ struct Asked {
     previous: Option<Arc<Partitions>>,
 }
 
-/// The answer, for [`target_computed`](crate::group::GroupShard::target_computed).
+/// The answer, which the group takes over as it is by then.
 #[derive(Debug)]
 pub struct ComputedTarget {
     question: Arc<TargetQuestion>,
