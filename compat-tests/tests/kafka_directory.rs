@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use compat_tests::broker_process::ottla_binary;
@@ -231,6 +231,20 @@ fn without_present_epoch(read: &str) -> Vec<String> {
     read.lines().map(line).collect()
 }
 
+/// Waits for Kafka to remove a segment below the log start: before that it finds no offset by time there, and none behind.
+fn wait_until_gone(segment: &Path) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while segment.exists() {
+        ensure!(
+            Instant::now() < deadline,
+            "{} is still there",
+            segment.display()
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
 /// Kafka of `version`, whose groups speak `protocols`: imported, served, continued; and Kafka starts again.
 fn import_from(version: &str, protocols: &str) -> Result<()> {
     let tools = (KafkaTools::new(), KafkaTools::of_version(version));
@@ -256,12 +270,17 @@ fn import_from(version: &str, protocols: &str) -> Result<()> {
     // Each start begins leader epochs, which clients remember. What is compacted again is right, but not the same.
     kafka.terminate()?;
     let idle = [("log.cleaner.enable", "false")];
-    kafka.configure(&idle);
+    kafka.configure(&[
+        idle[0],
+        ("log.initial.task.delay.ms", "100"),
+        ("log.retention.check.interval.ms", "1000"),
+    ]);
     kafka.restart()?;
     run(&kafka, &["remove"])?;
     // Kafka notes where its logs start once a minute, and when it stops: a kill before that brings records back.
     kafka.terminate()?;
     kafka.restart()?;
+    wait_until_gone(&kafka.data_dir().join("plain-1/00000000000000000000.log"))?;
     run(&kafka, &["append"])?;
     run(&kafka, &["commit", protocols])?;
     let told = |broker: &BrokerProcess| -> Result<[String; 3]> {
