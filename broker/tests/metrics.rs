@@ -22,8 +22,8 @@ use kafka_protocol::messages::{
     fetch_request::FetchTopic,
 };
 use parking_lot::{Condvar, Mutex};
-use storage::fs::hooked::{HookedFs, Hooks};
 use storage::manager::{LogManager, LogManagerConfig};
+use storage::testing::hooked_fs::{HookedFs, Hooks};
 use support::{batch, connect, group_id, produce, topic_name};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::clock::{Clock, SystemClock};
-use crate::compaction::CleanerConfig;
-pub use crate::deletion::DeletedTopics;
-use crate::file_manager::FileManager;
-use crate::fs::{Fs, RealFs};
-use crate::log::memory_log::MemoryLog;
+use crate::env::clock::{Clock, SystemClock};
+use crate::env::fs::{Fs, RealFs};
+use crate::env::sync::Mutex;
+use crate::local::compaction::CleanerConfig;
+pub use crate::local::deletion::DeletedTopics;
+use crate::local::store::FileManager;
+use crate::log::stats::DirectoryStats;
 use crate::log::{Durability, LogConfig, PartitionLog, TopicPartition};
-use crate::stats::DirectoryStats;
-use crate::sync::Mutex;
+use crate::memory::memory_log::MemoryLog;
 
 /// How a log directory is kept.
 #[derive(Clone, Debug)]

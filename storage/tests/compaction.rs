@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 use common::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use storage::compaction::CleanerConfig;
-use storage::fs::hooked::{HookedFs, Hooks};
-use storage::fs::{Access, Fs, RealFs};
+use storage::env::fs::{Access, Fs, RealFs};
+use storage::local::CleanerConfig;
 use storage::log::{AppendOrigin, Isolation, LogConfig, PartitionLog, ReadRequest};
 use storage::manager::{LogManager, LogManagerConfig};
 use storage::record::batch::compute_crc;
@@ -23,6 +22,7 @@ use storage::record::{
     BatchBuilder, BatchHeader, CompressionType, EndTxnMarker, RecordSet, TransactionResult,
     ValidatedBatch, batches,
 };
+use storage::testing::hooked_fs::{HookedFs, Hooks};
 
 type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use common::*;
 use parking_lot::{Condvar, Mutex};
-use storage::fs::Access;
-use storage::fs::hooked::{HookedFs, Hooks};
+use storage::env::fs::Access;
 use storage::log::{AppendError, LogConfig};
 use storage::manager::{LogManager, LogManagerConfig};
+use storage::testing::hooked_fs::{HookedFs, Hooks};
 
 /// What happens to writes and syncs of the files whose name begins with a prefix; directories are only stalled.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use common::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use storage::fuzzing;
 use storage::log::{AppendOrigin, LogConfig};
 use storage::manager::LogManager;
 use storage::record::compression::compress;
 use storage::record::{BatchBuilder, CompressionType, EndTxnMarker, Header, TransactionResult};
+use storage::testing::fuzzing;
 
 const CODECS: [CompressionType; 5] = [
     CompressionType::None,

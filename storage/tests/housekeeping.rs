@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::*;
-use storage::clock::Clock;
-use storage::fs::sim::SimDisk;
+use storage::env::clock::Clock;
 use storage::log::{AppendError, AppendOrigin, Durability, LogConfig, PartitionLog};
 use storage::manager::{LogManager, LogManagerConfig};
 use storage::record::{BatchBuilder, ValidatedBatch};
+use storage::testing::sim_disk::SimDisk;
 
 /// A seed of a power cut that drops whatever is not durable.
 const DROP_ALL: u64 = 3;

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{append, batch, open, open_with, read_all, small, submit};
-use storage::fs::Access;
-use storage::fs::hooked::{HookedFs, Hooks};
+use storage::env::fs::Access;
 use storage::log::LogConfig;
 use storage::manager::{LogManager, LogManagerConfig};
+use storage::testing::hooked_fs::{HookedFs, Hooks};
 
 const LIMIT: usize = 16;
 /// Files that somebody has in hand: two for each of the two I/O threads, and what the maintenance and the opener hold.

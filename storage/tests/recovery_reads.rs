@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::*;
-use storage::fs::hooked::{HookedFs, Hooks};
 use storage::log::{AppendOrigin, Isolation, PartitionLog, ReadRequest};
 use storage::manager::{LogManager, LogManagerConfig};
 use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult, ValidatedBatch};
+use storage::testing::hooked_fs::{HookedFs, Hooks};
 
 const LOGS: i32 = 8;
 const RING_BYTES: u64 = 1 << 20;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::*;
-use storage::clock::{Clock, SystemClock};
+use storage::env::clock::{Clock, SystemClock};
 use storage::log::{LogConfig, PartitionLog, ReadError};
 use storage::manager::{LogManager, LogManagerConfig};
 use storage::record::BatchBuilder;

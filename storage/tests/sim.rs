@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use common::seeds;
 use sim_world::Ending;
 use sim_world::variants::{Variant, run};
-use storage::fs::sim::{EVERYTHING, Fault};
 use storage::log::Durability;
+use storage::testing::sim_disk::{EVERYTHING, Fault};
 
 fn run_all(ending: Ending, deletes_topics: bool, durability: Durability) {
     let variant = Variant::new(ending, deletes_topics, durability);

@@ -14,13 +14,13 @@ use std::time::Duration;
 use common::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use storage::clock::Clock;
-use storage::compaction::CleanerConfig;
-use storage::fs::sim::SimDisk;
+use storage::env::clock::Clock;
+use storage::local::CleanerConfig;
 use storage::log::{AppendError, Durability, LogConfig, PartitionLog, ReadError};
 use storage::manager::{LogManager, LogManagerConfig, OpenError};
 use storage::record::{BatchBuilder, ValidatedBatch};
-use storage::simulation::{self, SimClock, sleep, timeout};
+use storage::testing::scheduler::{self, SimClock, sleep, timeout};
+use storage::testing::sim_disk::SimDisk;
 
 const FIRST_REGION_BYTES: u64 = 16 << 10;
 const REGION_BYTES: u64 = 40 << 10;
@@ -65,7 +65,7 @@ async fn patiently<T>(future: impl Future<Output = T>) -> Option<T> {
 /// What a call that blocks gives, on a thread of its own: the others go on meanwhile.
 async fn off_thread<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, answer) = tokio::sync::oneshot::channel();
-    let thread = simulation::thread::spawn(move || sender.send(job()).is_ok()).unwrap();
+    let thread = scheduler::thread::spawn(move || sender.send(job()).is_ok()).unwrap();
     let value = answer.await.unwrap();
     let _ = thread.join();
     value
@@ -154,7 +154,7 @@ fn the_first_append_is_answered_whatever_its_size() {
         for ring in rings {
             for durability in [Durability::Strict, Durability::Os] {
                 for bytes in (0..REGION_BYTES as usize + 4_000).step_by(1_900) {
-                    let ran = simulation::run(seed, move || first_append(ring, durability, bytes));
+                    let ran = scheduler::run(seed, move || first_append(ring, durability, bytes));
                     ran.unwrap_or_else(|what| panic!("OTTLA_SIM_SEED={seed} {what}"));
                 }
             }
@@ -179,22 +179,22 @@ struct Refusal {
 
 impl Refusal {
     /// Lets it begin, and end in its time; `over` ends the wait for that.
-    fn begin(self, disk: &SimDisk, over: Arc<AtomicBool>) -> simulation::thread::JoinHandle<()> {
+    fn begin(self, disk: &SimDisk, over: Arc<AtomicBool>) -> scheduler::thread::JoinHandle<()> {
         let to = if self.lasts { u64::MAX } else { self.from + 1 };
         disk.fail_calls(self.from..to, self.error);
         let disk = disk.clone();
         let lift = move || {
             while disk.calls() < self.from && !over.load(Ordering::Relaxed) {
-                simulation::thread::sleep(Duration::from_secs(1));
+                scheduler::thread::sleep(Duration::from_secs(1));
             }
             for _ in 0..REFUSED_SECONDS {
                 if !over.load(Ordering::Relaxed) {
-                    simulation::thread::sleep(Duration::from_secs(1));
+                    scheduler::thread::sleep(Duration::from_secs(1));
                 }
             }
             disk.allow_calls();
         };
-        simulation::thread::spawn(lift).unwrap()
+        scheduler::thread::spawn(lift).unwrap()
     }
 }
 
@@ -384,7 +384,7 @@ fn every_call_may_be_refused_once_or_for_minutes_and_nothing_is_lost_or_lasts() 
         };
         let run = |refusal: Option<Refusal>| {
             let life = move |disk| life(durability, disk);
-            simulation::run(seed, move || with_refusal(refusal, life))
+            scheduler::run(seed, move || with_refusal(refusal, life))
         };
         let calls = run(None).unwrap_or_else(|what| panic!("OTTLA_SIM_SEED={seed} {what}"));
         for _ in 0..5 {
@@ -476,7 +476,7 @@ fn every_call_of_a_compaction_may_be_refused_for_minutes_and_nobody_else_is() {
     for seed in seeds(1) {
         let run = |refusal: Option<Refusal>| {
             let life = move |disk| compaction(refusal, disk);
-            simulation::run(seed, move || with_refusal(refusal, life))
+            scheduler::run(seed, move || with_refusal(refusal, life))
         };
         let calls = run(None).unwrap_or_else(|what| panic!("OTTLA_SIM_SEED={seed} {what}"));
         for from in calls {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::{append, open_with, seeds, trusted};
 use sim_compaction_world::{Outcome, World, config};
 use storage::record::BatchBuilder;
-use storage::simulation::{self, sleep};
+use storage::testing::scheduler::{self, sleep};
 
 fn run(seed: u64) -> Outcome {
     sim_compaction_world::run(seed).unwrap_or_else(|what| panic!("{what}"))
@@ -41,7 +41,7 @@ fn the_same_seed_is_the_same_run() {
 #[test]
 fn a_closed_segment_is_compacted_although_no_other_follows() {
     for seed in seeds(60) {
-        let ran = simulation::run(seed, move || async move {
+        let ran = scheduler::run(seed, move || async move {
             let world = World::new(seed);
             let manager = world.start(None, true)?;
             let log = open_with(&manager, "topic", 0, config());

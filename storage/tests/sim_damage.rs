@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
-use storage::fs::sim::{EVERYTHING, Fault, SimDisk};
 use storage::log::PartitionLog;
 use storage::manager::{LogManager, LogManagerConfig, OpenError};
+use storage::testing::sim_disk::{EVERYTHING, Fault, SimDisk};
 
 const BATCHES: usize = 4;
 const BLOCK: usize = 4096;

@@ -5,8 +5,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use storage::fs::sim::SimDisk;
-use storage::fs::{Access, Fs, read_all};
+use storage::env::fs::{Access, Fs, read_all};
+use storage::testing::sim_disk::SimDisk;
 
 const SEEDS: u64 = 60;
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use storage::compaction::CleanerConfig;
+use storage::local::CleanerConfig;
 use storage::log::Durability;
 
 use super::ConfigError;

@@ -5,8 +5,8 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use storage::checkpoint::{LOG_START_OFFSETS, Offsets, write_offsets};
-use storage::fs::RealFs;
+use storage::env::fs::RealFs;
+use storage::local::text_files::{LOG_START_OFFSETS, Offsets, write_offsets};
 use storage::log::leader_epoch::LeaderEpochs;
 
 use super::recognise::UNFINISHED;

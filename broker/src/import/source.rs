@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, fcntl_lock};
-use storage::checkpoint::{
+use storage::env::fs::RealFs;
+use storage::local::text_files::{
     CLEAN_SHUTDOWN, LOG_START_OFFSETS, Offsets, RECOVERY_POINTS, read_offsets, topic_id_of,
 };
-use storage::fs::RealFs;
 use storage::log::TopicPartition;
 use storage::log::producer_state::{ProducerStateConfig, snapshot};
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use protocol_shim::api_spec;
-use storage::stats::{LatencyHistogram, LatencySnapshot};
+use storage::log::stats::{LatencyHistogram, LatencySnapshot};
 
 /// What all connections count, by API key.
 pub struct RequestMetrics {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use storage::log::stats::DirectoryStats;
 use storage::manager::RecoveryReport;
-use storage::stats::DirectoryStats;
 use tokio::sync::Semaphore;
 
 use super::ApiSnapshot;

@@ -6,7 +6,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use storage::stats::{DirectoryStats, LatencySnapshot};
+use storage::log::stats::{DirectoryStats, LatencySnapshot};
 
 use super::ApiSnapshot;
 use super::snapshot::Snapshot;

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| storage::fuzzing::compressed(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| storage::testing::fuzzing::compressed(bytes));

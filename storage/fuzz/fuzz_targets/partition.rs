@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| storage::fuzzing::partition(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| storage::testing::fuzzing::partition(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| storage::fuzzing::wal(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| storage::testing::fuzzing::wal(bytes));

@@ -1,27 +1,15 @@
 //! The seam between the broker and whatever keeps a partition: [`PartitionLog`].
 //!
-//! Two implementations stand behind it: the log on files and [`memory_log`] for tests.
+//! Two implementations stand behind it: the log on files and [`crate::memory`] for tests.
 //! Both pass one contract suite.
 
-mod admission;
-pub(crate) mod direct;
+pub(crate) mod admission;
 pub mod leader_epoch;
-pub(crate) mod loader;
-pub mod memory_log;
-pub mod offset_index;
-pub(crate) mod open_files;
-pub(crate) mod partition_log;
 pub mod producer_state;
-pub(crate) mod read_ahead;
-pub(crate) mod reader;
-mod scan;
-pub(crate) mod segment;
-pub(crate) mod state;
-pub mod time_index;
-mod timestamp;
-pub mod transaction_index;
-mod waiters;
-pub(crate) mod writer;
+pub mod stats;
+pub(crate) mod timestamp;
+pub(crate) mod transaction_index;
+pub(crate) mod waiters;
 
 use std::fmt;
 use std::future::Future;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use super::{FetchWait, Isolation, WaitRegistration};
-use crate::sync::Mutex;
+use crate::env::sync::Mutex;
 
 /// Registered long polls; each advance of a visible end costs one subtraction per poll.
 #[derive(Default)]

@@ -302,7 +302,7 @@ pub fn verify_crc(batch: &[u8]) -> Result<(), BatchError> {
         return Err(truncated(BATCH_HEADER_BYTES, batch.len()));
     };
     let (stored, computed) = (u32::from_be_bytes(stored), compute_crc(batch));
-    if stored == computed || crate::checksums::CHECKSUMS_PASS {
+    if stored == computed || crate::record::checksums::CHECKSUMS_PASS {
         Ok(())
     } else {
         Err(BatchError::CrcMismatch { stored, computed })

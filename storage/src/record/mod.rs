@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod builder;
+pub(crate) mod checksums;
 pub mod compression;
 pub mod control;
 pub mod iter;
@@ -18,7 +19,5 @@ pub use control::{ControlRecord, EndTxnMarker, TransactionResult};
 pub use iter::{Header, Headers, Record, RecordError, RecordIter, RecordSet};
 pub use validate::{InvalidRecord, ValidateConfig, ValidateError, ValidatedBatch, validate};
 
-#[cfg(test)]
-mod interop_tests;
 #[cfg(test)]
 mod tests;

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use storage::compaction::CleanerConfig;
-use storage::fs::sim::SimDisk;
+use storage::local::CleanerConfig;
 use storage::log::{AppendOrigin, Durability, Isolation, LogConfig, PartitionLog, ReadRequest};
 use storage::manager::{LogManager, LogManagerConfig};
 use storage::record::{
     BatchBuilder, BatchHeader, EndTxnMarker, RecordSet, TransactionResult, ValidatedBatch, batches,
 };
-use storage::simulation::{self, SimClock, sleep, timeout};
+use storage::testing::scheduler::{self, SimClock, sleep, timeout};
+use storage::testing::sim_disk::SimDisk;
 
 use crate::common::*;
 
@@ -340,7 +340,7 @@ impl World {
             drop(log);
             let (sender, closed) = tokio::sync::oneshot::channel();
             let shutdown = move || sender.send(manager.shutdown().is_ok());
-            let thread = simulation::thread::spawn(shutdown).unwrap();
+            let thread = scheduler::thread::spawn(shutdown).unwrap();
             let closed = self.alive(closed).await;
             let _ = thread.join();
             closed?.ok()?;
@@ -365,7 +365,7 @@ pub type Outcome = (bool, u64);
 /// What went wrong.
 pub fn run(seed: u64) -> Result<Outcome, String> {
     let world = World::new(seed);
-    let ran = simulation::run(seed, || async { Ok(world.run().await) });
+    let ran = scheduler::run(seed, || async { Ok(world.run().await) });
     ran.map_err(|what| format!("OTTLA_SIM_SEED={seed} {what}"))
 }
 

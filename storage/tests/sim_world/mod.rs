@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use storage::clock::Clock;
-use storage::fs::sim::SimDisk;
+use storage::env::clock::Clock;
 use storage::log::{
     AppendError, AppendOrigin, Appended, BoxFuture, Durability, LogConfig, PartitionLog,
     PendingAppend, ReadError, TopicPartition,
 };
 use storage::manager::{LogManager, LogManagerConfig};
 use storage::record::{BatchBuilder, BatchHeader};
-use storage::simulation::thread::{self, JoinHandle};
-use storage::simulation::{SimClock, sleep, timeout};
+use storage::testing::scheduler::thread::{self, JoinHandle};
+use storage::testing::scheduler::{SimClock, sleep, timeout};
+use storage::testing::sim_disk::SimDisk;
 use uuid::Uuid;
 
 use crate::common::{build, headers, read, request, trusted, values};

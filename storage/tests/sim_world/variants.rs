@@ -1,9 +1,9 @@
 //! How worlds differ, and how one of them is run.
 #![allow(dead_code)]
 
-use storage::fs::sim::Fault;
 use storage::log::Durability;
-use storage::simulation;
+use storage::testing::scheduler;
+use storage::testing::sim_disk::Fault;
 
 use super::{Ending, World};
 
@@ -61,7 +61,7 @@ pub fn run(seed: u64, variant: Variant, lies: &[(&str, Fault)]) -> Result<Run, S
     for (part, fault) in lies {
         world.disk.fault(part, *fault, u32::MAX);
     }
-    let ran = simulation::run(seed, || async {
+    let ran = scheduler::run(seed, || async {
         match world.run().await {
             Ok(()) => Ok(Run {
                 ends: world.ends,

@@ -231,7 +231,7 @@ fn put_crc(bytes: &mut [u8], crc_at: usize) {
 fn check_crc(reader: &mut Reader<'_>, bytes: &[u8], crc_at: usize) -> Result<(), SnapshotError> {
     // Taking the field first makes sure that there is something to checksum.
     let stored = u32::from_be_bytes(reader.take()?);
-    if stored == crc_of(bytes, crc_at) || crate::checksums::CHECKSUMS_PASS {
+    if stored == crc_of(bytes, crc_at) || crate::record::checksums::CHECKSUMS_PASS {
         Ok(())
     } else {
         Err(SnapshotError("wrong checksum"))

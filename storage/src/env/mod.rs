@@ -1,0 +1,6 @@
+//! The doors to what lies outside of the process: files, time, threads and chance. Tests put something else behind them.
+
+pub(crate) mod bell;
+pub mod clock;
+pub mod fs;
+pub(crate) mod sync;

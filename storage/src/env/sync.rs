@@ -1,0 +1,53 @@
+//! What the engine blocks on, runs its threads with, and takes from chance: everything that the order of events
+//! depends on. In a simulation a seed decides all of it; otherwise these are other names for the usual things.
+
+#[cfg(feature = "simulation")]
+pub(crate) use crate::testing::scheduler::{
+    Condvar, Mutex, MutexGuard, mpsc, new_uuid, switch, thread, timeout,
+};
+
+#[cfg(not(feature = "simulation"))]
+pub(crate) use {
+    parking_lot::{Condvar, Mutex, MutexGuard},
+    real::{new_uuid, switch, timeout},
+    std::sync::mpsc,
+    std::thread,
+};
+
+#[cfg(not(feature = "simulation"))]
+mod real {
+    use std::future::Future;
+    use std::time::Duration;
+
+    use uuid::Uuid;
+
+    /// An id that nobody has.
+    pub(crate) fn new_uuid() -> Uuid {
+        Uuid::new_v4()
+    }
+
+    /// What a future comes to, if it does so in time.
+    pub(crate) async fn timeout<T>(
+        patience: Duration,
+        future: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::time::timeout(patience, future).await.ok()
+    }
+
+    /// A moment at which a simulation may let another thread run.
+    pub(crate) fn switch() {}
+}
+
+/// Does something, and gives what it has panicked with. A simulation ends with its first panic.
+pub(crate) fn caught(job: impl FnOnce()) -> Result<(), String> {
+    if cfg!(feature = "simulation") {
+        job();
+        return Ok(());
+    }
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+    done.map_err(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+        text.unwrap_or("for no stated reason").to_owned()
+    })
+}
