@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use coordinators::group::{Assignor, GroupConfig, MigrationPolicy};
 use storage::log::PartitionLog;
 use storage::manager::{LogManager, LogManagerConfig, OpenError, StorageError};
 use tokio::sync::watch;
@@ -16,7 +17,6 @@ use crate::clock::Clock;
 use crate::config::{self, BrokerConfig, ConnectionSettings, DynamicSettings, HostPort};
 use crate::coordinator::groups::GroupCoordinator;
 use crate::coordinator::runtime::Runtime;
-use crate::group::{Assignor, GroupConfig, MigrationPolicy};
 use crate::import::{self, Foreign, Owner};
 use crate::metadata::{
     self, LogStore, MetaProperties, MetaPropertiesError, Metadata, MetadataImage,

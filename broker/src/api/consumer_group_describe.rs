@@ -5,6 +5,10 @@
 //!
 //! Deviation: when the answer has become too large, the groups that are left are COORDINATOR_LOAD_IN_PROGRESS.
 
+use coordinators::group::{
+    DescribeConsumerGroups, DescribedConsumer, DescribedConsumerGroup, GroupError, Id,
+    NamedPartitions,
+};
 use kafka_protocol::messages::consumer_group_describe_response::{
     Assignment, DescribedGroup, Member, TopicPartitions,
 };
@@ -13,10 +17,6 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::{PART_BYTES, owned, pay_for_groups, wire};
 use crate::context::RequestContext;
-use crate::group::{
-    DescribeConsumerGroups, DescribedConsumer, DescribedConsumerGroup, GroupError, Id,
-    NamedPartitions,
-};
 use crate::metadata::operations::{GROUP_OPERATIONS, OPERATIONS_OMITTED};
 use crate::net::account::Unaffordable;
 

@@ -2,17 +2,17 @@
 //!
 //! Joins, stays in and leaves a group of the consumer protocol (KIP-848); the response carries the member's
 //! assignment when it is news. From v1 members bring their own id (KIP-1082) and may subscribe by regular
-//! expression. See [`crate::group`].
+//! expression. See [`coordinators::group`].
 
 use std::collections::BTreeSet;
 
+use coordinators::group::{ConsumerHeartbeat, ConsumerHeartbeatReply, Partitions, ResolvedPattern};
 use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use uuid::Uuid;
 
 use super::{owned, wire};
 use crate::context::RequestContext;
-use crate::group::{ConsumerHeartbeat, ConsumerHeartbeatReply, Partitions, ResolvedPattern};
 
 pub async fn handle(
     ctx: &RequestContext,

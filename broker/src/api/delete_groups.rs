@@ -3,13 +3,13 @@
 //! Deletes empty groups with all their offsets; NON_EMPTY_GROUP and GROUP_ID_NOT_FOUND else. A group that is named
 //! several times is answered once.
 
+use coordinators::group::{DeleteGroups, GroupError, Id};
 use indexmap::IndexSet;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
 
 use super::{PART_BYTES, owned, wire};
 use crate::context::RequestContext;
-use crate::group::{DeleteGroups, GroupError, Id};
 use crate::net::account::Unaffordable;
 
 pub async fn handle(

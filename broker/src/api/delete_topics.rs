@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use coordinators::group::DeletedTopic;
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use kafka_protocol::messages::delete_topics_response::{
@@ -17,7 +18,6 @@ use protocol_shim::ErrorCode;
 
 use super::wire;
 use crate::context::RequestContext;
-use crate::group::DeletedTopic;
 use crate::metadata::{MetadataError, TopicRef};
 
 pub async fn handle(ctx: &RequestContext, request: DeleteTopicsRequest) -> DeleteTopicsResponse {

@@ -5,13 +5,13 @@
 //!
 //! Deviation: when the answer has become too large, the groups that are left are COORDINATOR_LOAD_IN_PROGRESS.
 
+use coordinators::group::{self, DescribeGroups, GroupError, Id};
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::{PART_BYTES, owned, pay_for_groups, wire};
 use crate::context::RequestContext;
-use crate::group::{self, DescribeGroups, GroupError, Id};
 use crate::metadata::operations::{GROUP_OPERATIONS, OPERATIONS_OMITTED};
 use crate::net::account::Unaffordable;
 

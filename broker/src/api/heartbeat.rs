@@ -1,12 +1,12 @@
 //! Heartbeat (key 12), versions 0-4.
 //!
-//! Keeps a classic member alive and tells it of a rebalance. See [`crate::group`].
+//! Keeps a classic member alive and tells it of a rebalance. See [`coordinators::group`].
 
+use coordinators::group::{GroupError, Heartbeat};
 use kafka_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 
 use super::owned;
 use crate::context::RequestContext;
-use crate::group::{GroupError, Heartbeat};
 
 pub async fn handle(ctx: &RequestContext, request: HeartbeatRequest) -> HeartbeatResponse {
     let call = Heartbeat {

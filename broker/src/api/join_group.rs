@@ -2,8 +2,9 @@
 //!
 //! Enters the classic rebalance protocol; answered when the join phase of the group ends. A new member
 //! is given its id first (v4, KIP-394); static members keep theirs (v5, KIP-345); the leader of an
-//! unchanged group may skip the assignment (v9, KIP-814). See [`crate::group`].
+//! unchanged group may skip the assignment (v9, KIP-814). See [`coordinators::group`].
 
+use coordinators::group::{GroupError, JoinGroup, JoinReply, Protocol};
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 use kafka_protocol::protocol::StrBytes;
@@ -11,7 +12,6 @@ use uuid::Uuid;
 
 use super::{PART_BYTES, owned, owned_bytes, reason, wire};
 use crate::context::RequestContext;
-use crate::group::{GroupError, JoinGroup, JoinReply, Protocol};
 use crate::net::account::Unaffordable;
 
 pub async fn handle(

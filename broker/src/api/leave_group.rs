@@ -1,14 +1,14 @@
 //! LeaveGroup (key 13), versions 0-5.
 //!
 //! Takes members out of a classic group at once. Several, and static ones by their instance id, from
-//! v3 (KIP-345); before, the response's error is the one member's. See [`crate::group`].
+//! v3 (KIP-345); before, the response's error is the one member's. See [`coordinators::group`].
 
+use coordinators::group::{GroupError, LeaveGroup, LeavingMember};
 use kafka_protocol::messages::leave_group_response::MemberResponse;
 use kafka_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
 
 use super::{PART_BYTES, owned, reason, wire};
 use crate::context::RequestContext;
-use crate::group::{GroupError, LeaveGroup, LeavingMember};
 use crate::net::account::Unaffordable;
 
 pub async fn handle(

@@ -2,13 +2,13 @@
 //!
 //! All groups, filtered by state (v4, KIP-518) and by type (v5, KIP-848).
 
+use coordinators::group::ListGroups;
 use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::{ListGroupsRequest, ListGroupsResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::{PART_BYTES, wire};
 use crate::context::RequestContext;
-use crate::group::ListGroups;
 use crate::net::account::Unaffordable;
 
 pub async fn handle(

@@ -53,10 +53,10 @@ mod admin_tests;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use coordinators::group::{GroupError, Priced};
 use kafka_protocol::protocol::StrBytes;
 
 use crate::context::RequestContext;
-use crate::group::{GroupError, Priced};
 use crate::net::account::Unaffordable;
 
 /// Why nothing can be done about ACLs; in Kafka's words.

@@ -1,11 +1,14 @@
 //! OffsetCommit (key 8), versions 2-9.
 //!
 //! Commits offsets durably: the response leaves when they are on stable media. Partitions that
-//! do not exist get UNKNOWN_TOPIC_OR_PARTITION, the others go on. See [`crate::group`].
+//! do not exist get UNKNOWN_TOPIC_OR_PARTITION, the others go on. See [`coordinators::group`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use coordinators::group::{
+    CommitOffsets, CommitPartition, CommitTopic, GroupError, PartitionResult,
+};
 use indexmap::IndexMap;
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use kafka_protocol::messages::offset_commit_response::{
@@ -17,7 +20,6 @@ use protocol_shim::error_code::ErrorCode;
 
 use super::{PART_BYTES, owned};
 use crate::context::RequestContext;
-use crate::group::{CommitOffsets, CommitPartition, CommitTopic, GroupError, PartitionResult};
 use crate::metadata::TopicImage;
 use crate::net::account::Unaffordable;
 

@@ -1,7 +1,8 @@
 //! OffsetDelete (key 47), version 0 (KIP-496).
 //!
-//! Removes committed offsets of topics that the group does not subscribe to. See [`crate::group`].
+//! Removes committed offsets of topics that the group does not subscribe to. See [`coordinators::group`].
 
+use coordinators::group::{DeleteOffsets, GroupError, PartitionResult};
 use indexmap::IndexMap;
 use kafka_protocol::messages::offset_delete_request::OffsetDeleteRequestTopic;
 use kafka_protocol::messages::offset_delete_response::{
@@ -13,7 +14,6 @@ use protocol_shim::error_code::ErrorCode;
 
 use super::{PART_BYTES, owned};
 use crate::context::RequestContext;
-use crate::group::{DeleteOffsets, GroupError, PartitionResult};
 use crate::net::account::Unaffordable;
 
 /// Of an outcome, and encoded.

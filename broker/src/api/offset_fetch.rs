@@ -3,10 +3,13 @@
 //! Committed offsets of one group (to v7) or several (from v8, KIP-709); all of a group's when no topics
 //! are named (from v2). `require_stable` (v7, KIP-447) refuses offsets with an open transaction.
 //! An offset of an earlier topic of the same name is not found. A group or partition that is named several times is
-//! answered each time. See [`crate::group`].
+//! answered each time. See [`coordinators::group`].
 //!
 //! Deviation: when the answer has become too large, the groups that are left are COORDINATOR_LOAD_IN_PROGRESS.
 
+use coordinators::group::{
+    FetchGroup, FetchOffsets, FetchTopic, FetchedGroup, FetchedPartition, GroupError, Id,
+};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
@@ -18,9 +21,6 @@ use uuid::Uuid;
 
 use super::{PART_BYTES, owned, pay_for_groups, wire};
 use crate::context::RequestContext;
-use crate::group::{
-    FetchGroup, FetchOffsets, FetchTopic, FetchedGroup, FetchedPartition, GroupError, Id,
-};
 use crate::metadata::MetadataImage;
 use crate::net::account::Unaffordable;
 

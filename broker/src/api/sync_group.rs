@@ -1,13 +1,13 @@
 //! SyncGroup (key 14), versions 0-5.
 //!
 //! The leader hands in the assignment, every member gets its own; answered when the leader has sent it.
-//! From v5 the protocol's type and name must be there and right (KIP-559). See [`crate::group`].
+//! From v5 the protocol's type and name must be there and right (KIP-559). See [`coordinators::group`].
 
+use coordinators::group::{GroupError, SyncGroup};
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
 use super::{owned, owned_bytes, wire};
 use crate::context::RequestContext;
-use crate::group::{GroupError, SyncGroup};
 use crate::net::account::Unaffordable;
 
 pub async fn handle(

@@ -2,9 +2,8 @@
 
 use std::sync::{Arc, Weak};
 
+use coordinators::group::{ComputedTarget, TargetQuestion};
 use tokio::sync::Semaphore;
-
-use crate::group::{ComputedTarget, TargetQuestion};
 
 /// Assignors at work at the same time: as many background threads as Kafka's coordinator has. Others wait in their order.
 const AT_WORK: usize = 2;

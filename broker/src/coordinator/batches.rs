@@ -1,10 +1,9 @@
 //! Cuts what a machine writes into batches that its log takes.
 
-use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult};
-
-use crate::machine::{
+use coordinators::machine::{
     BATCH_OVERHEAD_BYTES, KeyValue, Machine, Producer, Token, Write, record_bytes,
 };
+use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult};
 
 /// The sequence number of a producer's batches that a coordinator writes.
 const NO_SEQUENCE: i32 = -1;

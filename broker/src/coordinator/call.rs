@@ -1,6 +1,6 @@
 //! Typed requests to group shards: which reply belongs to which request.
 
-use crate::group::{
+use coordinators::group::{
     CommitOffsets, ConsumerHeartbeat, ConsumerHeartbeatReply, DeleteGroups, DeleteOffsets,
     DeleteOffsetsReply, DeletedGroup, DeletedTopic, DescribeConsumerGroups, DescribeGroups,
     DescribedConsumerGroup, DescribedGroup, FetchOffsets, FetchedGroup, GroupError, GroupReply,

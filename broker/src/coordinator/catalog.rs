@@ -1,8 +1,8 @@
 //! The metadata, as groups see it.
 
+use coordinators::group::{Catalog, Id};
 use uuid::Uuid;
 
-use crate::group::{Catalog, Id};
 use crate::metadata::{MetadataImage, ResourceType};
 
 impl Catalog for MetadataImage {

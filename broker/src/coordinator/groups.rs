@@ -1,10 +1,15 @@
 //! The group coordinator: from a group to the shard that serves it, for whoever has a request. Started at the first use.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use coordinators::group::{
+    self, Allowance, Catalog, DeletedTopic, GroupConfig, GroupError, GroupShard, Id, Note,
+    OFFSETS_TOPIC, Outcome, Priced, Question,
+};
 use storage::log::PartitionLog;
 use tokio::sync::Mutex;
 use tracing::debug;
@@ -12,13 +17,10 @@ use uuid::Uuid;
 
 use crate::coordinator::assignors::Assignors;
 use crate::coordinator::call::GroupCall;
+use crate::coordinator::notes::Line;
 use crate::coordinator::patterns::PatternResolver;
 use crate::coordinator::runtime::{Runtime, Shards};
 use crate::coordinator::shard::Outside;
-use crate::group::{
-    self, Allowance, Catalog, DeletedTopic, GroupConfig, GroupError, GroupShard, Id, OFFSETS_TOPIC,
-    Outcome, Priced, Question,
-};
 use crate::log_limited;
 use crate::metadata::MetadataImage;
 use crate::partition::registry::PartitionRegistry;
@@ -58,6 +60,10 @@ impl Outside for GroupsOutside {
 
     fn catalog(&self, image: &Arc<MetadataImage>) -> Arc<dyn Catalog> {
         image.clone()
+    }
+
+    fn line(note: Note) -> impl fmt::Display {
+        Line(note)
     }
 
     async fn answer(

@@ -5,6 +5,7 @@ mod batches;
 pub mod call;
 mod catalog;
 pub mod groups;
+mod notes;
 pub mod patterns;
 pub mod runtime;
 pub mod shard;

@@ -8,11 +8,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use coordinators::group::{Id, PatternsResolved, ResolvePatterns, TopicPattern};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
-use crate::group::{Id, PatternsResolved, ResolvePatterns, TopicPattern};
 use crate::metadata::MetadataImage;
 
 /// How long one expression is matched before it is another's turn.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use coordinators::machine::{Machine, Refused, Token};
 use storage::log::PartitionLog;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 pub use crate::coordinator::shard::Runtime;
 use crate::coordinator::shard::{self, Command, Outside, Surroundings};
-use crate::machine::{Machine, Refused, Token};
 use crate::replay::ReplayError;
 
 /// Requests that may wait for one shard; more wait outside, on their callers.

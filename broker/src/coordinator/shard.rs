@@ -6,11 +6,13 @@
 //! A reply leaves when everything appended before it is durable, in the order the state machine gave them.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use coordinators::machine::{EffectsOf, EndTxn, Machine, Moment, Producer, Refused, Token};
 use storage::log::{AppendError, AppendOrigin, PartitionLog, PendingAppend};
 use storage::record::{BatchBuilder, TransactionResult, ValidatedBatch};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,7 +22,6 @@ use tracing::{error, warn};
 use crate::clock::Clock;
 use crate::coordinator::batches::{Batch, Batches};
 use crate::log_limited;
-use crate::machine::{EffectsOf, EndTxn, Machine, Moment, Producer, Refused, Token};
 use crate::metadata::{Metadata, MetadataImage};
 use crate::replay::{Entry, ReplayError, replay};
 
@@ -53,6 +54,9 @@ pub trait Outside: Send + Sync + 'static {
 
     /// The metadata, as the machine sees it: the same pointer for the same image.
     fn catalog(&self, image: &Arc<MetadataImage>) -> Arc<<Self::Machine as Machine>::Catalog>;
+
+    /// A note in words, for a line of the log.
+    fn line(note: <Self::Machine as Machine>::Note) -> impl fmt::Display;
 
     /// Finds out what a machine asks; nothing if nobody waits for it any more. A panic is the shard's, and so the broker's:
     /// the machine would wait for ever.
@@ -293,7 +297,7 @@ impl<O: Outside> Runner<O> {
                     .spawn(outside.answer(question, Arc::clone(&image)));
             }
             for note in effects.notes {
-                log_limited!(info, "{note}");
+                log_limited!(info, "{}", O::line(note));
             }
             let full = batches
                 .add(effects.writes, effects.replies)
@@ -412,7 +416,7 @@ impl<O: Outside> Runner<O> {
 }
 
 /// Of something that no log could take.
-fn unfit(error: impl std::fmt::Display) -> AppendError {
+fn unfit(error: impl fmt::Display) -> AppendError {
     AppendError::Storage(error.to_string())
 }
 

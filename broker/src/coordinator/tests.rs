@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use coordinators::group::OFFSETS_TOPIC;
+use coordinators::group::*;
+use coordinators::machine::{Machine, Moment, Token};
 use parking_lot::Mutex;
 use storage::log::{
     ActiveProducer, AppendError, AppendOrigin, AppendPermit, FetchWait, Isolation, LogConfig,
@@ -22,9 +25,6 @@ use super::runtime::Runtime;
 use crate::clock::Clock;
 use crate::config::RecordValidation;
 use crate::config::{BrokerConfig, Properties};
-use crate::group::OFFSETS_TOPIC;
-use crate::group::*;
-use crate::machine::{Machine, Moment, Token};
 use crate::metadata::{LogStore, Metadata, TopicRef, metadata_log_config, metadata_log_id};
 use crate::partition::registry::PartitionRegistry;
 

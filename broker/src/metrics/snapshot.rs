@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use coordinators::group::ListGroups;
 use storage::log::stats::DirectoryStats;
 use storage::manager::RecoveryReport;
 use tokio::sync::Semaphore;
@@ -11,7 +12,6 @@ use tokio::sync::Semaphore;
 use super::ApiSnapshot;
 use super::process::ProcessStats;
 use crate::broker::Broker;
-use crate::group::ListGroups;
 
 /// What waits for the disk is left out of a scrape when it takes longer.
 const PATIENCE: Duration = Duration::from_millis(250);

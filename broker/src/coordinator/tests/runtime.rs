@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
+use coordinators::machine::{Effects, EffectsOf, EndTxn, KeyValue, Producer, Refused, Write};
 use storage::record::BatchHeader;
 
 use super::*;
 use crate::coordinator::batches::Batches;
 use crate::coordinator::runtime::Shards;
 use crate::coordinator::shard::Outside;
-use crate::machine::{Effects, EffectsOf, EndTxn, KeyValue, Producer, Refused, Write};
 use crate::metadata::MetadataImage;
 use crate::replay::{Entry, replay};
 
@@ -150,6 +150,10 @@ impl Outside for WordsOutside {
 
     fn catalog(&self, _: &Arc<MetadataImage>) -> Arc<()> {
         Arc::default()
+    }
+
+    fn line(note: String) -> impl std::fmt::Display {
+        note
     }
 
     async fn answer(self: Arc<Self>, panics: bool, _: Arc<MetadataImage>) -> Option<String> {

@@ -1,8 +1,7 @@
 //! What handling an event, or the passing of time, brings about.
 
-use std::{fmt, sync::Weak};
+use std::sync::Weak;
 
-use crate::client_text::client_text;
 use crate::machine::{self, EndTxn, Producer, Write};
 
 use super::{
@@ -69,7 +68,7 @@ pub struct ResolvePatterns {
     pub patterns: Vec<Id>,
 }
 
-/// Something worth a line in the broker's log.
+/// Something worth a line in the broker's log. The owner words it: names, ids and reasons are what clients made them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     pub group_id: Id,
@@ -93,44 +92,4 @@ pub enum NoteKind {
     },
     /// A member is gone.
     MemberRemoved { member_id: Id, reason: String },
-}
-
-impl fmt::Display for Note {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let group_id = client_text(&self.group_id);
-        match &self.what {
-            NoteKind::Rebalance {
-                generation_id,
-                reason,
-            } => {
-                write!(
-                    f,
-                    "group {group_id} rebalances after generation {generation_id}: {}",
-                    client_text(reason)
-                )
-            }
-            NoteKind::Joined {
-                generation_id,
-                member_count,
-            } => {
-                write!(
-                    f,
-                    "group {group_id} generation {generation_id} joined by {member_count} members"
-                )
-            }
-            NoteKind::Settled {
-                generation_id,
-                member_count,
-            } => {
-                write!(
-                    f,
-                    "group {group_id} generation {generation_id} settled with {member_count} members"
-                )
-            }
-            NoteKind::MemberRemoved { member_id, reason } => {
-                let (member_id, reason) = (client_text(member_id), client_text(reason));
-                write!(f, "group {group_id} lost member {member_id}: {reason}")
-            }
-        }
-    }
 }

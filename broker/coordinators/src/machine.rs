@@ -19,7 +19,7 @@
 //!   is loaded from the log.
 
 use std::error::Error;
-use std::fmt::{Debug, Display};
+use std::fmt::Debug;
 use std::sync::Arc;
 
 /// The caller's name for one request. Every token handed in comes back exactly once, with its reply.
@@ -112,7 +112,7 @@ pub trait Machine: Sized + Send + 'static {
     type Question: Send;
     /// The answer to a question.
     type Outcome: Send + 'static;
-    type Note: Display + Send;
+    type Note: Send;
 
     /// Takes over one record of the log; `producer` if it is of a transaction.
     ///
