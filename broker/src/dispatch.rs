@@ -1,4 +1,4 @@
-//! From a frame to the API that answers it: one table, one match.
+//! From a frame to the API that answers it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -45,7 +45,7 @@ pub async fn dispatch(
         request_bytes,
         asked_at,
     };
-    let key = match api_spec::served(header.api_key, header.api_version) {
+    let key = match api::served(header.api_key, header.api_version) {
         Ok(spec) => ApiKey::try_from(spec.api_key),
         Err(Unsupported::Version { .. }) if header.api_key == api_spec::API_VERSIONS => {
             let response = decode::api_versions_fallback();
@@ -59,66 +59,54 @@ pub async fn dispatch(
     let body = decode::check_request(header.api_key, header.api_version, &body)?;
     let elements = hold_elements(broker, session, body.element_count()).await;
 
-    // With `?`: the handler may refuse to answer.
     macro_rules! answer {
-        ($api:ident $($or_refuse:tt)?) => {{
+        ($module:ident early) => {
+            match api::$module::start(&ctx, &header, body.decode()?).await? {
+                None => Ok(Pending::NoResponse),
+                Some(started) => Ok(Pending::later(async move {
+                    let response = throttled!(started.answer().await);
+                    response::encode(&ctx, &header, &response)
+                })),
+            }
+        };
+        ($module:ident $($how:tt)*) => {{
             let request = body.decode()?;
             Ok(Pending::later(async move {
-                let response = api::$api::handle(&ctx, request).await$($or_refuse)?;
+                let handled = api::$module::handle(&ctx, request).await;
+                let response = response!(handled $($how)*);
                 response::encode(&ctx, &header, &response)
             }))
         }};
     }
+    macro_rules! response {
+        ($handled:ident ? no_throttle_time) => {
+            $handled?
+        };
+        ($handled:ident ?) => {
+            throttled!($handled?)
+        };
+        ($handled:ident) => {
+            throttled!($handled)
+        };
+    }
+    // Versions that do not have the field leave it out.
+    macro_rules! throttled {
+        ($response:expr) => {{
+            let mut response = $response;
+            response.throttle_time_ms = ctx.session.throttle_time_ms();
+            response
+        }};
+    }
+    macro_rules! by_key {
+        ($($api:ident => $module:ident [$($how:tt)*];)*) => {
+            match key {
+                $(Ok(ApiKey::$api) => answer!($module $($how)*),)*
+                _ => Err(RequestError::from(Unsupported::Api { api_key: header.api_key })),
+            }
+        };
+    }
 
-    let pending = match key {
-        Ok(ApiKey::Produce) => api::produce::start(ctx, header, body).await,
-        Ok(ApiKey::Fetch) => api::fetch::start(ctx, header, body),
-        Ok(ApiKey::ApiVersions) => answer!(api_versions),
-        Ok(ApiKey::ListOffsets) => answer!(list_offsets),
-        Ok(ApiKey::Metadata) => answer!(metadata?),
-        Ok(ApiKey::OffsetForLeaderEpoch) => answer!(offset_for_leader_epoch),
-        Ok(ApiKey::InitProducerId) => answer!(init_producer_id),
-        Ok(ApiKey::DeleteRecords) => answer!(delete_records),
-        Ok(ApiKey::FindCoordinator) => answer!(find_coordinator?),
-        Ok(ApiKey::JoinGroup) => answer!(join_group?),
-        Ok(ApiKey::SyncGroup) => answer!(sync_group?),
-        Ok(ApiKey::Heartbeat) => answer!(heartbeat),
-        Ok(ApiKey::LeaveGroup) => answer!(leave_group?),
-        Ok(ApiKey::ConsumerGroupHeartbeat) => answer!(consumer_group_heartbeat),
-        Ok(ApiKey::ConsumerGroupDescribe) => answer!(consumer_group_describe?),
-        Ok(ApiKey::OffsetCommit) => answer!(offset_commit?),
-        Ok(ApiKey::OffsetFetch) => answer!(offset_fetch?),
-        Ok(ApiKey::OffsetDelete) => answer!(offset_delete?),
-        Ok(ApiKey::DescribeGroups) => answer!(describe_groups?),
-        Ok(ApiKey::ListGroups) => answer!(list_groups?),
-        Ok(ApiKey::DeleteGroups) => answer!(delete_groups?),
-        Ok(ApiKey::CreateTopics) => answer!(create_topics),
-        Ok(ApiKey::DeleteTopics) => answer!(delete_topics),
-        Ok(ApiKey::CreatePartitions) => answer!(create_partitions),
-        Ok(ApiKey::DescribeConfigs) => answer!(describe_configs?),
-        Ok(ApiKey::AlterConfigs) => answer!(alter_configs),
-        Ok(ApiKey::IncrementalAlterConfigs) => answer!(incremental_alter_configs),
-        Ok(ApiKey::ListConfigResources) => answer!(list_config_resources),
-        Ok(ApiKey::DescribeCluster) => answer!(describe_cluster),
-        Ok(ApiKey::DescribeTopicPartitions) => answer!(describe_topic_partitions?),
-        Ok(ApiKey::DescribeLogDirs) => answer!(describe_log_dirs?),
-        Ok(ApiKey::ElectLeaders) => answer!(elect_leaders?),
-        Ok(ApiKey::ListPartitionReassignments) => answer!(list_partition_reassignments),
-        Ok(ApiKey::DescribeQuorum) => answer!(describe_quorum?),
-        Ok(ApiKey::DescribeProducers) => answer!(describe_producers?),
-        Ok(ApiKey::DescribeTransactions) => answer!(describe_transactions?),
-        Ok(ApiKey::ListTransactions) => answer!(list_transactions),
-        Ok(ApiKey::DescribeAcls) => answer!(describe_acls),
-        Ok(ApiKey::CreateAcls) => answer!(create_acls?),
-        Ok(ApiKey::DeleteAcls) => answer!(delete_acls?),
-        Ok(ApiKey::DescribeDelegationToken) => answer!(describe_delegation_token),
-        Ok(ApiKey::DescribeClientQuotas) => answer!(describe_client_quotas),
-        Ok(ApiKey::DescribeUserScramCredentials) => answer!(describe_user_scram_credentials?),
-        _ => Err(Unsupported::Api {
-            api_key: header.api_key,
-        }
-        .into()),
-    };
+    let pending: Result<Pending, RequestError> = api::served_apis!(by_key);
     Ok(match (pending?, elements) {
         (Pending::Later(response), Some(elements)) => Pending::later(async move {
             let response = response.await;

@@ -1,13 +1,11 @@
 //! What becomes of a request: a response in its turn, none, or the end of the connection.
 
-use std::fmt::{self, Write as _};
 use std::future::Future;
 use std::pin::Pin;
 
-use kafka_protocol::protocol::Encodable;
 use protocol_shim::api_spec::{self, Unsupported};
 use protocol_shim::decode::DecodeError;
-use protocol_shim::encode::{self, EncodeError, ResponseFrame};
+use protocol_shim::encode::{EncodeError, Response, ResponseFrame};
 use protocol_shim::error_code::ErrorCode;
 use protocol_shim::header::{HeaderError, RequestHeader};
 use tracing::{Level, debug};
@@ -56,10 +54,10 @@ pub enum RequestError {
 ///
 /// # Errors
 /// The broker's own mistake; the connection must be closed.
-pub fn encode(
+pub(crate) fn encode(
     ctx: &RequestContext,
     header: &RequestHeader,
-    response: &(impl Encodable + fmt::Debug),
+    response: &impl Response,
 ) -> Result<ResponseFrame, RequestError> {
     encode_in(header.api_version, ctx, header, response)
 }
@@ -68,18 +66,22 @@ pub(crate) fn encode_in(
     version: i16,
     ctx: &RequestContext,
     header: &RequestHeader,
-    response: &(impl Encodable + fmt::Debug),
+    response: &impl Response,
 ) -> Result<ResponseFrame, RequestError> {
-    let (key, correlation_id) = (header.api_key, header.correlation_id);
-    let frame = encode::encode_response(key, version, correlation_id, response)?;
+    let frame = response.to_frame(header.api_key, version, header.correlation_id)?;
     if tracing::enabled!(Level::DEBUG) {
-        tell(ctx, header, FirstError::of(response), frame.len());
+        tell(ctx, header, response.first_error(), frame.len());
     }
     Ok(frame)
 }
 
 /// One line about a request that has been worked on, at level debug: what somebody's client asks, and what it is told.
-pub fn tell(ctx: &RequestContext, header: &RequestHeader, error: ErrorCode, response_bytes: usize) {
+pub(crate) fn tell(
+    ctx: &RequestContext,
+    header: &RequestHeader,
+    error: ErrorCode,
+    response_bytes: usize,
+) {
     let software = ctx.session.software.get();
     debug!(
         api = api_spec::spec(header.api_key).map_or("unknown", |spec| spec.name),
@@ -93,83 +95,4 @@ pub fn tell(ctx: &RequestContext, header: &RequestHeader, error: ErrorCode, resp
         response_bytes,
         "request"
     );
-}
-
-/// Finds the first error in the text of a response: they have it at different depths. Only for the log.
-#[derive(Default)]
-struct FirstError {
-    /// What may be the beginning of a field with an error.
-    text: String,
-    seen_bytes: usize,
-    found: i16,
-}
-
-/// How much of a response is looked through.
-const LOOKED_THROUGH_BYTES: usize = 64 << 10;
-
-impl FirstError {
-    fn of(response: &impl fmt::Debug) -> ErrorCode {
-        let mut search = Self::default();
-        // It is broken off when something is found.
-        let _ = write!(search, "{response:?}");
-        ErrorCode::from_code(search.found).unwrap_or(ErrorCode::UnknownServerError)
-    }
-}
-
-impl fmt::Write for FirstError {
-    fn write_str(&mut self, piece: &str) -> fmt::Result {
-        const FIELD: &str = "error_code: ";
-        self.seen_bytes += piece.len();
-        self.text.push_str(piece);
-        while let Some(at) = self.text.find(FIELD) {
-            let value = &self.text[at + FIELD.len()..];
-            // Its value comes in a piece of its own, and then what ends it.
-            let Some(end) = value.find([',', ' ']) else {
-                break;
-            };
-            self.found = value[..end].parse().unwrap_or(0);
-            if self.found != 0 {
-                return Err(fmt::Error);
-            }
-            self.text.drain(..at + FIELD.len());
-        }
-        if !self.text.contains(FIELD) {
-            let mut keep_from = self.text.len().saturating_sub(FIELD.len());
-            while !self.text.is_char_boundary(keep_from) {
-                keep_from += 1;
-            }
-            self.text.drain(..keep_from);
-        }
-        match self.seen_bytes < LOOKED_THROUGH_BYTES {
-            true => Ok(()),
-            false => Err(fmt::Error),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use kafka_protocol::messages::metadata_response::{
-        MetadataResponsePartition, MetadataResponseTopic,
-    };
-    use kafka_protocol::messages::{FindCoordinatorResponse, MetadataResponse};
-
-    use super::*;
-
-    #[test]
-    fn the_first_error_of_a_response_is_found_at_any_depth() {
-        let fine = FindCoordinatorResponse::default();
-        assert_eq!(FirstError::of(&fine), ErrorCode::None);
-        let refused = fine.with_error_code(15);
-        assert_eq!(FirstError::of(&refused), ErrorCode::CoordinatorNotAvailable);
-        let partition = |error| MetadataResponsePartition::default().with_error_code(error);
-        let topic = |errors: &[i16]| {
-            MetadataResponseTopic::default()
-                .with_partitions(errors.iter().map(|error| partition(*error)).collect())
-        };
-        let deep = MetadataResponse::default().with_topics(vec![topic(&[0, 0]), topic(&[0, 5, 3])]);
-        assert_eq!(FirstError::of(&deep), ErrorCode::LeaderNotAvailable);
-        let long = MetadataResponse::default().with_topics(vec![topic(&[0; 100_000])]);
-        assert_eq!(FirstError::of(&long), ErrorCode::None);
-    }
 }

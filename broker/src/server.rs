@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::info;
 
+use crate::api;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{self, BrokerConfig, ConnectionSettings, DynamicSettings, HostPort};
@@ -277,7 +278,7 @@ pub async fn assemble(
         clock,
         partitions,
         logs,
-        requests: RequestMetrics::default(),
+        requests: RequestMetrics::new(api::advertised()),
     });
     broker.groups.load().await?;
     Ok(broker)

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use broker::api;
 use broker::broker::Broker;
 use broker::config::HostPort;
 use broker::dispatch;
@@ -27,7 +28,7 @@ use kafka_protocol::messages::offset_commit_request::{
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{JoinGroupRequest, OffsetCommitRequest, SyncGroupRequest};
 use kafka_protocol::protocol::StrBytes;
-use protocol_shim::api_spec::{self, ApiSpec};
+use protocol_shim::api_spec::ApiSpec;
 use protocol_shim::sample::{self, Values};
 use rustix::time::{ClockId, clock_gettime};
 use support::{batch, connect, group_id, start_broker, string, topic_name};
@@ -285,7 +286,7 @@ fn measure(
 /// Every long array of every announced API in its last version, with all that it names the same or different.
 fn cases() -> impl Iterator<Item = (&'static ApiSpec, usize, bool)> {
     let only = std::env::var("BOUNDS_API").ok();
-    api_spec::advertised()
+    api::advertised()
         .filter(move |spec| only.as_deref().is_none_or(|only| only == spec.name))
         .flat_map(|spec| {
             let arrays = 0..sample::array_count(spec, spec.max_version);

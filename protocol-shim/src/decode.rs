@@ -31,7 +31,7 @@ pub enum DecodeError {
 /// Strings, bytes and records of the result share `body`'s memory: copy what is to outlive the request. As in Kafka,
 /// bytes behind the last field are ignored, and text that is not UTF-8 is replaced.
 ///
-/// Does not ask whether the API is served ([`api_spec::served`]).
+/// Does not ask whether the broker serves the API.
 ///
 /// # Errors
 /// When `body` does not begin with a request of `R` in `version`.

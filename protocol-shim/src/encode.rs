@@ -1,9 +1,13 @@
 //! Typed responses to bytes.
 
+use std::fmt::Debug;
+
 use bytes::Bytes;
 use kafka_protocol::protocol::Encodable;
 
 use crate::api_spec;
+use crate::error_code::ErrorCode;
+use crate::first_error::FirstError;
 use crate::frame::LENGTH_BYTES;
 use crate::header::put_response_header;
 
@@ -69,6 +73,38 @@ impl ResponseFrame {
         let mut whole = Vec::with_capacity(self.len);
         self.parts().for_each(|part| whole.extend_from_slice(part));
         whole
+    }
+}
+
+/// A response that can go on the wire.
+pub trait Response {
+    /// Encodes it, with length prefix and header.
+    ///
+    /// # Errors
+    /// When the version does not have a field that is set, or nobody has the version.
+    fn to_frame(
+        &self,
+        api_key: i16,
+        version: i16,
+        correlation_id: i32,
+    ) -> Result<ResponseFrame, EncodeError>;
+
+    /// The first error that it tells, or none. It costs as much as a line in the log, for which it is meant.
+    fn first_error(&self) -> ErrorCode;
+}
+
+impl<R: Encodable + Debug> Response for R {
+    fn to_frame(
+        &self,
+        api_key: i16,
+        version: i16,
+        correlation_id: i32,
+    ) -> Result<ResponseFrame, EncodeError> {
+        encode_response(api_key, version, correlation_id, self)
+    }
+
+    fn first_error(&self) -> ErrorCode {
+        FirstError::of(self)
     }
 }
 

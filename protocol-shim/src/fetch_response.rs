@@ -8,7 +8,7 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use crate::api_spec::{self, FETCH};
-use crate::encode::{EncodeError, FrameBuilder, ResponseFrame, USUAL_BYTES};
+use crate::encode::{EncodeError, FrameBuilder, Response, ResponseFrame, USUAL_BYTES};
 use crate::error_code::ErrorCode;
 
 /// A Fetch response. Fields that a version does not have are left out of it.
@@ -127,6 +127,28 @@ pub fn encode_fetch_response(
     };
     encoder.response(response)?;
     encoder.frame.finish()
+}
+
+impl Response for FetchResponse {
+    /// Shares the records, and does not copy them. `api_key` is Fetch's.
+    fn to_frame(
+        &self,
+        _api_key: i16,
+        version: i16,
+        correlation_id: i32,
+    ) -> Result<ResponseFrame, EncodeError> {
+        encode_fetch_response(version, correlation_id, self)
+    }
+
+    fn first_error(&self) -> ErrorCode {
+        let partitions = self.topics.iter().flat_map(|topic| &topic.partitions);
+        let mut errors = partitions.map(|partition| partition.error_code);
+        match self.error_code {
+            ErrorCode::None => errors.find(|error| error.is_error()),
+            error => Some(error),
+        }
+        .unwrap_or(ErrorCode::None)
+    }
 }
 
 struct Encoder {

@@ -14,7 +14,7 @@ use crate::text;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHeader {
     pub api_key: i16,
-    /// As the client sent it: perhaps not one that is served, see [`api_spec::served`].
+    /// As the client sent it: perhaps not one that the broker serves.
     pub api_version: i16,
     /// Returned as it is in the response.
     pub correlation_id: i32,

@@ -11,6 +11,7 @@ pub mod decode;
 pub mod encode;
 pub mod error_code;
 pub mod fetch_response;
+mod first_error;
 pub mod frame;
 pub mod guard;
 pub mod header;

@@ -14,7 +14,10 @@ use kafka_protocol::protocol::StrBytes;
 use crate::context::RequestContext;
 use crate::metadata::{AlterConfig, ConfigChange, MetadataError, ResourceType};
 
-pub async fn handle(ctx: &RequestContext, request: AlterConfigsRequest) -> AlterConfigsResponse {
+pub(crate) async fn handle(
+    ctx: &RequestContext,
+    request: AlterConfigsRequest,
+) -> AlterConfigsResponse {
     let resources = request.resources.iter().map(|resource| {
         let configs = resource.configs.iter().map(|config| {
             let value = config.value.as_ref().map(|value| value.to_string());

@@ -9,9 +9,9 @@ use kafka_protocol::messages::api_versions_response::{
 };
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use kafka_protocol::protocol::StrBytes;
-use protocol_shim::api_spec;
 use protocol_shim::error_code::ErrorCode;
 
+use super::advertised;
 use crate::context::RequestContext;
 use crate::net::session::ClientSoftware;
 
@@ -21,7 +21,10 @@ const FEATURES: &[(&str, i16)] = &[("group.version", 1)];
 /// Longer than any client's name or version.
 const SOFTWARE_NAME_CHARS: usize = 100;
 
-pub async fn handle(ctx: &RequestContext, request: ApiVersionsRequest) -> ApiVersionsResponse {
+pub(crate) async fn handle(
+    ctx: &RequestContext,
+    request: ApiVersionsRequest,
+) -> ApiVersionsResponse {
     let named = [
         &request.client_software_name,
         &request.client_software_version,
@@ -36,7 +39,7 @@ pub async fn handle(ctx: &RequestContext, request: ApiVersionsRequest) -> ApiVer
             version: cut(&request.client_software_version),
         });
     }
-    let api_keys = api_spec::advertised()
+    let api_keys = advertised()
         .map(|spec| {
             ApiVersion::default()
                 .with_api_key(spec.api_key)

@@ -27,7 +27,7 @@ const CONSUMER_MEMBER: i8 = 1;
 /// What versions without a member type have in its place.
 const UNKNOWN_MEMBER: i8 = -1;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: ConsumerGroupDescribeRequest,
 ) -> Result<ConsumerGroupDescribeResponse, Unaffordable> {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{owned, wire};
 use crate::context::RequestContext;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: ConsumerGroupHeartbeatRequest,
 ) -> ConsumerGroupHeartbeatResponse {

@@ -13,7 +13,7 @@ use crate::net::account::Unaffordable;
 /// What one refusal takes, as a struct and encoded.
 const RESULT_BYTES: usize = 160;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: CreateAclsRequest,
 ) -> Result<CreateAclsResponse, Unaffordable> {

@@ -20,7 +20,7 @@ use kafka_protocol::protocol::StrBytes;
 use crate::context::RequestContext;
 use crate::metadata::NewPartitions;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {

@@ -25,7 +25,10 @@ use crate::metadata::{MetadataError, MetadataImage, NewTopic, Placement, TopicIm
 /// Topics whose settings one response tells; the others' are null.
 const MAX_DESCRIBED_TOPICS: usize = 10_000;
 
-pub async fn handle(ctx: &RequestContext, request: CreateTopicsRequest) -> CreateTopicsResponse {
+pub(crate) async fn handle(
+    ctx: &RequestContext,
+    request: CreateTopicsRequest,
+) -> CreateTopicsResponse {
     let mut results = Vec::with_capacity(request.topics.len());
     let mut wanted = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {

@@ -12,7 +12,7 @@ use super::{PART_BYTES, owned, wire};
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DeleteGroupsRequest,
 ) -> Result<DeleteGroupsResponse, Unaffordable> {

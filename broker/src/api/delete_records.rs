@@ -22,7 +22,10 @@ use crate::partition::registry::Partition;
 
 const HIGH_WATERMARK: i64 = -1;
 
-pub async fn handle(ctx: &RequestContext, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
+pub(crate) async fn handle(
+    ctx: &RequestContext,
+    request: DeleteRecordsRequest,
+) -> DeleteRecordsResponse {
     let image = ctx.broker.metadata.image();
     let mut asked = Asked::new();
     for topic in request.topics {

@@ -20,7 +20,10 @@ use super::wire;
 use crate::context::RequestContext;
 use crate::metadata::{MetadataError, TopicRef};
 
-pub async fn handle(ctx: &RequestContext, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
+pub(crate) async fn handle(
+    ctx: &RequestContext,
+    request: DeleteTopicsRequest,
+) -> DeleteTopicsResponse {
     let mut asked = request.topics;
     let names = request.topic_names.into_iter();
     asked.extend(names.map(|name| DeleteTopicState::default().with_name(Some(name))));

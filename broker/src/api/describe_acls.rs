@@ -8,7 +8,10 @@ use protocol_shim::ErrorCode;
 
 use crate::context::RequestContext;
 
-pub async fn handle(_ctx: &RequestContext, _request: DescribeAclsRequest) -> DescribeAclsResponse {
+pub(crate) async fn handle(
+    _ctx: &RequestContext,
+    _request: DescribeAclsRequest,
+) -> DescribeAclsResponse {
     DescribeAclsResponse::default()
         .with_error_code(ErrorCode::SecurityDisabled.into())
         .with_error_message(Some(StrBytes::from_static_str(

@@ -18,7 +18,7 @@ use crate::metadata::operations::{CLUSTER_OPERATIONS, OPERATIONS_OMITTED};
 const BROKERS: i8 = 1;
 const CONTROLLERS: i8 = 2;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DescribeClusterRequest,
 ) -> DescribeClusterResponse {

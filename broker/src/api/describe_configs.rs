@@ -31,7 +31,7 @@ use crate::metadata::{
 };
 use crate::net::account::Unaffordable;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DescribeConfigsRequest,
 ) -> Result<DescribeConfigsResponse, Unaffordable> {

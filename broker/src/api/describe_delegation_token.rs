@@ -8,7 +8,7 @@ use protocol_shim::ErrorCode;
 
 use crate::context::RequestContext;
 
-pub async fn handle(
+pub(crate) async fn handle(
     _ctx: &RequestContext,
     _request: DescribeDelegationTokenRequest,
 ) -> DescribeDelegationTokenResponse {

@@ -15,7 +15,7 @@ use crate::context::RequestContext;
 use crate::metadata::operations::{GROUP_OPERATIONS, OPERATIONS_OMITTED};
 use crate::net::account::Unaffordable;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DescribeGroupsRequest,
 ) -> Result<DescribeGroupsResponse, Unaffordable> {

@@ -20,7 +20,7 @@ use crate::net::account::Unaffordable;
 /// The volume's size is not known.
 const UNKNOWN_BYTES: i64 = -1;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DescribeLogDirsRequest,
 ) -> Result<DescribeLogDirsResponse, Unaffordable> {

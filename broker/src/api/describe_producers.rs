@@ -19,7 +19,7 @@ const PARTITION_BYTES: usize = 224;
 /// What one producer takes, as a struct of the log's, as one of the response's, and encoded.
 const PRODUCER_BYTES: usize = 160;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DescribeProducersRequest,
 ) -> Result<DescribeProducersResponse, Unaffordable> {

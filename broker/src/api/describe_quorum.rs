@@ -19,7 +19,7 @@ use crate::net::account::Unaffordable;
 /// What the answer for one partition or topic that is not known takes, as a struct and encoded, without its name.
 const RESULT_BYTES: usize = 320;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DescribeQuorumRequest,
 ) -> Result<DescribeQuorumResponse, Unaffordable> {

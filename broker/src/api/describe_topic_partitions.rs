@@ -19,7 +19,7 @@ use crate::metadata::operations::TOPIC_OPERATIONS;
 use crate::metadata::{MetadataImage, TopicImage, validate_topic_name};
 use crate::net::account::Unaffordable;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DescribeTopicPartitionsRequest,
 ) -> Result<DescribeTopicPartitionsResponse, Unaffordable> {

@@ -12,7 +12,7 @@ use crate::net::account::Unaffordable;
 /// What one answer takes, as a struct and encoded, without its id.
 const STATE_BYTES: usize = 256;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DescribeTransactionsRequest,
 ) -> Result<DescribeTransactionsResponse, Unaffordable> {

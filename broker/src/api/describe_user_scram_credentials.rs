@@ -17,7 +17,7 @@ use crate::net::account::Unaffordable;
 /// What one answer takes, as a struct and encoded, without its name.
 const RESULT_BYTES: usize = 320;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DescribeUserScramCredentialsRequest,
 ) -> Result<DescribeUserScramCredentialsResponse, Unaffordable> {

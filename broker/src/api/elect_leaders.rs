@@ -18,7 +18,7 @@ const ELECTION_TYPES: std::ops::RangeInclusive<i8> = 0..=1;
 /// What the answer for one partition or topic takes, as a struct and encoded, without its name.
 const RESULT_BYTES: usize = 192;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: ElectLeadersRequest,
 ) -> Result<ElectLeadersResponse, Unaffordable> {

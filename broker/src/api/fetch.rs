@@ -11,15 +11,11 @@ use std::time::Duration;
 
 use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::protocol::StrBytes;
-use protocol_shim::decode::CheckedBody;
 use protocol_shim::error_code::ErrorCode;
 use protocol_shim::fetch_response::{
     AbortedTransaction, EpochEndOffset, FetchPartition, FetchResponse, FetchTopic,
-    encode_fetch_response,
 };
-use protocol_shim::header::RequestHeader;
 use storage::log::{FetchedRecords, Isolation, ReadError};
-use tracing::Level;
 use uuid::Uuid;
 
 use crate::context::RequestContext;
@@ -29,26 +25,8 @@ use crate::net::account::Unaffordable;
 use crate::partition::delayed_fetch::{self, FetchLimits, FetchTarget};
 use crate::partition::fetch_session::{Outcome, Told, TopicKey, WantedPartition};
 use crate::partition::registry::{Partition, check_leader_epoch};
-use crate::response::{self, Pending, RequestError};
 
-/// Decodes the request; it is worked on when its turn to be answered comes.
-pub fn start(
-    ctx: RequestContext,
-    header: RequestHeader,
-    body: CheckedBody,
-) -> Result<Pending, RequestError> {
-    let request = body.decode()?;
-    Ok(Pending::later(async move {
-        let response = handle(&ctx, request).await?;
-        let frame = encode_fetch_response(header.api_version, header.correlation_id, &response)?;
-        if tracing::enabled!(Level::DEBUG) {
-            response::tell(&ctx, &header, first_error(&response), frame.len());
-        }
-        Ok(frame)
-    }))
-}
-
-async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: FetchRequest,
 ) -> Result<FetchResponse, Unaffordable> {
@@ -253,16 +231,6 @@ fn outcome(answer: &FetchPartition) -> Outcome {
             log_start_offset: answer.log_start_offset,
         },
     }
-}
-
-fn first_error(response: &FetchResponse) -> ErrorCode {
-    let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
-    let mut errors = partitions.map(|partition| partition.error_code);
-    match response.error_code {
-        ErrorCode::None => errors.find(|error| error.is_error()),
-        error => Some(error),
-    }
-    .unwrap_or(ErrorCode::None)
 }
 
 /// Puts what there is news of under headings: one for partitions of a topic that follow each other. Of many partitions it

@@ -18,7 +18,7 @@ use crate::net::account::Unaffordable;
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: FindCoordinatorRequest,
 ) -> Result<FindCoordinatorResponse, Unaffordable> {

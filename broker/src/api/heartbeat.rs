@@ -8,7 +8,7 @@ use kafka_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 use super::owned;
 use crate::context::RequestContext;
 
-pub async fn handle(ctx: &RequestContext, request: HeartbeatRequest) -> HeartbeatResponse {
+pub(crate) async fn handle(ctx: &RequestContext, request: HeartbeatRequest) -> HeartbeatResponse {
     let call = Heartbeat {
         group_id: owned(&request.group_id),
         generation_id: request.generation_id,

@@ -16,7 +16,7 @@ use super::alter_configs::alter;
 use crate::context::RequestContext;
 use crate::metadata::{ConfigChange, MetadataError, Operation};
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {

@@ -14,7 +14,7 @@ use crate::log_limited;
 /// No producer id, no epoch.
 const NONE: i64 = -1;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: InitProducerIdRequest,
 ) -> InitProducerIdResponse {

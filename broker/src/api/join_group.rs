@@ -14,7 +14,7 @@ use super::{PART_BYTES, owned, owned_bytes, reason, wire};
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: JoinGroupRequest,
 ) -> Result<JoinGroupResponse, Unaffordable> {

@@ -11,7 +11,7 @@ use super::{PART_BYTES, owned, reason, wire};
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: LeaveGroupRequest,
 ) -> Result<LeaveGroupResponse, Unaffordable> {

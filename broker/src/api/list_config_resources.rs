@@ -13,7 +13,7 @@ use protocol_shim::ErrorCode;
 use crate::context::RequestContext;
 use crate::metadata::{MetadataImage, ResourceType};
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: ListConfigResourcesRequest,
 ) -> ListConfigResourcesResponse {

@@ -8,7 +8,7 @@ use kafka_protocol::messages::{
 
 use crate::context::RequestContext;
 
-pub async fn handle(
+pub(crate) async fn handle(
     _ctx: &RequestContext,
     _request: ListPartitionReassignmentsRequest,
 ) -> ListPartitionReassignmentsResponse {

@@ -23,7 +23,7 @@ const STATES: [&str; 8] = [
 /// Compiling a pattern may take no more memory, and with it time, than this.
 const PATTERN_BYTES_MAX: usize = 32 << 10;
 
-pub async fn handle(
+pub(crate) async fn handle(
     _ctx: &RequestContext,
     request: ListTransactionsRequest,
 ) -> ListTransactionsResponse {

@@ -30,7 +30,7 @@ use crate::metadata::operations::{CLUSTER_OPERATIONS, OPERATIONS_OMITTED, TOPIC_
 use crate::metadata::{MetadataImage, TopicImage, validate_topic_name};
 use crate::net::account::Unaffordable;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: MetadataRequest,
 ) -> Result<MetadataResponse, Unaffordable> {

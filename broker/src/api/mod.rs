@@ -1,60 +1,169 @@
-//! One file per API key.
+//! One file per API key, and the table of what is served.
 //!
-//! Each has `pub async fn handle(ctx: &RequestContext, request: …Request) -> …Response` and opens
-//! with its key, versions, behaviour, KIPs and deviations. Wire structs stop here.
+//! Each file has `async fn handle(ctx: &RequestContext, request: …Request) -> …Response`, or a `Result` of it, and opens
+//! with the API's key, versions, behaviour, KIPs and deviations. Wire structs stop here.
 
-pub mod alter_configs;
-pub mod api_versions;
-pub mod consumer_group_describe;
-pub mod consumer_group_heartbeat;
-pub mod create_acls;
-pub mod create_partitions;
-pub mod create_topics;
-pub mod delete_acls;
-pub mod delete_groups;
-pub mod delete_records;
-pub mod delete_topics;
-pub mod describe_acls;
-pub mod describe_client_quotas;
-pub mod describe_cluster;
-pub mod describe_configs;
-pub mod describe_delegation_token;
-pub mod describe_groups;
-pub mod describe_log_dirs;
-pub mod describe_producers;
-pub mod describe_quorum;
-pub mod describe_topic_partitions;
-pub mod describe_transactions;
-pub mod describe_user_scram_credentials;
-pub mod elect_leaders;
-pub mod fetch;
-pub mod find_coordinator;
-pub mod heartbeat;
-pub mod incremental_alter_configs;
-pub mod init_producer_id;
-pub mod join_group;
-pub mod leave_group;
-pub mod list_config_resources;
-pub mod list_groups;
-pub mod list_offsets;
-pub mod list_partition_reassignments;
-pub mod list_transactions;
-pub mod metadata;
-pub mod offset_commit;
-pub mod offset_delete;
-pub mod offset_fetch;
-pub mod offset_for_leader_epoch;
-pub mod produce;
-pub mod sync_group;
+pub(crate) mod alter_configs;
+pub(crate) mod api_versions;
+pub(crate) mod consumer_group_describe;
+pub(crate) mod consumer_group_heartbeat;
+pub(crate) mod create_acls;
+pub(crate) mod create_partitions;
+pub(crate) mod create_topics;
+pub(crate) mod delete_acls;
+pub(crate) mod delete_groups;
+pub(crate) mod delete_records;
+pub(crate) mod delete_topics;
+pub(crate) mod describe_acls;
+pub(crate) mod describe_client_quotas;
+pub(crate) mod describe_cluster;
+pub(crate) mod describe_configs;
+pub(crate) mod describe_delegation_token;
+pub(crate) mod describe_groups;
+pub(crate) mod describe_log_dirs;
+pub(crate) mod describe_producers;
+pub(crate) mod describe_quorum;
+pub(crate) mod describe_topic_partitions;
+pub(crate) mod describe_transactions;
+pub(crate) mod describe_user_scram_credentials;
+pub(crate) mod elect_leaders;
+pub(crate) mod fetch;
+pub(crate) mod find_coordinator;
+pub(crate) mod heartbeat;
+pub(crate) mod incremental_alter_configs;
+pub(crate) mod init_producer_id;
+pub(crate) mod join_group;
+pub(crate) mod leave_group;
+pub(crate) mod list_config_resources;
+pub(crate) mod list_groups;
+pub(crate) mod list_offsets;
+pub(crate) mod list_partition_reassignments;
+pub(crate) mod list_transactions;
+pub(crate) mod metadata;
+pub(crate) mod offset_commit;
+pub(crate) mod offset_delete;
+pub(crate) mod offset_fetch;
+pub(crate) mod offset_for_leader_epoch;
+pub(crate) mod produce;
+pub(crate) mod sync_group;
 
 #[cfg(test)]
 mod admin_tests;
+#[cfg(test)]
+mod walk;
+
+/// Every API that this broker serves: hands its rows to the macro `$with`, which makes of them what it needs. An API
+/// without a row is neither announced nor accepted.
+///
+/// A row says the API's name in `ApiKey`, its module, and how the module is called:
+/// * `?`: the handler may refuse to answer, which closes the connection;
+/// * `early`: it does its work in the order of the connection's requests (see [`dispatch`](crate::dispatch::dispatch));
+/// * `no_throttle_time`: its response cannot say for how long the client is throttled.
+macro_rules! served_apis {
+    ($with:ident) => {
+        $with! {
+            Produce                      => produce                         [early];
+            Fetch                        => fetch                           [?];
+            ApiVersions                  => api_versions                    [];
+            ListOffsets                  => list_offsets                    [];
+            Metadata                     => metadata                        [?];
+            OffsetForLeaderEpoch         => offset_for_leader_epoch         [];
+            InitProducerId               => init_producer_id                [];
+            DeleteRecords                => delete_records                  [];
+            FindCoordinator              => find_coordinator                [?];
+            JoinGroup                    => join_group                      [?];
+            SyncGroup                    => sync_group                      [?];
+            Heartbeat                    => heartbeat                       [];
+            LeaveGroup                   => leave_group                     [?];
+            ConsumerGroupHeartbeat       => consumer_group_heartbeat        [];
+            ConsumerGroupDescribe        => consumer_group_describe         [?];
+            OffsetCommit                 => offset_commit                   [?];
+            OffsetFetch                  => offset_fetch                    [?];
+            OffsetDelete                 => offset_delete                   [?];
+            DescribeGroups               => describe_groups                 [?];
+            ListGroups                   => list_groups                     [?];
+            DeleteGroups                 => delete_groups                   [?];
+            CreateTopics                 => create_topics                   [];
+            DeleteTopics                 => delete_topics                   [];
+            CreatePartitions             => create_partitions               [];
+            DescribeConfigs              => describe_configs                [?];
+            AlterConfigs                 => alter_configs                   [];
+            IncrementalAlterConfigs      => incremental_alter_configs       [];
+            ListConfigResources          => list_config_resources           [];
+            DescribeCluster              => describe_cluster                [];
+            DescribeTopicPartitions      => describe_topic_partitions       [?];
+            DescribeLogDirs              => describe_log_dirs               [?];
+            ElectLeaders                 => elect_leaders                   [?];
+            ListPartitionReassignments   => list_partition_reassignments    [];
+            DescribeQuorum               => describe_quorum                 [? no_throttle_time];
+            DescribeProducers            => describe_producers              [?];
+            DescribeTransactions         => describe_transactions           [?];
+            ListTransactions             => list_transactions               [];
+            DescribeAcls                 => describe_acls                   [];
+            CreateAcls                   => create_acls                     [?];
+            DeleteAcls                   => delete_acls                     [?];
+            DescribeDelegationToken      => describe_delegation_token       [];
+            DescribeClientQuotas         => describe_client_quotas          [];
+            DescribeUserScramCredentials => describe_user_scram_credentials [?];
+        }
+    };
+}
+pub(crate) use served_apis;
+
+macro_rules! keys {
+    ($($api:ident => $module:ident [$($how:tt)*];)*) => {
+        &[$(ApiKey::$api as i16),*]
+    };
+}
+
+/// By API key.
+static IS_SERVED: [bool; KEY_COUNT] = {
+    let keys: &[i16] = served_apis!(keys);
+    let mut is_served = [false; KEY_COUNT];
+    let mut at = 0;
+    while at < keys.len() {
+        assert!(
+            api_spec::spec(keys[at]).is_some(),
+            "an API has no row in api_spec"
+        );
+        is_served[keys[at] as usize] = true;
+        at += 1;
+    }
+    is_served
+};
+
+/// The spec of an API that this broker serves in `version`.
+///
+/// # Errors
+/// When it does not. Kafka closes the connection then, except for ApiVersions, which it answers in version 0 with
+/// UNSUPPORTED_VERSION: see [`protocol_shim::decode::api_versions_fallback`].
+pub fn served(api_key: i16, version: i16) -> Result<&'static ApiSpec, Unsupported> {
+    let spec = api_spec::spec(api_key)
+        .filter(|spec| IS_SERVED[spec.api_key as usize])
+        .ok_or(Unsupported::Api { api_key })?;
+    match spec.has(version) {
+        true => Ok(spec),
+        false => Err(Unsupported::Version {
+            name: spec.name,
+            version,
+            min: spec.min_version,
+            max: spec.max_version,
+        }),
+    }
+}
+
+/// What ApiVersions announces, in the order of the keys: each from `advertised_min_version` to `max_version`.
+pub fn advertised() -> impl Iterator<Item = &'static ApiSpec> {
+    api_spec::all().filter(|spec| IS_SERVED[spec.api_key as usize])
+}
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use coordinators::group::{GroupError, Priced};
+use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::api_spec::{self, ApiSpec, KEY_COUNT, Unsupported};
 
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
@@ -101,6 +210,38 @@ fn wire(name: &str) -> StrBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_announced_is_not_accepted() {
+        for api_key in 0..KEY_COUNT as i16 {
+            let spec = advertised().find(|spec| spec.api_key == api_key);
+            for version in -1..32 {
+                let has = spec.is_some_and(|spec| spec.has(version));
+                assert_eq!(
+                    served(api_key, version).is_ok(),
+                    has,
+                    "{api_key} v{version}"
+                );
+            }
+        }
+        let unserved = Unsupported::Api { api_key: -1 };
+        assert_eq!(served(-1, 0).unwrap_err(), unserved);
+        let too_old = Unsupported::Version {
+            name: "Produce",
+            version: 2,
+            min: 3,
+            max: 13,
+        };
+        assert_eq!(served(0, 2).unwrap_err(), too_old);
+    }
+
+    #[test]
+    fn apis_are_announced_in_the_order_of_their_keys() {
+        let keys: Vec<i16> = advertised().map(|spec| spec.api_key).collect();
+        assert!(keys.is_sorted());
+        let rows: &[i16] = served_apis!(keys);
+        assert_eq!(keys.len(), rows.len(), "no row is twice");
+    }
 
     #[test]
     fn a_reason_is_kept_to_255_characters_whatever_their_width() {

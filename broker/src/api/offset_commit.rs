@@ -26,7 +26,7 @@ use crate::net::account::Unaffordable;
 /// Of an outcome, and encoded.
 const PARTITION_BYTES: usize = size_of::<PartitionResult>() + 8;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: OffsetCommitRequest,
 ) -> Result<OffsetCommitResponse, Unaffordable> {

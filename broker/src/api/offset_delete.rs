@@ -19,7 +19,7 @@ use crate::net::account::Unaffordable;
 /// Of an outcome, and encoded.
 const PARTITION_BYTES: usize = size_of::<PartitionResult>() + 8;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: OffsetDeleteRequest,
 ) -> Result<OffsetDeleteResponse, Unaffordable> {

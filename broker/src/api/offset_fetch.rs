@@ -24,7 +24,7 @@ use crate::context::RequestContext;
 use crate::metadata::MetadataImage;
 use crate::net::account::Unaffordable;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: OffsetFetchRequest,
 ) -> Result<OffsetFetchResponse, Unaffordable> {

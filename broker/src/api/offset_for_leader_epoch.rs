@@ -16,7 +16,7 @@ use crate::partition::registry::check_leader_epoch;
 /// Kafka's `UNDEFINED_EPOCH` and `UNDEFINED_EPOCH_OFFSET`.
 const UNDEFINED: (i32, i64) = (-1, -1);
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: OffsetForLeaderEpochRequest,
 ) -> OffsetForLeaderEpochResponse {

@@ -27,7 +27,6 @@ use kafka_protocol::messages::produce_response::{
 };
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
-use protocol_shim::decode::CheckedBody;
 use protocol_shim::error_code::ErrorCode;
 use protocol_shim::header::RequestHeader;
 use storage::log::{AppendError, AppendOrigin, PendingAppend};
@@ -43,7 +42,7 @@ use crate::log_limited;
 use crate::metadata::MetadataImage;
 use crate::partition::registry::Partition;
 use crate::partition::validation::RequestValidation;
-use crate::response::{self, Pending, RequestError};
+use crate::response::{self, RequestError};
 
 /// The client id by which Kafka lets administrators write to internal topics.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
@@ -53,40 +52,52 @@ const ALL_REPLICAS: i16 = -1;
 /// What a disk may take, however short the timeout of the producer.
 const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Stage 1: checks every batch and appends it. Waits only for room in the log.
-pub async fn start(
-    ctx: RequestContext,
-    header: RequestHeader,
-    body: CheckedBody,
-) -> Result<Pending, RequestError> {
-    let request: ProduceRequest = body.decode()?;
+/// Stage 1: checks every batch and appends it. Waits only for room in the log. With acks=0 there is no stage 2.
+///
+/// # Errors
+/// With acks=0, when a batch was refused.
+pub(crate) async fn start(
+    ctx: &RequestContext,
+    header: &RequestHeader,
+    request: ProduceRequest,
+) -> Result<Option<Started>, RequestError> {
     let acks = request.acks;
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     // With acks=1 Kafka has no timeout; with acks=all and one replica it answers whatever the timeout.
     let deadline = (acks == ALL_REPLICAS).then(|| Instant::now() + timeout.max(MIN_TIMEOUT));
-    let started = append_all(&ctx, request).await;
-    if acks == 0 {
-        let failed = started
-            .iter()
-            .flat_map(|topic| &topic.partitions)
-            .find_map(|p| p.outcome.as_ref().err());
-        let error = failed.map_or(ErrorCode::None, |refusal| refusal.code);
-        if tracing::enabled!(Level::DEBUG) {
-            response::tell(&ctx, &header, error, 0);
-        }
-        return match failed {
-            None => Ok(Pending::NoResponse),
-            Some(refusal) => Err(RequestError::UnacknowledgedProduce(
-                refusal.code.to_string(),
-            )),
-        };
+    let topics = append_all(ctx, request).await;
+    if acks != 0 {
+        return Ok(Some(Started { topics, deadline }));
     }
-    Ok(Pending::later(async move {
-        let mut responses = Vec::with_capacity(started.len());
-        for topic in started {
+    let mut partitions = topics.iter().flat_map(|topic| &topic.partitions);
+    let failed = partitions.find_map(|partition| partition.outcome.as_ref().err());
+    let error = failed.map_or(ErrorCode::None, |refusal| refusal.code);
+    if tracing::enabled!(Level::DEBUG) {
+        response::tell(ctx, header, error, 0);
+    }
+    match failed {
+        None => Ok(None),
+        Some(refusal) => Err(RequestError::UnacknowledgedProduce(
+            refusal.code.to_string(),
+        )),
+    }
+}
+
+/// A request whose batches are on their way to the disk.
+pub(crate) struct Started {
+    topics: Vec<StartedTopic>,
+    /// Until when the disk is waited for.
+    deadline: Option<Instant>,
+}
+
+impl Started {
+    /// Stage 2: waits until all batches are durable.
+    pub(crate) async fn answer(self) -> ProduceResponse {
+        let mut responses = Vec::with_capacity(self.topics.len());
+        for topic in self.topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for partition in topic.partitions {
-                partitions.push(partition.answer(deadline).await);
+                partitions.push(partition.answer(self.deadline).await);
             }
             responses.push(
                 TopicProduceResponse::default()
@@ -95,9 +106,8 @@ pub async fn start(
                     .with_partition_responses(partitions),
             );
         }
-        let response = ProduceResponse::default().with_responses(responses);
-        response::encode(&ctx, &header, &response)
-    }))
+        ProduceResponse::default().with_responses(responses)
+    }
 }
 
 struct StartedTopic {

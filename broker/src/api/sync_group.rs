@@ -10,7 +10,7 @@ use super::{owned, owned_bytes, wire};
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
 
-pub async fn handle(
+pub(crate) async fn handle(
     ctx: &RequestContext,
     request: SyncGroupRequest,
 ) -> Result<SyncGroupResponse, Unaffordable> {

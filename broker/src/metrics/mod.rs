@@ -11,11 +11,12 @@ mod text;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use protocol_shim::api_spec;
+use protocol_shim::ApiSpec;
 use storage::log::stats::{LatencyHistogram, LatencySnapshot};
 
 /// What all connections count, by API key.
 pub struct RequestMetrics {
+    served: Vec<&'static ApiSpec>,
     /// By API key; the last one is of requests that name no API that is served.
     apis: Vec<ApiMetrics>,
 }
@@ -51,16 +52,18 @@ struct ApiSnapshot {
     response_bytes: u64,
 }
 
-impl Default for RequestMetrics {
-    fn default() -> Self {
-        let keys = api_spec::advertised().filter_map(|spec| usize::try_from(spec.api_key).ok());
+impl RequestMetrics {
+    /// Counts the requests of each of the APIs that are served.
+    pub fn new(served: impl Iterator<Item = &'static ApiSpec>) -> Self {
+        let served: Vec<_> = served.collect();
+        let keys = served
+            .iter()
+            .filter_map(|spec| usize::try_from(spec.api_key).ok());
         let unknown = keys.max().map_or(0, |key| key + 1);
         let apis = (0..=unknown).map(|_| ApiMetrics::default()).collect();
-        Self { apis }
+        Self { served, apis }
     }
-}
 
-impl RequestMetrics {
     /// A frame has been read; its first two bytes name the API.
     pub fn asked(&self, frame: &[u8]) -> Asked {
         let unknown = self.apis.len() - 1;
@@ -98,7 +101,7 @@ impl RequestMetrics {
             request_bytes: api.request_bytes.load(Ordering::Relaxed),
             response_bytes: api.response_bytes.load(Ordering::Relaxed),
         };
-        let served = api_spec::advertised().filter_map(|spec| {
+        let served = self.served.iter().filter_map(|spec| {
             let api = self.apis.get(usize::try_from(spec.api_key).ok()?)?;
             Some(take(spec.name, api))
         });

@@ -1,6 +1,7 @@
 //! Who is at the other end of a connection, as its requests see it.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::config::HostPort;
@@ -43,6 +44,8 @@ pub struct Session {
     pub software: OnceLock<ClientSoftware>,
     /// What the response under way takes of the broker's memory.
     pub account: ResponseAccount,
+    /// For how long the client's next request will have to wait.
+    throttle_time_ms: AtomicI32,
 }
 
 impl Session {
@@ -55,6 +58,20 @@ impl Session {
             advertised,
             software: OnceLock::new(),
             account: ResponseAccount::default(),
+            throttle_time_ms: AtomicI32::new(0),
         }
+    }
+
+    /// What a response says of the client's quotas (KIP-219): for how long its next request will have to wait. There are
+    /// no quotas yet, so nobody waits.
+    pub(crate) fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms.load(Ordering::Relaxed)
+    }
+
+    /// Lets every response say so.
+    #[cfg(test)]
+    pub(crate) fn throttle(&self, throttle_time_ms: i32) {
+        self.throttle_time_ms
+            .store(throttle_time_ms, Ordering::Relaxed);
     }
 }

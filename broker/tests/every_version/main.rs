@@ -20,9 +20,10 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use broker::api;
 use broker::broker::Broker;
 use kafka_protocol::messages::ApiKey;
-use protocol_shim::api_spec::{self, ApiSpec};
+use protocol_shim::api_spec::ApiSpec;
 use support::{Client, connect, produce, start_broker};
 use uuid::Uuid;
 
@@ -60,7 +61,7 @@ impl Case {
 #[tokio::test(start_paused = true)]
 async fn every_announced_version_of_every_api_is_answered() {
     let mut failed = Vec::new();
-    for spec in api_spec::advertised() {
+    for spec in api::advertised() {
         for version in spec.min_version..=spec.max_version {
             for tail in [&[][..], &[1, 0, 0xff, 0]] {
                 let asking =

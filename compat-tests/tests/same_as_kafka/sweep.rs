@@ -2,14 +2,16 @@
 //! Kafka's own classes read the answers. What is compared is whether there is one, its lists and its error codes.
 
 use std::io::Write as _;
+use std::ops::RangeInclusive;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use compat_tests::BrokerProcess;
 use compat_tests::java::KafkaTools;
-use compat_tests::scenario::Exchange;
 use compat_tests::scenario::comparison::{Difference, differences};
-use protocol_shim::api_spec;
+use compat_tests::scenario::{Exchange, Talk};
+use kafka_protocol::messages::ApiVersionsRequest;
+use protocol_shim::api_spec::{self, ApiSpec};
 
 pub const NAME: &str = "sweep";
 
@@ -19,11 +21,12 @@ pub const NAME: &str = "sweep";
 /// The program fails; Ottla answers what Kafka's classes do not read to the end.
 pub fn compare(kafka: &BrokerProcess, ottla: &BrokerProcess) -> Result<Vec<Difference>> {
     let brokers = [kafka.bootstrap(), ottla.bootstrap()];
-    let answers = run(&brokers)?;
+    let announced = announced(ottla)?;
+    let answers = run(&brokers, &announced)?;
     let [by_kafka, by_ottla] = brokers
         .each_ref()
         .map(|broker| transcript(&answers, broker));
-    for spec in api_spec::advertised() {
+    for (spec, _) in announced {
         let name = format!("{} v{} ", spec.name, spec.max_version);
         let is_swept = by_ottla
             .iter()
@@ -40,7 +43,23 @@ pub fn compare(kafka: &BrokerProcess, ottla: &BrokerProcess) -> Result<Vec<Diffe
     differences(NAME, &by_kafka, &by_ottla)
 }
 
-fn run(brokers: &[String]) -> Result<String> {
+/// The APIs that a broker announces, with their versions.
+fn announced(broker: &BrokerProcess) -> Result<Vec<(&'static ApiSpec, RangeInclusive<i16>)>> {
+    let response = Talk::new(broker).quietly(0, &ApiVersionsRequest::default())?;
+    let announced = response.api_keys.iter().map(|api| {
+        let spec = api_spec::spec(api.api_key).context("nobody knows the API")?;
+        Ok((
+            spec,
+            spec.min_version.max(api.min_version)..=api.max_version,
+        ))
+    });
+    announced.collect()
+}
+
+fn run(
+    brokers: &[String],
+    announced: &[(&'static ApiSpec, RangeInclusive<i16>)],
+) -> Result<String> {
     let brokers: Vec<&str> = brokers.iter().map(String::as_str).collect();
     let mut program = KafkaTools::new()?.command("Sweep.java", &brokers);
     program
@@ -48,12 +67,11 @@ fn run(brokers: &[String]) -> Result<String> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut program = program.spawn()?;
-    let apis: String = api_spec::advertised()
-        .map(|spec| {
-            format!(
-                "{} {} {}\n",
-                spec.api_key, spec.min_version, spec.max_version
-            )
+    let apis: String = announced
+        .iter()
+        .map(|(spec, versions)| {
+            let (first, last) = (versions.start(), versions.end());
+            format!("{} {first} {last}\n", spec.api_key)
         })
         .collect();
     // It ends the list.

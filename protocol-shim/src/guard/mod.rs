@@ -2,7 +2,7 @@
 //!
 //! The decoder reserves room for as many elements as an array's count says, before it has seen one of them. A
 //! count of two billion in a body of four bytes then aborts the process, which nothing can catch. So every body is
-//! walked first, against its shape (`shapes/`): what the walk accepts is complete and holds every element that it
+//! walked first, against its shape (in its row of [`api_spec`](crate::api_spec)): what the walk accepts is complete and holds every element that it
 //! counts.
 //!
 //! Kafka reads more than the decoder does: text that is not UTF-8, null as any negative length, bytes behind the last
@@ -10,7 +10,6 @@
 //! it has to write something anew.
 
 pub(crate) mod field;
-pub(crate) mod shapes;
 
 use std::borrow::Cow;
 

@@ -4,13 +4,13 @@ use kafka_protocol::protocol::{Decodable, StrBytes, encode_request_header_into_b
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::*;
-use crate::api_spec::API_SPECS;
+use crate::api_spec::all;
 
 const METADATA_V9: &[u8] = &[0, 3, 0, 9, 0, 0, 0, 7, 0, 2, b'm', b'e', 0, 0xaa];
 
 #[test]
 fn a_header_written_by_the_crate_is_read_in_every_version_and_the_body_is_left() {
-    for spec in API_SPECS {
+    for spec in all() {
         for version in spec.min_version..=spec.max_version {
             for client_id in [None, Some(""), Some("rdkafka")] {
                 let header = messages::RequestHeader::default()

@@ -7,13 +7,11 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::field::{Kind, Shape};
 use super::*;
-use crate::api_spec::{API_SPECS, spec};
+use crate::api_spec::{all, spec};
 
 /// Every API with every version of it.
 fn every_version() -> impl Iterator<Item = (&'static ApiSpec, i16)> {
-    API_SPECS
-        .iter()
-        .flat_map(|spec| (spec.min_version..=spec.max_version).map(move |version| (spec, version)))
+    all().flat_map(|spec| (spec.min_version..=spec.max_version).map(move |version| (spec, version)))
 }
 
 /// A number from the environment, for longer runs.

@@ -1,0 +1,173 @@
+//! For tests of what holds for every API: asks each of them, in each version, for the same things.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Buf, Bytes};
+use kafka_protocol::messages::{ApiKey, ResponseKind};
+use protocol_shim::api_spec::ApiSpec;
+use protocol_shim::sample::{self, Values};
+use storage::manager::LogManager;
+
+use crate::broker::Broker;
+use crate::config::{BrokerConfig, HostPort};
+use crate::dispatch;
+use crate::metadata::MetaProperties;
+use crate::net::session::Session;
+use crate::response::{Pending, RequestError};
+use crate::server;
+
+const CORRELATION_ID: i32 = 77;
+
+/// A broker over logs in memory, with one partition for groups.
+pub(super) async fn broker() -> Arc<Broker> {
+    let properties = [("offsets.topic.num.partitions", "1")];
+    let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let config = BrokerConfig::from_properties(properties.into_iter().collect());
+    let identity = MetaProperties {
+        cluster_id: "test-cluster".to_owned(),
+        ..MetaProperties::random(1)
+    };
+    let config = config.expect("valid").0;
+    let assembled = server::assemble(config, &identity, LogManager::in_memory()).await;
+    assembled.expect("broker")
+}
+
+pub(super) fn session() -> Session {
+    let advertised = HostPort {
+        host: "broker.example".to_owned(),
+        port: 9092,
+    };
+    let peer_addr = (Ipv4Addr::LOCALHOST, 50_000).into();
+    Session::new(peer_addr, "PLAINTEXT".to_owned(), advertised)
+}
+
+/// Asks with a request in which every array has one element. The answer is the text of the decoded response; `None`: none
+/// was wanted.
+pub(super) async fn ask(
+    broker: &Arc<Broker>,
+    session: &Arc<Session>,
+    spec: &ApiSpec,
+    version: i16,
+    values: &dyn Values,
+) -> Result<Option<String>, RequestError> {
+    let mut frame = Vec::new();
+    frame.extend(spec.api_key.to_be_bytes());
+    frame.extend(version.to_be_bytes());
+    frame.extend(CORRELATION_ID.to_be_bytes());
+    frame.extend((-1_i16).to_be_bytes());
+    if spec.is_flexible(version) {
+        frame.push(0);
+    }
+    let no_array_is_long = usize::MAX;
+    frame.extend(sample::body(spec, version, no_array_is_long, 1, values));
+    let pending = dispatch::dispatch(broker, session, frame.into(), Instant::now()).await?;
+    let answer = match pending {
+        Pending::Ready(answer) => answer,
+        Pending::Later(answer) => answer.await?,
+        Pending::NoResponse => return Ok(None),
+    };
+    session.account.settle();
+    let mut body = Bytes::from(answer.to_vec());
+    let header_bytes = 8 + usize::from(spec.response_header_version(version) == 1);
+    body.advance(header_bytes);
+    let key = ApiKey::try_from(spec.api_key).expect("known");
+    let response = ResponseKind::decode(key, &mut body, version).expect("a response");
+    assert!(!body.has_remaining(), "{} v{version}", spec.name);
+    Ok(Some(format!("{response:?}")))
+}
+
+/// Sensible values, by the field's name.
+pub(super) struct Plain;
+
+impl Values for Plain {
+    fn text(&self, field: &str, _position: usize) -> String {
+        match field {
+            "group_id" | "groups" | "groups_names" | "group_ids" | "coordinator_keys" | "key" => {
+                "group"
+            }
+            _ => "topic",
+        }
+        .to_owned()
+    }
+
+    fn number(&self, field: &str, _position: usize) -> i64 {
+        match field {
+            "timestamp"
+            | "replica_id"
+            | "generation_id"
+            | "producer_id"
+            | "producer_epoch"
+            | "acks"
+            | "leader_epoch"
+            | "current_leader_epoch"
+            | "generation_id_or_member_epoch"
+            | "member_epoch" => -1,
+            "resource_type" => 2,
+            "endpoint_type" | "replication_factor" | "num_partitions" => 1,
+            "max_bytes" | "partition_max_bytes" => 1 << 20,
+            "session_timeout_ms" | "rebalance_timeout_ms" | "timeout_ms" => 10_000,
+            "response_partition_limit" => 2_000,
+            _ => 0,
+        }
+    }
+
+    fn uuid(&self, _field: &str, _position: usize) -> [u8; 16] {
+        [7; 16]
+    }
+
+    fn bytes(&self, _field: &str) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+mod throttle_time {
+    use super::*;
+    use crate::api::advertised;
+
+    /// The first version whose response has the field, where that is not the first one that is served; from Kafka's
+    /// message definitions.
+    const SINCE: [(&str, i16); 12] = [
+        ("ApiVersions", 1),
+        ("DescribeGroups", 1),
+        ("FindCoordinator", 1),
+        ("Heartbeat", 1),
+        ("JoinGroup", 2),
+        ("LeaveGroup", 1),
+        ("ListGroups", 1),
+        ("ListOffsets", 2),
+        ("Metadata", 3),
+        ("OffsetCommit", 3),
+        ("OffsetFetch", 3),
+        ("SyncGroup", 1),
+    ];
+    /// Their responses have no such field.
+    const NEVER: [&str; 1] = ["DescribeQuorum"];
+
+    #[tokio::test(start_paused = true)]
+    async fn every_answer_says_for_how_long_its_client_is_throttled_where_its_version_can() {
+        for throttle_time_ms in [0, 4321] {
+            for spec in advertised() {
+                for version in spec.min_version..=spec.max_version {
+                    let since = SINCE.iter().find(|(name, _)| *name == spec.name);
+                    let since = since.map_or(0, |(_, since)| *since);
+                    let has_field = version >= since && !NEVER.contains(&spec.name);
+                    let session = Arc::new(session());
+                    session.throttle(throttle_time_ms);
+                    let answer = ask(&broker().await, &session, spec, version, &Plain).await;
+                    let answer = answer.expect("answered").expect("an answer");
+                    let said = format!("throttle_time_ms: {throttle_time_ms},");
+                    let what = format!("{} v{version}: {}", spec.name, answer);
+                    let says = answer.contains(&said);
+                    // What a version cannot say is read as the default.
+                    assert_eq!(
+                        says,
+                        has_field || (throttle_time_ms == 0 && !NEVER.contains(&spec.name)),
+                        "{what}"
+                    );
+                }
+            }
+        }
+    }
+}
