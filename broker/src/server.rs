@@ -19,9 +19,7 @@ use crate::config::{self, BrokerConfig, ConnectionSettings, DynamicSettings, Hos
 use crate::coordinator::groups::GroupCoordinator;
 use crate::coordinator::runtime::Runtime;
 use crate::import::{self, Foreign, Owner};
-use crate::metadata::{
-    self, LogStore, MetaProperties, MetaPropertiesError, Metadata, MetadataImage,
-};
+use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata, Published};
 use crate::metrics::{self, RequestMetrics};
 use crate::net::budget::{Budget, RequestBudget};
 use crate::net::limits::{ConnectionLimits, UnknownHost, connections_within};
@@ -230,11 +228,12 @@ pub async fn assemble(
     )?;
     let follow = {
         let (limits, logs) = (Arc::clone(&connection_limits), Arc::clone(&logs));
-        let partitions = Arc::clone(&partitions);
-        move |old: &MetadataImage, new: &MetadataImage| {
+        let (partitions, config) = (Arc::clone(&partitions), Arc::clone(&config));
+        move |old: &Published, new: &Published| {
             partitions.follow(&logs, old, new);
-            let limits_of = |image: &MetadataImage| {
-                ConnectionSettings::of(&image.broker().settings, image.dynamic_settings())
+            let limits_of = |published: &Published| {
+                let dynamic = published.image.dynamic_settings(config.node_id);
+                ConnectionSettings::of(&config.settings, dynamic)
             };
             if limits_of(old) != limits_of(new) {
                 limits.change(limits_of(new));
@@ -305,11 +304,8 @@ async fn open_metadata(
     let store = Box::new(LogStore::new(log));
     let opened = Metadata::open_with_history(store, cluster_id, Arc::clone(config), observer);
     let (metadata, deleted) = opened.await?;
-    let delay_ms = metadata
-        .image()
-        .default_topic_config()
-        .log
-        .file_delete_delay_ms;
+    let topic_configs = metadata.topic_configs();
+    let delay_ms = topic_configs.default().log.file_delete_delay_ms;
     let topics = deleted.topics.clone();
     logs.sweep(topics, u64::try_from(delay_ms).unwrap_or(0), move || {
         drop(deleted)

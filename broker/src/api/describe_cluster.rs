@@ -41,13 +41,13 @@ pub(crate) async fn handle(
     let image = ctx.broker.metadata.image();
     let rack = ctx.broker.config.rack.as_deref().map(wire);
     let broker = DescribeClusterBroker::default()
-        .with_broker_id(BrokerId(image.node_id()))
+        .with_broker_id(BrokerId(ctx.broker.config.node_id))
         .with_host(wire(&ctx.session.advertised.host))
         .with_port(i32::from(ctx.session.advertised.port))
         .with_rack(rack);
     DescribeClusterResponse::default()
         .with_cluster_id(wire(image.cluster_id()))
-        .with_controller_id(BrokerId(image.node_id()))
+        .with_controller_id(BrokerId(ctx.broker.config.node_id))
         .with_brokers(vec![broker])
         .with_cluster_authorized_operations(if request.include_cluster_authorized_operations {
             CLUSTER_OPERATIONS

@@ -24,7 +24,7 @@ use crate::config::broker_keys::{broker_config, broker_configs, is_dynamic_only,
 use crate::config::def::{ConfigDef, Kind, UpdateMode};
 use crate::config::resource::{CLIENT_METRICS_CONFIGS, GROUP_CONFIGS};
 use crate::config::topic::{TOPIC_CONFIGS, TopicConfigDef};
-use crate::config::{ConfigSource, ConfigSynonym};
+use crate::config::{BrokerConfig, ConfigSource, ConfigSynonym};
 use crate::context::RequestContext;
 use crate::metadata::{
     MetadataError, MetadataImage, Overrides, ResourceType, check_broker_name, validate_topic_name,
@@ -35,7 +35,7 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DescribeConfigsRequest,
 ) -> Result<DescribeConfigsResponse, Unaffordable> {
-    let image = ctx.broker.metadata.image();
+    let (node, image) = (&ctx.broker.config, ctx.broker.metadata.image());
     let mut tab = ctx.tab();
     let mut seen = HashSet::new();
     let mut room = MAX_ENTRIES;
@@ -44,7 +44,7 @@ pub(crate) async fn handle(
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
-        results.push(match entries(&image, resource, room) {
+        results.push(match entries(node, &image, resource, room) {
             Ok(mut entries) => {
                 room -= entries.len().min(room);
                 let named = resource.configuration_keys.iter().flatten();
@@ -148,6 +148,7 @@ impl ConfigEntry {
 }
 
 fn entries(
+    node: &BrokerConfig,
     image: &MetadataImage,
     resource: &DescribeConfigsResource,
     room: usize,
@@ -163,24 +164,24 @@ fn entries(
         Some(ResourceType::Topic) => {
             validate_topic_name(name)?;
             let topic = image.topic(name).ok_or(MetadataError::UnknownTopic)?;
-            Ok(topic_entries(image, &topic.overrides))
+            Ok(topic_entries(node, image, &topic.overrides))
         }
-        Some(ResourceType::Broker) if name.is_empty() => Ok(cluster_wide_entries(image)),
+        Some(ResourceType::Broker) if name.is_empty() => Ok(cluster_wide_entries(node, image)),
         Some(ResourceType::Broker) => {
-            check_broker_name(image, name)?;
-            Ok(broker_entries(image))
+            check_broker_name(node.node_id, name)?;
+            Ok(broker_entries(node, image))
         }
         Some(ResourceType::BrokerLogger) if name.is_empty() => {
             invalid("Broker id must not be empty".to_owned())
         }
         Some(ResourceType::BrokerLogger) => {
-            check_broker_name(image, name)?;
+            check_broker_name(node.node_id, name)?;
             Ok(vec![root_logger()])
         }
         Some(ResourceType::Group) if name.is_empty() => {
             invalid("Group name must not be empty".to_owned())
         }
-        Some(ResourceType::Group) => Ok(group_entries(image, name)),
+        Some(ResourceType::Group) => Ok(group_entries(node, image, name)),
         Some(ResourceType::ClientMetrics) if name.is_empty() => {
             invalid("Client metrics subscription name must not be empty".to_owned())
         }
@@ -193,9 +194,13 @@ fn entries(
 }
 
 /// Every topic key, with what is in force for a topic with these settings; an internal one where it was set.
-pub(super) fn topic_entries(image: &MetadataImage, overrides: &Overrides) -> Vec<ConfigEntry> {
-    let settings = &image.broker().settings;
-    let dynamic = image.dynamic_settings();
+pub(super) fn topic_entries(
+    node: &BrokerConfig,
+    image: &MetadataImage,
+    overrides: &Overrides,
+) -> Vec<ConfigEntry> {
+    let settings = &node.settings;
+    let dynamic = image.dynamic_settings(node.node_id);
     let shown = |row: &&TopicConfigDef| !row.def.internal || overrides.contains_key(row.def.name);
     let rows = TOPIC_CONFIGS.iter().filter(shown);
     rows.map(|row| {
@@ -221,9 +226,9 @@ pub(super) fn topic_entries(image: &MetadataImage, overrides: &Overrides) -> Vec
     .collect()
 }
 
-fn broker_entries(image: &MetadataImage) -> Vec<ConfigEntry> {
-    let settings = &image.broker().settings;
-    let dynamic = image.dynamic_settings();
+fn broker_entries(node: &BrokerConfig, image: &MetadataImage) -> Vec<ConfigEntry> {
+    let settings = &node.settings;
+    let dynamic = image.dynamic_settings(node.node_id);
     let shown = broker_configs().values().filter(|row| !row.internal);
     let shown: BTreeSet<&str> = shown.map(|row| row.name).collect();
     // What somebody has set is told, whether it is known or not.
@@ -233,8 +238,8 @@ fn broker_entries(image: &MetadataImage) -> Vec<ConfigEntry> {
     keys.into_iter().map(entry).collect()
 }
 
-fn cluster_wide_entries(image: &MetadataImage) -> Vec<ConfigEntry> {
-    let set = image.dynamic_settings().cluster_wide.iter();
+fn cluster_wide_entries(node: &BrokerConfig, image: &MetadataImage) -> Vec<ConfigEntry> {
+    let set = image.dynamic_settings(node.node_id).cluster_wide.iter();
     set.map(|(key, value)| {
         let synonym = ConfigSynonym {
             name: Cow::Owned(key.clone()),
@@ -289,15 +294,15 @@ fn root_logger() -> ConfigEntry {
 }
 
 /// A group's default is the broker's `group.<type>.<key>` where there is one.
-fn group_entries(image: &MetadataImage, name: &str) -> Vec<ConfigEntry> {
-    let settings = &image.broker().settings;
+fn group_entries(node: &BrokerConfig, image: &MetadataImage, name: &str) -> Vec<ConfigEntry> {
+    let settings = &node.settings;
     own_or_default(
         image,
         ResourceType::Group,
         name,
         GROUP_CONFIGS,
         |row| match broker_config(&format!("group.{}", row.name)) {
-            Some(row) => settings.broker_value(row.name, image.dynamic_settings()),
+            Some(row) => settings.broker_value(row.name, image.dynamic_settings(node.node_id)),
             None => Vec::from_iter(row.default.map(|value| ConfigSynonym {
                 name: Cow::Borrowed(row.name),
                 value: value.to_owned(),

@@ -16,7 +16,7 @@ use protocol_shim::ErrorCode;
 use super::wire;
 use crate::context::RequestContext;
 use crate::metadata::operations::TOPIC_OPERATIONS;
-use crate::metadata::{MetadataImage, TopicImage, validate_topic_name};
+use crate::metadata::{TopicImage, validate_topic_name};
 use crate::net::account::Unaffordable;
 
 pub(crate) async fn handle(
@@ -52,7 +52,6 @@ pub(crate) async fn handle(
     let image = ctx.broker.metadata.image();
     let mut page = Page {
         ctx,
-        image: &image,
         room: limit,
         topics: Vec::new(),
         next_cursor: None,
@@ -95,7 +94,6 @@ pub(crate) async fn handle(
 
 struct Page<'a> {
     ctx: &'a RequestContext,
-    image: &'a MetadataImage,
     /// Partitions that still fit.
     room: i32,
     topics: Vec<DescribeTopicPartitionsResponseTopic>,
@@ -107,7 +105,7 @@ impl Page<'_> {
     fn add(&mut self, topic: &TopicImage, from: i32) -> bool {
         let end = topic.partition_count.min(from.saturating_add(self.room));
         if self.room > 0 {
-            let partitions = (from..end).map(|index| partition(self.ctx, self.image, topic, index));
+            let partitions = (from..end).map(|index| partition(self.ctx, topic, index));
             self.topics.push(
                 DescribeTopicPartitionsResponseTopic::default()
                     .with_name(Some(topic_name(&topic.name)))
@@ -128,11 +126,10 @@ impl Page<'_> {
 
 fn partition(
     ctx: &RequestContext,
-    image: &MetadataImage,
     topic: &TopicImage,
     index: i32,
 ) -> DescribeTopicPartitionsResponsePartition {
-    let leader = BrokerId(image.node_id());
+    let leader = BrokerId(ctx.broker.config.node_id);
     DescribeTopicPartitionsResponsePartition::default()
         .with_partition_index(index)
         .with_leader_id(leader)

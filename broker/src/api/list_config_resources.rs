@@ -29,7 +29,7 @@ pub(crate) async fn handle(
     let image = ctx.broker.metadata.image();
     let with_type = ctx.api_version > 0;
     let resources = asked.into_iter().flat_map(|kind| {
-        let names = names(&image, kind).into_iter();
+        let names = names(ctx.broker.config.node_id, &image, kind).into_iter();
         names.map(move |name| {
             let resource =
                 ConfigResource::default().with_resource_name(StrBytes::from_string(name));
@@ -42,10 +42,10 @@ pub(crate) async fn handle(
     ListConfigResourcesResponse::default().with_config_resources(resources.collect())
 }
 
-fn names(image: &MetadataImage, kind: ResourceType) -> Vec<String> {
+fn names(node_id: i32, image: &MetadataImage, kind: ResourceType) -> Vec<String> {
     match kind {
         ResourceType::Topic => image.topics().map(|topic| topic.name.to_string()).collect(),
-        ResourceType::Broker | ResourceType::BrokerLogger => vec![image.node_id().to_string()],
+        ResourceType::Broker | ResourceType::BrokerLogger => vec![node_id.to_string()],
         ResourceType::Group | ResourceType::ClientMetrics => {
             image.configured(kind).map(str::to_owned).collect()
         }

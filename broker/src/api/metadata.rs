@@ -51,14 +51,14 @@ pub(crate) async fn handle(
         };
     let rack = ctx.broker.config.rack.as_deref().map(wire);
     let broker = MetadataResponseBroker::default()
-        .with_node_id(BrokerId(image.node_id()))
+        .with_node_id(BrokerId(ctx.broker.config.node_id))
         .with_host(wire(&ctx.session.advertised.host))
         .with_port(i32::from(ctx.session.advertised.port))
         .with_rack(rack);
     Ok(MetadataResponse::default()
         .with_brokers(vec![broker])
         .with_cluster_id(Some(wire(image.cluster_id())))
-        .with_controller_id(BrokerId(image.node_id()))
+        .with_controller_id(BrokerId(ctx.broker.config.node_id))
         .with_topics(topics)
         .with_cluster_authorized_operations(cluster_operations))
 }
@@ -72,7 +72,7 @@ async fn all_topics(
     let mut described = Vec::new();
     for topic in image.topics() {
         tab.add_for_all(cost(topic)).await?;
-        described.push(describe(ctx, image, topic, include_operations));
+        described.push(describe(ctx, topic, include_operations));
     }
     Ok(described)
 }
@@ -123,7 +123,7 @@ async fn asked_topics(
         match found {
             Ok(topic) => {
                 tab.add_for_all(cost(topic)).await?;
-                described.push(describe(ctx, image, topic, include_operations));
+                described.push(describe(ctx, topic, include_operations));
             }
             Err(name) => match validate_topic_name(name) {
                 Ok(()) if may_create && !ctx.broker.metadata.tell_deleted(name) => {
@@ -147,7 +147,7 @@ async fn asked_topics(
                 tab.add_for_all(cost(topic)).await?;
             }
             described.push(match created {
-                Ok(topic) => describe(ctx, image, &topic, include_operations),
+                Ok(topic) => describe(ctx, &topic, include_operations),
                 Err(error) => {
                     let code = error.code();
                     refused_count += 1;
@@ -170,11 +170,10 @@ async fn asked_topics(
 
 fn describe(
     ctx: &RequestContext,
-    image: &MetadataImage,
     topic: &TopicImage,
     include_operations: bool,
 ) -> MetadataResponseTopic {
-    let leader = BrokerId(image.node_id());
+    let leader = BrokerId(ctx.broker.config.node_id);
     let partitions = (0..topic.partition_count).map(|partition| {
         MetadataResponsePartition::default()
             .with_partition_index(partition)

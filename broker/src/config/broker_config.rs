@@ -17,7 +17,7 @@ use super::topic::parse_durability;
 /// A broker's static configuration; each field names its Kafka key.
 ///
 /// Times are milliseconds, sizes bytes. What only topics use is reached through
-/// [`Settings::topic_config`], how many connections there may be through [`super::ConnectionSettings`]; dynamic changes live
+/// [`super::TopicDefaults`], how many connections there may be through [`super::ConnectionSettings`]; dynamic changes live
 /// in the metadata image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerConfig {

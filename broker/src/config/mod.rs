@@ -26,7 +26,7 @@ pub use effects::Remark;
 pub use listeners::{HostPort, Listener, parse_host_port};
 pub use properties::{Properties, read_properties};
 pub use settings::{ConfigSource, ConfigSynonym, DynamicSettings, Settings};
-pub use topic::{CompressionType, TimestampType, TopicConfig};
+pub use topic::{CompressionType, TimestampType, TopicConfig, TopicDefaults};
 
 use std::path::PathBuf;
 

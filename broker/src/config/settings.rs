@@ -8,7 +8,7 @@ use super::broker_keys::{broker_config, broker_synonyms, row_behind};
 use super::def::{list, parse_bool};
 use super::effects::{self, Finding, Remark};
 use super::properties::Properties;
-use super::topic::{TOPIC_CONFIGS, TopicConfig, TopicConfigDef};
+use super::topic::TopicConfigDef;
 
 /// Where a value in force comes from; the discriminant is DescribeConfigs' `config_source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct ConfigSynonym {
 }
 
 /// Broker settings that AlterConfigs changed: for every broker, and for this one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DynamicSettings<'a> {
     pub per_broker: &'a BTreeMap<String, String>,
     pub cluster_wide: &'a BTreeMap<String, String>,
@@ -209,25 +209,6 @@ impl Settings {
             add(name, default, ConfigSource::Default);
         }
         found
-    }
-
-    /// A topic's effective configuration: its own settings over the broker's.
-    pub fn topic_config(
-        &self,
-        overrides: &BTreeMap<String, String>,
-        dynamic: DynamicSettings<'_>,
-    ) -> TopicConfig {
-        let mut effective: BTreeMap<&'static str, String> = BTreeMap::new();
-        for row in TOPIC_CONFIGS {
-            let value = match overrides.get(row.def.name) {
-                Some(value) => Some(value.clone()),
-                None => self.topic_default(row, dynamic).0,
-            };
-            if let Some(value) = value {
-                effective.insert(row.def.name, value);
-            }
-        }
-        TopicConfig::from_effective(|key| effective.get(key).map(String::as_str))
     }
 
     /// Every key that was set.

@@ -1,6 +1,7 @@
 //! What each key means, and what is said about one that means nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use storage::log::{Durability, LogConfig};
 
@@ -34,13 +35,13 @@ fn refusal(text: &str) -> String {
 }
 
 /// A topic's configuration on a broker with these properties.
-fn topic_on(broker: &str, topic: &[(&str, &str)]) -> TopicConfig {
+fn topic_on(broker: &str, topic: &[(&str, &str)]) -> Arc<TopicConfig> {
     let overrides: BTreeMap<String, String> = topic
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
         .collect();
     let settings = config(broker).settings;
-    settings.topic_config(&overrides, DynamicSettings::none())
+    TopicDefaults::new(&settings, DynamicSettings::none()).under(&overrides)
 }
 
 #[test]
@@ -392,7 +393,10 @@ fn a_dynamic_setting_wins_over_a_static_one_and_this_broker_over_all() {
             per_broker,
             cluster_wide,
         };
-        settings.topic_config(&none, dynamic).log.retention_ms
+        TopicDefaults::new(&settings, dynamic)
+            .config
+            .log
+            .retention_ms
     };
     assert_eq!(retention_ms(&none, &none), 3_600_000);
     assert_eq!(retention_ms(&none, &all), 20);

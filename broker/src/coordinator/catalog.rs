@@ -23,7 +23,7 @@ impl Catalog for MetadataImage {
         let own = self.overrides(ResourceType::Group, group_id).get(key);
         // The broker's setting that the group's goes over may have been altered while running.
         let of_all = || {
-            let altered = self.dynamic_settings().cluster_wide;
+            let altered = self.overrides(ResourceType::Broker, "");
             altered.get(&format!("group.{key}"))
         };
         own.or_else(of_all)?.trim().parse().ok()

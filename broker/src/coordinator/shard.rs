@@ -106,7 +106,8 @@ impl<O: Outside> Surroundings<O> {
     /// The largest batch that the log takes: `max.message.bytes` of its topic.
     fn max_batch_bytes(&self, image: &MetadataImage) -> usize {
         let topic = image.topic(&self.log.id().topic);
-        let of_topic = topic.map(|topic| topic.config.max_message_bytes);
+        let metadata = &self.runtime.metadata;
+        let of_topic = topic.map(|topic| metadata.topic_config(topic).max_message_bytes);
         of_topic.unwrap_or(DEFAULT_BATCH_BYTES).min(MAX_BATCH_BYTES)
     }
 }

@@ -176,39 +176,40 @@ impl KafkaMetadata {
         }
         match record_type {
             2 => {
-                let name = input.string()?;
+                let name = input.read()?;
                 let topic = Topic {
                     name,
                     ..Topic::default()
                 };
-                self.topics.insert(input.uuid()?, topic);
+                self.topics.insert(input.read()?, topic);
             }
             3 => {
-                let partition = input.i32()?;
-                let topic_id = input.uuid()?;
-                let replicas = input.brokers()?;
-                let (_isr, _removing, _adding) =
-                    (input.brokers()?, input.brokers()?, input.brokers()?);
-                let _leader = input.i32()?;
+                let partition = input.read()?;
+                let topic_id = input.read()?;
+                let replicas = input.read()?;
+                for _in_sync_removed_added in 0..3 {
+                    input.read::<Vec<i32>>()?;
+                }
+                let _leader = input.read::<i32>()?;
                 let registered = Registered {
                     replicas,
-                    leader_epoch: input.i32()?,
+                    leader_epoch: input.read()?,
                 };
                 let topic = self.topics.get_mut(&topic_id).ok_or(RecordError::Damaged)?;
                 topic.partitions.insert(partition, registered);
             }
             4 => {
-                let kind = i8::from_be_bytes(input.array()?);
-                let (resource, name) = (input.string()?, input.string()?);
+                let kind = input.read()?;
+                let (resource, name) = (input.read()?, input.read()?);
                 let configs = self.configs.entry((kind, resource)).or_default();
-                match input.nullable_string()? {
+                match input.read::<Option<String>>()? {
                     Some(value) => configs.insert(name, value),
                     None => configs.remove(&name),
                 };
             }
             5 => self.change_partition(&mut input)?,
             9 => {
-                if let Some(topic) = self.topics.remove(&input.uuid()?) {
+                if let Some(topic) = self.topics.remove(&input.read()?) {
                     let topic_kind = crate::metadata::ResourceType::Topic as i8;
                     self.configs.remove(&(topic_kind, topic.name));
                 }
@@ -221,9 +222,9 @@ impl KafkaMetadata {
             18 => *self.other.entry("ACLs").or_default() += 1,
             19 => *self.other.entry("ACLs").or_default() -= 1,
             15 => {
-                let _broker_id = input.i32()?;
-                let _broker_epoch = i64::from_be_bytes(input.array()?);
-                self.next_producer_id = i64::from_be_bytes(input.array()?);
+                let _broker_id = input.read::<i32>()?;
+                let _broker_epoch = input.read::<i64>()?;
+                self.next_producer_id = input.read()?;
             }
             _ => {}
         }
@@ -234,8 +235,8 @@ impl KafkaMetadata {
     fn change_partition(&mut self, input: &mut Input<'_>) -> Result<(), RecordError> {
         const LEADER: u32 = 1;
         const REPLICAS: u32 = 2;
-        let partition = input.i32()?;
-        let topic = self.topics.get_mut(&input.uuid()?);
+        let partition = input.read()?;
+        let topic = self.topics.get_mut(&input.read()?);
         let registered = topic.and_then(|topic| topic.partitions.get_mut(&partition));
         let registered = registered.ok_or(RecordError::Damaged)?;
         for _ in 0..input.uvarint()? {
@@ -243,7 +244,7 @@ impl KafkaMetadata {
             let mut field = Input(input.take(size as usize)?);
             match tag {
                 LEADER => registered.leader_epoch += 1,
-                REPLICAS => registered.replicas = field.brokers()?,
+                REPLICAS => registered.replicas = field.read()?,
                 _ => {}
             }
         }

@@ -91,7 +91,7 @@ pub async fn import(
     check_target(from, &target)?;
     let bytes = source.bytes()?;
     check_space(&target, bytes)?;
-    let (image, left_out) = translate(&source, Arc::new(config))?;
+    let (image, left_out) = translate(&source, &config)?;
     say(&format!(
         "{} partitions of {} topics, {} MiB, from {} into {}",
         source.partitions.len(),
@@ -106,8 +106,10 @@ pub async fn import(
     };
     copy::copy(&source, &target, bytes, &mut say).map_err(|error| cut_short(error.to_string()))?;
     say("looking at what was copied");
-    adopt(&source, &target, &image).await.map_err(cut_short)?;
-    finish(&target, &source, &image).map_err(|error| cut_short(error.to_string()))?;
+    adopt(&source, &target, &image, config.node_id)
+        .await
+        .map_err(cut_short)?;
+    finish(&target, &source, config.node_id).map_err(|error| cut_short(error.to_string()))?;
     Ok(Summary {
         topics: image.topic_count(),
         partitions: source.partitions.len(),
@@ -179,15 +181,12 @@ fn check_space(target: &Path, bytes: u64) -> Result<(), ImportError> {
 /// Kafka's metadata as an image of ours, and what of it has no place there.
 fn translate(
     source: &Source,
-    config: Arc<BrokerConfig>,
+    config: &BrokerConfig,
 ) -> Result<(MetadataImage, Vec<String>), ImportError> {
     let node_id = config.node_id;
-    let mut image = MetadataImage::empty(&source.cluster_id, config);
+    let mut image = MetadataImage::empty(&source.cluster_id);
     let mut records = vec![
-        MetadataRecord::FeatureLevel {
-            name: metadata::METADATA_VERSION_FEATURE.to_owned(),
-            level: METADATA_VERSION,
-        },
+        metadata::metadata_version(METADATA_VERSION),
         MetadataRecord::ProducerIds {
             broker_id: node_id,
             next_producer_id: source.metadata.next_producer_id,
@@ -199,13 +198,9 @@ fn translate(
             topic_id: *topic_id,
         });
         for (&partition, found) in &topic.partitions {
-            records.push(MetadataRecord::Partition {
-                topic_id: *topic_id,
-                partition,
-                replicas: vec![node_id],
-                leader: node_id,
-                leader_epoch: found.next_leader_epoch(),
-            });
+            let leader_epoch = found.next_leader_epoch();
+            let record = metadata::partition_record(*topic_id, partition, node_id, leader_epoch);
+            records.push(record);
         }
     }
     let refused = |error: &dyn fmt::Display| {
@@ -230,13 +225,15 @@ fn translate(
             left_out.push(format!("settings of a resource of an unknown type, {name}"));
             continue;
         };
-        take_configs(&mut image, kind, &name, configs, &mut left_out).map_err(|e| refused(&e))?;
+        take_configs(config, &mut image, kind, &name, configs, &mut left_out)
+            .map_err(|error| refused(&error))?;
     }
     Ok((image, left_out))
 }
 
 /// Takes the settings of a resource into the image; those that cannot be are named.
 fn take_configs(
+    node: &BrokerConfig,
     image: &mut MetadataImage,
     kind: ResourceType,
     name: &str,
@@ -251,7 +248,7 @@ fn take_configs(
             resource_name: name.to_owned(),
             change: ConfigChange::Incremental(some.into_iter().map(set).collect()),
         };
-        metadata::plan_alter(image, &alter)
+        metadata::plan_alter(node, image, &alter)
     };
     let mut records = Vec::new();
     // Together, since some are checked against each other; one by one, if one of them is wrong.
@@ -277,7 +274,12 @@ fn untouched() -> Arc<LogConfig> {
 }
 
 /// Has the engine look at every log that was copied, and writes the metadata.
-async fn adopt(source: &Source, target: &Path, image: &MetadataImage) -> Result<(), String> {
+async fn adopt(
+    source: &Source,
+    target: &Path,
+    image: &MetadataImage,
+    node_id: i32,
+) -> Result<(), String> {
     let mut config = LogManagerConfig {
         durability: Durability::Strict,
         ..LogManagerConfig::new(target)
@@ -287,7 +289,7 @@ async fn adopt(source: &Source, target: &Path, image: &MetadataImage) -> Result<
     let store = logs
         .open_log(metadata::metadata_log_id(), untouched())
         .map_err(|error| error.to_string())?;
-    metadata::write_image(&LogStore::new(store), image)
+    metadata::write_image(&LogStore::new(store), image, node_id)
         .await
         .map_err(|error| error.to_string())?;
     for some in source.partitions.chunks(OPENED_TOGETHER) {
@@ -336,8 +338,8 @@ async fn check(partition: &Partition, log: &dyn PartitionLog) -> Result<(), Stri
 }
 
 /// Says whose the directory is, has everything on stable media, and only then takes the mark away.
-fn finish(target: &Path, source: &Source, image: &MetadataImage) -> io::Result<()> {
-    MetaProperties::create(target, &source.cluster_id, image.node_id())?;
+fn finish(target: &Path, source: &Source, node_id: i32) -> io::Result<()> {
+    MetaProperties::create(target, &source.cluster_id, node_id)?;
     let directory = File::open(target)?;
     rustix::fs::syncfs(&directory)?;
     fs::remove_file(target.join(UNFINISHED))?;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use storage::{kafka_uuid, parse_kafka_uuid};
 use uuid::Uuid;
 
-use super::topics::new_topic_id;
+use super::topics::plan::new_topic_id;
 use crate::config::{Properties, read_properties};
 
 const FILE_NAME: &str = "meta.properties";

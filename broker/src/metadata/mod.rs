@@ -4,37 +4,43 @@
 //! writer task, which appends to the `__cluster_metadata` log before anybody sees them.
 
 mod configs;
+mod draft;
 mod error;
-mod group_configs;
+mod features;
 mod image;
 mod meta_properties;
 pub mod operations;
+mod primitives;
 mod producer_ids;
 mod recently_deleted;
 mod record;
 mod snapshot;
 mod sorted_map;
 mod store;
+mod topic_configs;
 mod topics;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use configs::plan_alter;
-pub use configs::{AlterConfig, ConfigChange, Operation, check_broker_name};
+pub(crate) use configs::plan::plan_alter;
+pub use configs::plan::{AlterConfig, ConfigChange, Operation, check_broker_name};
+pub use configs::{Overrides, ResourceType};
 pub use error::MetadataError;
-pub use image::{
-    ApplyError, INTERNAL_TOPICS, LEADER_EPOCH, MetadataImage, Overrides, ResourceType, TopicImage,
-};
+pub(crate) use features::metadata_version;
+pub use image::{ApplyError, MetadataImage};
 pub use meta_properties::{MetaProperties, MetaPropertiesError};
-pub(crate) use record::Input;
-pub use record::{METADATA_VERSION, METADATA_VERSION_FEATURE, MetadataRecord, RecordError};
+pub(crate) use primitives::Input;
+pub use record::{METADATA_VERSION, MetadataRecord, RecordError};
 pub(crate) use snapshot::write_image;
 pub use store::{LogStore, MetadataStore, StoreError, metadata_log_config, metadata_log_id};
-pub use topics::{
+pub use topic_configs::{Published, TopicConfigs};
+pub(crate) use topics::partition_record;
+pub use topics::plan::{
     CLUSTER_METADATA_TOPIC, NewPartitions, NewTopic, Placement, TopicRef, validate_topic_name,
 };
+pub use topics::{INTERNAL_TOPICS, LEADER_EPOCH, TopicImage};
 pub use writer::Observer;
 
 use std::collections::{BTreeMap, HashMap};
@@ -44,12 +50,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, TopicConfig};
 use crate::vital::Vital;
+use draft::Draft;
 use producer_ids::ProducerIds;
 use recently_deleted::RecentlyDeleted;
 use snapshot::Replay;
-use writer::{Change, Draft, Plan, Reply, Writer};
+use topics::plan;
+use writer::{Asked, Change, Writer};
 
 /// Changes that may wait for the writer; further ones wait to be queued.
 const MAILBOX_SIZE: usize = 256;
@@ -72,8 +80,8 @@ pub struct DeletedTopics {
 /// The metadata of a running broker. Cloning shares it.
 #[derive(Clone)]
 pub struct Metadata {
-    image: Arc<ArcSwap<MetadataImage>>,
-    changes: mpsc::Sender<Change>,
+    published: Arc<ArcSwap<Published>>,
+    changes: mpsc::Sender<Box<dyn Change>>,
     producer_ids: Arc<ProducerIds>,
     recently_deleted: Arc<RecentlyDeleted>,
     vital: Vital,
@@ -107,33 +115,37 @@ impl Metadata {
         observer: Observer,
     ) -> Result<(Self, DeletedTopics), OpenError> {
         let loaded = store.load(0).await?;
-        let empty = MetadataImage::empty(cluster_id, config);
-        let mut replay = Replay::new(empty.clone());
+        let empty = MetadataImage::empty(cluster_id);
+        let mut replay = Replay::new(empty.clone(), None);
         for (index, record) in loaded.records.iter().enumerate() {
             replay.apply(record).map_err(|error| OpenError::Replay {
                 index,
                 what: error.to_string(),
             })?;
         }
-        let (image, topics, snapshot_unfinished) = replay.finish();
-        observer(&empty, &image);
-        let image = Arc::new(ArcSwap::from_pointee(image));
+        let topics = replay.deleted_topics();
+        let nothing = Published::empty(empty, &config);
+        let found = nothing.next(replay.image, &config);
+        observer(&nothing, &found);
+        let published = Arc::new(ArcSwap::from_pointee(found));
         let (changes, mailbox) = mpsc::channel(MAILBOX_SIZE);
         let history = Arc::new(());
         let writer = Writer {
             store,
+            node: config,
             version: loaded.version,
             records_in_log: loaded.records.len(),
-            snapshot_unfinished,
+            begun: replay.begun,
             history: Arc::clone(&history),
-            image: Arc::clone(&image),
+            published: Arc::clone(&published),
             observer,
             changes: mailbox,
+            failed: None,
         };
         let vital = Vital::default();
         vital.spawn("the metadata writer", writer.run());
         let metadata = Self {
-            image,
+            published,
             changes,
             producer_ids: Arc::default(),
             recently_deleted: Arc::default(),
@@ -155,10 +167,8 @@ impl Metadata {
     /// From the first start on `min.insync.replicas` is set for all brokers, as in Kafka (KIP-966).
     async fn ensure_min_insync_replicas(&self) {
         let changed = self.change(1, |draft| {
-            match configs::plan_min_insync_replicas(draft.image()) {
-                Some(record) => draft.take(vec![record]),
-                None => Ok(()),
-            }
+            let record = configs::plan::plan_min_insync_replicas(draft.node(), draft.image());
+            record.map_or(Ok(()), |record| draft.take(vec![record]))
         });
         // Only DescribeConfigs tells the difference; the next start tries again.
         if let Err(error) = changed.await.and_then(|taken| taken) {
@@ -168,7 +178,17 @@ impl Metadata {
 
     /// Everything at this moment. Load it once per request: two loads may differ.
     pub fn image(&self) -> Arc<MetadataImage> {
-        self.image.load_full()
+        Arc::clone(&self.published.load().image)
+    }
+
+    /// What is in force for a topic on this broker.
+    pub fn topic_config(&self, topic: &TopicImage) -> Arc<TopicConfig> {
+        self.published.load().topic_configs.of(topic)
+    }
+
+    /// What is in force for the topics on this broker.
+    pub fn topic_configs(&self) -> TopicConfigs {
+        self.published.load().topic_configs.clone()
     }
 
     /// Creates each topic that may be created; the results are in the order of the request.
@@ -202,13 +222,9 @@ impl Metadata {
         let count = topics.len();
         let planned = self.change(count, move |draft| {
             let delete = |topic: &TopicRef| {
-                let record = topics::plan_delete(draft.image(), topic)?;
-                let MetadataRecord::RemoveTopic { topic_id } = record else {
-                    return Err(MetadataError::UnknownTopic);
-                };
-                let found = draft.image().topic_by_id(topic_id).cloned();
+                let (found, record) = plan::plan_delete(draft.node(), draft.image(), topic)?;
                 draft.take(vec![record])?;
-                found.ok_or(MetadataError::UnknownTopicId)
+                Ok(found)
             };
             topics.iter().map(delete).collect()
         });
@@ -232,7 +248,8 @@ impl Metadata {
             let draft = target(draft, validate_only, &mut scratch);
             let grow = |request: &NewPartitions| {
                 refuse_duplicate(&names, &request.name)?;
-                let records = topics::plan_partitions(draft.image(), request, draft.room())?;
+                let (node, image, room) = (draft.node(), draft.image(), draft.room());
+                let records = plan::plan_partitions(node, image, request, room)?;
                 draft.take(records)
             };
             requests.iter().map(grow).collect()
@@ -249,7 +266,7 @@ impl Metadata {
         let count = alters.len();
         let size = alters.iter().map(|alter| match alter.resource_type {
             // The broker's settings are every topic's.
-            ResourceType::Broker => self.image.load().topic_count(),
+            ResourceType::Broker => self.image().topic_count(),
             _ => 1,
         });
         let size = size.sum();
@@ -257,7 +274,7 @@ impl Metadata {
             let mut scratch = None;
             let draft = target(draft, validate_only, &mut scratch);
             let alter = |alter: &AlterConfig| {
-                let records = configs::plan_alter(draft.image(), alter)?;
+                let records = plan_alter(draft.node(), draft.image(), alter)?;
                 draft.take(records)
             };
             alters.iter().map(alter).collect()
@@ -278,7 +295,7 @@ impl Metadata {
         &self,
         names: Vec<String>,
     ) -> Vec<Result<Arc<TopicImage>, MetadataError>> {
-        let image = self.image.load();
+        let image = self.image();
         let there = names.iter().map(|name| image.topic(name).cloned());
         if let Some(there) = there.collect::<Option<Vec<_>>>() {
             return there.into_iter().map(Ok).collect();
@@ -289,7 +306,7 @@ impl Metadata {
             let ensure = |name: &String| match draft.image().topic(name) {
                 Some(topic) => Ok(Arc::clone(topic)),
                 None => {
-                    let topic = topics::default_topic(draft.image(), name);
+                    let topic = plan::default_topic(draft.node(), name);
                     create_topic(draft, &topic)
                 }
             };
@@ -313,14 +330,9 @@ impl Metadata {
     /// Takes `count` producer ids out of circulation for good, durably, and returns the first.
     pub async fn allocate_producer_ids(&self, count: i64) -> Result<i64, MetadataError> {
         self.change(1, move |draft| {
-            let first = draft.image().next_producer_id();
-            let next_producer_id = first.checked_add(count).ok_or_else(|| {
-                MetadataError::PolicyViolation("all producer ids have been used".to_owned())
-            })?;
-            draft.take(vec![MetadataRecord::ProducerIds {
-                broker_id: draft.image().node_id(),
-                next_producer_id,
-            }])?;
+            let (node_id, ids) = (draft.node().node_id, &draft.image().producer_ids);
+            let (record, first) = ids.plan_block(node_id, count)?;
+            draft.take(vec![record])?;
             Ok(first)
         })
         .await?
@@ -331,38 +343,24 @@ impl Metadata {
         self.producer_ids.next(self).await
     }
 
-    /// Plans a change in the writer's turn and waits until it is durable and published.
+    /// Plans a change in the writer's turn and waits until it is durable and published. It is planned again if somebody else
+    /// has changed the metadata meanwhile.
     async fn change<T: Send + 'static>(
         &self,
         size: usize,
-        plan: impl FnOnce(&mut Draft) -> T + Send + 'static,
+        plan: impl FnMut(&mut Draft) -> T + Send + 'static,
     ) -> Result<T, MetadataError> {
         let (reply, outcome) = oneshot::channel();
-        let plan: Plan = Box::new(move |draft| -> Reply {
-            let planned = stamped(draft, plan);
-            Box::new(move |committed| {
-                // Nobody waits any more: the change holds all the same.
-                let _ = reply.send(committed.map(|()| planned));
-            })
-        });
-        let gone = |_| MetadataError::ShuttingDown;
-        let change = Change { plan, size };
-        self.changes.send(change).await.map_err(|_| gone(()))?;
-        outcome.await.map_err(|_| gone(()))?
-    }
-}
-
-/// The first change of an empty log says which records the log may hold.
-fn stamped<T>(draft: &mut Draft, plan: impl FnOnce(&mut Draft) -> T) -> T {
-    if draft.image().metadata_version() != METADATA_VERSION {
-        let stamp = MetadataRecord::FeatureLevel {
-            name: METADATA_VERSION_FEATURE.to_owned(),
-            level: METADATA_VERSION,
+        let change = Asked {
+            size,
+            plan,
+            planned: None,
+            reply,
         };
-        let taken = draft.take(vec![stamp]);
-        debug_assert!(taken.is_ok(), "a feature level always fits");
+        let sent = self.changes.send(Box::new(change)).await;
+        sent.map_err(|_| MetadataError::ShuttingDown)?;
+        outcome.await.map_err(|_| MetadataError::ShuttingDown)?
     }
-    plan(draft)
 }
 
 /// The draft itself, or a copy that is thrown away after validation.
@@ -379,8 +377,9 @@ fn target<'a>(
 }
 
 fn create_topic(draft: &mut Draft, topic: &NewTopic) -> Result<Arc<TopicImage>, MetadataError> {
-    let topic_id = topics::new_topic_id();
-    let records = topics::plan_create(draft.image(), topic, topic_id, draft.room())?;
+    let topic_id = plan::new_topic_id();
+    let (node, image, room) = (draft.node(), draft.image(), draft.room());
+    let records = plan::plan_create(node, image, topic, topic_id, room)?;
     draft.take(records)?;
     let created = draft.image().topic_by_id(topic_id).cloned();
     created.ok_or(MetadataError::UnknownTopicId)

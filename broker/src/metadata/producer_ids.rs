@@ -4,10 +4,54 @@ use std::ops::Range;
 
 use tokio::sync::Mutex;
 
+use super::image::ApplyError;
+use super::record::MetadataRecord;
 use super::{Metadata, MetadataError};
 
-/// Ids of one block: what a kill -9 wastes at most. Kafka's `ProducerIdsBlock` has as many.
+/// How many ids a block has. A kill -9 wastes so many at most. Kafka's `ProducerIdsBlock` has as many.
 const BLOCK_SIZE: i64 = 1000;
+
+/// The first producer id that has never been given out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ProducerIdsImage {
+    pub next: i64,
+}
+
+impl ProducerIdsImage {
+    pub fn set_next(&mut self, next: i64) -> Result<(), ApplyError> {
+        if next < self.next {
+            return Err(ApplyError::Inconsistent(format!(
+                "producer ids go back from {} to {next}",
+                self.next
+            )));
+        }
+        self.next = next;
+        Ok(())
+    }
+
+    pub fn records(&self, broker_id: i32) -> impl Iterator<Item = MetadataRecord> {
+        [producer_ids(broker_id, self.next)].into_iter()
+    }
+
+    /// The record that takes `count` ids out of circulation, and the first of them.
+    pub fn plan_block(
+        &self,
+        broker_id: i32,
+        count: i64,
+    ) -> Result<(MetadataRecord, i64), MetadataError> {
+        let next = self.next.checked_add(count).ok_or_else(|| {
+            MetadataError::PolicyViolation("all producer ids have been used".to_owned())
+        })?;
+        Ok((producer_ids(broker_id, next), self.next))
+    }
+}
+
+fn producer_ids(broker_id: i32, next_producer_id: i64) -> MetadataRecord {
+    MetadataRecord::ProducerIds {
+        broker_id,
+        next_producer_id,
+    }
+}
 
 /// What is left of the current block.
 #[derive(Debug, Default)]

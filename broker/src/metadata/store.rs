@@ -80,7 +80,7 @@ pub trait MetadataStore: Send + Sync {
 /// The id of the metadata log; Kafka's `Uuid.METADATA_TOPIC_ID`.
 pub fn metadata_log_id() -> TopicPartition {
     TopicPartition {
-        topic: super::topics::CLUSTER_METADATA_TOPIC.into(),
+        topic: super::topics::plan::CLUSTER_METADATA_TOPIC.into(),
         topic_id: Uuid::from_u128(1),
         partition: 0,
     }
@@ -115,6 +115,7 @@ impl MetadataStore for LogStore {
         Box::pin(async move {
             let mut records = Vec::new();
             let mut damaged = None;
+            let end = self.log.offsets().high_watermark;
             let version = replay(&*self.log, from_version, |entry| {
                 let Entry::Record(_, record) = entry else {
                     return;
@@ -133,12 +134,14 @@ impl MetadataStore for LogStore {
             if let Some(error) = damaged {
                 return Err(error);
             }
-            if version < self.log.offsets().high_watermark {
+            if version < end {
                 return Err(StoreError::Corrupt {
                     offset: version,
                     what: "the log gives nothing although it does not end here".to_owned(),
                 });
             }
+            // Less than asked for, if the log was cut.
+            let version = version.min(self.log.offsets().high_watermark);
             Ok(Loaded { records, version })
         })
     }

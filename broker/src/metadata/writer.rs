@@ -1,219 +1,277 @@
-//! The one task that changes metadata.
+//! The one task of this broker that changes metadata.
 //!
 //! Changes that wait together are planned one after the other, each on what the one before left, and
 //! become durable in one append. Only then is the new image published and everybody answered.
+//!
+//! Others may append to the same store. Then the append is refused, because the store is at another version than the plan
+//! began with. The task takes in what the others have written and plans the same changes again. It also takes in what others
+//! write while nobody asks for a change.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
+use super::draft::Draft;
 use super::error::MetadataError;
 use super::image::MetadataImage;
 use super::record::MetadataRecord;
-use super::snapshot;
+use super::snapshot::{self, Replay};
 use super::store::{MetadataStore, StoreError};
+use super::topic_configs::Published;
+use crate::config::BrokerConfig;
 
-/// Largest change; Kafka draws its line at 10,000 records for the same reason.
-const MAX_CHANGE_BYTES: usize = 8 << 20;
 /// No further waiting change joins an append of this size.
 const GROUP_BYTES: usize = 1 << 20;
-/// What a record takes besides the text in it, generously.
-const RECORD_BYTES: usize = 64;
 /// Most changes in one append.
 const GROUP_COUNT: usize = 64;
-/// Records of a snapshot in one append.
-const SNAPSHOT_BATCH_RECORDS: usize = 10_000;
+/// A change of more resources than this is planned on a thread for long work: the other threads serve clients.
+const PLANNED_AT_ONCE: usize = 500;
+/// How long to wait before looking again at a store that could not be read, or had nothing new.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Opens, deletes and reconfigures logs when an image is about to be published. May wait for the disk.
-pub type Observer = Arc<dyn Fn(&MetadataImage, &MetadataImage) + Send + Sync>;
-
-/// Answers who asked for a change, once its fate is known.
-pub(super) type Reply = Box<dyn FnOnce(Result<(), MetadataError>) + Send>;
-/// Plans a change on the draft of the next image.
-pub(super) type Plan = Box<dyn FnOnce(&mut Draft) -> Reply + Send>;
+pub type Observer = Arc<dyn Fn(&Published, &Published) + Send + Sync>;
 
 /// A change that waits for its turn.
-pub(super) struct Change {
-    pub plan: Plan,
+pub(super) trait Change: Send {
     /// About how many resources it looks at.
+    fn size(&self) -> usize;
+
+    /// Plans the change on a draft, and once more on another if that one was not written.
+    fn plan(&mut self, draft: &mut Draft);
+
+    /// Tells whoever asked what has become of it.
+    fn answer(self: Box<Self>, committed: Result<(), MetadataError>);
+}
+
+/// A change that somebody waits for.
+pub(super) struct Asked<T, P> {
     pub size: usize,
+    pub plan: P,
+    /// What the newest plan says.
+    pub planned: Option<T>,
+    pub reply: oneshot::Sender<Result<T, MetadataError>>,
 }
 
-/// A change of more than this is planned where it may take its time: on the other threads clients are served.
-const PLANNED_AT_ONCE: usize = 500;
-
-/// The next image while it is being made, and the records that lead to it.
-#[derive(Clone)]
-pub struct Draft {
-    image: MetadataImage,
-    records: Vec<MetadataRecord>,
-    /// Of all records, and of those before the change that is being planned.
-    bytes: usize,
-    bytes_before_change: usize,
-}
-
-impl Draft {
-    pub(super) fn new(image: MetadataImage) -> Self {
-        Self {
-            image,
-            records: Vec::new(),
-            bytes: 0,
-            bytes_before_change: 0,
-        }
+impl<T: Send, P: FnMut(&mut Draft) -> T + Send> Change for Asked<T, P> {
+    fn size(&self) -> usize {
+        self.size
     }
 
-    fn begin_change(&mut self) {
-        self.bytes_before_change = self.bytes;
+    fn plan(&mut self, draft: &mut Draft) {
+        self.planned = Some((self.plan)(draft));
     }
 
-    /// Records without text that the change may still have; a plan asks before it makes them.
-    pub fn room(&self) -> usize {
-        let used = self.bytes - self.bytes_before_change;
-        MAX_CHANGE_BYTES.saturating_sub(used) / RECORD_BYTES
-    }
-
-    /// The image with everything that was taken in so far.
-    pub fn image(&self) -> &MetadataImage {
-        &self.image
-    }
-
-    /// Takes the records of one planned change in.
-    ///
-    /// # Errors
-    /// The change is too large; the draft is as before.
-    pub fn take(&mut self, records: Vec<MetadataRecord>) -> Result<(), MetadataError> {
-        let bytes: usize = records.iter().map(approximate_bytes).sum();
-        if self.bytes - self.bytes_before_change + bytes > MAX_CHANGE_BYTES {
-            return Err(MetadataError::too_large());
-        }
-        for record in records {
-            if let Err(error) = self.image.apply_unsettled(&record) {
-                debug_assert!(false, "a planned record does not fit: {error}");
-                self.image.settle();
-                return Err(MetadataError::Storage(error.to_string()));
-            }
-            self.records.push(record);
-        }
-        self.image.settle();
-        self.bytes += bytes;
-        Ok(())
+    fn answer(self: Box<Self>, committed: Result<(), MetadataError>) {
+        let unplanned = || Err(MetadataError::Storage("the change was not planned".into()));
+        let Self { planned, reply, .. } = *self;
+        let outcome = committed.and_then(|()| planned.map_or_else(unplanned, Ok));
+        // Nobody waits any more: the change holds all the same.
+        let _ = reply.send(outcome);
     }
 }
 
-fn approximate_bytes(record: &MetadataRecord) -> usize {
-    RECORD_BYTES
-        + match record {
-            MetadataRecord::Topic { name, .. } | MetadataRecord::FeatureLevel { name, .. } => {
-                name.len()
-            }
-            MetadataRecord::Config {
-                resource_name,
-                name,
-                value,
-                ..
-            } => resource_name.len() + name.len() + value.as_ref().map_or(0, String::len),
-            MetadataRecord::Partition { .. }
-            | MetadataRecord::RemoveTopic { .. }
-            | MetadataRecord::ProducerIds { .. }
-            | MetadataRecord::BeginTransaction
-            | MetadataRecord::EndTransaction
-            | MetadataRecord::AbortTransaction => 0,
-        }
-}
+pub(super) type Changes = Vec<Box<dyn Change>>;
 
 pub(super) struct Writer {
     pub store: Box<dyn MetadataStore>,
+    pub node: Arc<BrokerConfig>,
     pub version: i64,
     /// Since the log start.
     pub records_in_log: usize,
-    /// What is appended next has to say that the snapshot that was begun does not count.
-    pub snapshot_unfinished: bool,
+    /// A snapshot that was begun and has no end. What is appended next has to say that it does not count.
+    pub begun: Option<MetadataImage>,
     /// While anybody else holds it, the log is not shortened: it says what has been deleted.
     pub history: Arc<()>,
-    pub image: Arc<ArcSwap<MetadataImage>>,
+    pub published: Arc<ArcSwap<Published>>,
     pub observer: Observer,
-    pub changes: mpsc::Receiver<Change>,
+    pub changes: mpsc::Receiver<Box<dyn Change>>,
+    /// Why nothing can be changed or followed before a restart.
+    pub failed: Option<MetadataError>,
 }
 
 impl Writer {
     /// Runs until nobody can ask for changes any more.
     pub async fn run(mut self) {
-        let mut failed = self.shorten_log().await;
-        while let Some(first) = self.changes.recv().await {
-            let old = self.image.load_full();
-            let mut draft = Draft::new(MetadataImage::clone(&old));
-            let mut replies = Vec::new();
-            let mut next = Some(first);
-            while let Some(change) = next {
-                let (drafted, reply) = planned(change, draft).await;
-                draft = drafted;
-                replies.push(reply);
-                let has_room = draft.bytes < GROUP_BYTES && replies.len() < GROUP_COUNT;
-                next = has_room.then(|| self.changes.try_recv().ok()).flatten();
-            }
-            let outcome = match &failed {
-                Some(error) if !draft.records.is_empty() => Err(error.clone()),
-                _ => self.commit(old, draft).await,
+        self.shorten_log().await;
+        let mut look_at = Instant::now();
+        loop {
+            let (store, version, is_well) = (&self.store, self.version, self.failed.is_none());
+            let newer = async {
+                sleep_until(look_at).await;
+                store.watch(version).await;
             };
-            if let Err(error @ MetadataError::Indeterminate(_)) = &outcome {
-                tracing::error!("{error}; metadata cannot be changed before a restart");
-                failed = Some(error.clone());
+            tokio::select! {
+                change = self.changes.recv() => match change {
+                    Some(first) => self.carry_out(first).await,
+                    None => return,
+                },
+                () = newer, if is_well => {
+                    if !self.follow().await {
+                        look_at = Instant::now() + LOOK_AGAIN;
+                    }
+                }
             }
-            for reply in replies {
-                reply(outcome.clone());
-            }
-            if failed.is_none() {
-                failed = self.shorten_log().await;
-            }
+            self.shorten_log().await;
         }
     }
 
-    async fn commit(&mut self, old: Arc<MetadataImage>, draft: Draft) -> Result<(), MetadataError> {
-        if draft.records.is_empty() {
-            return Ok(());
+    /// Makes a change, with those that wait behind it, and answers all of them.
+    async fn carry_out(&mut self, first: Box<dyn Change>) {
+        let mut changes = vec![first];
+        let outcome = loop {
+            let draft;
+            (draft, changes) = self.plan(changes).await;
+            let (image, records) = draft.finish();
+            if records.is_empty() {
+                break Ok(());
+            }
+            if let Some(error) = &self.failed {
+                break Err(error.clone());
+            }
+            match self.commit(image, records).await {
+                Ok(()) => break Ok(()),
+                Err(StoreError::Conflict { .. }) => match self.catch_up().await {
+                    Ok(true) => {}
+                    // Trying the same again would go on for ever.
+                    Ok(false) => {
+                        let what = "it is at another version and has nothing new";
+                        break Err(self.fail(what.to_owned()));
+                    }
+                    Err(error) => break Err(error),
+                },
+                Err(StoreError::Indeterminate(what)) => break Err(self.fail(what)),
+                Err(other) => break Err(MetadataError::Storage(other.to_string())),
+            }
+        };
+        for change in changes {
+            change.answer(outcome.clone());
         }
-        let mut records = draft.records;
-        if self.snapshot_unfinished {
+    }
+
+    /// Plans changes on the newest image, and those that wait behind them while there is room.
+    async fn plan(&mut self, changes: Changes) -> (Draft, Changes) {
+        let image = MetadataImage::clone(&self.published.load().image);
+        let mut draft = Draft::new(image, Arc::clone(&self.node));
+        let mut planned = Changes::new();
+        let mut again = changes.into_iter();
+        loop {
+            let next = again.next().or_else(|| {
+                let has_room = draft.bytes() < GROUP_BYTES && planned.len() < GROUP_COUNT;
+                has_room.then(|| self.changes.try_recv().ok()).flatten()
+            });
+            let Some(mut change) = next else {
+                return (draft, planned);
+            };
+            (draft, change) = plan_one(draft, change).await;
+            planned.push(change);
+        }
+    }
+
+    async fn commit(
+        &mut self,
+        image: MetadataImage,
+        mut records: Vec<MetadataRecord>,
+    ) -> Result<(), StoreError> {
+        if self.begun.is_some() {
             records.insert(0, MetadataRecord::AbortTransaction);
         }
         self.append(records).await?;
-        self.snapshot_unfinished = false;
-        let image = Arc::new(draft.image);
-        let (observer, next) = (Arc::clone(&self.observer), Arc::clone(&image));
-        if let Err(error) = tokio::task::spawn_blocking(move || observer(&old, &next)).await {
+        self.begun = None;
+        self.publish(image).await;
+        Ok(())
+    }
+
+    async fn append(&mut self, records: Vec<MetadataRecord>) -> Result<(), StoreError> {
+        self.version = self.store.append(self.version, &records).await?;
+        self.records_in_log += records.len();
+        Ok(())
+    }
+
+    /// Shows an image to the observer, and then to everybody.
+    async fn publish(&mut self, image: MetadataImage) {
+        let old = self.published.load_full();
+        let next = Arc::new(old.next(image, &self.node));
+        let (observer, shown) = (Arc::clone(&self.observer), Arc::clone(&next));
+        if let Err(error) = tokio::task::spawn_blocking(move || observer(&old, &shown)).await {
             tracing::error!("the logs did not follow a change of metadata: {error}");
             if let Ok(panic) = error.try_into_panic() {
                 // Nobody knows which logs there are now.
                 std::panic::resume_unwind(panic);
             }
         }
-        self.image.store(image);
-        Ok(())
+        self.published.store(next);
     }
 
-    async fn append(&mut self, records: Vec<MetadataRecord>) -> Result<(), MetadataError> {
-        let appended = self.store.append(self.version, &records).await;
-        self.version = appended.map_err(|error| match error {
-            // The end of the log is not where this writer left it: it is not the only one.
-            StoreError::Indeterminate(_) | StoreError::Conflict { .. } => {
-                MetadataError::Indeterminate(error.to_string())
+    /// Takes in what others have written, unasked. Says whether there was anything.
+    async fn follow(&mut self) -> bool {
+        match self.catch_up().await {
+            Ok(any) => any,
+            Err(error) => {
+                if self.failed.is_none() {
+                    tracing::warn!(%error, "the metadata could not be read; it is tried again");
+                }
+                false
             }
-            other => MetadataError::Storage(other.to_string()),
-        })?;
-        self.records_in_log += records.len();
-        Ok(())
+        }
     }
 
-    /// Lets a snapshot take the place of a long history. The answer is why nothing can be changed any more.
-    async fn shorten_log(&mut self) -> Option<MetadataError> {
-        let image = self.image.load_full();
+    /// Takes in what others have written, and publishes it. Says whether there was anything.
+    ///
+    /// # Errors
+    /// It cannot be read. Where it cannot be understood either, nothing can be changed any more.
+    async fn catch_up(&mut self) -> Result<bool, MetadataError> {
+        let loaded = match self.store.load(self.version).await {
+            Ok(loaded) => loaded,
+            Err(error @ (StoreError::Record { .. } | StoreError::Corrupt { .. })) => {
+                return Err(self.fail(error.to_string()));
+            }
+            Err(error) => return Err(MetadataError::Storage(error.to_string())),
+        };
+        if loaded.version < self.version {
+            return Err(self.fail(format!(
+                "the store is at version {} and was at {}: it has lost changes",
+                loaded.version, self.version
+            )));
+        }
+        if loaded.version == self.version {
+            return Ok(false);
+        }
+        let image = MetadataImage::clone(&self.published.load().image);
+        let mut replay = Replay::new(image, self.begun.take());
+        for record in &loaded.records {
+            if let Err(error) = replay.apply(record) {
+                return Err(self.fail(error.to_string()));
+            }
+        }
+        self.version = loaded.version;
+        self.records_in_log += loaded.records.len();
+        self.begun = replay.begun;
+        self.publish(replay.image).await;
+        Ok(true)
+    }
+
+    /// Nothing can be changed any more: nobody knows what the log says.
+    fn fail(&mut self, what: String) -> MetadataError {
+        let error = MetadataError::Indeterminate(what);
+        tracing::error!("{error}; metadata cannot be changed before a restart");
+        self.failed = Some(error.clone());
+        error
+    }
+
+    /// Lets a snapshot take the place of a long history.
+    async fn shorten_log(&mut self) {
+        let published = self.published.load_full();
+        let image = &published.image;
         let is_needed = Arc::strong_count(&self.history) > 1;
-        if is_needed || !snapshot::is_due(self.records_in_log, &image) {
-            return None;
+        if self.failed.is_some() || is_needed || !snapshot::is_due(self.records_in_log, image) {
+            return;
         }
         let records_before = std::mem::take(&mut self.records_in_log);
-        match self.write_snapshot(&image).await {
+        match self.write_snapshot(image).await {
             Ok(()) => {
                 let records_after = self.records_in_log;
                 tracing::info!(
@@ -221,41 +279,37 @@ impl Writer {
                     records_after,
                     "a snapshot of the metadata shortens its log"
                 );
-                None
             }
-            Err(error @ MetadataError::Indeterminate(_)) => {
-                tracing::error!("{error}; metadata cannot be changed before a restart");
-                Some(error)
+            Err(StoreError::Indeterminate(what)) => {
+                self.fail(what);
             }
             Err(error) => {
                 // It is tried again when the log has grown as much once more.
                 tracing::warn!(%error, "the metadata log could not be shortened");
-                None
             }
         }
     }
 
-    async fn write_snapshot(&mut self, image: &MetadataImage) -> Result<(), MetadataError> {
+    async fn write_snapshot(&mut self, image: &MetadataImage) -> Result<(), StoreError> {
         let start = self.version;
-        let begin = std::iter::once(MetadataRecord::BeginTransaction);
-        let end = std::iter::once(MetadataRecord::EndTransaction);
-        let mut records = begin.chain(snapshot::records(image)).chain(end).peekable();
+        let mut records = snapshot::records(image, self.node.node_id).peekable();
         while records.peek().is_some() {
-            let batch: Vec<_> = records.by_ref().take(SNAPSHOT_BATCH_RECORDS).collect();
+            let batch: Vec<_> = records.by_ref().take(snapshot::WRITTEN_TOGETHER).collect();
             self.append(batch).await?;
-            self.snapshot_unfinished = records.peek().is_some();
+            let is_unfinished = records.peek().is_some();
+            // What it holds so far does not matter: only its end would make it count.
+            self.begun = is_unfinished.then(|| MetadataImage::empty(image.cluster_id()));
         }
-        let forgotten = self.store.forget_before(start).await;
-        forgotten.map_err(|error| MetadataError::Storage(error.to_string()))
+        self.store.forget_before(start).await
     }
 }
 
-async fn planned(change: Change, mut draft: Draft) -> (Draft, Reply) {
-    draft.begin_change();
-    let Change { plan, size } = change;
+async fn plan_one(mut draft: Draft, mut change: Box<dyn Change>) -> (Draft, Box<dyn Change>) {
+    let size = change.size();
     let work = move || {
-        let reply = plan(&mut draft);
-        (draft, reply)
+        draft.begin_change();
+        change.plan(&mut draft);
+        (draft, change)
     };
     if size <= PLANNED_AT_ONCE {
         return work();

@@ -15,7 +15,7 @@ use tracing::error;
 use uuid::Uuid;
 
 use crate::config::{self, RecordValidation, TopicConfig};
-use crate::metadata::{LEADER_EPOCH, MetadataImage, TopicImage};
+use crate::metadata::{LEADER_EPOCH, Published, TopicImage};
 
 /// What a topic's configuration means to requests; shared by its partitions.
 pub struct TopicSettings {
@@ -159,27 +159,31 @@ impl PartitionRegistry {
 
     /// Opens, deletes and reconfigures logs so that they are those of `new`; called before `new` is published.
     ///
-    /// Costs work only for topics that differ. A name may pass from one topic to another: deletions go first, all of them
+    /// Costs work only for topics that differ, unless the broker's settings do. A name may pass from one topic to another: deletions go first, all of them
     /// together.
-    pub fn follow(&self, logs: &LogManager, old: &MetadataImage, new: &MetadataImage) {
+    pub fn follow(&self, logs: &LogManager, old: &Published, new: &Published) {
         let (mut changed, mut deleted) = (Vec::new(), Vec::new());
-        new.changes_since(old, |before, after| match (before, after) {
-            (_, Some(topic)) => changed.push(topic),
-            (Some(topic), None) => {
-                deleted.extend((0..topic.partition_count).map(|index| topic.partition(index)));
-            }
-            (None, None) => {}
-        });
+        new.image
+            .changes_since(&old.image, |before, after| match (before, after) {
+                (_, Some(topic)) => changed.push(topic),
+                (Some(topic), None) => {
+                    deleted.extend((0..topic.partition_count).map(|index| topic.partition(index)));
+                }
+                (None, None) => {}
+            });
         self.delete(logs, &deleted);
+        if !new.topic_configs.has_defaults_of(&old.topic_configs) {
+            changed = new.image.topics().collect();
+        }
         for topic in changed {
             // What stands in an internal topic has to be read at the next start.
             let validate_all = self.validation == RecordValidation::Full || topic.is_internal();
-            let settings = TopicSettings::new(Arc::clone(&topic.config), validate_all);
-            let settings = Arc::new(settings);
+            let config = new.topic_configs.of(topic);
+            let settings = Arc::new(TopicSettings::new(config, validate_all));
             for partition in 0..topic.partition_count {
                 match self.known(topic.topic_id, partition) {
                     Some(known) => {
-                        known.log.set_config(Arc::clone(&topic.config.log));
+                        known.log.set_config(Arc::clone(&settings.config.log));
                         known.settings.store(Arc::clone(&settings));
                     }
                     None => self.open(logs, topic.partition(partition), &settings),

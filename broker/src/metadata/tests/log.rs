@@ -13,7 +13,7 @@ use storage::manager::LogManager;
 use super::super::store::Loaded;
 use super::*;
 
-fn store(manager: &LogManager) -> LogStore {
+pub(super) fn store(manager: &LogManager) -> LogStore {
     let log = manager.open_log(metadata_log_id(), Arc::new(metadata_log_config()));
     LogStore::new(log.expect("open"))
 }
@@ -24,14 +24,14 @@ async fn open(manager: &LogManager) -> Metadata {
     opened.expect("open")
 }
 
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     let given = std::env::var("OTTLA_SEED").ok();
     let seed = given.map_or_else(rand::random, |seed| seed.parse().expect("a number"));
     println!("OTTLA_SEED={seed}");
     seed
 }
 
-async fn random_change(metadata: &Metadata, random: &mut StdRng) {
+pub(super) async fn random_change(metadata: &Metadata, random: &mut StdRng) {
     let names = ["a", "b", "a.b", "a_b", "c", "__consumer_offsets"];
     let name = names[random.random_range(0..names.len())].to_owned();
     let operation = [
@@ -99,7 +99,7 @@ async fn replaying_the_log_gives_the_live_image_after_every_change() {
     for _ in 0..300 {
         random_change(&metadata, &mut random).await;
         let loaded = store(&manager).load(0).await.expect("load");
-        let mut replayed = MetadataImage::empty("c", broker_config(""));
+        let mut replayed = MetadataImage::empty("c");
         for record in &loaded.records {
             replayed
                 .apply(record)
@@ -244,8 +244,8 @@ async fn the_observer_sees_every_topic_before_anybody_else_does() {
     let manager = LogManager::in_memory();
     let shown = Arc::new(Mutex::new(Vec::new()));
     let observed = Arc::clone(&shown);
-    let observer: Observer = Arc::new(move |old: &MetadataImage, new: &MetadataImage| {
-        let counts = (old.topic_count(), new.topic_count());
+    let observer: Observer = Arc::new(move |old: &Published, new: &Published| {
+        let counts = (old.image.topic_count(), new.image.topic_count());
         observed.lock().push(counts);
     });
     let opened = Metadata::open(Box::new(store(&manager)), "c", broker_config(""), observer).await;
@@ -257,8 +257,8 @@ async fn the_observer_sees_every_topic_before_anybody_else_does() {
 
     let shown_again = Arc::new(Mutex::new(Vec::new()));
     let observed = Arc::clone(&shown_again);
-    let observer: Observer = Arc::new(move |old: &MetadataImage, new: &MetadataImage| {
-        let counts = (old.topic_count(), new.topic_count());
+    let observer: Observer = Arc::new(move |old: &Published, new: &Published| {
+        let counts = (old.image.topic_count(), new.image.topic_count());
         observed.lock().push(counts);
     });
     let store = Box::new(store(&manager));

@@ -1,6 +1,7 @@
 //! Metadata without a broker around it.
 
 mod log;
+mod others;
 mod records;
 mod rules;
 mod settling;

@@ -18,18 +18,25 @@ fn created(name: &str) -> MetadataRecord {
     }
 }
 
-/// The image that the records lead to, with the topics looked at after each or once at the end.
-fn image(records: &[MetadataRecord], after_each: bool) -> MetadataImage {
-    let mut image = MetadataImage::empty("c", broker_config(""));
+/// What is in force when all records are taken in, with the topics looked at after each or once at the end.
+fn in_force(records: &[MetadataRecord], after_each: bool) -> Published {
+    let node = broker_config("");
+    let mut published = Published::empty(MetadataImage::empty("c"), &node);
+    let mut image = MetadataImage::clone(&published.image);
     for record in records {
-        match after_each {
-            true => image.apply(record),
-            false => image.apply_unsettled(record),
+        image.apply(record).expect("fits");
+        if after_each {
+            published = published.next(image.clone(), &node);
         }
-        .expect("fits");
     }
-    image.settle();
-    image
+    published.next(image, &node)
+}
+
+fn configs(published: &Published) -> Vec<(Arc<str>, Arc<TopicConfig>)> {
+    let topics = published.image.topics();
+    topics
+        .map(|topic| (topic.name.clone(), published.topic_configs.of(topic)))
+        .collect()
 }
 
 #[test]
@@ -51,11 +58,24 @@ fn the_topics_follow_once_at_the_end_as_they_follow_each_change() {
     ];
     for length in 0..=records.len() {
         let records = &records[..length];
-        assert_eq!(
-            image(records, false),
-            image(records, true),
-            "{length} records"
-        );
+        let (once, each) = (in_force(records, false), in_force(records, true));
+        assert_eq!(once.image, each.image, "{length} records");
+        assert_eq!(configs(&once), configs(&each), "{length} records");
+    }
+}
+
+#[test]
+fn a_setting_that_matters_only_beside_a_topics_own_is_followed_too() {
+    use ResourceType::{Broker, Topic};
+    let records = [
+        created("packed"),
+        config(Topic, "packed", "compression.type", Some("gzip")),
+        config(Broker, "", "compression.gzip.level", Some("7")),
+    ];
+    for after_each in [false, true] {
+        let (_, config) = configs(&in_force(&records, after_each)).remove(0);
+        let expected = crate::config::CompressionType::Gzip { level: 7 };
+        assert_eq!(config.compression_type, expected);
     }
 }
 
@@ -72,8 +92,9 @@ fn many_settings_in_one_change_cost_what_they_and_the_topics_are_together() {
         config(ResourceType::Broker, "1", &key, Some("1"))
     });
     let records: Vec<_> = topics.chain(back_and_forth).chain(unknown).collect();
-    let image = image(&records, false);
+    let found = in_force(&records, false);
+    let image = &found.image;
     assert_eq!(image.overrides(ResourceType::Broker, "1").len(), 40_000);
-    let follows = |topic: &Arc<TopicImage>| topic.config.log.retention_ms == 1001;
+    let follows = |topic: &Arc<TopicImage>| found.topic_configs.of(topic).log.retention_ms == 1001;
     assert!(image.topics().all(follows));
 }

@@ -3,15 +3,18 @@
 //! Each `plan_…` looks at an image and gives the records of one change; nothing here waits or writes.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::error::MetadataError;
-use super::image::{
-    INTERNAL_TOPICS, LEADER_EPOCH, MetadataImage, Overrides, ResourceType, TopicImage,
-};
-use super::record::MetadataRecord;
+use super::{INTERNAL_TOPICS, LEADER_EPOCH, TopicImage, partition_record};
+use crate::config::BrokerConfig;
 use crate::config::topic::validate_topic_config;
+use crate::metadata::configs::{Overrides, ResourceType, config_records};
+use crate::metadata::error::MetadataError;
+use crate::metadata::image::MetadataImage;
+use crate::metadata::record::MetadataRecord;
 
 /// The metadata log's own name; no topic may have it.
 pub const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
@@ -39,7 +42,7 @@ pub struct NewTopic {
 
 impl NewTopic {
     /// About how much there is to look at.
-    pub(super) fn size(&self) -> usize {
+    pub(in crate::metadata) fn size(&self) -> usize {
         let partitions = match &self.placement {
             Placement::Counts { partitions, .. } => usize::try_from(*partitions).unwrap_or(1),
             Placement::Manual(assignments) => assignments.len(),
@@ -61,14 +64,14 @@ impl NewTopic {
 }
 
 /// What a topic is that is created because a client asked for it.
-pub fn default_topic(image: &MetadataImage, name: &str) -> NewTopic {
+pub fn default_topic(node: &BrokerConfig, name: &str) -> NewTopic {
     let key = match name {
         "__consumer_offsets" => "offsets.topic.num.partitions",
         "__transaction_state" => "transaction.state.log.num.partitions",
         "__share_group_state" => "share.coordinator.state.topic.num.partitions",
         _ => return NewTopic::with_defaults(name),
     };
-    let partitions = image.broker().settings.get(key);
+    let partitions = node.settings.get(key);
     let partitions = partitions.and_then(|value| value.trim().parse().ok());
     NewTopic {
         placement: Placement::Counts {
@@ -90,7 +93,7 @@ pub struct NewPartitions {
 
 impl NewPartitions {
     /// About how much there is to look at: no more than can be added to a topic that has none.
-    pub(super) fn size(&self) -> usize {
+    pub(in crate::metadata) fn size(&self) -> usize {
         1 + usize::try_from(self.count).unwrap_or(0)
     }
 }
@@ -131,6 +134,7 @@ pub fn validate_topic_name(name: &str) -> Result<(), MetadataError> {
 
 /// The records that create a topic with this id; at most `room` of them.
 pub fn plan_create(
+    node: &BrokerConfig,
     image: &MetadataImage,
     topic: &NewTopic,
     topic_id: Uuid,
@@ -151,9 +155,9 @@ pub fn plan_create(
             "Topic '{name}' collides with existing topic: {other}"
         )));
     }
-    let configs = config_overrides(image, topic)?;
-    let partition_count = partition_count(image, &topic.placement)?;
-    check_limits(image, name, 1, partition_count)?;
+    let configs = config_overrides(node, topic)?;
+    let partition_count = partition_count(node, &topic.placement)?;
+    check_limits(node, image, name, 1, partition_count)?;
     if partition_count as usize + configs.len() + 1 > room {
         return Err(MetadataError::too_large());
     }
@@ -162,16 +166,8 @@ pub fn plan_create(
         name: name.clone(),
         topic_id,
     };
-    let partitions =
-        (0..partition_count).map(|partition| partition_record(image, topic_id, partition));
-    let configs = configs
-        .into_iter()
-        .map(|(key, value)| MetadataRecord::Config {
-            resource_type: ResourceType::Topic as i8,
-            resource_name: name.clone(),
-            name: key,
-            value: Some(value),
-        });
+    let partitions = new_partitions(node, topic_id, 0..partition_count);
+    let configs = config_records(ResourceType::Topic, name, &configs);
     Ok(std::iter::once(created)
         .chain(partitions)
         .chain(configs)
@@ -180,6 +176,7 @@ pub fn plan_create(
 
 /// Whether there may be so many more. Without its own topics the broker could not serve those that there are.
 fn check_limits(
+    node: &BrokerConfig,
     image: &MetadataImage,
     name: &str,
     topics: usize,
@@ -188,14 +185,13 @@ fn check_limits(
     if INTERNAL_TOPICS.contains(&name) {
         return Ok(());
     }
-    let broker = image.broker();
     let added = [
-        ("topics", image.topic_count(), topics, broker.max_topics),
+        ("topics", image.topic_count(), topics, node.max_topics),
         (
             "partitions",
             image.partition_count(),
             partitions.unsigned_abs() as usize,
-            broker.max_partitions,
+            node.max_partitions,
         ),
     ];
     for (what, present, more, limit) in added {
@@ -209,8 +205,8 @@ fn check_limits(
     Ok(())
 }
 
-fn config_overrides(image: &MetadataImage, topic: &NewTopic) -> Result<Overrides, MetadataError> {
-    let mut overrides = internal_topic_defaults(image, &topic.name);
+fn config_overrides(node: &BrokerConfig, topic: &NewTopic) -> Result<Overrides, MetadataError> {
+    let mut overrides = internal_topic_defaults(node, &topic.name);
     for (key, value) in &topic.configs {
         let Some(value) = value else {
             return Err(MetadataError::InvalidConfig(format!(
@@ -225,8 +221,8 @@ fn config_overrides(image: &MetadataImage, topic: &NewTopic) -> Result<Overrides
 }
 
 /// What an internal topic is created with, whoever creates it.
-fn internal_topic_defaults(image: &MetadataImage, name: &str) -> Overrides {
-    let settings = &image.broker().settings;
+fn internal_topic_defaults(node: &BrokerConfig, name: &str) -> Overrides {
+    let settings = &node.settings;
     let segment_bytes = match name {
         "__consumer_offsets" => settings.get("offsets.topic.segment.bytes"),
         "__transaction_state" => settings.get("transaction.state.log.segment.bytes"),
@@ -246,15 +242,15 @@ fn internal_topic_defaults(image: &MetadataImage, name: &str) -> Overrides {
     .collect()
 }
 
-fn partition_count(image: &MetadataImage, placement: &Placement) -> Result<i32, MetadataError> {
+fn partition_count(node: &BrokerConfig, placement: &Placement) -> Result<i32, MetadataError> {
     match placement {
         Placement::Counts {
             partitions,
             replication_factor,
         } => {
-            check_replication_factor(image, *replication_factor)?;
+            check_replication_factor(node, *replication_factor)?;
             match *partitions {
-                -1 => Ok(image.broker().num_partitions),
+                -1 => Ok(node.num_partitions),
                 count if count > 0 => Ok(count),
                 _ => Err(MetadataError::InvalidPartitions(
                     "Number of partitions was set to an invalid non-positive value.".to_owned(),
@@ -273,20 +269,20 @@ fn partition_count(image: &MetadataImage, placement: &Placement) -> Result<i32, 
                 ));
             }
             for replicas in by_partition.values() {
-                check_replicas(image, replicas)?;
+                check_replicas(node, replicas)?;
             }
             Ok(assignments.len() as i32)
         }
     }
 }
 
-fn check_replication_factor(image: &MetadataImage, factor: i16) -> Result<(), MetadataError> {
+fn check_replication_factor(node: &BrokerConfig, factor: i16) -> Result<(), MetadataError> {
     if factor == 0 || factor < -1 {
         return Err(MetadataError::InvalidReplicationFactor(
             "Replication factor must be larger than 0, or -1 to use the default value.".to_owned(),
         ));
     }
-    if factor > 1 && !image.broker().accept_any_replication_factor {
+    if factor > 1 && !node.accept_any_replication_factor {
         return Err(MetadataError::InvalidReplicationFactor(format!(
             "Unable to replicate the partition {factor} time(s): The target replication factor of \
              {factor} cannot be reached because only 1 broker(s) are registered."
@@ -295,7 +291,7 @@ fn check_replication_factor(image: &MetadataImage, factor: i16) -> Result<(), Me
     Ok(())
 }
 
-fn check_replicas(image: &MetadataImage, replicas: &[i32]) -> Result<(), MetadataError> {
+fn check_replicas(node: &BrokerConfig, replicas: &[i32]) -> Result<(), MetadataError> {
     let refused = |what: String| {
         Err(MetadataError::InvalidReplicaAssignment(format!(
             "The manual partition assignment includes {what}"
@@ -304,10 +300,10 @@ fn check_replicas(image: &MetadataImage, replicas: &[i32]) -> Result<(), Metadat
     if replicas.is_empty() {
         return refused("an empty replica list.".to_owned());
     }
-    let accept_any = image.broker().accept_any_replication_factor;
+    let accept_any = node.accept_any_replication_factor;
     let mut seen = std::collections::BTreeSet::new();
     for &broker in replicas {
-        if broker < 0 || (broker != image.node_id() && !accept_any) {
+        if broker < 0 || (broker != node.node_id && !accept_any) {
             return refused(format!(
                 "broker {broker}, but no such broker is registered."
             ));
@@ -319,18 +315,19 @@ fn check_replicas(image: &MetadataImage, replicas: &[i32]) -> Result<(), Metadat
     Ok(())
 }
 
-fn partition_record(image: &MetadataImage, topic_id: Uuid, partition: i32) -> MetadataRecord {
-    MetadataRecord::Partition {
-        topic_id,
-        partition,
-        replicas: vec![image.node_id()],
-        leader: image.node_id(),
-        leader_epoch: LEADER_EPOCH,
-    }
+/// Partitions that this broker leads from their beginning.
+fn new_partitions(
+    node: &BrokerConfig,
+    topic_id: Uuid,
+    partitions: Range<i32>,
+) -> impl Iterator<Item = MetadataRecord> {
+    let leader = node.node_id;
+    partitions.map(move |partition| partition_record(topic_id, partition, leader, LEADER_EPOCH))
 }
 
 /// The records that grow a topic; at most `room` of them.
 pub fn plan_partitions(
+    node: &BrokerConfig,
     image: &MetadataImage,
     request: &NewPartitions,
     room: usize,
@@ -366,35 +363,34 @@ pub fn plan_partitions(
             )));
         }
         for replicas in assignments {
-            check_replicas(image, replicas)?;
+            check_replicas(node, replicas)?;
         }
     }
-    check_limits(image, &request.name, 0, added)?;
+    check_limits(node, image, &request.name, 0, added)?;
     if added as usize > room {
         return Err(MetadataError::too_large());
     }
-    Ok((current..request.count)
-        .map(|partition| partition_record(image, topic.topic_id, partition))
-        .collect())
+    Ok(new_partitions(node, topic.topic_id, current..request.count).collect())
 }
 
-/// The topic that a deletion means, if it may be deleted.
+/// The topic that a deletion means, if it may be deleted, and the record that deletes it.
 pub fn plan_delete(
+    node: &BrokerConfig,
     image: &MetadataImage,
     topic: &TopicRef,
-) -> Result<MetadataRecord, MetadataError> {
-    if !image.broker().delete_topic_enable {
+) -> Result<(Arc<TopicImage>, MetadataRecord), MetadataError> {
+    if !node.delete_topic_enable {
         return Err(MetadataError::TopicDeletionDisabled);
     }
-    let topic: &TopicImage = match topic {
+    let topic = match topic {
         TopicRef::Name(name) => image.topic(name).ok_or(MetadataError::UnknownTopic)?,
         TopicRef::Id(id) => image
             .topic_by_id(*id)
             .ok_or(MetadataError::UnknownTopicId)?,
     };
-    Ok(MetadataRecord::RemoveTopic {
-        topic_id: topic.topic_id,
-    })
+    let topic_id = topic.topic_id;
+    let record = MetadataRecord::RemoveTopic { topic_id };
+    Ok((Arc::clone(topic), record))
 }
 
 /// A new topic id; never one that Kafka's tools would take for an option (`Uuid.randomUuid`).

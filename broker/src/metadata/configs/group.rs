@@ -5,17 +5,18 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::error::MetadataError;
-use super::image::{MetadataImage, Overrides};
+use super::Overrides;
+use crate::config::BrokerConfig;
 use crate::config::def::list;
 use crate::config::resource::GROUP_CONFIGS;
+use crate::metadata::error::MetadataError;
 
 /// Assignors of streams groups that there are.
 const STREAMS_ASSIGNORS: &[&str] = &["sticky"];
 
 /// Checks all settings that a group will have.
 pub(super) fn check_group_settings(
-    image: &MetadataImage,
+    node: &BrokerConfig,
     new: &Overrides,
 ) -> Result<(), MetadataError> {
     let invalid = |what: String| Err(MetadataError::InvalidConfig(what));
@@ -25,7 +26,7 @@ pub(super) fn check_group_settings(
         };
         row.check(value)
             .map_err(|error| MetadataError::InvalidConfig(error.to_string()))?;
-        check_bounds(image, key, value.trim())?;
+        check_bounds(node, key, value.trim())?;
         let value = value.trim();
         match key.as_str() {
             "share.auto.offset.reset" if !is_offset_reset(value) => {
@@ -53,16 +54,16 @@ pub(super) fn check_group_settings(
     }
     ["consumer", "share", "streams"]
         .into_iter()
-        .try_for_each(|group_type| check_session(image, group_type, new))
+        .try_for_each(|group_type| check_session(node, group_type, new))
 }
 
 /// `consumer.session.timeout.ms` lies between `group.consumer.min.session.timeout.ms` and the like with `max`.
-fn check_bounds(image: &MetadataImage, key: &str, value: &str) -> Result<(), MetadataError> {
+fn check_bounds(node: &BrokerConfig, key: &str, value: &str) -> Result<(), MetadataError> {
     let (Some((group_type, rest)), Ok(value)) = (key.split_once('.'), value.parse::<i64>()) else {
         return Ok(());
     };
     let rest = rest.strip_prefix("num.").unwrap_or(rest);
-    let settings = &image.broker().settings;
+    let settings = &node.settings;
     let bound = |which: &str| -> Option<i64> {
         let bound = settings.get(&format!("group.{group_type}.{which}.{rest}"));
         bound?.trim().parse().ok()
@@ -81,7 +82,7 @@ fn check_bounds(image: &MetadataImage, key: &str, value: &str) -> Result<(), Met
 
 /// A session lasts longer than the time between two heartbeats; what the group does not set is the broker's.
 fn check_session(
-    image: &MetadataImage,
+    node: &BrokerConfig,
     group_type: &str,
     new: &Overrides,
 ) -> Result<(), MetadataError> {
@@ -91,7 +92,7 @@ fn check_session(
         return Ok(());
     }
     let in_force = |key: &String| -> Option<i64> {
-        let of_broker = image.broker().settings.get(&format!("group.{key}"));
+        let of_broker = node.settings.get(&format!("group.{key}"));
         let value = new.get(key).map(String::as_str).or(of_broker);
         value?.trim().parse().ok()
     };

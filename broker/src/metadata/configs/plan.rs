@@ -3,19 +3,21 @@
 
 use std::collections::BTreeSet;
 
-use super::error::MetadataError;
-use super::group_configs::check_group_settings;
-use super::image::{MetadataImage, Overrides, ResourceType};
-use super::record::MetadataRecord;
-use super::topics::validate_topic_name;
+use super::group::check_group_settings;
+use super::{Overrides, ResourceType, config_record};
+use crate::config::BrokerConfig;
 use crate::config::broker_keys::broker_config;
 use crate::config::def::{ConfigDef, Kind, list};
 use crate::config::dynamic::{Change, check_change};
 use crate::config::resource::{CLIENT_METRICS_CONFIGS, GROUP_CONFIGS, illegal_client_match};
 use crate::config::topic::{topic_config, validate_topic_config};
+use crate::metadata::error::MetadataError;
+use crate::metadata::image::MetadataImage;
+use crate::metadata::record::MetadataRecord;
+use crate::metadata::topics::plan::validate_topic_name;
 
 /// Always set for all brokers since KIP-966: the record is there from the first start on.
-pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
 /// Longest value of one key.
 const MAX_VALUE_BYTES: usize = 32_767;
@@ -59,16 +61,17 @@ pub struct AlterConfig {
 
 /// The records that make a resource's settings what is asked for; none if they are that already.
 pub fn plan_alter(
+    node: &BrokerConfig,
     image: &MetadataImage,
     alter: &AlterConfig,
 ) -> Result<Vec<MetadataRecord>, MetadataError> {
-    check_resource(image, alter.resource_type, &alter.resource_name)?;
+    check_resource(node, alter.resource_type, &alter.resource_name)?;
     let old = image.overrides(alter.resource_type, &alter.resource_name);
     let new = changed(alter, old)?;
     for (key, value) in &new {
         check_length(key, value)?;
     }
-    check_settings(image, alter, old, &new)?;
+    check_settings(node, image, alter, old, &new)?;
     // As Kafka: what cannot be right for any topic is told first.
     if alter.resource_type == ResourceType::Topic && image.topic(&alter.resource_name).is_none() {
         return Err(MetadataError::NoSuchTopic(alter.resource_name.clone()));
@@ -78,28 +81,22 @@ pub fn plan_alter(
     Ok(keys
         .into_iter()
         .filter(|key| old.get(*key) != new.get(*key))
-        .map(|key| MetadataRecord::Config {
-            resource_type: alter.resource_type as i8,
-            resource_name: alter.resource_name.clone(),
-            name: key.clone(),
-            value: new.get(key).cloned(),
+        .map(|key| {
+            let value = new.get(key).map(String::as_str);
+            config_record(alter.resource_type, &alter.resource_name, key, value)
         })
         .collect())
 }
 
 /// The record that sets `min.insync.replicas` for all brokers, where there is none yet.
-pub(super) fn plan_min_insync_replicas(image: &MetadataImage) -> Option<MetadataRecord> {
-    let missing = !image
-        .dynamic_settings()
-        .cluster_wide
-        .contains_key(MIN_INSYNC_REPLICAS);
-    let value = image.broker().settings.get(MIN_INSYNC_REPLICAS)?;
-    missing.then(|| MetadataRecord::Config {
-        resource_type: ResourceType::Broker as i8,
-        resource_name: String::new(),
-        name: MIN_INSYNC_REPLICAS.to_owned(),
-        value: Some(value.to_owned()),
-    })
+pub fn plan_min_insync_replicas(
+    node: &BrokerConfig,
+    image: &MetadataImage,
+) -> Option<MetadataRecord> {
+    let of_all = image.overrides(ResourceType::Broker, "");
+    let value = node.settings.get(MIN_INSYNC_REPLICAS)?;
+    let is_missing = !of_all.contains_key(MIN_INSYNC_REPLICAS);
+    is_missing.then(|| config_record(ResourceType::Broker, "", MIN_INSYNC_REPLICAS, Some(value)))
 }
 
 fn check_length(key: &str, value: &str) -> Result<(), MetadataError> {
@@ -112,7 +109,7 @@ fn check_length(key: &str, value: &str) -> Result<(), MetadataError> {
 }
 
 fn check_resource(
-    image: &MetadataImage,
+    node: &BrokerConfig,
     kind: ResourceType,
     name: &str,
 ) -> Result<(), MetadataError> {
@@ -122,7 +119,7 @@ fn check_resource(
             invalid("Default topic resources are not allowed.".to_owned())
         }
         ResourceType::Topic => Ok(validate_topic_name(name)?),
-        ResourceType::Broker | ResourceType::BrokerLogger => check_broker_name(image, name),
+        ResourceType::Broker | ResourceType::BrokerLogger => check_broker_name(node.node_id, name),
         ResourceType::Group if name.is_empty() => {
             invalid("Default group resources are not allowed.".to_owned())
         }
@@ -134,8 +131,7 @@ fn check_resource(
 }
 
 /// Brokers are named by their number; the empty name is all of them.
-pub fn check_broker_name(image: &MetadataImage, name: &str) -> Result<(), MetadataError> {
-    let expected = image.node_id();
+pub fn check_broker_name(expected: i32, name: &str) -> Result<(), MetadataError> {
     match name.parse::<i32>() {
         _ if name.is_empty() => Ok(()),
         Ok(id) if id == expected => Ok(()),
@@ -233,6 +229,7 @@ fn row_of(kind: ResourceType, key: &str) -> Option<&'static ConfigDef> {
 }
 
 fn check_settings(
+    node: &BrokerConfig,
     image: &MetadataImage,
     alter: &AlterConfig,
     old: &Overrides,
@@ -241,20 +238,21 @@ fn check_settings(
     match alter.resource_type {
         ResourceType::Topic => validate_topic_config(new)
             .map_err(|error| MetadataError::InvalidConfig(error.to_string())),
-        ResourceType::Broker => check_broker_settings(image, alter, old, new),
+        ResourceType::Broker => check_broker_settings(node, image, alter, old, new),
         ResourceType::BrokerLogger => match new.keys().next() {
             Some(logger) => Err(MetadataError::InvalidConfig(format!(
                 "Logger {logger} does not exist!"
             ))),
             None => Ok(()),
         },
-        ResourceType::Group => check_group_settings(image, new),
+        ResourceType::Group => check_group_settings(node, new),
         ResourceType::ClientMetrics => check_client_metrics(new),
     }
 }
 
 /// Only what can change while the broker runs; a key that nobody knows is kept, as Kafka does for plugins.
 fn check_broker_settings(
+    node: &BrokerConfig,
     image: &MetadataImage,
     alter: &AlterConfig,
     old: &Overrides,
@@ -270,14 +268,13 @@ fn check_broker_settings(
             .collect(),
         for_one_broker,
     };
-    let before = image.dynamic_settings();
+    let before = image.dynamic_settings(node.node_id);
     let mut after = before;
     match for_one_broker {
         true => after.per_broker = new,
         false => after.cluster_wide = new,
     }
-    check_change(&image.broker().settings, &change, before, after)
-        .map_err(MetadataError::InvalidRequest)?;
+    check_change(&node.settings, &change, before, after).map_err(MetadataError::InvalidRequest)?;
 
     // It is set for the cluster, and for it alone (KIP-966).
     let what = match for_one_broker {

@@ -1,0 +1,42 @@
+//! Which level the records of the log have.
+
+use super::image::ApplyError;
+use super::record::{METADATA_VERSION, METADATA_VERSION_FEATURE, MetadataRecord};
+
+/// The levels of features.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct FeaturesImage {
+    /// 0: the log is empty.
+    pub metadata_version: i16,
+}
+
+impl FeaturesImage {
+    pub fn set_level(&mut self, name: &str, level: i16) -> Result<(), ApplyError> {
+        if name != METADATA_VERSION_FEATURE {
+            return Ok(());
+        }
+        if level > METADATA_VERSION {
+            return Err(ApplyError::NewerMetadata { found: level });
+        }
+        self.metadata_version = level;
+        Ok(())
+    }
+
+    pub fn records(&self) -> impl Iterator<Item = MetadataRecord> {
+        [metadata_version(self.metadata_version)].into_iter()
+    }
+
+    /// What the first change of an empty log begins with.
+    pub fn plan_stamp(&self) -> Option<MetadataRecord> {
+        let is_stamped = self.metadata_version == METADATA_VERSION;
+        (!is_stamped).then(|| metadata_version(METADATA_VERSION))
+    }
+}
+
+/// Says that the log holds records of this level.
+pub fn metadata_version(level: i16) -> MetadataRecord {
+    MetadataRecord::FeatureLevel {
+        name: METADATA_VERSION_FEATURE.to_owned(),
+        level,
+    }
+}
