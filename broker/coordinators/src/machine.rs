@@ -22,6 +22,8 @@ use std::error::Error;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use protocol_shim::ErrorCode;
+
 /// The caller's name for one request. Every token handed in comes back exactly once, with its reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
@@ -62,6 +64,15 @@ pub enum Refused {
     Unavailable,
     /// The log is deleted.
     NotCoordinator,
+}
+
+impl From<Refused> for ErrorCode {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Unavailable => Self::CoordinatorNotAvailable,
+            Refused::NotCoordinator => Self::NotCoordinator,
+        }
+    }
 }
 
 /// Something to append. Each kind has batches of its own.

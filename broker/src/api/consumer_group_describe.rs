@@ -6,14 +6,14 @@
 //! Deviation: when the answer has become too large, the groups that are left are COORDINATOR_LOAD_IN_PROGRESS.
 
 use coordinators::group::{
-    DescribeConsumerGroups, DescribedConsumer, DescribedConsumerGroup, GroupError, Id,
-    NamedPartitions,
+    DescribeConsumerGroups, DescribedConsumer, DescribedConsumerGroup, Id, NamedPartitions,
 };
 use kafka_protocol::messages::consumer_group_describe_response::{
     Assignment, DescribedGroup, Member, TopicPartitions,
 };
 use kafka_protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::ErrorCode;
 
 use super::{PART_BYTES, owned, pay_for_groups, wire};
 use crate::context::RequestContext;
@@ -56,10 +56,10 @@ pub(crate) async fn handle(
     Ok(ConsumerGroupDescribeResponse::default().with_groups(groups.collect()))
 }
 
-fn failed(group_id: &str, error: GroupError) -> DescribedGroup {
+fn failed(group_id: &str, error: ErrorCode) -> DescribedGroup {
     DescribedGroup::default()
         .with_group_id(wire(group_id).into())
-        .with_error_code(error.code())
+        .with_error_code(error.into())
         .with_authorized_operations(OPERATIONS_OMITTED)
 }
 

@@ -57,14 +57,14 @@ pub(crate) async fn handle(
     };
     match ctx.broker.groups.call(&request.group_id, call).await {
         Ok(reply) => response(reply),
-        Err(error) => ConsumerGroupHeartbeatResponse::default().with_error_code(error.code()),
+        Err(error) => ConsumerGroupHeartbeatResponse::default().with_error_code(error.into()),
     }
 }
 
 fn response(reply: ConsumerHeartbeatReply) -> ConsumerGroupHeartbeatResponse {
     if let Some(refusal) = reply.refusal {
         return ConsumerGroupHeartbeatResponse::default()
-            .with_error_code(refusal.error.code())
+            .with_error_code(refusal.error.into())
             .with_error_message(
                 Some(refusal.message)
                     .filter(|text| !text.is_empty())

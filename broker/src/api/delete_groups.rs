@@ -3,7 +3,7 @@
 //! Deletes empty groups with all their offsets; NON_EMPTY_GROUP and GROUP_ID_NOT_FOUND else. A group that is named
 //! several times is answered once.
 
-use coordinators::group::{DeleteGroups, GroupError, Id};
+use coordinators::group::{DeleteGroups, Id};
 use indexmap::IndexSet;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
@@ -31,7 +31,7 @@ pub(crate) async fn handle(
         let error = outcome.map_or_else(Some, |deleted| deleted.error);
         DeletableGroupResult::default()
             .with_group_id(wire(id).into())
-            .with_error_code(GroupError::code_of(error))
+            .with_error_code(error.unwrap_or_default().into())
     });
     Ok(DeleteGroupsResponse::default().with_results(results.collect()))
 }

@@ -5,7 +5,7 @@
 //!
 //! Deviation: when the answer has become too large, the groups that are left are COORDINATOR_LOAD_IN_PROGRESS.
 
-use coordinators::group::{self, DescribeGroups, GroupError, Id};
+use coordinators::group::{self, DescribeGroups, Id};
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 use kafka_protocol::protocol::StrBytes;
@@ -69,7 +69,7 @@ fn describe(
             .with_member_assignment(member.assignment)
     });
     DescribedGroup::default()
-        .with_error_code(GroupError::code_of(group.error))
+        .with_error_code(group.error.unwrap_or_default().into())
         .with_error_message(message)
         .with_group_id(wire(&group.group_id).into())
         .with_group_state(StrBytes::from_static_str(group.state))

@@ -2,7 +2,7 @@
 //!
 //! Keeps a classic member alive and tells it of a rebalance. See [`coordinators::group`].
 
-use coordinators::group::{GroupError, Heartbeat};
+use coordinators::group::Heartbeat;
 use kafka_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 
 use super::owned;
@@ -21,5 +21,5 @@ pub(crate) async fn handle(ctx: &RequestContext, request: HeartbeatRequest) -> H
         .call(&request.group_id, call)
         .await
         .unwrap_or_else(Some);
-    HeartbeatResponse::default().with_error_code(GroupError::code_of(error))
+    HeartbeatResponse::default().with_error_code(error.unwrap_or_default().into())
 }

@@ -4,10 +4,11 @@
 //! is given its id first (v4, KIP-394); static members keep theirs (v5, KIP-345); the leader of an
 //! unchanged group may skip the assignment (v9, KIP-814). See [`coordinators::group`].
 
-use coordinators::group::{GroupError, JoinGroup, JoinReply, Protocol};
+use coordinators::group::{JoinGroup, JoinReply, Protocol};
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::ErrorCode;
 use uuid::Uuid;
 
 use super::{PART_BYTES, owned, owned_bytes, reason, wire};
@@ -64,7 +65,7 @@ fn response(ctx: &RequestContext, reply: JoinReply) -> JoinGroupResponse {
         .filter(|_| reply.error.is_none());
     let protocol_name = protocol_name.map(wire);
     JoinGroupResponse::default()
-        .with_error_code(GroupError::code_of(reply.error))
+        .with_error_code(reply.error.unwrap_or_default().into())
         .with_generation_id(reply.generation_id)
         .with_protocol_type(reply.protocol_type.as_deref().map(wire))
         // The name may be null from v7 on.
@@ -96,9 +97,9 @@ fn response(ctx: &RequestContext, reply: JoinReply) -> JoinGroupResponse {
         )
 }
 
-fn refusal(ctx: &RequestContext, member_id: StrBytes, error: GroupError) -> JoinGroupResponse {
+fn refusal(ctx: &RequestContext, member_id: StrBytes, error: ErrorCode) -> JoinGroupResponse {
     JoinGroupResponse::default()
-        .with_error_code(error.code())
+        .with_error_code(error.into())
         .with_generation_id(-1)
         .with_protocol_name((ctx.api_version < 7).then(StrBytes::default))
         .with_member_id(member_id)

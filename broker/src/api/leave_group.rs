@@ -3,7 +3,7 @@
 //! Takes members out of a classic group at once. Several, and static ones by their instance id, from
 //! v3 (KIP-345); before, the response's error is the one member's. See [`coordinators::group`].
 
-use coordinators::group::{GroupError, LeaveGroup, LeavingMember};
+use coordinators::group::{LeaveGroup, LeavingMember};
 use kafka_protocol::messages::leave_group_response::MemberResponse;
 use kafka_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
 
@@ -39,16 +39,16 @@ pub(crate) async fn handle(
     };
     let reply = match ctx.broker.groups.call(&request.group_id, call).await {
         Ok(reply) => reply,
-        Err(error) => return Ok(LeaveGroupResponse::default().with_error_code(error.code())),
+        Err(error) => return Ok(LeaveGroupResponse::default().with_error_code(error.into())),
     };
     if ctx.api_version < 3 {
         let error = reply
             .error
             .or(reply.members.first().and_then(|member| member.error));
-        return Ok(LeaveGroupResponse::default().with_error_code(GroupError::code_of(error)));
+        return Ok(LeaveGroupResponse::default().with_error_code(error.unwrap_or_default().into()));
     }
     Ok(LeaveGroupResponse::default()
-        .with_error_code(GroupError::code_of(reply.error))
+        .with_error_code(reply.error.unwrap_or_default().into())
         .with_members(
             reply
                 .members
@@ -57,7 +57,7 @@ pub(crate) async fn handle(
                     MemberResponse::default()
                         .with_member_id(wire(&member.member_id))
                         .with_group_instance_id(member.group_instance_id.as_deref().map(wire))
-                        .with_error_code(GroupError::code_of(member.error))
+                        .with_error_code(member.error.unwrap_or_default().into())
                 })
                 .collect(),
         ))

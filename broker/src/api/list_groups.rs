@@ -42,7 +42,7 @@ pub(crate) async fn handle(
                         .with_group_type(kind(ctx, group.group_type))
                 }));
             }
-            Err(error) => return Ok(ListGroupsResponse::default().with_error_code(error.code())),
+            Err(error) => return Ok(ListGroupsResponse::default().with_error_code(error.into())),
         }
     }
     Ok(ListGroupsResponse::default().with_groups(groups))

@@ -160,9 +160,10 @@ pub fn advertised() -> impl Iterator<Item = &'static ApiSpec> {
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coordinators::group::{GroupError, Priced};
+use coordinators::group::Priced;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::ErrorCode;
 use protocol_shim::api_spec::{self, ApiSpec, KEY_COUNT, Unsupported};
 
 use crate::context::RequestContext;
@@ -187,7 +188,7 @@ const PART_BYTES: usize = 256;
 /// Pays for the answers to a request that names groups, which may be one group again and again.
 async fn pay_for_groups<R: Priced>(
     ctx: &RequestContext,
-    outcomes: &[Result<R, GroupError>],
+    outcomes: &[Result<R, ErrorCode>],
 ) -> Result<(), Unaffordable> {
     let prices = outcomes.iter().flatten().map(Priced::price_bytes);
     ctx.pay(prices.sum()).await

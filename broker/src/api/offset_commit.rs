@@ -6,9 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use coordinators::group::{
-    CommitOffsets, CommitPartition, CommitTopic, GroupError, PartitionResult,
-};
+use coordinators::group::{CommitOffsets, CommitPartition, CommitTopic, PartitionResult};
 use indexmap::IndexMap;
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use kafka_protocol::messages::offset_commit_response::{
@@ -70,11 +68,11 @@ pub(crate) async fn handle(
     });
     let mut error_of = |exists: bool| match &mut results {
         _ if !exists => ErrorCode::UnknownTopicOrPartition.into(),
-        Err(error) => error.code(),
+        Err(error) => (*error).into(),
         Ok(results) => results
             .pop_front()
             .map_or(ErrorCode::UnknownServerError.into(), |result| {
-                GroupError::code_of(result.error)
+                result.error.unwrap_or_default().into()
             }),
     };
 

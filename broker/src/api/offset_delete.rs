@@ -2,7 +2,7 @@
 //!
 //! Removes committed offsets of topics that the group does not subscribe to. See [`coordinators::group`].
 
-use coordinators::group::{DeleteOffsets, GroupError, PartitionResult};
+use coordinators::group::{DeleteOffsets, PartitionResult};
 use indexmap::IndexMap;
 use kafka_protocol::messages::offset_delete_request::OffsetDeleteRequestTopic;
 use kafka_protocol::messages::offset_delete_response::{
@@ -44,11 +44,11 @@ pub(crate) async fn handle(
     };
     let reply = match ctx.broker.groups.call(&request.group_id, call).await {
         Ok(reply) => reply,
-        Err(error) => return Ok(OffsetDeleteResponse::default().with_error_code(error.code())),
+        Err(error) => return Ok(OffsetDeleteResponse::default().with_error_code(error.into())),
     };
     if reply.error.is_some() {
         return Ok(
-            OffsetDeleteResponse::default().with_error_code(GroupError::code_of(reply.error))
+            OffsetDeleteResponse::default().with_error_code(reply.error.unwrap_or_default().into())
         );
     }
     // As in Kafka, a topic is answered once: first what does not exist, then the others, in the order of the request.
@@ -69,7 +69,7 @@ pub(crate) async fn handle(
                     true => results
                         .next()
                         .map_or(ErrorCode::UnknownServerError.into(), |result| {
-                            GroupError::code_of(result.error)
+                            result.error.unwrap_or_default().into()
                         }),
                     false => ErrorCode::UnknownTopicOrPartition.into(),
                 };

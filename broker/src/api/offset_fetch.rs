@@ -8,7 +8,7 @@
 //! Deviation: when the answer has become too large, the groups that are left are COORDINATOR_LOAD_IN_PROGRESS.
 
 use coordinators::group::{
-    FetchGroup, FetchOffsets, FetchTopic, FetchedGroup, FetchedPartition, GroupError, Id,
+    FetchGroup, FetchOffsets, FetchTopic, FetchedGroup, FetchedPartition, Id,
 };
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::offset_fetch_response::{
@@ -17,6 +17,7 @@ use kafka_protocol::messages::offset_fetch_response::{
 };
 use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::ErrorCode;
 use uuid::Uuid;
 
 use super::{PART_BYTES, owned, pay_for_groups, wire};
@@ -74,7 +75,7 @@ pub(crate) async fn handle(
     Ok(match fetched.pop() {
         Some(group) => single_response(ctx, group, asked),
         None => {
-            OffsetFetchResponse::default().with_error_code(GroupError::UnknownServerError.code())
+            OffsetFetchResponse::default().with_error_code(ErrorCode::UnknownServerError.into())
         }
     })
 }
@@ -124,7 +125,7 @@ fn group_response(group: FetchedGroup) -> OffsetFetchResponseGroup {
                 .with_committed_offset(p.committed_offset)
                 .with_committed_leader_epoch(p.committed_leader_epoch)
                 .with_metadata(Some(wire(&p.metadata)))
-                .with_error_code(GroupError::code_of(p.error))
+                .with_error_code(p.error.unwrap_or_default().into())
         });
         OffsetFetchResponseTopics::default()
             .with_name(wire(&topic.name).into())
@@ -132,7 +133,7 @@ fn group_response(group: FetchedGroup) -> OffsetFetchResponseGroup {
     });
     OffsetFetchResponseGroup::default()
         .with_group_id(wire(&group.group_id).into())
-        .with_error_code(GroupError::code_of(group.error))
+        .with_error_code(group.error.unwrap_or_default().into())
         .with_topics(topics.collect())
 }
 
@@ -153,7 +154,7 @@ fn single_response(
                         .with_partition_index(partition_index)
                         .with_committed_offset(-1)
                         .with_metadata(Some(StrBytes::default()))
-                        .with_error_code(error.code())
+                        .with_error_code(error.into())
                 });
                 topic_response(topic.name.0, partitions.collect())
             })
@@ -171,7 +172,7 @@ fn single_response(
     if ctx.api_version < 2 {
         response
     } else {
-        response.with_error_code(GroupError::code_of(group.error))
+        response.with_error_code(group.error.unwrap_or_default().into())
     }
 }
 
@@ -194,5 +195,5 @@ fn partition_response(ctx: &RequestContext, p: &FetchedPartition) -> OffsetFetch
             -1
         })
         .with_metadata(Some(wire(&p.metadata)))
-        .with_error_code(GroupError::code_of(p.error))
+        .with_error_code(p.error.unwrap_or_default().into())
 }

@@ -3,8 +3,9 @@
 //! The leader hands in the assignment, every member gets its own; answered when the leader has sent it.
 //! From v5 the protocol's type and name must be there and right (KIP-559). See [`coordinators::group`].
 
-use coordinators::group::{GroupError, SyncGroup};
+use coordinators::group::SyncGroup;
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
+use protocol_shim::ErrorCode;
 
 use super::{owned, owned_bytes, wire};
 use crate::context::RequestContext;
@@ -16,8 +17,8 @@ pub(crate) async fn handle(
 ) -> Result<SyncGroupResponse, Unaffordable> {
     let names_protocol = request.protocol_type.is_some() && request.protocol_name.is_some();
     if ctx.api_version >= 5 && !names_protocol {
-        let error = GroupError::InconsistentGroupProtocol;
-        return Ok(SyncGroupResponse::default().with_error_code(error.code()));
+        let error = ErrorCode::InconsistentGroupProtocol;
+        return Ok(SyncGroupResponse::default().with_error_code(error.into()));
     }
     let call = SyncGroup {
         group_id: owned(&request.group_id),
@@ -41,11 +42,11 @@ pub(crate) async fn handle(
         Ok(reply) => {
             ctx.pay_for_all(reply.assignment.len()).await?;
             Ok(SyncGroupResponse::default()
-                .with_error_code(GroupError::code_of(reply.error))
+                .with_error_code(reply.error.unwrap_or_default().into())
                 .with_protocol_type(reply.protocol_type.as_deref().map(wire))
                 .with_protocol_name(reply.protocol_name.as_deref().map(wire))
                 .with_assignment(reply.assignment))
         }
-        Err(error) => Ok(SyncGroupResponse::default().with_error_code(error.code())),
+        Err(error) => Ok(SyncGroupResponse::default().with_error_code(error.into())),
     }
 }

@@ -3,10 +3,11 @@
 use coordinators::group::{
     CommitOffsets, ConsumerHeartbeat, ConsumerHeartbeatReply, DeleteGroups, DeleteOffsets,
     DeleteOffsetsReply, DeletedGroup, DeletedTopic, DescribeConsumerGroups, DescribeGroups,
-    DescribedConsumerGroup, DescribedGroup, FetchOffsets, FetchedGroup, GroupError, GroupReply,
-    GroupRequest, Heartbeat, JoinGroup, JoinReply, LeaveGroup, LeaveReply, ListGroups,
-    ListGroupsReply, SyncGroup, SyncReply, TopicResult,
+    DescribedConsumerGroup, DescribedGroup, FetchOffsets, FetchedGroup, GroupReply, GroupRequest,
+    Heartbeat, JoinGroup, JoinReply, LeaveGroup, LeaveReply, ListGroups, ListGroupsReply,
+    SyncGroup, SyncReply, TopicResult,
 };
+use protocol_shim::ErrorCode;
 
 /// A request whose reply is known by type.
 pub trait GroupCall {
@@ -14,7 +15,7 @@ pub trait GroupCall {
     fn into_request(self) -> GroupRequest;
     /// # Errors
     /// The request was turned away; or the reply belongs to another kind of request, which a shard never gives.
-    fn reply(reply: GroupReply) -> Result<Self::Reply, GroupError>;
+    fn reply(reply: GroupReply) -> Result<Self::Reply, ErrorCode>;
 }
 
 macro_rules! calls {
@@ -26,11 +27,11 @@ macro_rules! calls {
                 GroupRequest::$kind(self)
             }
 
-            fn reply(reply: GroupReply) -> Result<$reply, GroupError> {
+            fn reply(reply: GroupReply) -> Result<$reply, ErrorCode> {
                 match reply {
                     GroupReply::$kind(reply) => Ok(reply),
                     GroupReply::Refused(error) => Err(error),
-                    _ => Err(GroupError::UnknownServerError),
+                    _ => Err(ErrorCode::UnknownServerError),
                 }
             }
         })*
@@ -40,7 +41,7 @@ macro_rules! calls {
 calls! {
     JoinGroup as Join -> JoinReply;
     SyncGroup as Sync -> SyncReply;
-    Heartbeat as Heartbeat -> Option<GroupError>;
+    Heartbeat as Heartbeat -> Option<ErrorCode>;
     LeaveGroup as Leave -> LeaveReply;
     ConsumerHeartbeat as ConsumerHeartbeat -> ConsumerHeartbeatReply;
     CommitOffsets as CommitOffsets -> Vec<TopicResult>;
@@ -50,5 +51,5 @@ calls! {
     DescribeConsumerGroups as DescribeConsumerGroups -> Vec<DescribedConsumerGroup>;
     ListGroups as ListGroups -> ListGroupsReply;
     DeleteGroups as DeleteGroups -> Vec<DeletedGroup>;
-    Vec<DeletedTopic> as TopicsDeleted -> Option<GroupError>;
+    Vec<DeletedTopic> as TopicsDeleted -> Option<ErrorCode>;
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use coordinators::group::{
-    self, Allowance, Catalog, DeletedTopic, GroupConfig, GroupError, GroupShard, Id, Note,
-    OFFSETS_TOPIC, Outcome, Priced, Question,
+    self, Allowance, Catalog, DeletedTopic, GroupConfig, GroupShard, Id, Note, OFFSETS_TOPIC,
+    Outcome, Priced, Question,
 };
+use protocol_shim::ErrorCode;
 use storage::log::PartitionLog;
 use tokio::sync::Mutex;
 use tracing::debug;
@@ -96,7 +97,7 @@ impl GroupShards {
         &self,
         group_id: &str,
         request: C,
-    ) -> Result<C::Reply, GroupError> {
+    ) -> Result<C::Reply, ErrorCode> {
         self.call_shard(self.shard_of(group_id), request).await
     }
 
@@ -108,7 +109,7 @@ impl GroupShards {
         &self,
         shard: usize,
         request: C,
-    ) -> Result<C::Reply, GroupError> {
+    ) -> Result<C::Reply, ErrorCode> {
         C::reply(self.request(shard, request.into_request()).await?)
     }
 }
@@ -157,15 +158,15 @@ impl GroupCoordinator {
     /// # Errors
     /// COORDINATOR_NOT_AVAILABLE before the first [`start`](Self::start); NOT_COORDINATOR when the topic has been deleted,
     /// until the next one: clients look for the coordinator then, which creates it again.
-    pub fn shards(&self) -> Result<Arc<GroupShards>, GroupError> {
+    pub fn shards(&self) -> Result<Arc<GroupShards>, ErrorCode> {
         let shards = self.shards.load_full();
-        let shards = shards.ok_or(GroupError::CoordinatorNotAvailable)?;
+        let shards = shards.ok_or(ErrorCode::CoordinatorNotAvailable)?;
         let image = self.runtime.metadata.image();
         match image.topic_by_id(shards.topic_id()) {
             Some(_) => Ok(shards),
             None => {
                 shards.topic_is_gone();
-                Err(GroupError::NotCoordinator)
+                Err(ErrorCode::NotCoordinator)
             }
         }
     }
@@ -197,19 +198,15 @@ impl GroupCoordinator {
     ///
     /// # Errors
     /// COORDINATOR_NOT_AVAILABLE while nothing can answer.
-    pub async fn call<C: GroupCall>(
-        &self,
-        group_id: &str,
-        call: C,
-    ) -> Result<C::Reply, GroupError> {
+    pub async fn call<C: GroupCall>(&self, group_id: &str, call: C) -> Result<C::Reply, ErrorCode> {
         self.serving().await?.call(group_id, call).await
     }
 
     /// Who serves the groups: started at their first use, but not again after `__consumer_offsets` was deleted, before a client
     /// looks for a coordinator.
-    async fn serving(&self) -> Result<Arc<GroupShards>, GroupError> {
+    async fn serving(&self) -> Result<Arc<GroupShards>, ErrorCode> {
         match self.shards() {
-            Err(GroupError::CoordinatorNotAvailable) => {
+            Err(ErrorCode::CoordinatorNotAvailable) => {
                 self.ensure_started().await?;
                 self.shards()
             }
@@ -224,7 +221,7 @@ impl GroupCoordinator {
         items: Vec<T>,
         group_of: impl Fn(&T) -> &Id,
         mut call: impl FnMut(Vec<T>, Allowance) -> C,
-    ) -> Vec<Result<R, GroupError>> {
+    ) -> Vec<Result<R, ErrorCode>> {
         let item_count = items.len();
         let failed = |error| (0..item_count).map(|_| Err(error)).collect();
         let shards = match self.serving().await {
@@ -239,7 +236,7 @@ impl GroupCoordinator {
             items.push(item);
         }
         let mut allowance = Allowance::new(GROUP_ANSWER_BYTES);
-        let mut outcomes: Vec<Result<R, GroupError>> = failed(GroupError::UnknownServerError);
+        let mut outcomes: Vec<Result<R, ErrorCode>> = failed(ErrorCode::UnknownServerError);
         for (shard, (places, items)) in by_shard {
             match shards.call_shard(shard, call(items, allowance)).await {
                 Ok(replies) => {
@@ -263,7 +260,7 @@ impl GroupCoordinator {
     ///
     /// # Errors
     /// COORDINATOR_NOT_AVAILABLE if it cannot be created or loaded.
-    pub async fn ensure_started(&self) -> Result<(), GroupError> {
+    pub async fn ensure_started(&self) -> Result<(), ErrorCode> {
         if self.shards().is_ok() {
             return Ok(());
         }
@@ -274,11 +271,11 @@ impl GroupCoordinator {
             .await;
         if let Err(error) = created {
             log_limited!(warn, "cannot create {OFFSETS_TOPIC}: {error}");
-            return Err(GroupError::CoordinatorNotAvailable);
+            return Err(ErrorCode::CoordinatorNotAvailable);
         }
         self.load().await.map_err(|error| {
             log_limited!(warn, "cannot load the groups: {error}");
-            GroupError::CoordinatorNotAvailable
+            ErrorCode::CoordinatorNotAvailable
         })
     }
 

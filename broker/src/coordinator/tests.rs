@@ -8,6 +8,7 @@ use coordinators::group::OFFSETS_TOPIC;
 use coordinators::group::*;
 use coordinators::machine::{Machine, Moment, Token};
 use parking_lot::Mutex;
+use protocol_shim::ErrorCode;
 use storage::log::{
     ActiveProducer, AppendError, AppendOrigin, AppendPermit, FetchWait, Isolation, LogConfig,
     LogOffsets, PartitionLog, PendingAppend, Read, ReadError, ReadRequest, TimestampOffset,
@@ -269,8 +270,8 @@ fn join(group: &str, metadata_bytes: usize) -> JoinGroup {
 
 /// The one error of a commit's partitions.
 fn error_of(
-    committed: Result<Vec<TopicResult>, GroupError>,
-) -> Result<Option<GroupError>, GroupError> {
+    committed: Result<Vec<TopicResult>, ErrorCode>,
+) -> Result<Option<ErrorCode>, ErrorCode> {
     let topics = committed?;
     let mut errors: Vec<_> = topics
         .iter()
@@ -336,14 +337,11 @@ async fn a_request_that_is_too_large_is_refused_alone() {
     );
     let too_large = commit("large", 400, 4_000);
     let committed = coordinator.call("large", too_large).await;
-    assert_eq!(
-        error_of(committed),
-        Ok(Some(GroupError::UnknownServerError))
-    );
+    assert_eq!(error_of(committed), Ok(Some(ErrorCode::UnknownServerError)));
     assert_eq!(fetched(&coordinator, "large").await, 0);
     let joined = coordinator.call("large", join("large", 70 << 20)).await;
     let joined = joined.expect("answered");
-    assert_eq!(joined.error, Some(GroupError::UnknownServerError));
+    assert_eq!(joined.error, Some(ErrorCode::UnknownServerError));
     let described = coordinator.call(
         "g",
         DescribeGroups {
@@ -391,10 +389,7 @@ async fn a_refusal_that_lasts_is_told_and_what_was_durable_is_there_afterwards()
         log.refuse(AppendError::Storage("the disk is full".to_owned()));
     }
     let committed = coordinator.call("h", commit("h", 1, 10)).await;
-    assert_eq!(
-        error_of(committed),
-        Err(GroupError::CoordinatorNotAvailable)
-    );
+    assert_eq!(error_of(committed), Err(ErrorCode::CoordinatorNotAvailable));
     log.refusals.lock().clear();
     assert_eq!(fetched(&coordinator, "g").await, 1);
     assert_eq!(fetched(&coordinator, "h").await, 0);
@@ -422,7 +417,7 @@ async fn a_new_shard_is_loaded_when_what_was_in_flight_has_ended() {
     assert_eq!(first.await.expect("no panic"), Ok(None));
     assert_eq!(
         second.await.expect("no panic"),
-        Err(GroupError::CoordinatorNotAvailable)
+        Err(ErrorCode::CoordinatorNotAvailable)
     );
     assert_eq!(fetched(&coordinator, "first").await, 1);
     assert_eq!(fetched(&coordinator, "second").await, 0);
@@ -653,7 +648,7 @@ async fn a_deleted_log_turns_everybody_away_and_a_new_one_begins_without_groups(
     let coordinator = idle_coordinator(metadata.clone(), shutdown);
     assert_eq!(
         coordinator.shards().err(),
-        Some(GroupError::CoordinatorNotAvailable)
+        Some(ErrorCode::CoordinatorNotAvailable)
     );
     let start = async || {
         let topic = metadata.ensure_internal_topic(OFFSETS_TOPIC).await;
@@ -684,7 +679,7 @@ async fn a_deleted_log_turns_everybody_away_and_a_new_one_begins_without_groups(
         member_id: first.member_id,
         group_instance_id: None,
     };
-    let rebalances = Ok(Some(GroupError::RebalanceInProgress));
+    let rebalances = Ok(Some(ErrorCode::RebalanceInProgress));
     while shards.call("g", heartbeat.clone()).await != rebalances {
         tokio::task::yield_now().await;
     }
@@ -697,18 +692,18 @@ async fn a_deleted_log_turns_everybody_away_and_a_new_one_begins_without_groups(
     };
     coordinator.topics_deleted(vec![gone]).await;
     let parked = parked.await.expect("no panic").expect("answered");
-    assert_eq!(parked.error, Some(GroupError::NotCoordinator));
+    assert_eq!(parked.error, Some(ErrorCode::NotCoordinator));
     assert_eq!(
         shards.call("g", heartbeat.clone()).await,
-        Err(GroupError::NotCoordinator)
+        Err(ErrorCode::NotCoordinator)
     );
-    assert_eq!(coordinator.shards().err(), Some(GroupError::NotCoordinator));
+    assert_eq!(coordinator.shards().err(), Some(ErrorCode::NotCoordinator));
 
     assert_ne!(start().await, topic_id);
     let shards = coordinator.shards().expect("started again");
     assert_eq!(
         shards.call("g", heartbeat).await,
-        Ok(Some(GroupError::UnknownMemberId))
+        Ok(Some(ErrorCode::UnknownMemberId))
     );
     assert_eq!(fetched(&shards, "g").await, 0);
 }

@@ -1,5 +1,7 @@
 //! DescribeGroups, ListGroups and DeleteGroups.
 
+use protocol_shim::ErrorCode;
+
 use super::{
     allowance::{Allowance, Priced},
     any::Group,
@@ -25,7 +27,7 @@ impl GroupShard {
                 };
                 let known = request.api_version >= FIRST_VERSION_KNOWING_GROUP_ID_NOT_FOUND;
                 DescribedGroup {
-                    error: known.then_some(GroupError::GroupIdNotFound),
+                    error: known.then_some(ErrorCode::GroupIdNotFound),
                     error_message: known.then(|| format!("Group {group_id} {why}.")),
                     state: "Dead",
                     ..DescribedGroup::named(group_id.clone())
@@ -53,7 +55,7 @@ impl GroupShard {
                 };
                 let message = format!("Group {group_id} {why}.");
                 DescribedConsumerGroup {
-                    refusal: Some(Refusal::new(GroupError::GroupIdNotFound, message)),
+                    refusal: Some(Refusal::new(ErrorCode::GroupIdNotFound, message)),
                     ..DescribedConsumerGroup::named(group_id.clone())
                 }
             })
@@ -111,13 +113,13 @@ impl GroupShard {
             .collect()
     }
 
-    fn delete_group(&mut self, group_id: &Id, effects: &mut Effects) -> Result<(), GroupError> {
+    fn delete_group(&mut self, group_id: &Id, effects: &mut Effects) -> Result<(), ErrorCode> {
         let group = self
             .groups
             .get(group_id)
-            .ok_or(GroupError::GroupIdNotFound)?;
+            .ok_or(ErrorCode::GroupIdNotFound)?;
         if !group.is_empty() {
-            return Err(GroupError::NonEmptyGroup);
+            return Err(ErrorCode::NonEmptyGroup);
         }
         for key in self.offsets.keys_of(group_id) {
             self.append(effects, GroupRecord::Offset { key, value: None });
@@ -134,7 +136,7 @@ fn affordable<D: Priced>(
     group_ids: &[Id],
     mut allowance: Allowance,
     describe: impl Fn(&Id) -> D,
-    failed: impl Fn(Id, GroupError) -> D,
+    failed: impl Fn(Id, ErrorCode) -> D,
 ) -> Vec<D> {
     let mut answer = |group_id: &Id| {
         allowance.expect_at_least(1)?;

@@ -1,10 +1,11 @@
 //! What the answers to one request may take in memory.
 
 use bytes::Bytes;
+use protocol_shim::ErrorCode;
 
 use super::reply::{
     DeletedGroup, DescribedConsumerGroup, DescribedGroup, FetchedGroup, FetchedPartition,
-    FetchedTopic, GroupError, NamedPartitions,
+    FetchedTopic, NamedPartitions,
 };
 
 /// A request may name one group, or one large group after the other, thousands of times, and each mention has an answer.
@@ -34,14 +35,14 @@ impl Allowance {
     /// # Errors
     /// COORDINATOR_LOAD_IN_PROGRESS if it does not fit with those before it: clients ask for what was refused so once more,
     /// alone. UNKNOWN_SERVER_ERROR if it would not fit then either.
-    pub fn spend(&mut self, bytes: usize) -> Result<(), GroupError> {
+    pub fn spend(&mut self, bytes: usize) -> Result<(), ErrorCode> {
         if let Some(left_bytes) = self.left_bytes.checked_sub(bytes) {
             self.left_bytes = left_bytes;
             return Ok(());
         }
         let error = match bytes > self.whole_bytes {
-            true => GroupError::UnknownServerError,
-            false => GroupError::CoordinatorLoadInProgress,
+            true => ErrorCode::UnknownServerError,
+            false => ErrorCode::CoordinatorLoadInProgress,
         };
         self.left_bytes = 0;
         Err(error)
@@ -51,9 +52,9 @@ impl Allowance {
     ///
     /// # Errors
     /// As [`spend`](Self::spend).
-    pub fn expect_at_least(&mut self, bytes: usize) -> Result<(), GroupError> {
+    pub fn expect_at_least(&mut self, bytes: usize) -> Result<(), ErrorCode> {
         match self.left_bytes {
-            0 => Err(GroupError::CoordinatorLoadInProgress),
+            0 => Err(ErrorCode::CoordinatorLoadInProgress),
             left_bytes if bytes <= left_bytes => Ok(()),
             _ => self.spend(bytes),
         }

@@ -1,5 +1,7 @@
 //! A group of either protocol, where it does not matter of which.
 
+use protocol_shim::ErrorCode;
+
 use crate::machine::Token;
 
 use super::{
@@ -9,7 +11,7 @@ use super::{
     consumer::{ConsumerGroup, DescribeContext},
     event::Id,
     migration,
-    reply::{DescribedConsumerGroup, GroupError, GroupReply},
+    reply::{DescribedConsumerGroup, GroupReply},
     shard::{Context, TimerKey},
     timer::Timers,
 };
@@ -73,7 +75,7 @@ impl Group {
     }
 
     /// Every parked request, answered with `error`. Requests to a consumer group are never parked.
-    pub(super) fn unload(self, error: GroupError) -> Vec<(Token, GroupReply)> {
+    pub(super) fn unload(self, error: ErrorCode) -> Vec<(Token, GroupReply)> {
         match self {
             Self::Classic(group) => group.unload(error),
             Self::Consumer(_) => Vec::new(),

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 
+use protocol_shim::ErrorCode;
 use uuid::Uuid;
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
     embedded::{Assignment, Subscription, write_assignment},
     event::Id,
     record::{GroupRecord, RecordError},
-    reply::{GroupError, Refusal},
+    reply::Refusal,
     shard::{Context, TurnsClassic},
 };
 
@@ -35,7 +36,7 @@ pub(super) fn upgrade(
 ) -> Result<ConsumerGroup, Refusal> {
     let because = |why: &str| {
         let message = format!("Cannot upgrade classic group {id} to consumer group because {why}.");
-        Refusal::new(GroupError::GroupIdNotFound, message)
+        Refusal::new(ErrorCode::GroupIdNotFound, message)
     };
     if !cx.config.migration_policy.may_upgrade() {
         return Err(because("online upgrade is disabled"));

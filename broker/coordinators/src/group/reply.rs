@@ -1,126 +1,33 @@
 //! What comes out of a [`GroupShard`](super::GroupShard): one reply per request, free of wire types.
 
 use bytes::Bytes;
-use thiserror::Error;
+use protocol_shim::ErrorCode;
 use uuid::Uuid;
 
 use crate::machine::Refused;
 
 use super::{assignor::Partitions, event::Id};
 
-/// An error as the protocol knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum GroupError {
-    #[error("UNKNOWN_SERVER_ERROR")]
-    UnknownServerError,
-    #[error("OFFSET_METADATA_TOO_LARGE")]
-    OffsetMetadataTooLarge,
-    #[error("COORDINATOR_LOAD_IN_PROGRESS")]
-    CoordinatorLoadInProgress,
-    #[error("COORDINATOR_NOT_AVAILABLE")]
-    CoordinatorNotAvailable,
-    #[error("NOT_COORDINATOR")]
-    NotCoordinator,
-    #[error("ILLEGAL_GENERATION")]
-    IllegalGeneration,
-    #[error("INCONSISTENT_GROUP_PROTOCOL")]
-    InconsistentGroupProtocol,
-    #[error("INVALID_GROUP_ID")]
-    InvalidGroupId,
-    #[error("UNKNOWN_MEMBER_ID")]
-    UnknownMemberId,
-    #[error("INVALID_SESSION_TIMEOUT")]
-    InvalidSessionTimeout,
-    #[error("REBALANCE_IN_PROGRESS")]
-    RebalanceInProgress,
-    #[error("NON_EMPTY_GROUP")]
-    NonEmptyGroup,
-    #[error("GROUP_ID_NOT_FOUND")]
-    GroupIdNotFound,
-    #[error("MEMBER_ID_REQUIRED")]
-    MemberIdRequired,
-    #[error("GROUP_MAX_SIZE_REACHED")]
-    GroupMaxSizeReached,
-    #[error("FENCED_INSTANCE_ID")]
-    FencedInstanceId,
-    #[error("GROUP_SUBSCRIBED_TO_TOPIC")]
-    GroupSubscribedToTopic,
-    #[error("UNSTABLE_OFFSET_COMMIT")]
-    UnstableOffsetCommit,
-    #[error("UNSUPPORTED_VERSION")]
-    UnsupportedVersion,
-    #[error("INVALID_REQUEST")]
-    InvalidRequest,
-    #[error("FENCED_MEMBER_EPOCH")]
-    FencedMemberEpoch,
-    #[error("UNRELEASED_INSTANCE_ID")]
-    UnreleasedInstanceId,
-    #[error("UNSUPPORTED_ASSIGNOR")]
-    UnsupportedAssignor,
-    #[error("STALE_MEMBER_EPOCH")]
-    StaleMemberEpoch,
-    #[error("INVALID_REGULAR_EXPRESSION")]
-    InvalidRegularExpression,
-}
-
-impl GroupError {
-    /// The protocol's number.
-    pub fn code(self) -> i16 {
-        match self {
-            Self::UnknownServerError => -1,
-            Self::OffsetMetadataTooLarge => 12,
-            Self::CoordinatorLoadInProgress => 14,
-            Self::CoordinatorNotAvailable => 15,
-            Self::NotCoordinator => 16,
-            Self::IllegalGeneration => 22,
-            Self::InconsistentGroupProtocol => 23,
-            Self::InvalidGroupId => 24,
-            Self::UnknownMemberId => 25,
-            Self::InvalidSessionTimeout => 26,
-            Self::RebalanceInProgress => 27,
-            Self::UnsupportedVersion => 35,
-            Self::InvalidRequest => 42,
-            Self::NonEmptyGroup => 68,
-            Self::GroupIdNotFound => 69,
-            Self::MemberIdRequired => 79,
-            Self::GroupMaxSizeReached => 81,
-            Self::FencedInstanceId => 82,
-            Self::GroupSubscribedToTopic => 86,
-            Self::UnstableOffsetCommit => 88,
-            Self::FencedMemberEpoch => 110,
-            Self::UnreleasedInstanceId => 111,
-            Self::UnsupportedAssignor => 112,
-            Self::StaleMemberEpoch => 113,
-            Self::InvalidRegularExpression => 128,
-        }
-    }
-
-    /// The protocol's number, 0 for no error.
-    pub fn code_of(error: Option<Self>) -> i16 {
-        error.map_or(0, Self::code)
-    }
-}
-
 /// The reply to the [`GroupRequest`](super::event::GroupRequest) of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GroupReply {
     Join(JoinReply),
     Sync(SyncReply),
-    Heartbeat(Option<GroupError>),
+    Heartbeat(Option<ErrorCode>),
     Leave(LeaveReply),
     ConsumerHeartbeat(ConsumerHeartbeatReply),
     CommitOffsets(Vec<TopicResult>),
     CommitTxnOffsets(Vec<TopicResult>),
-    EndTxn(Option<GroupError>),
+    EndTxn(Option<ErrorCode>),
     FetchOffsets(Vec<FetchedGroup>),
     DeleteOffsets(DeleteOffsetsReply),
     DescribeGroups(Vec<DescribedGroup>),
     DescribeConsumerGroups(Vec<DescribedConsumerGroup>),
     ListGroups(ListGroupsReply),
     DeleteGroups(Vec<DeletedGroup>),
-    TopicsDeleted(Option<GroupError>),
+    TopicsDeleted(Option<ErrorCode>),
     /// To any request, by the owner of the shard.
-    Refused(GroupError),
+    Refused(ErrorCode),
 }
 
 /// Nothing of what was asked for has happened, or what has cannot be told.
@@ -130,19 +37,10 @@ impl From<Refused> for GroupReply {
     }
 }
 
-impl From<Refused> for GroupError {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Unavailable => Self::CoordinatorNotAvailable,
-            Refused::NotCoordinator => Self::NotCoordinator,
-        }
-    }
-}
-
 /// JoinGroup response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinReply {
-    pub error: Option<GroupError>,
+    pub error: Option<ErrorCode>,
     /// -1 on error.
     pub generation_id: i32,
     pub protocol_type: Option<Id>,
@@ -157,7 +55,7 @@ pub struct JoinReply {
 }
 
 impl JoinReply {
-    pub(super) fn error(member_id: Id, error: GroupError) -> Self {
+    pub(super) fn error(member_id: Id, error: ErrorCode) -> Self {
         Self {
             error: Some(error),
             generation_id: -1,
@@ -182,14 +80,14 @@ pub struct JoinReplyMember {
 /// SyncGroup response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncReply {
-    pub error: Option<GroupError>,
+    pub error: Option<ErrorCode>,
     pub protocol_type: Option<Id>,
     pub protocol_name: Option<Id>,
     pub assignment: Bytes,
 }
 
 impl SyncReply {
-    pub(super) fn error(error: GroupError) -> Self {
+    pub(super) fn error(error: ErrorCode) -> Self {
         Self {
             error: Some(error),
             protocol_type: None,
@@ -202,7 +100,7 @@ impl SyncReply {
 /// LeaveGroup response. Before version 3 the one member's error is the response's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaveReply {
-    pub error: Option<GroupError>,
+    pub error: Option<ErrorCode>,
     pub members: Vec<LeftMember>,
 }
 
@@ -211,18 +109,18 @@ pub struct LeaveReply {
 pub struct LeftMember {
     pub member_id: Id,
     pub group_instance_id: Option<Id>,
-    pub error: Option<GroupError>,
+    pub error: Option<ErrorCode>,
 }
 
 /// An error, and what is wrong in words. No words: the error says it all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    pub error: GroupError,
+    pub error: ErrorCode,
     pub message: String,
 }
 
 impl Refusal {
-    pub(super) fn new(error: GroupError, message: impl Into<String>) -> Self {
+    pub(super) fn new(error: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             error,
             message: message.into(),
@@ -263,7 +161,7 @@ pub struct TopicResult {
 }
 
 impl TopicResult {
-    pub(super) fn fail(&mut self, error: GroupError) {
+    pub(super) fn fail(&mut self, error: ErrorCode) {
         self.partitions
             .iter_mut()
             .for_each(|partition| partition.error = Some(error));
@@ -274,19 +172,19 @@ impl TopicResult {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionResult {
     pub partition_index: i32,
-    pub error: Option<GroupError>,
+    pub error: Option<ErrorCode>,
 }
 
 /// OffsetFetch response, one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchedGroup {
     pub group_id: Id,
-    pub error: Option<GroupError>,
+    pub error: Option<ErrorCode>,
     pub topics: Vec<FetchedTopic>,
 }
 
 impl FetchedGroup {
-    pub fn failed(group_id: Id, error: GroupError) -> Self {
+    pub fn failed(group_id: Id, error: ErrorCode) -> Self {
         Self {
             group_id,
             error: Some(error),
@@ -310,20 +208,20 @@ pub struct FetchedPartition {
     pub committed_offset: i64,
     pub committed_leader_epoch: i32,
     pub metadata: Id,
-    pub error: Option<GroupError>,
+    pub error: Option<ErrorCode>,
 }
 
 /// OffsetDelete response. With a top-level error there are no topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeleteOffsetsReply {
-    pub error: Option<GroupError>,
+    pub error: Option<ErrorCode>,
     pub topics: Vec<TopicResult>,
 }
 
 /// DescribeGroups response, one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DescribedGroup {
-    pub error: Option<GroupError>,
+    pub error: Option<ErrorCode>,
     /// Version 6 and more.
     pub error_message: Option<String>,
     pub group_id: Id,
@@ -336,7 +234,7 @@ pub struct DescribedGroup {
 }
 
 impl DescribedGroup {
-    pub fn failed(group_id: Id, error: GroupError) -> Self {
+    pub fn failed(group_id: Id, error: ErrorCode) -> Self {
         Self {
             error: Some(error),
             ..Self::named(group_id)
@@ -382,7 +280,7 @@ pub struct DescribedConsumerGroup {
 }
 
 impl DescribedConsumerGroup {
-    pub fn failed(group_id: Id, error: GroupError) -> Self {
+    pub fn failed(group_id: Id, error: ErrorCode) -> Self {
         Self {
             refusal: Some(Refusal::new(error, "")),
             ..Self::named(group_id)
@@ -430,7 +328,7 @@ pub struct NamedPartitions {
 /// ListGroups response, this shard's part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListGroupsReply {
-    pub error: Option<GroupError>,
+    pub error: Option<ErrorCode>,
     pub groups: Vec<ListedGroup>,
 }
 
@@ -448,5 +346,5 @@ pub struct ListedGroup {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeletedGroup {
     pub group_id: Id,
-    pub error: Option<GroupError>,
+    pub error: Option<ErrorCode>,
 }

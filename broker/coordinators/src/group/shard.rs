@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use protocol_shim::ErrorCode;
+
 use crate::machine::{EndTxn, KeyValue, Machine, Moment, Producer, Refused, Token};
 
 use super::{
@@ -255,19 +257,19 @@ impl GroupShard {
 
     fn join(&mut self, now_ms: i64, token: Token, request: JoinGroup) -> Effects {
         let refusal = if !is_group_id(&request.group_id) {
-            Some(GroupError::InvalidGroupId)
+            Some(ErrorCode::InvalidGroupId)
         } else if !(self.config.min_session_timeout_ms..=self.config.max_session_timeout_ms)
             .contains(&request.session_timeout_ms)
         {
-            Some(GroupError::InvalidSessionTimeout)
+            Some(ErrorCode::InvalidSessionTimeout)
         } else if !request.fits_record(self.max_batch_bytes) {
-            Some(GroupError::UnknownServerError)
+            Some(ErrorCode::UnknownServerError)
         } else if self.may_be_joined(&request.group_id) {
             None
         } else if !request.member_id.is_empty() {
-            Some(GroupError::UnknownMemberId)
+            Some(ErrorCode::UnknownMemberId)
         } else if request.protocol_type.is_empty() || request.protocols.is_empty() {
-            Some(GroupError::InconsistentGroupProtocol)
+            Some(ErrorCode::InconsistentGroupProtocol)
         } else {
             None
         };
@@ -355,7 +357,7 @@ impl GroupShard {
                     Group::Consumer(group) => group.leave_classic(cx, members),
                 };
             }),
-            Err(GroupError::InvalidGroupId) => reply.error = Some(GroupError::InvalidGroupId),
+            Err(ErrorCode::InvalidGroupId) => reply.error = Some(ErrorCode::InvalidGroupId),
             Err(error) => {
                 let members = members.into_iter();
                 reply.members = members.map(|member| member.left(Some(error))).collect();
@@ -366,11 +368,11 @@ impl GroupShard {
     }
 
     /// Whether there is a group for requests of the classic protocol other than JoinGroup.
-    fn find_classic(&self, group_id: &str) -> Result<(), GroupError> {
+    fn find_classic(&self, group_id: &str) -> Result<(), ErrorCode> {
         if !is_group_id(group_id) {
-            Err(GroupError::InvalidGroupId)
+            Err(ErrorCode::InvalidGroupId)
         } else if !self.groups.contains_key(group_id) {
-            Err(GroupError::UnknownMemberId)
+            Err(ErrorCode::UnknownMemberId)
         } else {
             Ok(())
         }
@@ -385,7 +387,7 @@ impl GroupShard {
     ) -> Result<ConsumerHeartbeatReply, Refusal> {
         request.validate(&self.config)?;
         let group_id = request.group_id.clone();
-        let not_found = |message: String| Err(Refusal::new(GroupError::GroupIdNotFound, message));
+        let not_found = |message: String| Err(Refusal::new(ErrorCode::GroupIdNotFound, message));
         let is_join = request.member_epoch == JOIN_EPOCH;
         match self.groups.get(&group_id) {
             Some(Group::Consumer(_)) => {}
@@ -423,7 +425,7 @@ impl GroupShard {
                 if let Some(previous) = self.groups.remove(&group_id) {
                     previous.cancel_timers(&mut self.timers);
                     // Who waits for the classic group's rebalance joins again, in the new group.
-                    let parked = previous.unload(GroupError::RebalanceInProgress);
+                    let parked = previous.unload(ErrorCode::RebalanceInProgress);
                     effects.replies.extend(parked);
                 }
                 for record in tombstones {
@@ -437,7 +439,7 @@ impl GroupShard {
             }
         }
         let mut reply = Ok(ConsumerHeartbeatReply::refused(Refusal::new(
-            GroupError::UnknownServerError,
+            ErrorCode::UnknownServerError,
             "",
         )));
         self.with_group(now_ms, &group_id, effects, |group, cx| {

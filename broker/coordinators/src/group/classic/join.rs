@@ -1,11 +1,13 @@
 //! JoinGroup: who may come in, and under which id.
 
+use protocol_shim::ErrorCode;
+
 use crate::machine::Token;
 
 use super::{
     super::{
         event::{Id, JoinGroup},
-        reply::{GroupError, GroupReply, JoinReply},
+        reply::{GroupReply, JoinReply},
         shard::Context,
     },
     ClassicGroup, State,
@@ -32,11 +34,11 @@ impl ClassicGroup {
             reply(
                 cx,
                 token,
-                JoinReply::error("".into(), GroupError::GroupMaxSizeReached),
+                JoinReply::error("".into(), ErrorCode::GroupMaxSizeReached),
             );
             return self.maybe_complete_join(cx);
         } else if !self.supports(&request.protocol_type, &request.protocols) {
-            GroupError::InconsistentGroupProtocol
+            ErrorCode::InconsistentGroupProtocol
         } else if request.member_id.is_empty() {
             return self.join_new(cx, token, request);
         } else if !self.pending_join.contains(&request.member_id) {
@@ -45,7 +47,7 @@ impl ClassicGroup {
             return self.add_member(cx, token, request.member_id.clone(), request);
         } else {
             // Ids are only ever pending for dynamic members: Kafka fails an assertion here.
-            GroupError::UnknownServerError
+            ErrorCode::UnknownServerError
         };
         reply(cx, token, JoinReply::error(request.member_id, error));
     }
@@ -88,7 +90,7 @@ impl ClassicGroup {
                 reply(
                     cx,
                     token,
-                    JoinReply::error(member_id, GroupError::MemberIdRequired),
+                    JoinReply::error(member_id, ErrorCode::MemberIdRequired),
                 );
             }
         }
@@ -140,7 +142,7 @@ impl ClassicGroup {
             State::Empty => reply(
                 cx,
                 token,
-                JoinReply::error(member_id, GroupError::UnknownMemberId),
+                JoinReply::error(member_id, ErrorCode::UnknownMemberId),
             ),
             // It lost the reply to its join: it gets it again.
             State::CompletingRebalance if unchanged => {
@@ -185,7 +187,7 @@ impl ClassicGroup {
                 reply(
                     cx,
                     superseded,
-                    JoinReply::error(member_id.clone(), GroupError::RebalanceInProgress),
+                    JoinReply::error(member_id.clone(), ErrorCode::RebalanceInProgress),
                 );
             }
         }
@@ -205,7 +207,7 @@ impl ClassicGroup {
         let said = said.find(|protocol| Some(&protocol.name) == chosen);
         let more_bytes = said.map_or(0, |protocol| protocol.metadata.len());
         if self.state == State::Stable && !self.fits_log(cx, more_bytes) {
-            let error = JoinReply::error("".into(), GroupError::UnknownServerError);
+            let error = JoinReply::error("".into(), ErrorCode::UnknownServerError);
             return reply(cx, token, error);
         }
         let old_leader = self.leader.clone();
@@ -255,7 +257,7 @@ impl ClassicGroup {
         };
         if let Some(old_token) = member.awaiting_join.take() {
             self.awaiting_join_count -= 1;
-            let fenced = JoinReply::error(old_member_id.clone(), GroupError::FencedInstanceId);
+            let fenced = JoinReply::error(old_member_id.clone(), ErrorCode::FencedInstanceId);
             reply(
                 cx,
                 old_token,
@@ -265,7 +267,7 @@ impl ClassicGroup {
                 },
             );
         }
-        super::sync::answer(cx, &mut member, GroupError::FencedInstanceId);
+        super::sync::answer(cx, &mut member, ErrorCode::FencedInstanceId);
         member.is_new = false;
         if let Some(instance_id) = &member.group_instance_id {
             self.static_members

@@ -1,10 +1,12 @@
 //! Staying in a group and leaving it: heartbeats, sessions, LeaveGroup, and who may commit.
 
+use protocol_shim::ErrorCode;
+
 use super::{
     super::{
         effects::NoteKind,
         event::{Heartbeat, Id, LeavingMember},
-        reply::{GroupError, LeftMember},
+        reply::LeftMember,
         shard::Context,
     },
     ClassicGroup, State,
@@ -16,15 +18,15 @@ impl ClassicGroup {
         &mut self,
         cx: &mut Context<'_>,
         request: &Heartbeat,
-    ) -> Result<(), GroupError> {
+    ) -> Result<(), ErrorCode> {
         self.validate_member(&request.member_id, request.group_instance_id.as_deref())?;
         if request.generation_id != self.generation_id {
-            return Err(GroupError::IllegalGeneration);
+            return Err(ErrorCode::IllegalGeneration);
         }
         self.extend_session(cx, &request.member_id);
         match self.state {
-            State::Empty => Err(GroupError::UnknownMemberId),
-            State::PreparingRebalance => Err(GroupError::RebalanceInProgress),
+            State::Empty => Err(ErrorCode::UnknownMemberId),
+            State::PreparingRebalance => Err(ErrorCode::RebalanceInProgress),
             State::CompletingRebalance | State::Stable => Ok(()),
         }
     }
@@ -59,12 +61,12 @@ impl ClassicGroup {
         &mut self,
         cx: &mut Context<'_>,
         leaving: &LeavingMember,
-    ) -> Result<(), GroupError> {
+    ) -> Result<(), ErrorCode> {
         let instance_id = leaving.group_instance_id.as_deref();
         let member_id: Id = if leaving.member_id.is_empty() {
             // An administrator removes a static member and knows only its instance id.
             let owner = instance_id.and_then(|instance_id| self.static_members.get(instance_id));
-            owner.cloned().ok_or(GroupError::UnknownMemberId)?
+            owner.cloned().ok_or(ErrorCode::UnknownMemberId)?
         } else {
             if !self.pending_join.contains(&leaving.member_id) {
                 self.validate_member(&leaving.member_id, instance_id)?;
@@ -122,13 +124,13 @@ impl ClassicGroup {
         member_id: &Id,
         group_instance_id: Option<&str>,
         generation_id: i32,
-    ) -> Result<(), GroupError> {
+    ) -> Result<(), ErrorCode> {
         let in_group = self.check_committer(member_id, group_instance_id, generation_id)?;
         match self.state {
             State::Empty => Ok(()),
-            _ if !in_group => Err(GroupError::UnknownMemberId),
+            _ if !in_group => Err(ErrorCode::UnknownMemberId),
             // The member is about to get an assignment: what it commits now is not from that one.
-            State::CompletingRebalance => Err(GroupError::RebalanceInProgress),
+            State::CompletingRebalance => Err(ErrorCode::RebalanceInProgress),
             State::Stable | State::PreparingRebalance => {
                 self.extend_session(cx, member_id);
                 Ok(())
@@ -142,7 +144,7 @@ impl ClassicGroup {
         member_id: &Id,
         group_instance_id: Option<&str>,
         generation_id: i32,
-    ) -> Result<(), GroupError> {
+    ) -> Result<(), ErrorCode> {
         self.check_committer(member_id, group_instance_id, generation_id)
             .map(|_| ())
     }
@@ -153,7 +155,7 @@ impl ClassicGroup {
         member_id: &Id,
         group_instance_id: Option<&str>,
         generation_id: i32,
-    ) -> Result<bool, GroupError> {
+    ) -> Result<bool, ErrorCode> {
         if generation_id < 0 && self.state == State::Empty {
             return Ok(false);
         }
@@ -164,7 +166,7 @@ impl ClassicGroup {
         if generation_id == self.generation_id {
             Ok(true)
         } else {
-            Err(GroupError::IllegalGeneration)
+            Err(ErrorCode::IllegalGeneration)
         }
     }
 
@@ -176,7 +178,7 @@ impl ClassicGroup {
 }
 
 impl LeavingMember {
-    pub(in crate::group) fn left(self, error: Option<GroupError>) -> LeftMember {
+    pub(in crate::group) fn left(self, error: Option<ErrorCode>) -> LeftMember {
         LeftMember {
             member_id: self.member_id,
             group_instance_id: self.group_instance_id,

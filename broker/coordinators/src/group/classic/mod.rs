@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use member::Member;
+use protocol_shim::ErrorCode;
 
 pub(in crate::group) use {
     join::FIRST_VERSION_REQUIRING_MEMBER_ID, member::distinct, migrate::Migrant,
@@ -220,7 +221,7 @@ impl ClassicGroup {
     }
 
     /// Every parked request, answered with `error`.
-    pub(in crate::group) fn unload(self, error: GroupError) -> Vec<(Token, GroupReply)> {
+    pub(in crate::group) fn unload(self, error: ErrorCode) -> Vec<(Token, GroupReply)> {
         let mut replies = Vec::new();
         for (member_id, member) in self.members {
             if let Some(token) = member.awaiting_join {
@@ -359,18 +360,18 @@ impl ClassicGroup {
         &self,
         member_id: &str,
         group_instance_id: Option<&str>,
-    ) -> Result<(), GroupError> {
+    ) -> Result<(), ErrorCode> {
         if let Some(instance_id) = group_instance_id {
             match self.static_members.get(instance_id) {
-                None => return Err(GroupError::UnknownMemberId),
-                Some(owner) if **owner != *member_id => return Err(GroupError::FencedInstanceId),
+                None => return Err(ErrorCode::UnknownMemberId),
+                Some(owner) if **owner != *member_id => return Err(ErrorCode::FencedInstanceId),
                 Some(_) => {}
             }
         }
         if self.members.contains_key(member_id) {
             Ok(())
         } else {
-            Err(GroupError::UnknownMemberId)
+            Err(ErrorCode::UnknownMemberId)
         }
     }
 
@@ -404,13 +405,13 @@ impl ClassicGroup {
         // UNKNOWN_MEMBER_ID makes the member come back as a new one, if it is still there.
         if let Some(token) = member.awaiting_join {
             self.awaiting_join_count -= 1;
-            let reply = JoinReply::error("".into(), GroupError::UnknownMemberId);
+            let reply = JoinReply::error("".into(), ErrorCode::UnknownMemberId);
             cx.effects.reply(token, GroupReply::Join(reply));
         }
         if let Some(token) = member.awaiting_sync {
             cx.effects.reply(
                 token,
-                GroupReply::Sync(SyncReply::error(GroupError::UnknownMemberId)),
+                GroupReply::Sync(SyncReply::error(ErrorCode::UnknownMemberId)),
             );
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use protocol_shim::ErrorCode;
 
 use crate::machine::Token;
 
@@ -10,7 +11,7 @@ use super::{
     super::{
         effects::NoteKind,
         event::{Id, SyncGroup},
-        reply::{GroupError, GroupReply, SyncReply},
+        reply::{GroupReply, SyncReply},
         shard::{Context, TimerKey},
     },
     ClassicGroup, State,
@@ -42,29 +43,29 @@ impl ClassicGroup {
             return cx.effects.reply(token, GroupReply::Sync(reply));
         }
         // The member has given up on its earlier request and should it still listen, may try again.
-        answer(cx, member, GroupError::RebalanceInProgress);
+        answer(cx, member, ErrorCode::RebalanceInProgress);
         member.awaiting_sync = Some(token);
         if self.is_leader(&request.member_id) {
             self.assign(cx, request.assignments.into_iter().collect());
         }
     }
 
-    fn validate_sync(&self, request: &SyncGroup) -> Result<(), GroupError> {
+    fn validate_sync(&self, request: &SyncGroup) -> Result<(), ErrorCode> {
         let differs = |asked: &Option<_>, ours: &Option<_>| {
             asked.is_some() && ours.is_some() && asked != ours
         };
         if self.state == State::Empty {
-            return Err(GroupError::UnknownMemberId);
+            return Err(ErrorCode::UnknownMemberId);
         }
         self.validate_member(&request.member_id, request.group_instance_id.as_deref())?;
         if request.generation_id != self.generation_id {
-            Err(GroupError::IllegalGeneration)
+            Err(ErrorCode::IllegalGeneration)
         } else if differs(&request.protocol_type, &self.protocol_type)
             || differs(&request.protocol_name, &self.protocol_name)
         {
-            Err(GroupError::InconsistentGroupProtocol)
+            Err(ErrorCode::InconsistentGroupProtocol)
         } else if self.state == State::PreparingRebalance {
-            Err(GroupError::RebalanceInProgress)
+            Err(ErrorCode::RebalanceInProgress)
         } else {
             Ok(())
         }
@@ -78,7 +79,7 @@ impl ClassicGroup {
         if !self.fits_log(cx, 0) {
             // As in Kafka: nobody has an assignment that a restart would forget.
             for (member_id, member) in &mut self.members {
-                if answer(cx, member, GroupError::UnknownServerError) {
+                if answer(cx, member, ErrorCode::UnknownServerError) {
                     let session = TimerKey::Session(self.id.clone(), member_id.clone());
                     cx.schedule(session, member.session_timeout_ms);
                 }
@@ -111,7 +112,7 @@ impl ClassicGroup {
     pub(super) fn withdraw_assignments(&mut self, cx: &mut Context<'_>) {
         for (member_id, member) in &mut self.members {
             member.assignment = Bytes::new();
-            if answer(cx, member, GroupError::RebalanceInProgress) {
+            if answer(cx, member, ErrorCode::RebalanceInProgress) {
                 let session = TimerKey::Session(self.id.clone(), member_id.clone());
                 cx.schedule(session, member.session_timeout_ms);
             }
@@ -133,7 +134,7 @@ fn assignment_of(
 }
 
 /// Answers the member's parked SyncGroup, if it has one.
-pub(super) fn answer(cx: &mut Context<'_>, member: &mut Member, error: GroupError) -> bool {
+pub(super) fn answer(cx: &mut Context<'_>, member: &mut Member, error: ErrorCode) -> bool {
     let token = member.awaiting_sync.take();
     if let Some(token) = token {
         cx.effects

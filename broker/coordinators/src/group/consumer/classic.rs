@@ -6,6 +6,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use protocol_shim::ErrorCode;
+
 use super::{
     ClassicMember, ConsumerGroup, Member, MemberState, MemberSubscription,
     heartbeat::{Sender, assigned_partitions},
@@ -15,7 +17,7 @@ use crate::group::{
     config::MigrationPolicy,
     embedded::{self, Subscription},
     event::{Heartbeat, Id, JoinGroup, LeavingMember, Protocol, SyncGroup},
-    reply::{GroupError, JoinReply, LeftMember, SyncReply},
+    reply::{JoinReply, LeftMember, SyncReply},
     shard::{Context, TurnsClassic},
 };
 use crate::machine::BATCH_OVERHEAD_BYTES;
@@ -26,9 +28,9 @@ impl ConsumerGroup {
         &mut self,
         cx: &mut Context<'_>,
         mut request: JoinGroup,
-    ) -> Result<JoinReply, GroupError> {
+    ) -> Result<JoinReply, ErrorCode> {
         if cx.config.migration_policy == MigrationPolicy::Disabled {
-            return Err(GroupError::InconsistentGroupProtocol);
+            return Err(ErrorCode::InconsistentGroupProtocol);
         }
         let has_id = !request.member_id.is_empty();
         let member_id = match has_id {
@@ -36,18 +38,18 @@ impl ConsumerGroup {
             false => request.member_uuid.to_string().into(),
         };
         if !self.has_room_for(cx, &member_id) {
-            return Err(GroupError::GroupMaxSizeReached);
+            return Err(ErrorCode::GroupMaxSizeReached);
         }
         request.protocols = distinct(request.protocols);
         let preferred = self.preferred_of(&request.protocol_type, &request.protocols)?;
         let is_dynamic = request.group_instance_id.is_none();
         if !has_id && is_dynamic && request.api_version >= FIRST_VERSION_REQUIRING_MEMBER_ID {
-            return Ok(JoinReply::error(member_id, GroupError::MemberIdRequired));
+            return Ok(JoinReply::error(member_id, ErrorCode::MemberIdRequired));
         }
         let sender =
             self.identify_classic(&member_id, request.group_instance_id.as_ref(), has_id)?;
         let subscription = Subscription::read(&preferred.metadata)
-            .map_err(|_| GroupError::InconsistentGroupProtocol)?;
+            .map_err(|_| ErrorCode::InconsistentGroupProtocol)?;
 
         let known = self.known(&sender, &member_id);
         let used_consumer_protocol = known.is_some_and(|member| !member.is_classic());
@@ -57,7 +59,7 @@ impl ConsumerGroup {
         let rebalance_timeout_ms = request.effective_rebalance_timeout_ms();
         let after = said_in_join(&before.unwrap_or_default(), request, subscription);
         if !self.fits_log(cx, &member_id, &after) {
-            return Err(GroupError::UnknownServerError);
+            return Err(ErrorCode::UnknownServerError);
         }
         let topics_may_differ = self.enter(cx, &sender, &member_id, after);
 
@@ -103,7 +105,7 @@ impl ConsumerGroup {
         &self,
         protocol_type: &str,
         protocols: &[Protocol],
-    ) -> Result<Protocol, GroupError> {
+    ) -> Result<Protocol, ErrorCode> {
         let is_common = |wanted: &Protocol| {
             let mut classic = self.members.values().filter_map(Member::classic);
             classic.all(|member| {
@@ -117,7 +119,7 @@ impl ConsumerGroup {
             {
                 Ok(first.clone())
             }
-            _ => Err(GroupError::InconsistentGroupProtocol),
+            _ => Err(ErrorCode::InconsistentGroupProtocol),
         }
     }
 
@@ -128,7 +130,7 @@ impl ConsumerGroup {
         member_id: &Id,
         instance_id: Option<&Id>,
         has_id: bool,
-    ) -> Result<Sender, GroupError> {
+    ) -> Result<Sender, ErrorCode> {
         let Some(instance_id) = instance_id else {
             return Ok(match self.members.contains_key(member_id) {
                 true => Sender::Known,
@@ -151,7 +153,7 @@ impl ConsumerGroup {
         member_id: &Id,
         instance_id: Option<&Id>,
         generation_id: i32,
-    ) -> Result<(&Member, &ClassicMember), GroupError> {
+    ) -> Result<(&Member, &ClassicMember), ErrorCode> {
         if let Some(instance_id) = instance_id {
             let owner = self.static_members.get(instance_id);
             self.check_static_owner(owner, member_id, instance_id)
@@ -160,9 +162,9 @@ impl ConsumerGroup {
         let member = self.members.get(member_id);
         let (member, classic) = member
             .and_then(|member| Some((member, member.classic()?)))
-            .ok_or(GroupError::UnknownMemberId)?;
+            .ok_or(ErrorCode::UnknownMemberId)?;
         if generation_id != member.current.member_epoch {
-            return Err(GroupError::IllegalGeneration);
+            return Err(ErrorCode::IllegalGeneration);
         }
         Ok((member, classic))
     }
@@ -172,7 +174,7 @@ impl ConsumerGroup {
         &mut self,
         cx: &mut Context<'_>,
         request: SyncGroup,
-    ) -> Result<SyncReply, GroupError> {
+    ) -> Result<SyncReply, ErrorCode> {
         let SyncGroup {
             member_id,
             protocol_type,
@@ -189,19 +191,19 @@ impl ConsumerGroup {
         if differs(&protocol_type, Some(embedded::PROTOCOL_TYPE))
             || differs(&protocol_name, preferred.map(|protocol| &*protocol.name))
         {
-            return Err(GroupError::InconsistentGroupProtocol);
+            return Err(ErrorCode::InconsistentGroupProtocol);
         }
         // One that has to give something up has joined already; it will once more when it has done so.
         if member.current.member_epoch < self.target_epoch.epoch
             && member.current.state != MemberState::UnrevokedPartitions
         {
             self.expect_to_join(cx, &member_id);
-            return Err(GroupError::RebalanceInProgress);
+            return Err(ErrorCode::RebalanceInProgress);
         }
         let subscription = preferred.map_or(&[][..], |protocol| &protocol.metadata);
         let partitions = assigned_partitions(&member.current);
         let assignment = embedded::write_assignment(&partitions, subscription, &**cx.catalog)
-            .map_err(|_| GroupError::UnknownServerError)?;
+            .map_err(|_| ErrorCode::UnknownServerError)?;
         cx.timers.cancel(self.rebalance_key(&member_id));
         cx.schedule(self.session_key(&member_id), classic.session_timeout_ms);
         Ok(SyncReply {
@@ -217,7 +219,7 @@ impl ConsumerGroup {
         &mut self,
         cx: &mut Context<'_>,
         request: &Heartbeat,
-    ) -> Result<(), GroupError> {
+    ) -> Result<(), ErrorCode> {
         let member_id = &request.member_id;
         let instance_id = request.group_instance_id.as_ref();
         let (_, classic) = self.classic_member(member_id, instance_id, request.generation_id)?;
@@ -236,7 +238,7 @@ impl ConsumerGroup {
             };
         if must_join {
             self.expect_to_join(cx, member_id);
-            return Err(GroupError::RebalanceInProgress);
+            return Err(ErrorCode::RebalanceInProgress);
         }
         Ok(())
     }
@@ -281,20 +283,20 @@ impl ConsumerGroup {
         left
     }
 
-    fn find_leaving(&self, leaving: &LeavingMember) -> Result<Id, GroupError> {
+    fn find_leaving(&self, leaving: &LeavingMember) -> Result<Id, ErrorCode> {
         let member_id = &leaving.member_id;
         let Some(instance_id) = &leaving.group_instance_id else {
             let member = self.members.get_key_value(member_id);
             return member
                 .map(|(member_id, _)| member_id.clone())
-                .ok_or(GroupError::UnknownMemberId);
+                .ok_or(ErrorCode::UnknownMemberId);
         };
         let owner = self.static_members.get(instance_id);
         if !member_id.is_empty() {
             self.check_static_owner(owner, member_id, instance_id)
                 .map_err(|refusal| refusal.error)?;
         }
-        owner.cloned().ok_or(GroupError::UnknownMemberId)
+        owner.cloned().ok_or(ErrorCode::UnknownMemberId)
     }
 
     /// Whether without those who leave there are only classic members, who may have a classic group of their own.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use protocol_shim::ErrorCode;
+
 use super::{
     ConsumerGroup, ConsumerRecord, CurrentAssignment, JOIN_EPOCH, LEAVE_EPOCH, Member, MemberState,
     MemberSubscription, STATIC_LEAVE_EPOCH,
@@ -13,7 +15,7 @@ use crate::group::{
     config::GroupConfig,
     event::{ConsumerHeartbeat, Id},
     record::GroupRecord,
-    reply::{ConsumerHeartbeatReply, GroupError, Refusal},
+    reply::{ConsumerHeartbeatReply, Refusal},
     shard::Context,
 };
 use crate::machine::BATCH_OVERHEAD_BYTES;
@@ -32,7 +34,7 @@ pub(super) enum Sender {
 impl ConsumerHeartbeat {
     /// What can be said against a request without knowing its group.
     pub(in crate::group) fn validate(&self, config: &GroupConfig) -> Result<(), Refusal> {
-        let invalid = |message: &str| Err(Refusal::new(GroupError::InvalidRequest, message));
+        let invalid = |message: &str| Err(Refusal::new(ErrorCode::InvalidRequest, message));
         let is_empty = |text: &Option<Id>| text.as_ref().is_some_and(|text| text.is_empty());
         let epoch = self.member_epoch;
         let may_get_id = epoch == JOIN_EPOCH && self.api_version < FIRST_VERSION_WITH_OWN_MEMBER_ID;
@@ -89,7 +91,7 @@ impl ConsumerHeartbeat {
             .iter()
             .map(|assignor| assignor.name());
         Err(Refusal::new(
-            GroupError::UnsupportedAssignor,
+            ErrorCode::UnsupportedAssignor,
             format!(
                 "ServerAssignor {name} is not supported. Supported assignors: {}.",
                 names.collect::<Vec<_>>().join(", ")
@@ -128,7 +130,7 @@ impl ConsumerGroup {
         let was_classic = before.classic.is_some();
         let after = updated(&before, &request);
         if !self.fits_log(cx, &member_id, &after) {
-            return Err(Refusal::new(GroupError::UnknownServerError, ""));
+            return Err(Refusal::new(ErrorCode::UnknownServerError, ""));
         }
         if let Some(pattern) = after
             .pattern()
@@ -251,7 +253,7 @@ impl ConsumerGroup {
                 "The consumer group has reached its maximum capacity of {} members.",
                 cx.config.consumer_max_size
             );
-            return Err(Refusal::new(GroupError::GroupMaxSizeReached, message));
+            return Err(Refusal::new(ErrorCode::GroupMaxSizeReached, message));
         }
         let Some(instance_id) = &request.instance_id else {
             return match self.members.get(member_id) {
@@ -277,7 +279,7 @@ impl ConsumerGroup {
                 let message = format!(
                     "Static member {member_id} with instance id {instance_id} cannot join the group because the instance id is owned by {owner} member."
                 );
-                Err(Refusal::new(GroupError::UnreleasedInstanceId, message))
+                Err(Refusal::new(ErrorCode::UnreleasedInstanceId, message))
             }
             None if is_join => Ok(match self.members.contains_key(member_id) {
                 true => Sender::Known,
@@ -302,11 +304,11 @@ impl ConsumerGroup {
     ) -> Result<(), Refusal> {
         match owner {
             None => Err(Refusal::new(
-                GroupError::UnknownMemberId,
+                ErrorCode::UnknownMemberId,
                 format!("Instance id {instance_id} is unknown."),
             )),
             Some(owner) if owner != member_id => Err(Refusal::new(
-                GroupError::FencedInstanceId,
+                ErrorCode::FencedInstanceId,
                 format!(
                     "Static member {member_id} with instance id {instance_id} was fenced by member {owner}."
                 ),
@@ -317,7 +319,7 @@ impl ConsumerGroup {
 
     pub(super) fn unknown_member(&self, member_id: &str) -> Refusal {
         Refusal::new(
-            GroupError::UnknownMemberId,
+            ErrorCode::UnknownMemberId,
             format!("Member {member_id} is not a member of group {}.", self.id),
         )
     }
@@ -407,7 +409,7 @@ fn check_epoch(current: &CurrentAssignment, request: &ConsumerHeartbeat) -> Resu
         let message = format!(
             "The consumer group member has a {how} member epoch ({received}) than the one known by the group coordinator ({known}). The member must abandon all its partitions and rejoin."
         );
-        Err(Refusal::new(GroupError::FencedMemberEpoch, message))
+        Err(Refusal::new(ErrorCode::FencedMemberEpoch, message))
     };
     if received > known {
         return fenced("greater");
@@ -421,7 +423,7 @@ fn check_epoch(current: &CurrentAssignment, request: &ConsumerHeartbeat) -> Resu
     let brings_nothing = request.owned.as_ref().is_some_and(Vec::is_empty);
     if current.state == MemberState::Unknown && !brings_nothing {
         return Err(Refusal::new(
-            GroupError::FencedMemberEpoch,
+            ErrorCode::FencedMemberEpoch,
             "The consumer group member is in a unknown state. The member must abandon all its partitions and rejoin.",
         ));
     }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use protocol_shim::ErrorCode;
+
 use super::{
     Assigned, ConsumerGroup, ConsumerRecord, CurrentAssignment, Member, STATIC_LEAVE_EPOCH,
 };
 use crate::group::{
     effects::NoteKind,
     event::{CommitTopic, ConsumerHeartbeat, Id},
-    reply::{ConsumerHeartbeatReply, GroupError, Refusal},
+    reply::{ConsumerHeartbeatReply, Refusal},
     shard::{Context, TurnsClassic},
 };
 
@@ -147,7 +149,7 @@ impl ConsumerGroup {
         member_epoch: i32,
         api_version: Option<i16>,
         topics: &[CommitTopic],
-    ) -> Result<(), GroupError> {
+    ) -> Result<(), ErrorCode> {
         if member_epoch < 0 && self.members.is_empty() {
             return Ok(());
         }
@@ -159,11 +161,11 @@ impl ConsumerGroup {
         let member = self
             .members
             .get(member_id)
-            .ok_or(GroupError::UnknownMemberId)?;
+            .ok_or(ErrorCode::UnknownMemberId)?;
         let is_too_old =
             api_version.is_some_and(|version| version < FIRST_COMMIT_VERSION_WITH_MEMBER_EPOCH);
         if is_too_old && !member.is_classic() {
-            return Err(GroupError::UnsupportedVersion);
+            return Err(ErrorCode::UnsupportedVersion);
         }
         let current = &member.current;
         if member_epoch == current.member_epoch {
@@ -191,17 +193,17 @@ impl ConsumerGroup {
         &self,
         member_id: Option<&str>,
         member_epoch: i32,
-    ) -> Result<(), GroupError> {
+    ) -> Result<(), ErrorCode> {
         let Some(member_id) = member_id else {
             return match member_epoch {
                 ..0 => Ok(()),
-                _ => Err(GroupError::UnknownMemberId),
+                _ => Err(ErrorCode::UnknownMemberId),
             };
         };
         let member = self
             .members
             .get(member_id)
-            .ok_or(GroupError::UnknownMemberId)?;
+            .ok_or(ErrorCode::UnknownMemberId)?;
         if member_epoch == member.current.member_epoch {
             Ok(())
         } else {
@@ -212,10 +214,10 @@ impl ConsumerGroup {
 
 impl Member {
     /// The error for an epoch that is not the member's, in the words of the protocol it uses.
-    fn wrong_epoch(&self) -> GroupError {
+    fn wrong_epoch(&self) -> ErrorCode {
         match self.is_classic() {
-            true => GroupError::IllegalGeneration,
-            false => GroupError::StaleMemberEpoch,
+            true => ErrorCode::IllegalGeneration,
+            false => ErrorCode::StaleMemberEpoch,
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use protocol_shim::ErrorCode;
+
 use super::{ConsumerGroup, ConsumerRecord, ResolvedRegex};
 use crate::group::{
     effects::{Question, ResolvePatterns},
     event::{Id, PatternsResolved, ResolvedPattern},
-    reply::{GroupError, Refusal},
+    reply::Refusal,
     shard::Context,
 };
 
@@ -38,7 +40,7 @@ impl ConsumerGroup {
             let message = format!(
                 "SubscribedTopicRegex `{pattern}` is not a valid regular expression: {what}."
             );
-            Refusal::new(GroupError::InvalidRegularExpression, message)
+            Refusal::new(ErrorCode::InvalidRegularExpression, message)
         })?;
         let is_newest = cx.is_newest(&catalog);
         if is_newest || !self.regexes.contains_key(pattern) {

@@ -1,5 +1,6 @@
 //! OffsetCommit, TxnOffsetCommit, OffsetFetch, OffsetDelete, and what the deletion of a topic does to offsets.
 
+use protocol_shim::ErrorCode;
 use uuid::Uuid;
 
 use crate::machine::BATCH_OVERHEAD_BYTES;
@@ -49,18 +50,18 @@ impl GroupShard {
         now_ms: i64,
         request: &CommitOffsets,
         effects: &mut Effects,
-    ) -> Result<(), GroupError> {
+    ) -> Result<(), ErrorCode> {
         let generation_id = request.generation_id_or_member_epoch;
         // The empty id is accepted here: old clients without a group have always committed under it.
         if request.group_id.len() > MAX_STRING_BYTES {
-            return Err(GroupError::InvalidGroupId);
+            return Err(ErrorCode::InvalidGroupId);
         }
         let mut result = match self.groups.contains_key(&request.group_id) {
             false if generation_id < 0 => Ok(()),
             false if request.api_version >= FIRST_VERSION_KNOWING_GROUP_ID_NOT_FOUND => {
-                Err(GroupError::GroupIdNotFound)
+                Err(ErrorCode::GroupIdNotFound)
             }
-            false => Err(GroupError::IllegalGeneration),
+            false => Err(ErrorCode::IllegalGeneration),
             true => Ok(()),
         };
         self.with_group(now_ms, &request.group_id, effects, |group, cx| {
@@ -90,7 +91,7 @@ impl GroupShard {
     ) -> Vec<TopicResult> {
         let instance_id = request.group_instance_id.as_deref();
         let authorized = if !is_group_id(&request.group_id) {
-            Err(GroupError::InvalidGroupId)
+            Err(ErrorCode::InvalidGroupId)
         } else {
             match self.groups.get(&request.group_id) {
                 Some(Group::Classic(group)) => group.authorize_txn_commit(
@@ -106,7 +107,7 @@ impl GroupShard {
                     &request.topics,
                 ),
                 None if request.generation_id < 0 => Ok(()),
-                None => Err(GroupError::IllegalGeneration),
+                None => Err(ErrorCode::IllegalGeneration),
             }
         };
         if let Err(error) = authorized {
@@ -149,9 +150,9 @@ impl GroupShard {
             for partition in topic.partitions {
                 let partition_index = partition.partition_index;
                 let error = if topic.name.len() > MAX_STRING_BYTES {
-                    Some(GroupError::UnknownServerError)
+                    Some(ErrorCode::UnknownServerError)
                 } else if self.is_too_large(&partition.metadata) {
-                    Some(GroupError::OffsetMetadataTooLarge)
+                    Some(ErrorCode::OffsetMetadataTooLarge)
                 } else {
                     let key = OffsetKey {
                         group_id: group_id.clone(),
@@ -188,7 +189,7 @@ impl GroupShard {
         }
         if batch_bytes > self.max_batch_bytes {
             // Kafka's error: the commit is one batch, and RECORD_TOO_LARGE is nothing that a client of groups knows.
-            let error = GroupError::UnknownServerError;
+            let error = ErrorCode::UnknownServerError;
             results.iter_mut().for_each(|topic| topic.fail(error));
             return results;
         }
@@ -220,7 +221,7 @@ impl GroupShard {
         request: FetchGroup,
         require_stable: bool,
         allowance: &mut Allowance,
-    ) -> Result<FetchedGroup, GroupError> {
+    ) -> Result<FetchedGroup, ErrorCode> {
         self.authorize_fetch(&request)?;
         let FetchGroup {
             group_id, topics, ..
@@ -245,7 +246,7 @@ impl GroupShard {
     }
 
     /// Members of consumer groups must be that, and at their epoch; classic members are not asked.
-    fn authorize_fetch(&self, request: &FetchGroup) -> Result<(), GroupError> {
+    fn authorize_fetch(&self, request: &FetchGroup) -> Result<(), ErrorCode> {
         match self.groups.get(&request.group_id) {
             Some(Group::Consumer(group)) => {
                 group.authorize_fetch(request.member_id.as_deref(), request.member_epoch)
@@ -310,15 +311,15 @@ impl GroupShard {
     ) -> DeleteOffsetsReply {
         let error = if is_group_id(&request.group_id) {
             match self.groups.get(&request.group_id) {
-                None => Some(GroupError::GroupIdNotFound),
+                None => Some(ErrorCode::GroupIdNotFound),
                 // Only consumers tell which topics they read; with others any offset may be in use.
                 Some(group) if !group.is_empty() && !group.uses_consumer_protocol() => {
-                    Some(GroupError::NonEmptyGroup)
+                    Some(ErrorCode::NonEmptyGroup)
                 }
                 Some(_) => None,
             }
         } else {
-            Some(GroupError::InvalidGroupId)
+            Some(ErrorCode::InvalidGroupId)
         };
         if error.is_some() {
             return DeleteOffsetsReply {
@@ -347,7 +348,7 @@ impl GroupShard {
             .groups
             .get(group_id)
             .is_some_and(|group| group.is_subscribed_to(&topic));
-        let error = subscribed.then_some(GroupError::GroupSubscribedToTopic);
+        let error = subscribed.then_some(ErrorCode::GroupSubscribedToTopic);
         let mut partitions = Vec::with_capacity(partition_indexes.len());
         for partition_index in partition_indexes {
             let exists = self
@@ -400,7 +401,7 @@ impl GroupShard {
 }
 
 /// The same error for every partition: the commit as a whole is refused.
-fn refuse(topics: Vec<CommitTopic>, error: GroupError) -> Vec<TopicResult> {
+fn refuse(topics: Vec<CommitTopic>, error: ErrorCode) -> Vec<TopicResult> {
     let refuse_partition = |partition: CommitPartition| PartitionResult {
         partition_index: partition.partition_index,
         error: Some(error),
@@ -433,7 +434,7 @@ fn fetched(
             committed_offset: -1,
             committed_leader_epoch: -1,
             metadata: Id::default(),
-            error: unstable.then_some(GroupError::UnstableOffsetCommit),
+            error: unstable.then_some(ErrorCode::UnstableOffsetCommit),
         },
     }
 }

@@ -1,3 +1,5 @@
+use protocol_shim::ErrorCode;
+
 use super::{
     super::*,
     context::{TestContext, nobody, protocol},
@@ -47,7 +49,7 @@ fn a_group_is_described_in_every_state() {
 #[test]
 fn an_unknown_group_is_dead_and_from_version_6_on_not_found() {
     let mut cx = TestContext::new();
-    for (api_version, error) in [(5, None), (6, Some(GroupError::GroupIdNotFound))] {
+    for (api_version, error) in [(5, None), (6, Some(ErrorCode::GroupIdNotFound))] {
         let request = DescribeGroups {
             group_ids: vec!["g".into()],
             api_version,
@@ -102,8 +104,8 @@ fn only_groups_without_members_can_be_deleted_and_their_offsets_go_with_them() {
     assert_eq!(
         errors,
         [
-            Some(GroupError::NonEmptyGroup),
-            Some(GroupError::GroupIdNotFound),
+            Some(ErrorCode::NonEmptyGroup),
+            Some(ErrorCode::GroupIdNotFound),
             None
         ]
     );
@@ -122,7 +124,7 @@ fn a_deleted_group_starts_anew() {
     let pending = cx.new_member_id("g");
     assert_eq!(cx.delete_groups(&["g"]), [None]);
     let token = cx.join("g", &pending);
-    assert_eq!(cx.join_error(token), GroupError::UnknownMemberId);
+    assert_eq!(cx.join_error(token), ErrorCode::UnknownMemberId);
     cx.advance(20_000);
     assert_eq!(cx.stable_group("g", 1)[0].generation_id, 1);
 }
@@ -161,7 +163,7 @@ fn descriptions_of_one_group_again_and_again_end_where_their_allowance_does() {
         panic!();
     };
     let errors: Vec<_> = groups.iter().map(|group| group.error).collect();
-    let again = Some(GroupError::CoordinatorLoadInProgress);
+    let again = Some(ErrorCode::CoordinatorLoadInProgress);
     assert_eq!(errors, [None, None, again, again]);
     assert!(groups.iter().all(|group| &*group.group_id == "g"));
 }

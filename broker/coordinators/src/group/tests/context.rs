@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::super::*;
 pub(in crate::group::tests) use crate::machine::{EndTxn, Machine, Moment, Refused, Token, Write};
+pub(in crate::group::tests) use protocol_shim::ErrorCode;
 
 /// A member as a test thinks of it.
 #[derive(Debug, Clone)]
@@ -404,7 +405,7 @@ impl TestContext {
         }
     }
 
-    pub(super) fn join_error(&self, token: Token) -> GroupError {
+    pub(super) fn join_error(&self, token: Token) -> ErrorCode {
         self.join_reply(token).error.expect("an error")
     }
 
@@ -459,7 +460,7 @@ impl TestContext {
     pub(super) fn new_member_id(&mut self, group: &str) -> Id {
         let token = self.join(group, "");
         let reply = self.join_reply(token);
-        assert_eq!(reply.error, Some(GroupError::MemberIdRequired));
+        assert_eq!(reply.error, Some(ErrorCode::MemberIdRequired));
         reply.member_id
     }
 
@@ -545,7 +546,7 @@ impl TestContext {
         self.send(GroupRequest::Sync(request))
     }
 
-    pub(super) fn heartbeat(&mut self, group: &str, member: &Joined) -> Option<GroupError> {
+    pub(super) fn heartbeat(&mut self, group: &str, member: &Joined) -> Option<ErrorCode> {
         self.heartbeat_as(group, member, None)
     }
 
@@ -554,7 +555,7 @@ impl TestContext {
         group: &str,
         member: &Joined,
         instance_id: Option<&str>,
-    ) -> Option<GroupError> {
+    ) -> Option<ErrorCode> {
         let token = self.send(GroupRequest::Heartbeat(Heartbeat {
             group_id: group.into(),
             generation_id: member.generation_id,
@@ -572,7 +573,7 @@ impl TestContext {
         &mut self,
         group: &str,
         members: &[(&str, Option<&str>)],
-    ) -> Vec<Option<GroupError>> {
+    ) -> Vec<Option<ErrorCode>> {
         let members = members
             .iter()
             .map(|(member_id, instance_id)| LeavingMember {
@@ -604,7 +605,7 @@ impl TestContext {
         group: &str,
         member: &Joined,
         offset: i64,
-    ) -> Option<GroupError> {
+    ) -> Option<ErrorCode> {
         self.commit_with(group, member, offset, |_| {})
     }
 
@@ -614,7 +615,7 @@ impl TestContext {
         member: &Joined,
         offset: i64,
         edit: impl FnOnce(&mut CommitOffsets),
-    ) -> Option<GroupError> {
+    ) -> Option<ErrorCode> {
         let mut request = CommitOffsets {
             group_id: group.into(),
             generation_id_or_member_epoch: member.generation_id,
@@ -638,7 +639,7 @@ impl TestContext {
         member: &Joined,
         producer_id: i64,
         offset: i64,
-    ) -> Option<GroupError> {
+    ) -> Option<ErrorCode> {
         let token = self.send(GroupRequest::CommitTxnOffsets(CommitTxnOffsets {
             group_id: group.into(),
             producer_id,
@@ -671,7 +672,7 @@ impl TestContext {
         group: &str,
         topic: &str,
         require_stable: bool,
-    ) -> Result<Option<i64>, GroupError> {
+    ) -> Result<Option<i64>, ErrorCode> {
         let topic = FetchTopic {
             name: topic.into(),
             topic_id: Uuid::nil(),
@@ -734,7 +735,7 @@ impl TestContext {
         }
     }
 
-    pub(super) fn delete_groups(&mut self, groups: &[&str]) -> Vec<Option<GroupError>> {
+    pub(super) fn delete_groups(&mut self, groups: &[&str]) -> Vec<Option<ErrorCode>> {
         let group_ids = groups.iter().map(|group| (*group).into()).collect();
         let token = self.send(GroupRequest::DeleteGroups(DeleteGroups { group_ids }));
         match self.reply(token) {
@@ -746,7 +747,7 @@ impl TestContext {
     }
 
     /// Deletes the offset of partition 0 of `topic`: the top-level error, or the partition's.
-    pub(super) fn delete_offset(&mut self, group: &str, topic: &str) -> Option<GroupError> {
+    pub(super) fn delete_offset(&mut self, group: &str, topic: &str) -> Option<ErrorCode> {
         let request = DeleteOffsets {
             group_id: group.into(),
             topics: vec![(topic.into(), vec![0])],

@@ -1,3 +1,5 @@
+use protocol_shim::ErrorCode;
+
 use super::{
     super::*,
     context::{TestContext, commit_topic, nobody, protocol},
@@ -136,7 +138,7 @@ fn an_empty_group_without_offsets_goes_at_the_next_check_unless_somebody_is_abou
     let token = cx.join_with("joining", "", |request| {
         request.session_timeout_ms = 1_800_000
     });
-    assert_eq!(cx.join_error(token), GroupError::MemberIdRequired);
+    assert_eq!(cx.join_error(token), ErrorCode::MemberIdRequired);
     cx.advance(CHECK_MS);
     assert_eq!(cx.state("g"), "Dead");
     assert_eq!(cx.state("joining"), "Empty");

@@ -1,3 +1,5 @@
+use protocol_shim::ErrorCode;
+
 use super::{
     super::*,
     context::{Joined, TestContext, protocol},
@@ -21,7 +23,7 @@ fn sized(max_size: usize) -> TestContext {
 fn a_join_without_a_group_id_is_invalid_group_id() {
     let mut cx = TestContext::new();
     let token = cx.join("", "");
-    assert_eq!(cx.join_error(token), GroupError::InvalidGroupId);
+    assert_eq!(cx.join_error(token), ErrorCode::InvalidGroupId);
 }
 
 #[test]
@@ -35,9 +37,9 @@ fn a_session_timeout_outside_the_allowed_range_is_invalid() {
     ] {
         let token = cx.join_with("g", "", |request| request.session_timeout_ms = timeout_ms);
         let expected = if accepted {
-            GroupError::MemberIdRequired
+            ErrorCode::MemberIdRequired
         } else {
-            GroupError::InvalidSessionTimeout
+            ErrorCode::InvalidSessionTimeout
         };
         assert_eq!(cx.join_error(token), expected, "{timeout_ms}");
     }
@@ -50,7 +52,7 @@ fn a_member_id_in_an_unknown_group_is_unknown_and_creates_nothing() {
     let reply = cx.join_reply(token);
     assert_eq!(
         (reply.error, &*reply.member_id),
-        (Some(GroupError::UnknownMemberId), "m")
+        (Some(ErrorCode::UnknownMemberId), "m")
     );
     assert!(cx.list(&[], &[]).is_empty());
     assert!(cx.log.is_empty());
@@ -72,7 +74,7 @@ fn a_dynamic_member_needs_an_id_from_version_4_on_and_gets_one_made_of_client_id
         request.member_uuid = uuid::Uuid::from_u128(0xabc)
     });
     let reply = cx.join_reply(token);
-    assert_eq!(reply.error, Some(GroupError::MemberIdRequired));
+    assert_eq!(reply.error, Some(ErrorCode::MemberIdRequired));
     assert_eq!(
         &*reply.member_id,
         "client-00000000-0000-0000-0000-000000000abc"
@@ -100,7 +102,7 @@ fn a_pending_member_that_does_not_come_back_within_its_session_timeout_is_forgot
     let in_time = cx.new_member_id("g");
     cx.advance(1);
     let late = cx.join("g", &id);
-    assert_eq!(cx.join_error(late), GroupError::UnknownMemberId);
+    assert_eq!(cx.join_error(late), ErrorCode::UnknownMemberId);
     let token = cx.join("g", &in_time);
     assert_eq!(cx.join_reply(token).generation_id, 1);
 }
@@ -110,7 +112,7 @@ fn a_pending_member_id_with_an_instance_id_is_refused() {
     let mut cx = TestContext::new();
     let id = cx.new_member_id("g");
     let token = cx.join_static("g", &id, "i");
-    assert_eq!(cx.join_error(token), GroupError::UnknownServerError);
+    assert_eq!(cx.join_error(token), ErrorCode::UnknownServerError);
 }
 
 #[test]
@@ -150,7 +152,7 @@ fn an_empty_group_takes_any_protocol_but_not_none() {
     let no_type = cx.join_with("g", "", |request| request.protocol_type = "".into());
     let no_protocol = cx.join_with("g", "", |request| request.protocols.clear());
     for token in [no_type, no_protocol] {
-        assert_eq!(cx.join_error(token), GroupError::InconsistentGroupProtocol);
+        assert_eq!(cx.join_error(token), ErrorCode::InconsistentGroupProtocol);
     }
     assert!(
         cx.list(&[], &[]).is_empty(),
@@ -160,7 +162,7 @@ fn an_empty_group_takes_any_protocol_but_not_none() {
         request.protocol_type = "connect".into();
         request.protocols = vec![protocol("sessioned", &[])];
     });
-    assert_eq!(cx.join_error(token), GroupError::MemberIdRequired);
+    assert_eq!(cx.join_error(token), ErrorCode::MemberIdRequired);
 }
 
 #[test]
@@ -172,13 +174,13 @@ fn a_member_must_share_protocol_type_and_a_protocol_with_all_others() {
         request.protocols = vec![protocol("sticky", &[])]
     });
     for token in [other_type, other_protocol] {
-        assert_eq!(cx.join_error(token), GroupError::InconsistentGroupProtocol);
+        assert_eq!(cx.join_error(token), ErrorCode::InconsistentGroupProtocol);
     }
     assert_eq!(cx.state("g"), "Stable");
     let token = cx.join_with("g", "", |request| {
         request.protocols = vec![protocol("sticky", &[]), protocol("range", &[])];
     });
-    assert_eq!(cx.join_error(token), GroupError::MemberIdRequired);
+    assert_eq!(cx.join_error(token), ErrorCode::MemberIdRequired);
 }
 
 #[test]
@@ -225,7 +227,7 @@ fn a_new_member_in_a_stable_group_makes_the_others_rejoin() {
     assert!(cx.is_parked(newcomer));
     assert_eq!(
         cx.heartbeat("g", &members[0]),
-        Some(GroupError::RebalanceInProgress)
+        Some(ErrorCode::RebalanceInProgress)
     );
     let first = cx.join("g", &members[0].member_id);
     assert!(cx.is_parked(first));
@@ -271,11 +273,11 @@ fn members_that_miss_the_rebalance_timeout_are_removed() {
         cx.advance(9_000);
         assert_eq!(
             cx.heartbeat("g", &members[0]),
-            Some(GroupError::RebalanceInProgress)
+            Some(ErrorCode::RebalanceInProgress)
         );
         assert_eq!(
             cx.heartbeat("g", &members[1]),
-            Some(GroupError::RebalanceInProgress)
+            Some(ErrorCode::RebalanceInProgress)
         );
     }
     let first = cx.join("g", &members[0].member_id);
@@ -286,7 +288,7 @@ fn members_that_miss_the_rebalance_timeout_are_removed() {
     assert_eq!(cx.join_reply(newcomer).error, None);
     assert_eq!(
         cx.heartbeat("g", &members[1]),
-        Some(GroupError::UnknownMemberId)
+        Some(ErrorCode::UnknownMemberId)
     );
 }
 
@@ -340,7 +342,7 @@ fn a_follower_whose_subscription_changed_forces_a_rebalance() {
     assert!(cx.is_parked(token));
     assert_eq!(
         cx.heartbeat("g", &members[0]),
-        Some(GroupError::RebalanceInProgress)
+        Some(ErrorCode::RebalanceInProgress)
     );
 }
 
@@ -368,7 +370,7 @@ fn a_join_repeated_while_parked_takes_the_place_of_the_first() {
     let members = cx.stable_group("g", 2);
     let first = cx.join("g", &members[0].member_id);
     let again = cx.join("g", &members[0].member_id);
-    assert_eq!(cx.join_error(first), GroupError::RebalanceInProgress);
+    assert_eq!(cx.join_error(first), ErrorCode::RebalanceInProgress);
     assert_eq!(cx.join_reply(first).member_id, members[0].member_id);
     let other = cx.join("g", &members[1].member_id);
     assert_eq!(cx.join_reply(again).generation_id, 2);
@@ -383,7 +385,7 @@ fn a_member_of_an_unknown_id_is_unknown() {
     let reply = cx.join_reply(token);
     assert_eq!(
         (reply.error, &*reply.member_id, reply.protocol_name),
-        (Some(GroupError::UnknownMemberId), "stranger", None)
+        (Some(ErrorCode::UnknownMemberId), "stranger", None)
     );
 }
 
@@ -437,7 +439,7 @@ fn new_members_are_turned_away_when_the_group_is_full() {
     let reply = cx.join_reply(token);
     assert_eq!(
         (reply.error, &*reply.member_id),
-        (Some(GroupError::GroupMaxSizeReached), "")
+        (Some(ErrorCode::GroupMaxSizeReached), "")
     );
     assert_eq!(cx.heartbeat("g", &members[0]), None);
     let token = cx.join("g", &members[1].member_id);
@@ -451,7 +453,7 @@ fn pending_members_beyond_the_limit_are_turned_away_when_they_join() {
     let ids = [cx.new_member_id("g"), cx.new_member_id("g")];
     let first = cx.join("g", &ids[0]);
     let second = cx.join("g", &ids[1]);
-    assert_eq!(cx.join_error(second), GroupError::GroupMaxSizeReached);
+    assert_eq!(cx.join_error(second), ErrorCode::GroupMaxSizeReached);
     cx.serve();
     assert_eq!(cx.join_reply(first).members.len(), 1);
 }
@@ -464,7 +466,7 @@ fn a_group_loaded_above_the_limit_rebalances_and_the_last_to_come_are_turned_awa
     cx.crash();
     assert_eq!(cx.state("g"), "PreparingRebalance");
     let tokens = [0, 1, 2].map(|index| cx.join("g", &members[index].member_id));
-    assert_eq!(cx.join_error(tokens[2]), GroupError::GroupMaxSizeReached);
+    assert_eq!(cx.join_error(tokens[2]), ErrorCode::GroupMaxSizeReached);
     for token in &tokens[..2] {
         assert_eq!(cx.join_reply(*token).generation_id, 2);
     }
@@ -481,7 +483,7 @@ fn a_new_member_parked_in_its_first_join_is_dropped_after_five_minutes() {
         cx.advance(5_000);
         cx.heartbeat("g", &members[0]);
     }
-    assert_eq!(cx.join_error(token), GroupError::UnknownMemberId);
+    assert_eq!(cx.join_error(token), ErrorCode::UnknownMemberId);
 }
 
 #[test]
@@ -513,7 +515,7 @@ fn the_longest_rebalance_timeout_of_the_members_counts_and_version_0_has_the_ses
     cx.advance(1);
     assert_eq!(
         cx.heartbeat("h", &joined),
-        Some(GroupError::UnknownMemberId),
+        Some(ErrorCode::UnknownMemberId),
         "it had 10 s to sync"
     );
 }
@@ -532,7 +534,7 @@ fn ids_that_no_record_could_hold_are_refused_before_they_do_harm() {
     let mut cx = TestContext::new();
     let long: Id = "x".repeat(40_000).into();
     let token = cx.join(&long, "");
-    assert_eq!(cx.join_error(token), GroupError::InvalidGroupId);
+    assert_eq!(cx.join_error(token), ErrorCode::InvalidGroupId);
     let edits: [fn(&mut JoinGroup, Id); 4] = [
         |request, long| request.client_id = long,
         |request, long| request.group_instance_id = Some(long),
@@ -541,6 +543,6 @@ fn ids_that_no_record_could_hold_are_refused_before_they_do_harm() {
     ];
     for edit in edits {
         let token = cx.join_with("g", "", |request| edit(request, long.clone()));
-        assert_eq!(cx.join_error(token), GroupError::UnknownServerError);
+        assert_eq!(cx.join_error(token), ErrorCode::UnknownServerError);
     }
 }

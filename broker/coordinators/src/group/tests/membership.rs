@@ -1,3 +1,5 @@
+use protocol_shim::ErrorCode;
+
 use super::{
     super::*,
     context::{Joined, TestContext},
@@ -17,19 +19,19 @@ fn a_heartbeat_is_checked_for_group_member_and_generation() {
     };
     assert_eq!(
         cx.heartbeat("", &members[0]),
-        Some(GroupError::InvalidGroupId)
+        Some(ErrorCode::InvalidGroupId)
     );
     assert_eq!(
         cx.heartbeat("unknown", &members[0]),
-        Some(GroupError::UnknownMemberId)
+        Some(ErrorCode::UnknownMemberId)
     );
     assert_eq!(
         cx.heartbeat("g", &stranger),
-        Some(GroupError::UnknownMemberId)
+        Some(ErrorCode::UnknownMemberId)
     );
     assert_eq!(
         cx.heartbeat("g", &older),
-        Some(GroupError::IllegalGeneration)
+        Some(ErrorCode::IllegalGeneration)
     );
     assert_eq!(cx.heartbeat("g", &members[0]), None);
     let pending = Joined {
@@ -38,7 +40,7 @@ fn a_heartbeat_is_checked_for_group_member_and_generation() {
     };
     assert_eq!(
         cx.heartbeat("g", &pending),
-        Some(GroupError::UnknownMemberId)
+        Some(ErrorCode::UnknownMemberId)
     );
 }
 
@@ -58,11 +60,11 @@ fn heartbeats_keep_a_member_alive_and_the_others_rebalance_when_they_stop() {
     cx.advance(1);
     assert_eq!(
         cx.heartbeat("g", &members[0]),
-        Some(GroupError::RebalanceInProgress)
+        Some(ErrorCode::RebalanceInProgress)
     );
     assert_eq!(
         cx.heartbeat("g", &members[1]),
-        Some(GroupError::UnknownMemberId)
+        Some(ErrorCode::UnknownMemberId)
     );
 }
 
@@ -82,11 +84,11 @@ fn every_member_has_its_own_session_timeout() {
     cx.advance(10_000);
     assert_eq!(
         cx.heartbeat("g", &members[0]),
-        Some(GroupError::UnknownMemberId)
+        Some(ErrorCode::UnknownMemberId)
     );
     assert_eq!(
         cx.heartbeat("g", &members[1]),
-        Some(GroupError::RebalanceInProgress)
+        Some(ErrorCode::RebalanceInProgress)
     );
 }
 
@@ -99,7 +101,7 @@ fn a_member_that_waits_for_the_others_needs_no_heartbeats() {
         cx.advance(9_000);
         assert_eq!(
             cx.heartbeat("g", &members[1]),
-            Some(GroupError::RebalanceInProgress)
+            Some(ErrorCode::RebalanceInProgress)
         );
     }
     assert!(cx.is_parked(waiting));
@@ -118,7 +120,7 @@ fn after_a_load_members_have_a_full_session_to_show_up() {
     cx.advance(1);
     assert_eq!(
         cx.heartbeat("g", &members[0]),
-        Some(GroupError::RebalanceInProgress)
+        Some(ErrorCode::RebalanceInProgress)
     );
 }
 
@@ -176,11 +178,11 @@ fn members_leave_together_with_one_rebalance_and_an_answer_each() {
             (&members[2].member_id, None),
         ],
     );
-    assert_eq!(errors, [None, Some(GroupError::UnknownMemberId), None]);
+    assert_eq!(errors, [None, Some(ErrorCode::UnknownMemberId), None]);
     assert_eq!(rebalances(&cx), before + 1);
     assert_eq!(
         cx.heartbeat("g", &members[0]),
-        Some(GroupError::RebalanceInProgress)
+        Some(ErrorCode::RebalanceInProgress)
     );
 }
 
@@ -188,14 +190,14 @@ fn members_leave_together_with_one_rebalance_and_an_answer_each() {
 fn leaving_a_group_that_does_not_exist_is_unknown_member_id_for_each() {
     let mut cx = TestContext::new();
     let errors = cx.leave("g", &[("a", None), ("b", Some("i"))]);
-    assert_eq!(errors, [Some(GroupError::UnknownMemberId); 2]);
+    assert_eq!(errors, [Some(ErrorCode::UnknownMemberId); 2]);
     let request = LeaveGroup {
         group_id: "".into(),
         members: Vec::new(),
     };
     let token = cx.send(GroupRequest::Leave(request));
     let expected = LeaveReply {
-        error: Some(GroupError::InvalidGroupId),
+        error: Some(ErrorCode::InvalidGroupId),
         members: Vec::new(),
     };
     assert_eq!(cx.reply(token), GroupReply::Leave(expected));
@@ -212,7 +214,7 @@ fn an_administrator_removes_a_static_member_by_its_instance_id() {
     cx.sync_all("g", std::slice::from_ref(&member));
     assert_eq!(
         cx.leave("g", &[("", Some("other")), ("", None)]),
-        [Some(GroupError::UnknownMemberId); 2]
+        [Some(ErrorCode::UnknownMemberId); 2]
     );
     assert_eq!(cx.state("g"), "Stable");
     assert_eq!(cx.leave("g", &[("", Some("i"))]), [None]);
@@ -225,7 +227,7 @@ fn a_pending_member_can_leave() {
     let id = cx.new_member_id("g");
     assert_eq!(cx.leave("g", &[(&id, None)]), [None]);
     let token = cx.join("g", &id);
-    assert_eq!(cx.join_error(token), GroupError::UnknownMemberId);
+    assert_eq!(cx.join_error(token), ErrorCode::UnknownMemberId);
 }
 
 #[test]
@@ -247,7 +249,7 @@ fn a_member_that_leaves_while_its_join_waits_gets_an_answer() {
     let reply = cx.join_reply(waiting);
     assert_eq!(
         (reply.error, &*reply.member_id),
-        (Some(GroupError::UnknownMemberId), "")
+        (Some(ErrorCode::UnknownMemberId), "")
     );
 }
 
@@ -270,5 +272,5 @@ fn what_is_parked_when_the_shard_is_given_up_gets_the_error() {
     let token = cx.join_static("h", "", "i");
     assert_eq!(cx.join_reply(token).generation_id, 1);
     cx.crash();
-    assert_eq!(cx.join_error(joining), GroupError::NotCoordinator);
+    assert_eq!(cx.join_error(joining), ErrorCode::NotCoordinator);
 }

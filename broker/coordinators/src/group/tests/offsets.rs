@@ -1,3 +1,4 @@
+use protocol_shim::ErrorCode;
 use uuid::Uuid;
 
 use crate::machine::BATCH_OVERHEAD_BYTES;
@@ -73,12 +74,9 @@ fn a_commit_with_a_generation_into_an_unknown_group_is_refused_in_words_the_clie
         member_id: "m".into(),
         generation_id: 1,
     };
-    assert_eq!(
-        cx.commit("g", &member, 1),
-        Some(GroupError::GroupIdNotFound)
-    );
+    assert_eq!(cx.commit("g", &member, 1), Some(ErrorCode::GroupIdNotFound));
     let error = cx.commit_with("g", &member, 1, |request| request.api_version = 8);
-    assert_eq!(error, Some(GroupError::IllegalGeneration));
+    assert_eq!(error, Some(ErrorCode::IllegalGeneration));
     assert!(cx.log.is_empty());
 }
 
@@ -92,11 +90,11 @@ fn a_commit_into_a_living_group_needs_a_member_of_this_generation() {
     };
     assert_eq!(
         cx.commit("g", &nobody(), 1),
-        Some(GroupError::UnknownMemberId)
+        Some(ErrorCode::UnknownMemberId)
     );
     assert_eq!(
         cx.commit("g", &stranger, 1),
-        Some(GroupError::UnknownMemberId)
+        Some(ErrorCode::UnknownMemberId)
     );
     for generation_id in [-1, 0, 2] {
         let other = Joined {
@@ -105,7 +103,7 @@ fn a_commit_into_a_living_group_needs_a_member_of_this_generation() {
         };
         assert_eq!(
             cx.commit("g", &other, 1),
-            Some(GroupError::IllegalGeneration),
+            Some(ErrorCode::IllegalGeneration),
             "{generation_id}"
         );
     }
@@ -119,7 +117,7 @@ fn a_commit_into_an_empty_group_needs_no_generation_but_accepts_no_old_one() {
     cx.leave("g", &[(&members[0].member_id, None)]);
     assert_eq!(
         cx.commit("g", &members[0], 1),
-        Some(GroupError::UnknownMemberId)
+        Some(ErrorCode::UnknownMemberId)
     );
     assert_eq!(cx.commit("g", &nobody(), 2), None);
     assert_eq!(cx.fetch("g", "topic", false), Ok(Some(2)));
@@ -138,15 +136,15 @@ fn a_member_commits_while_a_rebalance_is_prepared_but_not_before_it_has_its_new_
     };
     assert_eq!(
         cx.commit("g", &members[1], 2),
-        Some(GroupError::IllegalGeneration)
+        Some(ErrorCode::IllegalGeneration)
     );
     assert_eq!(
         cx.commit("g", &next, 2),
-        Some(GroupError::RebalanceInProgress)
+        Some(ErrorCode::RebalanceInProgress)
     );
     assert_eq!(
         cx.commit("g", &nobody(), 2),
-        Some(GroupError::UnknownMemberId)
+        Some(ErrorCode::UnknownMemberId)
     );
     assert_eq!(cx.fetch("g", "topic", false), Ok(Some(1)));
 }
@@ -204,7 +202,7 @@ fn metadata_is_limited_in_utf_16_units_and_the_other_partitions_are_committed() 
     assert_eq!(refused, [false, true, false, true, false, true]);
     assert_eq!(
         results[0].partitions[1].error,
-        Some(GroupError::OffsetMetadataTooLarge)
+        Some(ErrorCode::OffsetMetadataTooLarge)
     );
     assert_eq!(
         cx.fetch_group("g", None, false).topics[0].partitions.len(),
@@ -261,7 +259,7 @@ fn offsets_of_topics_nobody_reads_can_be_deleted() {
     });
     assert_eq!(
         cx.delete_offset("g", "topic"),
-        Some(GroupError::GroupSubscribedToTopic)
+        Some(ErrorCode::GroupSubscribedToTopic)
     );
     assert_eq!(cx.delete_offset("g", "other"), None);
     assert_eq!(cx.delete_offset("g", "never-committed"), None);
@@ -277,11 +275,11 @@ fn offsets_are_not_deleted_while_nobody_knows_what_is_read() {
     let mut cx = TestContext::new();
     assert_eq!(
         cx.delete_offset("", "topic"),
-        Some(GroupError::InvalidGroupId)
+        Some(ErrorCode::InvalidGroupId)
     );
     assert_eq!(
         cx.delete_offset("g", "topic"),
-        Some(GroupError::GroupIdNotFound)
+        Some(ErrorCode::GroupIdNotFound)
     );
     let token = cx.join_with("connect", "", |request| {
         (request.protocol_type, request.api_version) = ("connect".into(), 3)
@@ -289,7 +287,7 @@ fn offsets_are_not_deleted_while_nobody_knows_what_is_read() {
     assert_eq!(cx.join_reply(token).error, None);
     assert_eq!(
         cx.delete_offset("connect", "topic"),
-        Some(GroupError::NonEmptyGroup)
+        Some(ErrorCode::NonEmptyGroup)
     );
     let unreadable = vec![Protocol {
         name: "range".into(),
@@ -301,7 +299,7 @@ fn offsets_are_not_deleted_while_nobody_knows_what_is_read() {
     assert_eq!(cx.join_reply(token).error, None);
     assert_eq!(
         cx.delete_offset("odd", "topic"),
-        Some(GroupError::GroupSubscribedToTopic)
+        Some(ErrorCode::GroupSubscribedToTopic)
     );
 }
 
@@ -353,7 +351,7 @@ fn an_answer_that_becomes_too_large_ends_where_its_allowance_does() {
         let errors = fetched.iter().map(|group| group.error);
         errors.collect::<Vec<_>>()
     };
-    let again = Some(GroupError::CoordinatorLoadInProgress);
+    let again = Some(ErrorCode::CoordinatorLoadInProgress);
     assert_eq!(errors(&["large"; 3], 3 * large), [None; 3]);
     assert_eq!(errors(&["large"; 3], 3 * large - 1), [None, None, again]);
     // What comes after one that does not fit is not even looked at, or small ones would make it quadratic.
@@ -362,7 +360,7 @@ fn an_answer_that_becomes_too_large_ends_where_its_allowance_does() {
         [None, again, again]
     );
     // Asking again would not help.
-    let never = Some(GroupError::UnknownServerError);
+    let never = Some(ErrorCode::UnknownServerError);
     assert_eq!(
         errors(&["small", "large", "small"], large - 1),
         [None, never, again]
@@ -391,7 +389,7 @@ fn partitions_without_an_offset_are_paid_for_too() {
     let GroupReply::FetchOffsets(groups) = cx.reply(token) else {
         panic!();
     };
-    assert_eq!(groups[0].error, Some(GroupError::UnknownServerError));
+    assert_eq!(groups[0].error, Some(ErrorCode::UnknownServerError));
 }
 
 #[test]
@@ -413,6 +411,6 @@ fn a_commit_is_one_batch_or_nothing() {
     cx.set_catalog(|catalog| catalog.max_batch_bytes = Some(batch_bytes));
     assert_eq!(commit(&mut cx, 100), None);
     let log_length = cx.log.len();
-    assert_eq!(commit(&mut cx, 101), Some(GroupError::UnknownServerError));
+    assert_eq!(commit(&mut cx, 101), Some(ErrorCode::UnknownServerError));
     assert_eq!(cx.log.len(), log_length);
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use protocol_shim::ErrorCode;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
@@ -179,7 +180,7 @@ impl Simulation {
                 member_id,
                 ..
             }) => {
-                if error == GroupError::MemberIdRequired {
+                if error == ErrorCode::MemberIdRequired {
                     self.clients[index].member_id = member_id;
                 }
                 self.failed(index, error);
@@ -195,16 +196,16 @@ impl Simulation {
         }
     }
 
-    fn failed(&mut self, index: usize, error: GroupError) {
+    fn failed(&mut self, index: usize, error: ErrorCode) {
         let client = &mut self.clients[index];
         client.phase = Phase::Out;
         match error {
-            GroupError::UnknownMemberId => client.member_id = "".into(),
-            GroupError::FencedInstanceId | GroupError::GroupMaxSizeReached => client.alive = false,
-            GroupError::MemberIdRequired
-            | GroupError::RebalanceInProgress
-            | GroupError::IllegalGeneration
-            | GroupError::NotCoordinator => {}
+            ErrorCode::UnknownMemberId => client.member_id = "".into(),
+            ErrorCode::FencedInstanceId | ErrorCode::GroupMaxSizeReached => client.alive = false,
+            ErrorCode::MemberIdRequired
+            | ErrorCode::RebalanceInProgress
+            | ErrorCode::IllegalGeneration
+            | ErrorCode::NotCoordinator => {}
             other => panic!("a client that plays by the protocol got {other}"),
         }
     }

@@ -1,3 +1,5 @@
+use protocol_shim::ErrorCode;
+
 use crate::machine::Token;
 
 use super::{
@@ -114,7 +116,7 @@ fn the_old_id_of_a_replaced_static_member_is_fenced_everywhere() {
     let members = static_group(&mut cx, &["i", "j"]);
     cx.join_static("g", "", "j");
     let old = &members[1];
-    let fenced = GroupError::FencedInstanceId;
+    let fenced = ErrorCode::FencedInstanceId;
     assert_eq!(cx.heartbeat_as("g", old, Some("j")), Some(fenced));
     let token = cx.join_static("g", &old.member_id, "j");
     assert_eq!(cx.join_error(token), fenced);
@@ -131,7 +133,7 @@ fn the_old_id_of_a_replaced_static_member_is_fenced_everywhere() {
         cx.leave("g", &[(&old.member_id, Some("j"))]),
         [Some(fenced)]
     );
-    assert_eq!(cx.heartbeat("g", old), Some(GroupError::UnknownMemberId));
+    assert_eq!(cx.heartbeat("g", old), Some(ErrorCode::UnknownMemberId));
 }
 
 #[test]
@@ -148,7 +150,7 @@ fn requests_parked_by_a_replaced_static_member_are_fenced() {
     assert_eq!(
         (reply.error, reply.member_id),
         (
-            Some(GroupError::FencedInstanceId),
+            Some(ErrorCode::FencedInstanceId),
             members[1].member_id.clone()
         )
     );
@@ -165,7 +167,7 @@ fn requests_parked_by_a_replaced_static_member_are_fenced() {
     let replacement = cx.join_static("g", "", "k");
     assert_eq!(
         cx.sync_reply(parked).error,
-        Some(GroupError::FencedInstanceId)
+        Some(ErrorCode::FencedInstanceId)
     );
     assert!(
         cx.is_parked(replacement),
@@ -206,7 +208,7 @@ fn a_static_member_stays_through_a_rebalance_it_misses_until_its_session_ends() 
     cx.advance(9_000);
     assert_eq!(
         cx.heartbeat_as("g", &members[1], Some("j")),
-        Some(GroupError::RebalanceInProgress)
+        Some(ErrorCode::RebalanceInProgress)
     );
     cx.advance(9_999);
     assert!(cx.is_parked(first));
@@ -227,7 +229,7 @@ fn a_static_member_that_outlives_the_rebalance_timeout_is_in_the_next_generation
     assert_eq!((reply.generation_id, reply.members.len()), (2, 2));
     assert_eq!(
         cx.heartbeat_as("g", &members[1], Some("j")),
-        Some(GroupError::IllegalGeneration)
+        Some(ErrorCode::IllegalGeneration)
     );
     let leader = Joined {
         member_id: reply.member_id,
@@ -266,7 +268,7 @@ fn a_rebalance_without_any_static_member_back_waits_for_one() {
     let id = cx.new_member_id("g");
     let newcomer = cx.join("g", &id);
     assert_eq!(cx.leave("g", &[(&id, None)]), [None]);
-    assert_eq!(cx.join_error(newcomer), GroupError::UnknownMemberId);
+    assert_eq!(cx.join_error(newcomer), ErrorCode::UnknownMemberId);
     cx.advance(200_000);
     assert_eq!(cx.state("g"), "PreparingRebalance");
     let token = cx.join_with("g", &member.member_id, |request| long(request, "i"));
@@ -279,7 +281,7 @@ fn an_instance_id_without_a_member_is_unknown() {
     let members = cx.stable_group("g", 1);
     assert_eq!(
         cx.heartbeat_as("g", &members[0], Some("i")),
-        Some(GroupError::UnknownMemberId)
+        Some(ErrorCode::UnknownMemberId)
     );
 }
 
@@ -307,11 +309,11 @@ fn a_static_member_that_does_not_sync_after_its_restart_still_counts_as_missing(
     }
     assert_eq!(
         cx.heartbeat_as("g", &restarted, Some("j")),
-        Some(GroupError::UnknownMemberId)
+        Some(ErrorCode::UnknownMemberId)
     );
     assert_eq!(
         cx.heartbeat_as("g", &leader, Some("i")),
-        Some(GroupError::RebalanceInProgress)
+        Some(ErrorCode::RebalanceInProgress)
     );
 }
 
@@ -330,7 +332,7 @@ fn a_static_member_that_comes_back_with_another_subscription_keeps_its_new_topic
     assert_eq!(cx.join_reply(token).generation_id, 1);
     assert_eq!(
         cx.delete_offset("g", "other"),
-        Some(GroupError::GroupSubscribedToTopic)
+        Some(ErrorCode::GroupSubscribedToTopic)
     );
 }
 
@@ -355,7 +357,7 @@ fn a_static_member_that_comes_back_with_more_than_the_log_takes_is_refused_and_n
         request.group_instance_id = Some("instance".into());
         request.protocols[0].metadata = vec![0; 990].into();
     });
-    assert_eq!(cx.join_error(returning), GroupError::UnknownServerError);
+    assert_eq!(cx.join_error(returning), ErrorCode::UnknownServerError);
     let described = cx.describe("g");
     assert_eq!(described.state, "Stable");
     assert_eq!(described.members[0].member_id, member.member_id);

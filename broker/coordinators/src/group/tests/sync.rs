@@ -1,3 +1,5 @@
+use protocol_shim::ErrorCode;
+
 use super::{
     super::*,
     context::{Joined, TestContext, protocol},
@@ -87,7 +89,7 @@ fn a_crash_between_join_and_assignment_takes_the_group_back_to_its_last_generati
     let waiting = cx.join("g", &waiting);
     assert!(cx.is_parked(waiting));
     cx.crash();
-    assert_eq!(cx.join_error(waiting), GroupError::NotCoordinator);
+    assert_eq!(cx.join_error(waiting), ErrorCode::NotCoordinator);
     assert_eq!(cx.heartbeat("g", &members[0]), None);
     assert_eq!(
         cx.heartbeat(
@@ -97,7 +99,7 @@ fn a_crash_between_join_and_assignment_takes_the_group_back_to_its_last_generati
                 ..members[0].clone()
             }
         ),
-        Some(GroupError::IllegalGeneration)
+        Some(ErrorCode::IllegalGeneration)
     );
 }
 
@@ -114,23 +116,23 @@ fn a_sync_is_checked_for_group_member_generation_and_protocol() {
         generation_id: 0,
         ..member.clone()
     };
-    type Case<'a> = (&'a str, &'a Joined, fn(&mut SyncGroup), GroupError);
+    type Case<'a> = (&'a str, &'a Joined, fn(&mut SyncGroup), ErrorCode);
     let cases: [Case<'_>; 6] = [
-        ("", member, |_| {}, GroupError::InvalidGroupId),
-        ("unknown", member, |_| {}, GroupError::UnknownMemberId),
-        ("g", &stranger, |_| {}, GroupError::UnknownMemberId),
-        ("g", &older, |_| {}, GroupError::IllegalGeneration),
+        ("", member, |_| {}, ErrorCode::InvalidGroupId),
+        ("unknown", member, |_| {}, ErrorCode::UnknownMemberId),
+        ("g", &stranger, |_| {}, ErrorCode::UnknownMemberId),
+        ("g", &older, |_| {}, ErrorCode::IllegalGeneration),
         (
             "g",
             member,
             |request| request.protocol_type = Some("connect".into()),
-            GroupError::InconsistentGroupProtocol,
+            ErrorCode::InconsistentGroupProtocol,
         ),
         (
             "g",
             member,
             |request| request.protocol_name = Some("sticky".into()),
-            GroupError::InconsistentGroupProtocol,
+            ErrorCode::InconsistentGroupProtocol,
         ),
     ];
     for (group, member, edit, error) in cases {
@@ -158,10 +160,7 @@ fn a_sync_into_an_empty_group_is_unknown_member_id() {
     cx.leave("g", &[(&members[0].member_id, None)]);
     assert_eq!(cx.state("g"), "Empty");
     let token = cx.sync("g", &members[0], &[]);
-    assert_eq!(
-        cx.sync_reply(token).error,
-        Some(GroupError::UnknownMemberId)
-    );
+    assert_eq!(cx.sync_reply(token).error, Some(ErrorCode::UnknownMemberId));
 }
 
 #[test]
@@ -172,7 +171,7 @@ fn a_sync_during_a_rebalance_is_rebalance_in_progress() {
     let token = cx.sync("g", &members[1], &[]);
     assert_eq!(
         cx.sync_reply(token).error,
-        Some(GroupError::RebalanceInProgress)
+        Some(ErrorCode::RebalanceInProgress)
     );
 }
 
@@ -185,11 +184,11 @@ fn a_sync_that_waits_when_a_rebalance_begins_is_rebalance_in_progress() {
     cx.join("g", &id);
     assert_eq!(
         cx.sync_reply(waiting).error,
-        Some(GroupError::RebalanceInProgress)
+        Some(ErrorCode::RebalanceInProgress)
     );
     assert_eq!(
         cx.heartbeat("g", &members[1]),
-        Some(GroupError::RebalanceInProgress)
+        Some(ErrorCode::RebalanceInProgress)
     );
 }
 
@@ -226,7 +225,7 @@ fn a_sync_repeated_while_parked_takes_the_place_of_the_first() {
     let again = cx.sync("g", &members[1], &[]);
     assert_eq!(
         cx.sync_reply(first).error,
-        Some(GroupError::RebalanceInProgress)
+        Some(ErrorCode::RebalanceInProgress)
     );
     cx.sync("g", &members[0], &[(&*members[1].member_id, "b")]);
     assert_eq!(&*cx.sync_reply(again).assignment, b"b");
@@ -240,7 +239,7 @@ fn a_member_that_leaves_while_its_sync_waits_gets_an_answer() {
     assert_eq!(cx.leave("g", &[(&members[1].member_id, None)]), [None]);
     assert_eq!(
         cx.sync_reply(waiting).error,
-        Some(GroupError::UnknownMemberId)
+        Some(ErrorCode::UnknownMemberId)
     );
 }
 
@@ -259,11 +258,11 @@ fn members_that_do_not_sync_within_the_rebalance_timeout_are_removed() {
     cx.advance(6);
     assert_eq!(
         cx.heartbeat("g", &members[2]),
-        Some(GroupError::UnknownMemberId)
+        Some(ErrorCode::UnknownMemberId)
     );
     assert_eq!(
         cx.heartbeat("g", &members[1]),
-        Some(GroupError::RebalanceInProgress)
+        Some(ErrorCode::RebalanceInProgress)
     );
 }
 
@@ -289,7 +288,7 @@ fn a_leader_that_dies_before_it_has_assigned_is_replaced_in_the_next_generation(
     cx.advance(1);
     assert_eq!(
         cx.sync_reply(waiting).error,
-        Some(GroupError::RebalanceInProgress)
+        Some(ErrorCode::RebalanceInProgress)
     );
     let token = cx.join("g", &members[1].member_id);
     let reply = cx.join_reply(token);
@@ -315,7 +314,7 @@ fn a_session_that_runs_out_while_the_sync_waits_starts_anew_with_the_assignment(
     cx.advance(1);
     assert_eq!(
         cx.heartbeat("g", &members[1]),
-        Some(GroupError::UnknownMemberId)
+        Some(ErrorCode::UnknownMemberId)
     );
 }
 
@@ -386,7 +385,7 @@ fn an_assignment_that_the_log_does_not_take_is_nobodys_and_the_group_rebalances(
     let tokens = [sync(&mut cx, follower, 1000), sync(&mut cx, leader, 1000)];
     for token in tokens {
         let reply = cx.sync_reply(token);
-        assert_eq!(reply.error, Some(GroupError::UnknownServerError));
+        assert_eq!(reply.error, Some(ErrorCode::UnknownServerError));
     }
     assert_eq!(cx.state("g"), "PreparingRebalance");
     assert_eq!(cx.log.len(), log_length);

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use protocol_shim::ErrorCode;
+
 use crate::machine::{EndTxn, Machine, Producer, Token};
 
 use super::{
@@ -18,7 +20,7 @@ fn a_transactional_offset_counts_when_its_transaction_commits() {
         assert_eq!(cx.fetch("g", "topic", false), Ok(None));
         assert_eq!(
             cx.fetch("g", "topic", true),
-            Err(GroupError::UnstableOffsetCommit)
+            Err(ErrorCode::UnstableOffsetCommit)
         );
         cx.end_txn(1, true);
         assert_eq!(cx.fetch("g", "topic", true), Ok(Some(5)));
@@ -34,7 +36,7 @@ fn a_transactional_offset_is_dropped_when_its_transaction_aborts() {
     let all = cx.fetch_group("g", None, true);
     assert_eq!(
         all.topics[0].partitions[0].error,
-        Some(GroupError::UnstableOffsetCommit)
+        Some(ErrorCode::UnstableOffsetCommit)
     );
     cx.end_txn(1, false);
     assert_eq!(cx.fetch("g", "topic", true), Ok(Some(3)));
@@ -53,7 +55,7 @@ fn of_two_commits_the_one_that_was_made_later_wins_whenever_the_transaction_ends
     cx.end_txn(2, true);
     assert_eq!(
         cx.fetch("g", "topic", true),
-        Err(GroupError::UnstableOffsetCommit)
+        Err(ErrorCode::UnstableOffsetCommit)
     );
     cx.end_txn(1, true);
     assert_eq!(cx.fetch("g", "topic", true), Ok(Some(11)));
@@ -81,19 +83,19 @@ fn a_transactional_commit_is_fenced_by_generation_but_may_come_from_nobody() {
     };
     assert_eq!(
         cx.commit_txn("", &nobody(), 1, 1),
-        Some(GroupError::InvalidGroupId)
+        Some(ErrorCode::InvalidGroupId)
     );
     assert_eq!(
         cx.commit_txn("unknown", &members[0], 1, 1),
-        Some(GroupError::IllegalGeneration)
+        Some(ErrorCode::IllegalGeneration)
     );
     assert_eq!(
         cx.commit_txn("g", &stranger, 1, 1),
-        Some(GroupError::UnknownMemberId)
+        Some(ErrorCode::UnknownMemberId)
     );
     assert_eq!(
         cx.commit_txn("g", &older, 1, 1),
-        Some(GroupError::IllegalGeneration)
+        Some(ErrorCode::IllegalGeneration)
     );
     assert_eq!(cx.commit_txn("g", &members[0], 1, 1), None);
     assert_eq!(
@@ -144,7 +146,7 @@ fn deleting_a_group_drops_what_is_pending_for_it() {
 fn fetched_after(
     offsets: &[(Option<i64>, Option<i64>)],
     ends: &[(i64, bool)],
-) -> Result<i64, GroupError> {
+) -> Result<i64, ErrorCode> {
     let mut shard = GroupShard::new(GroupConfig::default());
     for (producer_id, offset) in offsets {
         let record = GroupRecord::Offset {
@@ -207,7 +209,7 @@ fn fetched_after(
 fn a_log_with_transactions_loads_as_kafka_loads_it() {
     let plain = |offset| (None, Some(offset));
     let of = |producer_id, offset| (Some(producer_id), Some(offset));
-    let unstable = Err(GroupError::UnstableOffsetCommit);
+    let unstable = Err(ErrorCode::UnstableOffsetCommit);
     assert_eq!(fetched_after(&[of(1, 5)], &[]), unstable);
     assert_eq!(fetched_after(&[of(1, 5)], &[(1, true)]), Ok(5));
     assert_eq!(fetched_after(&[plain(3), of(1, 5)], &[(1, false)]), Ok(3));

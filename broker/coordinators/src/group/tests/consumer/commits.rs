@@ -9,7 +9,7 @@ impl TestContext {
         epoch: i32,
         partition: i32,
         api_version: i16,
-    ) -> Option<GroupError> {
+    ) -> Option<ErrorCode> {
         let mut topic = commit_topic("t", 5);
         topic.topic_id = topic_id("t");
         topic.partitions[0].partition_index = partition;
@@ -29,7 +29,7 @@ impl TestContext {
         }
     }
 
-    fn fetch_as(&mut self, member_id: Option<&str>, member_epoch: i32) -> Option<GroupError> {
+    fn fetch_as(&mut self, member_id: Option<&str>, member_epoch: i32) -> Option<ErrorCode> {
         let group = FetchGroup {
             group_id: "g".into(),
             member_id: member_id.map(Id::from),
@@ -57,23 +57,20 @@ fn a_member_commits_with_its_epoch_and_nobody_else_does() {
     assert_eq!(cx.commit_as("m0", epoch, 0, 9), None);
     assert_eq!(
         cx.commit_as("m0", epoch + 1, 0, 9),
-        Some(GroupError::StaleMemberEpoch)
+        Some(ErrorCode::StaleMemberEpoch)
     );
     assert_eq!(
         cx.commit_as("m0", epoch - 1, 0, 9),
-        Some(GroupError::StaleMemberEpoch)
+        Some(ErrorCode::StaleMemberEpoch)
     );
     assert_eq!(
         cx.commit_as("x", epoch, 0, 9),
-        Some(GroupError::UnknownMemberId)
+        Some(ErrorCode::UnknownMemberId)
     );
-    assert_eq!(
-        cx.commit_as("", -1, 0, 9),
-        Some(GroupError::UnknownMemberId)
-    );
+    assert_eq!(cx.commit_as("", -1, 0, 9), Some(ErrorCode::UnknownMemberId));
     assert_eq!(
         cx.commit_as("m0", epoch, 0, 8),
-        Some(GroupError::UnsupportedVersion)
+        Some(ErrorCode::UnsupportedVersion)
     );
 }
 
@@ -87,7 +84,7 @@ fn an_old_epoch_is_good_for_what_the_member_had_then_and_still_has() {
     assert_eq!(members[0].epoch, 3);
     for partition in 0..6 {
         let kept = members[0].owned[&topic_id("t")].contains(&partition);
-        let expected = (!kept).then_some(GroupError::StaleMemberEpoch);
+        let expected = (!kept).then_some(ErrorCode::StaleMemberEpoch);
         assert_eq!(
             cx.commit_as("a", 2, partition, 9),
             expected,
@@ -95,7 +92,7 @@ fn an_old_epoch_is_good_for_what_the_member_had_then_and_still_has() {
         );
         assert_eq!(
             cx.commit_as("b", 2, partition, 9),
-            Some(GroupError::StaleMemberEpoch)
+            Some(ErrorCode::StaleMemberEpoch)
         );
     }
 }
@@ -116,14 +113,14 @@ fn a_member_fetches_with_its_epoch_and_tools_fetch_always() {
     assert_eq!(cx.fetch_as(Some("m0"), epoch), None);
     assert_eq!(
         cx.fetch_as(Some("m0"), epoch + 1),
-        Some(GroupError::StaleMemberEpoch)
+        Some(ErrorCode::StaleMemberEpoch)
     );
     assert_eq!(
         cx.fetch_as(Some("x"), epoch),
-        Some(GroupError::UnknownMemberId)
+        Some(ErrorCode::UnknownMemberId)
     );
     assert_eq!(cx.fetch_as(None, -1), None);
-    assert_eq!(cx.fetch_as(Some(""), -1), Some(GroupError::UnknownMemberId));
+    assert_eq!(cx.fetch_as(Some(""), -1), Some(ErrorCode::UnknownMemberId));
 }
 
 #[test]
@@ -133,7 +130,7 @@ fn offsets_of_subscribed_topics_neither_expire_nor_are_deleted() {
     assert_eq!(cx.commit_as("m0", members[0].epoch, 0, 9), None);
     assert_eq!(
         cx.delete_offset("g", "t"),
-        Some(GroupError::GroupSubscribedToTopic)
+        Some(ErrorCode::GroupSubscribedToTopic)
     );
     assert_eq!(cx.delete_offset("g", "other"), None);
 }

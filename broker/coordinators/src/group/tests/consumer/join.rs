@@ -91,7 +91,7 @@ fn a_request_that_contradicts_its_epoch_is_invalid_and_leaves_no_group_behind() 
     for request in invalid {
         assert_eq!(
             cx.refused(request.clone()),
-            GroupError::InvalidRequest,
+            ErrorCode::InvalidRequest,
             "{request:?}"
         );
     }
@@ -99,12 +99,12 @@ fn a_request_that_contradicts_its_epoch_is_invalid_and_leaves_no_group_behind() 
         server_assignor: Some("best".into()),
         ..full()
     };
-    assert_eq!(cx.refused(unsupported), GroupError::UnsupportedAssignor);
+    assert_eq!(cx.refused(unsupported), ErrorCode::UnsupportedAssignor);
     let regex = ConsumerHeartbeat {
         subscribed_topic_regex: Some("(".into()),
         ..full()
     };
-    assert_eq!(cx.refused(regex), GroupError::InvalidRegularExpression);
+    assert_eq!(cx.refused(regex), ErrorCode::InvalidRegularExpression);
     assert_eq!(cx.list(&[], &[]), []);
     assert_eq!(cx.log, []);
 }
@@ -116,7 +116,7 @@ fn a_heartbeat_to_a_group_that_is_not_there_is_group_id_not_found() {
         epoch: 3,
         ..Consumer::new("g", "a", &["t"])
     };
-    assert_eq!(cx.refused(stranger.quiet()), GroupError::GroupIdNotFound);
+    assert_eq!(cx.refused(stranger.quiet()), ErrorCode::GroupIdNotFound);
 }
 
 #[test]
@@ -127,13 +127,13 @@ fn a_stranger_is_unknown() {
         epoch: 1,
         ..Consumer::new("g", "x", &["t"])
     };
-    assert_eq!(cx.refused(stranger.quiet()), GroupError::UnknownMemberId);
+    assert_eq!(cx.refused(stranger.quiet()), ErrorCode::UnknownMemberId);
     assert_eq!(
         cx.refused(ConsumerHeartbeat {
             member_epoch: -1,
             ..stranger.quiet()
         }),
-        GroupError::UnknownMemberId
+        ErrorCode::UnknownMemberId
     );
 }
 
@@ -150,7 +150,7 @@ fn any_epoch_but_the_members_own_is_fenced() {
         };
         assert_eq!(
             cx.refused(request),
-            GroupError::FencedMemberEpoch,
+            ErrorCode::FencedMemberEpoch,
             "{wrong} for {epoch}"
         );
     }
@@ -222,7 +222,7 @@ fn a_full_group_takes_nobody_else() {
     let mut cx = TestContext::with_config(config);
     cx.settled("g", 2);
     let third = Consumer::new("g", "x", &["t"]).full();
-    assert_eq!(cx.refused(third), GroupError::GroupMaxSizeReached);
+    assert_eq!(cx.refused(third), ErrorCode::GroupMaxSizeReached);
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_silent_member_is_removed_after_the_session_timeout_and_not_before() {
     cx.beat(&mut members[0]);
     cx.advance(1);
     assert_eq!(cx.describe_consumer("g").members.len(), 1);
-    assert_eq!(cx.refused(members[1].quiet()), GroupError::UnknownMemberId);
+    assert_eq!(cx.refused(members[1].quiet()), ErrorCode::UnknownMemberId);
     cx.settle(&mut members[..1]);
     assert_eq!(members[0].size(), 6);
 }
@@ -295,7 +295,7 @@ fn classic_requests_do_not_reach_members_of_the_consumer_protocol() {
         member_id: members[0].member_id.clone(),
         generation_id: members[0].epoch,
     };
-    let unknown = GroupError::UnknownMemberId;
+    let unknown = ErrorCode::UnknownMemberId;
     assert_eq!(cx.heartbeat("g", &joined), Some(unknown));
     let sync = cx.sync("g", &joined, &[]);
     assert_eq!(cx.sync_reply(sync).error, Some(unknown));

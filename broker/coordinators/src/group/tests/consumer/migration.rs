@@ -37,7 +37,7 @@ fn a_consumer_that_joins_a_classic_group_turns_it_into_a_consumer_group() {
         let partitions: Vec<i32> = member.owned[&topic_id("t")].iter().copied().collect();
         assert_eq!(found.assignment[0].partitions, partitions);
     }
-    assert_eq!(cx.describe("g").error, Some(GroupError::GroupIdNotFound));
+    assert_eq!(cx.describe("g").error, Some(ErrorCode::GroupIdNotFound));
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn classic_members_are_asked_to_join_give_up_what_is_asked_and_everybody_gets_a_
     let mut cx = context();
     let (mut classic, mut consumer) = upgraded(&mut cx);
     let old = classic[0].clone();
-    assert_eq!(cx.beat_as(&old), Some(GroupError::RebalanceInProgress));
+    assert_eq!(cx.beat_as(&old), Some(ErrorCode::RebalanceInProgress));
     let reply = cx.join_as(&mut classic[0]);
     assert_eq!((reply.error, &*reply.leader), (None, ""));
     assert_eq!(reply.protocol_type.as_deref(), Some("consumer"));
@@ -60,7 +60,7 @@ fn classic_members_are_asked_to_join_give_up_what_is_asked_and_everybody_gets_a_
     assert_eq!(consumer.size(), 0, "told to give up is not given up");
     assert_eq!(
         cx.beat_as(&classic[0]),
-        Some(GroupError::RebalanceInProgress)
+        Some(ErrorCode::RebalanceInProgress)
     );
     assert_eq!(cx.join_as(&mut classic[0]).generation_id, consumer.epoch);
     cx.beat(&mut consumer);
@@ -113,7 +113,7 @@ fn requests_that_wait_for_a_classic_rebalance_are_told_to_join_again() {
     assert!(cx.is_parked(join));
     cx.beat(&mut Consumer::new("g", "new", &["t"]));
     let reply = cx.join_reply(join);
-    assert_eq!(reply.error, Some(GroupError::RebalanceInProgress));
+    assert_eq!(reply.error, Some(ErrorCode::RebalanceInProgress));
     assert_eq!(reply.member_id, classic[0].member_id);
 
     let ids: Vec<Id> = (0..2).map(|_| cx.new_member_id("h")).collect();
@@ -132,7 +132,7 @@ fn requests_that_wait_for_a_classic_rebalance_are_told_to_join_again() {
     assert!(cx.is_parked(sync));
     cx.beat(&mut Consumer::new("h", "new", &["t"]));
     let error = cx.sync_reply(sync).error;
-    assert_eq!(error, Some(GroupError::RebalanceInProgress));
+    assert_eq!(error, Some(ErrorCode::RebalanceInProgress));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn when_the_last_consumer_leaves_the_group_turns_classic_and_rebalances() {
     assert_eq!(cx.type_of("g"), "classic");
     assert_eq!(cx.state("g"), "PreparingRebalance");
     let error = cx.beat_as(&classic[0]);
-    assert_eq!(error, Some(GroupError::RebalanceInProgress));
+    assert_eq!(error, Some(ErrorCode::RebalanceInProgress));
     cx.divide(&mut classic, b"");
     assert_eq!(classic[0].generation_id, generation_id + 1);
     assert_eq!((cx.state("g"), classic[0].size()), ("Stable", 3));
@@ -159,7 +159,7 @@ fn the_rebalance_that_a_downgrade_asks_for_survives_a_crash() {
     // What the consumer had must not be forgotten.
     for member in &classic {
         let error = cx.beat_as(member);
-        assert_eq!(error, Some(GroupError::RebalanceInProgress));
+        assert_eq!(error, Some(ErrorCode::RebalanceInProgress));
     }
     cx.divide(&mut classic, b"");
     assert_eq!((cx.state("g"), classic[0].size()), ("Stable", 3));
@@ -229,7 +229,7 @@ fn a_classic_member_joins_a_consumer_group_in_two_steps_and_older_ones_in_one() 
     let mut member = Classic::new("g", &["t"]);
     let token = cx.send_join(&member);
     let reply = cx.join_reply(token);
-    assert_eq!(reply.error, Some(GroupError::MemberIdRequired));
+    assert_eq!(reply.error, Some(ErrorCode::MemberIdRequired));
     member.member_id = reply.member_id;
     let mut members = [member];
     cx.settle_both(&mut members, &mut consumers);
@@ -250,7 +250,7 @@ fn a_member_may_change_its_protocol_under_its_id() {
     cx.beat(&mut moved);
     assert_eq!(moved.owned, classic[0].owned);
     let error = cx.beat_as(&classic[0]);
-    assert_eq!(error, Some(GroupError::UnknownMemberId));
+    assert_eq!(error, Some(ErrorCode::UnknownMemberId));
     consumers.push(moved);
     cx.settle_both(&mut classic[1..], &mut consumers);
     // It has the other protocol's session now, and nothing left of the old one.
@@ -269,7 +269,7 @@ fn a_classic_member_has_the_session_timeout_it_asked_for() {
     cx.advance(1);
     assert_eq!(cx.describe_consumer("g").members.len(), 2);
     let error = cx.beat_as(&classic[1]);
-    assert_eq!(error, Some(GroupError::UnknownMemberId));
+    assert_eq!(error, Some(ErrorCode::UnknownMemberId));
     cx.settle_both(&mut classic[..1], &mut consumers);
     assert_eq!((classic[0].size(), consumers[0].size()), (3, 3));
 }
@@ -281,12 +281,12 @@ fn a_classic_member_that_does_not_join_again_in_time_is_removed() {
     let mut alive = Consumer::new("g", "alive", &["t"]);
     for waited_s in (0..60).step_by(5) {
         let error = cx.beat_as(&classic[0]);
-        assert_eq!(error, Some(GroupError::RebalanceInProgress), "{waited_s} s");
+        assert_eq!(error, Some(ErrorCode::RebalanceInProgress), "{waited_s} s");
         cx.beat(&mut alive);
         cx.advance(5_000);
     }
     let error = cx.beat_as(&classic[0]);
-    assert_eq!(error, Some(GroupError::UnknownMemberId));
+    assert_eq!(error, Some(ErrorCode::UnknownMemberId));
 }
 
 #[test]
@@ -303,10 +303,10 @@ fn a_classic_member_that_does_not_sync_in_time_is_removed_and_one_that_does_is_n
         cx.advance(5_000);
     }
     let error = cx.beat_as(&lazy);
-    assert_eq!(error, Some(GroupError::UnknownMemberId));
+    assert_eq!(error, Some(ErrorCode::UnknownMemberId));
     assert_ne!(
         cx.beat_as(&classic[0]),
-        Some(GroupError::UnknownMemberId),
+        Some(ErrorCode::UnknownMemberId),
         "it has synced"
     );
 }
@@ -337,7 +337,7 @@ fn members_of_either_protocol_can_be_removed_with_leave_group() {
         "g",
         &[(&gone.member_id, None), ("", Some("i")), ("x", None)],
     );
-    assert_eq!(left, [None, None, Some(GroupError::UnknownMemberId)]);
+    assert_eq!(left, [None, None, Some(ErrorCode::UnknownMemberId)]);
     let bumps = cx.log[length..].iter().filter(|record| {
         let GroupRecord::Consumer { record, .. } = record else {
             return false;
@@ -366,7 +366,7 @@ fn a_static_classic_member_comes_back_as_a_consumer_and_keeps_what_it_had() {
     assert_eq!(consumer.epoch, classic[0].generation_id, "no rebalance");
     assert_eq!(cx.beat_as(&classic[1]), None);
     let error = cx.beat_as(&classic[0]);
-    assert_eq!(error, Some(GroupError::FencedInstanceId));
+    assert_eq!(error, Some(ErrorCode::FencedInstanceId));
 }
 
 #[test]
@@ -390,7 +390,7 @@ fn the_last_static_consumer_that_comes_back_as_a_classic_member_ends_the_consume
     assert_eq!(cx.sync_as(&mut classic[0]), None);
     assert_eq!(classic[0].size(), 3);
     let error = cx.refused(consumers[0].quiet());
-    assert_eq!(error, GroupError::GroupIdNotFound);
+    assert_eq!(error, ErrorCode::GroupIdNotFound);
 }
 
 #[test]
@@ -405,7 +405,7 @@ fn the_last_static_consumer_that_comes_back_with_other_topics_causes_a_rebalance
     let state = cx.state("g");
     assert_eq!((cx.type_of("g"), state), ("classic", "PreparingRebalance"));
     let error = cx.beat_as(&classic[0]);
-    assert_eq!(error, Some(GroupError::RebalanceInProgress));
+    assert_eq!(error, Some(ErrorCode::RebalanceInProgress));
 }
 
 #[test]
@@ -424,7 +424,7 @@ fn a_member_that_waits_for_what_the_last_consumer_had_gets_it_after_the_downgrad
     assert_eq!(cx.join_as(&mut back).error, None);
     assert_eq!(cx.type_of("g"), "classic");
     let error = cx.beat_as(&waiting);
-    assert_eq!(error, Some(GroupError::RebalanceInProgress));
+    assert_eq!(error, Some(ErrorCode::RebalanceInProgress));
     let mut members = [waiting, back];
     cx.divide(&mut members, b"");
     assert_eq!((members[0].size(), members[1].size()), (3, 3));
@@ -443,7 +443,7 @@ fn generations_of_classic_members_are_checked_like_epochs() {
             generation_id,
             ..member.clone()
         };
-        let illegal = Some(GroupError::IllegalGeneration);
+        let illegal = Some(ErrorCode::IllegalGeneration);
         assert_eq!(cx.commit("g", &wrong, 3), illegal);
         assert_eq!(cx.heartbeat("g", &wrong), illegal);
         let sync = cx.sync("g", &wrong, &[]);
@@ -479,7 +479,7 @@ fn a_commit_of_the_generation_before_counts_for_what_the_member_had_then() {
     cx.settle_both(&mut classic, &mut consumers);
     assert!(classic[0].generation_id > before.generation_id);
     let mine = classic[0].owned[&topic_id("t")].contains(&kept);
-    let expected = (!mine).then_some(GroupError::IllegalGeneration);
+    let expected = (!mine).then_some(ErrorCode::IllegalGeneration);
     let error = cx.commit_with("g", &before, 1, |request| {
         request.topics = vec![commit_topic("t", 1)];
         request.topics[0].topic_id = topic_id("t");

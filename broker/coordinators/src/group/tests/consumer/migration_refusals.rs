@@ -18,7 +18,7 @@ fn refused_upgrade(cx: &mut TestContext) -> String {
     let length = cx.log.len();
     let reply = cx.consumer_heartbeat(Consumer::new("g", "new", &["t"]).full());
     let refusal = reply.refusal.expect("a refusal");
-    assert_eq!(refusal.error, GroupError::GroupIdNotFound);
+    assert_eq!(refusal.error, ErrorCode::GroupIdNotFound);
     assert_eq!((cx.type_of("g"), cx.log.len()), ("classic", length));
     refusal.message
 }
@@ -94,7 +94,7 @@ fn a_classic_group_too_large_for_a_consumer_group_stays() {
     let mut cx = context_with(|config| config.consumer_max_size = 2);
     cx.classic_group("g", 2);
     let new = Consumer::new("g", "new", &["t"]).full();
-    assert_eq!(cx.refused(new), GroupError::GroupMaxSizeReached);
+    assert_eq!(cx.refused(new), ErrorCode::GroupMaxSizeReached);
     assert_eq!(cx.type_of("g"), "classic");
 }
 
@@ -104,7 +104,7 @@ fn a_refused_consumer_leaves_waiting_members_waiting() {
     let classic = cx.classic_group("g", 2);
     let join = cx.send_join(&classic[0]);
     let new = Consumer::new("g", "new", &["t"]).full();
-    assert_eq!(cx.refused(new), GroupError::GroupMaxSizeReached);
+    assert_eq!(cx.refused(new), ErrorCode::GroupMaxSizeReached);
     assert!(cx.is_parked(join));
 }
 
@@ -116,7 +116,7 @@ fn a_heartbeat_that_does_not_join_finds_no_consumer_group() {
         epoch: 1,
         ..Consumer::new("g", "new", &["t"])
     };
-    assert_eq!(cx.refused(stranger.quiet()), GroupError::GroupIdNotFound);
+    assert_eq!(cx.refused(stranger.quiet()), ErrorCode::GroupIdNotFound);
 }
 
 #[test]
@@ -135,20 +135,20 @@ fn a_classic_member_may_not_join_a_consumer_group_for_five_reasons() {
         assert_eq!(cx.log.len(), length);
         error
     };
-    let inconsistent = GroupError::InconsistentGroupProtocol;
+    let inconsistent = ErrorCode::InconsistentGroupProtocol;
     let connect = |request: &mut JoinGroup| request.protocol_type = "connect".into();
     assert_eq!(error_of(&connect), inconsistent);
     assert_eq!(error_of(&|request| request.protocols.clear()), inconsistent);
     let cut = |request: &mut JoinGroup| request.protocols[0].metadata = vec![0].into();
-    assert_eq!(error_of(&cut), GroupError::InconsistentGroupProtocol);
+    assert_eq!(error_of(&cut), ErrorCode::InconsistentGroupProtocol);
     let named = |request: &mut JoinGroup| request.group_instance_id = Some("i".into());
-    assert_eq!(error_of(&named), GroupError::UnknownMemberId);
+    assert_eq!(error_of(&named), ErrorCode::UnknownMemberId);
     let hasty = |request: &mut JoinGroup| request.session_timeout_ms = 1;
-    assert_eq!(error_of(&hasty), GroupError::InvalidSessionTimeout);
+    assert_eq!(error_of(&hasty), ErrorCode::InvalidSessionTimeout);
 
     assert_eq!(cx.join_as(&mut first).error, None);
     let token = cx.send_join(&Classic::new("g", &["t"]));
-    assert_eq!(cx.join_error(token), GroupError::GroupMaxSizeReached);
+    assert_eq!(cx.join_error(token), ErrorCode::GroupMaxSizeReached);
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn classic_members_must_have_a_protocol_in_common() {
     let token = cx.join_with("g", "other", |request| {
         request.protocols = vec![protocol("roundrobin", &["t"])];
     });
-    let inconsistent = GroupError::InconsistentGroupProtocol;
+    let inconsistent = ErrorCode::InconsistentGroupProtocol;
     assert_eq!(cx.join_error(token), inconsistent);
     let token = cx.join_with("g", "other", |request| {
         request.protocols = vec![protocol("roundrobin", &["t"]), protocol("range", &["t"])];
@@ -184,7 +184,7 @@ fn without_migration_a_consumer_group_takes_no_classic_member() {
     let mut cx = context_with(|config| config.migration_policy = MigrationPolicy::Disabled);
     let members = cx.settled("g", 1);
     let token = cx.send_join(&Classic::new("g", &["t"]));
-    assert_eq!(cx.join_error(token), GroupError::InconsistentGroupProtocol);
+    assert_eq!(cx.join_error(token), ErrorCode::InconsistentGroupProtocol);
     cx.leave_consumer(&members[0], -1);
     cx.classic_group("g", 1);
     assert_eq!(
@@ -200,7 +200,7 @@ fn instance_ids_are_checked_in_every_request_of_a_classic_member() {
     let mut classic = [Classic::new("g", &["t"]).named("i")];
     let mut consumers = [Consumer::new("g", "c", &["t"])];
     cx.settle_both(&mut classic, &mut consumers);
-    let fenced = Some(GroupError::FencedInstanceId);
+    let fenced = Some(ErrorCode::FencedInstanceId);
     let stranger = Classic {
         member_id: "x".into(),
         ..classic[0].clone()
@@ -209,7 +209,7 @@ fn instance_ids_are_checked_in_every_request_of_a_classic_member() {
     assert_eq!(cx.sync_as(&mut stranger.clone()), fenced);
     assert_eq!(cx.join_as(&mut stranger.clone()).error, fenced);
     assert_eq!(cx.leave("g", &[("x", Some("i"))]), [fenced]);
-    let unknown = Some(GroupError::UnknownMemberId);
+    let unknown = Some(ErrorCode::UnknownMemberId);
     assert_eq!(cx.leave("g", &[("x", Some("j"))]), [unknown]);
     let other = classic[0].clone().named("j");
     assert_eq!(cx.beat_as(&other), unknown);

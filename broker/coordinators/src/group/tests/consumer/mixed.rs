@@ -141,7 +141,7 @@ impl TestContext {
     pub(super) fn join_as(&mut self, member: &mut Classic) -> JoinReply {
         let token = self.send_join(member);
         let mut reply = self.join_reply(token);
-        if reply.error == Some(GroupError::MemberIdRequired) {
+        if reply.error == Some(ErrorCode::MemberIdRequired) {
             member.member_id = reply.member_id;
             let token = self.send_join(member);
             reply = self.join_reply(token);
@@ -160,7 +160,7 @@ impl TestContext {
         })
     }
 
-    pub(super) fn sync_as(&mut self, member: &mut Classic) -> Option<GroupError> {
+    pub(super) fn sync_as(&mut self, member: &mut Classic) -> Option<ErrorCode> {
         let token = self.send_sync(member, &[]);
         let reply = self.sync_reply(token);
         if reply.error.is_none() {
@@ -169,7 +169,7 @@ impl TestContext {
         reply.error
     }
 
-    pub(super) fn beat_as(&mut self, member: &Classic) -> Option<GroupError> {
+    pub(super) fn beat_as(&mut self, member: &Classic) -> Option<ErrorCode> {
         let instance_id = member.instance_id.clone();
         self.heartbeat_as(member.group, &member.joined(), instance_id.as_deref())
     }
@@ -179,7 +179,7 @@ impl TestContext {
         if member.generation_id >= 0 {
             match self.beat_as(member) {
                 None => return,
-                Some(error) => assert_eq!(error, GroupError::RebalanceInProgress),
+                Some(error) => assert_eq!(error, ErrorCode::RebalanceInProgress),
             }
         }
         assert_eq!(self.join_as(member).error, None);

@@ -114,7 +114,7 @@ impl TestContext {
         }
     }
 
-    fn refused(&mut self, request: ConsumerHeartbeat) -> GroupError {
+    fn refused(&mut self, request: ConsumerHeartbeat) -> ErrorCode {
         let reply = self.consumer_heartbeat(request);
         reply.refusal.expect("a refusal").error
     }

@@ -140,14 +140,14 @@ impl World {
                     .assignment
                     .unwrap_or(std::mem::take(&mut consumer.owned));
             }
-            Some(GroupError::GroupMaxSizeReached | GroupError::UnreleasedInstanceId) => {
+            Some(ErrorCode::GroupMaxSizeReached | ErrorCode::UnreleasedInstanceId) => {
                 drop(self.consumers.remove(&slot))
             }
             Some(
-                GroupError::FencedMemberEpoch
-                | GroupError::UnknownMemberId
-                | GroupError::FencedInstanceId
-                | GroupError::GroupIdNotFound,
+                ErrorCode::FencedMemberEpoch
+                | ErrorCode::UnknownMemberId
+                | ErrorCode::FencedInstanceId
+                | ErrorCode::GroupIdNotFound,
             ) => {
                 // It starts again; as somebody else, so that it need not wait for its own session to end.
                 let (topics, regex, instance_id) = (

@@ -189,16 +189,16 @@ impl World {
                     self.upgraded();
                 }
             }
-            Some(GroupError::FencedMemberEpoch) => {
+            Some(ErrorCode::FencedMemberEpoch) => {
                 consumer.epoch = 0;
                 consumer.owned.clear();
             }
             Some(
-                GroupError::GroupMaxSizeReached
-                | GroupError::UnreleasedInstanceId
-                | GroupError::FencedInstanceId
-                | GroupError::UnknownMemberId
-                | GroupError::GroupIdNotFound,
+                ErrorCode::GroupMaxSizeReached
+                | ErrorCode::UnreleasedInstanceId
+                | ErrorCode::FencedInstanceId
+                | ErrorCode::UnknownMemberId
+                | ErrorCode::GroupIdNotFound,
             ) => drop(self.consumers.remove(&slot)),
             Some(other) => panic!("{other}"),
         }
@@ -261,20 +261,20 @@ impl World {
         }
     }
 
-    fn failed(&mut self, slot: usize, error: GroupError) {
+    fn failed(&mut self, slot: usize, error: ErrorCode) {
         let client = self.classic.get_mut(&slot).expect("it was told");
         client.wants_to_join = true;
         match error {
-            GroupError::RebalanceInProgress | GroupError::NotCoordinator => {}
-            GroupError::IllegalGeneration => client.member.owned.clear(),
-            GroupError::UnknownMemberId => {
+            ErrorCode::RebalanceInProgress | ErrorCode::NotCoordinator => {}
+            ErrorCode::IllegalGeneration => client.member.owned.clear(),
+            ErrorCode::UnknownMemberId => {
                 client.member.owned.clear();
                 client.member.member_id = "".into();
                 client.member.generation_id = -1;
             }
-            GroupError::FencedInstanceId
-            | GroupError::GroupMaxSizeReached
-            | GroupError::InconsistentGroupProtocol => drop(self.classic.remove(&slot)),
+            ErrorCode::FencedInstanceId
+            | ErrorCode::GroupMaxSizeReached
+            | ErrorCode::InconsistentGroupProtocol => drop(self.classic.remove(&slot)),
             other => panic!("{other}"),
         }
     }
@@ -283,7 +283,7 @@ impl World {
         let client = self.classic.get_mut(&slot).expect("it waits");
         client.waits_for = None;
         match reply.error {
-            Some(GroupError::MemberIdRequired) => {
+            Some(ErrorCode::MemberIdRequired) => {
                 client.member.member_id = reply.member_id;
                 client.wants_to_join = true;
             }

@@ -56,7 +56,7 @@ fn a_member_that_does_not_give_up_its_partitions_in_time_is_removed() {
     }
     assert_eq!(cx.describe_consumer("g").members.len(), 2);
     cx.advance(2);
-    assert_eq!(cx.refused(old.quiet()), GroupError::UnknownMemberId);
+    assert_eq!(cx.refused(old.quiet()), ErrorCode::UnknownMemberId);
     cx.beat(&mut new);
     assert_eq!(new.size(), 6);
 }

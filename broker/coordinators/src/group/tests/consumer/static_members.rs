@@ -48,7 +48,7 @@ fn an_instance_id_in_use_is_not_given_away() {
     let mut cx = context();
     pair(&mut cx);
     let thief = Consumer::new("g", "x", &["t"]).named("i1");
-    assert_eq!(cx.refused(thief.full()), GroupError::UnreleasedInstanceId);
+    assert_eq!(cx.refused(thief.full()), ErrorCode::UnreleasedInstanceId);
 }
 
 #[test]
@@ -58,16 +58,13 @@ fn the_previous_holder_of_an_instance_id_is_fenced() {
     cx.leave_consumer(&members[0], -2);
     let mut next = Consumer::new("g", "a2", &["t"]).named("i1");
     cx.beat(&mut next);
-    assert_eq!(cx.refused(members[0].quiet()), GroupError::FencedInstanceId);
-    assert_eq!(
-        cx.leave_error(&members[0], -1),
-        GroupError::FencedInstanceId
-    );
+    assert_eq!(cx.refused(members[0].quiet()), ErrorCode::FencedInstanceId);
+    assert_eq!(cx.leave_error(&members[0], -1), ErrorCode::FencedInstanceId);
     let unknown = Consumer {
         epoch: 1,
         ..Consumer::new("g", "y", &["t"]).named("i9")
     };
-    assert_eq!(cx.refused(unknown.quiet()), GroupError::UnknownMemberId);
+    assert_eq!(cx.refused(unknown.quiet()), ErrorCode::UnknownMemberId);
 }
 
 #[test]
@@ -80,7 +77,7 @@ fn a_static_member_may_leave_for_good() {
 }
 
 impl TestContext {
-    fn leave_error(&mut self, consumer: &Consumer, epoch: i32) -> GroupError {
+    fn leave_error(&mut self, consumer: &Consumer, epoch: i32) -> ErrorCode {
         self.refused(ConsumerHeartbeat {
             member_epoch: epoch,
             ..consumer.quiet()

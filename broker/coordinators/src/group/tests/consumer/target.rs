@@ -222,7 +222,7 @@ fn a_group_that_has_turned_classic_meanwhile_takes_nothing_over() {
     assert_eq!(cx.type_of("g"), "classic");
     assert_eq!(
         cx.beat_as(&classic[0]),
-        Some(GroupError::RebalanceInProgress)
+        Some(ErrorCode::RebalanceInProgress)
     );
     // Back again, with a target of the same epoch that is not this one.
     let mut again = Consumer::new("g", "again", &["t"]);
@@ -247,7 +247,7 @@ fn classic_members_join_and_sync_while_a_target_is_computed() {
     cx.hand_in_target(0);
     assert_eq!(
         cx.beat_as(&classic[0]),
-        Some(GroupError::RebalanceInProgress)
+        Some(ErrorCode::RebalanceInProgress)
     );
 }
 

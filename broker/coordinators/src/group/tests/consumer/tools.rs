@@ -29,7 +29,7 @@ fn each_description_knows_its_own_kind_of_group_only() {
     assert_eq!(
         refusal,
         Refusal {
-            error: GroupError::GroupIdNotFound,
+            error: ErrorCode::GroupIdNotFound,
             message: "Group c is not a consumer group.".into()
         }
     );
@@ -38,7 +38,7 @@ fn each_description_knows_its_own_kind_of_group_only() {
     let described = cx.describe("g");
     assert_eq!(
         (described.error, described.state),
-        (Some(GroupError::GroupIdNotFound), "Dead")
+        (Some(ErrorCode::GroupIdNotFound), "Dead")
     );
     assert_eq!(
         described.error_message.as_deref(),
@@ -67,7 +67,7 @@ fn lists_can_be_filtered_by_type_and_state() {
 fn a_group_can_be_deleted_when_it_is_empty_and_stays_deleted() {
     let mut cx = context();
     let members = cx.settled("g", 1);
-    assert_eq!(cx.delete_groups(&["g"]), [Some(GroupError::NonEmptyGroup)]);
+    assert_eq!(cx.delete_groups(&["g"]), [Some(ErrorCode::NonEmptyGroup)]);
     cx.leave_consumer(&members[0], -1);
     assert_eq!(cx.delete_groups(&["g"]), [None]);
     cx.crash();
@@ -75,6 +75,6 @@ fn a_group_can_be_deleted_when_it_is_empty_and_stays_deleted() {
         cx.describe_consumer("g")
             .refusal
             .map(|refusal| refusal.error),
-        Some(GroupError::GroupIdNotFound)
+        Some(ErrorCode::GroupIdNotFound)
     );
 }

@@ -108,7 +108,7 @@ fn expressions_that_are_wrong_or_too_large_are_refused() {
         };
         assert_eq!(
             cx.refused(request),
-            GroupError::InvalidRegularExpression,
+            ErrorCode::InvalidRegularExpression,
             "{}",
             &pattern[..pattern.len().min(20)]
         );
