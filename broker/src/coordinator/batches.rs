@@ -1,8 +1,7 @@
 //! Cuts what a machine writes into batches that its log takes.
 
-use coordinators::machine::{
-    BATCH_OVERHEAD_BYTES, KeyValue, Machine, Producer, Token, Write, record_bytes,
-};
+use coordinators::batch_size::{BATCH_OVERHEAD_BYTES, record_bytes};
+use coordinators::machine::{KeyValue, Machine, Producer, Token, Write};
 use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult};
 
 /// The sequence number of a producer's batches that a coordinator writes.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use protocol_shim::ErrorCode;
 
-use super::reply::{
+use crate::group::reply::{
     DeletedGroup, DescribedConsumerGroup, DescribedGroup, FetchedGroup, FetchedPartition,
     FetchedTopic, NamedPartitions,
 };

@@ -2,19 +2,16 @@
 
 use protocol_shim::ErrorCode;
 
+use crate::group::assignor::Assignor;
+use crate::group::catalog::Catalog;
+use crate::group::classic::{ClassicGroup, RetentionBase};
+use crate::group::consumer::{ConsumerGroup, DescribeContext};
+use crate::group::context::{Context, TimerKey};
+use crate::group::id::Id;
+use crate::group::migration;
+use crate::group::reply::{DescribedConsumerGroup, GroupReply};
 use crate::machine::Token;
-
-use super::{
-    assignor::Assignor,
-    catalog::Catalog,
-    classic::{ClassicGroup, RetentionBase},
-    consumer::{ConsumerGroup, DescribeContext},
-    event::Id,
-    migration,
-    reply::{DescribedConsumerGroup, GroupReply},
-    shard::{Context, TimerKey},
-    timer::Timers,
-};
+use crate::timer::Timers;
 
 /// One group of a shard.
 #[derive(Debug)]

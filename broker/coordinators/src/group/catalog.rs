@@ -4,7 +4,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use super::event::Id;
+use crate::group::id::Id;
 
 /// Topics and group settings at one moment. The owner hands in a new one when anything has changed.
 pub trait Catalog: fmt::Debug + Send + Sync {

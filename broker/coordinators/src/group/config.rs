@@ -1,6 +1,6 @@
 //! Settings of the group coordinator, by Kafka's names.
 
-use super::assignor::Assignor;
+use crate::group::assignor::Assignor;
 
 /// What a [`GroupShard`](super::GroupShard) needs to know of the broker's configuration.
 ///

@@ -2,17 +2,15 @@
 
 use std::sync::Weak;
 
-use crate::machine::{self, EndTxn, Producer, Write};
-
-use super::{
-    consumer::{ComputedTarget, TargetQuestion},
-    event::{Id, PatternsResolved},
-    record::GroupRecord,
-    reply::GroupReply,
-};
+use crate::group::id::Id;
+use crate::group::record::GroupRecord;
+use crate::group::reply::GroupReply;
+use crate::group::request::PatternsResolved;
+use crate::group::target::{ComputedTarget, TargetQuestion};
+use crate::machine::{EndTxn, Producer, Write};
 
 /// The outcome of one step of a shard.
-pub type Effects = machine::Effects<GroupRecord, GroupReply, Question, Note>;
+pub type Effects = crate::machine::Effects<GroupRecord, GroupReply, Question, Note>;
 
 impl Effects {
     /// Adds a record, in a write of its kind.

@@ -9,13 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{
-    assignor::Partitions,
-    catalog::Catalog,
-    codec::{Reader, Writer},
-    event::Id,
-    record::RecordError,
-};
+use crate::codec::{Reader, RecordError, Writer};
+use crate::group::assignor::spec::Partitions;
+use crate::group::catalog::Catalog;
+use crate::group::id::Id;
 
 /// The protocol type of plain consumers, the only one whose subscriptions the coordinator can read.
 pub(super) const PROTOCOL_TYPE: &str = "consumer";

@@ -13,17 +13,17 @@ use std::collections::BTreeSet;
 use protocol_shim::ErrorCode;
 use uuid::Uuid;
 
-use super::{
-    assignor::Partitions,
-    catalog::Catalog,
-    classic::ClassicGroup,
-    consumer::{ConsumerGroup, Immigrant},
-    embedded::{Assignment, Subscription, write_assignment},
-    event::Id,
-    record::{GroupRecord, RecordError},
-    reply::Refusal,
-    shard::{Context, TurnsClassic},
-};
+use crate::codec::RecordError;
+use crate::group::assignor::spec::Partitions;
+use crate::group::catalog::Catalog;
+use crate::group::classic::ClassicGroup;
+use crate::group::consumer::ConsumerGroup;
+use crate::group::consumer::migrate::Immigrant;
+use crate::group::context::{Context, TurnsClassic};
+use crate::group::embedded::{Assignment, Subscription, write_assignment};
+use crate::group::id::Id;
+use crate::group::record::GroupRecord;
+use crate::group::reply::Refusal;
 
 /// The consumer group that a classic group becomes; its records are among the effects.
 ///

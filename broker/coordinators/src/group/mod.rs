@@ -21,45 +21,48 @@
 //! the classic protocol keeps a group's membership in memory only. Hence the rule the tests check after every step: replaying the records gives the
 //! same offsets and the same groups, and the same members wherever a group is settled.
 
-mod admin;
 mod allowance;
 mod any;
 mod assignor;
 mod catalog;
 mod classic;
-mod codec;
 mod config;
 mod consumer;
+mod context;
 mod effects;
 mod embedded;
-mod event;
+mod id;
 mod migration;
 mod offsets;
 mod pattern;
 mod record;
 mod reply;
+mod request;
 mod shard;
-mod timer;
+mod target;
 
 #[cfg(test)]
 mod tests;
 
 pub use allowance::{Allowance, Priced};
-pub use assignor::{Assignor, Partitions};
+pub use assignor::Assignor;
+pub use assignor::spec::Partitions;
 pub use catalog::Catalog;
 pub use config::{GroupConfig, MigrationPolicy};
-pub use consumer::{
-    Assigned, ClassicMember, ComputedTarget, ConsumerRecord, CurrentAssignment, GroupEpoch,
-    MemberState, MemberSubscription, ResolvedRegex, TargetEpoch, TargetQuestion,
-};
 pub use effects::{Effects, Note, NoteKind, Outcome, Question, ResolvePatterns};
-pub use event::*;
+pub use id::Id;
 pub use pattern::TopicPattern;
-pub use record::{
-    CommittedOffset, GroupMetadata, GroupRecord, MemberMetadata, OffsetKey, RecordError,
+pub use record::GroupRecord;
+pub use record::classic::{GroupMetadata, MemberMetadata};
+pub use record::consumer::{ConsumerRecord, GroupEpoch, ResolvedRegex, TargetEpoch};
+pub use record::consumer_member::{
+    Assigned, ClassicMember, CurrentAssignment, MemberState, MemberSubscription,
 };
+pub use record::offset::{CommittedOffset, OffsetKey};
 pub use reply::*;
+pub use request::*;
 pub use shard::GroupShard;
+pub use target::{ComputedTarget, TargetQuestion};
 
 /// The topic that groups and their offsets live in.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";

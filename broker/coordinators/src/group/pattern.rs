@@ -6,7 +6,7 @@
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::codec::MAX_STRING_BYTES;
+use crate::codec::MAX_STRING_BYTES;
 
 /// Memory that one compiled expression may take, however short it is: `[a-z]` 500 times. The time that a name takes grows
 /// with it.

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use protocol_shim::ErrorCode;
 use uuid::Uuid;
 
+use crate::group::assignor::spec::Partitions;
+use crate::group::id::Id;
 use crate::machine::Refused;
-
-use super::{assignor::Partitions, event::Id};
 
 /// The reply to the [`GroupRequest`](super::event::GroupRequest) of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Partitions, Spec};
-use crate::group::event::Id;
+use crate::group::assignor::spec::{Partitions, Spec};
+use crate::group::id::Id;
 
 /// Members with an instance id come first, in the order of those; then the others by member id. So a static member
 /// that comes back under a new id gets the same runs.

@@ -1,8 +1,15 @@
 //! Rules of the assignors, checked on chosen and on random groups.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::*;
+use uuid::Uuid;
+
+use crate::group::assignor::Assignor;
+use crate::group::assignor::spec::{MemberSpec, Partitions, Spec};
+use crate::group::id::Id;
 
 fn topic(number: u128) -> Uuid {
     Uuid::from_u128(number + 1)

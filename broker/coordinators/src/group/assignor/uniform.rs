@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use super::{Partitions, Pool, Spec};
-use crate::group::event::Id;
+use crate::group::assignor::spec::{Partitions, Pool, Spec};
+use crate::group::id::Id;
 
 type Partition = (Uuid, i32);
 

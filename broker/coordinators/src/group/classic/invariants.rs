@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{ClassicGroup, State, TimerKey, count_protocols};
+use crate::group::classic::{ClassicGroup, State, count_protocols};
+use crate::group::context::TimerKey;
 
 impl ClassicGroup {
     /// Panics unless the group's books agree with its members and everything that waits has a deadline.
-    pub(in crate::group) fn check(&self, has_deadline: impl Fn(&TimerKey) -> bool) {
+    pub(crate) fn check(&self, has_deadline: impl Fn(&TimerKey) -> bool) {
         let id = &self.id;
         let members = || self.members.iter();
         let awaiting_join = members()
@@ -73,7 +74,7 @@ impl ClassicGroup {
     }
 
     /// Whether a deadline is one this group has a use for.
-    pub(in crate::group) fn has_use_for(&self, key: &TimerKey) -> bool {
+    pub(crate) fn has_use_for(&self, key: &TimerKey) -> bool {
         match key {
             TimerKey::Expiry | TimerKey::Rebalance(..) => false,
             TimerKey::Join(_) => self.state == State::PreparingRebalance,

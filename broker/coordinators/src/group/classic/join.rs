@@ -2,32 +2,23 @@
 
 use protocol_shim::ErrorCode;
 
+use crate::group::classic::member::{Member, distinct};
+use crate::group::classic::{ClassicGroup, State};
+use crate::group::context::Context;
+use crate::group::id::Id;
+use crate::group::reply::{GroupReply, JoinReply};
+use crate::group::request::JoinGroup;
 use crate::machine::Token;
-
-use super::{
-    super::{
-        event::{Id, JoinGroup},
-        reply::{GroupReply, JoinReply},
-        shard::Context,
-    },
-    ClassicGroup, State,
-    member::{Member, distinct},
-};
 
 /// From this version on a new member first gets an id and joins with it (KIP-394), so that a lost reply
 /// does not leave a member behind that nobody knows of.
-pub(in crate::group) const FIRST_VERSION_REQUIRING_MEMBER_ID: i16 = 4;
+pub(crate) const FIRST_VERSION_REQUIRING_MEMBER_ID: i16 = 4;
 /// From this version on a restarted static leader can be told that it leads without having to assign (KIP-814).
 const FIRST_VERSION_WITH_SKIP_ASSIGNMENT: i16 = 9;
 
 impl ClassicGroup {
     /// JoinGroup. Answers at once, or parks `token` in the member until the join phase ends.
-    pub(in crate::group) fn join(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        mut request: JoinGroup,
-    ) {
+    pub(crate) fn join(&mut self, cx: &mut Context<'_>, token: Token, mut request: JoinGroup) {
         request.protocols = distinct(request.protocols);
         let error = if !self.has_room_for(cx, &request.member_id) {
             self.remove(cx, &request.member_id);

@@ -2,10 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::group::{
-    event::{Id, JoinGroup, Protocol},
-    record::MemberMetadata,
-};
+use crate::group::id::Id;
+use crate::group::record::classic::MemberMetadata;
+use crate::group::request::{JoinGroup, Protocol};
 use crate::machine::Token;
 
 #[derive(Debug)]
@@ -78,7 +77,7 @@ impl Member {
 }
 
 impl JoinGroup {
-    pub(in crate::group) fn effective_rebalance_timeout_ms(&self) -> i32 {
+    pub(crate) fn effective_rebalance_timeout_ms(&self) -> i32 {
         if self.rebalance_timeout_ms < 0 {
             self.session_timeout_ms
         } else {
@@ -88,7 +87,7 @@ impl JoinGroup {
 }
 
 /// Drops repeated names, which would count a member twice as a supporter.
-pub(in crate::group) fn distinct(mut protocols: Vec<Protocol>) -> Vec<Protocol> {
+pub(crate) fn distinct(mut protocols: Vec<Protocol>) -> Vec<Protocol> {
     let mut seen = std::collections::BTreeSet::new();
     protocols.retain(|protocol| seen.insert(protocol.name.clone()));
     protocols

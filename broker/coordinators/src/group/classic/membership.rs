@@ -2,19 +2,16 @@
 
 use protocol_shim::ErrorCode;
 
-use super::{
-    super::{
-        effects::NoteKind,
-        event::{Heartbeat, Id, LeavingMember},
-        reply::LeftMember,
-        shard::Context,
-    },
-    ClassicGroup, State,
-};
+use crate::group::classic::{ClassicGroup, State};
+use crate::group::context::Context;
+use crate::group::effects::NoteKind;
+use crate::group::id::Id;
+use crate::group::reply::LeftMember;
+use crate::group::request::{Heartbeat, LeavingMember};
 
 impl ClassicGroup {
     /// Heartbeat: extends the session and says whether to join again.
-    pub(in crate::group) fn heartbeat(
+    pub(crate) fn heartbeat(
         &mut self,
         cx: &mut Context<'_>,
         request: &Heartbeat,
@@ -32,7 +29,7 @@ impl ClassicGroup {
     }
 
     /// LeaveGroup, of several members at once: one rebalance for all of them.
-    pub(in crate::group) fn leave(
+    pub(crate) fn leave(
         &mut self,
         cx: &mut Context<'_>,
         members: Vec<LeavingMember>,
@@ -86,7 +83,7 @@ impl ClassicGroup {
     }
 
     /// The session of a member, or the time a pending member had to join, is over.
-    pub(in crate::group) fn on_session_deadline(&mut self, cx: &mut Context<'_>, member_id: &Id) {
+    pub(crate) fn on_session_deadline(&mut self, cx: &mut Context<'_>, member_id: &Id) {
         let pending = self.pending_join.contains(member_id);
         let expired = self
             .members
@@ -118,7 +115,7 @@ impl ClassicGroup {
     }
 
     /// Whether an offset commit may come from this member, and if so extends its session.
-    pub(in crate::group) fn authorize_commit(
+    pub(crate) fn authorize_commit(
         &mut self,
         cx: &mut Context<'_>,
         member_id: &Id,
@@ -139,7 +136,7 @@ impl ClassicGroup {
     }
 
     /// The same for a commit in a transaction, which older producers send without saying who they are.
-    pub(in crate::group) fn authorize_txn_commit(
+    pub(crate) fn authorize_txn_commit(
         &self,
         member_id: &Id,
         group_instance_id: Option<&str>,
@@ -178,7 +175,7 @@ impl ClassicGroup {
 }
 
 impl LeavingMember {
-    pub(in crate::group) fn left(self, error: Option<ErrorCode>) -> LeftMember {
+    pub(crate) fn left(self, error: Option<ErrorCode>) -> LeftMember {
         LeftMember {
             member_id: self.member_id,
             group_instance_id: self.group_instance_id,

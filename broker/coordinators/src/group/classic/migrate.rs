@@ -2,47 +2,44 @@
 
 use bytes::Bytes;
 
-use super::{
-    super::{
-        embedded,
-        event::{Id, Protocol},
-        record::GroupRecord,
-        shard::Context,
-    },
-    ClassicGroup, State,
-    member::Member,
-};
+use crate::group::classic::member::Member;
+use crate::group::classic::{ClassicGroup, State};
+use crate::group::context::Context;
+use crate::group::embedded;
+use crate::group::id::Id;
+use crate::group::record::GroupRecord;
+use crate::group::request::Protocol;
 
 /// A member on its way between a classic and a consumer group: what both have to know of it.
 #[derive(Debug, Clone)]
-pub(in crate::group) struct Migrant {
-    pub(in crate::group) member_id: Id,
-    pub(in crate::group) group_instance_id: Option<Id>,
-    pub(in crate::group) client_id: Id,
-    pub(in crate::group) client_host: Id,
-    pub(in crate::group) rebalance_timeout_ms: i32,
-    pub(in crate::group) session_timeout_ms: i32,
-    pub(in crate::group) protocols: Vec<Protocol>,
+pub(crate) struct Migrant {
+    pub(crate) member_id: Id,
+    pub(crate) group_instance_id: Option<Id>,
+    pub(crate) client_id: Id,
+    pub(crate) client_host: Id,
+    pub(crate) rebalance_timeout_ms: i32,
+    pub(crate) session_timeout_ms: i32,
+    pub(crate) protocols: Vec<Protocol>,
 }
 
 /// A migrant that leaves, with what it subscribes to and what its leader last gave it.
-pub(in crate::group) struct Emigrant {
-    pub(in crate::group) member: Migrant,
-    pub(in crate::group) subscription: Bytes,
-    pub(in crate::group) assignment: Bytes,
+pub(crate) struct Emigrant {
+    pub(crate) member: Migrant,
+    pub(crate) subscription: Bytes,
+    pub(crate) assignment: Bytes,
 }
 
 impl ClassicGroup {
-    pub(in crate::group) fn generation_id(&self) -> i32 {
+    pub(crate) fn generation_id(&self) -> i32 {
         self.generation_id
     }
 
-    pub(in crate::group) fn member_count(&self) -> usize {
+    pub(crate) fn member_count(&self) -> usize {
         self.members.len()
     }
 
     /// The members as a consumer group can take them over.
-    pub(in crate::group) fn emigrants(&self) -> Vec<Emigrant> {
+    pub(crate) fn emigrants(&self) -> Vec<Emigrant> {
         // Before its first generation a group has chosen nothing yet.
         let chosen = self
             .protocol_name
@@ -70,7 +67,7 @@ impl ClassicGroup {
 
     /// A stable group of members from a consumer group, each with its assignment, which `assignment` makes from its id
     /// and subscription. Writes the group's record; a group that is about to rebalance has no leader in it.
-    pub(in crate::group) fn of_immigrants(
+    pub(crate) fn of_immigrants(
         cx: &mut Context<'_>,
         id: Id,
         generation_id: i32,

@@ -14,39 +14,37 @@
 
 #[cfg(test)]
 mod invariants;
-mod join;
-mod member;
+pub(crate) mod join;
+pub(crate) mod member;
 mod membership;
-mod migrate;
+pub(crate) mod migrate;
 mod rebalance;
 mod sync;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use member::Member;
 use protocol_shim::ErrorCode;
 
-pub(in crate::group) use {
-    join::FIRST_VERSION_REQUIRING_MEMBER_ID, member::distinct, migrate::Migrant,
+use crate::batch_size::BATCH_OVERHEAD_BYTES;
+use crate::codec::MAX_STRING_BYTES;
+use crate::group::classic::member::Member;
+use crate::group::context::{Context, TimerKey};
+use crate::group::effects::{Note, NoteKind};
+use crate::group::embedded::{self, Subscription};
+use crate::group::id::Id;
+use crate::group::record::GroupRecord;
+use crate::group::record::classic::{GroupMetadata, MemberMetadata};
+use crate::group::reply::{
+    DescribedGroup, DescribedMember, GroupReply, JoinReply, JoinReplyMember, SyncReply,
 };
-
-use crate::machine::{BATCH_OVERHEAD_BYTES, Token};
-
-use super::{
-    codec::MAX_STRING_BYTES,
-    effects::{Note, NoteKind},
-    embedded::{self, Subscription},
-    event::{Id, JoinGroup, Protocol},
-    record::{GroupMetadata, GroupRecord, MemberMetadata},
-    reply::*,
-    shard::{Context, TimerKey},
-    timer::Timers,
-};
+use crate::group::request::{JoinGroup, Protocol};
+use crate::machine::Token;
+use crate::timer::Timers;
 
 /// Where a group is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::group) enum State {
+pub(crate) enum State {
     Empty,
     PreparingRebalance,
     CompletingRebalance,
@@ -55,7 +53,7 @@ pub(in crate::group) enum State {
 
 impl State {
     /// The name as tools print it.
-    pub(in crate::group) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Empty => "Empty",
             Self::PreparingRebalance => "PreparingRebalance",
@@ -75,7 +73,7 @@ struct InitialRebalance {
 
 /// One classic group.
 #[derive(Debug)]
-pub(in crate::group) struct ClassicGroup {
+pub(crate) struct ClassicGroup {
     id: Id,
     state: State,
     /// When the state was entered; `None` if the log does not say.
@@ -105,7 +103,7 @@ pub(in crate::group) struct ClassicGroup {
 
 /// From when on the retention time of a group's offsets counts (KIP-211).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::group) enum RetentionBase {
+pub(crate) enum RetentionBase {
     /// Since the group became empty.
     Since(i64),
     /// Since each offset's own commit.
@@ -113,7 +111,7 @@ pub(in crate::group) enum RetentionBase {
 }
 
 impl ClassicGroup {
-    pub(in crate::group) fn new(id: Id, state_timestamp_ms: Option<i64>) -> Self {
+    pub(crate) fn new(id: Id, state_timestamp_ms: Option<i64>) -> Self {
         Self {
             id,
             state: State::Empty,
@@ -134,7 +132,7 @@ impl ClassicGroup {
     }
 
     /// The group a record describes: stable with its members, or empty.
-    pub(in crate::group) fn restore(id: Id, metadata: &GroupMetadata) -> Self {
+    pub(crate) fn restore(id: Id, metadata: &GroupMetadata) -> Self {
         let timestamp_ms = Some(metadata.state_timestamp_ms).filter(|&at| at != -1);
         let mut group = Self::new(id, timestamp_ms);
         group.generation_id = metadata.generation_id;
@@ -164,7 +162,7 @@ impl ClassicGroup {
     }
 
     /// The record of the group as it is now.
-    pub(in crate::group) fn to_record(&self) -> GroupRecord {
+    pub(crate) fn to_record(&self) -> GroupRecord {
         GroupRecord::Group {
             group_id: self.id.clone(),
             value: Some(self.metadata()),
@@ -177,7 +175,7 @@ impl ClassicGroup {
         batch_bytes <= cx.max_batch_bytes
     }
 
-    pub(in crate::group) fn metadata(&self) -> GroupMetadata {
+    pub(crate) fn metadata(&self) -> GroupMetadata {
         GroupMetadata {
             protocol_type: self.protocol_type.clone().unwrap_or_default(),
             generation_id: self.generation_id,
@@ -202,7 +200,7 @@ impl ClassicGroup {
     }
 
     /// After a load: every member gets a session, and a group that cannot stay as it is rebalances.
-    pub(in crate::group) fn loaded(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn loaded(&mut self, cx: &mut Context<'_>) {
         for (member_id, member) in &self.members {
             cx.schedule(self.session_key(member_id), member.session_timeout_ms);
         }
@@ -221,7 +219,7 @@ impl ClassicGroup {
     }
 
     /// Every parked request, answered with `error`.
-    pub(in crate::group) fn unload(self, error: ErrorCode) -> Vec<(Token, GroupReply)> {
+    pub(crate) fn unload(self, error: ErrorCode) -> Vec<(Token, GroupReply)> {
         let mut replies = Vec::new();
         for (member_id, member) in self.members {
             if let Some(token) = member.awaiting_join {
@@ -234,7 +232,7 @@ impl ClassicGroup {
         replies
     }
 
-    pub(in crate::group) fn cancel_timers(&self, timers: &mut Timers<TimerKey>) {
+    pub(crate) fn cancel_timers(&self, timers: &mut Timers<TimerKey>) {
         timers.cancel(TimerKey::Join(self.id.clone()));
         timers.cancel(TimerKey::Sync(self.id.clone()));
         for member_id in self.members.keys().chain(&self.pending_join) {
@@ -242,28 +240,28 @@ impl ClassicGroup {
         }
     }
 
-    pub(in crate::group) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.state
     }
 
-    pub(in crate::group) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.state == State::Empty
     }
 
     #[cfg(test)]
-    pub(in crate::group) fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         matches!(self.state, State::Empty | State::Stable)
     }
 
-    pub(in crate::group) fn has_pending_members(&self) -> bool {
+    pub(crate) fn has_pending_members(&self) -> bool {
         !self.pending_join.is_empty()
     }
 
-    pub(in crate::group) fn protocol_type(&self) -> Id {
+    pub(crate) fn protocol_type(&self) -> Id {
         self.protocol_type.clone().unwrap_or_default()
     }
 
-    pub(in crate::group) fn describe(&self) -> DescribedGroup {
+    pub(crate) fn describe(&self) -> DescribedGroup {
         let stable = self.state == State::Stable;
         DescribedGroup {
             state: self.state.name(),
@@ -293,12 +291,12 @@ impl ClassicGroup {
         }
     }
 
-    pub(in crate::group) fn uses_consumer_protocol(&self) -> bool {
+    pub(crate) fn uses_consumer_protocol(&self) -> bool {
         self.protocol_type.as_deref() == Some(embedded::PROTOCOL_TYPE)
     }
 
     /// Whether a member may be reading `topic`. A consumer group whose subscriptions are unknown reads everything.
-    pub(in crate::group) fn is_subscribed_to(&self, topic: &str) -> bool {
+    pub(crate) fn is_subscribed_to(&self, topic: &str) -> bool {
         match &self.subscribed_topics {
             Some(topics) => topics.contains(topic),
             None => self.uses_consumer_protocol(),
@@ -306,7 +304,7 @@ impl ClassicGroup {
     }
 
     /// `None` while nothing of the group may expire.
-    pub(in crate::group) fn retention_base(&self) -> Option<RetentionBase> {
+    pub(crate) fn retention_base(&self) -> Option<RetentionBase> {
         match (&self.protocol_type, self.state) {
             (None, _) => Some(RetentionBase::SinceCommit),
             (Some(_), State::Empty) => Some(
@@ -498,7 +496,7 @@ impl ClassicGroup {
 impl JoinGroup {
     /// Whether what the request says can be written into a group's record, in a batch of at most this size. Of several
     /// protocols one is written at a time; together they may be larger, within reason.
-    pub(in crate::group) fn fits_record(&self, max_batch_bytes: usize) -> bool {
+    pub(crate) fn fits_record(&self, max_batch_bytes: usize) -> bool {
         const OTHER_PROTOCOLS_BYTES: usize = 8 << 20;
         let metadata = || {
             self.protocols

@@ -1,14 +1,10 @@
 //! The join phase: how it begins, what ends it, and what happens to those who miss it.
 
-use super::{
-    super::{
-        effects::NoteKind,
-        event::Id,
-        reply::GroupReply,
-        shard::{Context, TimerKey},
-    },
-    ClassicGroup, InitialRebalance, State,
-};
+use crate::group::classic::{ClassicGroup, InitialRebalance, State};
+use crate::group::context::{Context, TimerKey};
+use crate::group::effects::NoteKind;
+use crate::group::id::Id;
+use crate::group::reply::GroupReply;
 
 impl ClassicGroup {
     /// Starts a rebalance, or if one is being prepared already, sees whether it can go on.
@@ -21,7 +17,7 @@ impl ClassicGroup {
     }
 
     /// Asks all members to join again, by way of their heartbeats and pending syncs.
-    pub(in crate::group) fn prepare_rebalance(&mut self, cx: &mut Context<'_>, reason: String) {
+    pub(crate) fn prepare_rebalance(&mut self, cx: &mut Context<'_>, reason: String) {
         if self.state == State::CompletingRebalance {
             self.withdraw_assignments(cx);
         }
@@ -62,7 +58,7 @@ impl ClassicGroup {
     }
 
     /// The time to join is up; in the first rebalance it is extended while members keep coming.
-    pub(in crate::group) fn on_join_deadline(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn on_join_deadline(&mut self, cx: &mut Context<'_>) {
         if self.state != State::PreparingRebalance {
             return;
         }
@@ -176,7 +172,7 @@ impl ClassicGroup {
     }
 
     /// Members that have taken part in the join but not asked for their assignment are gone.
-    pub(in crate::group) fn on_sync_deadline(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn on_sync_deadline(&mut self, cx: &mut Context<'_>) {
         if !matches!(self.state, State::CompletingRebalance | State::Stable)
             || self.pending_sync.is_empty()
         {

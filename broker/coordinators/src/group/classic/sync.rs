@@ -5,27 +5,18 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use protocol_shim::ErrorCode;
 
+use crate::group::classic::member::Member;
+use crate::group::classic::{ClassicGroup, State};
+use crate::group::context::{Context, TimerKey};
+use crate::group::effects::NoteKind;
+use crate::group::id::Id;
+use crate::group::reply::{GroupReply, SyncReply};
+use crate::group::request::SyncGroup;
 use crate::machine::Token;
-
-use super::{
-    super::{
-        effects::NoteKind,
-        event::{Id, SyncGroup},
-        reply::{GroupReply, SyncReply},
-        shard::{Context, TimerKey},
-    },
-    ClassicGroup, State,
-    member::Member,
-};
 
 impl ClassicGroup {
     /// SyncGroup. Answers at once, or parks `token` in the member until the leader's assignment is there.
-    pub(in crate::group) fn sync(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        request: SyncGroup,
-    ) {
+    pub(crate) fn sync(&mut self, cx: &mut Context<'_>, token: Token, request: SyncGroup) {
         if let Err(error) = self.validate_sync(&request) {
             return cx
                 .effects

@@ -1,20 +1,19 @@
 //! What asks for a new target: changes of subscriptions and of topics, which bump the group epoch.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{ConsumerGroup, ConsumerRecord, GroupEpoch, MemberSubscription};
-use crate::group::{
-    assignor::{Assignor, Partitions},
-    catalog::Catalog,
-    effects::NoteKind,
-    event::Id,
-    shard::Context,
-};
+use crate::group::assignor::Assignor;
+use crate::group::assignor::spec::Partitions;
+use crate::group::catalog::Catalog;
+use crate::group::consumer::ConsumerGroup;
+use crate::group::context::Context;
+use crate::group::effects::NoteKind;
+use crate::group::id::Id;
+use crate::group::record::consumer::{ConsumerRecord, GroupEpoch};
+use crate::group::record::consumer_member::MemberSubscription;
 
 impl ConsumerGroup {
     /// Compares subscriptions and topics with what the group epoch stands for, and bumps it if they differ or
@@ -96,7 +95,7 @@ impl ConsumerGroup {
             || by_regex.is_some_and(|resolved| resolved.topics.contains(&name))
     }
 
-    pub(in crate::group) fn target_of(&self, member_id: &str) -> Arc<Partitions> {
+    pub(crate) fn target_of(&self, member_id: &str) -> Arc<Partitions> {
         self.target.get(member_id).cloned().unwrap_or_default()
     }
 }

@@ -4,27 +4,27 @@
 //! the target. SyncGroup brings what they have in the bytes they know, and Heartbeat tells them when to join again. The
 //! generation is the member epoch; nobody leads, nobody waits for the others, and so no request is ever parked.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use protocol_shim::ErrorCode;
 
-use super::{
-    ClassicMember, ConsumerGroup, Member, MemberState, MemberSubscription,
-    heartbeat::{Sender, assigned_partitions},
-};
-use crate::group::{
-    classic::{FIRST_VERSION_REQUIRING_MEMBER_ID, distinct},
-    config::MigrationPolicy,
-    embedded::{self, Subscription},
-    event::{Heartbeat, Id, JoinGroup, LeavingMember, Protocol, SyncGroup},
-    reply::{JoinReply, LeftMember, SyncReply},
-    shard::{Context, TurnsClassic},
-};
-use crate::machine::BATCH_OVERHEAD_BYTES;
+use crate::batch_size::BATCH_OVERHEAD_BYTES;
+use crate::group::classic::join::FIRST_VERSION_REQUIRING_MEMBER_ID;
+use crate::group::classic::member::distinct;
+use crate::group::config::MigrationPolicy;
+use crate::group::consumer::heartbeat::{Sender, assigned_partitions};
+use crate::group::consumer::{ConsumerGroup, Member};
+use crate::group::context::{Context, TurnsClassic};
+use crate::group::embedded::{self, Subscription};
+use crate::group::id::Id;
+use crate::group::record::consumer_member::{ClassicMember, MemberState, MemberSubscription};
+use crate::group::reply::{JoinReply, LeftMember, SyncReply};
+use crate::group::request::{Heartbeat, JoinGroup, LeavingMember, Protocol, SyncGroup};
 
 impl ConsumerGroup {
     /// JoinGroup. A refusal changes nothing.
-    pub(in crate::group) fn join_classic(
+    pub(crate) fn join_classic(
         &mut self,
         cx: &mut Context<'_>,
         mut request: JoinGroup,
@@ -170,7 +170,7 @@ impl ConsumerGroup {
     }
 
     /// SyncGroup: the member takes home what it has.
-    pub(in crate::group) fn sync_classic(
+    pub(crate) fn sync_classic(
         &mut self,
         cx: &mut Context<'_>,
         request: SyncGroup,
@@ -215,7 +215,7 @@ impl ConsumerGroup {
     }
 
     /// Heartbeat: extends the session and says whether to join again.
-    pub(in crate::group) fn heartbeat_classic(
+    pub(crate) fn heartbeat_classic(
         &mut self,
         cx: &mut Context<'_>,
         request: &Heartbeat,
@@ -266,7 +266,7 @@ impl ConsumerGroup {
     }
 
     /// LeaveGroup, of several members at once and of either protocol: administrators do not ask which one it is.
-    pub(in crate::group) fn leave_classic(
+    pub(crate) fn leave_classic(
         &mut self,
         cx: &mut Context<'_>,
         members: Vec<LeavingMember>,

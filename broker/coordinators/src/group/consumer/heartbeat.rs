@@ -4,21 +4,20 @@ use std::sync::Arc;
 
 use protocol_shim::ErrorCode;
 
-use super::{
-    ConsumerGroup, ConsumerRecord, CurrentAssignment, JOIN_EPOCH, LEAVE_EPOCH, Member, MemberState,
-    MemberSubscription, STATIC_LEAVE_EPOCH,
-    reconcile::{Owned, Reconciliation},
-};
-use crate::group::{
-    assignor::{Assignor, Partitions},
-    codec::MAX_STRING_BYTES,
-    config::GroupConfig,
-    event::{ConsumerHeartbeat, Id},
-    record::GroupRecord,
-    reply::{ConsumerHeartbeatReply, Refusal},
-    shard::Context,
-};
-use crate::machine::BATCH_OVERHEAD_BYTES;
+use crate::batch_size::BATCH_OVERHEAD_BYTES;
+use crate::codec::MAX_STRING_BYTES;
+use crate::group::assignor::Assignor;
+use crate::group::assignor::spec::Partitions;
+use crate::group::config::GroupConfig;
+use crate::group::consumer::reconcile::{Owned, Reconciliation};
+use crate::group::consumer::{ConsumerGroup, JOIN_EPOCH, LEAVE_EPOCH, Member, STATIC_LEAVE_EPOCH};
+use crate::group::context::Context;
+use crate::group::id::Id;
+use crate::group::record::GroupRecord;
+use crate::group::record::consumer::ConsumerRecord;
+use crate::group::record::consumer_member::{CurrentAssignment, MemberState, MemberSubscription};
+use crate::group::reply::{ConsumerHeartbeatReply, Refusal};
+use crate::group::request::ConsumerHeartbeat;
 
 /// From this version on the member brings its own id (KIP-1082).
 const FIRST_VERSION_WITH_OWN_MEMBER_ID: i16 = 1;
@@ -33,7 +32,7 @@ pub(super) enum Sender {
 
 impl ConsumerHeartbeat {
     /// What can be said against a request without knowing its group.
-    pub(in crate::group) fn validate(&self, config: &GroupConfig) -> Result<(), Refusal> {
+    pub(crate) fn validate(&self, config: &GroupConfig) -> Result<(), Refusal> {
         let invalid = |message: &str| Err(Refusal::new(ErrorCode::InvalidRequest, message));
         let is_empty = |text: &Option<Id>| text.as_ref().is_some_and(|text| text.is_empty());
         let epoch = self.member_epoch;
@@ -110,7 +109,7 @@ impl ConsumerHeartbeat {
 
 impl ConsumerGroup {
     /// Handles a heartbeat that [`validate`](ConsumerHeartbeat::validate) let pass. A refusal changes nothing.
-    pub(in crate::group) fn heartbeat(
+    pub(crate) fn heartbeat(
         &mut self,
         cx: &mut Context<'_>,
         mut request: ConsumerHeartbeat,

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::{ConsumerGroup, partitions_of};
-use crate::group::{event::Id, shard::TimerKey};
+use crate::group::consumer::{ConsumerGroup, partitions_of};
+use crate::group::context::TimerKey;
+use crate::group::id::Id;
 
 impl ConsumerGroup {
     /// Panics unless the group's books agree with each other and with its deadlines.
-    pub(in crate::group) fn check(&self, has_deadline: impl Fn(&TimerKey) -> bool) {
+    pub(crate) fn check(&self, has_deadline: impl Fn(&TimerKey) -> bool) {
         assert!(
             self.target_epoch.epoch <= self.epoch.epoch,
             "a target from the future"
@@ -23,7 +24,7 @@ impl ConsumerGroup {
         if let Some(question) = &self.awaited {
             let awaited = self.target_epoch.epoch + 1..=self.epoch.epoch;
             assert!(
-                awaited.contains(&question.epoch()),
+                awaited.contains(&question.epoch),
                 "nobody needs {question:?}"
             );
         }
@@ -87,7 +88,7 @@ impl ConsumerGroup {
         );
     }
 
-    pub(in crate::group) fn has_use_for(&self, key: &TimerKey) -> bool {
+    pub(crate) fn has_use_for(&self, key: &TimerKey) -> bool {
         match key {
             TimerKey::Session(_, member_id) => self.members.contains_key(member_id),
             TimerKey::Rebalance(_, member_id) => {

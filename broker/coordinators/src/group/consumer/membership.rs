@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 
 use protocol_shim::ErrorCode;
 
-use super::{
-    Assigned, ConsumerGroup, ConsumerRecord, CurrentAssignment, Member, STATIC_LEAVE_EPOCH,
-};
-use crate::group::{
-    effects::NoteKind,
-    event::{CommitTopic, ConsumerHeartbeat, Id},
-    reply::{ConsumerHeartbeatReply, Refusal},
-    shard::{Context, TurnsClassic},
-};
+use crate::group::consumer::{ConsumerGroup, Member, STATIC_LEAVE_EPOCH};
+use crate::group::context::{Context, TurnsClassic};
+use crate::group::effects::NoteKind;
+use crate::group::id::Id;
+use crate::group::record::consumer::ConsumerRecord;
+use crate::group::record::consumer_member::{Assigned, CurrentAssignment};
+use crate::group::reply::{ConsumerHeartbeatReply, Refusal};
+use crate::group::request::{CommitTopic, ConsumerHeartbeat};
 
 /// The first version of OffsetCommit in which a member of a consumer group may commit.
 const FIRST_COMMIT_VERSION_WITH_MEMBER_EPOCH: i16 = 9;
@@ -52,11 +51,11 @@ impl ConsumerGroup {
         })
     }
 
-    pub(in crate::group) fn on_session_deadline(&mut self, cx: &mut Context<'_>, member_id: &Id) {
+    pub(crate) fn on_session_deadline(&mut self, cx: &mut Context<'_>, member_id: &Id) {
         self.remove_members(cx, &[member_id.clone()].into(), "session timeout");
     }
 
-    pub(in crate::group) fn on_rebalance_deadline(&mut self, cx: &mut Context<'_>, member_id: &Id) {
+    pub(crate) fn on_rebalance_deadline(&mut self, cx: &mut Context<'_>, member_id: &Id) {
         let is_classic = self.members.get(member_id).is_some_and(Member::is_classic);
         let reason = match is_classic {
             true => "did not join or sync in time",
@@ -142,7 +141,7 @@ impl ConsumerGroup {
     /// Whether these offsets may be committed; `api_version` is `None` in a transaction.
     ///
     /// An epoch behind the member's is good enough for partitions that the member already had then (KIP-1251).
-    pub(in crate::group) fn authorize_commit(
+    pub(crate) fn authorize_commit(
         &self,
         member_id: &str,
         group_instance_id: Option<&str>,
@@ -189,7 +188,7 @@ impl ConsumerGroup {
     }
 
     /// Whether the member may fetch offsets; tools say nothing of themselves and always may.
-    pub(in crate::group) fn authorize_fetch(
+    pub(crate) fn authorize_fetch(
         &self,
         member_id: Option<&str>,
         member_epoch: i32,

@@ -2,25 +2,28 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    ClassicMember, ConsumerGroup, ConsumerRecord, CurrentAssignment, GroupEpoch, Member,
-    MemberState, MemberSubscription, TargetEpoch,
-};
-use crate::group::{
-    assignor::Partitions, classic::Migrant, embedded::Subscription, event::Id, shard::Context,
+use crate::group::assignor::spec::Partitions;
+use crate::group::classic::migrate::Migrant;
+use crate::group::consumer::{ConsumerGroup, Member};
+use crate::group::context::Context;
+use crate::group::embedded::Subscription;
+use crate::group::id::Id;
+use crate::group::record::consumer::{ConsumerRecord, GroupEpoch, TargetEpoch};
+use crate::group::record::consumer_member::{
+    ClassicMember, CurrentAssignment, MemberState, MemberSubscription,
 };
 
 /// A member that comes from a classic group, with what it reads and what it has.
-pub(in crate::group) struct Immigrant {
-    pub(in crate::group) member: Migrant,
-    pub(in crate::group) subscription: Subscription,
-    pub(in crate::group) partitions: Partitions,
+pub(crate) struct Immigrant {
+    pub(crate) member: Migrant,
+    pub(crate) subscription: Subscription,
+    pub(crate) partitions: Partitions,
 }
 
 impl ConsumerGroup {
     /// A group in which everybody has, and is to have, what a classic group last gave them. Writes its records in the
     /// order in which Kafka does.
-    pub(in crate::group) fn of_immigrants(
+    pub(crate) fn of_immigrants(
         cx: &mut Context<'_>,
         id: Id,
         generation_id: i32,
@@ -70,12 +73,12 @@ impl ConsumerGroup {
     }
 
     /// The epoch of those who are at their target: to classic members, the generation they are in.
-    pub(in crate::group) fn generation_id(&self) -> i32 {
+    pub(crate) fn generation_id(&self) -> i32 {
         self.target_epoch.epoch
     }
 
     /// The classic members, but for those who leave, as a classic group can take them over.
-    pub(in crate::group) fn emigrants(&self, leaving: &BTreeSet<Id>) -> Vec<Migrant> {
+    pub(crate) fn emigrants(&self, leaving: &BTreeSet<Id>) -> Vec<Migrant> {
         let members = self.members.iter();
         members
             .filter(|(member_id, _)| !leaving.contains(*member_id))

@@ -17,35 +17,31 @@ mod heartbeat;
 #[cfg(test)]
 mod invariants;
 mod membership;
-mod migrate;
+pub(crate) mod migrate;
 mod patterns;
 mod reconcile;
-mod record;
 mod target;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
-pub(in crate::group) use migrate::Immigrant;
-use patterns::Patterns;
-pub use record::{
-    Assigned, ClassicMember, ConsumerRecord, CurrentAssignment, GroupEpoch, MemberState,
-    MemberSubscription, ResolvedRegex, TargetEpoch,
+use crate::group::assignor::Assignor;
+use crate::group::assignor::spec::Partitions;
+use crate::group::catalog::Catalog;
+use crate::group::context::{Context, TimerKey};
+use crate::group::effects::{Note, NoteKind};
+use crate::group::embedded;
+use crate::group::id::Id;
+use crate::group::record::GroupRecord;
+use crate::group::record::consumer::{ConsumerRecord, GroupEpoch, ResolvedRegex, TargetEpoch};
+use crate::group::record::consumer_member::{
+    ClassicMember, CurrentAssignment, MemberState, MemberSubscription,
 };
-pub use target::{ComputedTarget, TargetQuestion};
-
-use super::{
-    assignor::{Assignor, Partitions},
-    catalog::Catalog,
-    effects::{Note, NoteKind},
-    embedded,
-    event::Id,
-    record::GroupRecord,
-    reply::*,
-    shard::{Context, TimerKey},
-    timer::Timers,
-};
+use crate::group::reply::{DescribedConsumer, DescribedConsumerGroup, NamedPartitions};
+use crate::group::target::TargetQuestion;
+use crate::timer::Timers;
 
 /// The epoch with which a member asks to join.
 pub(super) const JOIN_EPOCH: i32 = 0;
@@ -88,18 +84,9 @@ impl Member {
     }
 }
 
-impl MemberSubscription {
-    /// The regular expression, if there is one.
-    fn pattern(&self) -> Option<&Id> {
-        self.topic_regex
-            .as_ref()
-            .filter(|pattern| !pattern.is_empty())
-    }
-}
-
 /// One consumer group.
 #[derive(Debug)]
-pub(in crate::group) struct ConsumerGroup {
+pub(crate) struct ConsumerGroup {
     id: Id,
     epoch: GroupEpoch,
     members: BTreeMap<Id, Member>,
@@ -119,8 +106,21 @@ pub(in crate::group) struct ConsumerGroup {
     patterns: Patterns,
 }
 
+/// How far the expressions of a group are. Not in the log.
+#[derive(Debug, Default)]
+struct Patterns {
+    /// The version of the catalog that each was last matched with.
+    matched: BTreeMap<Id, u64>,
+    /// Some may match something else now.
+    are_stale: bool,
+    /// When somebody was last asked to match them.
+    asked_at_ms: Option<i64>,
+    /// Who was asked has not answered yet.
+    is_asked: bool,
+}
+
 impl ConsumerGroup {
-    pub(in crate::group) fn new(id: Id) -> Self {
+    pub(crate) fn new(id: Id) -> Self {
         Self {
             id,
             epoch: GroupEpoch::FIRST,
@@ -139,7 +139,7 @@ impl ConsumerGroup {
 
     /// Takes over one record: the only way in which what is durable changes. A compacted log may bring them in an
     /// order in which they were never written.
-    pub(in crate::group) fn apply(&mut self, record: &ConsumerRecord) {
+    pub(crate) fn apply(&mut self, record: &ConsumerRecord) {
         match record {
             ConsumerRecord::Group(value) => self.epoch = value.unwrap_or(GroupEpoch::FIRST),
             ConsumerRecord::Target(value) => {
@@ -233,7 +233,7 @@ impl ConsumerGroup {
     }
 
     /// After a load: every member gets a session, and one that has to give partitions up the time for that.
-    pub(in crate::group) fn loaded(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn loaded(&mut self, cx: &mut Context<'_>) {
         let session_timeout_ms = self.session_timeout_ms(cx);
         for (member_id, member) in &self.members {
             let own_ms = member.classic().map(|classic| classic.session_timeout_ms);
@@ -250,19 +250,19 @@ impl ConsumerGroup {
         }
     }
 
-    pub(in crate::group) fn cancel_timers(&self, timers: &mut Timers<TimerKey>) {
+    pub(crate) fn cancel_timers(&self, timers: &mut Timers<TimerKey>) {
         for member_id in self.members.keys() {
             timers.cancel(self.session_key(member_id));
             timers.cancel(self.rebalance_key(member_id));
         }
     }
 
-    pub(in crate::group) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
     /// The name of the state as tools print it.
-    pub(in crate::group) fn state_name(&self) -> &'static str {
+    pub(crate) fn state_name(&self) -> &'static str {
         if self.members.is_empty() {
             "Empty"
         } else if self.epoch.epoch > self.target_epoch.epoch {
@@ -278,19 +278,19 @@ impl ConsumerGroup {
         }
     }
 
-    pub(in crate::group) fn protocol_type(&self) -> Id {
+    pub(crate) fn protocol_type(&self) -> Id {
         embedded::PROTOCOL_TYPE.into()
     }
 
     /// Whether a member reads `topic`.
-    pub(in crate::group) fn is_subscribed_to(&self, topic: &str) -> bool {
+    pub(crate) fn is_subscribed_to(&self, topic: &str) -> bool {
         let mut by_regex = self.regexes.values();
         self.topic_counts.contains_key(topic)
             || by_regex.any(|resolved| resolved.topics.contains(topic))
     }
 
     /// Everything needed to forget the group.
-    pub(in crate::group) fn tombstones(&self) -> Vec<ConsumerRecord> {
+    pub(crate) fn tombstones(&self) -> Vec<ConsumerRecord> {
         let members = || self.members.keys().cloned();
         let mut records: Vec<ConsumerRecord> = Vec::new();
         records.extend(members().map(|id| ConsumerRecord::Current(id, None)));
@@ -303,7 +303,7 @@ impl ConsumerGroup {
         records
     }
 
-    pub(in crate::group) fn describe(&self, cx: &DescribeContext<'_>) -> DescribedConsumerGroup {
+    pub(crate) fn describe(&self, cx: &DescribeContext<'_>) -> DescribedConsumerGroup {
         let name_of = |topic_id: &Uuid| cx.catalog.topic_name(*topic_id);
         let with_names = |partitions: &mut dyn Iterator<Item = (Uuid, Vec<i32>)>| {
             let named = partitions.filter_map(|(topic_id, partitions)| {
@@ -384,7 +384,7 @@ impl ConsumerGroup {
 
     /// The state as the shortest log that leads to it.
     #[cfg(test)]
-    pub(in crate::group) fn snapshot(&self) -> Vec<GroupRecord> {
+    pub(crate) fn snapshot(&self) -> Vec<GroupRecord> {
         let mut records = vec![
             ConsumerRecord::Group(Some(self.epoch)),
             ConsumerRecord::Target(Some(self.target_epoch)),
@@ -417,9 +417,9 @@ impl ConsumerGroup {
 }
 
 /// What a description needs besides the group.
-pub(in crate::group) struct DescribeContext<'a> {
-    pub(in crate::group) catalog: &'a dyn Catalog,
-    pub(in crate::group) default_assignor: Assignor,
+pub(crate) struct DescribeContext<'a> {
+    pub(crate) catalog: &'a dyn Catalog,
+    pub(crate) default_assignor: Assignor,
 }
 
 impl CurrentAssignment {

@@ -1,29 +1,16 @@
 //! Subscriptions by regular expression: when they have to be resolved, which others do, and what comes of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use protocol_shim::ErrorCode;
 
-use super::{ConsumerGroup, ConsumerRecord, ResolvedRegex};
-use crate::group::{
-    effects::{Question, ResolvePatterns},
-    event::{Id, PatternsResolved, ResolvedPattern},
-    reply::Refusal,
-    shard::Context,
-};
-
-/// How far the expressions of a group are. Not in the log.
-#[derive(Debug, Default)]
-pub(super) struct Patterns {
-    /// The version of the catalog that each was last matched with.
-    matched: BTreeMap<Id, u64>,
-    /// Some may match something else now.
-    are_stale: bool,
-    /// When somebody was last asked to match them.
-    asked_at_ms: Option<i64>,
-    /// Who was asked has not answered yet.
-    is_asked: bool,
-}
+use crate::group::consumer::ConsumerGroup;
+use crate::group::context::Context;
+use crate::group::effects::{Question, ResolvePatterns};
+use crate::group::id::Id;
+use crate::group::record::consumer::{ConsumerRecord, ResolvedRegex};
+use crate::group::reply::Refusal;
+use crate::group::request::{PatternsResolved, ResolvedPattern};
 
 impl ConsumerGroup {
     /// Takes in what a member's new expression matches. The same for all who have it.
@@ -133,11 +120,7 @@ impl ConsumerGroup {
     }
 
     /// The answer. Topics that an expression matches now ask for a new target.
-    pub(in crate::group) fn patterns_resolved(
-        &mut self,
-        cx: &mut Context<'_>,
-        resolved: PatternsResolved,
-    ) {
+    pub(crate) fn patterns_resolved(&mut self, cx: &mut Context<'_>, resolved: PatternsResolved) {
         let is_newest = cx.is_newest(&resolved.catalog);
         self.patterns.is_asked = false;
         let used = self.used_patterns();

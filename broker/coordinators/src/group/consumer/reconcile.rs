@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use super::record::{Assigned, CurrentAssignment, MemberState};
-use crate::group::assignor::Partitions;
+use crate::group::assignor::spec::Partitions;
+use crate::group::record::consumer_member::{Assigned, CurrentAssignment, MemberState};
 
 /// What a member says it has; `None` if it does not say.
 pub(super) type Owned = Option<Vec<(Uuid, Vec<i32>)>>;

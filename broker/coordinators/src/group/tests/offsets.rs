@@ -1,7 +1,7 @@
 use protocol_shim::ErrorCode;
 use uuid::Uuid;
 
-use crate::machine::BATCH_OVERHEAD_BYTES;
+use crate::batch_size::BATCH_OVERHEAD_BYTES;
 
 use super::{
     super::*,

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::super::*;
+use crate::codec::RecordError;
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u32> = hex

@@ -1,15 +1,12 @@
 //! Committed offsets, and those of transactions that are still open.
 
-mod requests;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    any::Group,
-    classic::RetentionBase,
-    event::Id,
-    record::{CommittedOffset, GroupRecord, OffsetKey},
-};
+use crate::group::any::Group;
+use crate::group::classic::RetentionBase;
+use crate::group::id::Id;
+use crate::group::record::GroupRecord;
+use crate::group::record::offset::{CommittedOffset, OffsetKey};
 
 type ByPartition<T> = BTreeMap<Id, BTreeMap<i32, T>>;
 
@@ -102,7 +99,8 @@ impl Offsets {
                 }
             }
             let overtaken = self
-                .committed(group_id)
+                .committed
+                .get(group_id)
                 .and_then(|topics| topics.get(topic)?.get(partition_index))
                 .is_some_and(|current| current.sequence > stored.sequence);
             if commit && !overtaken {
@@ -111,11 +109,43 @@ impl Offsets {
         }
     }
 
-    fn committed(&self, group_id: &str) -> Option<&ByPartition<Stored>> {
-        self.committed.get(group_id)
+    /// The topics of a group with a committed offset, and each partition's.
+    pub(super) fn committed(
+        &self,
+        group_id: &str,
+    ) -> impl Iterator<Item = (&Id, impl Iterator<Item = (i32, &CommittedOffset)>)> {
+        let topics = self.committed.get(group_id).into_iter().flatten();
+        topics.map(|(topic, partitions)| {
+            let partitions = partitions.iter();
+            (
+                topic,
+                partitions.map(|(index, stored)| (*index, &stored.value)),
+            )
+        })
     }
 
-    fn get(&self, group_id: &str, topic: &str, partition_index: i32) -> Option<&CommittedOffset> {
+    /// What all groups have committed for a topic, also in transactions that are still open.
+    pub(super) fn of_topic(
+        &self,
+        topic: &Id,
+    ) -> impl Iterator<Item = (OffsetKey, &CommittedOffset)> {
+        let committed = self.committed.iter().flat_map(move |(group_id, topics)| {
+            let partitions = topics.get(topic).into_iter().flatten();
+            partitions.map(move |(index, stored)| {
+                (OffsetKey::new(group_id, topic, *index), &stored.value)
+            })
+        });
+        let pending = self.pending.values().flatten();
+        let pending = pending.filter(move |(key, _)| key.topic == *topic);
+        committed.chain(pending.map(|(key, stored)| (key.clone(), &stored.value)))
+    }
+
+    pub(super) fn get(
+        &self,
+        group_id: &str,
+        topic: &str,
+        partition_index: i32,
+    ) -> Option<&CommittedOffset> {
         self.committed
             .get(group_id)?
             .get(topic)?
@@ -123,7 +153,7 @@ impl Offsets {
             .map(|stored| &stored.value)
     }
 
-    fn is_pending(&self, group_id: &str, topic: &str, partition_index: i32) -> bool {
+    pub(super) fn is_pending(&self, group_id: &str, topic: &str, partition_index: i32) -> bool {
         let open = self.open.get(group_id).and_then(|topics| topics.get(topic));
         open.is_some_and(|partitions| partitions.contains_key(&partition_index))
     }
@@ -138,7 +168,7 @@ impl Offsets {
         let open = self.open.get(group_id).into_iter().flat_map(partitions_of);
         committed
             .chain(open)
-            .map(|(topic, partition_index)| key(group_id, topic, partition_index))
+            .map(|(topic, partition_index)| OffsetKey::new(group_id, topic, partition_index))
             .collect()
     }
 
@@ -172,7 +202,7 @@ impl Offsets {
                     && !subscribed
                     && !self.is_pending(group_id, topic, *partition_index)
                 {
-                    let key = key(group_id, topic, *partition_index);
+                    let key = OffsetKey::new(group_id, topic, *partition_index);
                     tombstones.push(GroupRecord::Offset { key, value: None });
                 } else {
                     nothing_left = false;
@@ -190,7 +220,7 @@ impl Offsets {
                 partitions
                     .iter()
                     .map(move |(index, stored)| GroupRecord::Offset {
-                        key: key(group_id, topic, *index),
+                        key: OffsetKey::new(group_id, topic, *index),
                         value: Some(stored.value.clone()),
                     })
             })
@@ -206,14 +236,6 @@ impl Offsets {
                 })
         });
         committed.chain(pending).collect()
-    }
-}
-
-fn key(group_id: &Id, topic: &Id, partition_index: i32) -> OffsetKey {
-    OffsetKey {
-        group_id: group_id.clone(),
-        topic: topic.clone(),
-        partition_index,
     }
 }
 

@@ -1,19 +1,35 @@
-//! Kafka's primitive types, read from bytes that may be anything and written into records.
+//! Kafka's primitive types: read from bytes that may be anything, and written into records.
 
+use thiserror::Error;
 use uuid::Uuid;
 
-use super::record::RecordError;
+/// Why bytes are no record, or a record has no bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RecordError {
+    #[error("the record ends in the middle of a field")]
+    Truncated,
+    #[error("a length or count in the record is out of range")]
+    BadLength,
+    #[error("a string in the record is not UTF-8")]
+    BadString,
+    #[error("record value version {0} is not known")]
+    UnknownVersion(i16),
+    #[error("a string of {0} bytes does not fit a record")]
+    StringTooLong(usize),
+    #[error("the end of a transaction is a control batch")]
+    IsMarker,
+}
 
 /// What an int16 length can say.
-pub(super) const MAX_STRING_BYTES: usize = i16::MAX as usize;
+pub(crate) const MAX_STRING_BYTES: usize = i16::MAX as usize;
 
 /// Reads fields off a slice; never past its end, never allocating.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
@@ -35,23 +51,23 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    pub(super) fn i8(&mut self) -> Result<i8, RecordError> {
+    pub(crate) fn i8(&mut self) -> Result<i8, RecordError> {
         self.array().map(i8::from_be_bytes)
     }
 
-    pub(super) fn uuid(&mut self) -> Result<Uuid, RecordError> {
+    pub(crate) fn uuid(&mut self) -> Result<Uuid, RecordError> {
         self.array().map(Uuid::from_bytes)
     }
 
-    pub(super) fn i16(&mut self) -> Result<i16, RecordError> {
+    pub(crate) fn i16(&mut self) -> Result<i16, RecordError> {
         self.array().map(i16::from_be_bytes)
     }
 
-    pub(super) fn i32(&mut self) -> Result<i32, RecordError> {
+    pub(crate) fn i32(&mut self) -> Result<i32, RecordError> {
         self.array().map(i32::from_be_bytes)
     }
 
-    pub(super) fn i64(&mut self) -> Result<i64, RecordError> {
+    pub(crate) fn i64(&mut self) -> Result<i64, RecordError> {
         self.array().map(i64::from_be_bytes)
     }
 
@@ -86,7 +102,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn nullable_string_of(
+    pub(crate) fn nullable_string_of(
         &mut self,
         flexible: bool,
     ) -> Result<Option<&'a str>, RecordError> {
@@ -98,20 +114,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn string_of(&mut self, flexible: bool) -> Result<&'a str, RecordError> {
+    pub(crate) fn string_of(&mut self, flexible: bool) -> Result<&'a str, RecordError> {
         self.nullable_string_of(flexible)?
             .ok_or(RecordError::BadLength)
     }
 
-    pub(super) fn string(&mut self) -> Result<&'a str, RecordError> {
+    pub(crate) fn string(&mut self) -> Result<&'a str, RecordError> {
         self.string_of(false)
     }
 
-    pub(super) fn compact_string(&mut self) -> Result<&'a str, RecordError> {
+    pub(crate) fn compact_string(&mut self) -> Result<&'a str, RecordError> {
         self.string_of(true)
     }
 
-    pub(super) fn nullable_bytes_of(
+    pub(crate) fn nullable_bytes_of(
         &mut self,
         flexible: bool,
     ) -> Result<Option<&'a [u8]>, RecordError> {
@@ -121,18 +137,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn bytes_of(&mut self, flexible: bool) -> Result<&'a [u8], RecordError> {
+    pub(crate) fn bytes_of(&mut self, flexible: bool) -> Result<&'a [u8], RecordError> {
         self.nullable_bytes_of(flexible)?
             .ok_or(RecordError::BadLength)
     }
 
     /// The number of elements an array claims to have.
-    pub(super) fn count_of(&mut self, flexible: bool) -> Result<usize, RecordError> {
+    pub(crate) fn count_of(&mut self, flexible: bool) -> Result<usize, RecordError> {
         self.length(flexible, true)?.ok_or(RecordError::BadLength)
     }
 
     /// Whether the compact array that comes next is null; leaves it where it is.
-    pub(super) fn is_null_array(&self) -> Result<bool, RecordError> {
+    pub(crate) fn is_null_array(&self) -> Result<bool, RecordError> {
         self.rest
             .first()
             .map(|&byte| byte == 0)
@@ -140,7 +156,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a compact array. No capacity is taken from its count, which is the record's claim.
-    pub(super) fn compact_array<T>(
+    pub(crate) fn compact_array<T>(
         &mut self,
         mut element: impl FnMut(&mut Self) -> Result<T, RecordError>,
     ) -> Result<Vec<T>, RecordError> {
@@ -153,7 +169,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Hands each tagged field's number and bytes to `field`.
-    pub(super) fn tagged_fields(
+    pub(crate) fn tagged_fields(
         &mut self,
         mut field: impl FnMut(u32, &'a [u8]) -> Result<(), RecordError>,
     ) -> Result<(), RecordError> {
@@ -171,32 +187,32 @@ impl<'a> Reader<'a> {
 
 /// Writes fields into a growing buffer.
 #[derive(Default)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     buffer: Vec<u8>,
 }
 
 impl Writer {
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         self.buffer
     }
 
-    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    pub(super) fn i16(&mut self, value: i16) {
+    pub(crate) fn i16(&mut self, value: i16) {
         self.bytes(&value.to_be_bytes());
     }
 
-    pub(super) fn i32(&mut self, value: i32) {
+    pub(crate) fn i32(&mut self, value: i32) {
         self.bytes(&value.to_be_bytes());
     }
 
-    pub(super) fn i64(&mut self, value: i64) {
+    pub(crate) fn i64(&mut self, value: i64) {
         self.bytes(&value.to_be_bytes());
     }
 
-    pub(super) fn uvarint(&mut self, mut value: u32) {
+    pub(crate) fn uvarint(&mut self, mut value: u32) {
         while value >= 0x80 {
             self.buffer.push(value as u8 | 0x80);
             value >>= 7;
@@ -205,12 +221,12 @@ impl Writer {
     }
 
     /// An int32 length or count.
-    pub(super) fn length(&mut self, length: usize) -> Result<(), RecordError> {
+    pub(crate) fn length(&mut self, length: usize) -> Result<(), RecordError> {
         self.i32(i32::try_from(length).map_err(|_| RecordError::BadLength)?);
         Ok(())
     }
 
-    pub(super) fn string(&mut self, value: &str) -> Result<(), RecordError> {
+    pub(crate) fn string(&mut self, value: &str) -> Result<(), RecordError> {
         let length =
             i16::try_from(value.len()).map_err(|_| RecordError::StringTooLong(value.len()))?;
         self.i16(length);
@@ -218,7 +234,7 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn nullable_string(&mut self, value: Option<&str>) -> Result<(), RecordError> {
+    pub(crate) fn nullable_string(&mut self, value: Option<&str>) -> Result<(), RecordError> {
         match value {
             Some(value) => self.string(value),
             None => {
@@ -228,7 +244,7 @@ impl Writer {
         }
     }
 
-    pub(super) fn compact_string(&mut self, value: &str) -> Result<(), RecordError> {
+    pub(crate) fn compact_string(&mut self, value: &str) -> Result<(), RecordError> {
         let length =
             u32::try_from(value.len() + 1).map_err(|_| RecordError::StringTooLong(value.len()))?;
         self.uvarint(length);
@@ -236,11 +252,11 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn i8(&mut self, value: i8) {
+    pub(crate) fn i8(&mut self, value: i8) {
         self.bytes(&value.to_be_bytes());
     }
 
-    pub(super) fn nullable_compact_string(
+    pub(crate) fn nullable_compact_string(
         &mut self,
         value: Option<&str>,
     ) -> Result<(), RecordError> {
@@ -254,13 +270,13 @@ impl Writer {
     }
 
     /// The count of a compact array; its elements follow.
-    pub(super) fn compact_count(&mut self, count: usize) -> Result<(), RecordError> {
+    pub(crate) fn compact_count(&mut self, count: usize) -> Result<(), RecordError> {
         self.uvarint(u32::try_from(count + 1).map_err(|_| RecordError::BadLength)?);
         Ok(())
     }
 
     /// The tagged fields of a struct that has at most one, number 0.
-    pub(super) fn tagged_field(&mut self, field: Option<Self>) -> Result<(), RecordError> {
+    pub(crate) fn tagged_field(&mut self, field: Option<Self>) -> Result<(), RecordError> {
         let Some(field) = field else {
             self.uvarint(0);
             return Ok(());

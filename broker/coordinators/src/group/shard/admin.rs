@@ -2,15 +2,16 @@
 
 use protocol_shim::ErrorCode;
 
-use super::{
-    allowance::{Allowance, Priced},
-    any::Group,
-    effects::Effects,
-    event::*,
-    record::GroupRecord,
-    reply::*,
-    shard::GroupShard,
+use crate::group::allowance::{Allowance, Priced};
+use crate::group::any::Group;
+use crate::group::effects::Effects;
+use crate::group::id::Id;
+use crate::group::record::GroupRecord;
+use crate::group::reply::{
+    DeletedGroup, DescribedConsumerGroup, DescribedGroup, ListGroupsReply, ListedGroup, Refusal,
 };
+use crate::group::request::{DeleteGroups, DescribeConsumerGroups, DescribeGroups, ListGroups};
+use crate::group::shard::GroupShard;
 
 /// From this version on clients know GROUP_ID_NOT_FOUND as an answer to a description.
 const FIRST_VERSION_KNOWING_GROUP_ID_NOT_FOUND: i16 = 6;

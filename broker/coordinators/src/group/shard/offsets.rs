@@ -1,26 +1,32 @@
 //! OffsetCommit, TxnOffsetCommit, OffsetFetch, OffsetDelete, and what the deletion of a topic does to offsets.
 
+use std::collections::BTreeSet;
+
 use protocol_shim::ErrorCode;
 use uuid::Uuid;
 
-use crate::machine::BATCH_OVERHEAD_BYTES;
-
-use super::super::{
-    allowance::{Allowance, FETCHED_PARTITION_BYTES, Priced},
-    any::Group,
-    codec::MAX_STRING_BYTES,
-    effects::Effects,
-    event::*,
-    record::{CommittedOffset, GroupRecord, OffsetKey},
-    reply::*,
-    shard::{GroupShard, is_group_id},
+use crate::batch_size::BATCH_OVERHEAD_BYTES;
+use crate::codec::MAX_STRING_BYTES;
+use crate::group::allowance::{Allowance, FETCHED_PARTITION_BYTES, Priced};
+use crate::group::any::Group;
+use crate::group::effects::Effects;
+use crate::group::id::{Id, is_group_id};
+use crate::group::record::GroupRecord;
+use crate::group::record::offset::{CommittedOffset, OffsetKey};
+use crate::group::reply::{
+    DeleteOffsetsReply, FetchedGroup, FetchedPartition, FetchedTopic, PartitionResult, TopicResult,
 };
+use crate::group::request::{
+    CommitOffsets, CommitPartition, CommitTopic, CommitTxnOffsets, DeleteOffsets, DeletedTopic,
+    FetchGroup, FetchOffsets, FetchTopic,
+};
+use crate::group::shard::GroupShard;
 
 /// From this version on clients know GROUP_ID_NOT_FOUND as an answer to a commit.
 const FIRST_VERSION_KNOWING_GROUP_ID_NOT_FOUND: i16 = 9;
 
 impl GroupShard {
-    pub(in crate::group) fn commit_offsets(
+    pub(crate) fn commit_offsets(
         &mut self,
         now_ms: i64,
         request: CommitOffsets,
@@ -83,7 +89,7 @@ impl GroupShard {
         result
     }
 
-    pub(in crate::group) fn commit_txn_offsets(
+    pub(crate) fn commit_txn_offsets(
         &mut self,
         now_ms: i64,
         request: CommitTxnOffsets,
@@ -206,7 +212,7 @@ impl GroupShard {
     }
 
     /// One answer for each mention of a group, in their order.
-    pub(in crate::group) fn fetch_offsets(&self, request: FetchOffsets) -> Vec<FetchedGroup> {
+    pub(crate) fn fetch_offsets(&self, request: FetchOffsets) -> Vec<FetchedGroup> {
         let (require_stable, mut allowance) = (request.require_stable, request.allowance);
         let groups = request.groups.into_iter().map(|request| {
             let group_id = request.group_id.clone();
@@ -284,27 +290,23 @@ impl GroupShard {
     }
 
     fn fetch_all(&self, group_id: &Id, require_stable: bool) -> Vec<FetchedTopic> {
-        let Some(topics) = self.offsets.committed(group_id) else {
-            return Vec::new();
-        };
+        let topics = self.offsets.committed(group_id);
         topics
-            .iter()
             .map(|(name, partitions)| FetchedTopic {
                 name: name.clone(),
                 topic_id: Uuid::nil(),
                 partitions: partitions
-                    .iter()
-                    .map(|(index, stored)| {
+                    .map(|(index, committed)| {
                         let unstable =
-                            require_stable && self.offsets.is_pending(group_id, name, *index);
-                        fetched(*index, Some(&stored.value), unstable)
+                            require_stable && self.offsets.is_pending(group_id, name, index);
+                        fetched(index, Some(committed), unstable)
                     })
                     .collect(),
             })
             .collect()
     }
 
-    pub(in crate::group) fn delete_offsets(
+    pub(crate) fn delete_offsets(
         &mut self,
         request: DeleteOffsets,
         effects: &mut Effects,
@@ -357,7 +359,7 @@ impl GroupShard {
                 .is_some()
                 || self.offsets.is_pending(group_id, &topic, partition_index);
             if exists && !subscribed {
-                let key = super::key(group_id, &topic, partition_index);
+                let key = OffsetKey::new(group_id, &topic, partition_index);
                 self.append(effects, GroupRecord::Offset { key, value: None });
             }
             partitions.push(PartitionResult {
@@ -373,26 +375,15 @@ impl GroupShard {
     }
 
     /// Drops what was committed for deleted topics, but not for a new topic of the same name.
-    pub(in crate::group) fn forget_topics(
-        &mut self,
-        topics: &[DeletedTopic],
-        effects: &mut Effects,
-    ) {
-        let mut tombstones = std::collections::BTreeSet::new();
+    pub(crate) fn forget_topics(&mut self, topics: &[DeletedTopic], effects: &mut Effects) {
+        let mut tombstones = BTreeSet::new();
         for topic in topics {
             let gone = |value: &CommittedOffset| {
                 value.topic_id.is_nil() || value.topic_id == topic.topic_id
             };
-            for (group_id, by_topic) in &self.offsets.committed {
-                let partitions = by_topic.get(&topic.name).into_iter().flatten();
-                let dropped = partitions.filter(|(_, stored)| gone(&stored.value));
-                tombstones
-                    .extend(dropped.map(|(index, _)| super::key(group_id, &topic.name, *index)));
-            }
-            let pending = self.offsets.pending.values().flatten();
-            let dropped =
-                pending.filter(|(key, stored)| key.topic == topic.name && gone(&stored.value));
-            tombstones.extend(dropped.map(|(key, _)| key.clone()));
+            let offsets = self.offsets.of_topic(&topic.name);
+            let dropped = offsets.filter(|(_, value)| gone(value));
+            tombstones.extend(dropped.map(|(key, _)| key));
         }
         for key in tombstones {
             self.append(effects, GroupRecord::Offset { key, value: None });

@@ -9,12 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::group::allowance::Allowance;
+use crate::group::catalog::Catalog;
+use crate::group::id::Id;
 use crate::machine::EndTxn;
-
-use super::{allowance::Allowance, catalog::Catalog};
-
-/// An id or name as the coordinator keeps it: shared, never changed.
-pub type Id = Arc<str>;
 
 /// A request to the groups of one shard.
 #[derive(Debug, Clone)]

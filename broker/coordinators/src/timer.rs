@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// At most one deadline per key. Every operation is O(log n).
 #[derive(Debug)]
-pub(super) struct Timers<K> {
+pub(crate) struct Timers<K> {
     deadlines: BTreeMap<K, i64>,
     queue: BTreeSet<(i64, K)>,
 }
 
 impl<K: Ord + Clone> Timers<K> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             deadlines: BTreeMap::new(),
             queue: BTreeSet::new(),
@@ -18,7 +18,7 @@ impl<K: Ord + Clone> Timers<K> {
     }
 
     /// Sets the deadline of `key`, replacing the one it had.
-    pub(super) fn schedule(&mut self, key: K, deadline_ms: i64) {
+    pub(crate) fn schedule(&mut self, key: K, deadline_ms: i64) {
         let entry = (deadline_ms, key.clone());
         if let Some(previous_ms) = self.deadlines.insert(key, deadline_ms) {
             self.queue.remove(&(previous_ms, entry.1.clone()));
@@ -26,22 +26,22 @@ impl<K: Ord + Clone> Timers<K> {
         self.queue.insert(entry);
     }
 
-    pub(super) fn is_scheduled(&self, key: &K) -> bool {
+    pub(crate) fn is_scheduled(&self, key: &K) -> bool {
         self.deadlines.contains_key(key)
     }
 
-    pub(super) fn cancel(&mut self, key: K) {
+    pub(crate) fn cancel(&mut self, key: K) {
         if let Some(deadline_ms) = self.deadlines.remove(&key) {
             self.queue.remove(&(deadline_ms, key));
         }
     }
 
-    pub(super) fn next_deadline(&self) -> Option<i64> {
+    pub(crate) fn next_deadline(&self) -> Option<i64> {
         self.queue.first().map(|(deadline_ms, _)| *deadline_ms)
     }
 
     /// Takes the earliest key whose deadline has come.
-    pub(super) fn pop_due(&mut self, now_ms: i64) -> Option<K> {
+    pub(crate) fn pop_due(&mut self, now_ms: i64) -> Option<K> {
         if self.next_deadline()? > now_ms {
             return None;
         }
@@ -51,7 +51,7 @@ impl<K: Ord + Clone> Timers<K> {
     }
 
     #[cfg(test)]
-    pub(super) fn keys(&self) -> &BTreeMap<K, i64> {
+    pub(crate) fn keys(&self) -> &BTreeMap<K, i64> {
         assert_eq!(self.deadlines.len(), self.queue.len());
         &self.deadlines
     }

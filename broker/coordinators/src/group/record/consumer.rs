@@ -2,16 +2,13 @@
 //!
 //! Key 4 held what key 3's metadata hash says now (KIP-1101); it is skipped when read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use bytes::Bytes;
-use uuid::Uuid;
-
-use crate::group::{
-    assignor::Partitions,
-    codec::{Reader, Writer},
-    event::{Id, Protocol},
-    record::RecordError,
+use crate::codec::{Reader, RecordError, Writer};
+use crate::group::assignor::spec::Partitions;
+use crate::group::id::Id;
+use crate::group::record::consumer_member::{
+    Assigned, CurrentAssignment, MemberSubscription, decode_names, encode_names,
 };
 use crate::machine::KeyValue;
 
@@ -24,9 +21,6 @@ const REGEX_KEY: i16 = 16;
 
 /// The only version there has been of each value.
 const VALUE_VERSION: i16 = 0;
-
-/// Partitions a member has, by topic, each with the epoch at which the member got it (KIP-1251).
-pub type Assigned = BTreeMap<Uuid, BTreeMap<i32, i32>>;
 
 /// One change to a consumer group. `None` as a value is a tombstone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,35 +49,10 @@ pub struct GroupEpoch {
 
 impl GroupEpoch {
     /// Of a group about which nothing has been written yet.
-    pub(super) const FIRST: Self = Self {
+    pub(crate) const FIRST: Self = Self {
         epoch: 1,
         metadata_hash: 0,
     };
-}
-
-/// What a member said of itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MemberSubscription {
-    pub instance_id: Option<Id>,
-    pub rack_id: Option<Id>,
-    pub client_id: Id,
-    pub client_host: Id,
-    pub topic_names: BTreeSet<Id>,
-    /// `None` and empty: no subscription by pattern.
-    pub topic_regex: Option<Id>,
-    /// -1 if not known.
-    pub rebalance_timeout_ms: i32,
-    pub server_assignor: Option<Id>,
-    /// For a member that still uses the classic protocol.
-    pub classic: Option<ClassicMember>,
-}
-
-/// What a member said in its JoinGroup that the consumer protocol has no place for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ClassicMember {
-    pub session_timeout_ms: i32,
-    /// In order of preference, each name once.
-    pub protocols: Vec<Protocol>,
 }
 
 /// Which group epoch the target was computed for, and when.
@@ -97,35 +66,10 @@ pub struct TargetEpoch {
 impl TargetEpoch {
     /// Of a group for which nothing has been computed yet. The answer to a first heartbeat has this epoch if the target
     /// takes its time: 0 is for members that join.
-    pub(super) const FIRST: Self = Self {
+    pub(crate) const FIRST: Self = Self {
         epoch: 1,
         timestamp_ms: 0,
     };
-}
-
-/// How far a member is on the way to its target.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum MemberState {
-    /// At its target.
-    #[default]
-    Stable,
-    /// Has to give up partitions first.
-    UnrevokedPartitions,
-    /// Waits for partitions that others still have.
-    UnreleasedPartitions,
-    /// Written by a version that knows more states.
-    Unknown,
-}
-
-/// What a member has, and the epoch it has it in.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CurrentAssignment {
-    pub member_epoch: i32,
-    pub previous_member_epoch: i32,
-    pub state: MemberState,
-    pub assigned: Assigned,
-    /// What the member was told to give up and has not given up yet.
-    pub pending_revocation: Assigned,
 }
 
 /// The topics a regular expression matched.
@@ -137,7 +81,7 @@ pub struct ResolvedRegex {
 }
 
 impl ConsumerRecord {
-    pub(in crate::group) fn is_tombstone(&self) -> bool {
+    pub(crate) fn is_tombstone(&self) -> bool {
         match self {
             Self::Group(value) => value.is_none(),
             Self::Member(_, value) => value.is_none(),
@@ -149,7 +93,7 @@ impl ConsumerRecord {
     }
 
     /// Of key and value without the group's name, or somewhat more.
-    pub(in crate::group) fn size_bytes(&self) -> usize {
+    pub(crate) fn size_bytes(&self) -> usize {
         const FIXED_BYTES: usize = 96;
         const TOPIC_BYTES: usize = 24;
         let length = |text: &Option<Id>| text.as_ref().map_or(0, |text| text.len());
@@ -197,7 +141,7 @@ impl ConsumerRecord {
         FIXED_BYTES + name_bytes + value_bytes
     }
 
-    pub(in crate::group) fn encode(&self, group_id: &Id) -> Result<KeyValue, RecordError> {
+    pub(crate) fn encode(&self, group_id: &Id) -> Result<KeyValue, RecordError> {
         let (kind, name) = match self {
             Self::Group(_) => (GROUP_KEY, None),
             Self::Member(id, _) => (MEMBER_KEY, Some(id)),
@@ -227,7 +171,7 @@ impl ConsumerRecord {
     }
 
     /// Reads what follows a key's type; `None` for a type that is no consumer group's.
-    pub(in crate::group) fn decode(
+    pub(crate) fn decode(
         kind: i16,
         mut key: Reader<'_>,
         value: Option<&[u8]>,
@@ -315,81 +259,6 @@ fn tagged_int64(reader: &mut Reader<'_>) -> Result<i64, RecordError> {
     Ok(value)
 }
 
-impl MemberSubscription {
-    fn encode(&self, writer: &mut Writer) -> Result<(), RecordError> {
-        writer.nullable_compact_string(self.instance_id.as_deref())?;
-        writer.nullable_compact_string(self.rack_id.as_deref())?;
-        writer.compact_string(&self.client_id)?;
-        writer.compact_string(&self.client_host)?;
-        encode_names(&self.topic_names, writer)?;
-        writer.nullable_compact_string(self.topic_regex.as_deref())?;
-        writer.i32(self.rebalance_timeout_ms);
-        writer.nullable_compact_string(self.server_assignor.as_deref())?;
-        let classic = self.classic.as_ref().map(ClassicMember::encode);
-        writer.tagged_field(classic.transpose()?)
-    }
-
-    fn decode(mut reader: Reader<'_>) -> Result<Self, RecordError> {
-        let mut member = Self {
-            instance_id: reader.nullable_string_of(true)?.map(Id::from),
-            rack_id: reader.nullable_string_of(true)?.map(Id::from),
-            client_id: reader.compact_string()?.into(),
-            client_host: reader.compact_string()?.into(),
-            topic_names: decode_names(&mut reader)?,
-            topic_regex: reader.nullable_string_of(true)?.map(Id::from),
-            rebalance_timeout_ms: reader.i32()?,
-            server_assignor: reader.nullable_string_of(true)?.map(Id::from),
-            classic: None,
-        };
-        reader.tagged_fields(|tag, field| {
-            if tag == 0 {
-                member.classic = ClassicMember::decode(field)?;
-            }
-            Ok(())
-        })?;
-        Ok(member)
-    }
-}
-
-impl ClassicMember {
-    /// A struct that could be null in a tagged field: a byte tells that it is there.
-    fn encode(&self) -> Result<Writer, RecordError> {
-        let mut writer = Writer::default();
-        writer.i8(1);
-        writer.i32(self.session_timeout_ms);
-        writer.compact_count(self.protocols.len())?;
-        for protocol in &self.protocols {
-            writer.compact_string(&protocol.name)?;
-            writer.compact_count(protocol.metadata.len())?;
-            writer.bytes(&protocol.metadata);
-            writer.tagged_field(None)?;
-        }
-        writer.tagged_field(None)?;
-        Ok(writer)
-    }
-
-    fn decode(field: &[u8]) -> Result<Option<Self>, RecordError> {
-        let mut reader = Reader::new(field);
-        // Kafka 4.4 writes a null as 0; it has been -1, too.
-        if reader.i8()? <= 0 {
-            return Ok(None);
-        }
-        let classic = Self {
-            session_timeout_ms: reader.i32()?,
-            protocols: reader.compact_array(|reader| {
-                let protocol = Protocol {
-                    name: reader.compact_string()?.into(),
-                    metadata: Bytes::copy_from_slice(reader.bytes_of(true)?),
-                };
-                reader.tagged_fields(|_, _| Ok(()))?;
-                Ok(protocol)
-            })?,
-        };
-        reader.tagged_fields(|_, _| Ok(()))?;
-        Ok(Some(classic))
-    }
-}
-
 impl ResolvedRegex {
     fn encode(&self, writer: &mut Writer) -> Result<(), RecordError> {
         encode_names(&self.topics, writer)?;
@@ -407,18 +276,6 @@ impl ResolvedRegex {
         reader.tagged_fields(|_, _| Ok(()))?;
         Ok(regex)
     }
-}
-
-fn encode_names(names: &BTreeSet<Id>, writer: &mut Writer) -> Result<(), RecordError> {
-    writer.compact_count(names.len())?;
-    names
-        .iter()
-        .try_for_each(|name| writer.compact_string(name))
-}
-
-fn decode_names(reader: &mut Reader<'_>) -> Result<BTreeSet<Id>, RecordError> {
-    let names = reader.compact_array(|reader| Ok(Id::from(reader.compact_string()?)))?;
-    Ok(names.into_iter().collect())
 }
 
 fn encode_target(target: &Partitions, writer: &mut Writer) -> Result<(), RecordError> {
@@ -442,85 +299,5 @@ fn decode_target(mut reader: Reader<'_>) -> Result<Partitions, RecordError> {
         Ok((topic_id, partitions.into_iter().collect()))
     })?;
     reader.tagged_fields(|_, _| Ok(()))?;
-    Ok(topics.into_iter().collect())
-}
-
-impl MemberState {
-    fn code(self) -> i8 {
-        match self {
-            Self::Stable => 0,
-            Self::UnrevokedPartitions => 1,
-            Self::UnreleasedPartitions => 2,
-            Self::Unknown => 127,
-        }
-    }
-
-    fn from_code(code: i8) -> Self {
-        [
-            Self::Stable,
-            Self::UnrevokedPartitions,
-            Self::UnreleasedPartitions,
-        ]
-        .into_iter()
-        .find(|state| state.code() == code)
-        .unwrap_or(Self::Unknown)
-    }
-}
-
-impl CurrentAssignment {
-    fn encode(&self, writer: &mut Writer) -> Result<(), RecordError> {
-        writer.i32(self.member_epoch);
-        writer.i32(self.previous_member_epoch);
-        writer.i8(self.state.code());
-        for partitions in [&self.assigned, &self.pending_revocation] {
-            writer.compact_count(partitions.len())?;
-            for (topic_id, partitions) in partitions {
-                writer.bytes(topic_id.as_bytes());
-                writer.compact_count(partitions.len())?;
-                partitions
-                    .keys()
-                    .for_each(|&partition| writer.i32(partition));
-                let mut epochs = Writer::default();
-                epochs.compact_count(partitions.len())?;
-                partitions.values().for_each(|&epoch| epochs.i32(epoch));
-                writer.tagged_field(Some(epochs))?;
-            }
-        }
-        writer.tagged_field(None)
-    }
-
-    fn decode(mut reader: Reader<'_>) -> Result<Self, RecordError> {
-        let member_epoch = reader.i32()?;
-        let current = Self {
-            member_epoch,
-            previous_member_epoch: reader.i32()?,
-            state: MemberState::from_code(reader.i8()?),
-            assigned: decode_assigned(&mut reader, member_epoch)?,
-            pending_revocation: decode_assigned(&mut reader, member_epoch)?,
-        };
-        reader.tagged_fields(|_, _| Ok(()))?;
-        Ok(current)
-    }
-}
-
-/// Records before Kafka 4.3 have no assignment epochs; a member then has its partitions since its own epoch.
-fn decode_assigned(reader: &mut Reader<'_>, member_epoch: i32) -> Result<Assigned, RecordError> {
-    let topics = reader.compact_array(|reader| {
-        let topic_id = reader.uuid()?;
-        let partitions = reader.compact_array(Reader::i32)?;
-        let mut epochs = Vec::new();
-        reader.tagged_fields(|tag, field| {
-            let mut field = Reader::new(field);
-            if tag == 0 && !field.is_null_array()? {
-                epochs = field.compact_array(Reader::i32)?;
-            }
-            Ok(())
-        })?;
-        if !epochs.is_empty() && epochs.len() != partitions.len() {
-            return Err(RecordError::BadLength);
-        }
-        let epochs = epochs.into_iter().chain(std::iter::repeat(member_epoch));
-        Ok((topic_id, partitions.into_iter().zip(epochs).collect()))
-    })?;
     Ok(topics.into_iter().collect())
 }
