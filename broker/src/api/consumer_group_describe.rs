@@ -6,7 +6,7 @@
 //! Deviation: when the answer has become too large, the groups that are left are COORDINATOR_LOAD_IN_PROGRESS.
 
 use coordinators::group::{
-    DescribeConsumerGroups, DescribedConsumer, DescribedConsumerGroup, Id, NamedPartitions,
+    DescribeConsumerGroups, DescribedConsumer, DescribedConsumerGroup, GroupId, NamedPartitions,
 };
 use kafka_protocol::messages::consumer_group_describe_response::{
     Assignment, DescribedGroup, Member, TopicPartitions,
@@ -32,7 +32,7 @@ pub(crate) async fn handle(
     request: ConsumerGroupDescribeRequest,
 ) -> Result<ConsumerGroupDescribeResponse, Unaffordable> {
     ctx.pay(PART_BYTES * request.group_ids.len()).await?;
-    let ids: Vec<Id> = request.group_ids.iter().map(|id| owned(id)).collect();
+    let ids: Vec<GroupId> = request.group_ids.iter().map(|id| owned(id)).collect();
     let described = ctx
         .broker
         .groups

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use coordinators::group::{ConsumerHeartbeat, ConsumerHeartbeatReply, Partitions, ResolvedPattern};
+use coordinators::group::{
+    ConsumerHeartbeat, ConsumerHeartbeatReply, Name, Partitions, ResolvedPattern,
+};
 use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use uuid::Uuid;
@@ -18,7 +20,7 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: ConsumerGroupHeartbeatRequest,
 ) -> ConsumerGroupHeartbeatResponse {
-    let pattern = request.subscribed_topic_regex.as_ref().map(owned);
+    let pattern: Option<Name> = request.subscribed_topic_regex.as_ref().map(owned);
     let resolved = match pattern.as_ref().filter(|pattern| !pattern.is_empty()) {
         None => None,
         Some(pattern) => {

@@ -3,7 +3,7 @@
 //! Deletes empty groups with all their offsets; NON_EMPTY_GROUP and GROUP_ID_NOT_FOUND else. A group that is named
 //! several times is answered once.
 
-use coordinators::group::{DeleteGroups, Id};
+use coordinators::group::{DeleteGroups, GroupId};
 use indexmap::IndexSet;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
@@ -17,7 +17,7 @@ pub(crate) async fn handle(
     request: DeleteGroupsRequest,
 ) -> Result<DeleteGroupsResponse, Unaffordable> {
     ctx.pay(PART_BYTES * request.groups_names.len()).await?;
-    let ids: IndexSet<Id> = request.groups_names.iter().map(|id| owned(id)).collect();
+    let ids: IndexSet<GroupId> = request.groups_names.iter().map(|id| owned(id)).collect();
     let outcomes = ctx
         .broker
         .groups

@@ -5,7 +5,7 @@
 //!
 //! Deviation: when the answer has become too large, the groups that are left are COORDINATOR_LOAD_IN_PROGRESS.
 
-use coordinators::group::{self, DescribeGroups, Id};
+use coordinators::group::{self, DescribeGroups, GroupId};
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 use kafka_protocol::protocol::StrBytes;
@@ -20,7 +20,7 @@ pub(crate) async fn handle(
     request: DescribeGroupsRequest,
 ) -> Result<DescribeGroupsResponse, Unaffordable> {
     ctx.pay(PART_BYTES * request.groups.len()).await?;
-    let ids: Vec<Id> = request.groups.iter().map(|id| owned(id)).collect();
+    let ids: Vec<GroupId> = request.groups.iter().map(|id| owned(id)).collect();
     let api_version = ctx.api_version;
     let described = ctx
         .broker

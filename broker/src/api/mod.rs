@@ -157,8 +157,6 @@ pub fn advertised() -> impl Iterator<Item = &'static ApiSpec> {
     api_spec::all().filter(|spec| IS_SERVED[spec.api_key as usize])
 }
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use coordinators::group::Priced;
 use kafka_protocol::messages::ApiKey;
@@ -172,9 +170,9 @@ use crate::net::account::Unaffordable;
 /// Why nothing can be done about ACLs; in Kafka's words.
 const NO_AUTHORIZER: StrBytes = StrBytes::from_static_str("No Authorizer is configured.");
 
-/// A name that outlives its request, copied so that it does not pin the request's frame.
-fn owned(name: &StrBytes) -> Arc<str> {
-    Arc::from(name.as_str())
+/// A name or id that outlives its request, copied so that it does not pin the request's frame.
+fn owned<T: for<'a> From<&'a str>>(name: &StrBytes) -> T {
+    T::from(name.as_str())
 }
 
 /// Bytes that outlive their request, copied for the same reason.

@@ -8,7 +8,7 @@
 //! Deviation: when the answer has become too large, the groups that are left are COORDINATOR_LOAD_IN_PROGRESS.
 
 use coordinators::group::{
-    FetchGroup, FetchOffsets, FetchTopic, FetchedGroup, FetchedPartition, Id,
+    FetchGroup, FetchOffsets, FetchTopic, FetchedGroup, FetchedPartition, GroupId,
 };
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::offset_fetch_response::{
@@ -86,7 +86,7 @@ async fn fetch(
     groups: Vec<FetchGroup>,
     require_stable: bool,
 ) -> Result<Vec<FetchedGroup>, Unaffordable> {
-    let ids: Vec<Id> = groups.iter().map(|group| group.group_id.clone()).collect();
+    let ids: Vec<GroupId> = groups.iter().map(|group| group.group_id.clone()).collect();
     let fetched = ctx
         .broker
         .groups

@@ -1,6 +1,6 @@
 //! The metadata, as groups see it.
 
-use coordinators::group::{Catalog, Id};
+use coordinators::group::{Catalog, Name};
 use uuid::Uuid;
 
 use crate::metadata::{MetadataImage, ResourceType};
@@ -11,11 +11,11 @@ impl Catalog for MetadataImage {
             .map(|topic| (topic.topic_id, topic.partition_count))
     }
 
-    fn topic_name(&self, topic_id: Uuid) -> Option<Id> {
+    fn topic_name(&self, topic_id: Uuid) -> Option<Name> {
         self.topic_by_id(topic_id).map(|topic| topic.name.clone())
     }
 
-    fn visit_topic_names(&self, visit: &mut dyn FnMut(&Id)) {
+    fn visit_topic_names(&self, visit: &mut dyn FnMut(&Name)) {
         self.topics().for_each(|topic| visit(&topic.name));
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use coordinators::group::{
-    self, Allowance, Catalog, DeletedTopic, GroupConfig, GroupShard, Id, Note, OFFSETS_TOPIC,
+    self, Allowance, Catalog, DeletedTopic, GroupConfig, GroupId, GroupShard, Note, OFFSETS_TOPIC,
     Outcome, Priced, Question,
 };
 use protocol_shim::ErrorCode;
@@ -219,7 +219,7 @@ impl GroupCoordinator {
     pub async fn call_all<T, R: Priced, C: GroupCall<Reply = Vec<R>>>(
         &self,
         items: Vec<T>,
-        group_of: impl Fn(&T) -> &Id,
+        group_of: impl Fn(&T) -> &GroupId,
         mut call: impl FnMut(Vec<T>, Allowance) -> C,
     ) -> Vec<Result<R, ErrorCode>> {
         let item_count = items.len();

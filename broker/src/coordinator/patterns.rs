@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use coordinators::group::{Id, PatternsResolved, ResolvePatterns, TopicPattern};
+use coordinators::group::{Name, PatternsResolved, ResolvePatterns, TopicPattern};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
@@ -30,7 +30,7 @@ pub struct PatternResolver {
 
 #[derive(Default)]
 struct Known {
-    by_pattern: HashMap<Id, Resolution>,
+    by_pattern: HashMap<Name, Resolution>,
     topic_count: usize,
 }
 
@@ -38,7 +38,7 @@ struct Known {
 #[derive(Clone)]
 struct Resolution {
     image: Arc<MetadataImage>,
-    topics: Arc<BTreeSet<Id>>,
+    topics: Arc<BTreeSet<Name>>,
 }
 
 impl Default for PatternResolver {
@@ -62,18 +62,18 @@ impl PatternResolver {
     /// What is wrong with it.
     pub async fn resolve(
         &self,
-        pattern: &Id,
+        pattern: &Name,
         image: &Arc<MetadataImage>,
-    ) -> Result<Arc<BTreeSet<Id>>, String> {
+    ) -> Result<Arc<BTreeSet<Name>>, String> {
         let matched = self.try_resolve(pattern, image).await;
         matched.unwrap_or_else(|error| Err(error.to_string()))
     }
 
     async fn try_resolve(
         &self,
-        pattern: &Id,
+        pattern: &Name,
         image: &Arc<MetadataImage>,
-    ) -> Result<Result<Arc<BTreeSet<Id>>, String>, JoinError> {
+    ) -> Result<Result<Arc<BTreeSet<Name>>, String>, JoinError> {
         let known = self.known.lock().by_pattern.get(pattern).cloned();
         if let Some(known) = known
             .as_ref()
@@ -140,7 +140,12 @@ impl PatternResolver {
 }
 
 impl Known {
-    fn remember(&mut self, pattern: &Id, image: &Arc<MetadataImage>, topics: &Arc<BTreeSet<Id>>) {
+    fn remember(
+        &mut self,
+        pattern: &Name,
+        image: &Arc<MetadataImage>,
+        topics: &Arc<BTreeSet<Name>>,
+    ) {
         let is_full = self.by_pattern.len() >= MAX_KNOWN_PATTERNS
             || self.topic_count + topics.len() > MAX_KNOWN_TOPICS;
         if is_full {
@@ -161,8 +166,8 @@ impl Known {
 struct Matching {
     pattern: TopicPattern,
     /// To be looked at, the last one first.
-    names: Vec<Id>,
-    topics: BTreeSet<Id>,
+    names: Vec<Name>,
+    topics: BTreeSet<Name>,
 }
 
 impl Matching {

@@ -226,7 +226,7 @@ async fn coordinator_with(
 
 /// A commit of `count` partitions with this much metadata each, from outside of the group.
 fn commit(group: &str, count: i32, metadata_bytes: usize) -> CommitOffsets {
-    let metadata: Id = "m".repeat(metadata_bytes).into();
+    let metadata: Name = "m".repeat(metadata_bytes).into();
     let partitions = (0..count).map(|partition_index| CommitPartition {
         partition_index,
         committed_offset: 7,
@@ -424,7 +424,7 @@ async fn a_new_shard_is_loaded_when_what_was_in_flight_has_ended() {
     assert_eq!(log.loads.load(Ordering::Relaxed), 2);
 }
 
-fn heartbeat(group: &str, member_epoch: i32, topics: &[Id]) -> ConsumerHeartbeat {
+fn heartbeat(group: &str, member_epoch: i32, topics: &[Name]) -> ConsumerHeartbeat {
     ConsumerHeartbeat {
         group_id: group.into(),
         member_id: "m".into(),
@@ -468,10 +468,10 @@ fn a_shard_serves_its_groups_while_an_assignor_is_at_work() {
         let created = metadata.auto_create(names.clone()).await;
         assert!(created.iter().all(Result::is_ok));
         let (coordinator, _stop) = coordinator_with(&log, metadata).await;
-        let names: Vec<Id> = names.into_iter().map(Id::from).collect();
+        let names: Vec<Name> = names.into_iter().map(Name::from).collect();
         let let_go = keep_busy();
 
-        let beat = async |group: &str, epoch: i32, topics: &[Id]| {
+        let beat = async |group: &str, epoch: i32, topics: &[Name]| {
             let answered = coordinator.call(group, heartbeat(group, epoch, topics));
             let reply = answered.await.expect("answered");
             assert_eq!(reply.refusal, None);
@@ -561,11 +561,11 @@ impl Catalog for OneThread {
         Some((Uuid::from_u128(1), 1))
     }
 
-    fn topic_name(&self, _: Uuid) -> Option<Id> {
+    fn topic_name(&self, _: Uuid) -> Option<Name> {
         None
     }
 
-    fn visit_topic_names(&self, _: &mut dyn FnMut(&Id)) {}
+    fn visit_topic_names(&self, _: &mut dyn FnMut(&Name)) {}
 
     fn group_setting(&self, _: &str, _: &str) -> Option<i32> {
         None
@@ -591,7 +591,7 @@ async fn an_assignor_that_panics_does_not_do_so_unnoticed() {
 async fn an_expression_is_matched_with_what_is_new_and_forgets_what_is_gone() {
     let metadata = metadata().await;
     let resolver = PatternResolver::default();
-    let pattern: Id = "log-.*".into();
+    let pattern: Name = "log-.*".into();
     let create = async |name: &str| {
         let created = metadata.auto_create(vec![name.to_owned()]).await;
         created[0].as_ref().expect("created").topic_id

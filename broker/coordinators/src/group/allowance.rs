@@ -97,11 +97,10 @@ impl Priced for DescribedGroup {
     fn price_bytes(&self) -> usize {
         let members = self.members.iter().map(|member| {
             3 * STRUCT_BYTES
-                + [&member.member_id, &member.client_id, &member.client_host]
-                    .into_iter()
-                    .chain(&member.group_instance_id)
-                    .map(|text| text_bytes(text))
-                    .sum::<usize>()
+                + text_bytes(&member.member_id)
+                + text_bytes(&member.client_id)
+                + text_bytes(&member.client_host)
+                + text_bytes(member.group_instance_id.as_deref().unwrap_or_default())
                 + bytes_bytes(&member.metadata)
                 + bytes_bytes(&member.assignment)
         });
@@ -120,13 +119,12 @@ impl Priced for DescribedConsumerGroup {
         let members = self.members.iter().map(|member| {
             let names = member.subscribed_topic_names.iter();
             3 * STRUCT_BYTES
-                + [&member.member_id, &member.client_id, &member.client_host]
-                    .into_iter()
-                    .chain(&member.instance_id)
-                    .chain(&member.rack_id)
-                    .chain(&member.subscribed_topic_regex)
-                    .map(|text| text_bytes(text))
-                    .sum::<usize>()
+                + text_bytes(&member.member_id)
+                + text_bytes(&member.client_id)
+                + text_bytes(&member.client_host)
+                + text_bytes(member.instance_id.as_deref().unwrap_or_default())
+                + text_bytes(member.rack_id.as_deref().unwrap_or_default())
+                + text_bytes(member.subscribed_topic_regex.as_deref().unwrap_or_default())
                 + names
                     .map(|name| STRUCT_BYTES / 4 + text_bytes(name))
                     .sum::<usize>()

@@ -7,7 +7,7 @@ use crate::group::catalog::Catalog;
 use crate::group::classic::{ClassicGroup, RetentionBase};
 use crate::group::consumer::{ConsumerGroup, DescribeContext};
 use crate::group::context::{Context, TimerKey};
-use crate::group::id::Id;
+use crate::group::id::{GroupId, MemberId, Name};
 use crate::group::migration;
 use crate::group::reply::{DescribedConsumerGroup, GroupReply};
 use crate::machine::Token;
@@ -50,7 +50,7 @@ impl Group {
         }
     }
 
-    pub(super) fn on_session_deadline(&mut self, cx: &mut Context<'_>, member_id: &Id) {
+    pub(super) fn on_session_deadline(&mut self, cx: &mut Context<'_>, member_id: &MemberId) {
         match self {
             Self::Classic(group) => group.on_session_deadline(cx, member_id),
             Self::Consumer(group) => group.on_session_deadline(cx, member_id),
@@ -58,7 +58,7 @@ impl Group {
     }
 
     /// Does what the step has decided about the group as a whole.
-    pub(super) fn change_protocol(&mut self, group_id: &Id, cx: &mut Context<'_>) {
+    pub(super) fn change_protocol(&mut self, group_id: &GroupId, cx: &mut Context<'_>) {
         if let (Self::Consumer(group), Some(turns)) = (&*self, cx.turns_classic.take()) {
             *self = Self::Classic(migration::downgrade(group, group_id, cx, turns));
         }
@@ -94,7 +94,7 @@ impl Group {
         }
     }
 
-    pub(super) fn protocol_type(&self) -> Id {
+    pub(super) fn protocol_type(&self) -> Name {
         match self {
             Self::Classic(group) => group.protocol_type(),
             Self::Consumer(group) => group.protocol_type(),

@@ -4,18 +4,18 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use crate::group::id::Id;
+use crate::group::id::Name;
 
 /// Topics and group settings at one moment. The owner hands in a new one when anything has changed.
 pub trait Catalog: fmt::Debug + Send + Sync {
-    /// Id and number of partitions of a topic.
+    /// Name and number of partitions of a topic.
     fn topic(&self, name: &str) -> Option<(Uuid, i32)>;
 
     /// The name of a topic.
-    fn topic_name(&self, topic_id: Uuid) -> Option<Id>;
+    fn topic_name(&self, topic_id: Uuid) -> Option<Name>;
 
     /// Calls `visit` with the name of every topic, internal ones too.
-    fn visit_topic_names(&self, visit: &mut dyn FnMut(&Id));
+    fn visit_topic_names(&self, visit: &mut dyn FnMut(&Name));
 
     /// A setting such as `consumer.session.timeout.ms`, if it has been altered for the group, or while running for
     /// all groups.
@@ -31,11 +31,11 @@ impl Catalog for NoTopics {
         None
     }
 
-    fn topic_name(&self, _: Uuid) -> Option<Id> {
+    fn topic_name(&self, _: Uuid) -> Option<Name> {
         None
     }
 
-    fn visit_topic_names(&self, _: &mut dyn FnMut(&Id)) {}
+    fn visit_topic_names(&self, _: &mut dyn FnMut(&Name)) {}
 
     fn group_setting(&self, _: &str, _: &str) -> Option<i32> {
         None

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::group::catalog::Catalog;
 use crate::group::config::GroupConfig;
 use crate::group::effects::Effects;
-use crate::group::id::Id;
+use crate::group::id::{GroupId, MemberId};
 use crate::timer::Timers;
 
 /// What a deadline is for.
@@ -15,13 +15,13 @@ pub(crate) enum TimerKey {
     /// Look for expired offsets and groups.
     Expiry,
     /// The group's join phase ends.
-    Join(Id),
+    Join(GroupId),
     /// Members of the group that have not sent SyncGroup are removed.
-    Sync(Id),
+    Sync(GroupId),
     /// The group's member, or pending member, is removed.
-    Session(Id, Id),
+    Session(GroupId, MemberId),
     /// The consumer group's member is removed unless it has given up its partitions.
-    Rebalance(Id, Id),
+    Rebalance(GroupId, MemberId),
 }
 
 /// What a group needs to act in one step.
@@ -45,7 +45,7 @@ pub(crate) struct Context<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct TurnsClassic {
     /// Who does not come along.
-    pub(crate) leaving: BTreeSet<Id>,
+    pub(crate) leaving: BTreeSet<MemberId>,
     /// Why all members have to join again; if not, everybody keeps what the last target says.
     pub(crate) rebalance: Option<String>,
 }

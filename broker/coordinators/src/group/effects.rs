@@ -2,7 +2,7 @@
 
 use std::sync::Weak;
 
-use crate::group::id::Id;
+use crate::group::id::{GroupId, MemberId, Name};
 use crate::group::record::GroupRecord;
 use crate::group::reply::GroupReply;
 use crate::group::request::PatternsResolved;
@@ -62,14 +62,14 @@ pub enum Outcome {
 /// The regular expressions of a group whose topics may be others now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvePatterns {
-    pub group_id: Id,
-    pub patterns: Vec<Id>,
+    pub group_id: GroupId,
+    pub patterns: Vec<Name>,
 }
 
 /// Something worth a line in the broker's log. The owner words it: names, ids and reasons are what clients made them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
-    pub group_id: Id,
+    pub group_id: GroupId,
     pub what: NoteKind,
 }
 
@@ -89,5 +89,5 @@ pub enum NoteKind {
         member_count: usize,
     },
     /// A member is gone.
-    MemberRemoved { member_id: Id, reason: String },
+    MemberRemoved { member_id: MemberId, reason: String },
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::codec::{Reader, RecordError, Writer};
 use crate::group::assignor::spec::Partitions;
 use crate::group::catalog::Catalog;
-use crate::group::id::Id;
+use crate::group::id::Name;
 
 /// The protocol type of plain consumers, the only one whose subscriptions the coordinator can read.
 pub(super) const PROTOCOL_TYPE: &str = "consumer";
@@ -21,16 +21,16 @@ pub(super) const PROTOCOL_TYPE: &str = "consumer";
 const MAX_VERSION: i16 = 3;
 
 /// Partitions by topic name.
-type NamedPartitions = Vec<(Id, Vec<i32>)>;
+type NamedPartitions = Vec<(Name, Vec<i32>)>;
 
 /// What a consumer subscribes to and has.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Subscription {
-    pub(super) topics: BTreeSet<Id>,
+    pub(super) topics: BTreeSet<Name>,
     /// Empty before version 1.
     pub(super) owned: NamedPartitions,
     /// `None` before version 3.
-    pub(super) rack_id: Option<Id>,
+    pub(super) rack_id: Option<Name>,
 }
 
 impl Subscription {
@@ -49,13 +49,13 @@ impl Subscription {
             reader.i32()?;
         }
         if version >= 3 {
-            read.rack_id = reader.nullable_string_of(false)?.map(Id::from);
+            read.rack_id = reader.nullable_string_of(false)?.map(Name::from);
         }
         Ok(read)
     }
 
     /// The topics alone, which are all that is asked of members that only talk to each other.
-    pub(super) fn read_topics(bytes: &[u8]) -> Result<BTreeSet<Id>, RecordError> {
+    pub(super) fn read_topics(bytes: &[u8]) -> Result<BTreeSet<Name>, RecordError> {
         let mut reader = Reader::new(bytes);
         read_version(&mut reader)?;
         read_topics(&mut reader)
@@ -63,7 +63,7 @@ impl Subscription {
 
     /// What the consumer has, by topic id; topics that are gone are left out.
     pub(super) fn owned_ids(&self, catalog: &dyn Catalog) -> Vec<(Uuid, Vec<i32>)> {
-        let known = |(name, indexes): &(Id, Vec<i32>)| {
+        let known = |(name, indexes): &(Name, Vec<i32>)| {
             let (topic_id, _) = catalog.topic(name)?;
             Some((topic_id, indexes.clone()))
         };
@@ -79,7 +79,7 @@ fn read_version(reader: &mut Reader<'_>) -> Result<i16, RecordError> {
 }
 
 /// Topics and user data.
-fn read_topics(reader: &mut Reader<'_>) -> Result<BTreeSet<Id>, RecordError> {
+fn read_topics(reader: &mut Reader<'_>) -> Result<BTreeSet<Name>, RecordError> {
     let mut topics = BTreeSet::new();
     for _ in 0..reader.count_of(false)? {
         topics.insert(reader.string()?.into());
@@ -137,7 +137,7 @@ pub(super) fn write_assignment(
     catalog: &dyn Catalog,
 ) -> Result<Bytes, RecordError> {
     let version = Reader::new(subscription).i16().unwrap_or(0);
-    let named: BTreeMap<Id, &BTreeSet<i32>> = partitions
+    let named: BTreeMap<Name, &BTreeSet<i32>> = partitions
         .iter()
         .filter_map(|(topic_id, indexes)| Some((catalog.topic_name(*topic_id)?, indexes)))
         .collect();

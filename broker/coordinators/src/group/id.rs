@@ -1,13 +1,70 @@
-//! Ids and names, as the coordinator keeps them.
+//! Ids and names as a shard keeps them: shared, never changed.
 
+use std::borrow::Borrow;
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::codec::MAX_STRING_BYTES;
 
-/// An id or name as the coordinator keeps it: shared, never changed.
-pub type Id = Arc<str>;
+/// The name of a topic or a protocol, an expression, what a client says of itself: whatever is no id.
+pub type Name = Arc<str>;
 
-/// The requests of the group protocol need an id; commits and descriptions accept the empty one, for old clients.
-pub(super) fn is_group_id(group_id: &str) -> bool {
-    !group_id.is_empty() && group_id.len() <= MAX_STRING_BYTES
+/// Ids that could be taken for each other have a type each. It costs nothing: inside is a [`Name`].
+macro_rules! ids {
+    ($($(#[$doc:meta])* $id:ident;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+            pub struct $id(Name);
+
+            impl Deref for $id {
+                type Target = str;
+
+                fn deref(&self) -> &str {
+                    &self.0
+                }
+            }
+
+            impl Borrow<str> for $id {
+                fn borrow(&self) -> &str {
+                    &self.0
+                }
+            }
+
+            impl<T: Into<Name>> From<T> for $id {
+                fn from(text: T) -> Self {
+                    Self(text.into())
+                }
+            }
+
+            impl fmt::Display for $id {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    fmt::Display::fmt(&self.0, f)
+                }
+            }
+
+            impl fmt::Debug for $id {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    fmt::Debug::fmt(&self.0, f)
+                }
+            }
+        )*
+    };
+}
+
+ids! {
+    /// `group.id`.
+    GroupId;
+    /// The id of one member of a group, made by the group or by the member itself.
+    MemberId;
+    /// `group.instance.id` of a static member (KIP-345).
+    InstanceId;
+}
+
+impl GroupId {
+    /// Whether the requests of members may name it. Commits and descriptions accept the empty id, too, for old clients.
+    pub(crate) fn is_valid(&self) -> bool {
+        !self.is_empty() && self.len() <= MAX_STRING_BYTES
+    }
 }

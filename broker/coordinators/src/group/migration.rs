@@ -21,7 +21,7 @@ use crate::group::consumer::ConsumerGroup;
 use crate::group::consumer::migrate::Immigrant;
 use crate::group::context::{Context, TurnsClassic};
 use crate::group::embedded::{Assignment, Subscription, write_assignment};
-use crate::group::id::Id;
+use crate::group::id::GroupId;
 use crate::group::record::GroupRecord;
 use crate::group::reply::Refusal;
 
@@ -31,7 +31,7 @@ use crate::group::reply::Refusal;
 /// GROUP_ID_NOT_FOUND if the group may not change, or if its members cannot be understood.
 pub(super) fn upgrade(
     classic: &ClassicGroup,
-    id: &Id,
+    id: &GroupId,
     cx: &mut Context<'_>,
 ) -> Result<ConsumerGroup, Refusal> {
     let because = |why: &str| {
@@ -97,7 +97,7 @@ fn not_taken(
 /// The classic group that a consumer group becomes, the classic members of which stay.
 pub(super) fn downgrade(
     consumer: &ConsumerGroup,
-    id: &Id,
+    id: &GroupId,
     cx: &mut Context<'_>,
     turns: TurnsClassic,
 ) -> ClassicGroup {

@@ -50,7 +50,7 @@ pub use assignor::spec::Partitions;
 pub use catalog::Catalog;
 pub use config::{GroupConfig, MigrationPolicy};
 pub use effects::{Effects, Note, NoteKind, Outcome, Question, ResolvePatterns};
-pub use id::Id;
+pub use id::{GroupId, InstanceId, MemberId, Name};
 pub use pattern::TopicPattern;
 pub use record::GroupRecord;
 pub use record::classic::{GroupMetadata, MemberMetadata};

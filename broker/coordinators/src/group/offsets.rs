@@ -4,20 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::group::any::Group;
 use crate::group::classic::RetentionBase;
-use crate::group::id::Id;
+use crate::group::id::{GroupId, Name};
 use crate::group::record::GroupRecord;
 use crate::group::record::offset::{CommittedOffset, OffsetKey};
 
-type ByPartition<T> = BTreeMap<Id, BTreeMap<i32, T>>;
+type ByPartition<T> = BTreeMap<Name, BTreeMap<i32, T>>;
 
 /// The offsets of all groups of a shard.
 #[derive(Debug, Default)]
 pub(super) struct Offsets {
-    committed: BTreeMap<Id, ByPartition<Stored>>,
+    committed: BTreeMap<GroupId, ByPartition<Stored>>,
     /// By producer id: offsets committed in its open transaction.
     pending: BTreeMap<i64, BTreeMap<OffsetKey, Stored>>,
     /// By group: the producers with an open transaction on a partition.
-    open: BTreeMap<Id, ByPartition<BTreeSet<i64>>>,
+    open: BTreeMap<GroupId, ByPartition<BTreeSet<i64>>>,
     /// Counts records, so that of two commits the later one wins even if its transaction ended first.
     sequence: u64,
 }
@@ -113,7 +113,7 @@ impl Offsets {
     pub(super) fn committed(
         &self,
         group_id: &str,
-    ) -> impl Iterator<Item = (&Id, impl Iterator<Item = (i32, &CommittedOffset)>)> {
+    ) -> impl Iterator<Item = (&Name, impl Iterator<Item = (i32, &CommittedOffset)>)> {
         let topics = self.committed.get(group_id).into_iter().flatten();
         topics.map(|(topic, partitions)| {
             let partitions = partitions.iter();
@@ -127,7 +127,7 @@ impl Offsets {
     /// What all groups have committed for a topic, also in transactions that are still open.
     pub(super) fn of_topic(
         &self,
-        topic: &Id,
+        topic: &Name,
     ) -> impl Iterator<Item = (OffsetKey, &CommittedOffset)> {
         let committed = self.committed.iter().flat_map(move |(group_id, topics)| {
             let partitions = topics.get(topic).into_iter().flatten();
@@ -159,7 +159,7 @@ impl Offsets {
     }
 
     /// Every partition of `group_id` with an offset, pending ones included, each once.
-    pub(super) fn keys_of(&self, group_id: &Id) -> BTreeSet<OffsetKey> {
+    pub(super) fn keys_of(&self, group_id: &GroupId) -> BTreeSet<OffsetKey> {
         let committed = self
             .committed
             .get(group_id)
@@ -175,7 +175,7 @@ impl Offsets {
     /// Adds tombstones for the group's expired offsets. `true` if no offset and no open transaction is left after them.
     pub(super) fn expire(
         &self,
-        group_id: &Id,
+        group_id: &GroupId,
         group: &Group,
         now_ms: i64,
         retention_ms: i64,
@@ -239,13 +239,13 @@ impl Offsets {
     }
 }
 
-fn partitions_of<T>(topics: &ByPartition<T>) -> impl Iterator<Item = (&Id, i32)> {
+fn partitions_of<T>(topics: &ByPartition<T>) -> impl Iterator<Item = (&Name, i32)> {
     topics
         .iter()
         .flat_map(|(topic, partitions)| partitions.keys().map(move |index| (topic, *index)))
 }
 
-fn put<T>(map: &mut BTreeMap<Id, ByPartition<T>>, key: &OffsetKey, value: T) {
+fn put<T>(map: &mut BTreeMap<GroupId, ByPartition<T>>, key: &OffsetKey, value: T) {
     // Look before cloning names: nearly every commit is for a partition that has an offset already.
     if let Some(slot) = map
         .get_mut(&key.group_id)
@@ -263,9 +263,9 @@ fn put<T>(map: &mut BTreeMap<Id, ByPartition<T>>, key: &OffsetKey, value: T) {
 
 /// Removes an entry, and the maps it leaves empty.
 fn take<T>(
-    map: &mut BTreeMap<Id, ByPartition<T>>,
-    group_id: &Id,
-    topic: &Id,
+    map: &mut BTreeMap<GroupId, ByPartition<T>>,
+    group_id: &GroupId,
+    topic: &Name,
     partition_index: i32,
 ) -> Option<T> {
     let topics = map.get_mut(group_id)?;

@@ -5,7 +5,7 @@ use protocol_shim::ErrorCode;
 use uuid::Uuid;
 
 use crate::group::assignor::spec::Partitions;
-use crate::group::id::Id;
+use crate::group::id::{GroupId, InstanceId, MemberId, Name};
 use crate::machine::Refused;
 
 /// The reply to the [`GroupRequest`](super::event::GroupRequest) of the same name.
@@ -43,19 +43,19 @@ pub struct JoinReply {
     pub error: Option<ErrorCode>,
     /// -1 on error.
     pub generation_id: i32,
-    pub protocol_type: Option<Id>,
+    pub protocol_type: Option<Name>,
     /// Before version 7 a `None` goes out as an empty string.
-    pub protocol_name: Option<Id>,
+    pub protocol_name: Option<Name>,
     /// Empty on error.
-    pub leader: Id,
+    pub leader: MemberId,
     pub skip_assignment: bool,
-    pub member_id: Id,
+    pub member_id: MemberId,
     /// For the leader only.
     pub members: Vec<JoinReplyMember>,
 }
 
 impl JoinReply {
-    pub(super) fn error(member_id: Id, error: ErrorCode) -> Self {
+    pub(super) fn error(member_id: MemberId, error: ErrorCode) -> Self {
         Self {
             error: Some(error),
             generation_id: -1,
@@ -72,8 +72,8 @@ impl JoinReply {
 /// A member as its leader sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinReplyMember {
-    pub member_id: Id,
-    pub group_instance_id: Option<Id>,
+    pub member_id: MemberId,
+    pub group_instance_id: Option<InstanceId>,
     pub metadata: Bytes,
 }
 
@@ -81,8 +81,8 @@ pub struct JoinReplyMember {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncReply {
     pub error: Option<ErrorCode>,
-    pub protocol_type: Option<Id>,
-    pub protocol_name: Option<Id>,
+    pub protocol_type: Option<Name>,
+    pub protocol_name: Option<Name>,
     pub assignment: Bytes,
 }
 
@@ -107,8 +107,8 @@ pub struct LeaveReply {
 /// What became of one member that was to leave, named as the request named it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftMember {
-    pub member_id: Id,
-    pub group_instance_id: Option<Id>,
+    pub member_id: MemberId,
+    pub group_instance_id: Option<InstanceId>,
     pub error: Option<ErrorCode>,
 }
 
@@ -133,7 +133,7 @@ impl Refusal {
 pub struct ConsumerHeartbeatReply {
     /// With one, nothing else counts.
     pub refusal: Option<Refusal>,
-    pub member_id: Option<Id>,
+    pub member_id: Option<MemberId>,
     pub member_epoch: i32,
     pub heartbeat_interval_ms: i32,
     /// What the member may use; `None` if it knows.
@@ -155,7 +155,7 @@ impl ConsumerHeartbeatReply {
 /// The outcome of a commit or a deletion for the partitions of one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicResult {
-    pub name: Id,
+    pub name: Name,
     pub topic_id: Uuid,
     pub partitions: Vec<PartitionResult>,
 }
@@ -178,13 +178,13 @@ pub struct PartitionResult {
 /// OffsetFetch response, one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchedGroup {
-    pub group_id: Id,
+    pub group_id: GroupId,
     pub error: Option<ErrorCode>,
     pub topics: Vec<FetchedTopic>,
 }
 
 impl FetchedGroup {
-    pub fn failed(group_id: Id, error: ErrorCode) -> Self {
+    pub fn failed(group_id: GroupId, error: ErrorCode) -> Self {
         Self {
             group_id,
             error: Some(error),
@@ -196,7 +196,7 @@ impl FetchedGroup {
 /// The offsets of one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchedTopic {
-    pub name: Id,
+    pub name: Name,
     pub topic_id: Uuid,
     pub partitions: Vec<FetchedPartition>,
 }
@@ -207,7 +207,7 @@ pub struct FetchedPartition {
     pub partition_index: i32,
     pub committed_offset: i64,
     pub committed_leader_epoch: i32,
-    pub metadata: Id,
+    pub metadata: Name,
     pub error: Option<ErrorCode>,
 }
 
@@ -224,24 +224,24 @@ pub struct DescribedGroup {
     pub error: Option<ErrorCode>,
     /// Version 6 and more.
     pub error_message: Option<String>,
-    pub group_id: Id,
+    pub group_id: GroupId,
     /// `Stable`, `Dead`, ...; empty on error.
     pub state: &'static str,
-    pub protocol_type: Id,
+    pub protocol_type: Name,
     /// The chosen protocol, only while stable.
-    pub protocol_data: Id,
+    pub protocol_data: Name,
     pub members: Vec<DescribedMember>,
 }
 
 impl DescribedGroup {
-    pub fn failed(group_id: Id, error: ErrorCode) -> Self {
+    pub fn failed(group_id: GroupId, error: ErrorCode) -> Self {
         Self {
             error: Some(error),
             ..Self::named(group_id)
         }
     }
 
-    pub(super) fn named(group_id: Id) -> Self {
+    pub(super) fn named(group_id: GroupId) -> Self {
         Self {
             error: None,
             error_message: None,
@@ -257,10 +257,10 @@ impl DescribedGroup {
 /// A member as an administrator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DescribedMember {
-    pub member_id: Id,
-    pub group_instance_id: Option<Id>,
-    pub client_id: Id,
-    pub client_host: Id,
+    pub member_id: MemberId,
+    pub group_instance_id: Option<InstanceId>,
+    pub client_id: Name,
+    pub client_host: Name,
     /// Empty unless the group is stable.
     pub metadata: Bytes,
     pub assignment: Bytes,
@@ -270,7 +270,7 @@ pub struct DescribedMember {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DescribedConsumerGroup {
     pub refusal: Option<Refusal>,
-    pub group_id: Id,
+    pub group_id: GroupId,
     /// `Stable`, `Assigning`, ...; empty on error.
     pub state: &'static str,
     pub group_epoch: i32,
@@ -280,14 +280,14 @@ pub struct DescribedConsumerGroup {
 }
 
 impl DescribedConsumerGroup {
-    pub fn failed(group_id: Id, error: ErrorCode) -> Self {
+    pub fn failed(group_id: GroupId, error: ErrorCode) -> Self {
         Self {
             refusal: Some(Refusal::new(error, "")),
             ..Self::named(group_id)
         }
     }
 
-    pub(super) fn named(group_id: Id) -> Self {
+    pub(super) fn named(group_id: GroupId) -> Self {
         Self {
             refusal: None,
             group_id,
@@ -303,16 +303,16 @@ impl DescribedConsumerGroup {
 /// A member of a consumer group as an administrator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DescribedConsumer {
-    pub member_id: Id,
-    pub instance_id: Option<Id>,
-    pub rack_id: Option<Id>,
+    pub member_id: MemberId,
+    pub instance_id: Option<InstanceId>,
+    pub rack_id: Option<Name>,
     pub member_epoch: i32,
     /// Whether it still uses the classic protocol.
     pub is_classic: bool,
-    pub client_id: Id,
-    pub client_host: Id,
-    pub subscribed_topic_names: Vec<Id>,
-    pub subscribed_topic_regex: Option<Id>,
+    pub client_id: Name,
+    pub client_host: Name,
+    pub subscribed_topic_names: Vec<Name>,
+    pub subscribed_topic_regex: Option<Name>,
     pub assignment: Vec<NamedPartitions>,
     pub target_assignment: Vec<NamedPartitions>,
 }
@@ -321,7 +321,7 @@ pub struct DescribedConsumer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedPartitions {
     pub topic_id: Uuid,
-    pub topic_name: Id,
+    pub topic_name: Name,
     pub partitions: Vec<i32>,
 }
 
@@ -335,8 +335,8 @@ pub struct ListGroupsReply {
 /// One group of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedGroup {
-    pub group_id: Id,
-    pub protocol_type: Id,
+    pub group_id: GroupId,
+    pub protocol_type: Name,
     pub state: &'static str,
     /// `classic` or `consumer`.
     pub group_type: &'static str,
@@ -345,6 +345,6 @@ pub struct ListedGroup {
 /// DeleteGroups response, one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeletedGroup {
-    pub group_id: Id,
+    pub group_id: GroupId,
     pub error: Option<ErrorCode>,
 }

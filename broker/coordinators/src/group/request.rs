@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::group::allowance::Allowance;
 use crate::group::catalog::Catalog;
-use crate::group::id::Id;
+use crate::group::id::{GroupId, InstanceId, MemberId, Name};
 use crate::machine::EndTxn;
 
 /// A request to the groups of one shard.
@@ -52,19 +52,19 @@ pub enum GroupRequest {
 /// JoinGroup 0-9.
 #[derive(Debug, Clone)]
 pub struct JoinGroup {
-    pub group_id: Id,
+    pub group_id: GroupId,
     /// Empty when the member has no id yet.
-    pub member_id: Id,
+    pub member_id: MemberId,
     /// `group.instance.id` (KIP-345).
-    pub group_instance_id: Option<Id>,
+    pub group_instance_id: Option<InstanceId>,
     /// From the request header; empty if the client sent none.
-    pub client_id: Id,
+    pub client_id: Name,
     /// The peer's address as Java prints it: `/127.0.0.1`.
-    pub client_host: Id,
+    pub client_host: Name,
     pub session_timeout_ms: i32,
     /// Negative (version 0 has none): the session timeout.
     pub rebalance_timeout_ms: i32,
-    pub protocol_type: Id,
+    pub protocol_type: Name,
     /// In the member's order of preference.
     pub protocols: Vec<Protocol>,
     /// Why the member joins (KIP-800).
@@ -78,69 +78,69 @@ pub struct JoinGroup {
 /// One assignment strategy a member offers, with its subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Protocol {
-    pub name: Id,
+    pub name: Name,
     pub metadata: Bytes,
 }
 
 /// SyncGroup 0-5.
 #[derive(Debug, Clone)]
 pub struct SyncGroup {
-    pub group_id: Id,
+    pub group_id: GroupId,
     pub generation_id: i32,
-    pub member_id: Id,
-    pub group_instance_id: Option<Id>,
+    pub member_id: MemberId,
+    pub group_instance_id: Option<InstanceId>,
     /// Version 5 and more: checked against the group's.
-    pub protocol_type: Option<Id>,
+    pub protocol_type: Option<Name>,
     /// Version 5 and more: checked against the group's.
-    pub protocol_name: Option<Id>,
+    pub protocol_name: Option<Name>,
     /// From the leader: member id and assignment.
-    pub assignments: Vec<(Id, Bytes)>,
+    pub assignments: Vec<(MemberId, Bytes)>,
 }
 
 /// Heartbeat 0-4.
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
-    pub group_id: Id,
+    pub group_id: GroupId,
     pub generation_id: i32,
-    pub member_id: Id,
-    pub group_instance_id: Option<Id>,
+    pub member_id: MemberId,
+    pub group_instance_id: Option<InstanceId>,
 }
 
 /// LeaveGroup 0-5; before version 3 there is exactly one member.
 #[derive(Debug, Clone)]
 pub struct LeaveGroup {
-    pub group_id: Id,
+    pub group_id: GroupId,
     pub members: Vec<LeavingMember>,
 }
 
 /// Who leaves: a member id, or an instance id with an empty member id (an administrator removes a static member).
 #[derive(Debug, Clone)]
 pub struct LeavingMember {
-    pub member_id: Id,
-    pub group_instance_id: Option<Id>,
+    pub member_id: MemberId,
+    pub group_instance_id: Option<InstanceId>,
     pub reason: Option<Box<str>>,
 }
 
 /// ConsumerGroupHeartbeat 0-1. What is `None`, or -1, has not changed since the last one.
 #[derive(Debug, Clone)]
 pub struct ConsumerHeartbeat {
-    pub group_id: Id,
+    pub group_id: GroupId,
     /// May be empty in version 0 when joining.
-    pub member_id: Id,
+    pub member_id: MemberId,
     /// 0 joins, -1 leaves, -2 leaves for a while.
     pub member_epoch: i32,
-    pub instance_id: Option<Id>,
-    pub rack_id: Option<Id>,
+    pub instance_id: Option<InstanceId>,
+    pub rack_id: Option<Name>,
     pub rebalance_timeout_ms: i32,
     /// From the request header; empty if the client sent none.
-    pub client_id: Id,
+    pub client_id: Name,
     /// The peer's address as Java prints it: `/127.0.0.1`.
-    pub client_host: Id,
-    pub subscribed_topic_names: Option<Vec<Id>>,
-    pub subscribed_topic_regex: Option<Id>,
+    pub client_host: Name,
+    pub subscribed_topic_names: Option<Vec<Name>>,
+    pub subscribed_topic_regex: Option<Name>,
     /// What the expression matches, if there is one.
     pub resolved: Option<ResolvedPattern>,
-    pub server_assignor: Option<Id>,
+    pub server_assignor: Option<Name>,
     /// Topic ids and partitions the member has.
     pub owned: Option<Vec<(Uuid, Vec<i32>)>>,
     /// 1 and more: the member brings its own id (KIP-1082).
@@ -153,7 +153,7 @@ pub struct ConsumerHeartbeat {
 #[derive(Debug, Clone)]
 pub struct ResolvedPattern {
     /// The topics it matches, or what is wrong with it.
-    pub topics: Result<BTreeSet<Id>, String>,
+    pub topics: Result<BTreeSet<Name>, String>,
     /// Where the topics are from.
     pub catalog: Arc<dyn Catalog>,
 }
@@ -161,8 +161,8 @@ pub struct ResolvedPattern {
 /// What expressions match that a shard has asked about.
 #[derive(Debug, Clone)]
 pub struct PatternsResolved {
-    pub group_id: Id,
-    pub topics: Vec<(Id, BTreeSet<Id>)>,
+    pub group_id: GroupId,
+    pub topics: Vec<(Name, BTreeSet<Name>)>,
     /// Where the topics are from.
     pub catalog: Arc<dyn Catalog>,
 }
@@ -170,11 +170,11 @@ pub struct PatternsResolved {
 /// OffsetCommit 2-10.
 #[derive(Debug, Clone)]
 pub struct CommitOffsets {
-    pub group_id: Id,
+    pub group_id: GroupId,
     /// -1 outside of group management.
     pub generation_id_or_member_epoch: i32,
-    pub member_id: Id,
-    pub group_instance_id: Option<Id>,
+    pub member_id: MemberId,
+    pub group_instance_id: Option<InstanceId>,
     /// Versions 2 to 4: the offsets expire this long after the commit, whatever the group does. `None` for -1.
     pub retention_time_ms: Option<i64>,
     pub topics: Vec<CommitTopic>,
@@ -185,20 +185,20 @@ pub struct CommitOffsets {
 /// TxnOffsetCommit 0-5. The caller has already checked producer id and epoch against the partition's log.
 #[derive(Debug, Clone)]
 pub struct CommitTxnOffsets {
-    pub group_id: Id,
+    pub group_id: GroupId,
     pub producer_id: i64,
     pub producer_epoch: i16,
     /// -1 before version 3.
     pub generation_id: i32,
-    pub member_id: Id,
-    pub group_instance_id: Option<Id>,
+    pub member_id: MemberId,
+    pub group_instance_id: Option<InstanceId>,
     pub topics: Vec<CommitTopic>,
 }
 
 /// The offsets to commit for one topic.
 #[derive(Debug, Clone)]
 pub struct CommitTopic {
-    pub name: Id,
+    pub name: Name,
     /// Nil if not known.
     pub topic_id: Uuid,
     pub partitions: Vec<CommitPartition>,
@@ -212,7 +212,7 @@ pub struct CommitPartition {
     /// -1 if not known.
     pub committed_leader_epoch: i32,
     /// A null on the wire is an empty string here.
-    pub metadata: Id,
+    pub metadata: Name,
 }
 
 /// OffsetFetch 1-10.
@@ -227,9 +227,9 @@ pub struct FetchOffsets {
 /// What to fetch of one group.
 #[derive(Debug, Clone)]
 pub struct FetchGroup {
-    pub group_id: Id,
+    pub group_id: GroupId,
     /// Version 9 and more: who fetches, if it is a member of a consumer group.
-    pub member_id: Option<Id>,
+    pub member_id: Option<MemberId>,
     /// -1 if nobody in particular.
     pub member_epoch: i32,
     /// `None`: all topics the group has offsets for.
@@ -239,7 +239,7 @@ pub struct FetchGroup {
 /// The partitions to fetch of one topic.
 #[derive(Debug, Clone)]
 pub struct FetchTopic {
-    pub name: Id,
+    pub name: Name,
     /// An offset committed under another topic id counts as absent. Nil if not known.
     pub topic_id: Uuid,
     pub partition_indexes: Vec<i32>,
@@ -248,14 +248,14 @@ pub struct FetchTopic {
 /// OffsetDelete 0.
 #[derive(Debug, Clone)]
 pub struct DeleteOffsets {
-    pub group_id: Id,
-    pub topics: Vec<(Id, Vec<i32>)>,
+    pub group_id: GroupId,
+    pub topics: Vec<(Name, Vec<i32>)>,
 }
 
 /// DescribeGroups 0-6.
 #[derive(Debug, Clone)]
 pub struct DescribeGroups {
-    pub group_ids: Vec<Id>,
+    pub group_ids: Vec<GroupId>,
     /// 6 and more: an unknown group is GROUP_ID_NOT_FOUND, before that a group in state Dead.
     pub api_version: i16,
     pub allowance: Allowance,
@@ -264,7 +264,7 @@ pub struct DescribeGroups {
 /// ConsumerGroupDescribe 0-1.
 #[derive(Debug, Clone)]
 pub struct DescribeConsumerGroups {
-    pub group_ids: Vec<Id>,
+    pub group_ids: Vec<GroupId>,
     pub allowance: Allowance,
 }
 
@@ -337,12 +337,12 @@ impl<const N: usize> NameFilter<N> {
 /// DeleteGroups 0-2.
 #[derive(Debug, Clone)]
 pub struct DeleteGroups {
-    pub group_ids: Vec<Id>,
+    pub group_ids: Vec<GroupId>,
 }
 
 /// A topic that no longer exists.
 #[derive(Debug, Clone)]
 pub struct DeletedTopic {
-    pub name: Id,
+    pub name: Name,
     pub topic_id: Uuid,
 }

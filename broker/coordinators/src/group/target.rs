@@ -17,20 +17,20 @@ use uuid::Uuid;
 use crate::group::assignor::Assignor;
 use crate::group::assignor::spec::{MemberSpec, Partitions, Spec};
 use crate::group::catalog::Catalog;
-use crate::group::id::Id;
+use crate::group::id::{GroupId, MemberId, Name};
 use crate::group::record::consumer::ResolvedRegex;
 use crate::group::record::consumer_member::MemberSubscription;
 
 /// What a target is to be computed from.
 #[derive(Debug)]
 pub struct TargetQuestion {
-    pub(super) group_id: Id,
+    pub(super) group_id: GroupId,
     /// The group epoch that asks for it.
     pub(super) epoch: i32,
     pub(super) assignor: Assignor,
     pub(super) catalog: Arc<dyn Catalog>,
-    pub(super) members: BTreeMap<Id, AskingMember>,
-    pub(super) regexes: BTreeMap<Id, Arc<ResolvedRegex>>,
+    pub(super) members: BTreeMap<MemberId, AskingMember>,
+    pub(super) regexes: BTreeMap<Name, Arc<ResolvedRegex>>,
 }
 
 /// A member that is to have a part of the target.
@@ -45,11 +45,11 @@ pub(super) struct AskingMember {
 #[derive(Debug)]
 pub struct ComputedTarget {
     pub(super) question: Arc<TargetQuestion>,
-    pub(super) target: BTreeMap<Id, Partitions>,
+    pub(super) target: BTreeMap<MemberId, Partitions>,
 }
 
 impl ComputedTarget {
-    pub(super) fn group_id(&self) -> &Id {
+    pub(super) fn group_id(&self) -> &GroupId {
         &self.question.group_id
     }
 }
@@ -67,7 +67,7 @@ impl TargetQuestion {
     /// Whether members, their topics and the partitions of those are no more than `limit`, counted no further than that.
     pub(super) fn is_within(&self, limit: usize) -> bool {
         let mut work = self.members.len();
-        let mut topics: BTreeSet<&Id> = BTreeSet::new();
+        let mut topics: BTreeSet<&Name> = BTreeSet::new();
         for member in self.members.values() {
             if work > limit {
                 return false;
@@ -121,13 +121,13 @@ impl TargetQuestion {
 /// The topics that a member with this subscription reads, by name.
 fn subscribed_names<'a>(
     subscription: &'a MemberSubscription,
-    regexes: &'a BTreeMap<Id, Arc<ResolvedRegex>>,
-) -> impl Iterator<Item = &'a Id> {
+    regexes: &'a BTreeMap<Name, Arc<ResolvedRegex>>,
+) -> impl Iterator<Item = &'a Name> {
     let resolved = subscription
         .topic_regex
         .as_ref()
         .and_then(|regex| regexes.get(regex));
-    let by_regex: Option<&BTreeSet<Id>> = resolved.map(|resolved| &resolved.topics);
+    let by_regex: Option<&BTreeSet<Name>> = resolved.map(|resolved| &resolved.topics);
     let by_name = &subscription.topic_names;
     let also = by_regex.into_iter().flatten();
     by_name

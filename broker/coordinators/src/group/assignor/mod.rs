@@ -7,7 +7,7 @@ mod uniform;
 use std::collections::BTreeMap;
 
 use crate::group::assignor::spec::{Partitions, Spec};
-use crate::group::id::Id;
+use crate::group::id::MemberId;
 
 #[cfg(test)]
 mod tests;
@@ -39,7 +39,7 @@ impl Assignor {
     /// Gives every partition of every subscribed topic to exactly one of the topic's subscribers.
     ///
     /// The answer has an entry for every member.
-    pub(super) fn assign(self, spec: &Spec<'_>) -> BTreeMap<Id, Partitions> {
+    pub(super) fn assign(self, spec: &Spec<'_>) -> BTreeMap<MemberId, Partitions> {
         match self {
             Self::Uniform => uniform::assign(spec),
             Self::Range => range::assign(spec),

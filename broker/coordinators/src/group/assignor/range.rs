@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::group::assignor::spec::{Partitions, Spec};
-use crate::group::id::Id;
+use crate::group::id::MemberId;
 
 /// Members with an instance id come first, in the order of those; then the others by member id. So a static member
 /// that comes back under a new id gets the same runs.
-pub(super) fn assign(spec: &Spec<'_>) -> BTreeMap<Id, Partitions> {
-    let mut order: Vec<&Id> = spec.members.keys().collect();
+pub(super) fn assign(spec: &Spec<'_>) -> BTreeMap<MemberId, Partitions> {
+    let mut order: Vec<&MemberId> = spec.members.keys().collect();
     order.sort_by_key(|id| {
         let instance_id = spec.members[*id].instance_id;
         (instance_id.is_none(), instance_id, *id)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::group::id::Id;
+use crate::group::id::{InstanceId, MemberId};
 
 /// Partitions by topic; no topic without partitions.
 pub type Partitions = BTreeMap<Uuid, BTreeSet<i32>>;
@@ -13,7 +13,7 @@ pub type Partitions = BTreeMap<Uuid, BTreeSet<i32>>;
 /// What an assignor works on.
 #[derive(Debug, Default)]
 pub(crate) struct Spec<'a> {
-    pub(crate) members: BTreeMap<Id, MemberSpec<'a>>,
+    pub(crate) members: BTreeMap<MemberId, MemberSpec<'a>>,
     /// How many partitions each subscribed topic has.
     pub(crate) partition_counts: BTreeMap<Uuid, i32>,
 }
@@ -21,7 +21,7 @@ pub(crate) struct Spec<'a> {
 /// A member, as an assignor sees it.
 #[derive(Debug)]
 pub(crate) struct MemberSpec<'a> {
-    pub(crate) instance_id: Option<&'a Id>,
+    pub(crate) instance_id: Option<&'a InstanceId>,
     /// The same set for members that subscribe to the same costs less; equal ones do as well.
     pub(crate) subscribed: Arc<BTreeSet<Uuid>>,
     /// The member's part of the last target.
@@ -39,7 +39,7 @@ impl Spec<'_> {
     /// The topics that exist and have subscribers, in the order of those.
     ///
     /// Takes time and memory for each topic and each set of subscriptions, not for each member that has it.
-    pub(super) fn pools(&self, order: &[&Id]) -> Vec<Pool> {
+    pub(super) fn pools(&self, order: &[&MemberId]) -> Vec<Pool> {
         let mut alike: BTreeMap<*const BTreeSet<Uuid>, usize> = BTreeMap::new();
         let mut sets: Vec<(&BTreeSet<Uuid>, Vec<usize>)> = Vec::new();
         for (index, member_id) in order.iter().enumerate() {

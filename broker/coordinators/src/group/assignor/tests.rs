@@ -9,23 +9,23 @@ use uuid::Uuid;
 
 use crate::group::assignor::Assignor;
 use crate::group::assignor::spec::{MemberSpec, Partitions, Spec};
-use crate::group::id::Id;
+use crate::group::id::{InstanceId, MemberId};
 
 fn topic(number: u128) -> Uuid {
     Uuid::from_u128(number + 1)
 }
 
-fn member(number: usize) -> Id {
+fn member(number: usize) -> MemberId {
     format!("m{number:04}").into()
 }
 
 /// One group, as a test builds it.
 #[derive(Debug, Clone, Default)]
 struct Group {
-    subscriptions: BTreeMap<Id, BTreeSet<Uuid>>,
-    instance_ids: BTreeMap<Id, Id>,
+    subscriptions: BTreeMap<MemberId, BTreeSet<Uuid>>,
+    instance_ids: BTreeMap<MemberId, InstanceId>,
     partition_counts: BTreeMap<Uuid, i32>,
-    target: BTreeMap<Id, Partitions>,
+    target: BTreeMap<MemberId, Partitions>,
 }
 
 impl Group {
@@ -48,7 +48,7 @@ impl Group {
         self.subscriptions.insert(member(number), everything);
     }
 
-    fn assign(&mut self, assignor: Assignor) -> BTreeMap<Id, Partitions> {
+    fn assign(&mut self, assignor: Assignor) -> BTreeMap<MemberId, Partitions> {
         let members = self.subscriptions.iter().map(|(id, subscribed)| {
             let spec = MemberSpec {
                 instance_id: self.instance_ids.get(id),
@@ -73,9 +73,9 @@ impl Group {
     }
 
     /// Every partition that somebody subscribes to is at one subscriber, and nothing else is anywhere.
-    fn check(&self, target: &BTreeMap<Id, Partitions>) {
+    fn check(&self, target: &BTreeMap<MemberId, Partitions>) {
         assert!(target.keys().eq(self.subscriptions.keys()));
-        let mut owners: BTreeMap<(Uuid, i32), &Id> = BTreeMap::new();
+        let mut owners: BTreeMap<(Uuid, i32), &MemberId> = BTreeMap::new();
         for (id, partitions) in target {
             for (topic_id, indexes) in partitions {
                 assert!(!indexes.is_empty(), "a topic without partitions");
@@ -103,13 +103,13 @@ impl Group {
     }
 }
 
-fn sizes(target: &BTreeMap<Id, Partitions>) -> Vec<usize> {
+fn sizes(target: &BTreeMap<MemberId, Partitions>) -> Vec<usize> {
     let size = |partitions: &Partitions| partitions.values().map(BTreeSet::len).sum();
     target.values().map(size).collect()
 }
 
-fn moved(before: &BTreeMap<Id, Partitions>, after: &BTreeMap<Id, Partitions>) -> usize {
-    let had = |id: &Id, topic_id: &Uuid, index: &i32| {
+fn moved(before: &BTreeMap<MemberId, Partitions>, after: &BTreeMap<MemberId, Partitions>) -> usize {
+    let had = |id: &MemberId, topic_id: &Uuid, index: &i32| {
         before
             .get(id)
             .and_then(|had| had.get(topic_id))
@@ -244,8 +244,8 @@ fn random_groups_that_grow_shrink_and_change_their_minds_keep_every_partition_at
 }
 
 /// Nobody has two partitions more than another member that could take one of them.
-fn check_no_single_move_would_help(group: &Group, target: &BTreeMap<Id, Partitions>) {
-    let sizes: BTreeMap<&Id, usize> = target.keys().zip(sizes(target)).collect();
+fn check_no_single_move_would_help(group: &Group, target: &BTreeMap<MemberId, Partitions>) {
+    let sizes: BTreeMap<&MemberId, usize> = target.keys().zip(sizes(target)).collect();
     for (from, partitions) in target {
         for to in target.keys().filter(|to| sizes[to] + 1 < sizes[from]) {
             let shared = partitions

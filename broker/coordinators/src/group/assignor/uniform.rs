@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use crate::group::assignor::spec::{Partitions, Pool, Spec};
-use crate::group::id::Id;
+use crate::group::id::MemberId;
 
 type Partition = (Uuid, i32);
 
@@ -23,8 +23,8 @@ struct Shares {
     unowned: Vec<Partition>,
 }
 
-pub(super) fn assign(spec: &Spec<'_>) -> BTreeMap<Id, Partitions> {
-    let order: Vec<&Id> = spec.members.keys().collect();
+pub(super) fn assign(spec: &Spec<'_>) -> BTreeMap<MemberId, Partitions> {
+    let order: Vec<&MemberId> = spec.members.keys().collect();
     let mut loads = vec![0usize; order.len()];
     let mut pools = pools(spec, &order, &mut loads);
     // Where there is little choice, choose first.
@@ -53,7 +53,7 @@ pub(super) fn assign(spec: &Spec<'_>) -> BTreeMap<Id, Partitions> {
 }
 
 /// The pools, with every partition at the member that had it, if that member still may have it.
-fn pools(spec: &Spec<'_>, order: &[&Id], loads: &mut [usize]) -> Vec<Shares> {
+fn pools(spec: &Spec<'_>, order: &[&MemberId], loads: &mut [usize]) -> Vec<Shares> {
     let mut pools = Vec::new();
     for Pool {
         subscribers,

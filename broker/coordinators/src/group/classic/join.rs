@@ -5,7 +5,7 @@ use protocol_shim::ErrorCode;
 use crate::group::classic::member::{Member, distinct};
 use crate::group::classic::{ClassicGroup, State};
 use crate::group::context::Context;
-use crate::group::id::Id;
+use crate::group::id::MemberId;
 use crate::group::reply::{GroupReply, JoinReply};
 use crate::group::request::JoinGroup;
 use crate::machine::Token;
@@ -60,11 +60,9 @@ impl ClassicGroup {
     }
 
     fn join_new(&mut self, cx: &mut Context<'_>, token: Token, request: JoinGroup) {
-        let prefix = request
-            .group_instance_id
-            .as_ref()
-            .unwrap_or(&request.client_id);
-        let member_id = Id::from(format!("{prefix}-{}", request.member_uuid));
+        let instance_id = request.group_instance_id.as_deref();
+        let prefix = instance_id.unwrap_or(&request.client_id);
+        let member_id = MemberId::from(format!("{prefix}-{}", request.member_uuid));
         match &request.group_instance_id {
             Some(instance_id) => match self.static_members.get(instance_id).cloned() {
                 Some(old_member_id) => {
@@ -91,7 +89,7 @@ impl ClassicGroup {
         &mut self,
         cx: &mut Context<'_>,
         token: Token,
-        member_id: Id,
+        member_id: MemberId,
         request: JoinGroup,
     ) {
         if let Some(initial) = &mut self.initial_rebalance {
@@ -160,7 +158,7 @@ impl ClassicGroup {
         &mut self,
         cx: &mut Context<'_>,
         token: Token,
-        member_id: &Id,
+        member_id: &MemberId,
         request: JoinGroup,
     ) {
         let Some(member) = self.members.get_mut(member_id) else {
@@ -189,8 +187,8 @@ impl ClassicGroup {
         &mut self,
         cx: &mut Context<'_>,
         token: Token,
-        old_member_id: Id,
-        member_id: Id,
+        old_member_id: MemberId,
+        member_id: MemberId,
         request: JoinGroup,
     ) {
         let chosen = self.protocol_name.as_ref();
@@ -241,7 +239,12 @@ impl ClassicGroup {
         }
     }
 
-    fn rename_member(&mut self, cx: &mut Context<'_>, old_member_id: &Id, member_id: &Id) {
+    fn rename_member(
+        &mut self,
+        cx: &mut Context<'_>,
+        old_member_id: &MemberId,
+        member_id: &MemberId,
+    ) {
         cx.timers.cancel(self.session_key(old_member_id));
         let Some(mut member) = self.members.remove(old_member_id) else {
             return;

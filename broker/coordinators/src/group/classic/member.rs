@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::group::id::Id;
+use crate::group::id::{InstanceId, Name};
 use crate::group::record::classic::MemberMetadata;
 use crate::group::request::{JoinGroup, Protocol};
 use crate::machine::Token;
@@ -10,9 +10,9 @@ use crate::machine::Token;
 #[derive(Debug)]
 pub(super) struct Member {
     /// Makes the member static (KIP-345).
-    pub(super) group_instance_id: Option<Id>,
-    pub(super) client_id: Id,
-    pub(super) client_host: Id,
+    pub(super) group_instance_id: Option<InstanceId>,
+    pub(super) client_id: Name,
+    pub(super) client_host: Name,
     pub(super) rebalance_timeout_ms: i32,
     pub(super) session_timeout_ms: i32,
     /// In order of preference, each name once.

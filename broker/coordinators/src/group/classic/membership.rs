@@ -5,7 +5,7 @@ use protocol_shim::ErrorCode;
 use crate::group::classic::{ClassicGroup, State};
 use crate::group::context::Context;
 use crate::group::effects::NoteKind;
-use crate::group::id::Id;
+use crate::group::id::MemberId;
 use crate::group::reply::LeftMember;
 use crate::group::request::{Heartbeat, LeavingMember};
 
@@ -60,7 +60,7 @@ impl ClassicGroup {
         leaving: &LeavingMember,
     ) -> Result<(), ErrorCode> {
         let instance_id = leaving.group_instance_id.as_deref();
-        let member_id: Id = if leaving.member_id.is_empty() {
+        let member_id: MemberId = if leaving.member_id.is_empty() {
             // An administrator removes a static member and knows only its instance id.
             let owner = instance_id.and_then(|instance_id| self.static_members.get(instance_id));
             owner.cloned().ok_or(ErrorCode::UnknownMemberId)?
@@ -83,7 +83,7 @@ impl ClassicGroup {
     }
 
     /// The session of a member, or the time a pending member had to join, is over.
-    pub(crate) fn on_session_deadline(&mut self, cx: &mut Context<'_>, member_id: &Id) {
+    pub(crate) fn on_session_deadline(&mut self, cx: &mut Context<'_>, member_id: &MemberId) {
         let pending = self.pending_join.contains(member_id);
         let expired = self
             .members
@@ -118,7 +118,7 @@ impl ClassicGroup {
     pub(crate) fn authorize_commit(
         &mut self,
         cx: &mut Context<'_>,
-        member_id: &Id,
+        member_id: &MemberId,
         group_instance_id: Option<&str>,
         generation_id: i32,
     ) -> Result<(), ErrorCode> {
@@ -138,7 +138,7 @@ impl ClassicGroup {
     /// The same for a commit in a transaction, which older producers send without saying who they are.
     pub(crate) fn authorize_txn_commit(
         &self,
-        member_id: &Id,
+        member_id: &MemberId,
         group_instance_id: Option<&str>,
         generation_id: i32,
     ) -> Result<(), ErrorCode> {
@@ -149,7 +149,7 @@ impl ClassicGroup {
     /// `false` if the committer claims no membership; an empty group does not ask those without a generation.
     fn check_committer(
         &self,
-        member_id: &Id,
+        member_id: &MemberId,
         group_instance_id: Option<&str>,
         generation_id: i32,
     ) -> Result<bool, ErrorCode> {
@@ -167,7 +167,7 @@ impl ClassicGroup {
         }
     }
 
-    fn extend_session(&self, cx: &mut Context<'_>, member_id: &Id) {
+    fn extend_session(&self, cx: &mut Context<'_>, member_id: &MemberId) {
         if let Some(member) = self.members.get(member_id) {
             cx.schedule(self.session_key(member_id), member.session_timeout_ms);
         }

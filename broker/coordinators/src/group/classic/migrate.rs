@@ -6,17 +6,17 @@ use crate::group::classic::member::Member;
 use crate::group::classic::{ClassicGroup, State};
 use crate::group::context::Context;
 use crate::group::embedded;
-use crate::group::id::Id;
+use crate::group::id::{GroupId, InstanceId, MemberId, Name};
 use crate::group::record::GroupRecord;
 use crate::group::request::Protocol;
 
 /// A member on its way between a classic and a consumer group: what both have to know of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Migrant {
-    pub(crate) member_id: Id,
-    pub(crate) group_instance_id: Option<Id>,
-    pub(crate) client_id: Id,
-    pub(crate) client_host: Id,
+    pub(crate) member_id: MemberId,
+    pub(crate) group_instance_id: Option<InstanceId>,
+    pub(crate) client_id: Name,
+    pub(crate) client_host: Name,
     pub(crate) rebalance_timeout_ms: i32,
     pub(crate) session_timeout_ms: i32,
     pub(crate) protocols: Vec<Protocol>,
@@ -69,11 +69,11 @@ impl ClassicGroup {
     /// and subscription. Writes the group's record; a group that is about to rebalance has no leader in it.
     pub(crate) fn of_immigrants(
         cx: &mut Context<'_>,
-        id: Id,
+        id: GroupId,
         generation_id: i32,
         rebalances: bool,
         members: Vec<Migrant>,
-        assignment: impl Fn(&Id, &[u8]) -> Bytes,
+        assignment: impl Fn(&MemberId, &[u8]) -> Bytes,
     ) -> Self {
         let mut group = Self::new(id, Some(cx.wall_ms));
         group.generation_id = generation_id;

@@ -32,7 +32,7 @@ use crate::group::classic::member::Member;
 use crate::group::context::{Context, TimerKey};
 use crate::group::effects::{Note, NoteKind};
 use crate::group::embedded::{self, Subscription};
-use crate::group::id::Id;
+use crate::group::id::{GroupId, InstanceId, MemberId, Name};
 use crate::group::record::GroupRecord;
 use crate::group::record::classic::{GroupMetadata, MemberMetadata};
 use crate::group::reply::{
@@ -74,30 +74,30 @@ struct InitialRebalance {
 /// One classic group.
 #[derive(Debug)]
 pub(crate) struct ClassicGroup {
-    id: Id,
+    id: GroupId,
     state: State,
     /// When the state was entered; `None` if the log does not say.
     state_timestamp_ms: Option<i64>,
     generation_id: i32,
     /// `None` until the first member: a group that only stores offsets has none.
-    protocol_type: Option<Id>,
+    protocol_type: Option<Name>,
     /// The protocol chosen for this generation.
-    protocol_name: Option<Id>,
+    protocol_name: Option<Name>,
     /// Some member, whenever there are members.
-    leader: Option<Id>,
-    members: BTreeMap<Id, Member>,
+    leader: Option<MemberId>,
+    members: BTreeMap<MemberId, Member>,
     /// Instance id to member id.
-    static_members: BTreeMap<Id, Id>,
+    static_members: BTreeMap<InstanceId, MemberId>,
     /// Ids given out by MEMBER_ID_REQUIRED whose owners have not joined yet.
-    pending_join: BTreeSet<Id>,
+    pending_join: BTreeSet<MemberId>,
     /// Members that have their join reply and have not sent SyncGroup yet.
-    pending_sync: BTreeSet<Id>,
+    pending_sync: BTreeSet<MemberId>,
     /// How many members have a parked JoinGroup.
     awaiting_join_count: usize,
     /// How many members offer each protocol. No entry is zero.
-    protocol_support: BTreeMap<Id, usize>,
+    protocol_support: BTreeMap<Name, usize>,
     /// What the members of this generation subscribe to; `None` if the coordinator cannot know.
-    subscribed_topics: Option<BTreeSet<Id>>,
+    subscribed_topics: Option<BTreeSet<Name>>,
     initial_rebalance: Option<InitialRebalance>,
 }
 
@@ -111,7 +111,7 @@ pub(crate) enum RetentionBase {
 }
 
 impl ClassicGroup {
-    pub(crate) fn new(id: Id, state_timestamp_ms: Option<i64>) -> Self {
+    pub(crate) fn new(id: GroupId, state_timestamp_ms: Option<i64>) -> Self {
         Self {
             id,
             state: State::Empty,
@@ -132,7 +132,7 @@ impl ClassicGroup {
     }
 
     /// The group a record describes: stable with its members, or empty.
-    pub(crate) fn restore(id: Id, metadata: &GroupMetadata) -> Self {
+    pub(crate) fn restore(id: GroupId, metadata: &GroupMetadata) -> Self {
         let timestamp_ms = Some(metadata.state_timestamp_ms).filter(|&at| at != -1);
         let mut group = Self::new(id, timestamp_ms);
         group.generation_id = metadata.generation_id;
@@ -257,7 +257,7 @@ impl ClassicGroup {
         !self.pending_join.is_empty()
     }
 
-    pub(crate) fn protocol_type(&self) -> Id {
+    pub(crate) fn protocol_type(&self) -> Name {
         self.protocol_type.clone().unwrap_or_default()
     }
 
@@ -320,7 +320,7 @@ impl ClassicGroup {
         }
     }
 
-    fn session_key(&self, member_id: &Id) -> TimerKey {
+    fn session_key(&self, member_id: &MemberId) -> TimerKey {
         TimerKey::Session(self.id.clone(), member_id.clone())
     }
 
@@ -374,7 +374,7 @@ impl ClassicGroup {
     }
 
     /// Adds a member; the first one decides on the protocol type and leads.
-    fn insert(&mut self, member_id: Id, member: Member) {
+    fn insert(&mut self, member_id: MemberId, member: Member) {
         if let Some(instance_id) = &member.group_instance_id {
             self.static_members
                 .insert(instance_id.clone(), member_id.clone());
@@ -387,7 +387,7 @@ impl ClassicGroup {
     }
 
     /// Removes a member or a pending member, answers what it has parked and, if it led, appoints another.
-    fn remove(&mut self, cx: &mut Context<'_>, member_id: &Id) {
+    fn remove(&mut self, cx: &mut Context<'_>, member_id: &MemberId) {
         cx.timers.cancel(self.session_key(member_id));
         self.pending_join.remove(member_id);
         let Some(member) = self.members.remove(member_id) else {
@@ -427,8 +427,8 @@ impl ClassicGroup {
     }
 
     /// Each member votes for the first of its protocols that all support; most votes win, then the alphabet.
-    fn select_protocol(&self) -> Option<Id> {
-        let mut votes: BTreeMap<&Id, usize> = BTreeMap::new();
+    fn select_protocol(&self) -> Option<Name> {
+        let mut votes: BTreeMap<&Name, usize> = BTreeMap::new();
         for member in self.members.values() {
             let supported_by_all = |protocol: &&Protocol| {
                 self.protocol_support.get(&protocol.name) == Some(&self.members.len())
@@ -452,7 +452,7 @@ impl ClassicGroup {
             .unwrap_or_default()
     }
 
-    fn compute_subscribed_topics(&self) -> Option<BTreeSet<Id>> {
+    fn compute_subscribed_topics(&self) -> Option<BTreeSet<Name>> {
         if !self.uses_consumer_protocol() {
             return None;
         }
@@ -464,7 +464,7 @@ impl ClassicGroup {
     }
 
     /// The reply to a join that is part of the current generation.
-    fn join_reply(&self, member_id: &Id) -> JoinReply {
+    fn join_reply(&self, member_id: &MemberId) -> JoinReply {
         JoinReply {
             error: None,
             generation_id: self.generation_id,
@@ -511,21 +511,22 @@ impl JoinGroup {
         let instance_id = self.group_instance_id.as_deref().unwrap_or_default();
         let longest_new_member_id =
             self.client_id.len().max(instance_id.len()) + "-".len() + uuid::fmt::Hyphenated::LENGTH;
-        [&self.protocol_type, &self.client_host, &self.member_id]
+        let texts: [&str; 3] = [&self.protocol_type, &self.client_host, &self.member_id];
+        texts
             .into_iter()
-            .chain(self.protocols.iter().map(|protocol| &protocol.name))
+            .chain(self.protocols.iter().map(|protocol| &*protocol.name))
             .all(|text| text.len() <= MAX_STRING_BYTES)
             && longest_new_member_id <= MAX_STRING_BYTES
     }
 }
 
-fn count_protocols(support: &mut BTreeMap<Id, usize>, protocols: &[Protocol]) {
+fn count_protocols(support: &mut BTreeMap<Name, usize>, protocols: &[Protocol]) {
     for protocol in protocols {
         *support.entry(protocol.name.clone()).or_default() += 1;
     }
 }
 
-fn uncount_protocols(support: &mut BTreeMap<Id, usize>, protocols: &[Protocol]) {
+fn uncount_protocols(support: &mut BTreeMap<Name, usize>, protocols: &[Protocol]) {
     for protocol in protocols {
         if let Some(count) = support.get_mut(&protocol.name) {
             *count -= 1;

@@ -3,7 +3,7 @@
 use crate::group::classic::{ClassicGroup, InitialRebalance, State};
 use crate::group::context::{Context, TimerKey};
 use crate::group::effects::NoteKind;
-use crate::group::id::Id;
+use crate::group::id::MemberId;
 use crate::group::reply::GroupReply;
 
 impl ClassicGroup {
@@ -81,7 +81,7 @@ impl ClassicGroup {
     pub(super) fn complete_join(&mut self, cx: &mut Context<'_>) {
         cx.timers.cancel(TimerKey::Join(self.id.clone()));
         self.initial_rebalance = None;
-        let absent: Vec<Id> = self
+        let absent: Vec<MemberId> = self
             .members
             .iter()
             .filter(|(_, member)| {
@@ -134,7 +134,7 @@ impl ClassicGroup {
 
     /// Whether the group has a leader that has joined; one that has not gives way to one that has.
     fn elect_joined_leader(&mut self) -> bool {
-        let joined = |member_id: &Id| {
+        let joined = |member_id: &MemberId| {
             self.members
                 .get(member_id)
                 .is_some_and(|m| m.awaiting_join.is_some())
@@ -155,7 +155,7 @@ impl ClassicGroup {
 
     /// Answers all parked joins. Members that sent none (static ones) belong to the generation too, and must sync.
     fn release_joins(&mut self, cx: &mut Context<'_>) {
-        let member_ids: Vec<Id> = self.members.keys().cloned().collect();
+        let member_ids: Vec<MemberId> = self.members.keys().cloned().collect();
         for member_id in member_ids {
             let reply = self.join_reply(&member_id);
             if let Some(member) = self.members.get_mut(&member_id) {

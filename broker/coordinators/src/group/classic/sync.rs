@@ -9,7 +9,7 @@ use crate::group::classic::member::Member;
 use crate::group::classic::{ClassicGroup, State};
 use crate::group::context::{Context, TimerKey};
 use crate::group::effects::NoteKind;
-use crate::group::id::Id;
+use crate::group::id::{MemberId, Name};
 use crate::group::reply::{GroupReply, SyncReply};
 use crate::group::request::SyncGroup;
 use crate::machine::Token;
@@ -63,7 +63,7 @@ impl ClassicGroup {
     }
 
     /// The leader has spoken: the generation is complete, goes to the log, and to all members that wait for it.
-    fn assign(&mut self, cx: &mut Context<'_>, mut assignments: BTreeMap<Id, Bytes>) {
+    fn assign(&mut self, cx: &mut Context<'_>, mut assignments: BTreeMap<MemberId, Bytes>) {
         for (member_id, member) in &mut self.members {
             member.assignment = assignments.remove(member_id).unwrap_or_default();
         }
@@ -113,8 +113,8 @@ impl ClassicGroup {
 
 fn assignment_of(
     member: &Member,
-    protocol_type: &Option<Id>,
-    protocol_name: &Option<Id>,
+    protocol_type: &Option<Name>,
+    protocol_name: &Option<Name>,
 ) -> SyncReply {
     SyncReply {
         error: None,

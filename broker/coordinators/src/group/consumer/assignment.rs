@@ -11,7 +11,7 @@ use crate::group::catalog::Catalog;
 use crate::group::consumer::ConsumerGroup;
 use crate::group::context::Context;
 use crate::group::effects::NoteKind;
-use crate::group::id::Id;
+use crate::group::id::Name;
 use crate::group::record::consumer::{ConsumerRecord, GroupEpoch};
 use crate::group::record::consumer_member::MemberSubscription;
 
@@ -52,7 +52,7 @@ impl ConsumerGroup {
     /// Takes time for each topic, not for each member that reads it. Expressions that nobody has were forgotten before.
     pub(super) fn metadata_hash(&self, catalog: &dyn Catalog) -> i64 {
         let by_regex = self.regexes.values().flat_map(|resolved| &resolved.topics);
-        let names: BTreeSet<&Id> = self.topic_counts.keys().chain(by_regex).collect();
+        let names: BTreeSet<&Name> = self.topic_counts.keys().chain(by_regex).collect();
         let mut hash = Fnv::default();
         for name in names {
             if let Some((topic_id, partition_count)) = catalog.topic(name) {

@@ -17,7 +17,7 @@ use crate::group::consumer::heartbeat::{Sender, assigned_partitions};
 use crate::group::consumer::{ConsumerGroup, Member};
 use crate::group::context::{Context, TurnsClassic};
 use crate::group::embedded::{self, Subscription};
-use crate::group::id::Id;
+use crate::group::id::{InstanceId, MemberId, Name};
 use crate::group::record::consumer_member::{ClassicMember, MemberState, MemberSubscription};
 use crate::group::reply::{JoinReply, LeftMember, SyncReply};
 use crate::group::request::{Heartbeat, JoinGroup, LeavingMember, Protocol, SyncGroup};
@@ -127,8 +127,8 @@ impl ConsumerGroup {
     /// instance id over at once: its client does not say goodbye.
     fn identify_classic(
         &self,
-        member_id: &Id,
-        instance_id: Option<&Id>,
+        member_id: &MemberId,
+        instance_id: Option<&InstanceId>,
         has_id: bool,
     ) -> Result<Sender, ErrorCode> {
         let Some(instance_id) = instance_id else {
@@ -150,8 +150,8 @@ impl ConsumerGroup {
     /// The classic member that asks, if it is one.
     fn classic_member(
         &self,
-        member_id: &Id,
-        instance_id: Option<&Id>,
+        member_id: &MemberId,
+        instance_id: Option<&InstanceId>,
         generation_id: i32,
     ) -> Result<(&Member, &ClassicMember), ErrorCode> {
         if let Some(instance_id) = instance_id {
@@ -185,7 +185,7 @@ impl ConsumerGroup {
         let (member, classic) =
             self.classic_member(&member_id, instance_id, request.generation_id)?;
         let preferred = classic.protocols.first();
-        let differs = |asked: &Option<Id>, ours: Option<&str>| {
+        let differs = |asked: &Option<Name>, ours: Option<&str>| {
             asked.as_deref().is_some_and(|asked| Some(asked) != ours)
         };
         if differs(&protocol_type, Some(embedded::PROTOCOL_TYPE))
@@ -244,7 +244,7 @@ impl ConsumerGroup {
     }
 
     /// Whether another member still has something that this one is to have.
-    fn waits_for_others(&self, member_id: &Id) -> bool {
+    fn waits_for_others(&self, member_id: &MemberId) -> bool {
         let target = self.target_of(member_id);
         let mut partitions = target
             .iter()
@@ -256,7 +256,7 @@ impl ConsumerGroup {
     }
 
     /// Gives the member its rebalance timeout to join, unless that runs already.
-    fn expect_to_join(&self, cx: &mut Context<'_>, member_id: &Id) {
+    fn expect_to_join(&self, cx: &mut Context<'_>, member_id: &MemberId) {
         let key = self.rebalance_key(member_id);
         if let Some(member) = self.members.get(member_id)
             && !cx.timers.is_scheduled(&key)
@@ -283,7 +283,7 @@ impl ConsumerGroup {
         left
     }
 
-    fn find_leaving(&self, leaving: &LeavingMember) -> Result<Id, ErrorCode> {
+    fn find_leaving(&self, leaving: &LeavingMember) -> Result<MemberId, ErrorCode> {
         let member_id = &leaving.member_id;
         let Some(instance_id) = &leaving.group_instance_id else {
             let member = self.members.get_key_value(member_id);
@@ -300,7 +300,7 @@ impl ConsumerGroup {
     }
 
     /// Whether without those who leave there are only classic members, who may have a classic group of their own.
-    pub(super) fn may_turn_classic(&self, cx: &Context<'_>, leaving: &BTreeSet<Id>) -> bool {
+    pub(super) fn may_turn_classic(&self, cx: &Context<'_>, leaving: &BTreeSet<MemberId>) -> bool {
         let stay_count = self.members.len().saturating_sub(leaving.len());
         (1..=cx.config.max_size).contains(&stay_count)
             && cx.config.migration_policy.may_downgrade()

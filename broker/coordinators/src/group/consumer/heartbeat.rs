@@ -12,7 +12,7 @@ use crate::group::config::GroupConfig;
 use crate::group::consumer::reconcile::{Owned, Reconciliation};
 use crate::group::consumer::{ConsumerGroup, JOIN_EPOCH, LEAVE_EPOCH, Member, STATIC_LEAVE_EPOCH};
 use crate::group::context::Context;
-use crate::group::id::Id;
+use crate::group::id::{InstanceId, MemberId, Name};
 use crate::group::record::GroupRecord;
 use crate::group::record::consumer::ConsumerRecord;
 use crate::group::record::consumer_member::{CurrentAssignment, MemberState, MemberSubscription};
@@ -27,14 +27,14 @@ pub(super) enum Sender {
     New,
     Known,
     /// A static member that comes back under a new id in place of this one.
-    Returning(Id),
+    Returning(MemberId),
 }
 
 impl ConsumerHeartbeat {
     /// What can be said against a request without knowing its group.
     pub(crate) fn validate(&self, config: &GroupConfig) -> Result<(), Refusal> {
         let invalid = |message: &str| Err(Refusal::new(ErrorCode::InvalidRequest, message));
-        let is_empty = |text: &Option<Id>| text.as_ref().is_some_and(|text| text.is_empty());
+        let is_empty = |text: Option<&str>| text.is_some_and(str::is_empty);
         let epoch = self.member_epoch;
         let may_get_id = epoch == JOIN_EPOCH && self.api_version < FIRST_VERSION_WITH_OWN_MEMBER_ID;
         if self.member_id.is_empty() && !may_get_id && epoch >= STATIC_LEAVE_EPOCH {
@@ -43,10 +43,10 @@ impl ConsumerHeartbeat {
         if self.group_id.is_empty() {
             return invalid("GroupId can't be empty.");
         }
-        if is_empty(&self.instance_id) {
+        if is_empty(self.instance_id.as_deref()) {
             return invalid("InstanceId can't be empty.");
         }
-        if is_empty(&self.rack_id) {
+        if is_empty(self.rack_id.as_deref()) {
             return invalid("RackId can't be empty.");
         }
         if epoch == JOIN_EPOCH {
@@ -66,16 +66,9 @@ impl ConsumerHeartbeat {
         } else if epoch < STATIC_LEAVE_EPOCH {
             return invalid("MemberEpoch is invalid.");
         }
-        let fits = |text: &Id| text.len() <= MAX_STRING_BYTES;
-        if ![
-            Some(&self.group_id),
-            Some(&self.member_id),
-            self.instance_id.as_ref(),
-        ]
-        .into_iter()
-        .flatten()
-        .all(fits)
-        {
+        let instance_id = self.instance_id.as_deref().unwrap_or_default();
+        let ids: [&str; 3] = [&self.group_id, &self.member_id, instance_id];
+        if ids.iter().any(|id| id.len() > MAX_STRING_BYTES) {
             return invalid("An id is too long.");
         }
         let Some(name) = &self.server_assignor else {
@@ -161,7 +154,7 @@ impl ConsumerGroup {
     }
 
     /// The member that a request is from, or takes the place of.
-    pub(super) fn known(&self, sender: &Sender, member_id: &Id) -> Option<&Member> {
+    pub(super) fn known(&self, sender: &Sender, member_id: &MemberId) -> Option<&Member> {
         match sender {
             Sender::New => None,
             Sender::Known => self.members.get(member_id),
@@ -169,7 +162,7 @@ impl ConsumerGroup {
         }
     }
 
-    pub(super) fn current_of(&self, member_id: &Id) -> CurrentAssignment {
+    pub(super) fn current_of(&self, member_id: &MemberId) -> CurrentAssignment {
         let member = self.members.get(member_id);
         member.map_or(Member::default().current, |member| member.current.clone())
     }
@@ -180,7 +173,7 @@ impl ConsumerGroup {
         &mut self,
         cx: &mut Context<'_>,
         sender: &Sender,
-        member_id: &Id,
+        member_id: &MemberId,
         after: MemberSubscription,
     ) -> bool {
         if let Sender::Returning(previous_id) = sender {
@@ -222,7 +215,7 @@ impl ConsumerGroup {
     pub(super) fn fits_log(
         &self,
         cx: &Context<'_>,
-        member_id: &Id,
+        member_id: &MemberId,
         said: &MemberSubscription,
     ) -> bool {
         let is_written = self
@@ -239,7 +232,7 @@ impl ConsumerGroup {
         }
     }
 
-    pub(super) fn has_room_for(&self, cx: &Context<'_>, member_id: &Id) -> bool {
+    pub(super) fn has_room_for(&self, cx: &Context<'_>, member_id: &MemberId) -> bool {
         self.members.len() < cx.config.consumer_max_size || self.members.contains_key(member_id)
     }
 
@@ -297,9 +290,9 @@ impl ConsumerGroup {
     /// The member that holds an instance id must be the one that asks.
     pub(super) fn check_static_owner(
         &self,
-        owner: Option<&Id>,
-        member_id: &Id,
-        instance_id: &Id,
+        owner: Option<&MemberId>,
+        member_id: &MemberId,
+        instance_id: &InstanceId,
     ) -> Result<(), Refusal> {
         match owner {
             None => Err(Refusal::new(
@@ -327,7 +320,7 @@ impl ConsumerGroup {
     pub(super) fn reconcile(
         &mut self,
         cx: &mut Context<'_>,
-        member_id: &Id,
+        member_id: &MemberId,
         owned: &Owned,
         topics_may_differ: bool,
     ) -> CurrentAssignment {
@@ -364,7 +357,7 @@ impl ConsumerGroup {
     }
 
     /// A member that has to give partitions up gets its rebalance timeout for that.
-    fn arm_revocation(&self, cx: &mut Context<'_>, member_id: &Id) {
+    fn arm_revocation(&self, cx: &mut Context<'_>, member_id: &MemberId) {
         let Some(member) = self.members.get(member_id) else {
             return;
         };
@@ -380,9 +373,12 @@ impl ConsumerGroup {
 /// The subscription after a heartbeat: what the request leaves out stays.
 fn updated(before: &MemberSubscription, request: &ConsumerHeartbeat) -> MemberSubscription {
     let names = request.subscribed_topic_names.as_ref();
-    let or_before = |new: &Option<Id>, old: &Option<Id>| new.clone().or_else(|| old.clone());
+    let or_before = |new: &Option<Name>, old: &Option<Name>| new.clone().or_else(|| old.clone());
     MemberSubscription {
-        instance_id: or_before(&request.instance_id, &before.instance_id),
+        instance_id: request
+            .instance_id
+            .clone()
+            .or_else(|| before.instance_id.clone()),
         rack_id: or_before(&request.rack_id, &before.rack_id),
         client_id: request.client_id.clone(),
         client_host: request.client_host.clone(),

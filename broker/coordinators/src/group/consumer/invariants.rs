@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::group::consumer::{ConsumerGroup, partitions_of};
 use crate::group::context::TimerKey;
-use crate::group::id::Id;
+use crate::group::id::{MemberId, Name};
 
 impl ConsumerGroup {
     /// Panics unless the group's books agree with each other and with its deadlines.
@@ -28,7 +28,7 @@ impl ConsumerGroup {
                 "nobody needs {question:?}"
             );
         }
-        let mut names: BTreeMap<Id, usize> = BTreeMap::new();
+        let mut names: BTreeMap<Name, usize> = BTreeMap::new();
         for name in self
             .members
             .values()
@@ -37,7 +37,7 @@ impl ConsumerGroup {
             *names.entry(name.clone()).or_default() += 1;
         }
         assert_eq!(names, self.topic_counts);
-        let mut owners: BTreeMap<(Uuid, i32), Id> = BTreeMap::new();
+        let mut owners: BTreeMap<(Uuid, i32), MemberId> = BTreeMap::new();
         for (member_id, member) in &self.members {
             let current = &member.current;
             assert!(

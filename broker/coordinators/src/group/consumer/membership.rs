@@ -7,7 +7,7 @@ use protocol_shim::ErrorCode;
 use crate::group::consumer::{ConsumerGroup, Member, STATIC_LEAVE_EPOCH};
 use crate::group::context::{Context, TurnsClassic};
 use crate::group::effects::NoteKind;
-use crate::group::id::Id;
+use crate::group::id::MemberId;
 use crate::group::record::consumer::ConsumerRecord;
 use crate::group::record::consumer_member::{Assigned, CurrentAssignment};
 use crate::group::reply::{ConsumerHeartbeatReply, Refusal};
@@ -51,11 +51,11 @@ impl ConsumerGroup {
         })
     }
 
-    pub(crate) fn on_session_deadline(&mut self, cx: &mut Context<'_>, member_id: &Id) {
+    pub(crate) fn on_session_deadline(&mut self, cx: &mut Context<'_>, member_id: &MemberId) {
         self.remove_members(cx, &[member_id.clone()].into(), "session timeout");
     }
 
-    pub(crate) fn on_rebalance_deadline(&mut self, cx: &mut Context<'_>, member_id: &Id) {
+    pub(crate) fn on_rebalance_deadline(&mut self, cx: &mut Context<'_>, member_id: &MemberId) {
         let is_classic = self.members.get(member_id).is_some_and(Member::is_classic);
         let reason = match is_classic {
             true => "did not join or sync in time",
@@ -69,11 +69,11 @@ impl ConsumerGroup {
     pub(super) fn remove_members(
         &mut self,
         cx: &mut Context<'_>,
-        member_ids: &BTreeSet<Id>,
+        member_ids: &BTreeSet<MemberId>,
         reason: &str,
     ) {
-        let known = |member_id: &&Id| self.members.contains_key(*member_id);
-        let leaving: BTreeSet<Id> = member_ids.iter().filter(known).cloned().collect();
+        let known = |member_id: &&MemberId| self.members.contains_key(*member_id);
+        let leaving: BTreeSet<MemberId> = member_ids.iter().filter(known).cloned().collect();
         if leaving.is_empty() {
             return;
         }
@@ -102,7 +102,7 @@ impl ConsumerGroup {
         }
     }
 
-    fn forget_member(&mut self, cx: &mut Context<'_>, member_id: &Id) {
+    fn forget_member(&mut self, cx: &mut Context<'_>, member_id: &MemberId) {
         cx.timers.cancel(self.session_key(member_id));
         cx.timers.cancel(self.rebalance_key(member_id));
         self.append(cx, ConsumerRecord::Current(member_id.clone(), None));
@@ -111,7 +111,12 @@ impl ConsumerGroup {
     }
 
     /// A static member comes back: it takes over what its previous self had, and no rebalance follows.
-    pub(super) fn replace_member(&mut self, cx: &mut Context<'_>, previous: &Id, member_id: &Id) {
+    pub(super) fn replace_member(
+        &mut self,
+        cx: &mut Context<'_>,
+        previous: &MemberId,
+        member_id: &MemberId,
+    ) {
         let Some(Member {
             subscription,
             current,

@@ -7,7 +7,7 @@ use crate::group::classic::migrate::Migrant;
 use crate::group::consumer::{ConsumerGroup, Member};
 use crate::group::context::Context;
 use crate::group::embedded::Subscription;
-use crate::group::id::Id;
+use crate::group::id::{GroupId, MemberId};
 use crate::group::record::consumer::{ConsumerRecord, GroupEpoch, TargetEpoch};
 use crate::group::record::consumer_member::{
     ClassicMember, CurrentAssignment, MemberState, MemberSubscription,
@@ -25,7 +25,7 @@ impl ConsumerGroup {
     /// order in which Kafka does.
     pub(crate) fn of_immigrants(
         cx: &mut Context<'_>,
-        id: Id,
+        id: GroupId,
         generation_id: i32,
         members: Vec<Immigrant>,
     ) -> Self {
@@ -78,7 +78,7 @@ impl ConsumerGroup {
     }
 
     /// The classic members, but for those who leave, as a classic group can take them over.
-    pub(crate) fn emigrants(&self, leaving: &BTreeSet<Id>) -> Vec<Migrant> {
+    pub(crate) fn emigrants(&self, leaving: &BTreeSet<MemberId>) -> Vec<Migrant> {
         let members = self.members.iter();
         members
             .filter(|(member_id, _)| !leaving.contains(*member_id))
@@ -104,7 +104,7 @@ fn as_subscription(member: Migrant, subscription: Subscription) -> MemberSubscri
     }
 }
 
-fn as_migrant(member_id: &Id, member: &Member) -> Option<Migrant> {
+fn as_migrant(member_id: &MemberId, member: &Member) -> Option<Migrant> {
     let subscription = &member.subscription;
     let classic = member.classic()?;
     Some(Migrant {

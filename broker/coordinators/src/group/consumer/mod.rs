@@ -33,7 +33,7 @@ use crate::group::catalog::Catalog;
 use crate::group::context::{Context, TimerKey};
 use crate::group::effects::{Note, NoteKind};
 use crate::group::embedded;
-use crate::group::id::Id;
+use crate::group::id::{GroupId, InstanceId, MemberId, Name};
 use crate::group::record::GroupRecord;
 use crate::group::record::consumer::{ConsumerRecord, GroupEpoch, ResolvedRegex, TargetEpoch};
 use crate::group::record::consumer_member::{
@@ -87,20 +87,20 @@ impl Member {
 /// One consumer group.
 #[derive(Debug)]
 pub(crate) struct ConsumerGroup {
-    id: Id,
+    id: GroupId,
     epoch: GroupEpoch,
-    members: BTreeMap<Id, Member>,
+    members: BTreeMap<MemberId, Member>,
     /// Instance id to member id.
-    static_members: BTreeMap<Id, Id>,
+    static_members: BTreeMap<InstanceId, MemberId>,
     /// How many members name each topic.
-    topic_counts: BTreeMap<Id, usize>,
+    topic_counts: BTreeMap<Name, usize>,
     target_epoch: TargetEpoch,
-    target: BTreeMap<Id, Arc<Partitions>>,
+    target: BTreeMap<MemberId, Arc<Partitions>>,
     /// The target that is being computed elsewhere. Not in the log.
     awaited: Option<Arc<TargetQuestion>>,
-    regexes: BTreeMap<Id, Arc<ResolvedRegex>>,
+    regexes: BTreeMap<Name, Arc<ResolvedRegex>>,
     /// Who has a partition, or has not given it up yet.
-    owners: BTreeMap<(Uuid, i32), Id>,
+    owners: BTreeMap<(Uuid, i32), MemberId>,
     /// The version of the catalog that subscriptions were last compared with. Not in the log.
     checked_catalog: Option<u64>,
     patterns: Patterns,
@@ -110,7 +110,7 @@ pub(crate) struct ConsumerGroup {
 #[derive(Debug, Default)]
 struct Patterns {
     /// The version of the catalog that each was last matched with.
-    matched: BTreeMap<Id, u64>,
+    matched: BTreeMap<Name, u64>,
     /// Some may match something else now.
     are_stale: bool,
     /// When somebody was last asked to match them.
@@ -120,7 +120,7 @@ struct Patterns {
 }
 
 impl ConsumerGroup {
-    pub(crate) fn new(id: Id) -> Self {
+    pub(crate) fn new(id: GroupId) -> Self {
         Self {
             id,
             epoch: GroupEpoch::FIRST,
@@ -173,7 +173,7 @@ impl ConsumerGroup {
         }
     }
 
-    fn set_subscription(&mut self, member_id: &Id, value: Option<MemberSubscription>) {
+    fn set_subscription(&mut self, member_id: &MemberId, value: Option<MemberSubscription>) {
         let Some(subscription) = value else {
             self.set_current(member_id, CurrentAssignment::default());
             if let Some(removed) = self.members.remove(member_id) {
@@ -209,7 +209,7 @@ impl ConsumerGroup {
         }
     }
 
-    fn set_current(&mut self, member_id: &Id, current: CurrentAssignment) {
+    fn set_current(&mut self, member_id: &MemberId, current: CurrentAssignment) {
         let owners = &mut self.owners;
         let member = self.members.entry(member_id.clone()).or_default();
         for partition in partitions_of(&member.current) {
@@ -278,7 +278,7 @@ impl ConsumerGroup {
         }
     }
 
-    pub(crate) fn protocol_type(&self) -> Id {
+    pub(crate) fn protocol_type(&self) -> Name {
         embedded::PROTOCOL_TYPE.into()
     }
 
@@ -355,11 +355,11 @@ impl ConsumerGroup {
         }
     }
 
-    fn session_key(&self, member_id: &Id) -> TimerKey {
+    fn session_key(&self, member_id: &MemberId) -> TimerKey {
         TimerKey::Session(self.id.clone(), member_id.clone())
     }
 
-    fn rebalance_key(&self, member_id: &Id) -> TimerKey {
+    fn rebalance_key(&self, member_id: &MemberId) -> TimerKey {
         TimerKey::Rebalance(self.id.clone(), member_id.clone())
     }
 

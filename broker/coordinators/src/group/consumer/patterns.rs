@@ -7,7 +7,7 @@ use protocol_shim::ErrorCode;
 use crate::group::consumer::ConsumerGroup;
 use crate::group::context::Context;
 use crate::group::effects::{Question, ResolvePatterns};
-use crate::group::id::Id;
+use crate::group::id::Name;
 use crate::group::record::consumer::{ConsumerRecord, ResolvedRegex};
 use crate::group::reply::Refusal;
 use crate::group::request::{PatternsResolved, ResolvedPattern};
@@ -17,7 +17,7 @@ impl ConsumerGroup {
     pub(super) fn pattern_said(
         &mut self,
         cx: &mut Context<'_>,
-        pattern: &Id,
+        pattern: &Name,
         resolved: Option<ResolvedPattern>,
     ) -> Result<(), Refusal> {
         let Some(ResolvedPattern { topics, catalog }) = resolved else {
@@ -42,7 +42,7 @@ impl ConsumerGroup {
     }
 
     /// Says whether the topics are others than before. If not, and that is known well enough, nothing is written.
-    fn set_topics(&mut self, cx: &mut Context<'_>, pattern: &Id, topics: BTreeSet<Id>) -> bool {
+    fn set_topics(&mut self, cx: &mut Context<'_>, pattern: &Name, topics: BTreeSet<Name>) -> bool {
         let known = self.regexes.get(pattern);
         let has_changed = known.is_none_or(|known| known.topics != topics);
         if !has_changed && known.is_some_and(|known| !is_old(cx, known)) {
@@ -59,7 +59,7 @@ impl ConsumerGroup {
     }
 
     /// The expressions that members have.
-    fn used_patterns(&self) -> BTreeSet<Id> {
+    fn used_patterns(&self) -> BTreeSet<Name> {
         let members = self.members.values();
         members
             .filter_map(|member| member.subscription.pattern().cloned())
@@ -77,7 +77,7 @@ impl ConsumerGroup {
             return;
         }
         let used = self.used_patterns();
-        let unused: Vec<Id> = self
+        let unused: Vec<Name> = self
             .regexes
             .keys()
             .filter(|known| !used.contains(*known))

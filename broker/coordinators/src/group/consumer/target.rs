@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::group::consumer::ConsumerGroup;
 use crate::group::context::Context;
 use crate::group::effects::Question;
-use crate::group::id::Id;
+use crate::group::id::MemberId;
 use crate::group::record::consumer::{ConsumerRecord, TargetEpoch};
 use crate::group::target::{AskingMember, ComputedTarget, TargetQuestion};
 
@@ -77,7 +77,7 @@ impl ConsumerGroup {
     }
 
     /// Who gets what was computed for a member: itself, or who has come in its place.
-    fn heir(&self, question: &TargetQuestion, member_id: Id) -> Option<Id> {
+    fn heir(&self, question: &TargetQuestion, member_id: MemberId) -> Option<MemberId> {
         if self.members.contains_key(&member_id) {
             return Some(member_id);
         }

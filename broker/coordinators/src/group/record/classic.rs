@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::codec::{Reader, RecordError, Writer};
-use crate::group::id::Id;
+use crate::group::id::{InstanceId, MemberId, Name};
 
 const MAX_GROUP_VALUE_VERSION: i16 = 4;
 
@@ -11,10 +11,10 @@ const MAX_GROUP_VALUE_VERSION: i16 = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupMetadata {
     /// Empty: the group has never had members.
-    pub protocol_type: Id,
+    pub protocol_type: Name,
     pub generation_id: i32,
-    pub protocol_name: Option<Id>,
-    pub leader: Option<Id>,
+    pub protocol_name: Option<Name>,
+    pub leader: Option<MemberId>,
     /// When the group entered its state; -1 in records before version 2.
     pub state_timestamp_ms: i64,
     pub members: Vec<MemberMetadata>,
@@ -23,10 +23,10 @@ pub struct GroupMetadata {
 /// A member of a classic group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberMetadata {
-    pub member_id: Id,
-    pub group_instance_id: Option<Id>,
-    pub client_id: Id,
-    pub client_host: Id,
+    pub member_id: MemberId,
+    pub group_instance_id: Option<InstanceId>,
+    pub client_id: Name,
+    pub client_host: Name,
     /// -1 in records of version 0.
     pub rebalance_timeout_ms: i32,
     pub session_timeout_ms: i32,
@@ -37,15 +37,15 @@ pub struct MemberMetadata {
 
 impl GroupMetadata {
     pub(super) fn size_bytes(&self) -> usize {
-        let length = |text: &Option<Id>| text.as_ref().map_or(0, |text| text.len());
+        let length = |text: Option<&str>| text.map_or(0, str::len);
         let members = self.members.iter().map(|member| {
-            let ids = length(&member.group_instance_id)
+            let ids = length(member.group_instance_id.as_deref())
                 + member.member_id.len()
                 + member.client_id.len()
                 + member.client_host.len();
             24 + ids + member.subscription.len() + member.assignment.len()
         });
-        let names = length(&self.protocol_name) + length(&self.leader);
+        let names = length(self.protocol_name.as_deref()) + length(self.leader.as_deref());
         32 + self.protocol_type.len() + names + members.sum::<usize>()
     }
 
@@ -82,8 +82,8 @@ impl GroupMetadata {
         let flexible = version >= 4;
         let protocol_type = reader.string_of(flexible)?.into();
         let generation_id = reader.i32()?;
-        let protocol_name = reader.nullable_string_of(flexible)?.map(Id::from);
-        let leader = reader.nullable_string_of(flexible)?.map(Id::from);
+        let protocol_name = reader.nullable_string_of(flexible)?.map(Name::from);
+        let leader = reader.nullable_string_of(flexible)?.map(MemberId::from);
         let state_timestamp_ms = if version >= 2 { reader.i64()? } else { -1 };
         // No capacity from the count: it is the record's claim. Every member takes bytes, so the loop ends.
         let member_count = reader.count_of(flexible)?;
@@ -111,7 +111,7 @@ impl MemberMetadata {
         let member = Self {
             member_id: reader.string_of(flexible)?.into(),
             group_instance_id: if version >= 3 {
-                reader.nullable_string_of(flexible)?.map(Id::from)
+                reader.nullable_string_of(flexible)?.map(InstanceId::from)
             } else {
                 None
             },

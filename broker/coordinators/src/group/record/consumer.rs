@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::codec::{Reader, RecordError, Writer};
 use crate::group::assignor::spec::Partitions;
-use crate::group::id::Id;
+use crate::group::id::{GroupId, MemberId, Name};
 use crate::group::record::consumer_member::{
     Assigned, CurrentAssignment, MemberSubscription, decode_names, encode_names,
 };
@@ -28,15 +28,15 @@ pub enum ConsumerRecord {
     /// The group and its epoch.
     Group(Option<GroupEpoch>),
     /// Who a member is and what it subscribes to.
-    Member(Id, Option<MemberSubscription>),
+    Member(MemberId, Option<MemberSubscription>),
     /// The epoch that the target is for.
     Target(Option<TargetEpoch>),
     /// What a member is to have.
-    TargetMember(Id, Option<Partitions>),
+    TargetMember(MemberId, Option<Partitions>),
     /// What a member has.
-    Current(Id, Option<CurrentAssignment>),
+    Current(MemberId, Option<CurrentAssignment>),
     /// What a regular expression matches.
-    Regex(Id, Option<ResolvedRegex>),
+    Regex(Name, Option<ResolvedRegex>),
 }
 
 /// The epoch of a group: it goes up whenever a new target is needed.
@@ -75,7 +75,7 @@ impl TargetEpoch {
 /// The topics a regular expression matched.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResolvedRegex {
-    pub topics: BTreeSet<Id>,
+    pub topics: BTreeSet<Name>,
     pub version: i64,
     pub timestamp_ms: i64,
 }
@@ -96,8 +96,8 @@ impl ConsumerRecord {
     pub(crate) fn size_bytes(&self) -> usize {
         const FIXED_BYTES: usize = 96;
         const TOPIC_BYTES: usize = 24;
-        let length = |text: &Option<Id>| text.as_ref().map_or(0, |text| text.len());
-        let names = |names: &BTreeSet<Id>| names.iter().map(|name| 3 + name.len()).sum::<usize>();
+        let length = |text: Option<&str>| text.map_or(0, str::len);
+        let names = |names: &BTreeSet<Name>| names.iter().map(|name| 3 + name.len()).sum::<usize>();
         let assigned = |assigned: &Assigned| {
             let topics = assigned.values();
             topics
@@ -112,12 +112,12 @@ impl ConsumerRecord {
                     let protocols = member.classic.iter().flat_map(|classic| &classic.protocols);
                     let protocols =
                         protocols.map(|protocol| 8 + protocol.name.len() + protocol.metadata.len());
-                    length(&member.instance_id)
-                        + length(&member.rack_id)
+                    length(member.instance_id.as_deref())
+                        + length(member.rack_id.as_deref())
                         + member.client_id.len()
                         + member.client_host.len()
-                        + length(&member.topic_regex)
-                        + length(&member.server_assignor)
+                        + length(member.topic_regex.as_deref())
+                        + length(member.server_assignor.as_deref())
                         + names(&member.topic_names)
                         + protocols.sum::<usize>()
                 }),
@@ -141,8 +141,8 @@ impl ConsumerRecord {
         FIXED_BYTES + name_bytes + value_bytes
     }
 
-    pub(crate) fn encode(&self, group_id: &Id) -> Result<KeyValue, RecordError> {
-        let (kind, name) = match self {
+    pub(crate) fn encode(&self, group_id: &GroupId) -> Result<KeyValue, RecordError> {
+        let (kind, name): (_, Option<&str>) = match self {
             Self::Group(_) => (GROUP_KEY, None),
             Self::Member(id, _) => (MEMBER_KEY, Some(id)),
             Self::Target(_) => (TARGET_KEY, None),
@@ -175,7 +175,7 @@ impl ConsumerRecord {
         kind: i16,
         mut key: Reader<'_>,
         value: Option<&[u8]>,
-    ) -> Result<Option<(Id, Self)>, RecordError> {
+    ) -> Result<Option<(GroupId, Self)>, RecordError> {
         if !matches!(
             kind,
             GROUP_KEY | MEMBER_KEY | TARGET_KEY | TARGET_MEMBER_KEY | CURRENT_KEY | REGEX_KEY

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::codec::{Reader, RecordError, Writer};
-use crate::group::id::Id;
+use crate::group::id::{InstanceId, Name};
 use crate::group::request::Protocol;
 
 /// Partitions a member has, by topic, each with the epoch at which the member got it (KIP-1251).
@@ -15,16 +15,16 @@ pub type Assigned = BTreeMap<Uuid, BTreeMap<i32, i32>>;
 /// What a member said of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemberSubscription {
-    pub instance_id: Option<Id>,
-    pub rack_id: Option<Id>,
-    pub client_id: Id,
-    pub client_host: Id,
-    pub topic_names: BTreeSet<Id>,
+    pub instance_id: Option<InstanceId>,
+    pub rack_id: Option<Name>,
+    pub client_id: Name,
+    pub client_host: Name,
+    pub topic_names: BTreeSet<Name>,
     /// `None` and empty: no subscription by pattern.
-    pub topic_regex: Option<Id>,
+    pub topic_regex: Option<Name>,
     /// -1 if not known.
     pub rebalance_timeout_ms: i32,
-    pub server_assignor: Option<Id>,
+    pub server_assignor: Option<Name>,
     /// For a member that still uses the classic protocol.
     pub classic: Option<ClassicMember>,
 }
@@ -64,7 +64,7 @@ pub struct CurrentAssignment {
 
 impl MemberSubscription {
     /// The regular expression, if there is one.
-    pub(crate) fn pattern(&self) -> Option<&Id> {
+    pub(crate) fn pattern(&self) -> Option<&Name> {
         self.topic_regex
             .as_ref()
             .filter(|pattern| !pattern.is_empty())
@@ -85,14 +85,14 @@ impl MemberSubscription {
 
     pub(super) fn decode(mut reader: Reader<'_>) -> Result<Self, RecordError> {
         let mut member = Self {
-            instance_id: reader.nullable_string_of(true)?.map(Id::from),
-            rack_id: reader.nullable_string_of(true)?.map(Id::from),
+            instance_id: reader.nullable_string_of(true)?.map(InstanceId::from),
+            rack_id: reader.nullable_string_of(true)?.map(Name::from),
             client_id: reader.compact_string()?.into(),
             client_host: reader.compact_string()?.into(),
             topic_names: decode_names(&mut reader)?,
-            topic_regex: reader.nullable_string_of(true)?.map(Id::from),
+            topic_regex: reader.nullable_string_of(true)?.map(Name::from),
             rebalance_timeout_ms: reader.i32()?,
-            server_assignor: reader.nullable_string_of(true)?.map(Id::from),
+            server_assignor: reader.nullable_string_of(true)?.map(Name::from),
             classic: None,
         };
         reader.tagged_fields(|tag, field| {
@@ -224,14 +224,14 @@ fn decode_assigned(reader: &mut Reader<'_>, member_epoch: i32) -> Result<Assigne
     Ok(topics.into_iter().collect())
 }
 
-pub(super) fn encode_names(names: &BTreeSet<Id>, writer: &mut Writer) -> Result<(), RecordError> {
+pub(super) fn encode_names(names: &BTreeSet<Name>, writer: &mut Writer) -> Result<(), RecordError> {
     writer.compact_count(names.len())?;
     names
         .iter()
         .try_for_each(|name| writer.compact_string(name))
 }
 
-pub(super) fn decode_names(reader: &mut Reader<'_>) -> Result<BTreeSet<Id>, RecordError> {
-    let names = reader.compact_array(|reader| Ok(Id::from(reader.compact_string()?)))?;
+pub(super) fn decode_names(reader: &mut Reader<'_>) -> Result<BTreeSet<Name>, RecordError> {
+    let names = reader.compact_array(|reader| Ok(Name::from(reader.compact_string()?)))?;
     Ok(names.into_iter().collect())
 }

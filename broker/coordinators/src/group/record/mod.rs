@@ -12,7 +12,7 @@ pub(crate) mod offset;
 
 use crate::batch_size::{BATCH_OVERHEAD_BYTES, record_bytes};
 use crate::codec::{Reader, RecordError, Writer};
-use crate::group::id::Id;
+use crate::group::id::GroupId;
 use crate::group::record::classic::GroupMetadata;
 use crate::group::record::consumer::ConsumerRecord;
 use crate::group::record::offset::{CommittedOffset, OFFSET_KEY, OffsetKey};
@@ -46,12 +46,12 @@ pub enum GroupRecord {
     },
     /// A classic group settled, or was deleted.
     Group {
-        group_id: Id,
+        group_id: GroupId,
         value: Option<GroupMetadata>,
     },
     /// Something about a consumer group changed (KIP-848).
     Consumer {
-        group_id: Id,
+        group_id: GroupId,
         record: ConsumerRecord,
     },
 }

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::codec::{Reader, RecordError, Writer};
-use crate::group::id::Id;
+use crate::group::id::{GroupId, Name};
 
 pub(super) const OFFSET_KEY: i16 = 1;
 const MAX_OFFSET_VALUE_VERSION: i16 = 4;
@@ -12,8 +12,8 @@ const TOPIC_ID_TAG: u32 = 0;
 /// What an offset is committed for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OffsetKey {
-    pub group_id: Id,
-    pub topic: Id,
+    pub group_id: GroupId,
+    pub topic: Name,
     pub partition_index: i32,
 }
 
@@ -23,7 +23,7 @@ pub struct CommittedOffset {
     pub offset: i64,
     /// -1 if not known.
     pub leader_epoch: i32,
-    pub metadata: Id,
+    pub metadata: Name,
     pub commit_timestamp_ms: i64,
     /// When it expires, for clients that still choose that themselves (OffsetCommit 2-4).
     pub expire_timestamp_ms: Option<i64>,
@@ -32,7 +32,7 @@ pub struct CommittedOffset {
 }
 
 impl OffsetKey {
-    pub(crate) fn new(group_id: &Id, topic: &Id, partition_index: i32) -> Self {
+    pub(crate) fn new(group_id: &GroupId, topic: &Name, partition_index: i32) -> Self {
         Self {
             group_id: group_id.clone(),
             topic: topic.clone(),
@@ -123,9 +123,9 @@ impl CommittedOffset {
 }
 
 /// Most offsets have no metadata: those share one text.
-fn shared(text: &str) -> Id {
+fn shared(text: &str) -> Name {
     match text {
-        "" => Id::default(),
+        "" => Name::default(),
         text => text.into(),
     }
 }

@@ -5,7 +5,7 @@ use protocol_shim::ErrorCode;
 use crate::group::allowance::{Allowance, Priced};
 use crate::group::any::Group;
 use crate::group::effects::Effects;
-use crate::group::id::Id;
+use crate::group::id::GroupId;
 use crate::group::record::GroupRecord;
 use crate::group::reply::{
     DeletedGroup, DescribedConsumerGroup, DescribedGroup, ListGroupsReply, ListedGroup, Refusal,
@@ -19,7 +19,7 @@ const FIRST_VERSION_KNOWING_GROUP_ID_NOT_FOUND: i16 = 6;
 impl GroupShard {
     /// One answer for each mention of a group, in their order.
     pub(super) fn describe_groups(&self, request: &DescribeGroups) -> Vec<DescribedGroup> {
-        let describe = |group_id: &Id| match self.groups.get(group_id) {
+        let describe = |group_id: &GroupId| match self.groups.get(group_id) {
             Some(Group::Classic(group)) => group.describe(),
             other => {
                 let why = match other {
@@ -45,7 +45,7 @@ impl GroupShard {
         request: &DescribeConsumerGroups,
     ) -> Vec<DescribedConsumerGroup> {
         let default_assignor = self.config.consumer_default_assignor();
-        let describe = |group_id: &Id| {
+        let describe = |group_id: &GroupId| {
             let group = self.groups.get(group_id);
             let described =
                 group.and_then(|group| group.describe_consumer(&*self.catalog, default_assignor));
@@ -66,7 +66,7 @@ impl GroupShard {
     }
 
     /// Everything needed to forget a group, but not its offsets.
-    pub(super) fn group_tombstones(&self, group_id: &Id) -> Vec<GroupRecord> {
+    pub(super) fn group_tombstones(&self, group_id: &GroupId) -> Vec<GroupRecord> {
         match self.groups.get(group_id) {
             None => Vec::new(),
             Some(Group::Classic(_)) => vec![GroupRecord::Group {
@@ -114,7 +114,7 @@ impl GroupShard {
             .collect()
     }
 
-    fn delete_group(&mut self, group_id: &Id, effects: &mut Effects) -> Result<(), ErrorCode> {
+    fn delete_group(&mut self, group_id: &GroupId, effects: &mut Effects) -> Result<(), ErrorCode> {
         let group = self
             .groups
             .get(group_id)
@@ -134,12 +134,12 @@ impl GroupShard {
 
 /// Describes one group after the other until the answer has become too large; the others fail.
 fn affordable<D: Priced>(
-    group_ids: &[Id],
+    group_ids: &[GroupId],
     mut allowance: Allowance,
-    describe: impl Fn(&Id) -> D,
-    failed: impl Fn(Id, ErrorCode) -> D,
+    describe: impl Fn(&GroupId) -> D,
+    failed: impl Fn(GroupId, ErrorCode) -> D,
 ) -> Vec<D> {
-    let mut answer = |group_id: &Id| {
+    let mut answer = |group_id: &GroupId| {
         allowance.expect_at_least(1)?;
         let described = describe(group_id);
         allowance.spend(described.price_bytes())?;

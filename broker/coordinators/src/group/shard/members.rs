@@ -7,7 +7,7 @@ use crate::group::classic::ClassicGroup;
 use crate::group::consumer::{ConsumerGroup, JOIN_EPOCH};
 use crate::group::context::Context;
 use crate::group::effects::Effects;
-use crate::group::id::is_group_id;
+use crate::group::id::GroupId;
 use crate::group::migration;
 use crate::group::reply::{
     ConsumerHeartbeatReply, GroupReply, JoinReply, LeaveReply, Refusal, SyncReply,
@@ -18,7 +18,7 @@ use crate::machine::Token;
 
 impl GroupShard {
     pub(super) fn join(&mut self, now_ms: i64, token: Token, request: JoinGroup) -> Effects {
-        let refusal = if !is_group_id(&request.group_id) {
+        let refusal = if !request.group_id.is_valid() {
             Some(ErrorCode::InvalidGroupId)
         } else if !(self.config.min_session_timeout_ms..=self.config.max_session_timeout_ms)
             .contains(&request.session_timeout_ms)
@@ -130,8 +130,8 @@ impl GroupShard {
     }
 
     /// Whether there is a group for requests of the classic protocol other than JoinGroup.
-    fn find_classic(&self, group_id: &str) -> Result<(), ErrorCode> {
-        if !is_group_id(group_id) {
+    fn find_classic(&self, group_id: &GroupId) -> Result<(), ErrorCode> {
+        if !group_id.is_valid() {
             Err(ErrorCode::InvalidGroupId)
         } else if !self.groups.contains_key(group_id) {
             Err(ErrorCode::UnknownMemberId)

@@ -15,7 +15,7 @@ use crate::group::config::GroupConfig;
 use crate::group::consumer::ConsumerGroup;
 use crate::group::context::{Context, TimerKey};
 use crate::group::effects::Effects;
-use crate::group::id::Id;
+use crate::group::id::GroupId;
 use crate::group::offsets::Offsets;
 use crate::group::record::GroupRecord;
 use crate::group::record::consumer::ConsumerRecord;
@@ -28,7 +28,7 @@ use crate::timer::Timers;
 #[derive(Debug)]
 pub struct GroupShard {
     pub(super) config: GroupConfig,
-    pub(super) groups: BTreeMap<Id, Group>,
+    pub(super) groups: BTreeMap<GroupId, Group>,
     pub(super) offsets: Offsets,
     pub(super) catalog: Arc<dyn Catalog>,
     /// Counts the catalogs there have been.
@@ -127,13 +127,13 @@ impl GroupShard {
         }
     }
 
-    fn put(&mut self, group_id: &Id, group: Group) {
+    fn put(&mut self, group_id: &GroupId, group: Group) {
         if let Some(previous) = self.groups.insert(group_id.clone(), group) {
             previous.cancel_timers(&mut self.timers);
         }
     }
 
-    fn remove_if(&mut self, group_id: &Id, is_meant: impl FnOnce(&Group) -> bool) {
+    fn remove_if(&mut self, group_id: &GroupId, is_meant: impl FnOnce(&Group) -> bool) {
         if self.groups.get(group_id).is_some_and(is_meant)
             && let Some(group) = self.groups.remove(group_id)
         {
@@ -227,7 +227,7 @@ impl GroupShard {
     }
 
     /// Offsets can be committed without a group: that makes a "simple" group, which has no protocol type.
-    fn ensure_group(&mut self, group_id: &Id) {
+    fn ensure_group(&mut self, group_id: &GroupId) {
         if !self.groups.contains_key(group_id) {
             let group = Group::Classic(ClassicGroup::new(group_id.clone(), None));
             self.groups.insert(group_id.clone(), group);
@@ -237,7 +237,7 @@ impl GroupShard {
     fn step(
         &mut self,
         now_ms: i64,
-        act: impl FnOnce(&mut BTreeMap<Id, Group>, &mut Context<'_>),
+        act: impl FnOnce(&mut BTreeMap<GroupId, Group>, &mut Context<'_>),
     ) -> Effects {
         let mut effects = Effects::default();
         let mut cx = Context {
@@ -258,7 +258,7 @@ impl GroupShard {
     pub(super) fn with_group(
         &mut self,
         now_ms: i64,
-        group_id: &Id,
+        group_id: &GroupId,
         effects: &mut Effects,
         act: impl FnOnce(&mut Group, &mut Context<'_>),
     ) {

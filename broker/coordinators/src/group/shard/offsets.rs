@@ -10,7 +10,7 @@ use crate::codec::MAX_STRING_BYTES;
 use crate::group::allowance::{Allowance, FETCHED_PARTITION_BYTES, Priced};
 use crate::group::any::Group;
 use crate::group::effects::Effects;
-use crate::group::id::{Id, is_group_id};
+use crate::group::id::{GroupId, Name};
 use crate::group::record::GroupRecord;
 use crate::group::record::offset::{CommittedOffset, OffsetKey};
 use crate::group::reply::{
@@ -96,7 +96,7 @@ impl GroupShard {
         effects: &mut Effects,
     ) -> Vec<TopicResult> {
         let instance_id = request.group_instance_id.as_deref();
-        let authorized = if !is_group_id(&request.group_id) {
+        let authorized = if !request.group_id.is_valid() {
             Err(ErrorCode::InvalidGroupId)
         } else {
             match self.groups.get(&request.group_id) {
@@ -141,7 +141,7 @@ impl GroupShard {
 
     fn commit(
         &mut self,
-        group_id: &Id,
+        group_id: &GroupId,
         topics: Vec<CommitTopic>,
         now_ms: i64,
         expire_timestamp_ms: Option<i64>,
@@ -261,7 +261,12 @@ impl GroupShard {
         }
     }
 
-    fn fetch_topic(&self, group_id: &Id, topic: FetchTopic, require_stable: bool) -> FetchedTopic {
+    fn fetch_topic(
+        &self,
+        group_id: &GroupId,
+        topic: FetchTopic,
+        require_stable: bool,
+    ) -> FetchedTopic {
         let FetchTopic {
             name,
             topic_id,
@@ -289,7 +294,7 @@ impl GroupShard {
         }
     }
 
-    fn fetch_all(&self, group_id: &Id, require_stable: bool) -> Vec<FetchedTopic> {
+    fn fetch_all(&self, group_id: &GroupId, require_stable: bool) -> Vec<FetchedTopic> {
         let topics = self.offsets.committed(group_id);
         topics
             .map(|(name, partitions)| FetchedTopic {
@@ -311,7 +316,7 @@ impl GroupShard {
         request: DeleteOffsets,
         effects: &mut Effects,
     ) -> DeleteOffsetsReply {
-        let error = if is_group_id(&request.group_id) {
+        let error = if request.group_id.is_valid() {
             match self.groups.get(&request.group_id) {
                 None => Some(ErrorCode::GroupIdNotFound),
                 // Only consumers tell which topics they read; with others any offset may be in use.
@@ -341,8 +346,8 @@ impl GroupShard {
 
     fn delete_topic_offsets(
         &mut self,
-        group_id: &Id,
-        topic: Id,
+        group_id: &GroupId,
+        topic: Name,
         partition_indexes: Vec<i32>,
         effects: &mut Effects,
     ) -> TopicResult {
@@ -424,7 +429,7 @@ fn fetched(
             partition_index,
             committed_offset: -1,
             committed_leader_epoch: -1,
-            metadata: Id::default(),
+            metadata: Name::default(),
             error: unstable.then_some(ErrorCode::UnstableOffsetCommit),
         },
     }

@@ -15,14 +15,14 @@ pub(in crate::group::tests) use protocol_shim::ErrorCode;
 /// A member as a test thinks of it.
 #[derive(Debug, Clone)]
 pub(super) struct Joined {
-    pub(super) member_id: Id,
+    pub(super) member_id: MemberId,
     pub(super) generation_id: i32,
 }
 
 /// Topics and settings, as a test makes them up.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TestCatalog {
-    pub(super) topics: BTreeMap<Id, (Uuid, i32)>,
+    pub(super) topics: BTreeMap<Name, (Uuid, i32)>,
     pub(super) settings: BTreeMap<(String, String), i32>,
     /// As large as it gets, unless a test says otherwise.
     pub(super) max_batch_bytes: Option<usize>,
@@ -55,14 +55,14 @@ impl Catalog for TestCatalog {
         self.topics.get(name).copied()
     }
 
-    fn topic_name(&self, topic_id: Uuid) -> Option<Id> {
+    fn topic_name(&self, topic_id: Uuid) -> Option<Name> {
         let mut topics = self.topics.iter();
         topics
             .find(|(_, (id, _))| *id == topic_id)
             .map(|(name, _)| name.clone())
     }
 
-    fn visit_topic_names(&self, visit: &mut dyn FnMut(&Id)) {
+    fn visit_topic_names(&self, visit: &mut dyn FnMut(&Name)) {
         self.topics.keys().for_each(visit);
     }
 
@@ -105,7 +105,7 @@ pub(super) fn records_of(writes: Vec<Write<GroupRecord>>) -> Vec<GroupRecord> {
 }
 
 /// The topics of a catalog that an expression matches.
-pub(super) fn matching(pattern: &str, catalog: &dyn Catalog) -> Result<BTreeSet<Id>, String> {
+pub(super) fn matching(pattern: &str, catalog: &dyn Catalog) -> Result<BTreeSet<Name>, String> {
     let pattern = TopicPattern::compile(pattern)?;
     let mut topics = BTreeSet::new();
     catalog.visit_topic_names(&mut |name| {
@@ -457,7 +457,7 @@ impl TestContext {
     }
 
     /// The id that MEMBER_ID_REQUIRED gives to a new dynamic member.
-    pub(super) fn new_member_id(&mut self, group: &str) -> Id {
+    pub(super) fn new_member_id(&mut self, group: &str) -> MemberId {
         let token = self.join(group, "");
         let reply = self.join_reply(token);
         assert_eq!(reply.error, Some(ErrorCode::MemberIdRequired));
@@ -466,7 +466,7 @@ impl TestContext {
 
     /// A stable group of `count` dynamic members; the first is its leader.
     pub(super) fn stable_group(&mut self, group: &str, count: usize) -> Vec<Joined> {
-        let ids: Vec<Id> = (0..count).map(|_| self.new_member_id(group)).collect();
+        let ids: Vec<MemberId> = (0..count).map(|_| self.new_member_id(group)).collect();
         self.serve_deadlines = false;
         let joins: Vec<Token> = ids.iter().map(|id| self.join(group, id)).collect();
         self.serve_deadlines = true;
@@ -560,7 +560,7 @@ impl TestContext {
             group_id: group.into(),
             generation_id: member.generation_id,
             member_id: member.member_id.clone(),
-            group_instance_id: instance_id.map(Id::from),
+            group_instance_id: instance_id.map(InstanceId::from),
         }));
         match self.reply(token) {
             GroupReply::Heartbeat(error) => error,
@@ -578,7 +578,7 @@ impl TestContext {
             .iter()
             .map(|(member_id, instance_id)| LeavingMember {
                 member_id: (*member_id).into(),
-                group_instance_id: instance_id.map(Id::from),
+                group_instance_id: instance_id.map(InstanceId::from),
                 reason: None,
             });
         let request = LeaveGroup {

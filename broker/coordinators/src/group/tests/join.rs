@@ -532,12 +532,12 @@ fn the_reason_of_a_client_is_in_the_notes() {
 #[test]
 fn ids_that_no_record_could_hold_are_refused_before_they_do_harm() {
     let mut cx = TestContext::new();
-    let long: Id = "x".repeat(40_000).into();
+    let long: Name = "x".repeat(40_000).into();
     let token = cx.join(&long, "");
     assert_eq!(cx.join_error(token), ErrorCode::InvalidGroupId);
-    let edits: [fn(&mut JoinGroup, Id); 4] = [
+    let edits: [fn(&mut JoinGroup, Name); 4] = [
         |request, long| request.client_id = long,
-        |request, long| request.group_instance_id = Some(long),
+        |request, long| request.group_instance_id = Some(long.into()),
         |request, long| request.protocol_type = long,
         |request, long| request.protocols = vec![protocol(&long, &[])],
     ];

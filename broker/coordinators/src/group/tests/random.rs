@@ -32,10 +32,10 @@ enum Phase {
 #[derive(Debug)]
 struct Client {
     group: &'static str,
-    instance_id: Option<Id>,
+    instance_id: Option<InstanceId>,
     api_version: i16,
     session_timeout_ms: i32,
-    member_id: Id,
+    member_id: MemberId,
     generation_id: i32,
     phase: Phase,
     alive: bool,
@@ -46,9 +46,9 @@ struct Client {
 #[derive(Debug, Default)]
 struct Promises {
     /// Who was told to lead a generation.
-    leaders: BTreeMap<(&'static str, i32), Id>,
+    leaders: BTreeMap<(&'static str, i32), MemberId>,
     /// Who owns a partition in a generation: the member's slot, which a restarted static member inherits.
-    owners: BTreeMap<(&'static str, i32, Bytes), Id>,
+    owners: BTreeMap<(&'static str, i32, Bytes), Name>,
     /// The latest generation anybody has joined.
     generations: BTreeMap<&'static str, i32>,
     /// The committed offset.
@@ -64,7 +64,7 @@ enum Sent {
     Sync {
         group: &'static str,
         generation_id: i32,
-        slot: Id,
+        slot: Name,
     },
     Commit {
         group: &'static str,
@@ -265,10 +265,10 @@ impl Simulation {
             protocol_name: None,
             assignments: assignments.collect(),
         };
-        let slot = client
-            .instance_id
-            .clone()
-            .unwrap_or(client.member_id.clone());
+        let slot = match &client.instance_id {
+            Some(instance_id) => Name::from(&**instance_id),
+            None => Name::from(&*client.member_id),
+        };
         let sent = Sent::Sync {
             group: client.group,
             generation_id: client.generation_id,
@@ -382,7 +382,7 @@ impl Simulation {
     }
 
     fn meddle(&mut self) {
-        let group: Id = GROUPS[self.random.random_range(0..2)].into();
+        let group: GroupId = GROUPS[self.random.random_range(0..2)].into();
         let producer_id = self.random.random_range(0..3);
         let request = match self.random.random_range(0..6) {
             0 => GroupRequest::DeleteGroups(DeleteGroups {

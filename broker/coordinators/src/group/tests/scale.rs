@@ -40,7 +40,7 @@ fn a_thousand_members_join_sync_and_beat_in_one_group() {
     let mut shard = GroupShard::new(GroupConfig::default());
     let topics: Arc<dyn Catalog> = Arc::new(TestCatalog::default());
     let now = at(0, &topics);
-    let group: Id = "g".into();
+    let group: GroupId = "g".into();
     let started = Instant::now();
     for instance in 0..COUNT {
         assert!(
@@ -112,7 +112,7 @@ fn ten_thousand_groups_do_not_slow_each_other_down() {
     let mut shard = GroupShard::new(GroupConfig::default());
     let topics: Arc<dyn Catalog> = Arc::new(TestCatalog::default());
     let now = at(0, &topics);
-    let groups: Vec<Id> = (0..COUNT)
+    let groups: Vec<GroupId> = (0..COUNT)
         .map(|index| format!("group-{index}").into())
         .collect();
     let started = Instant::now();

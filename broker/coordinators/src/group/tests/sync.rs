@@ -7,7 +7,7 @@ use super::{
 
 /// A group whose members have joined generation 1 and not synced; the first leads.
 fn joined_group(cx: &mut TestContext, count: usize) -> Vec<Joined> {
-    let ids: Vec<Id> = (0..count).map(|_| cx.new_member_id("g")).collect();
+    let ids: Vec<MemberId> = (0..count).map(|_| cx.new_member_id("g")).collect();
     cx.serve_deadlines = false;
     ids.iter().for_each(|id| {
         cx.join("g", id);

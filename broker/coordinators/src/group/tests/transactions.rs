@@ -134,7 +134,7 @@ fn deleting_a_group_drops_what_is_pending_for_it() {
     cx.end_txn(1, true);
     assert_eq!(cx.fetch("g", "topic", true), Ok(None));
     assert_eq!(cx.fetch("h", "topic", true), Ok(Some(6)));
-    let groups: Vec<Id> = cx
+    let groups: Vec<GroupId> = cx
         .list(&[], &[])
         .into_iter()
         .map(|group| group.group_id)

@@ -32,7 +32,7 @@ impl TestContext {
     fn fetch_as(&mut self, member_id: Option<&str>, member_epoch: i32) -> Option<ErrorCode> {
         let group = FetchGroup {
             group_id: "g".into(),
-            member_id: member_id.map(Id::from),
+            member_id: member_id.map(MemberId::from),
             member_epoch,
             topics: None,
         };

@@ -7,7 +7,7 @@ fn group_of_one(instance_id: Option<&str>) -> (TestContext, Consumer) {
     let mut cx = TestContext::new();
     cx.set_catalog(|catalog| catalog.put("t", 6));
     let mut consumer = Consumer::new("g", "a", &["t"]);
-    consumer.instance_id = instance_id.map(Id::from);
+    consumer.instance_id = instance_id.map(InstanceId::from);
     cx.beat(&mut consumer);
     (cx, consumer)
 }

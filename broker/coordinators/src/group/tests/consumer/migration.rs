@@ -116,7 +116,7 @@ fn requests_that_wait_for_a_classic_rebalance_are_told_to_join_again() {
     assert_eq!(reply.error, Some(ErrorCode::RebalanceInProgress));
     assert_eq!(reply.member_id, classic[0].member_id);
 
-    let ids: Vec<Id> = (0..2).map(|_| cx.new_member_id("h")).collect();
+    let ids: Vec<MemberId> = (0..2).map(|_| cx.new_member_id("h")).collect();
     cx.serve_deadlines = false;
     let joins: Vec<Token> = ids.iter().map(|id| cx.join("h", id)).collect();
     cx.serve_deadlines = true;

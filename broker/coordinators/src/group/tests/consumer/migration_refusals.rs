@@ -218,7 +218,7 @@ fn instance_ids_are_checked_in_every_request_of_a_classic_member() {
 #[test]
 fn a_partition_that_a_leader_gave_to_two_members_stays_with_one() {
     let mut cx = context();
-    let ids: Vec<Id> = (0..2).map(|_| cx.new_member_id("g")).collect();
+    let ids: Vec<MemberId> = (0..2).map(|_| cx.new_member_id("g")).collect();
     cx.serve_deadlines = false;
     let joins: Vec<Token> = ids.iter().map(|id| cx.join("g", id)).collect();
     cx.serve_deadlines = true;

@@ -8,10 +8,10 @@ use super::*;
 #[derive(Debug, Clone)]
 pub(super) struct Classic {
     pub(super) group: &'static str,
-    pub(super) member_id: Id,
+    pub(super) member_id: MemberId,
     pub(super) generation_id: i32,
-    pub(super) instance_id: Option<Id>,
-    pub(super) topics: Vec<Id>,
+    pub(super) instance_id: Option<InstanceId>,
+    pub(super) topics: Vec<Name>,
     /// What it has been given and not given up.
     pub(super) owned: Partitions,
 }
@@ -153,7 +153,11 @@ impl TestContext {
         reply
     }
 
-    pub(super) fn send_sync(&mut self, member: &Classic, assignments: &[(Id, Bytes)]) -> Token {
+    pub(super) fn send_sync(
+        &mut self,
+        member: &Classic,
+        assignments: &[(MemberId, Bytes)],
+    ) -> Token {
         self.sync_with(member.group, &member.joined(), &[], |request| {
             request.group_instance_id = member.instance_id.clone();
             request.assignments = assignments.to_vec();
@@ -229,7 +233,7 @@ impl TestContext {
         }
         let count = members.len() as i32;
         let part = |number: usize| of_t((0..6).filter(|index| index % count == number as i32));
-        let assignments: Vec<(Id, Bytes)> = members
+        let assignments: Vec<(MemberId, Bytes)> = members
             .iter()
             .enumerate()
             .map(|(number, one)| (one.member_id.clone(), assignment(&part(number), user_data)))

@@ -24,11 +24,11 @@ use crate::group::*;
 #[derive(Debug, Clone)]
 struct Consumer {
     group: &'static str,
-    member_id: Id,
+    member_id: MemberId,
     epoch: i32,
-    instance_id: Option<Id>,
-    topics: Vec<Id>,
-    regex: Option<Id>,
+    instance_id: Option<InstanceId>,
+    topics: Vec<Name>,
+    regex: Option<Name>,
     /// What it has been given and not given up.
     owned: Partitions,
 }

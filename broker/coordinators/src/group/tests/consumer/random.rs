@@ -218,14 +218,14 @@ impl World {
 
     /// What consumers that are still members believe to have, they have alone.
     fn check(&mut self) {
-        let members: BTreeMap<Id, i32> = self
+        let members: BTreeMap<MemberId, i32> = self
             .cx
             .describe_consumer("g")
             .members
             .into_iter()
             .map(|member| (member.member_id, member.member_epoch))
             .collect();
-        let mut owners: BTreeMap<(Uuid, i32), &Id> = BTreeMap::new();
+        let mut owners: BTreeMap<(Uuid, i32), &MemberId> = BTreeMap::new();
         for consumer in self.consumers.values() {
             if consumer.epoch <= 0 || !members.contains_key(&consumer.member_id) {
                 continue;

@@ -64,12 +64,12 @@ impl World {
         }
     }
 
-    fn some_topics(&mut self) -> Vec<Id> {
+    fn some_topics(&mut self) -> Vec<Name> {
         let topics = TOPICS.iter().filter(|_| self.random.random_bool(0.7));
         topics.map(|&name| name.into()).collect()
     }
 
-    fn some_instance(&mut self) -> Option<Id> {
+    fn some_instance(&mut self) -> Option<InstanceId> {
         let number = self.random.random_range(0..3);
         let is_static = self.random.random_bool(0.3);
         is_static.then(|| format!("i{number}").into())
@@ -345,12 +345,12 @@ impl World {
     fn check(&mut self) {
         let described = self.cx.describe_consumer("g");
         let members = described.members.into_iter();
-        let members: BTreeSet<Id> = members.map(|member| member.member_id).collect();
+        let members: BTreeSet<MemberId> = members.map(|member| member.member_id).collect();
         let classic = self.classic.values().filter(|client| client.is_known);
         let classic = classic.map(|client| (&client.member.member_id, &client.member.owned));
         let consumers = self.consumers.values().filter(|one| one.epoch > 0);
         let consumers = consumers.map(|one| (&one.member_id, &one.owned));
-        let mut owners: BTreeMap<(Uuid, i32), &Id> = BTreeMap::new();
+        let mut owners: BTreeMap<(Uuid, i32), &MemberId> = BTreeMap::new();
         for (member_id, owned) in classic.chain(consumers) {
             for partition in pairs(owned).filter(|_| members.contains(member_id)) {
                 let other = owners.insert(partition, member_id);
@@ -391,7 +391,7 @@ impl World {
         let classic = self.classic.values().map(|client| &client.member);
         let classic = classic.map(|member| (&member.topics, &member.owned));
         let consumers = self.consumers.values().map(|one| (&one.topics, &one.owned));
-        let mut wanted: BTreeSet<&Id> = BTreeSet::new();
+        let mut wanted: BTreeSet<&Name> = BTreeSet::new();
         let mut owned: Vec<(Uuid, i32)> = Vec::new();
         for (topics, has) in classic.chain(consumers) {
             wanted.extend(topics);
@@ -431,16 +431,16 @@ fn pairs(partitions: &Partitions) -> impl Iterator<Item = (Uuid, i32)> {
 }
 
 /// What a cooperative leader assigns: a partition goes to its next owner only when its last one has given it up.
-fn divide(catalog: &TestCatalog, members: &[JoinReplyMember]) -> Vec<(Id, Bytes)> {
+fn divide(catalog: &TestCatalog, members: &[JoinReplyMember]) -> Vec<(MemberId, Bytes)> {
     let read = |member: &JoinReplyMember| {
         let subscription = Subscription::read(&member.metadata).expect("clients write it well");
         (member.member_id.clone(), subscription)
     };
-    let members: Vec<(Id, Subscription)> = members.iter().map(read).collect();
-    let mut assigned: BTreeMap<&Id, Partitions> = BTreeMap::new();
+    let members: Vec<(MemberId, Subscription)> = members.iter().map(read).collect();
+    let mut assigned: BTreeMap<&MemberId, Partitions> = BTreeMap::new();
     for (name, (topic_id, count)) in &catalog.topics {
-        let is_subscribed = |one: &&(Id, Subscription)| one.1.topics.contains(name);
-        let subscribers: Vec<&Id> = members
+        let is_subscribed = |one: &&(MemberId, Subscription)| one.1.topics.contains(name);
+        let subscribers: Vec<&MemberId> = members
             .iter()
             .filter(is_subscribed)
             .map(|one| &one.0)

@@ -37,7 +37,7 @@ fn three(cx: &mut TestContext) -> Vec<Consumer> {
     members
 }
 
-fn target_sizes(cx: &mut TestContext) -> BTreeMap<Id, usize> {
+fn target_sizes(cx: &mut TestContext) -> BTreeMap<MemberId, usize> {
     let members = cx.describe_consumer("g").members.into_iter();
     let sizes = members.map(|member| {
         let topics = member.target_assignment.iter();
@@ -270,11 +270,11 @@ impl Catalog for CountingCatalog {
         self.asked(self.topics.topic(name))
     }
 
-    fn topic_name(&self, topic_id: Uuid) -> Option<Id> {
+    fn topic_name(&self, topic_id: Uuid) -> Option<Name> {
         self.asked(self.topics.topic_name(topic_id))
     }
 
-    fn visit_topic_names(&self, visit: &mut dyn FnMut(&Id)) {
+    fn visit_topic_names(&self, visit: &mut dyn FnMut(&Name)) {
         self.topics.visit_topic_names(visit);
     }
 
