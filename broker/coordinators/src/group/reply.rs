@@ -8,7 +8,7 @@ use crate::group::assignor::spec::Partitions;
 use crate::group::id::{GroupId, InstanceId, MemberId, Name};
 use crate::machine::Refused;
 
-/// The reply to the [`GroupRequest`](super::event::GroupRequest) of the same name.
+/// The reply to the [`GroupRequest`](super::request::GroupRequest) of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GroupReply {
     Join(JoinReply),

@@ -73,7 +73,7 @@ impl GroupRecord {
     /// # Errors
     /// [`RecordError::StringTooLong`] if an id exceeds what Kafka's schema can hold. The shard refuses such ids when
     /// they come in, so a record it made does not fail.
-    pub fn encode(&self) -> Result<Option<KeyValue>, RecordError> {
+    pub(crate) fn encode(&self) -> Result<Option<KeyValue>, RecordError> {
         Ok(Some(match self {
             Self::Offset { key, value } => (
                 key.encode()?,
@@ -100,7 +100,7 @@ impl GroupRecord {
     ///
     /// # Errors
     /// The bytes are not what their type and version say.
-    pub fn decode(
+    pub(crate) fn decode(
         key: &[u8],
         value: Option<&[u8]>,
         producer: Option<(i64, i16)>,
@@ -138,7 +138,7 @@ impl GroupRecord {
 
 impl GroupRecord {
     /// What the record takes in a batch, or somewhat more: counted, not made.
-    pub fn size_bytes(&self) -> usize {
+    pub(crate) fn size_bytes(&self) -> usize {
         let offset_key = |key: &OffsetKey| 2 + 2 + key.group_id.len() + 2 + key.topic.len() + 4;
         match self {
             Self::Offset { key, value } => {

@@ -41,7 +41,7 @@ pub struct GroupShard {
 }
 
 impl GroupShard {
-    /// An empty shard, ready for [`replay`](Machine::replay).
+    /// An empty shard, ready for [`replay`](crate::machine::Machine::replay).
     pub fn new(config: GroupConfig) -> Self {
         Self {
             config,
