@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use storage::log::PartitionLog;
-use storage::manager::LogManager;
+use storage::log::{LogStore, PartitionLog};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -37,7 +36,7 @@ pub struct Broker {
     /// What requests of many elements take when they are decoded and answered.
     pub element_budget: Budget,
     pub connection_limits: Arc<ConnectionLimits>,
-    pub logs: Arc<LogManager>,
+    pub logs: Arc<dyn LogStore>,
     pub requests: RequestMetrics,
     pub(crate) shutdown: watch::Sender<bool>,
 }

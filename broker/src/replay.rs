@@ -35,8 +35,7 @@ pub async fn replay(
     from_offset: i64,
     mut visit: impl FnMut(Entry<'_>),
 ) -> Result<i64, ReplayError> {
-    log.check_usable()?;
-    let offsets = log.offsets();
+    let offsets = log.current_offsets().await?;
     let mut next_offset = from_offset.max(offsets.log_start_offset);
     while next_offset < offsets.high_watermark {
         let read = log.read(ReadRequest {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coordinators::group::{Assignor, GroupConfig, MigrationPolicy};
-use storage::log::PartitionLog;
-use storage::manager::{LogManager, LogManagerConfig, OpenError, StorageError};
+use storage::local::{LocalConfig, OpenError};
+use storage::log::{PartitionLog, StorageError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::info;
@@ -106,7 +106,7 @@ impl Server {
             })
             .transpose()?;
         check_owner(&config.data_dir)?;
-        let logs = LogManager::open(LogManagerConfig {
+        let logs = storage::local::open(LocalConfig {
             durability: config.durability,
             open_files_max: config.open_files_max,
             wal_ring_bytes: config.wal_ring_bytes,
@@ -116,7 +116,7 @@ impl Server {
                 .producer_id_expiration_check_interval_ms,
             disk_reserve_bytes: config.disk_reserve_bytes,
             cleaner: config.cleaner.clone(),
-            ..LogManagerConfig::new(&config.data_dir)
+            ..LocalConfig::new(&config.data_dir)
         })?;
         let identity = MetaProperties::load_or_create(&config.data_dir, config.node_id)?;
         let broker = assemble(config, &identity, logs).await?;
@@ -212,7 +212,7 @@ impl Server {
 pub async fn assemble(
     config: BrokerConfig,
     identity: &MetaProperties,
-    logs: Arc<LogManager>,
+    logs: Arc<dyn storage::log::LogStore>,
 ) -> Result<Arc<Broker>, StartError> {
     let config = Arc::new(config);
     let clock = Clock::new();
@@ -230,7 +230,7 @@ pub async fn assemble(
         let (limits, logs) = (Arc::clone(&connection_limits), Arc::clone(&logs));
         let (partitions, config) = (Arc::clone(&partitions), Arc::clone(&config));
         move |old: &Published, new: &Published| {
-            partitions.follow(&logs, old, new);
+            partitions.follow(&*logs, old, new);
             let limits_of = |published: &Published| {
                 let dynamic = published.image.dynamic_settings(config.node_id);
                 ConnectionSettings::of(&config.settings, dynamic)
@@ -244,7 +244,7 @@ pub async fn assemble(
         &config,
         &identity.cluster_id,
         Arc::clone(&metadata_log),
-        &logs,
+        &*logs,
         Arc::new(follow),
     )
     .await?;
@@ -298,7 +298,7 @@ async fn open_metadata(
     config: &Arc<BrokerConfig>,
     cluster_id: &str,
     log: Arc<dyn PartitionLog>,
-    logs: &Arc<LogManager>,
+    logs: &dyn storage::log::LogStore,
     observer: metadata::Observer,
 ) -> Result<Metadata, StartError> {
     let store = Box::new(LogStore::new(log));
@@ -307,9 +307,8 @@ async fn open_metadata(
     let topic_configs = metadata.topic_configs();
     let delay_ms = topic_configs.default().log.file_delete_delay_ms;
     let topics = deleted.topics.clone();
-    logs.sweep(topics, u64::try_from(delay_ms).unwrap_or(0), move || {
-        drop(deleted)
-    });
+    let delay_ms = u64::try_from(delay_ms).unwrap_or(0);
+    logs.sweep(topics, delay_ms, Box::new(move || drop(deleted)));
     Ok(metadata)
 }
 

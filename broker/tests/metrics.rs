@@ -22,7 +22,7 @@ use kafka_protocol::messages::{
     fetch_request::FetchTopic,
 };
 use parking_lot::{Condvar, Mutex};
-use storage::manager::{LogManager, LogManagerConfig};
+use storage::local::{self, LocalConfig};
 use storage::testing::hooked_fs::{HookedFs, Hooks};
 use support::{batch, connect, group_id, produce, topic_name};
 use tempfile::TempDir;
@@ -219,10 +219,10 @@ impl Hooks for Faults {
 
 /// A broker on a disk with a fault, and where its metrics are.
 async fn start_faulty(dir: PathBuf, faults: &Arc<Faults>) -> (Arc<Broker>, SocketAddr) {
-    let logs = LogManager::open(LogManagerConfig {
+    let logs = local::open(LocalConfig {
         fs: Arc::new(HookedFs(Arc::clone(faults))),
         wal_ring_bytes: 128 << 20,
-        ..LogManagerConfig::new(dir)
+        ..LocalConfig::new(dir)
     })
     .unwrap();
     let identity = support::the_cluster();

@@ -15,8 +15,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use storage::log::{AppendOrigin, Durability, PartitionLog, PendingAppend, TopicPartition};
-use storage::manager::{LogManager, LogManagerConfig};
+use storage::local::{self, LocalConfig};
+use storage::log::{
+    AppendOrigin, Durability, LogStore, Next, PartitionLog, PendingAppend, TopicPartition,
+};
 use storage::record::{BatchBuilder, CompressionType, ValidateConfig, ValidatedBatch, validate};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -76,7 +78,7 @@ fn validation(c: &mut Criterion) {
 /// A log directory that is removed at the end.
 struct Logs {
     runtime: Runtime,
-    manager: Arc<LogManager>,
+    manager: Arc<dyn LogStore>,
     logs: Vec<Arc<dyn PartitionLog>>,
     _dir: TempDir,
 }
@@ -84,9 +86,9 @@ struct Logs {
 impl Logs {
     fn open(durability: Durability) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let manager = LogManager::open(LogManagerConfig {
+        let manager = local::open(LocalConfig {
             durability,
-            ..LogManagerConfig::new(dir.path())
+            ..LocalConfig::new(dir.path())
         })
         .unwrap();
         let open = |partition| {
@@ -117,7 +119,8 @@ impl Logs {
                     .reserve(batch.bytes.len(), AppendOrigin::Client)
                     .await
                     .unwrap();
-                let submitted = log.submit(permit, batch.clone(), AppendOrigin::Client);
+                let submitted =
+                    log.submit(permit, batch.clone(), AppendOrigin::Client, Next::Append);
                 pending.push(submitted.unwrap());
             }
             for append in pending {

@@ -25,8 +25,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use storage::log::{AppendOrigin, Durability, PartitionLog, TopicPartition};
-use storage::manager::{LogManager, LogManagerConfig};
+use storage::local::{self, LocalConfig};
+use storage::log::{AppendOrigin, Durability, LogStore, Next, PartitionLog, TopicPartition};
 use storage::record::{BatchBuilder, ValidatedBatch};
 
 const REPLAY_BYTES: u64 = 1 << 30;
@@ -150,9 +150,9 @@ struct Outcome {
 async fn run(options: &Options) -> Outcome {
     let dir = tempfile::tempdir_in(&options.dir).unwrap();
     let started = Instant::now();
-    let manager = LogManager::open(LogManagerConfig {
+    let manager = local::open(LocalConfig {
         durability: options.durability,
-        ..LogManagerConfig::new(dir.path())
+        ..LocalConfig::new(dir.path())
     })
     .unwrap();
     let logs = open_logs(&manager, options.partitions);
@@ -244,7 +244,7 @@ async fn run(options: &Options) -> Outcome {
     outcome
 }
 
-fn open_logs(manager: &LogManager, partitions: i32) -> Vec<Arc<dyn PartitionLog>> {
+fn open_logs(manager: &Arc<dyn LogStore>, partitions: i32) -> Vec<Arc<dyn PartitionLog>> {
     let open = |partition| {
         let id = TopicPartition {
             topic: "bench".into(),
@@ -267,17 +267,17 @@ async fn append(log: &Arc<dyn PartitionLog>, batch: &ValidatedBatch) {
         .reserve(batch.bytes.len(), AppendOrigin::Client)
         .await
         .unwrap();
-    log.submit(permit, batch.clone(), AppendOrigin::Client)
+    log.submit(permit, batch.clone(), AppendOrigin::Client, Next::Append)
         .unwrap()
         .await
         .unwrap();
 }
 
 /// A ring that takes what is replayed without a checkpoint.
-fn ring_config(dir: &Path) -> LogManagerConfig {
-    LogManagerConfig {
+fn ring_config(dir: &Path) -> LocalConfig {
+    LocalConfig {
         wal_ring_bytes: 4 * REPLAY_BYTES,
-        ..LogManagerConfig::new(dir)
+        ..LocalConfig::new(dir)
     }
 }
 
@@ -302,7 +302,7 @@ fn ring_replay(dir: &Path) -> bool {
         .collect();
 
     let started = Instant::now();
-    let manager = LogManager::open(ring_config(dir.path())).unwrap();
+    let manager = local::open(ring_config(dir.path())).unwrap();
     let took = started.elapsed();
     let report = manager.recovery_report().clone();
     let logs = open_logs(&manager, REPLAY_PARTITIONS);
@@ -337,7 +337,7 @@ fn ring_replay(dir: &Path) -> bool {
 
 /// Appends until a GiB is acknowledged, prints how far each partition is, goes on a little and waits to be killed.
 async fn fill_ring(dir: &Path) -> ! {
-    let manager = LogManager::open(ring_config(dir)).unwrap();
+    let manager = local::open(ring_config(dir)).unwrap();
     let logs = open_logs(&manager, REPLAY_PARTITIONS);
     let filled_bytes = Arc::new(AtomicU64::new(0));
     for task in 0..64 {

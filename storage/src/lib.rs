@@ -5,9 +5,9 @@
 pub mod env;
 pub mod local;
 pub mod log;
-pub mod manager;
 pub mod memory;
 pub mod record;
+#[cfg(feature = "testing")]
 pub mod testing;
 
-pub use local::text_files::{kafka_uuid, parse_kafka_uuid};
+pub use log::{kafka_uuid, parse_kafka_uuid};

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::*;
-use storage::log::{Isolation, LogConfig, PartitionLog, ReadRequest, TopicPartition};
-use storage::manager::LogManager;
+use storage::local::{self};
+use storage::log::{Isolation, LogConfig, LogStore, PartitionLog, ReadRequest, TopicPartition};
 use storage::record::{BatchBuilder, ValidatedBatch};
 use uuid::Uuid;
 
@@ -24,7 +24,7 @@ fn numbered(sequence: i32, value: &[u8]) -> ValidatedBatch {
 /// A log of four batches, the last of an open transaction, whose topic had another id; and nothing else.
 async fn foreign() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     let log = open(&manager, "topic", 0);
     for sequence in 0..3 {
         append(&log, numbered(sequence, b"theirs")).await.unwrap();
@@ -40,7 +40,7 @@ async fn foreign() -> tempfile::TempDir {
     copy
 }
 
-fn open_here(manager: &LogManager) -> Arc<dyn PartitionLog> {
+fn open_here(manager: &Arc<dyn LogStore>) -> Arc<dyn PartitionLog> {
     let id = TopicPartition {
         topic: Arc::from("topic"),
         topic_id: Uuid::from_u128(77),
@@ -59,14 +59,14 @@ fn metadata(dir: &Path) -> std::path::PathBuf {
 async fn a_directory_without_an_owner_is_adopted_and_its_producers_are_nobodys() {
     let dir = foreign().await;
     fs::remove_file(metadata(dir.path())).unwrap();
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     let log = open_here(&manager);
     assert_eq!(read_all(&log, 0).await.len(), 4);
     assert!(metadata(dir.path()).exists());
     // The directory's snapshots must not bring them back.
     drop(log);
     let dir = crash(manager, dir.path());
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     let log = open_here(&manager);
     let appended = append(&log, numbered(0, b"ours")).await.unwrap();
     assert_eq!((appended.base_offset, appended.duplicate), (4, false));
@@ -85,7 +85,7 @@ async fn a_directory_without_an_owner_is_adopted_and_its_producers_are_nobodys()
 #[tokio::test]
 async fn a_directory_of_another_topic_is_set_aside_and_kept() {
     let dir = foreign().await;
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     let log = open_here(&manager);
     assert_eq!(read_all(&log, 0).await, []);
     let aside: Vec<String> = names(dir.path())
@@ -107,7 +107,7 @@ async fn what_follows_a_gap_is_read_from_its_beginning() {
         compact: true,
         ..LogConfig::default()
     };
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     let log = open_with(&manager, "topic", 0, config.clone());
     for sequence in 0..60 {
         append(&log, numbered(sequence, &[b'v'; 100]))
@@ -125,7 +125,7 @@ async fn what_follows_a_gap_is_read_from_its_beginning() {
         let name = segments[1].replace("log", suffix);
         fs::remove_file(partition.join(name)).unwrap();
     }
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     let log = open_with(&manager, "topic", 0, config);
     let (gap, after) = (first_of(&segments[1]), first_of(&segments[2]));
     let expected: Vec<i64> = (0..gap).chain(after..60).collect();
@@ -143,13 +143,13 @@ async fn a_directory_that_ends_before_the_start_that_was_put_beside_it_is_named_
     std::fs::remove_file(metadata(dir.path())).unwrap();
     let starts = dir.path().join("log-start-offset-checkpoint");
     std::fs::write(&starts, "0\n1\ntopic 0 9\n").unwrap();
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     let log = open_here(&manager);
     let refused = append(&log, numbered(0, b"ours")).await.unwrap_err();
     assert!(refused.to_string().contains("begins at 9"), "{refused}");
     drop(log);
     manager.shutdown().unwrap();
     std::fs::write(&starts, "0\n0\n").unwrap();
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     assert_eq!(open_here(&manager).offsets().log_end_offset, 4);
 }

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::*;
+use storage::local::{self, LocalConfig};
 use storage::log::{FetchedRecords, PartitionLog, Read, ReadError};
-use storage::manager::{LogManager, LogManagerConfig};
 
 const BATCHES: usize = 24;
 const VALUE_BYTES: usize = 100_000;
@@ -26,7 +26,7 @@ enum From {
 
 /// A directory with a log of which nothing is in memory.
 async fn written(dir: &Path) {
-    let manager = LogManager::open(LogManagerConfig::new(dir)).unwrap();
+    let manager = local::open(LocalConfig::new(dir)).unwrap();
     let log = open(&manager, "topic", 0);
     for number in 0..BATCHES {
         let value = vec![number as u8; VALUE_BYTES];
@@ -70,7 +70,7 @@ async fn read_on(log: &Arc<dyn PartitionLog>, mut next: i64) -> Vec<From> {
 async fn every_other_fetch_of_one_who_reads_on_is_answered_with_what_was_read_ahead() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path()).await;
-    let manager = LogManager::open(LogManagerConfig::new(dir.path())).unwrap();
+    let manager = local::open(LocalConfig::new(dir.path())).unwrap();
     let log = open(&manager, "topic", 0);
     let answered = read_on(&log, 0).await;
     assert_eq!(answered[..2], [From::Disk, From::Disk], "{answered:?}");
@@ -82,7 +82,7 @@ async fn every_other_fetch_of_one_who_reads_on_is_answered_with_what_was_read_ah
 async fn nothing_is_read_ahead_for_one_who_jumps_about() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path()).await;
-    let manager = LogManager::open(LogManagerConfig::new(dir.path())).unwrap();
+    let manager = local::open(LocalConfig::new(dir.path())).unwrap();
     let log = open(&manager, "topic", 0);
     for offset in [4, 0, 9, 2, 15, 12, 7] {
         assert_eq!(fetch(&log, offset).await.unwrap().0, From::Disk);
@@ -93,9 +93,9 @@ async fn nothing_is_read_ahead_for_one_who_jumps_about() {
 async fn nothing_is_read_ahead_without_room_in_the_budget() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path()).await;
-    let manager = LogManager::open(LogManagerConfig {
+    let manager = local::open(LocalConfig {
         cold_read_budget_bytes: MAX_BYTES,
-        ..LogManagerConfig::new(dir.path())
+        ..LocalConfig::new(dir.path())
     })
     .unwrap();
     let answered = read_on(&open(&manager, "topic", 0), 0).await;
@@ -106,9 +106,9 @@ async fn nothing_is_read_ahead_without_room_in_the_budget() {
 async fn what_was_read_ahead_gives_way_to_a_read_that_finds_no_room() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path()).await;
-    let manager = LogManager::open(LogManagerConfig {
+    let manager = local::open(LocalConfig {
         cold_read_budget_bytes: 3 * MAX_BYTES,
-        ..LogManagerConfig::new(dir.path())
+        ..LocalConfig::new(dir.path())
     })
     .unwrap();
     let log = open(&manager, "topic", 0);
@@ -133,7 +133,7 @@ async fn a_flipped_bit_is_found_in_what_was_read_ahead() {
     segment[4 * batch_bytes + 500] ^= 1;
     fs::write(&path, segment).unwrap();
 
-    let manager = LogManager::open(LogManagerConfig::new(dir.path())).unwrap();
+    let manager = local::open(LocalConfig::new(dir.path())).unwrap();
     let log = open(&manager, "topic", 0);
     for offset in [0, 2] {
         assert_eq!(values(&fetch(&log, offset).await.unwrap().1).len(), 2);

@@ -15,8 +15,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::env::fs::{Access, Fs, RealFs};
 use storage::local::CleanerConfig;
-use storage::log::{AppendOrigin, Isolation, LogConfig, PartitionLog, ReadRequest};
-use storage::manager::{LogManager, LogManagerConfig};
+use storage::local::{self, LocalConfig};
+use storage::log::{AppendOrigin, Isolation, LogConfig, LogStore, PartitionLog, ReadRequest};
 use storage::record::batch::compute_crc;
 use storage::record::{
     BatchBuilder, BatchHeader, CompressionType, EndTxnMarker, RecordSet, TransactionResult,
@@ -26,12 +26,12 @@ use storage::testing::hooked_fs::{HookedFs, Hooks};
 
 type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 
-fn manager(dir: &Path) -> Arc<LogManager> {
+fn manager(dir: &Path) -> Arc<dyn LogStore> {
     manager_with(dir, true)
 }
 
-fn manager_with(dir: &Path, cleaner_enabled: bool) -> Arc<LogManager> {
-    LogManager::open(LogManagerConfig {
+fn manager_with(dir: &Path, cleaner_enabled: bool) -> Arc<dyn LogStore> {
+    local::open(LocalConfig {
         cleaner: CleanerConfig {
             enabled: cleaner_enabled,
             backoff_ms: 3,
@@ -360,8 +360,8 @@ async fn a_transaction_whose_marker_was_compacted_away_does_not_open_again_after
 }
 
 /// A manager whose cleaner knows all keys at once.
-fn manager_on(dir: &Path, fs: Arc<dyn Fs>) -> Arc<LogManager> {
-    LogManager::open(LogManagerConfig {
+fn manager_on(dir: &Path, fs: Arc<dyn Fs>) -> Arc<dyn LogStore> {
+    local::open(LocalConfig {
         cleaner: CleanerConfig {
             backoff_ms: 3,
             ..CleanerConfig::default()

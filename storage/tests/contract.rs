@@ -8,30 +8,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
+use storage::local::{self, LocalConfig};
 use storage::log::{
-    AbortedTransaction, AppendError, AppendOrigin, Durability, FetchWait, Isolation, PartitionLog,
-    ReadError, ReadRequest,
+    AbortedTransaction, AppendError, AppendOrigin, Durability, FetchWait, Isolation, LogStore,
+    Next, PartitionLog, ReadError, ReadRequest,
 };
-use storage::manager::{LogManager, LogManagerConfig};
+use storage::memory;
 use storage::record::{BatchBuilder, BatchHeader, EndTxnMarker, TransactionResult, ValidatedBatch};
 
 /// A manager, and the directory that goes with it.
 struct Fixture {
-    manager: Arc<LogManager>,
+    manager: Arc<dyn LogStore>,
     _dir: Option<tempfile::TempDir>,
 }
 
 impl Fixture {
     fn in_memory() -> Self {
         Self {
-            manager: LogManager::in_memory(),
+            manager: memory::open(),
             _dir: None,
         }
     }
 
     fn on_files(durability: Durability) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let manager = LogManager::open(LogManagerConfig {
+        let manager = local::open(LocalConfig {
             durability,
             ..small(dir.path())
         })
@@ -102,7 +103,7 @@ async fn offsets_are_given_in_the_order_of_submission_without_a_gap(fixture: Fix
         let values = vec![&b"value"[..]; count];
         let permit = log.reserve(1000, AppendOrigin::Client).await.unwrap();
         pending.push(
-            log.submit(permit, batch(&values), AppendOrigin::Client)
+            log.submit(permit, batch(&values), AppendOrigin::Client, Next::Append)
                 .unwrap(),
         );
     }
@@ -499,7 +500,10 @@ async fn a_deleted_log_wakes_its_polls_and_refuses_everything(fixture: Fixture) 
     append(&log, batch(&[b"value"])).await.unwrap();
     let wait = FetchWait::new(1 << 20);
     let _registered = log.watch(1, Isolation::ReadUncommitted, &wait);
-    fixture.manager.delete_log(log.id()).unwrap();
+    fixture
+        .manager
+        .delete_logs(std::slice::from_ref(log.id()))
+        .unwrap();
     assert!(is_woken(&wait));
     assert!(matches!(
         read(&log, request(0)).await,
@@ -521,7 +525,10 @@ async fn a_deleted_log_wakes_its_polls_and_refuses_everything(fixture: Fixture) 
 async fn a_topic_created_again_under_the_same_name_is_empty(fixture: Fixture) {
     let log = fixture.log();
     append(&log, batch(&[b"old"])).await.unwrap();
-    fixture.manager.delete_log(log.id()).unwrap();
+    fixture
+        .manager
+        .delete_logs(std::slice::from_ref(log.id()))
+        .unwrap();
     let mut id = log.id().clone();
     id.topic_id = uuid::Uuid::from_u128(99);
     let again = fixture.manager.open_log(id, Arc::default()).unwrap();
@@ -577,7 +584,10 @@ async fn concurrent_appends_keep_the_order_of_each_producer(fixture: Fixture) {
                         .reserve(batch.bytes.len(), AppendOrigin::Client)
                         .await
                         .unwrap();
-                    pending.push(log.submit(permit, batch, AppendOrigin::Client).unwrap());
+                    pending.push(
+                        log.submit(permit, batch, AppendOrigin::Client, Next::Append)
+                            .unwrap(),
+                    );
                     tokio::task::yield_now().await;
                 }
                 for pending in pending {

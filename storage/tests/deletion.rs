@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use common::*;
-use storage::log::{LogConfig, PartitionLog, TopicPartition};
-use storage::manager::{DeletedTopics, LogManager};
+use storage::local::{self};
+use storage::log::{DeletedTopics, LogConfig, LogStore, PartitionLog, TopicPartition};
 use uuid::Uuid;
 
 const THEIRS: Uuid = Uuid::from_u128(9);
@@ -25,7 +25,7 @@ fn id(topic: &str, topic_id: u128, partition: i32) -> TopicPartition {
     }
 }
 
-fn open_as(manager: &LogManager, id: TopicPartition) -> Arc<dyn PartitionLog> {
+fn open_as(manager: &Arc<dyn LogStore>, id: TopicPartition) -> Arc<dyn PartitionLog> {
     let config = LogConfig {
         file_delete_delay_ms: 60_000,
         ..LogConfig::default()
@@ -33,19 +33,19 @@ fn open_as(manager: &LogManager, id: TopicPartition) -> Arc<dyn PartitionLog> {
     manager.open_log(id, Arc::new(config)).unwrap()
 }
 
-async fn fill(manager: &LogManager, id: TopicPartition) {
+async fn fill(manager: &Arc<dyn LogStore>, id: TopicPartition) {
     let log = open_as(manager, id);
     append(&log, batch(&[b"x"])).await.unwrap();
 }
 
 /// Waits for the sweep's end.
-fn sweep(manager: &LogManager, deleted: &[(u128, &str)]) {
+fn sweep(manager: &Arc<dyn LogStore>, deleted: &[(u128, &str)]) {
     let (sender, done) = mpsc::channel();
     let deleted: DeletedTopics = deleted
         .iter()
         .map(|(id, name)| (Uuid::from_u128(*id), Arc::from(*name)))
         .collect::<HashMap<_, _>>();
-    manager.sweep(deleted, 60_000, move || sender.send(()).unwrap());
+    manager.sweep(deleted, 60_000, Box::new(move || sender.send(()).unwrap()));
     done.recv().unwrap();
 }
 
@@ -97,7 +97,7 @@ fn base64(id: Uuid) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_crash_the_directories_of_deleted_topics_go_and_what_may_be_somebodys_stays() {
     let dir = tempfile::tempdir().unwrap();
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     for (topic, topic_id) in [("kept", 1), ("gone", 2), ("again", 3)] {
         for partition in 0..2 {
             fill(&manager, id(topic, topic_id, partition)).await;
@@ -109,7 +109,7 @@ async fn after_a_crash_the_directories_of_deleted_topics_go_and_what_may_be_some
     foreign(dir.path(), "unowned-0", None);
     foreign(dir.path(), "kept-7", Some(THEIRS));
     fs::create_dir(dir.path().join("not a partition")).unwrap();
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     let kept = open_as(&manager, id("kept", 1, 0));
     open_as(&manager, id("kept", 1, 1));
     // One of them has been created anew.
@@ -135,7 +135,7 @@ async fn after_a_crash_the_directories_of_deleted_topics_go_and_what_may_be_some
     assert_eq!(found, expected);
     manager.shutdown().unwrap();
     // And what was to be removed is gone with the next start.
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     open_as(&manager, id("again", 4, 0));
     open_as(&manager, id("kept", 1, 0));
     open_as(&manager, id("kept", 1, 1));
@@ -160,10 +160,10 @@ async fn after_a_crash_the_directories_of_deleted_topics_go_and_what_may_be_some
 #[tokio::test(flavor = "multi_thread")]
 async fn after_an_orderly_stop_nothing_is_removed() {
     let dir = tempfile::tempdir().unwrap();
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     fill(&manager, id("gone", 2, 0)).await;
     manager.shutdown().unwrap();
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     sweep(&manager, &[(2, "gone")]);
     assert_eq!(directories(dir.path()), ["gone-0.*-stray"]);
     manager.shutdown().unwrap();
@@ -173,7 +173,7 @@ async fn after_an_orderly_stop_nothing_is_removed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_log_begins_at_0_whatever_was_left_of_a_deleted_one() {
     let dir = tempfile::tempdir().unwrap();
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     let log = open_as(&manager, id("topic", 1, 0));
     for _ in 0..5 {
         append(&log, batch(&[b"x"])).await.unwrap();
@@ -181,9 +181,9 @@ async fn a_new_log_begins_at_0_whatever_was_left_of_a_deleted_one() {
     log.delete_records_before(5).await.unwrap();
     drop(log);
     manager.shutdown().unwrap();
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     let dir = crash(manager, dir.path());
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     sweep(&manager, &[(1, "topic")]);
     let log = open_as(&manager, id("topic", 2, 0));
     let appended = append(&log, batch(&[b"new"])).await.unwrap();
@@ -194,7 +194,7 @@ async fn a_new_log_begins_at_0_whatever_was_left_of_a_deleted_one() {
 async fn many_logs_are_deleted_with_few_writes_and_their_names_are_free_at_once() {
     const LOGS: i32 = 3_000;
     let dir = tempfile::tempdir().unwrap();
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     let ids: Vec<_> = (0..LOGS)
         .map(|partition| id("many", 1, partition))
         .collect();
@@ -205,7 +205,7 @@ async fn many_logs_are_deleted_with_few_writes_and_their_names_are_free_at_once(
         fill(&manager, id.clone()).await;
     }
     manager.shutdown().unwrap();
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     for id in &ids {
         open_as(&manager, id.clone());
     }

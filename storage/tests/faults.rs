@@ -12,8 +12,8 @@ use std::time::Duration;
 use common::*;
 use parking_lot::{Condvar, Mutex};
 use storage::env::fs::Access;
-use storage::log::{AppendError, LogConfig};
-use storage::manager::{LogManager, LogManagerConfig};
+use storage::local::{self, LocalConfig};
+use storage::log::{AppendError, Health, LogConfig, LogStore};
 use storage::testing::hooked_fs::{HookedFs, Hooks};
 
 /// What happens to writes and syncs of the files whose name begins with a prefix; directories are only stalled.
@@ -91,19 +91,19 @@ impl Hooks for FaultyDisk {
     }
 }
 
-fn open_faulty(dir: &Path, direct: bool) -> (Arc<LogManager>, Arc<Faults>) {
+fn open_faulty(dir: &Path, direct: bool) -> (Arc<dyn LogStore>, Arc<Faults>) {
     let faults = Arc::<Faults>::default();
     let disk = FaultyDisk {
         faults: Arc::clone(&faults),
         direct,
     };
-    let config = LogManagerConfig {
+    let config = LocalConfig {
         fs: Arc::new(HookedFs(Arc::new(disk))),
         // More than the budget for appends: it is not the ring that holds them back.
         wal_ring_bytes: 4 << 20,
         ..small(dir)
     };
-    (LogManager::open(config).unwrap(), faults)
+    (local::open(config).unwrap(), faults)
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn a_failed_write_or_sync_is_never_acknowledged_and_takes_the_directory_of
         assert!(manager.shutdown().is_err());
         drop((log, manager));
 
-        let again = LogManager::open(small(dir.path())).unwrap();
+        let again = local::open(small(dir.path())).unwrap();
         let log = open(&again, "topic", 0);
         let found = read_all(&log, 0).await;
         assert_eq!(found[0], (0, b"acknowledged".to_vec()));
@@ -209,7 +209,9 @@ async fn a_full_disk_refuses_appends_but_not_reads_and_deletions_and_heals_by_it
     })
     .await;
     let other = open(&manager, "other", 0);
-    manager.delete_log(other.id()).unwrap();
+    manager
+        .delete_logs(std::slice::from_ref(other.id()))
+        .unwrap();
 
     faults.set("", Fault::None);
     let healed = async {
@@ -239,7 +241,7 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 async fn what_looks_at_a_logs_files_first_does_not_wait_for_a_stalled_disk_on_an_async_thread() {
     let dir = tempfile::tempdir().unwrap();
     {
-        let manager = LogManager::open(LogManagerConfig::new(dir.path())).unwrap();
+        let manager = local::open(LocalConfig::new(dir.path())).unwrap();
         let log = open(&manager, "topic", 0);
         append(&log, batch(&[b"value"])).await.unwrap();
         manager.shutdown().unwrap();
@@ -247,12 +249,12 @@ async fn what_looks_at_a_logs_files_first_does_not_wait_for_a_stalled_disk_on_an
     let (manager, faults) = open_faulty(dir.path(), true);
     let log = open(&manager, "topic", 0);
     faults.set("topic-0", Fault::Stall);
-    let mut prepared = log.prepare().unwrap();
+    let mut prepared = log.ready().unwrap();
     let waited = tokio::time::timeout(Duration::from_millis(50), &mut prepared).await;
     assert!(waited.is_err(), "nothing was looked at");
     faults.set("topic-0", Fault::None);
     prepared.await;
-    assert!(log.prepare().is_none());
+    assert!(log.ready().is_none());
     assert_eq!(log.offsets().high_watermark, 1);
     manager.shutdown().unwrap();
 }
@@ -313,12 +315,16 @@ async fn a_commit_that_waits_for_long_is_told_of() {
     let (manager, faults) = open_faulty(dir.path(), true);
     let log = open(&manager, "topic", 0);
     append(&log, batch(&[b"value"])).await.unwrap();
-    assert_eq!(manager.stalled(), None);
+    assert_eq!(manager.health(), Health::Good);
     faults.set("ring", Fault::Stall);
     let pending = submit(&log, batch(&[b"stalled"])).await;
-    until("it is stalled", || manager.stalled().is_some()).await;
-    assert!(manager.stalled().unwrap().contains("for the disk"));
+    let stalled = || match manager.health() {
+        Health::Stalled(what) => Some(what),
+        _ => None,
+    };
+    until("it is stalled", || stalled().is_some()).await;
+    assert!(stalled().unwrap().contains("for the disk"));
     faults.set("", Fault::None);
     pending.await.unwrap();
-    assert_eq!(manager.stalled(), None);
+    assert_eq!(manager.health(), Health::Good);
 }

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use common::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use storage::local::{self};
 use storage::log::{AppendOrigin, LogConfig};
-use storage::manager::LogManager;
 use storage::record::compression::compress;
 use storage::record::{BatchBuilder, CompressionType, EndTxnMarker, Header, TransactionResult};
 use storage::testing::fuzzing;
@@ -75,7 +75,7 @@ fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
 /// The files of a directory that is in use, and of one that was closed.
 async fn seed_files() -> [Vec<(String, Vec<u8>)>; 2] {
     let dir = tempfile::tempdir().unwrap();
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     let config = LogConfig {
         index_interval_bytes: 0,
         ..LogConfig::default()

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use storage::env::clock::Clock;
-use storage::log::{AppendError, AppendOrigin, Durability, LogConfig, PartitionLog};
-use storage::manager::{LogManager, LogManagerConfig};
+use storage::local::{self, LocalConfig};
+use storage::log::{AppendError, AppendOrigin, Durability, LogConfig, LogStore, PartitionLog};
 use storage::record::{BatchBuilder, ValidatedBatch};
 use storage::testing::sim_disk::SimDisk;
 
@@ -44,8 +44,8 @@ impl World {
         }
     }
 
-    fn start(&self, durability: Durability) -> Arc<LogManager> {
-        LogManager::open(LogManagerConfig {
+    fn start(&self, durability: Durability) -> Arc<dyn LogStore> {
+        local::open(LocalConfig {
             durability,
             // So much that no checkpoint falls due within a test and syncs what nobody has asked for.
             wal_ring_bytes: 4 << 20,
@@ -58,7 +58,7 @@ impl World {
             disk_reserve_bytes: Some(100_000),
             fs: Arc::new(self.disk.boot(None)),
             clock: self.clock.clone(),
-            ..LogManagerConfig::new("/data")
+            ..LocalConfig::new("/data")
         })
         .unwrap()
     }
@@ -74,7 +74,7 @@ impl World {
     /// How many records would be there after a power cut now, of a log that nobody has used since its first.
     async fn after_a_power_cut(
         self,
-        manager: Arc<LogManager>,
+        manager: Arc<dyn LogStore>,
         log: Arc<dyn PartitionLog>,
     ) -> usize {
         self.disk.power_cut(DROP_ALL);
@@ -267,7 +267,7 @@ async fn below_the_reserve_producers_are_refused_while_all_else_goes_on_and_it_h
     }
     assert_eq!(log.delete_records_before(1).await.unwrap(), 1);
     drop(doomed);
-    manager.delete_log(&id).unwrap();
+    manager.delete_logs(std::slice::from_ref(&id)).unwrap();
     until("producers are served", async || {
         world.pass(1_000, &own).await;
         append(&log, batch(&[b"value"])).await.is_ok()

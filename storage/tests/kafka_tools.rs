@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::Command;
 
 use common::*;
+use storage::local::{self};
 use storage::log::{AppendOrigin, LogConfig};
-use storage::manager::LogManager;
 use storage::record::{BatchBuilder, CompressionType, EndTxnMarker, TransactionResult};
 
 /// What the tool prints about some files; `None` if there is no tool.
@@ -52,7 +52,7 @@ fn dump(dir: &Path, suffix: &str, options: &[&str]) -> Option<String> {
 #[tokio::test]
 async fn kafka_reads_every_file_of_a_closed_directory() {
     let dir = tempfile::tempdir().unwrap();
-    let manager = LogManager::open(small(dir.path())).unwrap();
+    let manager = local::open(small(dir.path())).unwrap();
     let config = LogConfig {
         segment_bytes: 20_000,
         index_interval_bytes: 1_000,

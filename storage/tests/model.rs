@@ -9,10 +9,11 @@ use std::sync::Arc;
 use common::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use storage::local::{self, LocalConfig};
 use storage::log::{
-    Durability, Isolation, LogConfig, PartitionLog, PendingAppend, ReadError, ReadRequest,
+    Durability, Isolation, LogConfig, LogStore, PartitionLog, PendingAppend, ReadError, ReadRequest,
 };
-use storage::manager::{LogManager, LogManagerConfig};
+use storage::memory;
 
 const PARTITIONS: usize = 3;
 const STEPS: usize = 250;
@@ -32,15 +33,15 @@ struct World {
     dir: tempfile::TempDir,
     config: LogConfig,
     durability: Durability,
-    manager: Arc<LogManager>,
+    manager: Arc<dyn LogStore>,
     logs: Vec<Arc<dyn PartitionLog>>,
     models: Vec<Model>,
     pending: Vec<(usize, PendingAppend)>,
     trace: Vec<String>,
 }
 
-fn open_manager(dir: &std::path::Path, durability: Durability) -> Arc<LogManager> {
-    LogManager::open(LogManagerConfig {
+fn open_manager(dir: &std::path::Path, durability: Durability) -> Arc<dyn LogStore> {
+    local::open(LocalConfig {
         durability,
         ..small(dir)
     })
@@ -225,7 +226,7 @@ impl World {
     async fn crash(&mut self) {
         self.trace.push("crash".to_owned());
         self.logs.clear();
-        self.manager = LogManager::in_memory();
+        self.manager = memory::open();
         for (at, pending) in self.pending.drain(..) {
             if let Ok(appended) = pending.await {
                 self.models[at].acknowledged = appended.last_offset as usize + 1;

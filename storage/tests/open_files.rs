@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use common::{append, batch, open, open_with, read_all, small, submit};
 use storage::env::fs::Access;
-use storage::log::LogConfig;
-use storage::manager::{LogManager, LogManagerConfig};
+use storage::local::{self, LocalConfig};
+use storage::log::{LogConfig, LogStore};
 use storage::testing::hooked_fs::{HookedFs, Hooks};
 
 const LIMIT: usize = 16;
@@ -51,8 +51,8 @@ fn is_segment(path: &Path) -> bool {
     matches!(part, Some("log" | "index" | "timeindex"))
 }
 
-fn manager(dir: &Path, count: &Arc<Count>) -> Arc<LogManager> {
-    let opened = LogManager::open(LogManagerConfig {
+fn manager(dir: &Path, count: &Arc<Count>) -> Arc<dyn LogStore> {
+    let opened = local::open(LocalConfig {
         open_files_max: LIMIT,
         recovery_threads: 4,
         fs: Arc::new(HookedFs(Arc::clone(count))),

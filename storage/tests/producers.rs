@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
-use storage::log::{Durability, LogConfig, PartitionLog};
-use storage::manager::{LogManager, LogManagerConfig};
+use storage::local::{self, LocalConfig};
+use storage::log::{Durability, LogConfig, LogStore, PartitionLog};
 use storage::record::{BatchBuilder, ValidatedBatch};
 
 /// The producer whose last batch is gone, and one that writes everything else.
@@ -21,8 +21,8 @@ fn manager(
     dir: &Path,
     durability: Durability,
     retention_check_interval_ms: u64,
-) -> Arc<LogManager> {
-    LogManager::open(LogManagerConfig {
+) -> Arc<dyn LogStore> {
+    local::open(LocalConfig {
         durability,
         retention_check_interval_ms,
         ..small(dir)
@@ -31,7 +31,7 @@ fn manager(
 }
 
 /// Two batches in each segment.
-fn log_of(manager: &LogManager, file_delete_delay_ms: i64) -> Arc<dyn PartitionLog> {
+fn log_of(manager: &Arc<dyn LogStore>, file_delete_delay_ms: i64) -> Arc<dyn PartitionLog> {
     let config = LogConfig {
         segment_bytes: 1_000,
         retention_ms: -1,

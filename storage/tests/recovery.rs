@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::*;
-use storage::log::{AppendOrigin, Durability, LogConfig, PartitionLog};
-use storage::manager::{LogManager, LogManagerConfig, OpenError};
+use storage::local::{self, LocalConfig, OpenError};
+use storage::log::{AppendOrigin, Durability, LogConfig, LogStore, PartitionLog};
 use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult};
 
 const BLOCK: usize = 4096;
 
-fn manager(dir: &Path) -> Arc<LogManager> {
-    LogManager::open(small(dir)).expect("the directory opens")
+fn manager(dir: &Path) -> Arc<dyn LogStore> {
+    local::open(small(dir)).expect("the directory opens")
 }
 
 fn value(number: i64, bytes: usize) -> Vec<u8> {
@@ -82,15 +82,15 @@ fn damage(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
 async fn what_was_acknowledged_survives_a_crash() {
     for durability in [Durability::Strict, Durability::Os] {
         let dir = tempfile::tempdir().unwrap();
-        let config = |dir: &Path| LogManagerConfig {
+        let config = |dir: &Path| LocalConfig {
             durability,
             ..small(dir)
         };
-        let running = LogManager::open(config(dir.path())).unwrap();
+        let running = local::open(config(dir.path())).unwrap();
         fill(&open(&running, "topic", 0), 0, 10, 100).await;
         fill(&open(&running, "topic", 1), 0, 3, 5_000).await;
         let crashed = crash(running, dir.path());
-        let manager = LogManager::open(config(crashed.path())).unwrap();
+        let manager = local::open(config(crashed.path())).unwrap();
         let report = manager.recovery_report();
         assert!(!report.clean);
         assert_eq!(report.replayed_partitions, 2);
@@ -104,16 +104,16 @@ async fn what_was_acknowledged_survives_a_crash() {
 #[tokio::test]
 async fn a_log_is_not_trusted_beyond_its_end_when_it_grows_again() {
     let dir = tempfile::tempdir().unwrap();
-    let config = |dir: &Path| LogManagerConfig {
+    let config = |dir: &Path| LocalConfig {
         durability: Durability::Os,
         ..small(dir)
     };
-    let running = LogManager::open(config(dir.path())).unwrap();
+    let running = local::open(config(dir.path())).unwrap();
     fill(&open(&running, "topic", 0), 0, 5, 100).await;
     let crashed = crash(running, dir.path());
     let points = crashed.path().join("recovery-point-offset-checkpoint");
     std::fs::write(&points, "0\n2\nother 0 7\ntopic 0 9\n").unwrap();
-    let manager = LogManager::open(config(crashed.path())).unwrap();
+    let manager = local::open(config(crashed.path())).unwrap();
     assert_eq!(open(&manager, "topic", 0).offsets().log_end_offset, 5);
     let lowered = std::fs::read_to_string(&points).unwrap();
     assert_eq!(lowered, "0\n2\nother 0 7\ntopic 0 5\n");
@@ -319,13 +319,13 @@ async fn the_end_of_a_log_is_never_below_its_durable_start() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         let start = |dir: &Path| {
-            let durability = LogManagerConfig {
+            let durability = LocalConfig {
                 durability,
                 ..small(dir)
             };
-            LogManager::open(durability).unwrap()
+            local::open(durability).unwrap()
         };
-        let open = |manager: &LogManager| {
+        let open = |manager: &Arc<dyn LogStore>| {
             let config = LogConfig {
                 segment_bytes: 1_000,
                 ..LogConfig::default()
@@ -429,7 +429,7 @@ async fn a_deleted_topic_does_not_come_back() {
     let running = manager(dir.path());
     let log = open(&running, "topic", 0);
     fill(&log, 0, 10, 100).await;
-    running.delete_log(log.id()).unwrap();
+    running.delete_logs(std::slice::from_ref(log.id())).unwrap();
     let mut id = log.id().clone();
     id.topic_id = uuid::Uuid::from_u128(4711);
     let crashed_before = crash(running, dir.path());
@@ -511,7 +511,7 @@ async fn a_hole_in_acknowledged_data_is_named_and_nothing_is_touched() {
     let (at, _) = groups(&ring)[2];
     damage(&ring, |bytes| bytes[at + 200] ^= 1);
     let before = names(crashed.path());
-    match LogManager::open(small(crashed.path())).err() {
+    match local::open(small(crashed.path())).err() {
         Some(OpenError::HoleInWal { path, what }) => {
             assert_eq!(path, ring);
             assert!(what.contains("group 3 is missing or damaged"), "{what}");
@@ -539,7 +539,7 @@ async fn a_missing_ring_or_checkpoint_is_not_taken_for_an_empty_log() {
         let _ = std::fs::remove_file(without_checkpoint.path().join("wal").join(name));
     }
     for copy in [without_ring, without_checkpoint] {
-        let error = LogManager::open(small(copy.path())).err();
+        let error = local::open(small(copy.path())).err();
         assert!(
             matches!(error, Some(OpenError::HoleInWal { .. })),
             "{error:?}"
@@ -558,7 +558,7 @@ async fn a_segment_shorter_than_its_durable_part_is_named() {
     let crashed = crash(again, dir.path());
     let segment = crashed.path().join("topic-0/00000000000000000000.log");
     damage(&segment, |bytes| bytes.truncate(5_000));
-    match LogManager::open(small(crashed.path())).err() {
+    match local::open(small(crashed.path())).err() {
         Some(OpenError::Damaged { path, what }) => {
             assert_eq!(path, segment);
             assert!(what.contains("has 5000 bytes"), "{what}");
@@ -576,7 +576,7 @@ async fn a_newer_format_is_refused() {
         .unwrap();
     let crashed = crash(running, dir.path());
     damage(&rings(crashed.path())[0], |bytes| bytes[4] = 2);
-    let error = LogManager::open(small(crashed.path())).err();
+    let error = local::open(small(crashed.path())).err();
     assert!(
         matches!(error, Some(OpenError::NewerFormat { found: 2, .. })),
         "{error:?}"
@@ -587,7 +587,7 @@ async fn a_newer_format_is_refused() {
 fn a_directory_has_one_broker() {
     let dir = tempfile::tempdir().unwrap();
     let first = manager(dir.path());
-    let second = LogManager::open(small(dir.path())).err();
+    let second = local::open(small(dir.path())).err();
     assert!(
         matches!(second, Some(OpenError::Locked { .. })),
         "{second:?}"
@@ -601,7 +601,7 @@ fn a_directory_that_cannot_be_made_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, b"").unwrap();
-    let error = LogManager::open(small(&file.join("data"))).err();
+    let error = local::open(small(&file.join("data"))).err();
     assert!(
         matches!(error, Some(OpenError::NotWritable { .. })),
         "{error:?}"

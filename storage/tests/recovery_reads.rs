@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::*;
-use storage::log::{AppendOrigin, Isolation, PartitionLog, ReadRequest};
-use storage::manager::{LogManager, LogManagerConfig};
+use storage::local::{self, LocalConfig};
+use storage::log::{AppendOrigin, Isolation, LogStore, PartitionLog, ReadRequest};
 use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult, ValidatedBatch};
 use storage::testing::hooked_fs::{HookedFs, Hooks};
 
@@ -35,8 +35,8 @@ impl Hooks for Count {
     }
 }
 
-fn manager(dir: &Path, count: &Arc<Count>) -> Arc<LogManager> {
-    let opened = LogManager::open(LogManagerConfig {
+fn manager(dir: &Path, count: &Arc<Count>) -> Arc<dyn LogStore> {
+    let opened = local::open(LocalConfig {
         wal_ring_bytes: RING_BYTES,
         note_interval_bytes: NOTE_INTERVAL_BYTES,
         fs: Arc::new(HookedFs(Arc::clone(count))),
@@ -64,7 +64,7 @@ async fn fill(logs: &[Arc<dyn PartitionLog>], sequences: std::ops::Range<i32>) {
     }
 }
 
-fn open_all(manager: &LogManager) -> Vec<Arc<dyn PartitionLog>> {
+fn open_all(manager: &Arc<dyn LogStore>) -> Vec<Arc<dyn PartitionLog>> {
     (0..LOGS).map(|log| open(manager, "topic", log)).collect()
 }
 

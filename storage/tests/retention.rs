@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use storage::env::clock::{Clock, SystemClock};
-use storage::log::{LogConfig, PartitionLog, ReadError};
-use storage::manager::{LogManager, LogManagerConfig};
+use storage::local::{self, LocalConfig};
+use storage::log::{LogConfig, LogStore, PartitionLog, ReadError};
 use storage::record::BatchBuilder;
 
 const VALUE_BYTES: usize = 400;
@@ -33,8 +33,8 @@ impl Clock for TestClock {
     }
 }
 
-fn manager(dir: &Path, clock: &Arc<TestClock>) -> Arc<LogManager> {
-    LogManager::open(LogManagerConfig {
+fn manager(dir: &Path, clock: &Arc<TestClock>) -> Arc<dyn LogStore> {
+    local::open(LocalConfig {
         retention_check_interval_ms: 5,
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         ..small(dir)

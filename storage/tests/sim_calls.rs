@@ -16,8 +16,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::env::clock::Clock;
 use storage::local::CleanerConfig;
-use storage::log::{AppendError, Durability, LogConfig, PartitionLog, ReadError};
-use storage::manager::{LogManager, LogManagerConfig, OpenError};
+use storage::local::{self, LocalConfig, OpenError};
+use storage::log::{AppendError, Durability, Health, LogConfig, LogStore, PartitionLog, ReadError};
 use storage::record::{BatchBuilder, ValidatedBatch};
 use storage::testing::scheduler::{self, SimClock, sleep, timeout};
 use storage::testing::sim_disk::SimDisk;
@@ -28,8 +28,8 @@ const REGION_BYTES: u64 = 40 << 10;
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const STUCK_AFTER_LOOKS: usize = 20_000;
 
-fn config(disk: &SimDisk) -> LogManagerConfig {
-    LogManagerConfig {
+fn config(disk: &SimDisk) -> LocalConfig {
+    LocalConfig {
         wal_ring_bytes: 128 << 10,
         wal_region_bytes: REGION_BYTES,
         wal_first_region_bytes: FIRST_REGION_BYTES,
@@ -47,7 +47,7 @@ fn config(disk: &SimDisk) -> LogManagerConfig {
         },
         fs: Arc::new(disk.boot(None)),
         clock: Arc::new(SimClock),
-        ..LogManagerConfig::new("/data")
+        ..LocalConfig::new("/data")
     }
 }
 
@@ -83,14 +83,14 @@ enum Ring {
 async fn first_append(ring: Ring, durability: Durability, bytes: usize) -> Result<(), String> {
     let disk = SimDisk::new();
     let start = || {
-        let config = LogManagerConfig {
+        let config = LocalConfig {
             durability,
             ..config(&disk)
         };
-        LogManager::open(config).map_err(|error| error.to_string())
+        local::open(config).map_err(|error| error.to_string())
     };
     let mut manager = start()?;
-    let small = async |manager: &LogManager| {
+    let small = async |manager: &Arc<dyn LogStore>| {
         let appended = append(&open(manager, "topic", 0), batch(&[b"small"])).await;
         appended.map(|_| ()).map_err(|error| error.to_string())
     };
@@ -259,13 +259,13 @@ fn is_tidy(disk: &SimDisk, starts: &[(&str, i64)]) -> Result<(), String> {
     }
 }
 
-async fn start(disk: &SimDisk, durability: Durability) -> Result<Arc<LogManager>, String> {
+async fn start(disk: &SimDisk, durability: Durability) -> Result<Arc<dyn LogStore>, String> {
     again("start", || async {
-        let config = LogManagerConfig {
+        let config = LocalConfig {
             durability,
             ..config(disk)
         };
-        off_thread(move || LogManager::open(config)).await as Result<_, OpenError>
+        off_thread(move || local::open(config)).await as Result<_, OpenError>
     })
     .await
 }
@@ -287,7 +287,7 @@ async fn append_again(log: &Arc<dyn PartitionLog>, values: &[&[u8]]) -> Result<(
 /// A life with everything in it: rolled segments, compaction, deleted records and topics, checkpoints, an orderly stop and a
 /// kill.
 async fn life(durability: Durability, disk: SimDisk) -> Result<u64, String> {
-    let logs = |manager: &LogManager| {
+    let logs = |manager: &Arc<dyn LogStore>| {
         let plain = LogConfig {
             segment_bytes: 1_500,
             file_delete_delay_ms: 100,
@@ -310,7 +310,7 @@ async fn life(durability: Durability, disk: SimDisk) -> Result<u64, String> {
         let manager = start(&disk, durability).await?;
         let open = logs(&manager);
         for log in &open {
-            again("use", || async { log.check_usable() }).await?;
+            again("use", || async { log.current_offsets().await }).await?;
         }
         for log in &open[..2] {
             let found = log.offsets().high_watermark;
@@ -348,7 +348,7 @@ async fn life(durability: Durability, disk: SimDisk) -> Result<u64, String> {
         let deleting = Arc::clone(&manager);
         again("delete", || {
             let (manager, id) = (Arc::clone(&deleting), id.clone());
-            off_thread(move || manager.delete_log(&id))
+            off_thread(move || manager.delete_logs(std::slice::from_ref(&id)))
         })
         .await?;
         let starts = [("plain-0", end - 2)];
@@ -360,7 +360,7 @@ async fn life(durability: Durability, disk: SimDisk) -> Result<u64, String> {
         {
             return Err("a deleted log is there".to_owned());
         }
-        if let Some(why) = manager.offline() {
+        if let Health::Offline(why) = manager.health() {
             return Err(format!("offline: {why}"));
         }
         drop(open);

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
-use storage::log::PartitionLog;
-use storage::manager::{LogManager, LogManagerConfig, OpenError};
+use storage::local::{self, LocalConfig, OpenError};
+use storage::log::{Health, LogStore, PartitionLog};
 use storage::testing::sim_disk::{EVERYTHING, Fault, SimDisk};
 
 const BATCHES: usize = 4;
@@ -20,12 +20,12 @@ const DROP_ALL: u64 = 3;
 const RING: &str = "/data/wal/ring-0.wal";
 const SEGMENT: &str = "/data/topic-0/00000000000000000000.log";
 
-fn start(disk: &SimDisk) -> Result<Arc<LogManager>, OpenError> {
+fn start(disk: &SimDisk) -> Result<Arc<dyn LogStore>, OpenError> {
     start_with(disk, usize::MAX)
 }
 
-fn start_with(disk: &SimDisk, sync_together_from: usize) -> Result<Arc<LogManager>, OpenError> {
-    LogManager::open(LogManagerConfig {
+fn start_with(disk: &SimDisk, sync_together_from: usize) -> Result<Arc<dyn LogStore>, OpenError> {
+    local::open(LocalConfig {
         sync_together_from,
         wal_ring_bytes: 64 << 10,
         wal_region_bytes: 32 << 10,
@@ -33,7 +33,7 @@ fn start_with(disk: &SimDisk, sync_together_from: usize) -> Result<Arc<LogManage
         io_threads: 1,
         recovery_threads: 1,
         fs: Arc::new(disk.boot(None)),
-        ..LogManagerConfig::new("/data")
+        ..LocalConfig::new("/data")
     })
 }
 
@@ -190,7 +190,10 @@ async fn fail_sync(path: &str, sync_together_from: usize) {
             Ok(Err(_)) | Err(_) => break,
         }
     }
-    assert!(manager.offline().is_some(), "the failure was not noticed");
+    assert!(
+        matches!(manager.health(), Health::Offline(_)),
+        "the failure was not noticed"
+    );
     disk.power_cut(DROP_ALL);
     drop((log, manager));
     let again = start(&disk).unwrap();

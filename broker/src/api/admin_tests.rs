@@ -39,7 +39,7 @@ use kafka_protocol::messages::metadata_response::{MetadataResponse, MetadataResp
 use kafka_protocol::messages::{BrokerId, TopicName};
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use protocol_shim::ErrorCode;
-use storage::manager::LogManager;
+use storage::memory;
 use uuid::Uuid;
 
 use super::*;
@@ -63,7 +63,7 @@ async fn broker(lines: &str) -> Arc<Broker> {
         cluster_id: "test-cluster".to_owned(),
         ..MetaProperties::random(1)
     };
-    let assembled = server::assemble(config, &identity, LogManager::in_memory()).await;
+    let assembled = server::assemble(config, &identity, memory::open()).await;
     assembled.expect("broker")
 }
 

@@ -126,8 +126,7 @@ async fn find(
 ) -> Result<TimestampOffset, ErrorCode> {
     let log = &partition.log;
     check_leader_epoch(&**log, current_leader_epoch)?;
-    log.check_usable().map_err(refused)?;
-    let offsets = log.offsets();
+    let offsets = log.current_offsets().await.map_err(refused)?;
     let place = |offset| TimestampOffset {
         timestamp: -1,
         offset,

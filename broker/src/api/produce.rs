@@ -29,7 +29,7 @@ use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::error_code::ErrorCode;
 use protocol_shim::header::RequestHeader;
-use storage::log::{AppendError, AppendOrigin, PendingAppend};
+use storage::log::{AppendError, AppendOrigin, Next, PendingAppend};
 use storage::record::validate::{ValidateError, is_transactional};
 use tokio::time::Instant;
 use tracing::{Level, debug};
@@ -285,11 +285,13 @@ async fn append(
         .await
         .map_err(refused)?;
     let log = &partition.log;
-    let pending = match is_only {
-        true => log.submit_and_commit(permit, batch, AppendOrigin::Client),
-        false => log.submit(permit, batch, AppendOrigin::Client),
+    let next = match is_only {
+        true => Next::Wait,
+        false => Next::Append,
     };
-    let pending = pending.map_err(refused)?;
+    let pending = log
+        .submit(permit, batch, AppendOrigin::Client, next)
+        .map_err(refused)?;
     Ok(StartedAppend {
         pending,
         log_append_time_ms,

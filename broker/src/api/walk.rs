@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use kafka_protocol::messages::{ApiKey, ResponseKind};
 use protocol_shim::api_spec::ApiSpec;
 use protocol_shim::sample::{self, Values};
-use storage::manager::LogManager;
+use storage::memory;
 
 use crate::broker::Broker;
 use crate::config::{BrokerConfig, HostPort};
@@ -30,7 +30,7 @@ pub(super) async fn broker() -> Arc<Broker> {
         ..MetaProperties::random(1)
     };
     let config = config.expect("valid").0;
-    let assembled = server::assemble(config, &identity, LogManager::in_memory()).await;
+    let assembled = server::assemble(config, &identity, memory::open()).await;
     assembled.expect("broker")
 }
 

@@ -13,7 +13,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use coordinators::machine::{EffectsOf, EndTxn, Machine, Moment, Producer, Refused, Token};
-use storage::log::{AppendError, AppendOrigin, PartitionLog, PendingAppend};
+use storage::log::{AppendError, AppendOrigin, Next, PartitionLog, PendingAppend};
 use storage::record::{BatchBuilder, TransactionResult, ValidatedBatch};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -342,7 +342,7 @@ impl<O: Outside> Runner<O> {
                 Ok(permit) => self
                     .around
                     .log
-                    .submit_and_commit(permit, batch.clone(), origin),
+                    .submit(permit, batch.clone(), origin, Next::Wait),
                 Err(error) => Err(error),
             };
             match submitted {

@@ -11,10 +11,10 @@ use parking_lot::Mutex;
 use protocol_shim::ErrorCode;
 use storage::log::{
     ActiveProducer, AppendError, AppendOrigin, AppendPermit, FetchWait, Isolation, LogConfig,
-    LogOffsets, PartitionLog, PendingAppend, Read, ReadError, ReadRequest, TimestampOffset,
+    LogOffsets, Next, PartitionLog, PendingAppend, Read, ReadError, ReadRequest, TimestampOffset,
     TopicPartition, WaitRegistration,
 };
-use storage::manager::LogManager;
+use storage::memory;
 use storage::record::ValidatedBatch;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
@@ -60,7 +60,7 @@ impl TestLog {
             topic_id: Uuid::from_u128(1),
             partition: 0,
         };
-        let inner = LogManager::in_memory()
+        let inner = memory::open()
             .open_log(id, Arc::new(LogConfig::default()))
             .expect("open");
         Arc::new(Self {
@@ -83,7 +83,8 @@ impl TestLog {
         let in_flight: Vec<InFlight> = self.in_flight.lock().drain(..).collect();
         for InFlight { batch, reply } in in_flight {
             let (permit, origin) = (AppendPermit::unlimited(), AppendOrigin::Coordinator);
-            let appended = self.inner.submit(permit, batch, origin).expect("in memory");
+            let appended = self.inner.submit(permit, batch, origin, Next::Append);
+            let appended = appended.expect("in memory");
             let _ = reply.send(appended.await);
         }
     }
@@ -100,6 +101,10 @@ impl PartitionLog for TestLog {
         self.inner.id()
     }
 
+    fn ready(&self) -> Option<BoxFuture<'static, ()>> {
+        self.inner.ready()
+    }
+
     fn reserve(
         &self,
         bytes: usize,
@@ -113,13 +118,14 @@ impl PartitionLog for TestLog {
         permit: AppendPermit,
         batch: ValidatedBatch,
         origin: AppendOrigin,
+        next: Next,
     ) -> Result<PendingAppend, AppendError> {
         if let Some(error) = self.refusals.lock().pop_front() {
             return Err(error);
         }
         self.batch_bytes.lock().push(batch.size_bytes());
         if !*self.holds.lock() {
-            return self.inner.submit(permit, batch, origin);
+            return self.inner.submit(permit, batch, origin, next);
         }
         let (reply, written) = oneshot::channel();
         self.in_flight.lock().push_back(InFlight { batch, reply });
@@ -127,8 +133,12 @@ impl PartitionLog for TestLog {
     }
 
     fn offsets(&self) -> LogOffsets {
-        self.loads.fetch_add(1, Ordering::Relaxed);
         self.inner.offsets()
+    }
+
+    fn current_offsets(&self) -> BoxFuture<'static, Result<LogOffsets, ReadError>> {
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        self.inner.current_offsets()
     }
 
     fn leader_epoch(&self) -> i32 {
@@ -179,7 +189,7 @@ impl PartitionLog for TestLog {
 }
 
 async fn metadata() -> Metadata {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let store = manager
         .open_log(metadata_log_id(), Arc::new(metadata_log_config()))
         .expect("open");

@@ -18,8 +18,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use storage::local::{self, LocalConfig};
 use storage::log::{Durability, LogConfig, PartitionLog, ReadRequest};
-use storage::manager::{LogManager, LogManagerConfig};
 
 use crate::config::BrokerConfig;
 use crate::metadata::{
@@ -280,12 +280,12 @@ async fn adopt(
     image: &MetadataImage,
     node_id: i32,
 ) -> Result<(), String> {
-    let mut config = LogManagerConfig {
+    let mut config = LocalConfig {
         durability: Durability::Strict,
-        ..LogManagerConfig::new(target)
+        ..LocalConfig::new(target)
     };
     config.cleaner.enabled = false;
-    let logs = LogManager::open(config).map_err(|error| error.to_string())?;
+    let logs = local::open(config).map_err(|error| error.to_string())?;
     let store = logs
         .open_log(metadata::metadata_log_id(), untouched())
         .map_err(|error| error.to_string())?;
@@ -298,7 +298,7 @@ async fn adopt(
             let log = logs.open_log(partition.id.clone(), untouched());
             opened.push((partition, log.map_err(|error| error.to_string())?));
         }
-        let preparing: Vec<_> = opened.iter().filter_map(|(_, log)| log.prepare()).collect();
+        let preparing: Vec<_> = opened.iter().filter_map(|(_, log)| log.ready()).collect();
         for prepared in preparing {
             prepared.await;
         }

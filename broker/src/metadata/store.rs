@@ -8,8 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use storage::log::{
-    AppendError, AppendOrigin, BoxFuture, FetchWait, Isolation, LogConfig, PartitionLog, ReadError,
-    TopicPartition,
+    AppendError, AppendOrigin, BoxFuture, FetchWait, Isolation, LogConfig, Next, PartitionLog,
+    ReadError, TopicPartition,
 };
 use storage::record::{BatchBuilder, ValidatedBatch};
 use uuid::Uuid;
@@ -168,7 +168,7 @@ impl MetadataStore for LogStore {
             }
             let pending = self
                 .log
-                .submit(permit, batch, AppendOrigin::Coordinator)
+                .submit(permit, batch, AppendOrigin::Coordinator, Next::Append)
                 .map_err(not_applied)?;
             match pending.await {
                 Ok(appended) => Ok(appended.last_offset + 1),

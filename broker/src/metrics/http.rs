@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use storage::log::Health;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::debug;
@@ -140,8 +141,9 @@ fn health(broker: &Broker) -> Response<String> {
 
 /// Why the broker does not serve.
 fn unhealthy(broker: &Broker) -> Option<String> {
-    if let Some(reason) = broker.logs.offline() {
-        return Some(reason.to_string());
+    let health = broker.logs.health();
+    if let Health::Offline(reason) = health {
+        return Some(reason);
     }
     if let Some(panicked) = broker.metadata.vital().failure() {
         return Some(panicked.to_string());
@@ -149,7 +151,10 @@ fn unhealthy(broker: &Broker) -> Option<String> {
     if broker.is_shutting_down() {
         return Some("shutting down".to_owned());
     }
-    broker.logs.stalled()
+    match health {
+        Health::Stalled(reason) => Some(reason),
+        _ => None,
+    }
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<String> {

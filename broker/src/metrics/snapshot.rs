@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use coordinators::group::ListGroups;
 use storage::log::stats::DirectoryStats;
-use storage::manager::RecoveryReport;
+use storage::log::{Health, RecoveryReport};
 use tokio::sync::Semaphore;
 
 use super::ApiSnapshot;
@@ -60,7 +60,7 @@ impl Gatherer {
         );
         Snapshot {
             directory: broker.logs.stats(),
-            offline: broker.logs.offline().is_some(),
+            offline: matches!(broker.logs.health(), Health::Offline(_)),
             free_disk_bytes: free_disk_bytes.ok().flatten(),
             recovery: broker.logs.recovery_report().clone(),
             connections: broker.connection_limits.open_count(),

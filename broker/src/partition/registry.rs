@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use protocol_shim::error_code::ErrorCode;
-use storage::log::{PartitionLog, TopicPartition};
-use storage::manager::LogManager;
+use storage::log::{LogStore, PartitionLog, TopicPartition};
 use storage::record;
 use storage::record::compression::{Compression, CompressionType};
 use storage::record::validate::ValidateConfig;
@@ -90,7 +89,7 @@ impl PartitionRegistry {
     /// A partition whose log can be used without blocking.
     pub async fn get(&self, topic_id: Uuid, partition: i32) -> Option<Arc<Partition>> {
         let found = self.known(topic_id, partition)?;
-        if let Some(prepared) = found.log.prepare() {
+        if let Some(prepared) = found.log.ready() {
             prepared.await;
             self.note_epoch(&found);
         }
@@ -142,7 +141,7 @@ impl PartitionRegistry {
         let found: Vec<_> = wanted.into_iter().map(|wanted| known(wanted?)).collect();
         let partitions = found.iter().flatten();
         let preparing: Vec<_> = partitions
-            .filter_map(|partition| Some((partition, partition.log.prepare()?)))
+            .filter_map(|partition| Some((partition, partition.log.ready()?)))
             .collect();
         for (partition, prepared) in preparing {
             prepared.await;
@@ -161,7 +160,7 @@ impl PartitionRegistry {
     ///
     /// Costs work only for topics that differ, unless the broker's settings do. A name may pass from one topic to another: deletions go first, all of them
     /// together.
-    pub fn follow(&self, logs: &LogManager, old: &Published, new: &Published) {
+    pub fn follow(&self, logs: &dyn LogStore, old: &Published, new: &Published) {
         let (mut changed, mut deleted) = (Vec::new(), Vec::new());
         new.image
             .changes_since(&old.image, |before, after| match (before, after) {
@@ -192,7 +191,7 @@ impl PartitionRegistry {
         }
     }
 
-    fn delete(&self, logs: &LogManager, deleted: &[TopicPartition]) {
+    fn delete(&self, logs: &dyn LogStore, deleted: &[TopicPartition]) {
         for id in deleted {
             self.partitions.remove(&(id.topic_id, id.partition));
         }
@@ -202,7 +201,7 @@ impl PartitionRegistry {
         }
     }
 
-    fn open(&self, logs: &LogManager, id: TopicPartition, settings: &Arc<TopicSettings>) {
+    fn open(&self, logs: &dyn LogStore, id: TopicPartition, settings: &Arc<TopicSettings>) {
         let key = (id.topic_id, id.partition);
         match logs.open_log(id.clone(), Arc::clone(&settings.config.log)) {
             Ok(log) => {

@@ -21,7 +21,7 @@ use kafka_protocol::messages::{
     CreateTopicsRequest, GroupId, ProduceRequest, RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
-use storage::manager::LogManager;
+use storage::memory;
 use storage::record::builder::BatchBuilder;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
@@ -44,7 +44,7 @@ pub async fn start_broker_with(properties: &[(&str, &str)]) -> Arc<Broker> {
     let properties = properties.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     let (config, remarks) = BrokerConfig::from_properties(properties.collect()).unwrap();
     assert_eq!(remarks, []);
-    server::assemble(config, &the_cluster(), LogManager::in_memory())
+    server::assemble(config, &the_cluster(), memory::open())
         .await
         .unwrap()
 }

@@ -3,4 +3,5 @@
 pub(crate) mod bell;
 pub mod clock;
 pub mod fs;
+pub(crate) mod random;
 pub(crate) mod sync;

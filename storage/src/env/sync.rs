@@ -1,15 +1,13 @@
-//! What the engine blocks on, runs its threads with, and takes from chance: everything that the order of events
-//! depends on. In a simulation a seed decides all of it; otherwise these are other names for the usual things.
+//! The door to threads: what the engine blocks on and runs its threads with. The order of events depends on it. In a
+//! simulation a seed decides that order; otherwise these are other names for the usual things.
 
 #[cfg(feature = "simulation")]
-pub(crate) use crate::testing::scheduler::{
-    Condvar, Mutex, MutexGuard, mpsc, new_uuid, switch, thread, timeout,
-};
+pub(crate) use crate::testing::scheduler::{Condvar, Mutex, MutexGuard, mpsc, thread, timeout};
 
 #[cfg(not(feature = "simulation"))]
 pub(crate) use {
     parking_lot::{Condvar, Mutex, MutexGuard},
-    real::{new_uuid, switch, timeout},
+    real::timeout,
     std::sync::mpsc,
     std::thread,
 };
@@ -19,13 +17,6 @@ mod real {
     use std::future::Future;
     use std::time::Duration;
 
-    use uuid::Uuid;
-
-    /// An id that nobody has.
-    pub(crate) fn new_uuid() -> Uuid {
-        Uuid::new_v4()
-    }
-
     /// What a future comes to, if it does so in time.
     pub(crate) async fn timeout<T>(
         patience: Duration,
@@ -33,9 +24,6 @@ mod real {
     ) -> Option<T> {
         tokio::time::timeout(patience, future).await.ok()
     }
-
-    /// A moment at which a simulation may let another thread run.
-    pub(crate) fn switch() {}
 }
 
 /// Does something, and gives what it has panicked with. A simulation ends with its first panic.

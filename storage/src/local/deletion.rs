@@ -7,20 +7,19 @@
 //!
 //! What a crash has kept from being renamed is found at the next start ([`Sweep`]).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use crate::env::fs::{if_found, is_passing};
-use crate::env::sync::{Mutex, new_uuid};
+use crate::env::random::new_uuid;
+use crate::env::sync::Mutex;
 use crate::local::file_log::FileLog;
 use crate::local::loader::owner_of;
 use crate::local::log_dir::{Doomed, LogDir};
 use crate::local::text_files::Offsets;
-use crate::log::{Durability, TopicPartition};
+use crate::log::{DeletedTopics, Durability, TopicPartition};
 
 /// Of the name of a directory that is going to be removed.
 pub(crate) const DELETED_SUFFIX: &str = "-delete";
@@ -32,9 +31,6 @@ const MOVED_TOGETHER: usize = 256;
 
 type Key = (String, i32);
 pub(crate) type Logs = Mutex<BTreeMap<TopicPartition, Arc<FileLog>>>;
-
-/// Topics that were deleted before the start, by id: their names.
-pub type DeletedTopics = HashMap<Uuid, Arc<str>>;
 
 /// A deleted log whose directory has its name still.
 pub(crate) struct Departure {

@@ -21,7 +21,7 @@ use crate::local::wal::commit::WalError;
 use crate::local::wal::logs::LogTable;
 use crate::local::wal::ring::Shortage;
 use crate::log::Durability;
-use crate::manager::StorageError;
+use crate::log::StorageError;
 
 /// How often a busy directory is looked at. A batch is in its segment after about as long.
 const TICK: Duration = Duration::from_secs(1);

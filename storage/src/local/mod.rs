@@ -2,12 +2,14 @@
 
 pub(crate) mod cold_budget;
 pub mod compaction;
+mod config;
 pub(crate) mod deletion;
 pub(crate) mod file_log;
 pub(crate) mod io_pool;
 pub(crate) mod loader;
 pub(crate) mod log_dir;
 pub(crate) mod maintenance;
+mod open_error;
 pub(crate) mod recovery;
 pub(crate) mod retention;
 pub(crate) mod segment;
@@ -15,4 +17,18 @@ pub(crate) mod store;
 pub mod text_files;
 pub(crate) mod wal;
 
+use std::sync::Arc;
+
 pub use compaction::CleanerConfig;
+pub use config::LocalConfig;
+pub use open_error::OpenError;
+
+use crate::log::LogStore;
+
+/// Locks the directory, creating it if need be, and recovers everything that its write-ahead log holds.
+///
+/// # Errors
+/// See [`OpenError`]; each is a sentence for the operator.
+pub fn open(config: LocalConfig) -> Result<Arc<dyn LogStore>, OpenError> {
+    Ok(Arc::new(store::LocalStore::open(config)?))
+}

@@ -5,11 +5,10 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
 use crate::env::fs::{self, Fs};
+use crate::log::{kafka_uuid, parse_kafka_uuid};
 
 /// Where each partition begins; `log-start-offset-checkpoint`.
 pub const LOG_START_OFFSETS: &str = "log-start-offset-checkpoint";
@@ -73,17 +72,6 @@ pub fn topic_id_of(text: &str) -> Option<Uuid> {
     text.lines()
         .find_map(|line| line.strip_prefix("topic_id:"))
         .and_then(|id| parse_kafka_uuid(id.trim()))
-}
-
-/// A UUID as Kafka prints it: base64 for URLs, without padding, 22 characters.
-pub fn kafka_uuid(id: Uuid) -> String {
-    URL_SAFE_NO_PAD.encode(id.as_bytes())
-}
-
-/// Reads what [`kafka_uuid`] writes.
-pub fn parse_kafka_uuid(text: &str) -> Option<Uuid> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-    Uuid::from_slice(&bytes).ok()
 }
 
 #[cfg(test)]

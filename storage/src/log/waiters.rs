@@ -1,9 +1,70 @@
-//! The long polls registered with one log.
+//! Long polls: reads that wait until a log has more to show.
 
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 
-use super::{FetchWait, Isolation, WaitRegistration};
+use tokio::sync::Notify;
+
+use super::Isolation;
 use crate::env::sync::Mutex;
+
+/// One long poll, registered with every partition it waits for.
+///
+/// Each advance of a visible end costs one subtraction per waiter; the poll wakes when
+/// enough bytes have become visible, or at once when [`FetchWait::wake`] is called.
+#[derive(Debug)]
+pub struct FetchWait {
+    needed_bytes: AtomicI64,
+    woken: AtomicBool,
+    notify: Notify,
+}
+
+impl FetchWait {
+    pub fn new(needed_bytes: i64) -> Arc<Self> {
+        Arc::new(Self {
+            needed_bytes: AtomicI64::new(needed_bytes),
+            woken: AtomicBool::new(false),
+            notify: Notify::new(),
+        })
+    }
+
+    /// `bytes` more have become visible.
+    pub fn add(&self, bytes: i64) {
+        if self.needed_bytes.fetch_sub(bytes, Ordering::AcqRel) <= bytes {
+            self.wake();
+        }
+    }
+
+    /// Ends the wait: an error, a deletion, or enough bytes.
+    pub fn wake(&self) {
+        self.woken.store(true, Ordering::Release);
+        self.notify.notify_one();
+    }
+
+    /// Waits until woken; returns at once if that has happened already.
+    pub async fn wait(&self) {
+        while !self.woken.load(Ordering::Acquire) {
+            self.notify.notified().await;
+        }
+    }
+}
+
+/// Keeps a [`FetchWait`] registered; dropping it takes the registration back.
+pub struct WaitRegistration(Option<Box<dyn FnOnce() + Send>>);
+
+impl WaitRegistration {
+    pub fn new(deregister: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(deregister)))
+    }
+}
+
+impl Drop for WaitRegistration {
+    fn drop(&mut self) {
+        if let Some(deregister) = self.0.take() {
+            deregister();
+        }
+    }
+}
 
 /// Registered long polls; each advance of a visible end costs one subtraction per poll.
 #[derive(Default)]

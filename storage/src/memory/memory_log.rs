@@ -15,8 +15,8 @@ use crate::log::transaction_index::{AbortedTxn, overlapping};
 use crate::log::waiters::Waiters;
 use crate::log::{
     ActiveProducer, AppendError, AppendOrigin, AppendPermit, Appended, BoxFuture, FetchWait,
-    FetchedRecords, Isolation, LogConfig, LogOffsets, PartitionLog, PendingAppend, Read, ReadError,
-    ReadRequest, TimestampOffset, TopicPartition, WaitRegistration, timestamp,
+    FetchedRecords, Isolation, LogConfig, LogOffsets, Next, PartitionLog, PendingAppend, Read,
+    ReadError, ReadRequest, TimestampOffset, TopicPartition, WaitRegistration, timestamp,
 };
 use crate::record::{BatchHeader, ValidatedBatch};
 
@@ -107,6 +107,10 @@ impl PartitionLog for MemoryLog {
         &self.id
     }
 
+    fn ready(&self) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
+
     fn reserve(
         &self,
         _bytes: usize,
@@ -120,6 +124,7 @@ impl PartitionLog for MemoryLog {
         _permit: AppendPermit,
         batch: ValidatedBatch,
         origin: AppendOrigin,
+        _next: Next,
     ) -> Result<PendingAppend, AppendError> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
@@ -168,6 +173,15 @@ impl PartitionLog for MemoryLog {
 
     fn offsets(&self) -> LogOffsets {
         self.state.lock().offsets()
+    }
+
+    fn current_offsets(&self) -> BoxFuture<'static, Result<LogOffsets, ReadError>> {
+        let state = self.state.lock();
+        let offsets = match state.deleted {
+            true => Err(ReadError::Deleted),
+            false => Ok(state.offsets()),
+        };
+        Box::pin(std::future::ready(offsets))
     }
 
     fn leader_epoch(&self) -> i32 {

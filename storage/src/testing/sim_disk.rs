@@ -25,8 +25,13 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::env::fs::{
     Access, BLOCK_BYTES, DirEntry, File, FileSystemSync, Fs, LockGuard, Space, failed_sync,
 };
-use crate::env::sync::switch;
 use crate::testing::random::Random;
+#[cfg(feature = "simulation")]
+use crate::testing::scheduler::switch;
+
+/// A moment at which a simulation may let another thread run.
+#[cfg(not(feature = "simulation"))]
+fn switch() {}
 
 /// What a disk writes whole or not at all; even that is not relied on: sectors may be torn.
 const SECTOR_BYTES: usize = 512;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use storage::local::LocalConfig;
 use storage::log::{
-    AppendError, AppendOrigin, Appended, FetchedRecords, Isolation, LogConfig, PartitionLog,
-    PendingAppend, Read, ReadError, ReadRequest, TopicPartition,
+    AppendError, AppendOrigin, Appended, FetchedRecords, Isolation, LogConfig, LogStore, Next,
+    PartitionLog, PendingAppend, Read, ReadError, ReadRequest, TopicPartition,
 };
-use storage::manager::{LogManager, LogManagerConfig};
 use storage::record::{BatchBuilder, BatchHeader, RecordSet, ValidatedBatch, batches};
 use uuid::Uuid;
 
@@ -40,15 +40,15 @@ pub fn minutes() -> Duration {
 }
 
 /// A manager with a ring so small that it turns often.
-pub fn small(dir: &Path) -> LogManagerConfig {
-    LogManagerConfig {
+pub fn small(dir: &Path) -> LocalConfig {
+    LocalConfig {
         wal_ring_bytes: 1 << 20,
         wal_region_bytes: 256 << 10,
         wal_first_region_bytes: 256 << 10,
         append_budget_bytes: 1 << 20,
         tail_cache_bytes: 128 << 10,
         io_threads: 2,
-        ..LogManagerConfig::new(dir)
+        ..LocalConfig::new(dir)
     }
 }
 
@@ -64,12 +64,12 @@ pub fn partition(topic: &str, number: i32) -> TopicPartition {
     }
 }
 
-pub fn open(manager: &LogManager, topic: &str, number: i32) -> Arc<dyn PartitionLog> {
+pub fn open(manager: &Arc<dyn LogStore>, topic: &str, number: i32) -> Arc<dyn PartitionLog> {
     open_with(manager, topic, number, LogConfig::default())
 }
 
 pub fn open_with(
-    manager: &LogManager,
+    manager: &Arc<dyn LogStore>,
     topic: &str,
     number: i32,
     config: LogConfig,
@@ -112,7 +112,7 @@ pub async fn submit(log: &Arc<dyn PartitionLog>, batch: ValidatedBatch) -> Pendi
         .reserve(batch.bytes.len(), AppendOrigin::Client)
         .await
         .expect("room");
-    log.submit(permit, batch, AppendOrigin::Client)
+    log.submit(permit, batch, AppendOrigin::Client, Next::Append)
         .expect("the batch is let in")
 }
 
@@ -122,7 +122,7 @@ pub async fn append_as(
     origin: AppendOrigin,
 ) -> Result<Appended, AppendError> {
     let permit = log.reserve(batch.bytes.len(), origin).await?;
-    log.submit(permit, batch, origin)?.await
+    log.submit(permit, batch, origin, Next::Append)?.await
 }
 
 pub fn request(fetch_offset: i64) -> ReadRequest {
@@ -189,7 +189,7 @@ pub async fn read_all(log: &Arc<dyn PartitionLog>, from: i64) -> Vec<(i64, Vec<u
 }
 
 /// Ends a manager like a process that is killed, and gives a copy of what that leaves behind.
-pub fn crash(manager: Arc<LogManager>, dir: &Path) -> tempfile::TempDir {
+pub fn crash(manager: Arc<dyn LogStore>, dir: &Path) -> tempfile::TempDir {
     // Without a shutdown nothing more is written: the page cache stays, memory goes.
     assert_eq!(Arc::strong_count(&manager), 1);
     drop(manager);

@@ -9,8 +9,10 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::local::CleanerConfig;
-use storage::log::{AppendOrigin, Durability, Isolation, LogConfig, PartitionLog, ReadRequest};
-use storage::manager::{LogManager, LogManagerConfig};
+use storage::local::{self, LocalConfig};
+use storage::log::{
+    AppendOrigin, Durability, Isolation, LogConfig, LogStore, PartitionLog, ReadRequest,
+};
 use storage::record::{
     BatchBuilder, BatchHeader, EndTxnMarker, RecordSet, TransactionResult, ValidatedBatch, batches,
 };
@@ -82,8 +84,8 @@ impl World {
         }
     }
 
-    pub fn start(&self, stop_at: Option<u64>, cleans: bool) -> Result<Arc<LogManager>, String> {
-        let opened = LogManager::open(LogManagerConfig {
+    pub fn start(&self, stop_at: Option<u64>, cleans: bool) -> Result<Arc<dyn LogStore>, String> {
+        let opened = local::open(LocalConfig {
             wal_ring_bytes: 128 << 10,
             wal_region_bytes: 32 << 10,
             wal_first_region_bytes: 16 << 10,
@@ -101,7 +103,7 @@ impl World {
             fs: Arc::new(self.disk.boot(stop_at)),
             clock: Arc::new(SimClock),
             producer_id_expiration_ms: i64::MAX,
-            ..LogManagerConfig::new("/data")
+            ..LocalConfig::new("/data")
         });
         opened.map_err(|error| error.to_string())
     }

@@ -10,11 +10,11 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::env::clock::Clock;
+use storage::local::{self, LocalConfig};
 use storage::log::{
-    AppendError, AppendOrigin, Appended, BoxFuture, Durability, LogConfig, PartitionLog,
-    PendingAppend, ReadError, TopicPartition,
+    AppendError, AppendOrigin, Appended, BoxFuture, Durability, LogConfig, LogStore, Next,
+    PartitionLog, PendingAppend, ReadError, TopicPartition,
 };
-use storage::manager::{LogManager, LogManagerConfig};
 use storage::record::{BatchBuilder, BatchHeader};
 use storage::testing::scheduler::thread::{self, JoinHandle};
 use storage::testing::scheduler::{SimClock, sleep, timeout};
@@ -106,7 +106,7 @@ pub struct World {
     sync_together_from: usize,
     /// So many of the first wait for stable media, whatever the directory does.
     strict_topics: usize,
-    manager: Option<Arc<LogManager>>,
+    manager: Option<Arc<dyn LogStore>>,
     logs: Vec<Arc<dyn PartitionLog>>,
     threads: Vec<JoinHandle<bool>>,
     topics: Vec<Topic>,
@@ -196,7 +196,7 @@ impl World {
         let fs = self.disk.boot(stop_at);
         let io_threads = self.random.random_range(1..4);
         self.note(format!("start, to stop at {stop_at:?}"));
-        let opened = LogManager::open(LogManagerConfig {
+        let opened = local::open(LocalConfig {
             wal_ring_bytes: self.ring_bytes,
             wal_region_bytes: 32 << 10,
             wal_first_region_bytes: 16 << 10,
@@ -215,7 +215,7 @@ impl World {
             retention_check_interval_ms: 5_000,
             // However long it takes, a producer may send its last batch again.
             producer_id_expiration_ms: i64::MAX,
-            ..LogManagerConfig::new(Path::new(DIR))
+            ..LocalConfig::new(Path::new(DIR))
         });
         match opened {
             Ok(manager) => {
@@ -531,11 +531,11 @@ impl World {
             None | Some(Err(_)) if self.disk.is_stopped() => return Ok(()),
             other => return Err(format!("no room: {other:?}")),
         };
-        let submitted = match self.random.random_bool(0.5) {
-            true => log.submit_and_commit(permit, batch, AppendOrigin::Client),
-            false => log.submit(permit, batch, AppendOrigin::Client),
+        let next = match self.random.random_bool(0.5) {
+            true => Next::Wait,
+            false => Next::Append,
         };
-        match submitted {
+        match log.submit(permit, batch, AppendOrigin::Client, next) {
             Ok(answer) => self.pending.push(Pending {
                 topic: at,
                 incarnation: self.topics[at].incarnation,
@@ -709,7 +709,10 @@ impl World {
         self.note(format!("delete topic {at}"));
         self.topics[at].deleting = true;
         let id = self.id(at);
-        match self.off_thread(move || manager.delete_log(&id)).await? {
+        match self
+            .off_thread(move || manager.delete_logs(std::slice::from_ref(&id)))
+            .await?
+        {
             Some(Ok(())) => {
                 self.topics[at] = Topic {
                     incarnation: self.topics[at].incarnation + 1,

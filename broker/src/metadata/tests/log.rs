@@ -8,17 +8,17 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::log::BoxFuture;
-use storage::manager::LogManager;
+use storage::memory;
 
 use super::super::store::Loaded;
 use super::*;
 
-pub(super) fn store(manager: &LogManager) -> LogStore {
+pub(super) fn store(manager: &Arc<dyn storage::log::LogStore>) -> LogStore {
     let log = manager.open_log(metadata_log_id(), Arc::new(metadata_log_config()));
     LogStore::new(log.expect("open"))
 }
 
-async fn open(manager: &LogManager) -> Metadata {
+async fn open(manager: &Arc<dyn storage::log::LogStore>) -> Metadata {
     let store = Box::new(store(manager));
     let opened = Metadata::open(store, "c", broker_config(""), Arc::new(|_, _| {})).await;
     opened.expect("open")
@@ -94,7 +94,7 @@ pub(super) async fn random_change(metadata: &Metadata, random: &mut StdRng) {
 #[tokio::test]
 async fn replaying_the_log_gives_the_live_image_after_every_change() {
     let mut random = StdRng::seed_from_u64(seed());
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let metadata = open(&manager).await;
     for _ in 0..300 {
         random_change(&metadata, &mut random).await;
@@ -111,7 +111,7 @@ async fn replaying_the_log_gives_the_live_image_after_every_change() {
 
 #[tokio::test]
 async fn loading_from_a_version_gives_what_came_after_it() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let metadata = open(&manager).await;
     create(&metadata, topic("a", 3)).await.expect("created");
     let all = store(&manager).load(0).await.expect("load");
@@ -125,7 +125,7 @@ async fn loading_from_a_version_gives_what_came_after_it() {
 
 #[tokio::test]
 async fn an_append_on_an_old_version_is_refused() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let store = store(&manager);
     let record = MetadataRecord::ProducerIds {
         broker_id: 1,
@@ -146,7 +146,7 @@ async fn an_append_on_an_old_version_is_refused() {
 
 #[tokio::test]
 async fn a_watcher_wakes_when_there_is_a_newer_version() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let (watched, writer) = (store(&manager), store(&manager));
     let record = MetadataRecord::ProducerIds {
         broker_id: 1,
@@ -160,7 +160,7 @@ async fn a_watcher_wakes_when_there_is_a_newer_version() {
 
 #[tokio::test]
 async fn producer_ids_are_never_given_out_twice_even_when_the_broker_dies() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let mut seen = BTreeSet::new();
     for _ in 0..3 {
         let metadata = open(&manager).await;
@@ -186,7 +186,7 @@ async fn producer_ids_are_never_given_out_twice_even_when_the_broker_dies() {
 
 #[tokio::test]
 async fn a_topic_that_many_ask_for_at_once_is_created_once() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let metadata = open(&manager).await;
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..50 {
@@ -206,7 +206,7 @@ async fn a_topic_that_many_ask_for_at_once_is_created_once() {
 
 #[tokio::test]
 async fn a_log_of_a_newer_version_is_not_opened() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let record = MetadataRecord::FeatureLevel {
         name: "ottla.metadata.version".to_owned(),
         level: METADATA_VERSION + 1,
@@ -223,7 +223,7 @@ async fn a_log_of_a_newer_version_is_not_opened() {
 
 #[tokio::test]
 async fn a_log_that_contradicts_itself_is_not_opened() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let orphan = MetadataRecord::RemoveTopic {
         topic_id: uuid::Uuid::from_u128(7),
     };
@@ -241,7 +241,7 @@ async fn a_log_that_contradicts_itself_is_not_opened() {
 
 #[tokio::test]
 async fn the_observer_sees_every_topic_before_anybody_else_does() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let shown = Arc::new(Mutex::new(Vec::new()));
     let observed = Arc::clone(&shown);
     let observer: Observer = Arc::new(move |old: &Published, new: &Published| {
@@ -307,7 +307,7 @@ impl MetadataStore for Failing {
 async fn failing(indeterminate: bool) -> (Metadata, Arc<AtomicBool>) {
     let broken = Arc::new(AtomicBool::new(false));
     let store = Box::new(Failing {
-        inner: store(&LogManager::in_memory()),
+        inner: store(&memory::open()),
         broken: Arc::clone(&broken),
         indeterminate,
     });
@@ -405,7 +405,7 @@ fn an_id_is_written_as_kafka_writes_it() {
 }
 
 /// Creates and deletes topics until a snapshot has taken the place of the history.
-async fn churn(metadata: &Metadata, manager: &LogManager) {
+async fn churn(metadata: &Metadata, manager: &Arc<dyn storage::log::LogStore>) {
     let log = manager.open_log(metadata_log_id(), Arc::new(metadata_log_config()));
     let log = log.expect("open");
     for round in 0..200 {
@@ -425,7 +425,7 @@ async fn churn(metadata: &Metadata, manager: &LogManager) {
 
 #[tokio::test]
 async fn a_snapshot_takes_the_place_of_a_long_history_and_leads_to_the_same_image() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let metadata = open(&manager).await;
     metadata
         .allocate_producer_ids(1000)
@@ -442,7 +442,7 @@ async fn a_snapshot_takes_the_place_of_a_long_history_and_leads_to_the_same_imag
 
 #[tokio::test]
 async fn a_snapshot_without_an_end_does_not_count_and_neither_hides_what_follows() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let metadata = open(&manager).await;
     create(&metadata, topic("a", 2)).await.expect("created");
     drop(metadata);
@@ -468,7 +468,7 @@ async fn a_snapshot_without_an_end_does_not_count_and_neither_hides_what_follows
 
 #[tokio::test]
 async fn the_log_tells_what_was_deleted_until_nobody_needs_it_any_more() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let open = || async {
         let observer: Observer = Arc::new(|_: &_, _: &_| {});
         let store = Box::new(store(&manager));

@@ -22,7 +22,7 @@ fn broker_config(lines: &str) -> Arc<BrokerConfig> {
 
 /// Metadata in memory, as good as a log for everything but crashes.
 async fn in_memory(lines: &str) -> Metadata {
-    let manager = storage::manager::LogManager::in_memory();
+    let manager = storage::memory::open();
     let log = manager
         .open_log(metadata_log_id(), Arc::new(metadata_log_config()))
         .expect("open");

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::log::BoxFuture;
-use storage::manager::LogManager;
+use storage::memory;
 
 use super::super::store::Loaded;
 use super::log::{random_change, seed, store};
@@ -60,7 +60,10 @@ impl MetadataStore for Contended {
     }
 }
 
-async fn contended(manager: &LogManager, in_snapshots: bool) -> (Metadata, Rivals) {
+async fn contended(
+    manager: &Arc<dyn storage::log::LogStore>,
+    in_snapshots: bool,
+) -> (Metadata, Rivals) {
     let rivals = Rivals::default();
     let store = Box::new(Contended {
         inner: store(manager),
@@ -101,7 +104,7 @@ async fn append(store: &LogStore, records: &[MetadataRecord]) {
     store.append(version, records).await.expect("appended");
 }
 
-async fn replayed(manager: &LogManager) -> MetadataImage {
+async fn replayed(manager: &Arc<dyn storage::log::LogStore>) -> MetadataImage {
     let loaded = store(manager).load(0).await.expect("load");
     let mut replay = Replay::new(MetadataImage::empty("c"), None);
     for record in &loaded.records {
@@ -114,7 +117,7 @@ async fn replayed(manager: &LogManager) -> MetadataImage {
 
 #[tokio::test]
 async fn a_change_is_planned_again_when_somebody_else_was_faster() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let (metadata, rivals) = contended(&manager, false).await;
     for (round, losses) in [(0, 1), (1, 2), (2, 5)] {
         for loss in 0..losses {
@@ -138,7 +141,7 @@ async fn a_change_is_planned_again_when_somebody_else_was_faster() {
 
 #[tokio::test]
 async fn what_somebody_else_has_done_meanwhile_decides_the_answer() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let (metadata, rivals) = contended(&manager, false).await;
     rivals.lock().push_back(created("a", 7));
     let refused = create(&metadata, topic("a", 1)).await;
@@ -163,7 +166,7 @@ async fn what_somebody_else_has_done_meanwhile_decides_the_answer() {
 
 #[tokio::test]
 async fn changes_that_wait_together_are_all_planned_again() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let (metadata, rivals) = contended(&manager, false).await;
     rivals.lock().push_back(created("topic-3", 7));
     let mut tasks = tokio::task::JoinSet::new();
@@ -180,7 +183,7 @@ async fn changes_that_wait_together_are_all_planned_again() {
 
 #[tokio::test]
 async fn what_others_write_is_shown_although_nobody_asks_for_a_change() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let metadata = open(Box::new(store(&manager))).await;
     let theirs = store(&manager);
     for count in 1..=3_usize {
@@ -195,7 +198,7 @@ async fn what_others_write_is_shown_although_nobody_asks_for_a_change() {
 #[tokio::test]
 async fn two_brokers_that_change_everything_at_once_agree_in_the_end() {
     let seed = seed();
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let one = open(Box::new(store(&manager))).await;
     let other = open(Box::new(store(&manager))).await;
     let mut tasks = tokio::task::JoinSet::new();
@@ -232,7 +235,7 @@ async fn two_brokers_that_change_everything_at_once_agree_in_the_end() {
 
 #[tokio::test]
 async fn a_snapshot_of_somebody_else_counts_and_one_without_an_end_does_not() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let metadata = open(Box::new(store(&manager))).await;
     let theirs = store(&manager);
     append(&theirs, &created("theirs", 7)).await;
@@ -257,7 +260,7 @@ async fn a_snapshot_of_somebody_else_counts_and_one_without_an_end_does_not() {
 
 #[tokio::test]
 async fn somebody_elses_change_in_the_middle_of_a_snapshot_is_not_lost() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let (metadata, rivals) = contended(&manager, true).await;
     let mut theirs = created("theirs", 7);
     theirs.insert(0, MetadataRecord::AbortTransaction);
@@ -334,7 +337,7 @@ impl MetadataStore for Odd {
     }
 }
 
-fn odd(manager: &LogManager) -> Odd {
+fn odd(manager: &Arc<dyn storage::log::LogStore>) -> Odd {
     Odd {
         inner: store(manager),
         shift: Arc::default(),
@@ -346,7 +349,7 @@ fn odd(manager: &LogManager) -> Odd {
 
 #[tokio::test]
 async fn a_store_that_refuses_and_has_nothing_new_is_not_asked_for_ever() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let refusing = Odd {
         refuses: true,
         ..odd(&manager)
@@ -359,7 +362,7 @@ async fn a_store_that_refuses_and_has_nothing_new_is_not_asked_for_ever() {
 
 #[tokio::test]
 async fn a_store_that_has_lost_changes_is_not_written_to_any_more() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let store = odd(&manager);
     let shift = Arc::clone(&store.shift);
     let metadata = open(Box::new(store)).await;
@@ -378,7 +381,7 @@ async fn a_store_that_has_lost_changes_is_not_written_to_any_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_wakes_for_nothing_is_looked_at_once_a_second() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let waking = Odd {
         always_wakes: true,
         ..odd(&manager)
@@ -393,7 +396,7 @@ async fn a_store_that_wakes_for_nothing_is_looked_at_once_a_second() {
 
 #[tokio::test]
 async fn what_others_write_and_nobody_here_understands_stops_changes() {
-    let manager = LogManager::in_memory();
+    let manager = memory::open();
     let metadata = open(Box::new(store(&manager))).await;
     let newer = MetadataRecord::FeatureLevel {
         name: "ottla.metadata.version".to_owned(),

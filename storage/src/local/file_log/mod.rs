@@ -37,8 +37,8 @@ use crate::log::transaction_index::AbortedTxn;
 use crate::log::waiters::Waiters;
 use crate::log::{
     ActiveProducer, AppendError, AppendOrigin, AppendPermit, Appended, BoxFuture, Durability,
-    FetchWait, FetchedRecords, Isolation, LogConfig, LogOffsets, PartitionLog, PendingAppend, Read,
-    ReadError, ReadRequest, TimestampOffset, TopicPartition, WaitRegistration,
+    FetchWait, FetchedRecords, Isolation, LogConfig, LogOffsets, Next, PartitionLog, PendingAppend,
+    Read, ReadError, ReadRequest, TimestampOffset, TopicPartition, WaitRegistration,
 };
 use crate::record::batch::{self, BatchHeader, TimestampType};
 use crate::record::{EndTxnMarker, ValidatedBatch};
@@ -231,8 +231,9 @@ impl FileLog {
         permit: AppendPermit,
         validated: ValidatedBatch,
         origin: AppendOrigin,
-        commits_here: bool,
+        next: Next,
     ) -> Result<PendingAppend, AppendError> {
+        let commits_here = next == Next::Wait;
         let now_ms = self.shared.clock.now_ms();
         let mut guard = self.state();
         let state = &mut *guard;
@@ -824,7 +825,7 @@ impl PartitionLog for FileLogHandle {
         &self.0.id
     }
 
-    fn prepare(&self) -> Option<BoxFuture<'static, ()>> {
+    fn ready(&self) -> Option<BoxFuture<'static, ()>> {
         if self.0.prepared.load(Ordering::Acquire) {
             return None;
         }
@@ -883,25 +884,19 @@ impl PartitionLog for FileLogHandle {
         permit: AppendPermit,
         batch: ValidatedBatch,
         origin: AppendOrigin,
+        next: Next,
     ) -> Result<PendingAppend, AppendError> {
-        self.0.append(permit, batch, origin, false)
-    }
-
-    fn submit_and_commit(
-        &self,
-        permit: AppendPermit,
-        batch: ValidatedBatch,
-        origin: AppendOrigin,
-    ) -> Result<PendingAppend, AppendError> {
-        self.0.append(permit, batch, origin, true)
-    }
-
-    fn check_usable(&self) -> Result<(), ReadError> {
-        self.0.state().check_readable()
+        self.0.append(permit, batch, origin, next)
     }
 
     fn offsets(&self) -> LogOffsets {
         self.0.state().offsets()
+    }
+
+    fn current_offsets(&self) -> BoxFuture<'static, Result<LogOffsets, ReadError>> {
+        let state = self.0.state();
+        let offsets = state.check_readable().map(|()| state.offsets());
+        Box::pin(std::future::ready(offsets))
     }
 
     fn leader_epoch(&self) -> i32 {

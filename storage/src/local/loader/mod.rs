@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::env::fs::{self, Access, Fs};
-use crate::env::sync::new_uuid;
+use crate::env::random::new_uuid;
 use crate::local::compaction::swap;
 use crate::local::segment::open_files::LogPath;
 use crate::local::segment::scan::{Found, OffsetRule, ScanEnd, header_at, scan};

@@ -10,15 +10,18 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::env::bell::Bell;
 use crate::env::fs::{self, Access, Fs, LockGuard, if_found, is_passing};
-use crate::env::sync::{Mutex, caught, new_uuid, thread};
+use crate::env::random::new_uuid;
+use crate::env::sync::{Mutex, caught, thread};
 use crate::local::cold_budget::ColdBudget;
 use crate::local::compaction::{CLEANER_OFFSETS, LogCleaner};
-use crate::local::deletion::{self, DeletedTopics, Departure, Departures, Logs, Sweep, Sweeping};
+use crate::local::config::LocalConfig;
+use crate::local::deletion::{self, Departure, Departures, Logs, Sweep, Sweeping};
 use crate::local::file_log::{FileLog, FileLogHandle};
 use crate::local::io_pool::IoPool;
 use crate::local::loader::LoadError;
 use crate::local::log_dir::LogDir;
 use crate::local::maintenance::Maintenance;
+use crate::local::open_error::OpenError;
 use crate::local::recovery::{Recovery, RecoveryError};
 use crate::local::retention::Schedule;
 use crate::local::segment::direct::DirectIo;
@@ -34,8 +37,10 @@ use crate::local::wal::logs::LogTable;
 use crate::local::wal::replay::ReplayError;
 use crate::local::wal::ring::{Ring, RingConfig, Shortage, list_regions, region_path};
 use crate::log::stats::{Counters, DirectoryStats};
-use crate::log::{Durability, LogConfig, PartitionLog, TopicPartition};
-use crate::manager::{LogManagerConfig, OpenError, RecoveryReport, StorageError};
+use crate::log::{
+    DeletedTopics, Durability, Health, LogConfig, LogStore, PartitionLog, RecoveryReport,
+    StorageError, TopicPartition,
+};
 
 const WAL_DIR: &str = "wal";
 const LOCK_FILE: &str = ".lock";
@@ -50,7 +55,7 @@ const DELETED_TOGETHER: usize = 10_000;
 const MOVED_AT_ONCE: usize = 256;
 
 /// The logs of a directory.
-pub(crate) struct FileManager {
+pub(crate) struct LocalStore {
     shared: Arc<LogDir>,
     logs: Arc<Logs>,
     next_log_id: AtomicU32,
@@ -64,8 +69,8 @@ pub(crate) struct FileManager {
     lock: Mutex<Option<LockGuard>>,
 }
 
-impl FileManager {
-    pub fn open(config: LogManagerConfig) -> Result<Self, OpenError> {
+impl LocalStore {
+    pub fn open(config: LocalConfig) -> Result<Self, OpenError> {
         let started_ms = config.clock.monotonic_ms();
         let (fs, dir) = (Arc::clone(&config.fs), config.dir.clone());
         let lock = lock(&*fs, &dir)?;
@@ -242,17 +247,6 @@ impl FileManager {
         Ok(manager)
     }
 
-    pub fn open_log(
-        &self,
-        id: TopicPartition,
-        config: Arc<LogConfig>,
-    ) -> Result<Arc<dyn PartitionLog>, StorageError> {
-        if let Some(error) = self.shared.wal.refused() {
-            return Err(StorageError(error.to_string()));
-        }
-        Ok(Arc::new(FileLogHandle(self.log(id, config))))
-    }
-
     fn log(&self, id: TopicPartition, config: Arc<LogConfig>) -> Arc<FileLog> {
         let mut logs = self.logs.lock();
         let log = logs.entry(id.clone()).or_insert_with(|| {
@@ -264,138 +258,6 @@ impl FileManager {
             log
         });
         Arc::clone(log)
-    }
-
-    /// See [`crate::manager::LogManager::delete_logs`].
-    pub fn delete_logs(&self, ids: &[TopicPartition]) -> Result<(), StorageError> {
-        let mut first_failure = None;
-        let mut failures = 0;
-        for some in ids.chunks(DELETED_TOGETHER) {
-            let logs: Vec<_> = some
-                .iter()
-                .map(|id| self.log(id.clone(), Arc::default()))
-                .collect();
-            let (deleted, failed) = deletion::delete(&logs);
-            failures += failed.len();
-            first_failure = first_failure.or(failed.into_iter().next());
-            let mut open = self.logs.lock();
-            for id in &deleted {
-                open.remove(id);
-            }
-            drop(open);
-            if ids.len() <= MOVED_AT_ONCE {
-                self.shared.depart(&deleted);
-            }
-        }
-        if ids.len() > MOVED_AT_ONCE {
-            let shared = Arc::clone(&self.shared);
-            self.shared
-                .pool
-                .write(move || shared.finish_departures_in_time());
-        }
-        match first_failure {
-            None => Ok(()),
-            Some(first) if failures == 1 => Err(StorageError(first)),
-            Some(first) => Err(StorageError(format!("{first}, and {failures} in all"))),
-        }
-    }
-
-    /// See [`crate::manager::LogManager::sweep`].
-    pub fn sweep(
-        &self,
-        deleted: DeletedTopics,
-        delay_ms: u64,
-        done: impl FnOnce() + Send + 'static,
-    ) {
-        let (shared, logs) = (Arc::clone(&self.shared), Arc::clone(&self.logs));
-        let spares_all = self.recovery_report.clean;
-        let sweep = Sweep::new(&shared, &logs, deleted, spares_all, delay_ms);
-        let sweeping = Sweeping::new(sweep, logs, done);
-        self.shared.pool.write(move || sweeping.run(&shared));
-    }
-
-    /// See [`crate::manager::LogManager::stats`].
-    pub fn stats(&self) -> DirectoryStats {
-        let shared = &*self.shared;
-        let (commits, counters) = (shared.wal.stats(), &shared.counters);
-        let (ring_used_bytes, ring_max_bytes) = shared.wal.ring().fill();
-        let free_budget = shared.append_budget.available_permits();
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        DirectoryStats {
-            commit_writes: commits.writes.snapshot(),
-            commit_in_flight: commits.in_flight(),
-            commit_waiting_for_room: commits.waiting_for_room(),
-            committed_entries: count(&commits.entries),
-            committed_bytes: count(&commits.bytes),
-            unwritten_bytes: shared.append_budget_bytes.saturating_sub(free_budget) as u64,
-            chunk_bytes: shared.chunks.used_bytes() as u64,
-            ring_used_bytes,
-            ring_max_bytes,
-            checkpoints: counters.checkpoints.snapshot(),
-            disk_full: *shared.disk_full.borrow(),
-            low_on_space: shared.low_on_space.load(Ordering::Relaxed),
-            open_files: shared.open_files.count() as u64,
-            cleaner_runs: count(&counters.cleaner_runs),
-            cleaner_read_bytes: count(&counters.cleaner_read_bytes),
-            cleaner_written_bytes: count(&counters.cleaner_written_bytes),
-        }
-    }
-
-    /// See [`crate::manager::LogManager::offline`].
-    pub fn offline(&self) -> Option<String> {
-        match self.shared.wal.refused()? {
-            WalError::Closed => None,
-            error => Some(error.to_string()),
-        }
-    }
-
-    /// See [`crate::manager::LogManager::stalled`].
-    pub fn stalled(&self) -> Option<String> {
-        let commits = self.shared.wal.stats();
-        let seconds = commits.in_flight().as_secs();
-        let for_what = match commits.waiting_for_room() {
-            Duration::ZERO => "the disk",
-            _ => "room in the write-ahead log",
-        };
-        (seconds >= STALLED_SECONDS)
-            .then(|| format!("a commit has waited for {seconds} s for {for_what}"))
-    }
-
-    /// See [`crate::manager::LogManager::free_disk_bytes`].
-    pub fn free_disk_bytes(&self) -> Option<u64> {
-        let space = self.shared.fs.space(&self.shared.path);
-        space.ok().map(|space| space.free_bytes)
-    }
-
-    pub fn recovery_report(&self) -> &RecoveryReport {
-        &self.recovery_report
-    }
-
-    pub fn failed(&self) -> watch::Receiver<Option<StorageError>> {
-        self.failed.clone()
-    }
-
-    pub fn shutdown(&self) -> Result<(), StorageError> {
-        let Some(lock) = self.lock.lock().take() else {
-            return Ok(());
-        };
-        let refused_before = self.shared.wal.refused();
-        // Only after a stop that was not in order does a start look for those that it does not know of.
-        let departed = self.shared.finish_departures();
-        self.shared.wal.close();
-        self.stop_threads();
-        let closed = match refused_before {
-            Some(error) => Err(io::Error::other(error.to_string())),
-            None => departed.and_then(|()| self.close_files()),
-        };
-        self.release();
-        drop(lock);
-        closed.map_err(|error| {
-            StorageError(format!(
-                "{} was not closed in order, the next start will recover it: {error}",
-                self.shared.path.display()
-            ))
-        })
     }
 
     fn stop_threads(&self) {
@@ -485,8 +347,143 @@ impl FileManager {
     }
 }
 
-impl Drop for FileManager {
-    /// Without [`FileManager::shutdown`] the directory is left as a crash would leave it.
+impl LogStore for LocalStore {
+    fn open_log(
+        &self,
+        id: TopicPartition,
+        config: Arc<LogConfig>,
+    ) -> Result<Arc<dyn PartitionLog>, StorageError> {
+        if let Some(error) = self.shared.wal.refused() {
+            return Err(StorageError(error.to_string()));
+        }
+        Ok(Arc::new(FileLogHandle(self.log(id, config))))
+    }
+
+    fn delete_logs(&self, ids: &[TopicPartition]) -> Result<(), StorageError> {
+        let mut first_failure = None;
+        let mut failures = 0;
+        for some in ids.chunks(DELETED_TOGETHER) {
+            let logs: Vec<_> = some
+                .iter()
+                .map(|id| self.log(id.clone(), Arc::default()))
+                .collect();
+            let (deleted, failed) = deletion::delete(&logs);
+            failures += failed.len();
+            first_failure = first_failure.or(failed.into_iter().next());
+            let mut open = self.logs.lock();
+            for id in &deleted {
+                open.remove(id);
+            }
+            drop(open);
+            if ids.len() <= MOVED_AT_ONCE {
+                self.shared.depart(&deleted);
+            }
+        }
+        if ids.len() > MOVED_AT_ONCE {
+            let shared = Arc::clone(&self.shared);
+            self.shared
+                .pool
+                .write(move || shared.finish_departures_in_time());
+        }
+        match first_failure {
+            None => Ok(()),
+            Some(first) if failures == 1 => Err(StorageError(first)),
+            Some(first) => Err(StorageError(format!("{first}, and {failures} in all"))),
+        }
+    }
+
+    fn sweep(&self, deleted: DeletedTopics, delay_ms: u64, done: Box<dyn FnOnce() + Send>) {
+        let (shared, logs) = (Arc::clone(&self.shared), Arc::clone(&self.logs));
+        let spares_all = self.recovery_report.clean;
+        let sweep = Sweep::new(&shared, &logs, deleted, spares_all, delay_ms);
+        let sweeping = Sweeping::new(sweep, logs, done);
+        self.shared.pool.write(move || sweeping.run(&shared));
+    }
+
+    fn recovery_report(&self) -> &RecoveryReport {
+        &self.recovery_report
+    }
+
+    fn failed(&self) -> watch::Receiver<Option<StorageError>> {
+        self.failed.clone()
+    }
+
+    fn health(&self) -> Health {
+        match self.shared.wal.refused() {
+            None | Some(WalError::Closed) => {}
+            Some(error) => return Health::Offline(error.to_string()),
+        }
+        let commits = self.shared.wal.stats();
+        let seconds = commits.in_flight().as_secs();
+        if seconds < STALLED_SECONDS {
+            return Health::Good;
+        }
+        let for_what = match commits.waiting_for_room() {
+            Duration::ZERO => "the disk",
+            _ => "room in the write-ahead log",
+        };
+        Health::Stalled(format!(
+            "a commit has waited for {seconds} s for {for_what}"
+        ))
+    }
+
+    fn free_disk_bytes(&self) -> Option<u64> {
+        let space = self.shared.fs.space(&self.shared.path);
+        space.ok().map(|space| space.free_bytes)
+    }
+
+    fn stats(&self) -> Option<DirectoryStats> {
+        let shared = &*self.shared;
+        let (commits, counters) = (shared.wal.stats(), &shared.counters);
+        let (ring_used_bytes, ring_max_bytes) = shared.wal.ring().fill();
+        let free_budget = shared.append_budget.available_permits();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Some(DirectoryStats {
+            commit_writes: commits.writes.snapshot(),
+            commit_in_flight: commits.in_flight(),
+            commit_waiting_for_room: commits.waiting_for_room(),
+            committed_entries: count(&commits.entries),
+            committed_bytes: count(&commits.bytes),
+            unwritten_bytes: shared.append_budget_bytes.saturating_sub(free_budget) as u64,
+            chunk_bytes: shared.chunks.used_bytes() as u64,
+            ring_used_bytes,
+            ring_max_bytes,
+            checkpoints: counters.checkpoints.snapshot(),
+            disk_full: *shared.disk_full.borrow(),
+            low_on_space: shared.low_on_space.load(Ordering::Relaxed),
+            open_files: shared.open_files.count() as u64,
+            cleaner_runs: count(&counters.cleaner_runs),
+            cleaner_read_bytes: count(&counters.cleaner_read_bytes),
+            cleaner_written_bytes: count(&counters.cleaner_written_bytes),
+        })
+    }
+
+    fn shutdown(&self) -> Result<(), StorageError> {
+        let Some(lock) = self.lock.lock().take() else {
+            return Ok(());
+        };
+        let refused_before = self.shared.wal.refused();
+        // Only after a stop that was not in order does a start look for those that it does not know of.
+        let departed = self.shared.finish_departures();
+        self.shared.wal.close();
+        self.stop_threads();
+        let closed = match refused_before {
+            Some(error) => Err(io::Error::other(error.to_string())),
+            None => departed.and_then(|()| self.close_files()),
+        };
+        self.release();
+        drop(lock);
+        closed.map_err(|error| {
+            StorageError(format!(
+                "{} was not closed in order, the next start will recover it: {error}",
+                self.shared.path.display()
+            ))
+        })
+    }
+}
+
+impl Drop for LocalStore {
+    /// Without [`LocalStore::shutdown`] the directory is left as a crash would leave it.
     fn drop(&mut self) {
         if let Some(lock) = self.lock.lock().take() {
             self.shared.wal.fail("the log manager was dropped");
@@ -561,7 +558,7 @@ fn read_checkpoint(fs: &dyn Fs, wal_dir: &Path) -> Result<Option<Checkpoint>, Op
 
 /// Starts a new generation of the write-ahead log. What the one before held is in the segments now.
 fn open_wal(
-    config: &LogManagerConfig,
+    config: &LocalConfig,
     wal_dir: &Path,
     chunks: &Arc<ChunkPool>,
     bell: &Arc<Bell>,

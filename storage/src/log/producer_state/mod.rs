@@ -16,7 +16,6 @@ use std::collections::{BTreeSet, HashMap};
 
 use thiserror::Error;
 
-use super::ActiveProducer;
 use crate::record::batch::{
     BatchHeader, NO_PRODUCER_EPOCH, NO_SEQUENCE, NO_TIMESTAMP, decrement_sequence,
 };
@@ -45,6 +44,21 @@ impl Default for ProducerStateConfig {
             max_producers: 100_000,
         }
     }
+}
+
+/// What a log knows of one idempotent producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    /// -1 before the first batch of the epoch.
+    pub last_sequence: i32,
+    /// In ms, of the last batch or marker; -1 without one.
+    pub last_timestamp: i64,
+    /// Of the last transaction marker; -1 without one.
+    pub coordinator_epoch: i32,
+    /// Where the open transaction starts.
+    pub current_txn_start_offset: Option<i64>,
 }
 
 /// One appended batch of a producer.

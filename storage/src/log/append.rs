@@ -1,0 +1,94 @@
+//! What an append asks for, and what comes of it.
+
+use super::{BoxFuture, TopicPartition};
+
+/// Who appends: decides which checks a batch must pass (Kafka's `AppendOrigin`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendOrigin {
+    /// A producer: idempotence is checked.
+    Client,
+    /// The broker's own coordinators and metadata writer: control batches are allowed.
+    Coordinator,
+}
+
+/// What the caller does next. It lets an engine commit a lone batch at once, and gather those that come together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Appends more, or leaves the batch to itself.
+    Append,
+    /// Waits for this batch before it appends another. The batch may be committed before `submit` returns.
+    Wait,
+}
+
+/// Where a durable batch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub base_offset: i64,
+    pub last_offset: i64,
+    pub log_start_offset: i64,
+    /// A retry of a batch that is already in the log: `base_offset` is the original's.
+    pub duplicate: bool,
+}
+
+/// Why an append did not happen, or may not have happened.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// Not applied.
+    #[error(
+        "out of order sequence for producer {producer_id} at {partition}: expected {expected}, got {got}"
+    )]
+    OutOfOrderSequence {
+        partition: TopicPartition,
+        producer_id: i64,
+        expected: i32,
+        got: i32,
+    },
+    /// Not applied: a newer incarnation of the producer has written here.
+    #[error("producer {producer_id} epoch {got} is older than {current}")]
+    InvalidProducerEpoch {
+        producer_id: i64,
+        current: i16,
+        got: i16,
+    },
+    /// Not applied: a transactional batch outside of a transaction, or the like.
+    #[error("invalid transaction state for producer {producer_id}: {what}")]
+    InvalidTxnState { producer_id: i64, what: String },
+    /// Not applied, and never will be: larger than the write-ahead log takes at once.
+    #[error(
+        "the record batch takes {bytes} bytes, and the log takes at most {limit_bytes} at once"
+    )]
+    TooLarge { bytes: usize, limit_bytes: usize },
+    /// Not applied: the disk is full or was taken offline; reads may still work.
+    #[error("{0}")]
+    Storage(String),
+    /// Unknown whether applied: the device failed while the batch was on its way.
+    #[error("{0}")]
+    Indeterminate(String),
+    /// Not applied.
+    #[error("the log was deleted")]
+    Deleted,
+}
+
+/// Room for one batch, taken before it is submitted; gives it back when dropped unused.
+#[derive(Debug)]
+pub struct AppendPermit(Option<tokio::sync::OwnedSemaphorePermit>);
+
+impl AppendPermit {
+    /// A permit that reserves nothing: for logs without a budget.
+    pub fn unlimited() -> Self {
+        Self(None)
+    }
+
+    /// Room held in a budget until the permit, or whoever takes it over, lets go.
+    pub fn of(permit: tokio::sync::OwnedSemaphorePermit) -> Self {
+        Self(Some(permit))
+    }
+
+    /// Hands the room to the engine, which returns it when the bytes have left memory.
+    pub fn into_inner(self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        self.0
+    }
+}
+
+/// A submitted batch on its way to stable media; resolves when it is as durable as its log promises.
+pub type PendingAppend = BoxFuture<'static, Result<Appended, AppendError>>;

@@ -1,0 +1,93 @@
+//! The seam between the broker and whatever keeps its logs: [`LogStore`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::stats::DirectoryStats;
+use super::{LogConfig, PartitionLog, TopicPartition};
+
+/// Topics that were deleted before the start, by id: their names.
+pub type DeletedTopics = HashMap<Uuid, Arc<str>>;
+
+/// What went wrong with files, in words.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct StorageError(pub String);
+
+/// What was found and done when the directory was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// The last shutdown was orderly: nothing had to be replayed.
+    pub clean: bool,
+    pub replayed_batches: u64,
+    pub replayed_bytes: u64,
+    pub replayed_partitions: usize,
+    /// Bytes at the end of the write-ahead log that were not completely written, hence not acknowledged, and dropped.
+    pub truncated_bytes: u64,
+    pub took: Duration,
+}
+
+/// How a store does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    Good,
+    /// Appends have stood still for seconds, and may go on. Says what they wait for.
+    Stalled(String),
+    /// Nothing is appended any more. Says why.
+    Offline(String),
+}
+
+/// All logs of one broker.
+///
+/// What returns no future may wait for a disk, but for `open_log`, `failed`, `health` and `stats`.
+pub trait LogStore: Send + Sync {
+    /// Opens a log or creates it. It is looked at when it is first used: see [`PartitionLog::ready`].
+    ///
+    /// # Errors
+    /// The store was shut down or has failed.
+    fn open_log(
+        &self,
+        id: TopicPartition,
+        config: Arc<LogConfig>,
+    ) -> Result<Arc<dyn PartitionLog>, StorageError>;
+
+    /// Deletes logs: at once for their users, what they hold after `file.delete.delay.ms`.
+    ///
+    /// Returns when the deletions are durable, which takes a few writes to the disk, however many logs there are.
+    ///
+    /// # Errors
+    /// Some of the deletions could not be made durable; the others are.
+    fn delete_logs(&self, ids: &[TopicPartition]) -> Result<(), StorageError>;
+
+    /// Looks, in the background, for what belongs to no log: to be called once, when all logs are open.
+    ///
+    /// After a crash the remains of `deleted` topics are removed when `delay_ms` have passed. Whatever else has a topic id
+    /// that is not known is set aside and kept; what has no id is left for a topic of its name to adopt. `done` is called
+    /// when `deleted` is not needed any more.
+    fn sweep(&self, deleted: DeletedTopics, delay_ms: u64, done: Box<dyn FnOnce() + Send>);
+
+    /// What opening the store found and did.
+    fn recovery_report(&self) -> &RecoveryReport;
+
+    /// Becomes `Some` when the store goes offline: nothing is acknowledged any more.
+    fn failed(&self) -> watch::Receiver<Option<StorageError>>;
+
+    /// How the store does; knows of a failure before [`failed`](Self::failed) when the disk stalls too.
+    fn health(&self) -> Health;
+
+    /// What the store counts; `None` if it counts nothing. Takes only locks that are never held over I/O.
+    fn stats(&self) -> Option<DirectoryStats>;
+
+    /// Free bytes where the logs are; `None` if that cannot be told.
+    fn free_disk_bytes(&self) -> Option<u64>;
+
+    /// Writes everything out and leaves the store clean. Calling it again does nothing.
+    ///
+    /// # Errors
+    /// Something could not be written; the next start recovers it.
+    fn shutdown(&self) -> Result<(), StorageError>;
+}

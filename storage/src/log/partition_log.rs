@@ -1,0 +1,103 @@
+//! The seam between the broker and whatever keeps one partition: [`PartitionLog`].
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::{
+    ActiveProducer, AppendError, AppendOrigin, AppendPermit, FetchWait, Isolation, LogConfig,
+    LogOffsets, Next, PendingAppend, Read, ReadError, ReadRequest, TimestampOffset, TopicPartition,
+    WaitRegistration,
+};
+use crate::record::ValidatedBatch;
+
+/// A future behind a pointer: what an object-safe trait returns instead of `async fn`.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// An append-only log of record batches: one partition.
+///
+/// To append, `reserve().await`, then `submit()`: the order of `submit` calls is the order of offsets. Readers see nothing
+/// before it is durable.
+///
+/// What returns no future answers from memory and never waits for a disk or another machine, once the log is
+/// [`ready`](Self::ready).
+pub trait PartitionLog: Send + Sync {
+    fn id(&self) -> &TopicPartition;
+
+    /// Waits until the log knows what it holds; `None` if it does. An engine on files has to look at them before the first
+    /// use, one that others append to has to read what they did.
+    ///
+    /// Whatever else is called before that has to find it out first, and may block.
+    fn ready(&self) -> Option<BoxFuture<'static, ()>>;
+
+    /// Waits until the log takes `bytes` more: this is where back-pressure is felt. The last of the disk is kept for the
+    /// broker's own records.
+    fn reserve(
+        &self,
+        bytes: usize,
+        origin: AppendOrigin,
+    ) -> BoxFuture<'_, Result<AppendPermit, AppendError>>;
+
+    /// Appends one validated batch and gives it its offsets, without waiting until it is durable.
+    ///
+    /// A duplicate of an idempotent batch resolves, when the original is durable, to the original's offset. `next` says
+    /// whether it is worth waiting for more before the batch is committed; it changes no outcome.
+    ///
+    /// # Errors
+    /// The batch was refused, and nothing was appended.
+    fn submit(
+        &self,
+        permit: AppendPermit,
+        batch: ValidatedBatch,
+        origin: AppendOrigin,
+        next: Next,
+    ) -> Result<PendingAppend, AppendError>;
+
+    /// The offsets as this log knows them. Those of a log that cannot be used are those of an empty one.
+    fn offsets(&self) -> LogOffsets;
+
+    /// The offsets that include everything appended before the call, by whoever appends to the log. When it resolves, all
+    /// other answers are at least as new.
+    ///
+    /// # Errors
+    /// The log cannot be used, now or for good. A caller for whom an empty log would be an answer asks here, and not
+    /// [`offsets`](Self::offsets).
+    fn current_offsets(&self) -> BoxFuture<'static, Result<LogOffsets, ReadError>>;
+
+    fn leader_epoch(&self) -> i32;
+
+    /// Bytes that the log takes, and those that are still on their way to where they will stay.
+    fn size_bytes(&self) -> u64;
+
+    fn read(&self, request: ReadRequest) -> Result<Read, ReadError>;
+
+    /// Registers a long poll that has seen the log up to `seen_end` (exclusive, by `isolation`).
+    ///
+    /// If more is visible already, the poll is woken at once.
+    fn watch(&self, seen_end: i64, isolation: Isolation, wait: &Arc<FetchWait>)
+    -> WaitRegistration;
+
+    /// The first record with a timestamp of at least `timestamp`, among the visible ones.
+    fn offset_for_timestamp(
+        &self,
+        timestamp: i64,
+        isolation: Isolation,
+    ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>>;
+
+    /// The record with the largest timestamp (ListOffsets -3).
+    fn offset_of_max_timestamp(
+        &self,
+    ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>>;
+
+    /// The largest epoch that is not above `leader_epoch`, and where it ends (OffsetForLeaderEpoch).
+    fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)>;
+
+    /// The idempotent producers that the log knows, in the order of their ids (DescribeProducers, KIP-664).
+    fn producers(&self) -> Vec<ActiveProducer>;
+
+    /// Moves the log start offset up (DeleteRecords); resolves to the new one when durable.
+    fn delete_records_before(&self, offset: i64) -> BoxFuture<'static, Result<i64, AppendError>>;
+
+    /// Takes a changed topic configuration into use.
+    fn set_config(&self, config: Arc<LogConfig>);
+}

@@ -1,0 +1,85 @@
+//! All logs of a broker that keeps nothing on disk.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::memory_log::MemoryLog;
+use crate::env::sync::Mutex;
+use crate::log::stats::DirectoryStats;
+use crate::log::{
+    DeletedTopics, Health, LogConfig, LogStore, PartitionLog, RecoveryReport, StorageError,
+    TopicPartition,
+};
+
+/// A [`LogStore`] without files.
+pub(crate) struct MemoryStore {
+    logs: Mutex<HashMap<TopicPartition, Arc<MemoryLog>>>,
+    recovery_report: RecoveryReport,
+    failed: watch::Sender<Option<StorageError>>,
+}
+
+impl MemoryStore {
+    pub fn new() -> Self {
+        Self {
+            logs: Mutex::default(),
+            recovery_report: RecoveryReport {
+                clean: true,
+                ..RecoveryReport::default()
+            },
+            failed: watch::Sender::new(None),
+        }
+    }
+}
+
+impl LogStore for MemoryStore {
+    fn open_log(
+        &self,
+        id: TopicPartition,
+        config: Arc<LogConfig>,
+    ) -> Result<Arc<dyn PartitionLog>, StorageError> {
+        let mut logs = self.logs.lock();
+        let log = logs
+            .entry(id.clone())
+            .or_insert_with(|| Arc::new(MemoryLog::new(id, config)));
+        Ok(Arc::clone(log) as Arc<dyn PartitionLog>)
+    }
+
+    fn delete_logs(&self, ids: &[TopicPartition]) -> Result<(), StorageError> {
+        for id in ids {
+            if let Some(log) = self.logs.lock().remove(id) {
+                log.delete();
+            }
+        }
+        Ok(())
+    }
+
+    fn sweep(&self, _deleted: DeletedTopics, _delay_ms: u64, done: Box<dyn FnOnce() + Send>) {
+        done();
+    }
+
+    fn recovery_report(&self) -> &RecoveryReport {
+        &self.recovery_report
+    }
+
+    fn failed(&self) -> watch::Receiver<Option<StorageError>> {
+        self.failed.subscribe()
+    }
+
+    fn health(&self) -> Health {
+        Health::Good
+    }
+
+    fn stats(&self) -> Option<DirectoryStats> {
+        None
+    }
+
+    fn free_disk_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    fn shutdown(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+}
