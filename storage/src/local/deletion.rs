@@ -16,8 +16,8 @@ use crate::env::fs::{if_found, is_passing};
 use crate::env::random::new_uuid;
 use crate::env::sync::Mutex;
 use crate::local::file_log::FileLog;
-use crate::local::loader::owner_of;
 use crate::local::log_dir::{Doomed, LogDir};
+use crate::local::owner::owner_of;
 use crate::local::text_files::Offsets;
 use crate::log::{DeletedTopics, Durability, TopicPartition};
 

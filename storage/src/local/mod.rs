@@ -10,6 +10,7 @@ pub(crate) mod loader;
 pub(crate) mod log_dir;
 pub(crate) mod maintenance;
 mod open_error;
+pub(crate) mod owner;
 pub(crate) mod recovery;
 pub(crate) mod retention;
 pub(crate) mod segment;

@@ -18,7 +18,8 @@ use crate::env::sync::Mutex;
 use crate::local::compaction::swap;
 use crate::local::file_log::state::{State, TailBatch};
 use crate::local::io_pool::{IoPool, Results};
-use crate::local::loader::{LoadContext, LoadError, open_end, owner_of, set_aside};
+use crate::local::loader::{LoadContext, LoadError, open_end};
+use crate::local::owner::{owner_of, set_aside};
 use crate::local::segment::direct::DirectIo;
 use crate::local::segment::open_files::{LogPath, OpenFiles};
 use crate::local::segment::writer::{Run, SegmentWriter};
@@ -216,7 +217,10 @@ impl Recovery {
         let is_new = owner != Some(id.topic_id);
         if is_new && owner.is_some() {
             // The name was given to a new topic before the old one's deletion was done.
-            set_aside(&*self.fs, &dir)?;
+            set_aside(&*self.fs, &dir).map_err(|source| RecoveryError::Io {
+                path: dir.to_path_buf(),
+                source,
+            })?;
         }
         crate::env::fs::if_found(swap::recover(&*self.fs, &dir)).map_err(|source| {
             RecoveryError::Io {

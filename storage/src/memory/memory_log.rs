@@ -8,9 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::env::sync::Mutex;
-use crate::local::loader::producer_config;
 use crate::log::admission::{Admission, admit};
-use crate::log::producer_state::ProducerState;
+use crate::log::producer_state::{ProducerState, ProducerStateConfig};
 use crate::log::transaction_index::{AbortedTxn, overlapping};
 use crate::log::waiters::Waiters;
 use crate::log::{
@@ -53,7 +52,7 @@ impl MemoryLog {
                 log_end_offset: 0,
                 size_bytes: 0,
                 config,
-                producers: ProducerState::new(producer_config(86_400_000), 0),
+                producers: ProducerState::new(ProducerStateConfig::of_log(86_400_000), 0),
                 aborted: Vec::new(),
                 deleted: false,
             }),

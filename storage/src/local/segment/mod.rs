@@ -79,6 +79,9 @@ pub(crate) struct Segment {
     files: Mutex<Files>,
 }
 
+/// Of the files of a segment that is no longer part of its log.
+pub(crate) const DELETED_SUFFIX: &str = ".deleted";
+
 const UNKNOWN_TIMESTAMP: i64 = i64::MIN;
 
 /// The open files of a segment.

@@ -36,6 +36,18 @@ pub struct ProducerStateConfig {
     pub max_producers: usize,
 }
 
+impl ProducerStateConfig {
+    /// What every log goes by.
+    pub(crate) fn of_log(producer_id_expiration_ms: i64) -> Self {
+        Self {
+            producer_id_expiration_ms,
+            // The coordinator checks that a partition was added to a transaction before it lets data in.
+            transaction_verification_enabled: false,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for ProducerStateConfig {
     fn default() -> Self {
         Self {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::env::fs::{self, Access, File, Fs};
+use crate::local::owner::METADATA_FILE;
 use crate::local::segment::direct::DirectIo;
 use crate::local::segment::offset_index;
 use crate::local::segment::open_files::LogPath;
@@ -49,7 +50,6 @@ pub(crate) const SIDECAR_SUFFIX: &str = "producers";
 pub(crate) const NOTES: [&str; 2] = ["producers-a", "producers-b"];
 const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
 const NEW_EPOCHS_FILE: &str = "leader-epoch-checkpoint.tmp";
-pub(crate) const METADATA_FILE: &str = "partition.metadata";
 
 /// What is not durable yet.
 #[derive(Default)]

@@ -1,0 +1,27 @@
+//! Below which offset a log may have gaps.
+
+use std::io;
+use std::path::Path;
+
+use super::context::{LoadError, io_error};
+use crate::env::fs::{self, Fs};
+
+/// Stores the offset below which this log may have gaps. Kafka ignores the file.
+const GAPS_FILE: &str = "offset-gaps";
+
+/// Notes durably below which offset some may be missing from now on.
+pub(crate) fn note_gaps(fs: &dyn Fs, dir: &Path, gaps_below: i64) -> io::Result<()> {
+    fs::replace(fs, &dir.join(GAPS_FILE), gaps_below.to_string().as_bytes())
+}
+
+/// Below which offset some may be missing. What cannot be read may mean any.
+pub(super) fn read_gaps(fs: &dyn Fs, dir: &Path) -> Result<i64, LoadError> {
+    let path = dir.join(GAPS_FILE);
+    let bytes = fs::if_found(fs::read_all(fs, &path)).map_err(io_error(&path))?;
+    let text = bytes.map(String::from_utf8);
+    Ok(text.map_or(0, |text| {
+        text.ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(i64::MAX)
+    }))
+}

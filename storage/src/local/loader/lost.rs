@@ -1,0 +1,155 @@
+//! Takes out of a directory what a crash has left in it that is no part of the log any more.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::context::{LoadContext, LoadError, io_error};
+use crate::env::fs::{self, Access};
+use crate::local::segment::scan::{OffsetRule, ScanEnd, scan};
+use crate::local::segment::writer::{SIDECAR_SUFFIX, SNAPSHOT_SUFFIX};
+use crate::local::segment::{DELETED_SUFFIX, Part, Segment, file_name, offset_of};
+use crate::log::transaction_index;
+use crate::record::batch::verify_crc;
+
+/// Drops the segments behind the first that has lost a part of what was written to it: nobody was promised that the
+/// page cache reaches the disk in order, or at all.
+pub(super) fn cut_lost_segments(
+    context: &LoadContext<'_>,
+    segments: &mut Vec<Arc<Segment>>,
+    gaps_below: i64,
+) -> Result<(), LoadError> {
+    let Some(first) = segments.first() else {
+        return Ok(());
+    };
+    let known = context
+        .recovery_point
+        .max(context.log_start_offset.unwrap_or(0));
+    let mut kept = segments.len();
+    if first.base_offset > known && gaps_below == 0 {
+        kept = 0;
+    } else {
+        let from = segments.partition_point(|segment| segment.base_offset <= known);
+        for (at, pair) in segments.windows(2).enumerate().skip(from.max(1) - 1) {
+            let (segment, end) = (&pair[0], pair[1].base_offset);
+            let path = segment.path(Part::Log);
+            let mut rule = OffsetRule {
+                next: segment.base_offset,
+                end,
+                may_have_gaps: segment.base_offset < gaps_below,
+                first_last_offset: None,
+            };
+            let log = segment
+                .open(context.fs, Part::Log)
+                .map_err(io_error(&path))?;
+            let scanned = scan(&*log, 0, segment.written_bytes(), |found| {
+                match rule.check(&found.header).is_ok() && verify_crc(&found.bytes).is_ok() {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                }
+            })
+            .map_err(io_error(&path))?;
+            if scanned != ScanEnd::Complete || !(end <= gaps_below || rule.next == end) {
+                kept = at + 1;
+                break;
+            }
+        }
+    }
+    for lost in segments.drain(kept..) {
+        tracing::warn!(file = %lost.path(Part::Log).display(), "what comes before it was never written; removed");
+    }
+    Ok(())
+}
+
+/// Drops the segments below the log start whose removal had begun, and says whether there were any. Renames reach the disk
+/// in any order: a power cut may have kept one segment and not the next, and what producers wrote to that would be missing
+/// from what they are known by. Those behind the last that was renamed stay: there may be no snapshot of their producers.
+pub(super) fn drop_removed_segments(
+    context: &LoadContext<'_>,
+    names: &[String],
+    segments: &mut Vec<Arc<Segment>>,
+) -> bool {
+    let log_start_offset = context.log_start_offset.unwrap_or(0);
+    let last_renamed = names
+        .iter()
+        .filter_map(|name| offset_of(name.strip_suffix(DELETED_SUFFIX)?, Part::Log.suffix()))
+        .filter(|base_offset| *base_offset < log_start_offset)
+        .max();
+    let Some(last_renamed) = last_renamed else {
+        return false;
+    };
+    let goes = |pair: &&[Arc<Segment>]| {
+        pair[0].base_offset <= last_renamed && pair[1].base_offset <= log_start_offset
+    };
+    let below = segments.windows(2).take_while(goes).count();
+    segments.drain(..below);
+    true
+}
+
+/// Removes the files of segments that are not part of the log any more: the next one of that name would take them for
+/// its own.
+pub(super) fn remove_orphans(
+    context: &LoadContext<'_>,
+    names: &[String],
+    segments: &[Arc<Segment>],
+) -> Result<(), LoadError> {
+    let is_orphan = |name: &&String| {
+        let mut offsets = Part::ALL
+            .iter()
+            .filter_map(|part| offset_of(name, part.suffix()));
+        offsets.any(|offset| segments.iter().all(|segment| segment.base_offset != offset))
+    };
+    let mut removed = false;
+    for name in names.iter().filter(is_orphan) {
+        let path = context.dir.join(name);
+        removed |= fs::if_found(context.fs.remove_file(&path))
+            .map_err(io_error(&path))?
+            .is_some();
+    }
+    match removed {
+        true => context
+            .fs
+            .sync_dir(context.dir)
+            .map_err(io_error(context.dir)),
+        false => Ok(()),
+    }
+}
+
+/// Removes snapshots and aborted transactions of offsets that are not there any more.
+pub(super) fn forget_lost(
+    context: &LoadContext<'_>,
+    last: Option<&Arc<Segment>>,
+    snapshots: &mut Vec<i64>,
+    log_end_offset: i64,
+) -> Result<(), LoadError> {
+    let lost: Vec<i64> = snapshots
+        .extract_if(.., |offset| *offset > log_end_offset)
+        .collect();
+    for &offset in &lost {
+        for suffix in [SNAPSHOT_SUFFIX, SIDECAR_SUFFIX] {
+            let path = context.dir.join(file_name(offset, suffix));
+            fs::if_found(context.fs.remove_file(&path)).map_err(io_error(&path))?;
+        }
+    }
+    if !lost.is_empty() {
+        let synced = context.fs.sync_dir(context.dir);
+        synced.map_err(io_error(context.dir))?;
+    }
+    let Some(last) = last else { return Ok(()) };
+    let path = last.path(Part::TransactionIndex);
+    let Some(bytes) = fs::if_found(fs::read_all(context.fs, &path)).map_err(io_error(&path))?
+    else {
+        return Ok(());
+    };
+    let left = transaction_index::parse(&bytes)
+        .iter()
+        .filter(|txn| txn.last_offset < log_end_offset)
+        .count();
+    context
+        .fs
+        .open(&path, Access::Write)
+        .and_then(|file| {
+            file.set_len((left * transaction_index::ENTRY_BYTES) as u64)?;
+            file.sync_data()
+        })
+        .map_err(io_error(&path))
+}
