@@ -1,7 +1,7 @@
 //! The doors to what lies outside of the process: files, time, threads and chance. Tests put something else behind them.
 
-pub(crate) mod bell;
 pub mod clock;
 pub mod fs;
 pub(crate) mod random;
 pub(crate) mod sync;
+pub(crate) mod wakeup;

@@ -1,30 +1,30 @@
 //! What the logs of one directory share.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 
 use tokio::sync::{Semaphore, watch};
 
-use crate::env::bell::Bell;
 use crate::env::clock::Clock;
 use crate::env::fs::{FileSystemSync, Fs, Space};
 use crate::env::sync::Mutex;
+use crate::env::wakeup::Wakeup;
 use crate::local::cold_budget::ColdBudget;
-use crate::local::compaction::CLEANER_OFFSETS;
-use crate::local::deletion::Departures;
-use crate::local::file_log::FileLog;
+use crate::local::counters::Counters;
+use crate::local::departures::Departures;
 use crate::local::io_pool::IoPool;
-use crate::local::retention::Schedule;
+use crate::local::retention_schedule::Schedule;
 use crate::local::segment::direct::DirectIo;
 use crate::local::segment::open_files::OpenFiles;
-use crate::local::text_files::{LOG_START_OFFSETS, Offsets, RECOVERY_POINTS, write_offsets};
+use crate::local::text_files::{
+    CLEANER_OFFSETS, LOG_START_OFFSETS, Offsets, RECOVERY_POINTS, write_offsets,
+};
 use crate::local::wal::chunk::ChunkPool;
 use crate::local::wal::commit::Wal;
 use crate::log::Durability;
-use crate::log::stats::Counters;
 
 /// How soon something is tried again that was refused for want of a descriptor or memory.
 pub(crate) const AGAIN_MS: u64 = 1_000;
@@ -48,8 +48,8 @@ pub(crate) struct LogDir {
     pub append_budget_bytes: usize,
     /// Chunks beyond this are dropped from memory when what is in them has been written.
     pub tail_cache_bytes: usize,
-    /// Logs with something in memory: to be written, to be synced, or kept for readers.
-    pub busy: Mutex<Vec<Arc<FileLog>>>,
+    /// Ids of logs with something in memory: to be written, to be synced, or kept for readers.
+    pub busy: Mutex<Vec<u32>>,
     /// Held while the list is incomplete because some are looked at that may leave it.
     pub releasing: Mutex<()>,
     /// Bytes committed since the start: the age of what is kept in memory is counted in it.
@@ -71,8 +71,8 @@ pub(crate) struct LogDir {
     pub note_interval_bytes: u64,
     pub producer_id_expiration_ms: i64,
     pub producer_check_interval_ms: u64,
-    /// Logs that know a producer, by id.
-    pub with_producers: Mutex<BTreeMap<u32, Weak<FileLog>>>,
+    /// Ids of logs that know a producer.
+    pub with_producers: Mutex<BTreeSet<u32>>,
     /// When what was acknowledged without a sync is to be synced, by the monotonic clock; `u64::MAX` for never.
     pub flush_due_ms: AtomicU64,
     /// Syncs the whole file system, where that can be relied on.
@@ -88,12 +88,12 @@ pub(crate) struct LogDir {
     pub doomed: Mutex<Vec<(u64, Doomed)>>,
     /// Deleted logs whose directories have their names still.
     pub departures: Departures,
-    /// Compacted logs that may have a dirty segment, by id.
-    pub dirty: Mutex<BTreeMap<u32, Weak<FileLog>>>,
+    /// Ids of compacted logs that may have a dirty segment.
+    pub dirty: Mutex<BTreeSet<u32>>,
     /// Up to where each log is clean.
     pub cleaner_offsets: Mutex<Offsets>,
     /// Wakes the maintenance thread.
-    pub maintenance: Arc<Bell>,
+    pub maintenance: Arc<Wakeup>,
     pub counters: Counters,
 }
 
@@ -118,7 +118,7 @@ impl LogDir {
             .send_if_modified(|known| std::mem::replace(known, full) != full);
         if changed && full {
             tracing::error!(directory = %self.path.display(), "no space left: nothing is appended until there is");
-            self.maintenance.ring();
+            self.maintenance.wake();
         } else if changed {
             tracing::info!(directory = %self.path.display(), "there is space again");
         }
@@ -250,7 +250,7 @@ impl LogDir {
         let delay_ms = u64::try_from(delay_ms).unwrap_or(0);
         let due_ms = self.clock.monotonic_ms().saturating_add(delay_ms);
         if due_ms < self.flush_due_ms.fetch_min(due_ms, Ordering::AcqRel) {
-            self.maintenance.ring();
+            self.maintenance.wake();
         }
     }
 
@@ -258,7 +258,7 @@ impl LogDir {
     pub fn remove_after(&self, delay_ms: u64, doomed: Doomed) {
         let due_ms = self.clock.monotonic_ms().saturating_add(delay_ms);
         self.doomed.lock().push((due_ms, doomed));
-        self.maintenance.ring();
+        self.maintenance.wake();
     }
 
     /// Has something tried again for which there was no descriptor or no memory.

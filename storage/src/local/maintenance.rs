@@ -1,37 +1,25 @@
-//! The threads that look after a log directory. One takes checkpoints, which may take seconds. The other grows the
-//! ring and writes what has waited long enough, which commits may be waiting for meanwhile; it gives memory back, and
-//! removes deleted directories.
+//! The thread that looks after a log directory: it grows the write-ahead log and writes what has waited long enough, which
+//! commits may be waiting for. It also gives memory back, lets retention look at logs, and removes deleted directories.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::env::bell::Bell;
-use crate::env::fs::{if_found, is_passing};
-use crate::env::sync::{Mutex, thread};
-use crate::local::file_log::FileLog;
-use crate::local::io_pool::IoPool;
-use crate::local::log_dir::{AGAIN_MS, Doomed, LogDir};
-use crate::local::wal::checkpoint::Checkpoint;
-use crate::local::wal::commit::WalError;
-use crate::local::wal::logs::LogTable;
-use crate::local::wal::ring::Shortage;
-use crate::log::Durability;
+use super::checkpointer::Checkpointer;
+use super::file_log::FileLog;
+use super::log_dir::LogDir;
+use super::logs::Logs;
+use super::wal::commit::WalError;
+use super::wal::ring::Shortage;
 use crate::log::StorageError;
 
 /// How often a busy directory is looked at. A batch is in its segment after about as long.
 const TICK: Duration = Duration::from_secs(1);
-/// How often an idle one is: the bell rings if there is something to do.
+/// How often an idle one is: it is woken if there is something to do.
 const IDLE_TICK: Duration = Duration::from_secs(3600);
-/// A checkpoint is taken at least so often while there is something to take it of.
-const CHECKPOINT_INTERVAL_MS: u64 = 60_000;
-/// How long, and how often, a checkpoint waits for batches on their way that the notes know already.
-const NOTE_WAIT: Duration = Duration::from_millis(1);
-const NOTE_WAITS: usize = 20;
 /// How many logs are written at once to make room for producers.
 const LOGS_AT_ONCE: usize = 256;
 /// How many logs retention looks at in one go; after a start it may be all of them.
@@ -43,27 +31,17 @@ const GROWTH_PAUSE_MAX_MS: u64 = 10_000;
 const QUIET_MS: u64 = 5_000;
 /// Files of segments that nobody used for so long, and at most twice as long, are closed.
 const CLOSE_UNUSED_MS: u64 = 10_000;
-/// How soon something is removed again that could not be, for a reason that may last.
-const REMOVED_AGAIN_MS: u64 = 3_600_000;
 /// Deleted directories, and lists of files, that are removed at one look.
 const REMOVED_TOGETHER: usize = 1_000;
 
-/// The state of the two threads.
+/// What the thread works on.
 pub(crate) struct Maintenance {
     shared: Arc<LogDir>,
-    wal_dir: PathBuf,
+    logs: Arc<Logs>,
+    checkpointer: Arc<Checkpointer>,
     stop: AtomicBool,
-    /// Wakes the thread that takes checkpoints.
-    checkpoint_due: Bell,
-    checkpoints: Mutex<Checkpoints>,
     retention_check_interval_ms: u64,
     failed: Arc<watch::Sender<Option<StorageError>>>,
-}
-
-struct Checkpoints {
-    last: Checkpoint,
-    taken_ms: u64,
-    table: LogTable,
 }
 
 /// What was seen at the last look, to tell whether the directory is quiet.
@@ -89,51 +67,28 @@ struct Seen {
 impl Maintenance {
     pub fn new(
         shared: Arc<LogDir>,
-        wal_dir: PathBuf,
+        logs: Arc<Logs>,
+        checkpointer: Arc<Checkpointer>,
         retention_check_interval_ms: u64,
-        last: Checkpoint,
-        table: LogTable,
         failed: Arc<watch::Sender<Option<StorageError>>>,
     ) -> Self {
-        let taken_ms = shared.clock.monotonic_ms();
         Self {
             shared,
-            wal_dir,
+            logs,
+            checkpointer,
             stop: AtomicBool::new(false),
-            checkpoint_due: Bell::default(),
-            checkpoints: Mutex::new(Checkpoints {
-                last,
-                taken_ms,
-                table,
-            }),
             retention_check_interval_ms,
             failed,
         }
     }
 
-    /// Ends [`Maintenance::run`] and [`Maintenance::take_checkpoints`].
+    /// Ends [`Maintenance::run`].
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
-        self.shared.maintenance.ring();
-        self.checkpoint_due.ring();
+        self.shared.maintenance.wake();
     }
 
-    /// The thread that takes checkpoints.
-    pub fn take_checkpoints(&self) {
-        loop {
-            self.checkpoint_due.wait(IDLE_TICK);
-            if self.stop.load(Ordering::Acquire) {
-                return;
-            }
-            if self.shared.wal.refused().is_none()
-                && let Err(error) = self.checkpoint()
-            {
-                tracing::error!(%error, "checkpoint failed; it is tried again");
-            }
-        }
-    }
-
-    /// The thread that does everything else.
+    /// The thread.
     pub fn run(&self) {
         let now = self.shared.clock.monotonic_ms();
         let mut seen = Seen {
@@ -217,9 +172,7 @@ impl Maintenance {
             }
             seen.written_ms = now_ms;
         }
-        if self.checkpoint_is_due(now_ms, quiet) {
-            self.checkpoint_due.ring();
-        }
+        self.checkpointer.take_if_due(now_ms, quiet);
         shared.direct_io.read_ahead.release_unused(now_ms);
         if quiet || now_ms - seen.released_ms >= TICK.as_millis() as u64 {
             self.release_memory(committed_bytes, quiet);
@@ -277,12 +230,11 @@ impl Maintenance {
 
     /// Has every log forget the producers that have been silent for too long.
     fn remove_expired_producers(&self) {
-        let mut logs = std::mem::take(&mut *self.shared.with_producers.lock());
-        logs.retain(|_, log| {
-            log.upgrade()
-                .is_some_and(|log| log.remove_expired_producers())
-        });
-        self.shared.with_producers.lock().extend(logs);
+        let ids = std::mem::take(&mut *self.shared.with_producers.lock());
+        let logs = self.logs.of(ids);
+        let left = logs.iter().filter(|log| log.remove_expired_producers());
+        let left: Vec<u32> = left.map(|log| log.log_id).collect();
+        self.shared.with_producers.lock().extend(left);
     }
 
     /// Looks at the logs that are due, and says whether there are more of them.
@@ -290,7 +242,7 @@ impl Maintenance {
         let now_ms = self.shared.clock.now_ms();
         let due = self.shared.retention.take_due(now_ms, RETENTION_BATCH);
         let more = due.len() == RETENTION_BATCH;
-        for log in due {
+        for log in self.logs.of(due) {
             self.shared.pool.write(move || log.enforce_retention());
         }
         more
@@ -299,7 +251,7 @@ impl Maintenance {
     /// Writes some logs after the other, until producers have room again or all are written. The next call goes on behind
     /// them: what gathers in a log until it is its turn is written in one piece.
     fn make_room_in_budget(&self, written_to: &mut usize) {
-        let logs = busy(&self.shared);
+        let logs = self.checkpointer.busy_logs();
         for _ in 0..logs.len().div_ceil(LOGS_AT_ONCE) {
             let from = *written_to % logs.len();
             let some = logs.iter().cycle().skip(from);
@@ -313,7 +265,7 @@ impl Maintenance {
     }
 
     fn write_segments(&self) {
-        if self.write(busy(&self.shared), FileLog::write_segments) {
+        if self.write(self.checkpointer.busy_logs(), FileLog::write_segments) {
             self.shared.set_disk_full(false);
         }
     }
@@ -326,137 +278,6 @@ impl Maintenance {
             tracing::error!(%error, "writing a segment failed; it is tried again");
         }
         all_went_well
-    }
-
-    fn checkpoint_is_due(&self, now_ms: u64, quiet: bool) -> bool {
-        let Some(checkpoints) = self.checkpoints.try_lock() else {
-            // One is being taken.
-            return false;
-        };
-        let committed = self.shared.wal.committed();
-        if committed.next_sequence == checkpoints.last.start_sequence {
-            return false;
-        }
-        let (full_bytes, max_bytes) = self.shared.wal.ring().fill();
-        // One may be newer than `now_ms`.
-        quiet
-            || now_ms.saturating_sub(checkpoints.taken_ms) >= CHECKPOINT_INTERVAL_MS
-            || full_bytes >= max_bytes / 4
-            || self.shared.wal.ring().need() == Some(Shortage::Checkpoint)
-            || self.shared.wal.ring().shortage(1 << 20) == Some(Shortage::Checkpoint)
-    }
-
-    /// Has the logs note their producers, and gives the ends of the logs from which on recovery may begin with that.
-    fn take_notes(&self) -> Vec<(Arc<FileLog>, i64)> {
-        let logs = busy(&self.shared);
-        let noted: Vec<_> = logs
-            .iter()
-            .filter_map(|log| Some((log, log.take_note()?)))
-            .collect();
-        let is_behind = |(log, end): &(&Arc<FileLog>, i64)| {
-            let durable_end = log.durable_end_soon();
-            durable_end.is_some_and(|durable_end| durable_end < *end)
-        };
-        // Recovery may use a note only if all that it knows lies before the checkpoint. Commits may be waiting for this
-        // checkpoint, so that it does not wait for them for long.
-        for _ in 0..NOTE_WAITS {
-            if !noted.iter().any(is_behind) {
-                break;
-            }
-            thread::sleep(NOTE_WAIT);
-        }
-        ends_of(&logs)
-    }
-
-    /// Makes everything durable where it belongs, so that replay may begin behind it and the ring is free again.
-    pub fn checkpoint(&self) -> io::Result<()> {
-        let shared = &self.shared;
-        let mut checkpoints = self.checkpoints.lock();
-        let began = Instant::now();
-        let notes_until = self.take_notes();
-        let committed = shared.wal.committed();
-        // Only the write-ahead log says that their logs were deleted.
-        shared.finish_departures()?;
-        let declared = shared.wal.take_declared();
-        if !declared.is_empty()
-            && let Err(error) = checkpoints.table.add(&*shared.fs, &declared)
-        {
-            shared.wal.put_back_declared(declared);
-            return Err(error);
-        }
-        let logs = busy(shared);
-        let ends = ends_of(&logs);
-        self.make_durable(&shared.pool, logs)?;
-        if shared.durability == Durability::Os {
-            // After a power cut the write-ahead log may end before what the segments have.
-            shared.change_recovery_points(|points| {
-                // A log that was deleted meanwhile has been taken out, and another may have its name.
-                let left = ends
-                    .iter()
-                    .filter(|(log, _)| log.durable_end_soon().is_some());
-                points.extend(left.map(|(log, end)| (log.key(), *end)));
-                true
-            })?;
-        }
-        shared.save_log_starts()?;
-        let checkpoint = Checkpoint {
-            number: checkpoints.last.number + 1,
-            start_sequence: committed.next_sequence,
-            start: committed.end,
-            ..checkpoints.last
-        };
-        checkpoint.write(&*shared.fs, &self.wal_dir)?;
-        for (log, end) in notes_until {
-            log.checkpointed(end);
-        }
-        checkpoints.last = checkpoint;
-        checkpoints.taken_ms = shared.clock.monotonic_ms();
-        shared.wal.ring().release(committed.next_sequence);
-        shared.counters.checkpoints.observe(began.elapsed());
-        Ok(())
-    }
-
-    /// Makes durable what is in the write-ahead log of some logs. Many small syncs take several times as long as one of
-    /// the whole file system, which writes what others have on it as well.
-    pub fn make_durable(&self, pool: &IoPool, mut logs: Vec<Arc<FileLog>>) -> io::Result<()> {
-        let shared = &self.shared;
-        logs.retain(|log| log.needs_sync());
-        let are_many = logs.len() >= shared.sync_together_from;
-        let together = shared.open_files.take_closed_unsynced() || are_many;
-        let Some(sync) = shared.file_system_sync.as_ref().filter(|_| together) else {
-            let synced = pool.for_each(logs, |log| log.make_durable());
-            return synced.into_iter().collect();
-        };
-        let sync = || {
-            sync().inspect_err(|error| {
-                // What it was to write is in the write-ahead log: a restart writes it again.
-                let why = format!("syncing the segments failed: {error}");
-                shared.wal.fail(&why);
-            })
-        };
-        let begun = pool.for_each(logs.clone(), |log| log.begin_sync());
-        sync()?;
-        let finished = pool.for_each(logs, |log| log.finish_sync());
-        // Whatever has become of the others: nobody else makes the new names of these durable.
-        if finished.iter().any(|again| matches!(again, Ok(true))) {
-            sync()?;
-        }
-        let finished = finished.into_iter().map(|finished| finished.map(|_| ()));
-        begun.into_iter().chain(finished).collect()
-    }
-
-    /// The last checkpoint of an orderly shutdown: nothing is to be replayed, and the ring may go.
-    pub fn checkpoint_closed(&self) -> io::Result<()> {
-        self.checkpoint()?;
-        let mut checkpoints = self.checkpoints.lock();
-        let checkpoint = Checkpoint {
-            number: checkpoints.last.number + 1,
-            closed: true,
-            ..checkpoints.last
-        };
-        checkpoint.write(&*self.shared.fs, &self.wal_dir)?;
-        checkpoints.last = checkpoint;
-        Ok(())
     }
 
     /// Keeps the newest batches in memory for their readers, and gives back the rest.
@@ -474,11 +295,10 @@ impl Maintenance {
                 bytes => committed_bytes.saturating_sub(bytes),
             };
             let _releasing = shared.releasing.lock();
-            let logs = std::mem::take(&mut *shared.busy.lock());
-            let still_busy: Vec<_> = logs
-                .into_iter()
-                .filter(|log| log.release_memory(age))
-                .collect();
+            let ids = std::mem::take(&mut *shared.busy.lock());
+            let logs = self.logs.of(ids);
+            let still_busy = logs.iter().filter(|log| log.release_memory(age));
+            let still_busy: Vec<u32> = still_busy.map(|log| log.log_id).collect();
             shared.busy.lock().extend(still_busy);
             if shared.chunks.used_bytes() <= limit {
                 break;
@@ -504,45 +324,4 @@ impl Maintenance {
             self.shared.pool.write(move || shared.remove(doomed));
         }
     }
-}
-
-impl LogDir {
-    fn remove(self: &Arc<Self>, doomed: Doomed) {
-        let (path, removed) = match &doomed {
-            Doomed::Directory(path) => (Some(path), if_found(self.fs.remove_dir_all(path))),
-            Doomed::Files(paths) => {
-                let mut paths = paths.iter();
-                let failed = paths.find_map(|path| {
-                    let removed = if_found(self.fs.remove_file(path));
-                    removed.err().map(|error| (Some(path), Err(error)))
-                });
-                failed.unwrap_or((None, Ok(None)))
-            }
-            Doomed::Again(_) => (None, Ok(None)),
-        };
-        if let Doomed::Again(job) = doomed {
-            return job(self);
-        }
-        if let Err(error) = removed {
-            let path = path.map(|path| path.display());
-            tracing::warn!(?path, %error, "what was deleted could not be removed; it is tried again");
-            let delay_ms = match is_passing(&error) {
-                true => AGAIN_MS,
-                false => REMOVED_AGAIN_MS,
-            };
-            self.remove_after(delay_ms, doomed);
-        }
-    }
-}
-
-/// The logs with something in memory.
-fn busy(shared: &LogDir) -> Vec<Arc<FileLog>> {
-    let _not_releasing = shared.releasing.lock();
-    shared.busy.lock().clone()
-}
-
-/// What a checkpoint from here on will have made durable of each log at least.
-fn ends_of(logs: &[Arc<FileLog>]) -> Vec<(Arc<FileLog>, i64)> {
-    let end = |log: &Arc<FileLog>| Some((Arc::clone(log), log.durable_end_soon()?));
-    logs.iter().filter_map(end).collect()
 }

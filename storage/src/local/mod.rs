@@ -1,20 +1,26 @@
 //! The engine on local files: one write-ahead log for all partitions of a directory, and segments in Kafka's format behind it.
 
+pub(crate) mod checkpointer;
 pub(crate) mod cold_budget;
 pub mod compaction;
 mod config;
+pub(crate) mod counters;
 pub(crate) mod deletion;
+pub(crate) mod departures;
 pub(crate) mod file_log;
 pub(crate) mod io_pool;
 pub(crate) mod loader;
 pub(crate) mod log_dir;
+pub(crate) mod logs;
 pub(crate) mod maintenance;
 mod open_error;
 pub(crate) mod owner;
 pub(crate) mod recovery;
-pub(crate) mod retention;
+mod removal;
+pub(crate) mod retention_schedule;
 pub(crate) mod segment;
 pub(crate) mod store;
+mod sweep;
 pub mod text_files;
 pub(crate) mod wal;
 

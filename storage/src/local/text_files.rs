@@ -14,6 +14,8 @@ use crate::log::{kafka_uuid, parse_kafka_uuid};
 pub const LOG_START_OFFSETS: &str = "log-start-offset-checkpoint";
 /// Up to where each partition is known to be durable; `recovery-point-offset-checkpoint`.
 pub const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+/// The file with the first dirty offset of each partition; its format is that of the other offset checkpoints.
+pub const CLEANER_OFFSETS: &str = "cleaner-offset-checkpoint";
 /// There only between an orderly shutdown and the next start.
 pub const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 

@@ -29,10 +29,10 @@ const BUFFER_BYTES: usize = 1 << 20;
 
 impl FileLog {
     /// Lets the cleaner look at a compacted log, of which nothing is known yet.
-    pub fn may_be_dirty(self: &Arc<Self>) {
+    pub fn may_be_dirty(&self) {
         if self.state.lock().config.compact {
             let mut dirty = self.shared.dirty.lock();
-            dirty.insert(self.log_id, Arc::downgrade(self));
+            dirty.insert(self.log_id);
         }
     }
 

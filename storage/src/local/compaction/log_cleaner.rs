@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{CompactionError, CompactionSettings, LogToClean, RateLimiter, compact, filthiest};
-use crate::env::bell::Bell;
 use crate::env::sync::{Mutex, thread};
+use crate::env::wakeup::Wakeup;
+use crate::local::checkpointer::Checkpointer;
 use crate::local::file_log::FileLog;
 use crate::local::log_dir::LogDir;
-use crate::local::maintenance::Maintenance;
+use crate::local::logs::Logs;
 use crate::log::LogConfig;
 
 /// The longest pause without a look at whether to stop.
@@ -51,7 +52,8 @@ impl Default for CleanerConfig {
 /// The cleaner of a log directory.
 pub(crate) struct LogCleaner {
     shared: Arc<LogDir>,
-    maintenance: Arc<Maintenance>,
+    logs: Arc<Logs>,
+    checkpointer: Arc<Checkpointer>,
     config: CleanerConfig,
     limiter: Mutex<RateLimiter>,
     /// Ids of logs that cleaning again would not help.
@@ -59,30 +61,36 @@ pub(crate) struct LogCleaner {
     /// Ids of logs of which was said that not all of their batches can be read.
     told: Mutex<HashSet<u32>>,
     stop: AtomicBool,
-    bell: Bell,
+    wakeup: Wakeup,
 }
 
 type Due = (Arc<FileLog>, Arc<LogConfig>);
 
 impl LogCleaner {
-    pub fn new(shared: Arc<LogDir>, maintenance: Arc<Maintenance>, config: CleanerConfig) -> Self {
+    pub fn new(
+        shared: Arc<LogDir>,
+        logs: Arc<Logs>,
+        checkpointer: Arc<Checkpointer>,
+        config: CleanerConfig,
+    ) -> Self {
         let now_ms = shared.clock.monotonic_ms();
         Self {
             limiter: Mutex::new(RateLimiter::new(config.io_max_bytes_per_second, now_ms)),
             shared,
-            maintenance,
+            logs,
+            checkpointer,
             config,
             uncleanable: Mutex::default(),
             told: Mutex::default(),
             stop: AtomicBool::new(false),
-            bell: Bell::default(),
+            wakeup: Wakeup::default(),
         }
     }
 
     /// Ends [`LogCleaner::run`] soon, in the middle of a segment if need be.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
-        self.bell.ring();
+        self.wakeup.wake();
     }
 
     fn is_stopped(&self) -> bool {
@@ -99,7 +107,7 @@ impl LogCleaner {
             tracing::debug!(%error, "the cleaner runs with normal priority");
         }
         while !self.is_stopped() {
-            self.bell
+            self.wakeup
                 .wait(Duration::from_millis(self.config.backoff_ms));
             let mut failed = HashSet::new();
             while !self.is_stopped()
@@ -115,18 +123,19 @@ impl LogCleaner {
         // Taken out: what becomes dirty from here on is looked at again.
         let candidates = std::mem::take(&mut *self.shared.dirty.lock());
         let mut due: Vec<(Due, LogToClean)> = Vec::new();
-        for (log_id, log) in candidates {
-            let cleanable = log
-                .upgrade()
-                .filter(|_| !self.uncleanable.lock().contains(&log_id));
-            match cleanable.map(|log| self.look_at(log)) {
-                Some(Ok(Some((log, range)))) if range.is_due(&log.1) => due.push((log, range)),
-                // It may be filthy enough, or old enough, later.
-                Some(Ok(Some(_))) => {}
-                Some(Err(error)) => tracing::warn!(%error, "a log could not be looked at"),
-                _ => continue,
+        for log in self.logs.of(candidates) {
+            let log_id = log.log_id;
+            if self.uncleanable.lock().contains(&log_id) {
+                continue;
             }
-            self.shared.dirty.lock().insert(log_id, log);
+            match self.look_at(log) {
+                Ok(Some((log, range))) if range.is_due(&log.1) => due.push((log, range)),
+                // It may be filthy enough, or old enough, later.
+                Ok(Some(_)) => {}
+                Ok(None) => continue,
+                Err(error) => tracing::warn!(%error, "a log could not be looked at"),
+            }
+            self.shared.dirty.lock().insert(log_id);
         }
         due.retain(|((log, _), _)| !failed.contains(&log.log_id));
         let Some(((log, config), range)) = filthiest(due) else {
@@ -178,7 +187,7 @@ impl LogCleaner {
         range: &LogToClean,
     ) -> Result<(), CompactionError> {
         let _changing = log.segments_change.lock();
-        if let Err(error) = self.maintenance.checkpoint() {
+        if let Err(error) = self.checkpointer.checkpoint() {
             tracing::warn!(%error, "nothing is compacted without a checkpoint; it is tried again");
             return Err(CompactionError::Cancelled);
         }

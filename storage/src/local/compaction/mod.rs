@@ -24,7 +24,7 @@ use thiserror::Error;
 pub use cleaner::{Cause, CleanError, CleanStats, LastRecord};
 pub use log_cleaner::CleanerConfig;
 pub(crate) use log_cleaner::LogCleaner;
-pub use policy::{CLEANER_OFFSETS, LogBounds, LogToClean, SegmentSummary, filthiest};
+pub use policy::{LogBounds, LogToClean, SegmentSummary, filthiest};
 pub use rate_limiter::RateLimiter;
 
 use crate::log::LogConfig;

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use crate::env::fs::{self, Access, File, Fs};
 use crate::env::sync::{Mutex, MutexGuard};
 use crate::local::segment::offset_index::OffsetEntry;
-use crate::local::segment::open_files::LogPath;
+use crate::local::segment::open_files::{KeepsOpen, LogPath};
 use crate::local::segment::time_index::TimeEntry;
 use crate::local::wal::format::Place;
 use crate::log::LogConfig;
@@ -173,7 +173,10 @@ impl Segment {
         let open_files = &self.dir.open_files;
         // Counted first: who is woken by the entry looks whether there is anything to close.
         open_files.opened();
-        files.place.get_or_insert_with(|| open_files.enter(self));
+        files.place.get_or_insert_with(|| {
+            let keeper: Arc<dyn KeepsOpen> = Arc::clone(self) as _;
+            open_files.enter(Arc::downgrade(&keeper))
+        });
         drop(files);
         open_files.close_surplus();
         Ok(file)
@@ -200,34 +203,6 @@ impl Segment {
         }
         self.files.lock().unsynced = false;
         Ok(())
-    }
-
-    /// Closes the files, unless they were used since they were last asked to.
-    ///
-    /// Only one who has a file open learns for certain that what was written to it is lost, or one who syncs the whole
-    /// file system: unless that is what the next checkpoint can do, it is synced first. Without `may_sync` it is left alone
-    /// while it waits for that.
-    pub fn give_way(&self, may_sync: bool) {
-        // Whoever holds the lock uses the files.
-        let Some(mut files) = self.files.try_lock() else {
-            return;
-        };
-        if std::mem::take(&mut files.used) {
-            return;
-        }
-        if files.unsynced && self.dir.open_files.may_close_unsynced() {
-            files.unsynced = false;
-        }
-        if files.unsynced && !may_sync {
-            return;
-        }
-        if std::mem::take(&mut files.unsynced) {
-            let mut open = files.parts.iter().flatten();
-            if let Err(error) = open.try_for_each(|file| file.sync_data()) {
-                files.failed = Some(format!("{}: {error}", self.path(Part::Log).display()));
-            }
-        }
-        self.close_all(&mut files);
     }
 
     /// The log file, opened for one reader and past the page cache.
@@ -321,6 +296,36 @@ impl Segment {
         let entry = offset_index::lookup(&*index, relative)?;
         // An index is not trusted: what points behind the data is as good as nothing.
         Ok(entry.filter(|entry| u64::from(entry.position) < self.written_bytes()))
+    }
+}
+
+impl KeepsOpen for Segment {
+    /// Closes the files, unless they were used since they were last asked to.
+    ///
+    /// Only one who has a file open learns for certain that what was written to it is lost, or one who syncs the whole
+    /// file system: unless that is what the next checkpoint can do, it is synced first. Without `may_sync` it is left alone
+    /// while it waits for that.
+    fn give_way(&self, may_sync: bool) {
+        // Whoever holds the lock uses the files.
+        let Some(mut files) = self.files.try_lock() else {
+            return;
+        };
+        if std::mem::take(&mut files.used) {
+            return;
+        }
+        if files.unsynced && self.dir.open_files.may_close_unsynced() {
+            files.unsynced = false;
+        }
+        if files.unsynced && !may_sync {
+            return;
+        }
+        if std::mem::take(&mut files.unsynced) {
+            let mut open = files.parts.iter().flatten();
+            if let Err(error) = open.try_for_each(|file| file.sync_data()) {
+                files.failed = Some(format!("{}: {error}", self.path(Part::Log).display()));
+            }
+        }
+        self.close_all(&mut files);
     }
 }
 

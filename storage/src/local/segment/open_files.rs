@@ -4,17 +4,23 @@
 //! used for a while; who has a file in hand goes on with it, and the next use opens it again.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::ops::{Bound, Deref};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use crate::env::bell::Bell;
 use crate::env::sync::Mutex;
-use crate::local::segment::Segment;
+use crate::env::wakeup::Wakeup;
 
 /// How many segments one who opens a file looks at to find some to close.
 const LOOKS: usize = 32;
+
+/// What keeps files open and can close them: a segment.
+pub(crate) trait KeepsOpen: Debug + Send + Sync {
+    /// Closes the files, unless they were used since the last call. Without `may_sync`, what waits for a sync is left open.
+    fn give_way(&self, may_sync: bool);
+}
 
 /// Where a log's files are, and the limit that they share with those of all other logs.
 #[derive(Debug)]
@@ -45,7 +51,7 @@ pub(crate) struct OpenFiles {
     count: AtomicUsize,
     listed: Mutex<Listed>,
     /// Rung with the first file: somebody has to close it one day.
-    maintenance: Arc<Bell>,
+    maintenance: Arc<Wakeup>,
     whole_syncs: AtomicBool,
     closed_unsynced: AtomicBool,
 }
@@ -53,13 +59,13 @@ pub(crate) struct OpenFiles {
 #[derive(Debug, Default)]
 struct Listed {
     next_place: u64,
-    segments: BTreeMap<u64, Weak<Segment>>,
+    segments: BTreeMap<u64, Weak<dyn KeepsOpen>>,
     /// The place that was looked at last: the next look is behind it, as the hand of a clock goes round.
     hand: u64,
 }
 
 impl OpenFiles {
-    pub fn new(limit: usize, maintenance: Arc<Bell>) -> Arc<Self> {
+    pub fn new(limit: usize, maintenance: Arc<Wakeup>) -> Arc<Self> {
         Arc::new(Self {
             limit,
             count: AtomicUsize::new(0),
@@ -95,14 +101,14 @@ impl OpenFiles {
     }
 
     /// A segment has opened its first file; the answer is its place in the list.
-    pub fn enter(&self, segment: &Arc<Segment>) -> u64 {
+    pub fn enter(&self, segment: Weak<dyn KeepsOpen>) -> u64 {
         let mut listed = self.listed.lock();
         if listed.segments.is_empty() {
-            self.maintenance.ring();
+            self.maintenance.wake();
         }
         listed.next_place += 1;
         let place = listed.next_place;
-        listed.segments.insert(place, Arc::downgrade(segment));
+        listed.segments.insert(place, segment);
         place
     }
 
@@ -151,7 +157,7 @@ impl OpenFiles {
         }
     }
 
-    fn next(&self) -> Option<Arc<Segment>> {
+    fn next(&self) -> Option<Arc<dyn KeepsOpen>> {
         let mut listed = self.listed.lock();
         let behind = (Bound::Excluded(listed.hand), Bound::Unbounded);
         let next = listed.segments.range(behind).next();

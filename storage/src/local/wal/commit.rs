@@ -19,10 +19,10 @@ use bytes::Bytes;
 use super::chunk::{Chunk, ChunkPool, ChunkSlice};
 use super::format::{self, EntryKind, GROUP_HEADER_BYTES, Place, Row, Seal};
 use super::ring::{Ring, RingPosition};
-use crate::env::bell::Bell;
 use crate::env::fs::BLOCK_BYTES;
 use crate::env::sync::{Condvar, Mutex, MutexGuard};
-use crate::log::stats::CommitStats;
+use crate::env::wakeup::Wakeup;
+use crate::local::counters::CommitStats;
 
 /// A write that has taken so long is a warning.
 const SLOW_WRITE: Duration = Duration::from_secs(2);
@@ -84,7 +84,7 @@ pub struct Wal {
     arrived: Condvar,
     committed: Mutex<Committed>,
     /// Rung when the ring needs to grow or wants a checkpoint.
-    maintenance: Arc<Bell>,
+    maintenance: Arc<Wakeup>,
     stats: CommitStats,
 }
 
@@ -129,7 +129,7 @@ impl Wal {
         generation: u64,
         next_sequence: u64,
         synced: bool,
-        maintenance: Arc<Bell>,
+        maintenance: Arc<Wakeup>,
     ) -> Self {
         let end = ring.position();
         let smallest = usize::try_from(ring.smallest_region_bytes()).unwrap_or(usize::MAX);
@@ -340,7 +340,7 @@ impl Wal {
         self.stats.begin();
         self.ring.ask_for_room(bytes);
         if self.ring.need().is_some() {
-            self.maintenance.ring();
+            self.maintenance.wake();
         }
         let written = if self.ring.wait_for_room(bytes) {
             self.stats.begin_write();
@@ -416,7 +416,7 @@ impl Wal {
         for (_, on_durable) in waiting.into_iter().flat_map(|group| group.owners) {
             on_durable(Err(error.clone()));
         }
-        self.maintenance.ring();
+        self.maintenance.wake();
     }
 
     /// Why the log takes no more appends, if it does not.

@@ -15,8 +15,8 @@ use super::commit::{NewEntry, Wal, WalError};
 use super::format::{Entry, EntryKind, Place};
 use super::replay::{LogEnd, Replay, ReplayError};
 use super::ring::{Ring, RingConfig, region_path};
-use crate::env::bell::Bell;
 use crate::env::fs::{BLOCK_BYTES, RealFs};
+use crate::env::wakeup::Wakeup;
 use crate::local::io_pool::IoPool;
 use crate::record::{BatchBuilder, batch};
 
@@ -45,7 +45,7 @@ fn open_as(dir: &Path, max_bytes: u64, synced: bool) -> (Arc<Wal>, Checkpoint) {
         start: ring.position(),
         closed: false,
     };
-    let wal = Wal::new(ring, chunks, 77, 1, synced, Arc::<Bell>::default());
+    let wal = Wal::new(ring, chunks, 77, 1, synced, Arc::<Wakeup>::default());
     (Arc::new(wal), checkpoint)
 }
 

@@ -2,9 +2,6 @@
 
 use crate::log::LogConfig;
 
-/// The file with the first dirty offset of each partition; its format is that of the other offset checkpoints.
-pub const CLEANER_OFFSETS: &str = "cleaner-offset-checkpoint";
-
 /// A closed segment, as far as compaction has to know it before reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentSummary {

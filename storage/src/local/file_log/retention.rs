@@ -1,21 +1,20 @@
 //! Retention: what is too old, or too much, leaves the log at its start (UnifiedLog.deleteOldSegments).
 //!
-//! First the log start moves, by an entry in the write-ahead log. When that is durable the segments below are
-//! renamed, and removed after `file.delete.delay.ms`. A crash in between leaves segments that nobody reads; they go
-//! when the log is next loaded. A [`Schedule`] knows when each log is due: idle ones are not looked at before.
+//! First the log start moves, by an entry in the write-ahead log. When that is durable the segments below are renamed,
+//! and removed after `file.delete.delay.ms`. A crash in between leaves segments that nobody reads; they go when the log
+//! is next loaded.
 
-use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 
 use tokio::sync::oneshot;
 
+use super::FileLog;
+use super::append::{indeterminate, not_applied};
+use super::state::{Phase, State};
 use crate::env::fs::{Access, if_found};
-use crate::env::sync::Mutex;
-use crate::local::file_log::state::{Phase, State};
-use crate::local::file_log::{FileLog, indeterminate, not_applied};
 use crate::local::log_dir::Doomed;
 use crate::local::segment::writer::SegmentWriter;
 use crate::local::segment::{self, DELETED_SUFFIX, Part, Segment, offset_of};
@@ -23,47 +22,6 @@ use crate::local::wal::commit::NewEntry;
 use crate::local::wal::format::{EntryKind, Place};
 use crate::local::wal::logs;
 use crate::log::{AppendError, BoxFuture, LogConfig};
-
-/// When each log is looked at next, in ms since 1970. Logs that have nothing to lose are not in it.
-#[derive(Default)]
-pub(crate) struct Schedule(Mutex<Plan>);
-
-#[derive(Default)]
-struct Plan {
-    by_time: BTreeSet<(i64, u32)>,
-    logs: HashMap<u32, (i64, Weak<FileLog>)>,
-}
-
-impl Schedule {
-    /// Plans a look at a log, unless an earlier one is planned.
-    fn bring_forward(&self, log: &Arc<FileLog>, due_ms: i64) {
-        let mut plan = self.0.lock();
-        let id = log.log_id;
-        if let Some((planned_ms, _)) = plan.logs.get(&id) {
-            let planned_ms = *planned_ms;
-            if planned_ms <= due_ms {
-                return;
-            }
-            plan.by_time.remove(&(planned_ms, id));
-        }
-        plan.by_time.insert((due_ms, id));
-        plan.logs.insert(id, (due_ms, Arc::downgrade(log)));
-    }
-
-    /// Takes out at most `limit` logs that are due.
-    pub fn take_due(&self, now_ms: i64, limit: usize) -> Vec<Arc<FileLog>> {
-        let mut plan = self.0.lock();
-        let mut due = Vec::new();
-        while due.len() < limit
-            && let Some(&(due_ms, id)) = plan.by_time.first()
-            && due_ms <= now_ms
-        {
-            plan.by_time.pop_first();
-            due.extend(plan.logs.remove(&id).and_then(|(_, log)| log.upgrade()));
-        }
-        due
-    }
-}
 
 /// What retention makes of a log.
 enum Verdict {
@@ -133,12 +91,12 @@ fn judge(state: &State, now_ms: i64) -> Verdict {
 
 impl FileLog {
     /// Lets retention look at the log at a time in ms since 1970, or earlier.
-    pub fn check_retention_at(self: &Arc<Self>, due_ms: i64) {
-        self.shared.retention.bring_forward(self, due_ms);
+    pub fn check_retention_at(&self, due_ms: i64) {
+        self.shared.retention.bring_forward(self.log_id, due_ms);
     }
 
     /// Something was appended: there may be too much of it now, or the first that can grow old.
-    pub(crate) fn plan_retention(self: &Arc<Self>, state: &mut State, begins_segment: bool) {
+    pub(crate) fn plan_retention(&self, state: &mut State, begins_segment: bool) {
         if !state.config.delete || state.retention_due_ms == 0 {
             return;
         }
@@ -276,8 +234,10 @@ impl FileLog {
         if free {
             self.queue_free_segments();
         }
-        let key = (self.id.topic.to_string(), self.id.partition);
-        self.shared.log_starts.lock().insert(key, log_start_offset);
+        self.shared
+            .log_starts
+            .lock()
+            .insert(self.key(), log_start_offset);
         self.shared
             .log_starts_changed
             .store(true, Ordering::Release);
@@ -395,7 +355,7 @@ impl FileLog {
     }
 
     /// If segments below the start have to wait for a snapshot of their producers, has the next checkpoint make it good.
-    fn keep_producers(self: &Arc<Self>, state: &mut State, writer: &SegmentWriter) {
+    fn keep_producers(&self, state: &mut State, writer: &SegmentWriter) {
         let Some(second) = state.segments.get(1).map(|second| second.base_offset) else {
             return;
         };

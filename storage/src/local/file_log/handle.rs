@@ -1,0 +1,179 @@
+//! The log behind the seam.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+
+use tokio::sync::oneshot;
+
+use super::FileLog;
+use super::plan::ReadPlan;
+use super::search::Search;
+use crate::log::{
+    ActiveProducer, AppendError, AppendOrigin, AppendPermit, BoxFuture, FetchWait, Isolation,
+    LogConfig, LogOffsets, Next, PartitionLog, PendingAppend, Read, ReadError, ReadRequest,
+    TimestampOffset, TopicPartition, WaitRegistration,
+};
+use crate::record::ValidatedBatch;
+
+/// The seam's handle on a [`FileLog`].
+pub(crate) struct FileLogHandle(pub Arc<FileLog>);
+
+impl PartitionLog for FileLogHandle {
+    fn id(&self) -> &TopicPartition {
+        &self.0.id
+    }
+
+    fn ready(&self) -> Option<BoxFuture<'static, ()>> {
+        if self.0.prepared.load(Ordering::Acquire) {
+            return None;
+        }
+        let (sender, done) = oneshot::channel();
+        let log = Arc::clone(&self.0);
+        self.0.shared.pool.load(move || {
+            drop(log.state());
+            let _ = sender.send(());
+        });
+        // An error means that the directory was closed; the log says so itself.
+        Some(Box::pin(async move { done.await.unwrap_or_default() }))
+    }
+
+    fn reserve(
+        &self,
+        bytes: usize,
+        origin: AppendOrigin,
+    ) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
+        let shared = &self.0.shared;
+        // Without groups and metadata nothing could be deleted: they may use what is kept free.
+        let refused = origin == AppendOrigin::Client && shared.low_on_space.load(Ordering::Relaxed);
+        if refused || *shared.disk_full.borrow() {
+            return Box::pin(std::future::ready(Err(disk_full())));
+        }
+        // A batch larger than the budget waits until it is alone.
+        let permits = u32::try_from(bytes.min(shared.append_budget_bytes)).unwrap_or(u32::MAX);
+        let budget = Arc::clone(&shared.append_budget);
+        if let Ok(permit) = Arc::clone(&budget).try_acquire_many_owned(permits) {
+            if shared.is_short_of_budget() {
+                shared.maintenance.wake();
+            }
+            return Box::pin(std::future::ready(Ok(AppendPermit::of(permit))));
+        }
+        shared.maintenance.wake();
+        let mut full = shared.disk_full.subscribe();
+        Box::pin(async move {
+            let mut room = pin!(budget.acquire_many_owned(permits));
+            let mut full = pin!(full.wait_for(|full| *full));
+            poll_fn(|context| {
+                if let Poll::Ready(permit) = room.as_mut().poll(context) {
+                    return Poll::Ready(match permit {
+                        Ok(permit) => Ok(AppendPermit::of(permit)),
+                        Err(_) => Err(AppendError::Storage(
+                            "the log directory is closed".to_owned(),
+                        )),
+                    });
+                }
+                full.as_mut().poll(context).map(|_| Err(disk_full()))
+            })
+            .await
+        })
+    }
+
+    fn submit(
+        &self,
+        permit: AppendPermit,
+        batch: ValidatedBatch,
+        origin: AppendOrigin,
+        next: Next,
+    ) -> Result<PendingAppend, AppendError> {
+        self.0.append(permit, batch, origin, next)
+    }
+
+    fn offsets(&self) -> LogOffsets {
+        self.0.state().offsets()
+    }
+
+    fn current_offsets(&self) -> BoxFuture<'static, Result<LogOffsets, ReadError>> {
+        let state = self.0.state();
+        let offsets = state.check_readable().map(|()| state.offsets());
+        Box::pin(std::future::ready(offsets))
+    }
+
+    fn leader_epoch(&self) -> i32 {
+        self.0.state().leader_epoch()
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.0.state().size_bytes
+    }
+
+    fn producers(&self) -> Vec<ActiveProducer> {
+        self.0.state().producers.active()
+    }
+
+    fn read(&self, request: ReadRequest) -> Result<Read, ReadError> {
+        let plan = self.0.state().plan_read(&request)?;
+        match plan {
+            ReadPlan::Ready(records) => Ok(Read::Ready(records)),
+            ReadPlan::Cold(cold) => Ok(self.0.read_segments(cold, request)),
+        }
+    }
+
+    fn watch(
+        &self,
+        seen_end: i64,
+        isolation: Isolation,
+        wait: &Arc<FetchWait>,
+    ) -> WaitRegistration {
+        let state = self.0.state();
+        let registration = self.0.waiters.register(isolation, wait);
+        if state.check_readable().is_err() || state.visible_end(isolation) > seen_end {
+            wait.wake();
+        }
+        registration
+    }
+
+    fn offset_for_timestamp(
+        &self,
+        timestamp: i64,
+        isolation: Isolation,
+    ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>> {
+        self.0.search(isolation, move |search, fs, id| {
+            search.first_at_or_after(fs, id, timestamp)
+        })
+    }
+
+    fn offset_of_max_timestamp(
+        &self,
+    ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>> {
+        self.0.search(Isolation::ReadUncommitted, Search::max)
+    }
+
+    fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)> {
+        let state = self.0.state();
+        if leader_epoch == state.leader_epoch() {
+            return Some((leader_epoch, state.high_watermark));
+        }
+        let (epoch, end) = state
+            .epochs
+            .end_offset_for(leader_epoch, state.high_watermark)?;
+        Some((epoch, end.min(state.high_watermark)))
+    }
+
+    fn delete_records_before(&self, offset: i64) -> BoxFuture<'static, Result<i64, AppendError>> {
+        self.0.move_log_start(offset)
+    }
+
+    fn set_config(&self, config: Arc<LogConfig>) {
+        let mut state = self.0.state.lock();
+        state.config = config;
+        self.0.note_dirty(&state);
+        drop(state);
+        self.0.check_retention_at(0);
+    }
+}
+
+fn disk_full() -> AppendError {
+    AppendError::Storage("no space left for segments".to_owned())
+}

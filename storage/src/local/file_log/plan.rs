@@ -1,0 +1,140 @@
+//! Plans reads under the log's lock: from the tail in memory, or else from segments.
+
+use std::sync::Arc;
+
+use super::cold_read::ColdRead;
+use super::search::Search;
+use super::span::Span;
+use super::state::State;
+use crate::local::wal::chunk::ChunkSlice;
+use crate::log::transaction_index::{AbortedTxn, overlapping};
+use crate::log::{FetchedRecords, Isolation, LogOffsets, ReadError, ReadRequest};
+
+pub(crate) enum ReadPlan {
+    Ready(FetchedRecords),
+    Cold(ColdRead),
+}
+
+impl State {
+    pub fn plan_read(&self, request: &ReadRequest) -> Result<ReadPlan, ReadError> {
+        self.check_readable()?;
+        let offsets = self.offsets();
+        if request.fetch_offset < offsets.log_start_offset
+            || request.fetch_offset > offsets.log_end_offset
+        {
+            return Err(ReadError::OffsetOutOfRange {
+                fetch_offset: request.fetch_offset,
+                log_start_offset: offsets.log_start_offset,
+                high_watermark: offsets.high_watermark,
+            });
+        }
+        let end_offset = self.visible_end(request.isolation);
+        if request.fetch_offset >= end_offset {
+            return Ok(ReadPlan::Ready(FetchedRecords {
+                records: Vec::new(),
+                size_bytes: 0,
+                offsets,
+                aborted_transactions: Vec::new(),
+            }));
+        }
+        if let Some(first) = self.tail.front()
+            && first.base_offset <= request.fetch_offset
+        {
+            return Ok(ReadPlan::Ready(
+                self.read_tail(request, end_offset, offsets),
+            ));
+        }
+        let first = self
+            .segments
+            .partition_point(|segment| segment.base_offset <= request.fetch_offset)
+            .saturating_sub(1);
+        Ok(ReadPlan::Cold(ColdRead {
+            request: *request,
+            // Compaction may have left a segment without the batch that is looked for, or without any.
+            segments: self.written_spans(first).take(3).collect(),
+            end_offset,
+            offsets,
+            aborted: match request.isolation {
+                Isolation::ReadUncommitted => Vec::new(),
+                Isolation::ReadCommitted => self.aborted_from(request.fetch_offset),
+            },
+        }))
+    }
+
+    /// The segments from one on that have files.
+    fn written_spans(&self, first: usize) -> impl Iterator<Item = Span> {
+        let segments = &self.segments[first..];
+        let ends = segments.iter().skip(1).map(|next| next.base_offset);
+        segments
+            .iter()
+            .zip(ends.chain([i64::MAX]))
+            .filter(|(segment, _)| segment.written_bytes() > 0)
+            .map(|(segment, end_offset)| Span {
+                segment: Arc::clone(segment),
+                end_offset,
+                may_have_gaps: self.may_have_gaps,
+            })
+    }
+
+    fn aborted_from(&self, offset: i64) -> Vec<AbortedTxn> {
+        let first = self.aborted.partition_point(|txn| txn.last_offset < offset);
+        self.aborted[first..].to_vec()
+    }
+
+    fn read_tail(
+        &self,
+        request: &ReadRequest,
+        end_offset: i64,
+        offsets: LogOffsets,
+    ) -> FetchedRecords {
+        let first = self
+            .tail
+            .partition_point(|batch| batch.last_offset < request.fetch_offset);
+        let mut slices: Vec<ChunkSlice> = Vec::new();
+        let mut size_bytes = 0;
+        let mut next_offset = request.fetch_offset;
+        for batch in self.tail.range(first..) {
+            let always = size_bytes == 0 && request.at_least_one_batch;
+            let fits = size_bytes + batch.bytes.len() <= request.max_bytes;
+            if batch.base_offset >= end_offset || !(fits || always) {
+                break;
+            }
+            size_bytes += batch.bytes.len();
+            next_offset = batch.last_offset + 1;
+            if !slices
+                .last_mut()
+                .is_some_and(|last| last.join(&batch.bytes))
+            {
+                slices.push(batch.bytes.clone());
+            }
+        }
+        let aborted_transactions = match request.isolation {
+            Isolation::ReadUncommitted => Vec::new(),
+            Isolation::ReadCommitted => {
+                overlapping(&self.aborted, request.fetch_offset, next_offset)
+            }
+        };
+        FetchedRecords {
+            records: slices.iter().map(ChunkSlice::to_bytes).collect(),
+            size_bytes,
+            offsets,
+            aborted_transactions,
+        }
+    }
+
+    /// Everything that a look-up by time needs.
+    pub fn plan_search(&self, isolation: Isolation) -> Result<Search, ReadError> {
+        self.check_readable()?;
+        Ok(Search {
+            segments: self.written_spans(0).collect(),
+            open_from: self.open.front().map(|open| open.segment.base_offset),
+            tail: self
+                .tail
+                .range(self.written..)
+                .map(|batch| batch.bytes.clone())
+                .collect(),
+            from_offset: self.log_start_offset,
+            end_offset: self.visible_end(isolation),
+        })
+    }
+}

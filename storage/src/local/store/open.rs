@@ -1,0 +1,453 @@
+//! How a directory is opened: locked, recovered, and given its threads.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+
+use super::threads::{Panicked, start_threads};
+use super::{LocalStore, WAL_DIR};
+use crate::env::fs::{Access, Fs, LockGuard, if_found};
+use crate::env::random::new_uuid;
+use crate::env::sync::Mutex;
+use crate::env::wakeup::Wakeup;
+use crate::local::checkpointer::Checkpointer;
+use crate::local::cold_budget::ColdBudget;
+use crate::local::compaction::LogCleaner;
+use crate::local::config::LocalConfig;
+use crate::local::counters::Counters;
+use crate::local::departures::{Departure, Departures};
+use crate::local::io_pool::IoPool;
+use crate::local::loader::LoadError;
+use crate::local::log_dir::LogDir;
+use crate::local::logs::Logs;
+use crate::local::maintenance::Maintenance;
+use crate::local::open_error::OpenError;
+use crate::local::recovery::{Recovery, RecoveryError};
+use crate::local::retention_schedule::Schedule;
+use crate::local::segment::direct::DirectIo;
+use crate::local::segment::open_files::OpenFiles;
+use crate::local::text_files::{
+    CLEAN_SHUTDOWN, CLEANER_OFFSETS, LOG_START_OFFSETS, Offsets, RECOVERY_POINTS, read_offsets,
+    write_offsets,
+};
+use crate::local::wal::checkpoint::{Checkpoint, CheckpointError};
+use crate::local::wal::chunk::ChunkPool;
+use crate::local::wal::commit::Wal;
+use crate::local::wal::format::{GROUP_HEADER_BYTES, GroupHeader};
+use crate::local::wal::logs::LogTable;
+use crate::local::wal::replay::ReplayError;
+use crate::local::wal::ring::{Ring, RingConfig, list_regions, region_path};
+use crate::log::{Durability, RecoveryReport, TopicPartition};
+
+const LOCK_FILE: &str = ".lock";
+
+impl LocalStore {
+    /// See [`crate::local::open`].
+    pub fn open(config: LocalConfig) -> Result<Self, OpenError> {
+        let started_ms = config.clock.monotonic_ms();
+        let dir = config.dir.clone();
+        let lock = lock(&*config.fs, &dir)?;
+        let wal_dir = make_wal_dir(&config)?;
+        let parts = Parts::new(&config)?;
+        let mut known = Known::read(&config)?;
+        let previous = read_checkpoint(&*config.fs, &wal_dir)?;
+        let AfterRecovery {
+            mut report,
+            next_sequence,
+            deleted,
+        } = recover(&config, &wal_dir, &parts, previous.as_ref(), &mut known)?;
+        if known.was_clean {
+            let marker = dir.join(CLEAN_SHUTDOWN);
+            let removed = config.fs.remove_file(&marker);
+            removed
+                .and_then(|()| config.fs.sync_dir(&dir))
+                .map_err(OpenError::io(&marker))?;
+        }
+        let (wal, table, checkpoint) =
+            open_wal(&config, &wal_dir, &parts, previous.as_ref(), next_sequence)
+                .map_err(OpenError::io(&wal_dir))?;
+        let shared = Arc::new(log_dir(&config, parts, known, wal, report.clean));
+        let logs = Arc::<Logs>::default();
+        let (failed_sender, failed) = watch::channel(None);
+        let failed_sender = Arc::new(failed_sender);
+        let checkpointer = Arc::new(Checkpointer::new(
+            Arc::clone(&shared),
+            Arc::clone(&logs),
+            wal_dir,
+            checkpoint,
+            table,
+        ));
+        let maintenance = Arc::new(Maintenance::new(
+            Arc::clone(&shared),
+            Arc::clone(&logs),
+            Arc::clone(&checkpointer),
+            config.retention_check_interval_ms.max(1),
+            Arc::clone(&failed_sender),
+        ));
+        let panicked = Panicked {
+            shared: Arc::downgrade(&shared),
+            failed: failed_sender,
+        };
+        let told = panicked.clone();
+        shared
+            .pool
+            .on_panic(move |what| told.tell("storage-io", &what));
+        let cleaner = config.cleaner.enabled.then(|| {
+            Arc::new(LogCleaner::new(
+                Arc::clone(&shared),
+                Arc::clone(&logs),
+                Arc::clone(&checkpointer),
+                config.cleaner,
+            ))
+        });
+        let threads = start_threads(
+            &shared,
+            &maintenance,
+            &checkpointer,
+            cleaner.as_ref(),
+            &panicked,
+        )
+        .map_err(OpenError::io(&dir))?;
+        report.took = Duration::from_millis(shared.clock.monotonic_ms().saturating_sub(started_ms));
+        let store = Self {
+            shared,
+            logs,
+            next_log_id: AtomicU32::new(1),
+            maintenance,
+            checkpointer,
+            cleaner,
+            threads: Mutex::new(threads),
+            closing_threads: config.recovery_threads.max(1),
+            recovery_report: report,
+            failed,
+            lock: Mutex::new(Some(lock)),
+        };
+        store.finish_deletions(deleted);
+        Ok(store)
+    }
+
+    /// Brings to their end the deletions that the last process has not got round to.
+    fn finish_deletions(&self, deleted: Vec<TopicPartition>) {
+        for id in deleted {
+            self.shared.departures.add(Departure {
+                id,
+                writer: None,
+                delay_ms: 0,
+            });
+        }
+        self.shared.finish_departures_in_time();
+        let shared = Arc::clone(&self.shared);
+        self.shared.pool.write(move || shared.remove_left_over());
+    }
+}
+
+fn make_wal_dir(config: &LocalConfig) -> Result<PathBuf, OpenError> {
+    let (fs, wal_dir) = (&*config.fs, config.dir.join(WAL_DIR));
+    fs.create_dir_all(&wal_dir)
+        .and_then(|()| fs.sync_dir(&config.dir))
+        .map_err(OpenError::io(&wal_dir))?;
+    Ok(wal_dir)
+}
+
+/// What recovery and the logs use alike.
+struct Parts {
+    pool: IoPool,
+    wakeup: Arc<Wakeup>,
+    open_files: Arc<OpenFiles>,
+    chunks: Arc<ChunkPool>,
+    direct_io: Arc<DirectIo>,
+}
+
+impl Parts {
+    fn new(config: &LocalConfig) -> Result<Self, OpenError> {
+        let wakeup = Arc::<Wakeup>::default();
+        let limit = open_files_limit(config.open_files_max);
+        let chunks = ChunkPool::new(usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX));
+        Ok(Self {
+            pool: IoPool::start(config.io_threads.max(1)).map_err(OpenError::io(&config.dir))?,
+            open_files: OpenFiles::new(limit, Arc::clone(&wakeup)),
+            direct_io: DirectIo::new(Arc::clone(&chunks), config.direct_io_bytes),
+            chunks,
+            wakeup,
+        })
+    }
+}
+
+/// What the small files of a directory say.
+struct Known {
+    log_starts: Offsets,
+    cleaner_offsets: Offsets,
+    recovery_points: Offsets,
+    /// The last shutdown was orderly.
+    was_clean: bool,
+}
+
+impl Known {
+    fn read(config: &LocalConfig) -> Result<Self, OpenError> {
+        let fs = &*config.fs;
+        let offsets = |name: &str| {
+            let path = config.dir.join(name);
+            read_offsets(fs, &path).map_err(OpenError::io(&path))
+        };
+        let marker = config.dir.join(CLEAN_SHUTDOWN);
+        let was_clean = if_found(fs.open(&marker, Access::Read))
+            .map_err(OpenError::io(&marker))?
+            .is_some();
+        Ok(Self {
+            log_starts: offsets(LOG_START_OFFSETS)?,
+            cleaner_offsets: offsets(CLEANER_OFFSETS)?,
+            recovery_points: offsets(RECOVERY_POINTS)?,
+            was_clean,
+        })
+    }
+}
+
+/// What recovery leaves to be done.
+struct AfterRecovery {
+    report: RecoveryReport,
+    /// Of the first group that is written.
+    next_sequence: u64,
+    /// Logs whose directories are to be removed.
+    deleted: Vec<TopicPartition>,
+}
+
+/// Brings the segments up to the write-ahead log, if there is one, and what is known up to what it says.
+fn recover(
+    config: &LocalConfig,
+    wal_dir: &Path,
+    parts: &Parts,
+    previous: Option<&Checkpoint>,
+    known: &mut Known,
+) -> Result<AfterRecovery, OpenError> {
+    let mut report = RecoveryReport {
+        clean: known.was_clean || previous.is_none(),
+        ..RecoveryReport::default()
+    };
+    let Some(checkpoint) = previous else {
+        return Ok(AfterRecovery {
+            report,
+            next_sequence: 1,
+            deleted: Vec::new(),
+        });
+    };
+    let (fs, dir) = (&config.fs, &config.dir);
+    let recovery = Arc::new(Recovery {
+        fs: Arc::clone(fs),
+        // Small pieces of many logs: they are synced once, at the end.
+        direct_io: DirectIo::new(Arc::clone(&parts.chunks), 4 * config.direct_io_bytes),
+        clock: Arc::clone(&config.clock),
+        open_files: Arc::clone(&parts.open_files),
+        dir: dir.clone(),
+        wal_dir: wal_dir.to_owned(),
+        may_cut_tails: config.durability == Durability::Os,
+    });
+    let pool = IoPool::start(config.recovery_threads.max(1)).map_err(OpenError::io(dir))?;
+    let recovered = recovery.run(&pool, checkpoint, &mut known.log_starts)?;
+    let log_starts_path = dir.join(LOG_START_OFFSETS);
+    write_offsets(&**fs, &log_starts_path, &known.log_starts)
+        .map_err(OpenError::io(&log_starts_path))?;
+    report.clean = known.was_clean && recovered.end.groups == 0;
+    report.replayed_batches = recovered.batches;
+    report.replayed_bytes = recovered.bytes;
+    report.replayed_partitions = recovered.partitions;
+    report.truncated_bytes = recovered.end.torn_bytes;
+    // Or another log of this name would be trusted up to where a deleted one was.
+    let deleted_keys = &recovered.deleted_keys;
+    known
+        .recovery_points
+        .retain(|key, _| !deleted_keys.contains(key));
+    Ok(AfterRecovery {
+        report,
+        next_sequence: recovered.end.next_sequence,
+        deleted: recovered.deleted,
+    })
+}
+
+/// What the logs share. `is_clean`: nothing had to be recovered.
+fn log_dir(config: &LocalConfig, parts: Parts, known: Known, wal: Wal, is_clean: bool) -> LogDir {
+    let file_system_sync = config.fs.file_system_sync(&config.dir);
+    if file_system_sync.is_some() {
+        parts.open_files.allow_closing_unsynced();
+    }
+    let budget_bytes = usize::try_from(config.append_budget_bytes).unwrap_or(usize::MAX);
+    let append_budget_bytes = budget_bytes.min(u32::MAX as usize);
+    let closed_at = match is_clean {
+        true => known.recovery_points.clone(),
+        false => Offsets::new(),
+    };
+    LogDir {
+        may_cut_tails: !is_clean && config.durability == Durability::Os,
+        path: config.dir.clone(),
+        fs: Arc::clone(&config.fs),
+        clock: Arc::clone(&config.clock),
+        wal,
+        pool: parts.pool,
+        chunks: parts.chunks,
+        direct_io: parts.direct_io,
+        durability: config.durability,
+        append_budget: Arc::new(Semaphore::new(append_budget_bytes)),
+        append_budget_bytes,
+        tail_cache_bytes: usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX),
+        busy: Mutex::default(),
+        releasing: Mutex::default(),
+        committed_bytes: AtomicU64::new(0),
+        log_starts: Mutex::new(known.log_starts),
+        log_starts_changed: AtomicBool::new(false),
+        writing_offsets: Mutex::default(),
+        closed_at: Mutex::new(closed_at),
+        recovery_points: Mutex::new(known.recovery_points),
+        disk_full: watch::Sender::new(false),
+        low_on_space: AtomicBool::new(false),
+        disk_reserve_bytes: config.disk_reserve_bytes,
+        note_interval_bytes: config.note_interval_bytes,
+        producer_id_expiration_ms: config.producer_id_expiration_ms,
+        producer_check_interval_ms: config.producer_id_expiration_check_interval_ms.max(1),
+        with_producers: Mutex::default(),
+        flush_due_ms: AtomicU64::new(u64::MAX),
+        file_system_sync,
+        sync_together_from: config.sync_together_from,
+        open_files: parts.open_files,
+        cold_reads: ColdBudget::new(config.cold_read_budget_bytes),
+        retention: Schedule::default(),
+        doomed: Mutex::default(),
+        departures: Departures::default(),
+        dirty: Mutex::default(),
+        cleaner_offsets: Mutex::new(known.cleaner_offsets),
+        maintenance: parts.wakeup,
+        counters: Counters::default(),
+    }
+}
+
+/// What may be used of the process's file descriptors; connections need some, too.
+fn open_files_limit(wanted: usize) -> usize {
+    let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let half = allowed.map_or(usize::MAX, |allowed| {
+        usize::try_from(allowed / 2).unwrap_or(usize::MAX)
+    });
+    wanted.min(half)
+}
+
+fn lock(fs: &dyn Fs, dir: &Path) -> Result<LockGuard, OpenError> {
+    let not_writable = |source| OpenError::NotWritable {
+        dir: dir.to_owned(),
+        source,
+    };
+    create_durably(fs, dir).map_err(not_writable)?;
+    let locked = fs.lock(&dir.join(LOCK_FILE)).map_err(not_writable)?;
+    locked.ok_or_else(|| OpenError::Locked {
+        dir: dir.to_owned(),
+    })
+}
+
+/// Creates a directory so that it does not vanish with the power, and everything synced in it with it.
+fn create_durably(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    if if_found(fs.list(dir))?.is_some() {
+        return Ok(());
+    }
+    let parent = match dir.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
+    };
+    create_durably(fs, parent)?;
+    fs.create_dir_all(dir)?;
+    fs.sync_dir(parent)
+}
+
+/// The newest checkpoint. Without one there must be nothing that it could be missing for.
+fn read_checkpoint(fs: &dyn Fs, wal_dir: &Path) -> Result<Option<Checkpoint>, OpenError> {
+    let checkpoint = Checkpoint::read(fs, wal_dir).map_err(|error| match error {
+        CheckpointError::Io(source) => OpenError::io(wal_dir)(source),
+        CheckpointError::NewerFormat { path, found } => OpenError::NewerFormat { path, found },
+    })?;
+    if checkpoint.is_some() {
+        return Ok(checkpoint);
+    }
+    for index in list_regions(fs, wal_dir).map_err(OpenError::io(wal_dir))? {
+        let path = region_path(wal_dir, index);
+        let mut head = [0; GROUP_HEADER_BYTES];
+        fs.open(&path, Access::Read)
+            .and_then(|file| file.read_at(&mut head, 0))
+            .map_err(OpenError::io(&path))?;
+        if GroupHeader::parse(&head).is_some() {
+            return Err(OpenError::HoleInWal {
+                path,
+                what: "holds data, but there is no valid checkpoint that says where it begins"
+                    .to_owned(),
+            });
+        }
+    }
+    Ok(None)
+}
+
+/// Starts a new generation of the write-ahead log. What the one before held is in the segments now.
+fn open_wal(
+    config: &LocalConfig,
+    wal_dir: &Path,
+    parts: &Parts,
+    previous: Option<&Checkpoint>,
+    next_sequence: u64,
+) -> io::Result<(Wal, LogTable, Checkpoint)> {
+    let synced = config.durability == Durability::Strict;
+    let ring = Ring::open(
+        Arc::clone(&config.fs),
+        RingConfig {
+            dir: wal_dir.to_owned(),
+            max_bytes: config.wal_ring_bytes,
+            first_region_bytes: config.wal_first_region_bytes,
+            region_bytes: config.wal_region_bytes,
+            synced,
+        },
+        Arc::clone(&parts.chunks),
+    )?;
+    // Random, so that no bytes that a producer sends can pass for a group of this log.
+    let (generation, _) = new_uuid().as_u64_pair();
+    let table = LogTable::create(&*config.fs, wal_dir, generation)?;
+    let checkpoint = Checkpoint {
+        number: previous.map_or(0, |previous| previous.number + 1),
+        generation,
+        start_sequence: next_sequence,
+        start: ring.position(),
+        closed: false,
+    };
+    checkpoint.write(&*config.fs, wal_dir)?;
+    LogTable::remove_others(&*config.fs, wal_dir, Some(generation))?;
+    let wal = Wal::new(
+        ring,
+        Arc::clone(&parts.chunks),
+        generation,
+        next_sequence,
+        synced,
+        Arc::clone(&parts.wakeup),
+    );
+    Ok((wal, table, checkpoint))
+}
+
+impl From<RecoveryError> for OpenError {
+    fn from(error: RecoveryError) -> Self {
+        match error {
+            RecoveryError::Replay(ReplayError::Io { path, source })
+            | RecoveryError::Load(LoadError::Io { path, source })
+            | RecoveryError::Io { path, source } => Self::Io { path, source },
+            RecoveryError::Replay(ReplayError::NewerFormat { path, found }) => {
+                Self::NewerFormat { path, found }
+            }
+            RecoveryError::Replay(ReplayError::Hole { path, what }) => {
+                Self::HoleInWal { path, what }
+            }
+            RecoveryError::Load(LoadError::Damaged {
+                path,
+                position,
+                what,
+            }) => Self::Damaged {
+                path,
+                what: format!("at byte {position}: {what}"),
+            },
+            RecoveryError::Inconsistent { path, what } => Self::Damaged { path, what },
+        }
+    }
+}

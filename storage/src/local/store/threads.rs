@@ -1,0 +1,73 @@
+//! The threads of a directory, and what happens when one of them panics.
+
+use std::io;
+use std::sync::{Arc, Weak};
+
+use tokio::sync::watch;
+
+use crate::env::sync::{caught, thread};
+use crate::local::checkpointer::Checkpointer;
+use crate::local::compaction::LogCleaner;
+use crate::local::log_dir::LogDir;
+use crate::local::maintenance::Maintenance;
+use crate::log::StorageError;
+
+pub(super) const COMMIT_THREAD: &str = "wal-commit";
+
+/// Takes the directory offline when one of its threads has panicked: nothing would be done in its place.
+#[derive(Clone)]
+pub(super) struct Panicked {
+    pub(super) shared: Weak<LogDir>,
+    pub(super) failed: Arc<watch::Sender<Option<StorageError>>>,
+}
+
+impl Panicked {
+    pub(super) fn tell(&self, thread: &str, what: &str) {
+        let why = format!("the thread {thread} panicked: {what}");
+        tracing::error!("{why}");
+        if let Some(shared) = self.shared.upgrade() {
+            // Whoever waits is told; and if that panics too, the rest is still done.
+            let _ = caught(|| shared.wal.fail(&why));
+        }
+        // What comes of the first is not what is to be mended.
+        self.failed.send_if_modified(|failed| {
+            let is_first = failed.is_none();
+            failed.get_or_insert(StorageError(why));
+            is_first
+        });
+    }
+
+    fn start(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<thread::JoinHandle<()>> {
+        let panicked = self.clone();
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            if let Err(what) = caught(work) {
+                panicked.tell(name, &what);
+            }
+        })
+    }
+}
+
+/// Starts all threads of a directory. The one that commits is the first.
+pub(super) fn start_threads(
+    shared: &Arc<LogDir>,
+    maintenance: &Arc<Maintenance>,
+    checkpointer: &Arc<Checkpointer>,
+    cleaner: Option<&Arc<LogCleaner>>,
+    panicked: &Panicked,
+) -> io::Result<Vec<thread::JoinHandle<()>>> {
+    let committing = Arc::clone(shared);
+    let (maintaining, checkpointing) = (Arc::clone(maintenance), Arc::clone(checkpointer));
+    let mut threads = vec![
+        panicked.start(COMMIT_THREAD, move || committing.wal.run())?,
+        panicked.start("log-checkpoint", move || checkpointing.run())?,
+        panicked.start("log-maintenance", move || maintaining.run())?,
+    ];
+    if let Some(cleaner) = cleaner.map(Arc::clone) {
+        threads.push(panicked.start("log-cleaner", move || cleaner.run())?);
+    }
+    Ok(threads)
+}
