@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{CleanedSegment, CompactableLog, LastRecord, LogBounds, SegmentSummary, swap};
+use super::{CleanedSegment, CompactableLog, LastRecord, LogBounds, SegmentSummary};
 use crate::env::fs::{self, Access, File, Fs};
 use crate::env::sync::thread;
 use crate::local::file_log::FileLog;
 use crate::local::file_log::state::{Phase, State, TailBatch};
 use crate::local::loader::gaps::note_gaps;
 use crate::local::segment::open_files::LogPath;
+use crate::local::segment::swap;
 use crate::local::segment::writer::SegmentWriter;
 use crate::local::segment::{Closed, Incoming, OpenSegment, Part, Segment, offset_of, path};
 use crate::log::LogConfig;

@@ -1,7 +1,7 @@
 //! Log compaction: a log whose topic has `cleanup.policy=compact` keeps the last record of each key.
 //!
 //! [`LogToClean`] says which log is due and how far it may be cleaned, [`compact`] does it to anything that can be
-//! read and replaced by segments, and [`swap`] replaces the files of segments so that a crash at any point leaves
+//! read and replaced by segments, and [`crate::local::segment::swap`] replaces the files of segments so that a crash at any point leaves
 //! either the old or the new ones. Order and offsets of records never change. The semantics, file names and the
 //! checkpoint file are Kafka's.
 
@@ -11,7 +11,6 @@ mod log_cleaner;
 mod offset_map;
 mod policy;
 mod rate_limiter;
-pub mod swap;
 mod transactions;
 
 use std::collections::HashMap;

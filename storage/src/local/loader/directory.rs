@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::context::{LoadContext, LoadError, io_error};
 use super::gaps::read_gaps;
 use crate::env::fs::{self};
-use crate::local::compaction::swap;
 use crate::local::owner::{METADATA_FILE, owner_of, set_aside};
+use crate::local::segment::swap;
 use crate::local::segment::writer::SNAPSHOT_SUFFIX;
 use crate::local::segment::{DELETED_SUFFIX, Part, offset_of};
 

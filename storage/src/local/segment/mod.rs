@@ -5,6 +5,7 @@ pub(crate) mod offset_index;
 pub(crate) mod open_files;
 pub(crate) mod read_ahead;
 pub(crate) mod scan;
+pub(crate) mod swap;
 pub(crate) mod time_index;
 pub(crate) mod writer;
 
