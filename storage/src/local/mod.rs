@@ -2,7 +2,7 @@
 
 pub(crate) mod checkpointer;
 pub(crate) mod cold_budget;
-pub mod compaction;
+pub(crate) mod compaction;
 mod config;
 pub(crate) mod counters;
 pub(crate) mod deletion;

@@ -1,9 +1,9 @@
 //! Log compaction: a log whose topic has `cleanup.policy=compact` keeps the last record of each key.
 //!
 //! [`LogToClean`] says which log is due and how far it may be cleaned, [`compact`] does it to anything that can be
-//! read and replaced by segments, and [`crate::local::segment::swap`] replaces the files of segments so that a crash at any point leaves
-//! either the old or the new ones. Order and offsets of records never change. The semantics, file names and the
-//! checkpoint file are Kafka's.
+//! read and replaced by segments, and [`crate::local::segment::swap`] replaces the files of segments so that a crash at
+//! any point leaves either the old or the new ones. Order and offsets of records never change. The semantics, file names
+//! and the checkpoint file are Kafka's.
 
 mod cleaner;
 mod file_log;
@@ -20,7 +20,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use thiserror::Error;
 
-pub use cleaner::{Cause, CleanError, CleanStats, LastRecord};
+pub use cleaner::{CleanError, CleanStats, LastRecord};
 pub use log_cleaner::CleanerConfig;
 pub(crate) use log_cleaner::LogCleaner;
 pub use policy::{LogBounds, LogToClean, SegmentSummary, filthiest};
@@ -90,8 +90,6 @@ pub struct CompactionSettings {
 pub struct Compacted {
     /// Up to where the log is clean: the next first dirty offset, for the checkpoint.
     pub clean_offset: i64,
-    /// Share of the offset map that was used, between 0 and 1. When it is 1 the range was cut short.
-    pub map_utilization: f64,
     pub segments_before: usize,
     pub segments_after: usize,
     pub stats: CleanStats,
@@ -179,7 +177,6 @@ pub fn compact<L: CompactableLog>(
     }
     Ok(Compacted {
         clean_offset,
-        map_utilization: map.len() as f64 / map.capacity() as f64,
         segments_before: to_clean.len(),
         segments_after,
         stats: filter.stats,

@@ -90,16 +90,6 @@ impl OffsetMap {
         self.len >= self.capacity
     }
 
-    /// Keys in the map.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Keys that fit.
-    pub fn capacity(&self) -> usize {
-        self.capacity
-    }
-
     /// The slot of `hash`, or the empty one in which to put it.
     fn find(&self, hash: [u64; 2]) -> usize {
         let count = self.slots.len();
@@ -136,7 +126,7 @@ mod tests {
     #[test]
     fn a_full_map_takes_no_new_key_but_newer_offsets_of_known_ones() {
         let mut map = OffsetMap::new(100 * ENTRY_BYTES, u64::MAX);
-        assert_eq!(map.capacity(), 90);
+        assert_eq!(map.capacity, 90);
         for key in 0..90_i64 {
             assert!(!map.is_full());
             map.put(&key.to_be_bytes(), key).unwrap();
@@ -149,7 +139,7 @@ mod tests {
         );
         map.put(&7_i64.to_be_bytes(), 90).unwrap();
         assert_eq!(map.get(&7_i64.to_be_bytes()), Some(90));
-        assert_eq!((map.len(), map.latest_offset()), (90, Some(90)));
+        assert_eq!((map.len, map.latest_offset()), (90, Some(90)));
     }
 
     #[test]
@@ -164,7 +154,7 @@ mod tests {
         assert!(map.slots.len() * ENTRY_BYTES <= 1 << 20);
         for keys in 1..1_000 {
             let map = OffsetMap::new(1 << 20, keys);
-            assert!(map.capacity() as u64 >= keys, "{keys}");
+            assert!(map.capacity as u64 >= keys, "{keys}");
             assert!(map.slots.len() as u64 <= keys * 10 / 9 + 2, "{keys}");
         }
     }
@@ -185,17 +175,14 @@ mod tests {
                 let mut key = number.to_be_bytes()[(number % 4) as usize..].to_vec();
                 key.resize(key.len() + (number % 7) as usize, 0);
                 let fits = map.put(&key, offset).is_ok();
-                assert_eq!(
-                    fits,
-                    model.contains_key(&key) || model.len() < map.capacity()
-                );
+                assert_eq!(fits, model.contains_key(&key) || model.len() < map.capacity);
                 if fits {
                     model.insert(key, offset);
                 } else {
                     assert_eq!(map.get(&key), None);
                 }
             }
-            assert_eq!(map.len(), model.len());
+            assert_eq!(map.len, model.len());
             for (key, offset) in &model {
                 assert_eq!(map.get(key), Some(*offset));
             }

@@ -19,13 +19,6 @@ impl RateLimiter {
         }
     }
 
-    /// Changes the rate from now on.
-    pub fn set_rate(&mut self, bytes_per_second: u64, now_ms: u64) {
-        self.refill(now_ms);
-        self.bytes_per_second = bytes_per_second;
-        self.available = self.available.min(i128::from(bytes_per_second) * 1000);
-    }
-
     /// Takes `bytes`, and says for how many ms to pause before going on.
     pub fn take(&mut self, bytes: u64, now_ms: u64) -> u64 {
         if self.bytes_per_second == 0 {
@@ -79,10 +72,8 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rate_there_is_no_limit_and_a_new_rate_is_used_at_once() {
+    fn without_a_rate_there_is_no_limit() {
         let mut limiter = RateLimiter::new(0, 0);
         assert_eq!(limiter.take(u64::MAX, 0), 0);
-        limiter.set_rate(1_000, 10);
-        assert_eq!(limiter.take(500, 10), 500);
     }
 }
