@@ -60,7 +60,7 @@ impl Broker {
 
     /// How long a connection may be silent.
     pub fn connections_max_idle(&self) -> Duration {
-        match u64::try_from(self.config.connections_max_idle_ms) {
+        match u64::try_from(self.config.serving.connections_max_idle_ms) {
             Ok(ms) => Duration::from_millis(ms),
             Err(_) => Duration::MAX,
         }

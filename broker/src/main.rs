@@ -164,7 +164,7 @@ fn announce(running: &Server) {
     let addresses = running.addresses().iter().map(ToString::to_string);
     let advertised = running.advertised().iter().map(ToString::to_string);
     let dir = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
-    let durability = match (config.ephemeral, config.durability) {
+    let durability = match (config.ephemeral, config.engine().durability) {
         (true, _) => "gone when the broker stops (ephemeral)",
         (_, Durability::Strict) => "acknowledged records survive a power cut (strict)",
         (_, Durability::Os) => {

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use coordinators::group::{Assignor, GroupConfig, MigrationPolicy};
-use storage::local::{LocalConfig, OpenError};
+use storage::local::OpenError;
 use storage::log::{PartitionLog, StorageError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -15,7 +14,7 @@ use tracing::info;
 use crate::api;
 use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::config::{self, BrokerConfig, ConnectionSettings, DynamicSettings, HostPort};
+use crate::config::{self, BrokerConfig, ConnectionSettings, HostPort};
 use crate::coordinator::groups::GroupCoordinator;
 use crate::coordinator::runtime::Runtime;
 use crate::import::{self, Foreign, Owner};
@@ -95,6 +94,7 @@ impl Server {
             .map(listener::bind)
             .collect::<Result<_, _>>()?;
         let metrics_bound = config
+            .serving
             .metrics_listen
             .as_ref()
             .map(|address| {
@@ -106,18 +106,7 @@ impl Server {
             })
             .transpose()?;
         check_owner(&config.data_dir)?;
-        let logs = storage::local::open(LocalConfig {
-            durability: config.durability,
-            open_files_max: config.open_files_max,
-            wal_ring_bytes: config.wal_ring_bytes,
-            retention_check_interval_ms: config.retention_check_interval_ms,
-            producer_id_expiration_ms: config.producer_id_expiration_ms,
-            producer_id_expiration_check_interval_ms: config
-                .producer_id_expiration_check_interval_ms,
-            disk_reserve_bytes: config.disk_reserve_bytes,
-            cleaner: config.cleaner.clone(),
-            ..LocalConfig::new(&config.data_dir)
-        })?;
+        let logs = storage::local::open(config.engine())?;
         let identity = MetaProperties::load_or_create(&config.data_dir, config.node_id)?;
         let broker = assemble(config, &identity, logs).await?;
         let addresses = bound
@@ -129,7 +118,7 @@ impl Server {
         let advertised = advertised.collect();
         let mut listeners = JoinSet::new();
         for bound in bound {
-            for listener in bound.open(broker.config.socket_listen_backlog_size)? {
+            for listener in bound.open(broker.config.serving.socket_listen_backlog_size)? {
                 let serving = listener::run(Arc::clone(&broker), listener);
                 vital.spawn_on(&mut listeners, "a listener", serving);
             }
@@ -139,7 +128,7 @@ impl Server {
             .map_or_else(Vec::new, |bound| bound.addresses().to_vec());
         let mut metrics = JoinSet::new();
         if let Some(bound) = metrics_bound {
-            for listener in bound.open(broker.config.socket_listen_backlog_size)? {
+            for listener in bound.open(broker.config.serving.socket_listen_backlog_size)? {
                 let serving = metrics::http::run(Arc::clone(&broker), listener.into_socket());
                 vital.spawn_on(&mut metrics, "the listener of metrics", serving);
             }
@@ -217,23 +206,21 @@ pub async fn assemble(
     let config = Arc::new(config);
     let clock = Clock::new();
     let shutdown = watch::Sender::new(false);
-    let partitions = Arc::new(PartitionRegistry::new(config.record_validation));
+    let partitions = Arc::new(PartitionRegistry::new(config.serving.record_validation));
     let metadata_log = logs.open_log(
         metadata::metadata_log_id(),
         Arc::new(metadata::metadata_log_config()),
     )?;
-    let connection_limits = ConnectionLimits::new(
-        &ConnectionSettings::of(&config.settings, DynamicSettings::none()),
-        max_connections_by_files(&config),
-    )?;
+    let connection_limits =
+        ConnectionLimits::new(&config.section(), max_connections_by_files(&config))?;
     let follow = {
         let (limits, logs) = (Arc::clone(&connection_limits), Arc::clone(&logs));
         let (partitions, config) = (Arc::clone(&partitions), Arc::clone(&config));
         move |old: &Published, new: &Published| {
             partitions.follow(&*logs, old, new);
-            let limits_of = |published: &Published| {
+            let limits_of = |published: &Published| -> ConnectionSettings {
                 let dynamic = published.image.dynamic_settings(config.node_id);
-                ConnectionSettings::of(&config.settings, dynamic)
+                config.settings.section(dynamic)
             };
             if limits_of(old) != limits_of(new) {
                 limits.change(limits_of(new));
@@ -249,7 +236,7 @@ pub async fn assemble(
     )
     .await?;
     let groups = GroupCoordinator::new(
-        group_config(&config),
+        config.section(),
         Runtime {
             metadata: metadata.clone(),
             clock: clock.clone(),
@@ -261,12 +248,15 @@ pub async fn assemble(
         metadata,
         metadata_log,
         directory_id: identity.directory_id,
-        fetch_sessions: FetchSessionCache::new(config.max_incremental_fetch_session_cache_slots),
+        fetch_sessions: FetchSessionCache::new(
+            config.serving.max_incremental_fetch_session_cache_slots,
+        ),
         groups,
         validators: Validators::default(),
         connection_limits,
         request_budget: RequestBudget::new(
             config
+                .serving
                 .queued_max_request_bytes
                 .unwrap_or(REQUEST_BUDGET_BYTES),
         ),
@@ -315,30 +305,6 @@ async fn open_metadata(
 fn max_connections_by_files(config: &BrokerConfig) -> usize {
     let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let allowed = allowed.unwrap_or(u64::MAX);
-    connections_within(allowed, config.open_files_max, config.wal_ring_bytes)
-}
-
-fn group_config(config: &BrokerConfig) -> GroupConfig {
-    GroupConfig {
-        min_session_timeout_ms: config.group_min_session_timeout_ms,
-        max_session_timeout_ms: config.group_max_session_timeout_ms,
-        initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
-        max_size: config.group_max_size,
-        consumer_session_timeout_ms: config.group_consumer_session_timeout_ms,
-        consumer_heartbeat_interval_ms: config.group_consumer_heartbeat_interval_ms,
-        consumer_assignment_interval_ms: config.group_consumer_assignment_interval_ms,
-        consumer_regex_refresh_interval_ms: config.group_consumer_regex_refresh_interval_ms,
-        consumer_max_size: config.group_consumer_max_size,
-        migration_policy: MigrationPolicy::from_name(&config.group_consumer_migration_policy)
-            .unwrap_or_default(),
-        consumer_assignors: config
-            .group_consumer_assignors
-            .iter()
-            .filter_map(|name| Assignor::from_name(name))
-            .collect(),
-        offset_metadata_max_bytes: config.offset_metadata_max_bytes,
-        offsets_retention_ms: config.offsets_retention_ms,
-        offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,
-        ..GroupConfig::default()
-    }
+    let engine = config.engine();
+    connections_within(allowed, engine.open_files_max, engine.wal_ring_bytes)
 }

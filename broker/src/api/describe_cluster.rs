@@ -39,7 +39,7 @@ pub(crate) async fn handle(
             .with_error_message(Some(StrBytes::from_static_str(message)));
     }
     let image = ctx.broker.metadata.image();
-    let rack = ctx.broker.config.rack.as_deref().map(wire);
+    let rack = ctx.broker.config.serving.rack.as_deref().map(wire);
     let broker = DescribeClusterBroker::default()
         .with_broker_id(BrokerId(ctx.broker.config.node_id))
         .with_host(wire(&ctx.session.advertised.host))

@@ -41,7 +41,7 @@ pub(crate) async fn handle(
         Some(cursor) => (cursor.topic_name.as_str(), cursor.partition_index),
         None => ("", 0),
     };
-    let limit = ctx.broker.config.max_request_partition_size_limit;
+    let limit = ctx.broker.config.serving.max_request_partition_size_limit;
     let limit = limit.min(request.response_partition_limit).max(1);
     // A page may be full; two replica sets and some bytes on the wire for each.
     const PARTITION_BYTES: usize =

@@ -86,7 +86,7 @@ pub(crate) async fn handle(
         min_bytes: usize::try_from(min_bytes).unwrap_or(0),
         max_bytes: usize::try_from(max_bytes)
             .unwrap_or(0)
-            .min(broker.config.fetch_max_bytes),
+            .min(broker.config.serving.fetch_max_bytes),
         isolation: match isolation_level {
             1 => Isolation::ReadCommitted,
             _ => Isolation::ReadUncommitted,

@@ -49,7 +49,7 @@ pub(crate) async fn handle(
         } else {
             OPERATIONS_OMITTED
         };
-    let rack = ctx.broker.config.rack.as_deref().map(wire);
+    let rack = ctx.broker.config.serving.rack.as_deref().map(wire);
     let broker = MetadataResponseBroker::default()
         .with_node_id(BrokerId(ctx.broker.config.node_id))
         .with_host(wire(&ctx.session.advertised.host))
@@ -93,7 +93,7 @@ async fn asked_topics(
 ) -> Result<Vec<MetadataResponseTopic>, Unaffordable> {
     let mut tab = ctx.tab();
     let may_create =
-        request.allow_auto_topic_creation && ctx.broker.config.auto_create_topics_enable;
+        request.allow_auto_topic_creation && ctx.broker.config.new_topics.auto_create_topics_enable;
     let include_operations = request.include_topic_authorized_operations;
     let mut described = Vec::with_capacity(topics.len());
     let mut missing = Vec::new();

@@ -5,15 +5,16 @@
 
 use std::net::IpAddr;
 
-use super::ConfigError;
 use super::def::list;
-use super::listeners::{host_name, parse_endpoint, parse_host_port};
+use super::error::ConfigError;
+use super::host_port::parse_host_port;
+use super::listeners::{host_name, parse_endpoint};
 use super::settings::Settings;
 
 /// # Errors
 /// Something names other nodes.
 pub(super) fn check_alone(settings: &Settings, node_id: i32) -> Result<(), ConfigError> {
-    let refuse = |key: &'static str, why: String| Err(ConfigError::invalid(settings, key, why));
+    let refuse = |key: &'static str, why: String| Err(settings.invalid(key, why));
     let has_role = |wanted: &str| settings.list("process.roles").any(|role| role == wanted);
     if !has_role("broker") {
         let why = "expected broker among the roles, as in broker,controller".to_owned();

@@ -1,167 +1,37 @@
 //! The broker's own configuration keys: Kafka's, as Kafka defines them, and Ottla's.
 //!
 //! `kafka_keys.txt` is what Kafka 4.4's own definitions say, a line for each key; compat-tests holds it against
-//! Kafka's jars. `USED` names the keys that Ottla reads; what the others mean is in [`super::effects`]. A key moves
-//! from there to `USED` with the code that reads it.
+//! Kafka's jars. A key that Ottla reads has a row in a section (`section.rs`), or stands for a topic's key in
+//! [`TOPIC_CONFIGS`]. What the others mean is in [`super::effects`].
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::def::{ConfigDef, Kind, Rule, UpdateMode, def, def_null};
-use super::topic::DURABILITIES;
+use coordinators::group::GroupConfig;
+use storage::local::{CleanerConfig, LocalConfig};
 
-/// The assignors there are (KIP-848). Kafka takes class names too; there are no classes here.
-const CONSUMER_ASSIGNORS: &[&str] = &["uniform", "range"];
-const RECORD_VALIDATIONS: &[&str] = &["full", "compacted"];
+use super::broker_row::BrokerRow;
+use super::connections::ConnectionSettings;
+use super::def::{ConfigDef, Kind, Rule, UpdateMode, def_null};
+use super::new_topics::NewTopicsConfig;
+use super::section::Section;
+use super::serving::ServingConfig;
+use super::start_keys::STARTING;
+use super::topic::{HOUR_MS, MINUTE_MS, TOPIC_CONFIGS, TopicConfigDef};
 
-/// Ottla's own keys.
-#[rustfmt::skip] // a table
-static OWN: &[ConfigDef] = &[
-    def("ottla.accept.any.replication.factor", Kind::Boolean, "false")
-        .doc("Accept replication factors above 1 and store one copy all the same: for tests written for clusters."),
-    def("ottla.disk.reserve.bytes", Kind::Long, "-1").at_least(-1)
-        .doc("Room to keep free on the disk: below it producers are refused. -1: a twentieth of the file system, at most 512 MiB."),
-    def("ottla.durability", Kind::String, "strict").rule(Rule::OneOf(DURABILITIES))
-        .doc("strict: a producer is answered when the record is on stable media. os: when it is in the page cache."),
-    def("ottla.max.partitions", Kind::Int, "1000000").at_least(1)
-        .doc("Most partitions of all topics together. A request for more is answered POLICY_VIOLATION."),
-    def("ottla.max.topics", Kind::Int, "200000").at_least(1)
-        .doc("Most topics, those that clients create by asking for them among them. A request for more is answered POLICY_VIOLATION."),
-    def_null("ottla.metrics.listen", Kind::String)
-        .doc("Serve /metrics and /health over HTTP at this host:port; unset: nowhere."),
-    def("ottla.open.files.max", Kind::Int, "32768").at_least(16)
-        .doc("Most segment files that are kept open; never more than half of what the system allows the process."),
-    def("ottla.record.validation", Kind::String, "full").rule(Rule::OneOf(RECORD_VALIDATIONS))
-        .doc("full: compressed batches are opened on arrival, and those that do not open are refused. compacted: only those of compacted topics, and those that are stored with another compression."),
-    def("ottla.wal.ring.bytes", Kind::Long, "1073741824").at_least(16 << 20)
-        .doc("How far the write-ahead log may grow."),
-];
-
-/// Kafka's keys that Ottla uses, and what they do.
-#[rustfmt::skip] // a table
-static USED: &[(&str, &str)] = &[
-    ("advertised.listeners",
-        "Where clients are told to connect, one LISTENER://host:port each; unset: as listeners."),
-    ("auto.create.topics.enable", "Create a topic when a client that allows it asks for its metadata."),
-    ("broker.id", "Older name of node.id; node.id wins."),
-    ("broker.rack", "Rack of this broker, as Metadata reports it."),
-    ("compression.gzip.level", "Default of the topic's compression.gzip.level."),
-    ("compression.lz4.level", "Default of the topic's compression.lz4.level."),
-    ("compression.type", "Default of the topic's compression.type."),
-    ("compression.zstd.level", "Default of the topic's compression.zstd.level."),
-    ("connections.max.idle.ms", "A connection without traffic for this long is closed."),
-    ("controller.listener.names", "Listeners of Kafka's controller; Ottla has none and does not open them."),
-    ("default.replication.factor",
-        "Replication factor of topics that do not ask for one. A single node stores one copy."),
-    ("delete.topic.enable", "Whether DeleteTopics is allowed."),
-    ("fetch.max.bytes", "Largest amount of records in one Fetch response, whatever the client asks for."),
-    ("group.consumer.assignment.interval.ms",
-        "Shortest time between two assignments of a consumer group that does not set its own."),
-    ("group.consumer.assignors",
-        "Assignors that members of consumer groups may ask for; the first is used where nobody asks."),
-    ("group.consumer.heartbeat.interval.ms",
-        "Time between two heartbeats of a consumer group's member, unless the group sets its own."),
-    ("group.consumer.max.assignment.interval.ms",
-        "Largest consumer.assignment.interval.ms that a group may set."),
-    ("group.consumer.max.heartbeat.interval.ms", "Largest consumer.heartbeat.interval.ms that a group may set."),
-    ("group.consumer.max.session.timeout.ms", "Largest consumer.session.timeout.ms that a group may set."),
-    ("group.consumer.max.size", "Most members of one consumer group."),
-    ("group.consumer.migration.policy",
-        "Which way a group with members may change its protocol: upgrade is to the consumer protocol."),
-    ("group.consumer.min.assignment.interval.ms",
-        "Smallest consumer.assignment.interval.ms that a group may set."),
-    ("group.consumer.min.heartbeat.interval.ms",
-        "Smallest consumer.heartbeat.interval.ms that a group may set."),
-    ("group.consumer.min.session.timeout.ms", "Smallest consumer.session.timeout.ms that a group may set."),
-    ("group.consumer.regex.refresh.interval.ms",
-        "Regular expressions of consumer groups are matched anew after this time, whether topics have changed or not."),
-    ("group.consumer.session.timeout.ms",
-        "A consumer group's member that is silent for this long is removed, unless the group sets its own."),
-    ("group.initial.rebalance.delay.ms",
-        "How long an empty classic group waits for more members after the first join."),
-    ("group.max.session.timeout.ms", "Longest session timeout that a member may ask for."),
-    ("group.max.size", "Most members of one classic group."),
-    ("group.min.session.timeout.ms", "Shortest session timeout that a member may ask for."),
-    ("listener.security.protocol.map", "Security protocol of each listener name. Only PLAINTEXT is there yet."),
-    ("listeners", "Where the broker listens, one NAME://host:port each; an empty host is every interface."),
-    ("log.cleaner.delete.retention.ms", "Default of the topic's delete.retention.ms."),
-    ("log.cleaner.max.compaction.lag.ms", "Default of the topic's max.compaction.lag.ms."),
-    ("log.cleaner.min.cleanable.ratio", "Default of the topic's min.cleanable.dirty.ratio."),
-    ("log.cleaner.min.compaction.lag.ms", "Default of the topic's min.compaction.lag.ms."),
-    ("log.cleaner.backoff.ms", "How long the log cleaner sleeps when nothing is due."),
-    ("log.cleaner.dedupe.buffer.size", "Bytes that the log cleaner may use to tell keys apart."),
-    ("log.cleaner.enable", "Whether compacted topics are compacted."),
-    ("log.cleaner.io.max.bytes.per.second", "What the log cleaner reads and writes a second at most."),
-    ("log.cleanup.policy", "Default of the topic's cleanup.policy."),
-    ("log.dir", "Directory of all data, if log.dirs is not set."),
-    ("log.dirs", "Directory of all data; exactly one."),
-    ("log.flush.interval.messages", "Default of the topic's flush.messages."),
-    ("log.flush.interval.ms", "Default of the topic's flush.ms."),
-    ("log.flush.scheduler.interval.ms",
-        "Default of the topic's flush.ms where log.flush.interval.ms is not set."),
-    ("log.index.interval.bytes", "Default of the topic's index.interval.bytes."),
-    ("log.index.size.max.bytes", "Default of the topic's segment.index.bytes."),
-    ("log.message.timestamp.after.max.ms", "Default of the topic's message.timestamp.after.max.ms."),
-    ("log.message.timestamp.before.max.ms", "Default of the topic's message.timestamp.before.max.ms."),
-    ("log.message.timestamp.type", "Default of the topic's message.timestamp.type."),
-    ("log.retention.bytes", "Default of the topic's retention.bytes."),
-    ("log.retention.hours",
-        "Default of the topic's retention.ms, in hours; log.retention.minutes and log.retention.ms win."),
-    ("log.retention.minutes", "Default of the topic's retention.ms, in minutes; log.retention.ms wins."),
-    ("log.retention.ms", "Default of the topic's retention.ms; -1 is forever."),
-    ("log.roll.hours", "Default of the topic's segment.ms, in hours; log.roll.ms wins."),
-    ("log.roll.jitter.hours", "Default of the topic's segment.jitter.ms, in hours; log.roll.jitter.ms wins."),
-    ("log.roll.jitter.ms", "Default of the topic's segment.jitter.ms."),
-    ("log.roll.ms", "Default of the topic's segment.ms."),
-    ("log.retention.check.interval.ms", "How often it is looked for segments that may be deleted."),
-    ("log.segment.bytes", "Default of the topic's segment.bytes."),
-    ("log.segment.delete.delay.ms", "Default of the topic's file.delete.delay.ms."),
-    ("max.connections", "Most connections at one time."),
-    ("max.connections.per.ip", "Most connections of one address at one time."),
-    ("max.connections.per.ip.overrides",
-        "Hosts with a max.connections.per.ip of their own, as host:limit, separated by commas."),
-    ("max.incremental.fetch.session.cache.slots",
-        "Most incremental fetch sessions that are remembered (KIP-227)."),
-    ("max.request.partition.size.limit", "Most partitions in one DescribeTopicPartitions response (KIP-966)."),
-    ("message.max.bytes", "Default of the topic's max.message.bytes."),
-    ("min.insync.replicas", "Default of the topic's min.insync.replicas."),
-    ("node.id", "Number of this broker."),
-    ("num.partitions", "Partitions of topics that do not ask for a number, and of auto-created ones."),
-    ("offset.metadata.max.bytes", "Longest text that may be committed beside an offset."),
-    ("offsets.retention.check.interval.ms", "How often expired offsets are looked for."),
-    ("offsets.retention.minutes", "How long the offsets of an empty group are kept."),
-    ("offsets.topic.num.partitions", "Partitions of __consumer_offsets when it is created."),
-    ("offsets.topic.segment.bytes", "segment.bytes of __consumer_offsets when it is created."),
-    ("process.roles", "Must name broker; Ottla is its own controller."),
-    ("producer.id.expiration.check.interval.ms", "How often it is looked for producers that may be forgotten."),
-    ("producer.id.expiration.ms",
-        "A producer that has been silent in a partition for this long, and has no transaction open, is forgotten there."),
-    ("queued.max.request.bytes", "Bytes of requests that may be in memory at one time; -1: the broker chooses."),
-    ("socket.listen.backlog.size", "Connections that the system accepts ahead of the broker."),
-    ("socket.request.max.bytes", "Largest request frame that is accepted."),
-    ("unclean.leader.election.enable", "Default of the topic's unclean.leader.election.enable."),
-];
-
-/// Where a default is not Kafka's.
-static OTHER_DEFAULTS: &[(&str, &str)] = &[
-    // Ottla has no controller's listener.
-    ("controller.listener.names", ""),
-    // On one machine members arrive together or do not care.
-    ("group.initial.rebalance.delay.ms", "0"),
-    // Nobody listens to the world without being told to.
-    ("listeners", "PLAINTEXT://localhost:9092"),
-    // What is acknowledged is not kept in /tmp.
-    ("log.dir", "ottla-data"),
-    // Kafka must be told.
-    ("node.id", "1"),
-    ("process.roles", "broker,controller"),
-];
-
-/// Where a rule is not Kafka's.
-static OTHER_RULES: &[(&str, Rule)] = &[
-    ("group.consumer.assignors", Rule::SomeOf(CONSUMER_ASSIGNORS)),
-    ("controller.listener.names", Rule::Set),
-];
+/// The rows of all sections.
+fn used() -> impl Iterator<Item = &'static BrokerRow> {
+    let sections = [
+        STARTING,
+        ServingConfig::ROWS,
+        NewTopicsConfig::ROWS,
+        ConnectionSettings::ROWS,
+        GroupConfig::ROWS,
+        LocalConfig::ROWS,
+        CleanerConfig::ROWS,
+    ];
+    sections.into_iter().flatten()
+}
 
 /// `name TYPE mode rule default`, as `compat-tests/clients/java/BrokerKeys.java` writes it.
 static KAFKA: &str = include_str!("kafka_keys.txt");
@@ -169,24 +39,42 @@ static KAFKA: &str = include_str!("kafka_keys.txt");
 static BROKER_CONFIGS: LazyLock<BTreeMap<&'static str, ConfigDef>> = LazyLock::new(|| {
     let kafkas = KAFKA.lines().filter_map(parse_line);
     let mut rows: BTreeMap<_, _> = kafkas.map(|row| (row.name, row)).collect();
-    for (name, documentation) in USED {
-        if let Some(row) = rows.get_mut(name) {
-            (row.unused, row.documentation) = (false, documentation);
+    for used in used() {
+        let own = used.own.clone();
+        let Some(mut row) = own.or_else(|| rows.get(used.name).cloned()) else {
+            continue;
+        };
+        (row.unused, row.documentation) = (false, used.documentation);
+        row.default = used.default.or(row.default);
+        row.rule = used.rule.unwrap_or(row.rule);
+        rows.insert(used.name, row);
+    }
+    for topic in TOPIC_CONFIGS.iter().filter(|topic| !topic.idle) {
+        for (index, synonym) in topic.synonyms.iter().enumerate() {
+            if let Some(row) = rows.get_mut(synonym.broker_key).filter(|row| row.unused) {
+                (row.unused, row.documentation) = (false, default_of_topic(topic, index).leak());
+            }
         }
     }
-    for (name, default) in OTHER_DEFAULTS {
-        if let Some(row) = rows.get_mut(name) {
-            row.default = Some(default);
-        }
-    }
-    for (name, rule) in OTHER_RULES {
-        if let Some(row) = rows.get_mut(name) {
-            row.rule = *rule;
-        }
-    }
-    rows.extend(OWN.iter().map(|row| (row.name, row.clone())));
     rows
 });
+
+/// What a key does that stands for a topic's: the nearest of those that win is named first.
+fn default_of_topic(topic: &TopicConfigDef, index: usize) -> String {
+    let stronger = topic.synonyms[..index].iter().rev();
+    let stronger: Vec<&str> = stronger.map(|synonym| synonym.broker_key).collect();
+    let unit = match topic.synonyms[index].factor {
+        HOUR_MS => ", in hours",
+        MINUTE_MS => ", in minutes",
+        _ => "",
+    };
+    let wins = match stronger.as_slice() {
+        [] => String::new(),
+        [one] => format!("; {one} wins"),
+        several => format!("; {} win", several.join(" and ")),
+    };
+    format!("Default of the topic's {}{unit}{wins}.", topic.def.name)
+}
 
 fn parse_line(line: &'static str) -> Option<ConfigDef> {
     let mut fields = line.splitn(5, ' ');
@@ -307,6 +195,8 @@ pub fn row_behind(name: &str) -> Option<&'static ConfigDef> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -317,14 +207,15 @@ mod tests {
     }
 
     #[test]
-    fn every_other_table_names_keys_that_there_are() {
-        let names = USED.iter().map(|(name, _)| name);
-        let names = names.chain(OTHER_DEFAULTS.iter().map(|(name, _)| name));
-        for name in names.chain(OTHER_RULES.iter().map(|(name, _)| name)) {
-            assert!(broker_config(name).is_some(), "{name}");
+    fn every_section_names_keys_that_there_are_and_no_key_stands_in_two() {
+        let known: Vec<_> = KAFKA.lines().filter_map(parse_line).collect();
+        for row in used() {
+            let is_kafkas = known.iter().any(|known| known.name == row.name);
+            assert_eq!(is_kafkas, row.own.is_none(), "{}", row.name);
+            assert!(!row.documentation.is_empty(), "{}", row.name);
         }
-        let used = broker_configs().values().filter(|row| !row.unused).count();
-        assert_eq!(used, USED.len() + OWN.len(), "no key stands twice");
+        let names: BTreeSet<_> = used().map(|row| row.name).collect();
+        assert_eq!(used().count(), names.len(), "no key stands twice");
     }
 
     #[test]

@@ -1,31 +1,24 @@
 //! How many connections there may be, as the settings say it.
 
-use super::settings::{DynamicSettings, Settings};
+use super::broker_row::{BrokerRow, kafka};
+use super::section::section;
 
 pub(super) const OVERRIDES: &str = "max.connections.per.ip.overrides";
 
-/// What is set; the keys are Kafka's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnectionSettings {
-    /// `max.connections`
-    pub max: usize,
-    /// `max.connections.per.ip`
-    pub max_per_ip: usize,
-    /// `max.connections.per.ip.overrides`: hosts, by name or address, each with its own limit.
-    pub overrides: Vec<(String, usize)>,
-}
-
-impl ConnectionSettings {
-    /// What is in force with dynamic changes, all of which were checked.
-    pub fn of(settings: &Settings, dynamic: DynamicSettings<'_>) -> Self {
-        let text = |key: &str| settings.effective(key, dynamic).unwrap_or_default();
-        let count = |key: &str| text(key).trim().parse().unwrap_or(usize::MAX);
-        Self {
-            max: count("max.connections"),
-            max_per_ip: count("max.connections.per.ip"),
-            overrides: parse_overrides(text(OVERRIDES)).unwrap_or_default(),
-        }
+section! {
+    /// What is set; it may change while the broker runs.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct ConnectionSettings of BrokerRow {}
+    keys {
+        /// Most connections at one time.
+        max: usize = kafka("max.connections"),
+        /// Most connections of one address at one time.
+        max_per_ip: usize = kafka("max.connections.per.ip"),
+        /// Hosts with a max.connections.per.ip of their own, as host:limit, separated by commas.
+        overrides: Vec<(String, usize)> =
+            kafka(OVERRIDES) => |text: String| parse_overrides(&text).unwrap_or_default(),
     }
+    also {}
 }
 
 /// Takes `host:limit,host:limit` apart as Kafka does (`Csv.parseCsvMap`): the last colon counts, so that a host may be an

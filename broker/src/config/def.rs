@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use super::host_port::parse_host_port;
+
 /// What kind of value a key takes; the discriminant is DescribeConfigs' `config_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i8)]
@@ -81,6 +83,7 @@ pub enum Rule {
     /// A list of different values, at least one.
     NonEmptySet,
     NonEmptyString,
+    HostPort,
     /// `*` or `partition:broker,…`.
     ThrottledReplicas,
 }
@@ -134,7 +137,7 @@ impl ConfigDef {
     }
 
     pub(super) const fn doc(mut self, documentation: &'static str) -> Self {
-        self.documentation = documentation;
+        self.documentation = documentation.trim_ascii_start();
         self
     }
 
@@ -252,6 +255,9 @@ impl ConfigDef {
             }
             Rule::NonEmptyString if value.trim().is_empty() => {
                 Err((None, "String must be non-empty".to_owned()))
+            }
+            Rule::HostPort if parse_host_port(value).is_none() => {
+                Err((None, "expected host:port".to_owned()))
             }
             Rule::ThrottledReplicas if !is_throttled_replicas(value) => Err((
                 Some(format!("[{}]", list(value).collect::<Vec<_>>().join(", "))),

@@ -4,9 +4,9 @@
 //! that asks for something people would miss is a warning. **A key that protects stops the start**: who has set it
 //! believes to be protected, so it is never ignored, until what it asks for is there.
 
-use super::ConfigError;
 use super::broker_keys::{broker_config, broker_configs, listener_key, row_behind};
 use super::def::{Kind, list};
+use super::error::ConfigError;
 use super::topic::{TOPIC_CONFIGS, topic_config};
 
 /// What is said about a key without effect.

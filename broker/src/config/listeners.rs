@@ -2,28 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::ConfigError;
 use super::def::list;
+use super::error::ConfigError;
+use super::host_port::{HostPort, parse_host_port};
 use super::settings::Settings;
 
 const PROTOCOL_MAP: &str = "listener.security.protocol.map";
-
-/// A host and a port as written; an empty host is every interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPort {
-    pub host: String,
-    pub port: u16,
-}
-
-impl std::fmt::Display for HostPort {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
 
 /// A port that the broker opens, and what clients are told about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,26 +18,6 @@ pub struct Listener {
     pub bind: HostPort,
     /// Where clients are told to connect. Port 0: the port that was bound.
     pub advertised: HostPort,
-}
-
-/// Parses `host:port`; an IPv6 address stands in brackets.
-pub fn parse_host_port(text: &str) -> Option<HostPort> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']')?;
-            host.parse::<std::net::Ipv6Addr>().ok()?;
-            (host, rest.strip_prefix(':')?)
-        }
-        None => text.rsplit_once(':')?,
-    };
-    let legal = |c: char| c.is_ascii_alphanumeric() || "-._:%".contains(c);
-    if !host.chars().all(legal) || (host.contains(':') && !text.starts_with('[')) {
-        return None;
-    }
-    Some(HostPort {
-        host: host.to_owned(),
-        port: port.parse().ok()?,
-    })
 }
 
 /// The listeners to open, in the order in which they are configured.
@@ -70,14 +34,13 @@ pub(super) fn listeners(settings: &Settings) -> Result<Vec<Listener>, ConfigErro
         Some(_) => parse_endpoints(settings, "advertised.listeners")?,
         None => Vec::new(),
     };
-    let invalid = |expected: String| ConfigError::invalid(settings, "listeners", expected);
+    let invalid = |expected: String| settings.invalid("listeners", expected);
     if binds.is_empty() {
         return Err(invalid("expected at least one broker listener".to_owned()));
     }
     for (name, _) in &advertised {
         if !binds.iter().any(|(bound, _)| bound == name) && !controller.contains(name) {
-            return Err(ConfigError::invalid(
-                settings,
+            return Err(settings.invalid(
                 "advertised.listeners",
                 format!("{name} is not among the listeners"),
             ));
@@ -107,9 +70,7 @@ pub(super) fn listeners(settings: &Settings) -> Result<Vec<Listener>, ConfigErro
             None => default_advertised(&bind),
         };
         if matches!(advertised.host.as_str(), "0.0.0.0" | "::" | "") {
-            return Err(ConfigError::invalid(
-                settings,
-                if explicit.is_some() {
+            return Err(settings.invalid(if explicit.is_some() {
                     "advertised.listeners"
                 } else {
                     "listeners"
@@ -148,7 +109,7 @@ pub(super) fn check_protocols(settings: &Settings) -> Result<(), ConfigError> {
             "listener {name} has security protocol {protocol}, and only PLAINTEXT is supported yet; \
              map it to PLAINTEXT to start without"
         );
-        return Err(ConfigError::invalid(settings, key, expected));
+        return Err(settings.invalid(key, expected));
     }
     Ok(())
 }
@@ -180,12 +141,12 @@ fn protocol_map(settings: &Settings) -> Result<BTreeMap<String, String>, ConfigE
     for pair in list(settings.get(PROTOCOL_MAP).unwrap_or("")) {
         let Some((name, protocol)) = pair.split_once(':') else {
             let expected = "expected LISTENER:PROTOCOL,...".to_owned();
-            return Err(ConfigError::invalid(settings, PROTOCOL_MAP, expected));
+            return Err(settings.invalid(PROTOCOL_MAP, expected));
         };
         let protocol = protocol.trim().to_uppercase();
         if !["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"].contains(&protocol.as_str()) {
             let expected = format!("Invalid security protocol `{protocol}`");
-            return Err(ConfigError::invalid(settings, PROTOCOL_MAP, expected));
+            return Err(settings.invalid(PROTOCOL_MAP, expected));
         }
         map.insert(name.trim().to_uppercase(), protocol);
     }
@@ -202,7 +163,7 @@ fn parse_endpoints(
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| {
             let expected = "expected NAME://host:port,...".to_owned();
-            ConfigError::invalid(settings, key, expected)
+            settings.invalid(key, expected)
         })
 }
 

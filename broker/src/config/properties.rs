@@ -5,7 +5,7 @@ use std::path::Path;
 
 use java_properties::PropertiesIter;
 
-use super::ConfigError;
+use super::error::ConfigError;
 
 /// Keys and values as they were written; of a repeated key the last one counts.
 pub type Properties = BTreeMap<String, String>;

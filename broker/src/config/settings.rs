@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::ConfigError;
 use super::broker_keys::{broker_config, broker_synonyms, row_behind};
-use super::def::{list, parse_bool};
+use super::def::{InvalidValue, list};
 use super::effects::{self, Finding, Remark};
+use super::error::ConfigError;
 use super::properties::Properties;
+use super::section::Section;
 use super::topic::TopicConfigDef;
 
 /// Where a value in force comes from; the discriminant is DescribeConfigs' `config_source`.
@@ -111,6 +112,25 @@ impl Settings {
         changed.map(String::as_str).or_else(|| self.get(key))
     }
 
+    /// A section, with what is in force with dynamic changes. What does not pass its row's check counts as the default.
+    pub fn section<S: Section>(&self, dynamic: DynamicSettings<'_>) -> S {
+        S::read(&|key| {
+            let row = broker_config(key);
+            let is_valid = |value: &&str| row.is_some_and(|row| row.check(value).is_ok());
+            let value = self.effective(key, dynamic).filter(is_valid);
+            value.or_else(|| row?.default)
+        })
+    }
+
+    /// Refuses a value that passed its row's check and is wrong all the same.
+    pub(super) fn invalid(&self, key: &'static str, expected: String) -> ConfigError {
+        ConfigError::InvalidValue(InvalidValue {
+            key: key.to_owned(),
+            value: self.get(key).unwrap_or_default().to_owned(),
+            expected,
+        })
+    }
+
     /// The value only if it was set.
     pub fn explicit(&self, key: &str) -> Option<&str> {
         let value = self.set.get(key)?;
@@ -118,22 +138,10 @@ impl Settings {
         (!null).then_some(value.as_str())
     }
 
-    pub(super) fn long(&self, key: &'static str) -> i64 {
+    pub(super) fn int(&self, key: &'static str) -> i32 {
         let parsed = self.get(key).and_then(|value| value.trim().parse().ok());
         debug_assert!(parsed.is_some(), "{key} is not a checked number");
         parsed.unwrap_or_default()
-    }
-
-    pub(super) fn int(&self, key: &'static str) -> i32 {
-        i32::try_from(self.long(key)).unwrap_or(i32::MAX)
-    }
-
-    pub(super) fn count(&self, key: &'static str) -> usize {
-        usize::try_from(self.long(key)).unwrap_or(0)
-    }
-
-    pub(super) fn bool(&self, key: &'static str) -> bool {
-        self.get(key).and_then(parse_bool).unwrap_or_default()
     }
 
     pub(super) fn list(&self, key: &'static str) -> impl Iterator<Item = &str> {

@@ -57,7 +57,12 @@ impl<'a, R: AsyncRead + Unpin, F: Future<Output = ()>> FrameReader<'a, R, F> {
         }
         let mut prefix = [0; frame::LENGTH_BYTES];
         self.buffer.copy_to_slice(&mut prefix);
-        let max_bytes = self.connection.broker.config.socket_request_max_bytes;
+        let max_bytes = self
+            .connection
+            .broker
+            .config
+            .serving
+            .socket_request_max_bytes;
         let length = frame::frame_length(prefix, max_bytes).map_err(|error| Close::Frame {
             error,
             hint: hint(prefix),

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use coordinators::group::{GroupConfig, MigrationPolicy};
+use storage::local::CleanerConfig;
+use storage::local::LocalConfig;
 use storage::log::{Durability, LogConfig};
 
-use super::broker_keys::broker_config;
+use super::broker_keys::{broker_config, broker_configs};
 use super::properties::parse_properties;
 use super::topic::{TOPIC_CONFIGS, topic_config, validate_topic_config};
 use super::*;
@@ -89,28 +92,33 @@ fn a_file_that_cannot_be_read_is_named() {
 fn the_defaults_are_kafkas() {
     let config = BrokerConfig::default();
     assert_eq!(config.node_id, 1);
-    assert_eq!(config.num_partitions, 1);
-    assert_eq!(config.default_replication_factor, 1);
-    assert!(config.auto_create_topics_enable);
-    assert!(config.delete_topic_enable);
-    assert_eq!(config.socket_request_max_bytes, 104_857_600);
-    assert_eq!(config.connections_max_idle_ms, 600_000);
-    let connections = ConnectionSettings::of(&config.settings, DynamicSettings::none());
+    assert_eq!(config.new_topics.num_partitions, 1);
+    assert_eq!(config.new_topics.default_replication_factor, 1);
+    assert!(config.new_topics.auto_create_topics_enable);
+    assert!(config.new_topics.delete_topic_enable);
+    assert_eq!(config.serving.socket_request_max_bytes, 104_857_600);
+    assert_eq!(config.serving.connections_max_idle_ms, 600_000);
+    let connections: ConnectionSettings = config.section();
     assert_eq!(
         (connections.max, connections.max_per_ip),
         (2_147_483_647, 2_147_483_647)
     );
     assert_eq!(connections.overrides, []);
-    assert_eq!(config.fetch_max_bytes, 57_671_680);
-    assert_eq!(config.max_incremental_fetch_session_cache_slots, 1000);
-    assert_eq!(config.group_min_session_timeout_ms, 6000);
-    assert_eq!(config.group_max_session_timeout_ms, 1_800_000);
-    assert_eq!(config.offset_metadata_max_bytes, 4096);
-    assert_eq!(config.offsets_retention_ms, 7 * 86_400_000);
-    assert_eq!(config.offsets_topic_num_partitions, 50);
-    assert_eq!(config.offsets_topic_segment_bytes, 104_857_600);
-    assert_eq!(config.queued_max_request_bytes, None);
-    assert_eq!(config.durability, Durability::Strict);
+    assert_eq!(config.serving.fetch_max_bytes, 57_671_680);
+    assert_eq!(
+        config.serving.max_incremental_fetch_session_cache_slots,
+        1000
+    );
+    let groups: GroupConfig = config.section();
+    assert_eq!(groups, GroupConfig::default());
+    assert_eq!(groups.min_session_timeout_ms, 6000);
+    assert_eq!(groups.max_session_timeout_ms, 1_800_000);
+    assert_eq!(groups.offset_metadata_max_bytes, 4096);
+    assert_eq!(groups.offsets_retention_ms, 7 * 86_400_000);
+    assert_eq!(config.new_topics.offsets_topic_num_partitions, 50);
+    assert_eq!(config.new_topics.offsets_topic_segment_bytes, 104_857_600);
+    assert_eq!(config.serving.queued_max_request_bytes, None);
+    assert_eq!(config.engine().durability, Durability::Strict);
 }
 
 #[test]
@@ -160,7 +168,8 @@ fn settings_of_groups_have_to_agree_with_each_other() {
 #[test]
 fn a_migration_policy_may_be_written_in_any_case_and_must_be_one() {
     let config = config("group.consumer.migration.policy=UpGrade");
-    assert_eq!(config.group_consumer_migration_policy, "UpGrade");
+    let groups: GroupConfig = config.section();
+    assert_eq!(groups.migration_policy, MigrationPolicy::Upgrade);
     let refused = refusal("group.consumer.migration.policy=sideways");
     assert!(refused.contains("BIDIRECTIONAL"), "{refused}");
 }
@@ -406,7 +415,7 @@ fn a_dynamic_setting_wins_over_a_static_one_and_this_broker_over_all() {
 #[test]
 fn the_topic_table_is_sorted_and_names_only_known_broker_keys() {
     assert!(TOPIC_CONFIGS.is_sorted_by_key(|row| row.def.name));
-    for row in TOPIC_CONFIGS {
+    for row in TOPIC_CONFIGS.iter() {
         assert!(topic_config(row.def.name).is_some());
         for synonym in row.synonyms {
             let known = broker_config(synonym.broker_key);
@@ -523,4 +532,102 @@ fn a_record_is_not_kept_from_compaction_for_longer_than_it_may_wait() {
         refused.to_string(),
         "conflict topic config setting min.compaction.lag.ms (100) > max.compaction.lag.ms (50)"
     );
+}
+
+#[test]
+fn the_engine_goes_by_its_own_defaults_where_nothing_is_set() {
+    let config = BrokerConfig::default();
+    assert_eq!(config.section::<CleanerConfig>(), CleanerConfig::default());
+    // What cannot be compared is not read from the settings.
+    let shown = |engine: &LocalConfig| {
+        let known = (
+            engine.durability,
+            engine.wal_ring_bytes,
+            engine.open_files_max,
+        );
+        let producers = (
+            engine.producer_id_expiration_ms,
+            engine.producer_id_expiration_check_interval_ms,
+        );
+        let interval_ms = engine.retention_check_interval_ms;
+        (known, producers, interval_ms, engine.disk_reserve_bytes)
+    };
+    assert_eq!(shown(&config.engine()), shown(&LocalConfig::new("")));
+}
+
+/// Values that may pass a row's check and be more than the code can hold.
+const EXTREMES: &[&str] = &[
+    "-1",
+    "0",
+    "1",
+    "5",
+    "0.5",
+    "1e400",
+    "-1e400",
+    "32768",
+    "-32768",
+    "2147483647",
+    "-2147483648",
+    "9223372036854775807",
+    "-9223372036854775808",
+    " 7 ",
+    "true",
+    "FALSE",
+    "",
+    "x",
+    "a:1",
+    "a,b",
+    "x, y",
+    "range",
+    "Upgrade",
+    "compact",
+    "delete,compact",
+    "lz4",
+    "LogAppendTime",
+    "os",
+    "full",
+];
+
+#[test]
+fn whatever_passes_the_check_of_its_row_can_be_read() {
+    for row in broker_configs().values().filter(|row| !row.unused) {
+        for value in EXTREMES.iter().filter(|value| row.check(value).is_ok()) {
+            let one = BTreeMap::from([(row.name.to_owned(), (*value).to_owned())]);
+            let settings = Settings::unchecked(one.clone());
+            let mut dynamic = DynamicSettings::none();
+            dynamic.per_broker = &one;
+            for dynamic in [DynamicSettings::none(), dynamic] {
+                settings.section::<super::serving::ServingConfig>(dynamic);
+                settings.section::<super::new_topics::NewTopicsConfig>(dynamic);
+                settings.section::<ConnectionSettings>(dynamic);
+                settings.section::<GroupConfig>(dynamic);
+                settings.section::<LocalConfig>(dynamic);
+                settings.section::<CleanerConfig>(dynamic);
+                TopicDefaults::new(&settings, dynamic);
+            }
+        }
+    }
+    let defaults = TopicDefaults::new(&Settings::default(), DynamicSettings::none());
+    for row in TOPIC_CONFIGS.iter() {
+        for value in EXTREMES {
+            let one = BTreeMap::from([(row.def.name.to_owned(), (*value).to_owned())]);
+            defaults.under(&one);
+        }
+    }
+}
+
+#[test]
+fn a_value_that_no_check_has_seen_counts_as_the_default() {
+    let wrong = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+    let settings = Settings::default();
+    let connections = wrong("max.connections", "many");
+    let dynamic = DynamicSettings {
+        per_broker: &connections,
+        cluster_wide: &BTreeMap::new(),
+    };
+    let read: ConnectionSettings = settings.section(dynamic);
+    assert_eq!(read.max, 2_147_483_647);
+    let defaults = TopicDefaults::new(&settings, DynamicSettings::none());
+    let topic = defaults.under(&wrong("segment.bytes", "x"));
+    assert_eq!(topic.log.segment_bytes, 1 << 30);
 }

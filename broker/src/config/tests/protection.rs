@@ -1,7 +1,6 @@
 //! What protects is never ignored, what asks for nothing is, and Kafka's own files start quietly.
 
 use super::*;
-use crate::config::broker_keys::broker_configs;
 use crate::config::def::{ConfigDef, Kind};
 use crate::config::effects::unserved_protection;
 

@@ -65,14 +65,13 @@ impl NewTopic {
 
 /// What a topic is that is created because a client asked for it.
 pub fn default_topic(node: &BrokerConfig, name: &str) -> NewTopic {
-    let key = match name {
-        "__consumer_offsets" => "offsets.topic.num.partitions",
-        "__transaction_state" => "transaction.state.log.num.partitions",
-        "__share_group_state" => "share.coordinator.state.topic.num.partitions",
+    let unread = |key| node.settings.get(key)?.trim().parse().ok();
+    let partitions = match name {
+        "__consumer_offsets" => Some(node.new_topics.offsets_topic_num_partitions),
+        "__transaction_state" => unread("transaction.state.log.num.partitions"),
+        "__share_group_state" => unread("share.coordinator.state.topic.num.partitions"),
         _ => return NewTopic::with_defaults(name),
     };
-    let partitions = node.settings.get(key);
-    let partitions = partitions.and_then(|value| value.trim().parse().ok());
     NewTopic {
         placement: Placement::Counts {
             partitions: partitions.unwrap_or(-1),
@@ -186,12 +185,17 @@ fn check_limits(
         return Ok(());
     }
     let added = [
-        ("topics", image.topic_count(), topics, node.max_topics),
+        (
+            "topics",
+            image.topic_count(),
+            topics,
+            node.new_topics.max_topics,
+        ),
         (
             "partitions",
             image.partition_count(),
             partitions.unsigned_abs() as usize,
-            node.max_partitions,
+            node.new_topics.max_partitions,
         ),
     ];
     for (what, present, more, limit) in added {
@@ -222,15 +226,14 @@ fn config_overrides(node: &BrokerConfig, topic: &NewTopic) -> Result<Overrides, 
 
 /// What an internal topic is created with, whoever creates it.
 fn internal_topic_defaults(node: &BrokerConfig, name: &str) -> Overrides {
-    let settings = &node.settings;
-    let segment_bytes = match name {
-        "__consumer_offsets" => settings.get("offsets.topic.segment.bytes"),
-        "__transaction_state" => settings.get("transaction.state.log.segment.bytes"),
-        "__share_group_state" => settings.get("share.coordinator.state.topic.segment.bytes"),
+    let unread = |key| node.settings.get(key)?.trim().parse().ok();
+    let segment_bytes: Option<i32> = match name {
+        "__consumer_offsets" => Some(node.new_topics.offsets_topic_segment_bytes),
+        "__transaction_state" => unread("transaction.state.log.segment.bytes"),
+        "__share_group_state" => unread("share.coordinator.state.topic.segment.bytes"),
         _ => return Overrides::new(),
     };
     // Kafka takes any size here; a topic's own setting has a lower bound.
-    let segment_bytes = segment_bytes.and_then(|value| value.trim().parse::<i64>().ok());
     let segment_bytes = segment_bytes.unwrap_or(100 << 20).max(1 << 20);
     [
         ("cleanup.policy", "compact".to_owned()),
@@ -250,7 +253,7 @@ fn partition_count(node: &BrokerConfig, placement: &Placement) -> Result<i32, Me
         } => {
             check_replication_factor(node, *replication_factor)?;
             match *partitions {
-                -1 => Ok(node.num_partitions),
+                -1 => Ok(node.new_topics.num_partitions),
                 count if count > 0 => Ok(count),
                 _ => Err(MetadataError::InvalidPartitions(
                     "Number of partitions was set to an invalid non-positive value.".to_owned(),
@@ -282,7 +285,7 @@ fn check_replication_factor(node: &BrokerConfig, factor: i16) -> Result<(), Meta
             "Replication factor must be larger than 0, or -1 to use the default value.".to_owned(),
         ));
     }
-    if factor > 1 && !node.accept_any_replication_factor {
+    if factor > 1 && !node.new_topics.accept_any_replication_factor {
         return Err(MetadataError::InvalidReplicationFactor(format!(
             "Unable to replicate the partition {factor} time(s): The target replication factor of \
              {factor} cannot be reached because only 1 broker(s) are registered."
@@ -300,7 +303,7 @@ fn check_replicas(node: &BrokerConfig, replicas: &[i32]) -> Result<(), MetadataE
     if replicas.is_empty() {
         return refused("an empty replica list.".to_owned());
     }
-    let accept_any = node.accept_any_replication_factor;
+    let accept_any = node.new_topics.accept_any_replication_factor;
     let mut seen = std::collections::BTreeSet::new();
     for &broker in replicas {
         if broker < 0 || (broker != node.node_id && !accept_any) {
@@ -379,7 +382,7 @@ pub fn plan_delete(
     image: &MetadataImage,
     topic: &TopicRef,
 ) -> Result<(Arc<TopicImage>, MetadataRecord), MetadataError> {
-    if !node.delete_topic_enable {
+    if !node.new_topics.delete_topic_enable {
         return Err(MetadataError::TopicDeletionDisabled);
     }
     let topic = match topic {

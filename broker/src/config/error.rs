@@ -1,0 +1,36 @@
+//! Why the broker cannot start with what it was given.
+
+use std::path::PathBuf;
+
+use super::def::InvalidValue;
+
+/// Why the broker cannot start with what it was given; each is one line for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {}: {source}", .path.display())]
+    Unreadable {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{}, line {line}: {what}", .path.display())]
+    Syntax {
+        path: PathBuf,
+        line: usize,
+        what: String,
+    },
+    #[error(transparent)]
+    InvalidValue(#[from] InvalidValue),
+    #[error("{key} cannot be ignored, and {why}; remove it to start without")]
+    Unserved { key: String, why: &'static str },
+    #[error("key {key} is unknown; did you mean {meant}, which must not be ignored?")]
+    Misspelt { key: String, meant: &'static str },
+}
+
+impl ConfigError {
+    pub(super) fn unserved(key: &str, why: &'static str) -> Self {
+        Self::Unserved {
+            key: key.to_owned(),
+            why,
+        }
+    }
+}

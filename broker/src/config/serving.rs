@@ -1,0 +1,64 @@
+//! The section of what the broker does for its clients.
+
+use super::broker_row::{BrokerRow, kafka, own, own_null};
+use super::def::{Kind, Rule};
+use super::host_port::HostPort;
+use super::section::{FromText, section};
+
+section! {
+    /// How clients are served. Times are milliseconds, sizes bytes.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct ServingConfig of BrokerRow {}
+    keys {
+        /// Rack of this broker, as Metadata reports it.
+        rack: Option<String> = kafka("broker.rack"),
+        /// Serve /metrics and /health over HTTP at this host:port; unset: nowhere.
+        metrics_listen: Option<HostPort> = own_null("ottla.metrics.listen", Kind::String).rule(Rule::HostPort),
+        /// full: compressed batches are opened on arrival, and those that do not open are refused. compacted: only those of
+        /// compacted topics, and those that are stored with another compression.
+        record_validation: RecordValidation =
+            own("ottla.record.validation", Kind::String, "full").rule(Rule::OneOf(&["full", "compacted"])),
+
+        /// Largest request frame that is accepted.
+        socket_request_max_bytes: usize = kafka("socket.request.max.bytes"),
+        /// Connections that the system accepts ahead of the broker.
+        socket_listen_backlog_size: i32 = kafka("socket.listen.backlog.size"),
+        /// A connection without traffic for this long is closed.
+        connections_max_idle_ms: i64 = kafka("connections.max.idle.ms"),
+        /// Bytes of requests that may be in memory at one time; -1: the broker chooses.
+        queued_max_request_bytes: Option<usize> = kafka("queued.max.request.bytes") => above_zero,
+
+        /// Largest amount of records in one Fetch response, whatever the client asks for.
+        fetch_max_bytes: usize = kafka("fetch.max.bytes"),
+        /// Most incremental fetch sessions that are remembered (KIP-227).
+        max_incremental_fetch_session_cache_slots: usize =
+            kafka("max.incremental.fetch.session.cache.slots"),
+        /// Most partitions in one DescribeTopicPartitions response (KIP-966).
+        max_request_partition_size_limit: i32 = kafka("max.request.partition.size.limit"),
+    }
+    also {}
+}
+
+/// Which compressed batches are opened when they arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RecordValidation {
+    /// All, as by Kafka: what no consumer can open is refused.
+    #[default]
+    Full,
+    /// Those that the broker has to open, now or later: of compacted topics, or to compress them otherwise.
+    Compacted,
+}
+
+impl FromText for RecordValidation {
+    fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "full" => Some(Self::Full),
+            "compacted" => Some(Self::Compacted),
+            _ => None,
+        }
+    }
+}
+
+fn above_zero(bytes: i64) -> Option<usize> {
+    usize::try_from(bytes).ok().filter(|bytes| *bytes > 0)
+}
