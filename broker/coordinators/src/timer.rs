@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// At most one deadline per key. Every operation is O(log n).
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Timers<K> {
     deadlines: BTreeMap<K, i64>,
     queue: BTreeSet<(i64, K)>,

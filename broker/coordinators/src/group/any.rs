@@ -15,6 +15,7 @@ use crate::timer::Timers;
 
 /// One group of a shard.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) enum Group {
     Classic(ClassicGroup),
     Consumer(ConsumerGroup),

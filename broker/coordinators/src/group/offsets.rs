@@ -12,6 +12,7 @@ type ByPartition<T> = BTreeMap<Name, BTreeMap<i32, T>>;
 
 /// The offsets of all groups of a shard.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Offsets {
     committed: BTreeMap<GroupId, ByPartition<Stored>>,
     /// By producer id: offsets committed in its open transaction.

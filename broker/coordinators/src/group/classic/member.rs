@@ -8,6 +8,7 @@ use crate::group::request::{JoinGroup, Protocol};
 use crate::machine::Token;
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Member {
     /// Makes the member static (KIP-345).
     pub(super) group_instance_id: Option<InstanceId>,

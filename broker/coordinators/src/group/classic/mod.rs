@@ -65,6 +65,7 @@ impl State {
 
 /// The first rebalance of an empty group waits a fixed time, and longer while members keep coming.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct InitialRebalance {
     delay_ms: i32,
     remaining_ms: i32,
@@ -73,6 +74,7 @@ struct InitialRebalance {
 
 /// One classic group.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct ClassicGroup {
     id: GroupId,
     state: State,

@@ -8,10 +8,10 @@ use uuid::Uuid;
 use crate::group::assignor::Assignor;
 use crate::group::assignor::spec::Partitions;
 use crate::group::catalog::Catalog;
-use crate::group::consumer::ConsumerGroup;
+use crate::group::consumer::{ConsumerGroup, Member};
 use crate::group::context::Context;
 use crate::group::effects::NoteKind;
-use crate::group::id::Name;
+use crate::group::id::{MemberId, Name};
 use crate::group::record::consumer::{ConsumerRecord, GroupEpoch};
 use crate::group::record::consumer_member::MemberSubscription;
 
@@ -20,9 +20,10 @@ impl ConsumerGroup {
     /// `must_bump`.
     pub(super) fn refresh_epoch(&mut self, cx: &mut Context<'_>, must_bump: bool, reason: &str) {
         self.review_patterns(cx);
-        self.checked_catalog = Some(cx.catalog_version);
+        let is_first_look = self.checked_catalog.replace(cx.catalog_version).is_none();
+        let is_owed = is_first_look && self.lacks_epoch(&**cx.catalog);
         let metadata_hash = self.metadata_hash(&**cx.catalog);
-        if !must_bump && metadata_hash == self.epoch.metadata_hash {
+        if !must_bump && !is_owed && metadata_hash == self.epoch.metadata_hash {
             return;
         }
         self.note(
@@ -42,6 +43,43 @@ impl ConsumerGroup {
         );
     }
 
+    /// Whether the log ends between a change and the epoch that it asks for, as a crash leaves it when the records of one step
+    /// did not fit into a batch. Where the epoch is there, a whole target has followed it, or will.
+    ///
+    /// Takes time for each member and topic of the target, not for each partition.
+    pub(super) fn lacks_epoch(&self, catalog: &dyn Catalog) -> bool {
+        if self.epoch.epoch > self.target_epoch.epoch {
+            return false;
+        }
+        let mut missing_counts: BTreeMap<Uuid, usize> = BTreeMap::new();
+        for name in self.read_topics() {
+            if let Some((topic_id, partition_count)) = catalog.topic(name) {
+                let partition_count = usize::try_from(partition_count).unwrap_or(0);
+                missing_counts.insert(topic_id, partition_count);
+            }
+        }
+        for (topic_id, partitions) in self.target.values().flat_map(|target| &**target) {
+            if let Some(missing_count) = missing_counts.get_mut(topic_id) {
+                *missing_count = missing_count.saturating_sub(partitions.len());
+            }
+        }
+        // Whoever joins to read nothing needs no target.
+        let lacks_target = |(member_id, member): (&MemberId, &Member)| {
+            member.subscription.reads_something() && !self.target.contains_key(member_id)
+        };
+        self.reads_changed
+            || self.members.iter().any(lacks_target)
+            || missing_counts
+                .values()
+                .any(|missing_count| *missing_count > 0)
+    }
+
+    /// The names of all topics that members read, those that are gone included.
+    fn read_topics(&self) -> BTreeSet<&Name> {
+        let by_regex = self.regexes.values().flat_map(|resolved| &resolved.topics);
+        self.topic_counts.keys().chain(by_regex).collect()
+    }
+
     /// Whether topics may have changed since subscriptions were last looked at.
     pub(super) fn is_catalog_new(&self, cx: &Context<'_>) -> bool {
         self.checked_catalog != Some(cx.catalog_version)
@@ -51,10 +89,8 @@ impl ConsumerGroup {
     ///
     /// Takes time for each topic, not for each member that reads it. Expressions that nobody has were forgotten before.
     pub(super) fn metadata_hash(&self, catalog: &dyn Catalog) -> i64 {
-        let by_regex = self.regexes.values().flat_map(|resolved| &resolved.topics);
-        let names: BTreeSet<&Name> = self.topic_counts.keys().chain(by_regex).collect();
         let mut hash = Fnv::default();
-        for name in names {
+        for name in self.read_topics() {
             if let Some((topic_id, partition_count)) = catalog.topic(name) {
                 hash.add(name.as_bytes());
                 hash.add(topic_id.as_bytes());

@@ -186,8 +186,7 @@ impl ConsumerGroup {
         let is_said_already = before == Some(&after);
         let nothing = MemberSubscription::default();
         let before = before.unwrap_or(&nothing);
-        let subscribes_anew =
-            after.pattern() != before.pattern() || after.topic_names != before.topic_names;
+        let subscribes_anew = !after.reads_as(before);
         let votes_anew = after.server_assignor != before.server_assignor;
         let preferred = |group: &Self, cx: &Context<'_>| {
             votes_anew.then(|| group.preferred_assignor(cx.config.consumer_default_assignor()))

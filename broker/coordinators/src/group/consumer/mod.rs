@@ -86,6 +86,7 @@ impl Member {
 
 /// One consumer group.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct ConsumerGroup {
     id: GroupId,
     epoch: GroupEpoch,
@@ -99,6 +100,8 @@ pub(crate) struct ConsumerGroup {
     /// The target that is being computed elsewhere. Not in the log.
     awaited: Option<Arc<TargetQuestion>>,
     regexes: BTreeMap<Name, Arc<ResolvedRegex>>,
+    /// A member has come to read other topics, and the epoch that this asks for has not followed.
+    reads_changed: bool,
     /// Who has a partition, or has not given it up yet.
     owners: BTreeMap<(Uuid, i32), MemberId>,
     /// The version of the catalog that subscriptions were last compared with. Not in the log.
@@ -108,6 +111,7 @@ pub(crate) struct ConsumerGroup {
 
 /// How far the expressions of a group are. Not in the log.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 struct Patterns {
     /// The version of the catalog that each was last matched with.
     matched: BTreeMap<Name, u64>,
@@ -131,6 +135,7 @@ impl ConsumerGroup {
             target: BTreeMap::new(),
             awaited: None,
             regexes: BTreeMap::new(),
+            reads_changed: false,
             owners: BTreeMap::new(),
             checked_catalog: None,
             patterns: Patterns::default(),
@@ -141,7 +146,10 @@ impl ConsumerGroup {
     /// order in which they were never written.
     pub(crate) fn apply(&mut self, record: &ConsumerRecord) {
         match record {
-            ConsumerRecord::Group(value) => self.epoch = value.unwrap_or(GroupEpoch::FIRST),
+            ConsumerRecord::Group(value) => {
+                self.epoch = value.unwrap_or(GroupEpoch::FIRST);
+                self.reads_changed = false;
+            }
             ConsumerRecord::Target(value) => {
                 self.target_epoch = value.unwrap_or(TargetEpoch::FIRST);
             }
@@ -164,6 +172,8 @@ impl ConsumerGroup {
                 }
             }
             ConsumerRecord::Regex(regex, Some(resolved)) => {
+                let before = self.regexes.get(regex);
+                self.reads_changed |= before.is_some_and(|one| one.topics != resolved.topics);
                 let resolved = Arc::new(resolved.clone());
                 self.regexes.insert(regex.clone(), resolved);
             }
@@ -194,6 +204,8 @@ impl ConsumerGroup {
             *self.topic_counts.entry(name.clone()).or_default() += 1;
         }
         let member = self.members.entry(member_id.clone()).or_default();
+        let is_known = *member.subscription != *Member::default().subscription;
+        self.reads_changed |= is_known && !member.subscription.reads_as(&subscription);
         let before = std::mem::replace(&mut member.subscription, Arc::new(subscription));
         self.forget_topics(&before);
     }

@@ -63,6 +63,15 @@ pub struct CurrentAssignment {
 }
 
 impl MemberSubscription {
+    /// Whether a member with the other subscription reads the same topics.
+    pub(crate) fn reads_as(&self, other: &Self) -> bool {
+        self.pattern() == other.pattern() && self.topic_names == other.topic_names
+    }
+
+    pub(crate) fn reads_something(&self) -> bool {
+        !self.topic_names.is_empty() || self.pattern().is_some()
+    }
+
     /// The regular expression, if there is one.
     pub(crate) fn pattern(&self) -> Option<&Name> {
         self.topic_regex

@@ -26,6 +26,7 @@ use crate::timer::Timers;
 
 /// All groups and offsets of one `__consumer_offsets` partition. See the [module](super) for how to drive it.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct GroupShard {
     pub(super) config: GroupConfig,
     pub(super) groups: BTreeMap<GroupId, Group>,

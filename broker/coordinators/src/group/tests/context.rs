@@ -9,6 +9,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::super::*;
+use super::torn_steps::TornSteps;
 pub(in crate::group::tests) use crate::machine::{EndTxn, Machine, Moment, Refused, Token, Write};
 pub(in crate::group::tests) use protocol_shim::ErrorCode;
 
@@ -116,6 +117,19 @@ pub(super) fn matching(pattern: &str, catalog: &dyn Catalog) -> Result<BTreeSet<
     Ok(topics)
 }
 
+/// The answer to a question about expressions.
+pub(super) fn resolved(asked: ResolvePatterns, catalog: &Arc<dyn Catalog>) -> PatternsResolved {
+    let topics = asked.patterns.into_iter().map(|pattern| {
+        let topics = matching(&pattern, &**catalog);
+        (pattern, topics.unwrap_or_default())
+    });
+    PatternsResolved {
+        group_id: asked.group_id,
+        topics: topics.collect(),
+        catalog: Arc::clone(catalog),
+    }
+}
+
 /// What one step appended and may say once that is durable.
 struct Step {
     log_length: usize,
@@ -159,6 +173,8 @@ pub(super) struct TestContext {
     /// Whether targets that are asked for are not handed in, but stay in `computing`.
     pub(super) hold_targets: bool,
     pub(super) computing: Vec<Arc<TargetQuestion>>,
+    /// Looks at what a crash in the middle of a step would leave, if a test says so.
+    pub(super) torn: Option<TornSteps>,
 }
 
 impl TestContext {
@@ -188,6 +204,7 @@ impl TestContext {
             resolving: Vec::new(),
             hold_targets: false,
             computing: Vec::new(),
+            torn: None,
         };
         let effects = cx.shard.loaded(&cx.now());
         cx.take(effects);
@@ -205,7 +222,12 @@ impl TestContext {
 
     /// The owner's part of a step, and the rule that holds after every one: replaying the log gives the live state.
     fn take(&mut self, effects: Effects) {
-        for record in records_of(effects.writes) {
+        let records = records_of(effects.writes);
+        let now = self.now();
+        if let Some(torn) = &mut self.torn {
+            torn.check_cuts(&self.config, &self.replica, &records, &now);
+        }
+        for record in records {
             self.replica.apply(&through_bytes(&record));
             self.log.push(record);
         }
@@ -258,16 +280,8 @@ impl TestContext {
 
     /// Answers what was asked about expressions.
     pub(super) fn resolve_patterns(&mut self) {
-        for ResolvePatterns { group_id, patterns } in std::mem::take(&mut self.resolving) {
-            let topics = patterns.into_iter().map(|pattern| {
-                let topics = matching(&pattern, &*self.handed_in);
-                (pattern, topics.unwrap_or_default())
-            });
-            let resolved = PatternsResolved {
-                group_id,
-                topics: topics.collect(),
-                catalog: self.handed_in.clone(),
-            };
+        for asked in std::mem::take(&mut self.resolving) {
+            let resolved = resolved(asked, &self.handed_in);
             let effects = self.shard.outcome(&self.now(), Outcome::Patterns(resolved));
             self.take(effects);
         }

@@ -13,4 +13,5 @@ mod record;
 mod scale;
 mod static_members;
 mod sync;
+mod torn_steps;
 mod transactions;

@@ -6,6 +6,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
 use super::super::random::number_from_env;
+use super::super::torn_steps::{TornSteps, check_compacted};
 use super::*;
 
 const SCHEDULES: u64 = 300;
@@ -36,6 +37,7 @@ impl World {
         let mut cx = TestContext::with_config(config);
         cx.set_catalog(|catalog| catalog.put("t", 5));
         cx.hold_targets = true;
+        cx.torn = Some(TornSteps::default());
         Self {
             cx,
             random,
@@ -245,6 +247,7 @@ impl World {
 
     /// When nothing happens any more, everybody gets to the target, and together they have everything.
     fn come_to_rest(&mut self) {
+        check_compacted(&self.cx);
         self.cx.hold_targets = false;
         while !self.cx.computing.is_empty() {
             self.hand_in_target();

@@ -1,8 +1,5 @@
 //! A step whose records do not fit into one batch is appended in several: a crash may leave its beginning. Then a load and
 //! the next heartbeats lead to where the whole step would have.
-//!
-//! Not behind what a member says, or its end, and before the epoch that this asks for: nobody would know that a target is
-//! missing. These two follow each other, and are in one batch unless its end comes just between them.
 
 use super::{mixed::*, *};
 
@@ -81,19 +78,6 @@ impl Members {
     }
 }
 
-/// Whether an epoch that a member asks for is missing, and nothing else says that it is.
-fn lacks_epoch(log: &[GroupRecord], next: &GroupRecord) -> bool {
-    let consumer = |record: &GroupRecord| match record {
-        GroupRecord::Consumer { record, .. } => Some(record.clone()),
-        _ => None,
-    };
-    let said = log.last().and_then(consumer);
-    let mut before = log.iter().filter_map(consumer);
-    matches!(said, Some(ConsumerRecord::Member(..)))
-        && matches!(consumer(next), Some(ConsumerRecord::Group(Some(_))))
-        && before.any(|record| matches!(record, ConsumerRecord::Group(Some(_))))
-}
-
 /// Ends the log behind each record of a step but the last.
 fn torn(what: &str, prepare: impl Fn() -> Members, step: impl Fn(&mut Members)) {
     let mut tried = 0;
@@ -104,11 +88,6 @@ fn torn(what: &str, prepare: impl Fn() -> Members, step: impl Fn(&mut Members)) 
         let count = members.cx.in_flight_records();
         if cut >= count {
             break;
-        }
-        let durable = members.cx.log.len() - count + cut;
-        let (log, rest) = members.cx.log.split_at(durable);
-        if lacks_epoch(log, &rest[0]) {
-            continue;
         }
         members.cx.crash_behind(cut);
         members.cx.hold = false;
