@@ -4,7 +4,6 @@
 //! write-ahead log. A store shared by several brokers needs the same three calls.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use storage::log::{
@@ -15,6 +14,7 @@ use storage::record::{BatchBuilder, ValidatedBatch};
 use uuid::Uuid;
 
 use super::record::{MetadataRecord, RecordError};
+use crate::clock::system_ms;
 use crate::replay::{Entry, ReplayError, replay};
 
 const SEGMENT_BYTES: u64 = 64 << 20;
@@ -201,8 +201,7 @@ fn not_applied(error: impl std::fmt::Display) -> StoreError {
 }
 
 fn build_batch(records: &[MetadataRecord]) -> Result<Bytes, StoreError> {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now_ms = since_epoch.map_or(0, |elapsed| elapsed.as_millis() as i64);
+    let now_ms = system_ms();
     let mut builder = BatchBuilder::new();
     for record in records {
         builder.append(now_ms, None, Some(&record.encode()), &[]);

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use super::ApiSnapshot;
 use super::process::ProcessStats;
 use crate::broker::Broker;
+use crate::clock::system_time;
 
 /// What waits for the disk is left out of a scrape when it takes longer.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -47,7 +48,7 @@ impl Gatherer {
     pub fn new(broker: Arc<Broker>) -> Self {
         Self {
             broker,
-            started: SystemTime::now(),
+            started: system_time(),
             disk_question: Arc::new(Semaphore::new(1)),
         }
     }

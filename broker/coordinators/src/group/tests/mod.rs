@@ -11,6 +11,7 @@ mod offsets;
 mod random;
 mod record;
 mod scale;
+pub(super) mod seed;
 mod static_members;
 mod sync;
 mod torn_steps;

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::machine::{EndTxn, Token};
 
+use super::seed::number_from_env;
 use super::{
     super::*,
     context::{TestContext, Visible, commit_topic, protocol},
@@ -622,12 +623,6 @@ fn offset_of(record: &GroupRecord, group: &str) -> Option<Option<i64>> {
         }
         _ => None,
     }
-}
-
-pub(super) fn number_from_env(name: &str) -> Option<u64> {
-    std::env::var(name)
-        .ok()
-        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
 }
 
 #[test]

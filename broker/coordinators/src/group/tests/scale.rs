@@ -1,6 +1,8 @@
 //! What a step costs must not depend on how much else there is. Counted are steps in time that only a quadratic
 //! algorithm could miss by far: the limits are some hundred times what is needed.
 
+#![expect(clippy::disallowed_methods, reason = "a stopwatch")]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
-use super::super::random::number_from_env;
+use super::super::seed::number_from_env;
 use super::super::torn_steps::{TornSteps, check_compacted};
 use super::{mixed::*, *};
 use crate::group::embedded::Subscription;

@@ -1,5 +1,7 @@
 //! A large group: what a heartbeat costs, and how many of them it takes to settle.
 
+#![expect(clippy::disallowed_methods, reason = "a stopwatch")]
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
