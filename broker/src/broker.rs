@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::config::BrokerConfig;
-use crate::coordinator::groups::GroupCoordinator;
+use crate::coordinator::group::GroupCoordinator;
 use crate::metadata::Metadata;
 use crate::metrics::RequestMetrics;
 use crate::net::budget::{Budget, RequestBudget};

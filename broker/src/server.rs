@@ -15,7 +15,7 @@ use crate::api;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{self, BrokerConfig, ConnectionSettings, HostPort};
-use crate::coordinator::groups::GroupCoordinator;
+use crate::coordinator::group::{GroupCoordinator, Groups};
 use crate::coordinator::runtime::Runtime;
 use crate::import::{self, Foreign, Owner};
 use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata, Published};
@@ -236,7 +236,7 @@ pub async fn assemble(
     )
     .await?;
     let groups = GroupCoordinator::new(
-        config.section(),
+        Groups::new(config.section()),
         Runtime {
             metadata: metadata.clone(),
             clock: clock.clone(),

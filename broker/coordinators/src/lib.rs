@@ -8,3 +8,13 @@ mod codec;
 pub mod group;
 pub mod machine;
 mod timer;
+
+/// The partition of a coordinator's topic that serves a key, such as the id of a group, as every Kafka client and tool
+/// computes it.
+pub fn partition_for(key: &str, partition_count: i32) -> i32 {
+    let hash = key.encode_utf16().fold(0i32, |hash, unit| {
+        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+    });
+    // Kafka's Utils.abs: the one hash without a positive counterpart counts as 0.
+    hash.checked_abs().unwrap_or(0) % partition_count.max(1)
+}

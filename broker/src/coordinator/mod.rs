@@ -1,13 +1,10 @@
 //! Coordination, the asynchronous part: tasks that own pure state machines and their logs.
 
-mod assignors;
 mod batches;
-pub mod call;
-mod catalog;
-pub mod groups;
-mod notes;
-pub mod patterns;
+pub mod group;
+pub mod routing;
 pub mod runtime;
-pub mod shard;
+mod shard;
+mod shards;
 #[cfg(test)]
 mod tests;

@@ -1,103 +1,81 @@
-//! The shards of one kind of coordinator: a task for each partition of its topic.
+//! What the tasks of all coordinators work with, and what each coordinator adds.
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
-use coordinators::machine::{Machine, Refused, Token};
+use coordinators::machine::{Machine, Moment};
 use storage::log::PartitionLog;
-use tokio::sync::{mpsc, oneshot, watch};
-use uuid::Uuid;
+use tokio::sync::watch;
 
-pub use crate::coordinator::shard::Runtime;
-use crate::coordinator::shard::{self, Command, Outside, Surroundings};
-use crate::replay::ReplayError;
+use crate::clock::Clock;
+use crate::metadata::{Metadata, MetadataImage};
 
-/// Requests that may wait for one shard; more wait outside, on their callers.
-const MAILBOX_REQUESTS: usize = 1024;
+/// `max.message.bytes` before there is a topic.
+const DEFAULT_BATCH_BYTES: usize = 1_048_588;
+/// Whatever `max.message.bytes` says: a region of the write-ahead log takes a batch of this size, and a record that the
+/// broker makes may be larger.
+const MAX_BATCH_BYTES: usize = 16 << 20;
 
-/// The shards of one topic, in the order of its partitions.
-pub struct Shards<M: Machine> {
-    topic_id: Uuid,
-    mailboxes: Vec<mpsc::Sender<Command<M>>>,
-    load_time: Duration,
-    next_token: AtomicU64,
-    /// Turns true when the topic is deleted.
-    gone: watch::Sender<bool>,
+/// What all coordinators of a broker work with.
+#[derive(Clone)]
+pub struct Runtime {
+    pub metadata: Metadata,
+    pub clock: Clock,
+    /// Turns true when the broker shuts down.
+    pub shutdown: watch::Receiver<bool>,
 }
 
-impl<M: Machine> Shards<M> {
-    /// Loads one shard from each log of the topic, in the order of the partitions, and starts their tasks.
-    ///
-    /// # Errors
-    /// When a log cannot be read back.
-    pub async fn start<O: Outside<Machine = M>>(
-        runtime: &Runtime,
-        outside: &Arc<O>,
-        topic_id: Uuid,
-        logs: Vec<Arc<dyn PartitionLog>>,
-    ) -> Result<Self, ReplayError> {
-        let began = Instant::now();
-        let gone = watch::Sender::new(false);
-        let mut mailboxes = Vec::with_capacity(logs.len());
-        for log in logs {
-            let (mailbox, commands) = mpsc::channel(MAILBOX_REQUESTS);
-            let surroundings = Surroundings {
-                log,
-                runtime: runtime.clone(),
-                outside: Arc::clone(outside),
-                gone: gone.subscribe(),
-            };
-            let loaded = shard::load(&surroundings).await?;
-            let shard = shard::run(surroundings, loaded, commands);
-            runtime.metadata.vital().spawn(O::NAME, shard);
-            mailboxes.push(mailbox);
+/// What a shard works with.
+pub(super) struct Surroundings<O: Outside> {
+    pub(super) log: Arc<dyn PartitionLog>,
+    pub(super) runtime: Runtime,
+    pub(super) outside: Arc<O>,
+    /// Turns true when the log is deleted.
+    pub(super) gone: watch::Receiver<bool>,
+}
+
+impl<O: Outside> Surroundings<O> {
+    pub(super) fn now(&self) -> Moment<<O::Machine as Machine>::Catalog> {
+        let image = self.runtime.metadata.image();
+        Moment {
+            steady_ms: self.runtime.clock.steady_ms(),
+            wall_ahead_ms: self.runtime.clock.wall_ahead_ms(),
+            max_batch_bytes: self.max_batch_bytes(&image),
+            catalog: self.outside.catalog(&image),
         }
-        Ok(Self {
-            topic_id,
-            mailboxes,
-            load_time: began.elapsed(),
-            next_token: AtomicU64::new(0),
-            gone,
-        })
     }
 
-    pub fn topic_id(&self) -> Uuid {
-        self.topic_id
+    /// The largest batch that the log takes: `max.message.bytes` of its topic.
+    pub(super) fn max_batch_bytes(&self, image: &MetadataImage) -> usize {
+        let topic = image.topic(&self.log.id().topic);
+        let metadata = &self.runtime.metadata;
+        let of_topic = topic.map(|topic| metadata.topic_config(topic).max_message_bytes);
+        of_topic.unwrap_or(DEFAULT_BATCH_BYTES).min(MAX_BATCH_BYTES)
     }
+}
 
-    pub fn count(&self) -> usize {
-        self.mailboxes.len()
-    }
+/// What the machines of a coordinator need and cannot do themselves.
+pub trait Outside: Send + Sync + 'static {
+    type Machine: Machine;
+    /// The topic that the logs of its machines make up. It is created at the first use.
+    const TOPIC: &'static str;
+    /// What one of its tasks is called.
+    const NAME: &'static str;
 
-    /// How long it took to load all shards.
-    pub fn load_time(&self) -> Duration {
-        self.load_time
-    }
+    /// A machine without a log.
+    fn machine(&self) -> Self::Machine;
 
-    /// The topic is deleted: everybody is told [`Refused::NotCoordinator`] from now on.
-    pub fn topic_is_gone(&self) {
-        self.gone.send_replace(true);
-    }
+    /// The metadata, as the machine sees it: the same pointer for the same image.
+    fn catalog(&self, image: &Arc<MetadataImage>) -> Arc<<Self::Machine as Machine>::Catalog>;
 
-    /// Puts a request to one shard and waits for its reply, however long it is parked.
-    ///
-    /// # Errors
-    /// The shard is not there, or ended before it could answer.
-    pub async fn request(&self, shard: usize, request: M::Request) -> Result<M::Reply, Refused> {
-        let refused = || match *self.gone.borrow() {
-            true => Refused::NotCoordinator,
-            false => Refused::Unavailable,
-        };
-        let mailbox = self.mailboxes.get(shard).ok_or_else(refused)?;
-        let (reply_to, reply) = oneshot::channel();
-        let token = Token(self.next_token.fetch_add(1, Ordering::Relaxed));
-        let command = Command {
-            token,
-            request,
-            reply_to,
-        };
-        mailbox.send(command).await.map_err(|_| refused())?;
-        reply.await.map_err(|_| refused())
-    }
+    /// A note in words, for a line of the log.
+    fn line(note: <Self::Machine as Machine>::Note) -> impl fmt::Display;
+
+    /// Finds out what a machine asks; nothing if nobody waits for the answer any more. A panic ends the broker, for the
+    /// machine would wait for ever.
+    fn answer(
+        self: Arc<Self>,
+        question: <Self::Machine as Machine>::Question,
+        image: Arc<MetadataImage>,
+    ) -> impl Future<Output = Option<<Self::Machine as Machine>::Outcome>> + Send + 'static;
 }

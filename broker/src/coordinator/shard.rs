@@ -12,17 +12,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use coordinators::machine::{EffectsOf, EndTxn, Machine, Moment, Producer, Refused, Token};
-use storage::log::{AppendError, AppendOrigin, Next, PartitionLog, PendingAppend};
+use coordinators::machine::{EffectsOf, EndTxn, Machine, Producer, Refused, Token};
+use storage::log::{AppendError, AppendOrigin, Next, PendingAppend};
 use storage::record::{BatchBuilder, TransactionResult, ValidatedBatch};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
-use crate::clock::Clock;
 use crate::coordinator::batches::{Batch, Batches};
+use crate::coordinator::runtime::{Outside, Surroundings};
 use crate::log_limited;
-use crate::metadata::{Metadata, MetadataImage};
 use crate::replay::{Entry, ReplayError, replay};
 
 /// Requests handled in one step.
@@ -37,79 +36,11 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Pause between attempts to load a shard whose log cannot be read.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
-/// `max.message.bytes` before there is a topic.
-const DEFAULT_BATCH_BYTES: usize = 1_048_588;
-/// Whatever `max.message.bytes` says: a region of the write-ahead log takes a batch of this size, and a record that the
-/// broker makes may be larger.
-const MAX_BATCH_BYTES: usize = 16 << 20;
-
-/// What the machines of a coordinator need and cannot do themselves.
-pub trait Outside: Send + Sync + 'static {
-    type Machine: Machine;
-    /// What one of its tasks is called.
-    const NAME: &'static str;
-
-    /// A machine without a log.
-    fn machine(&self) -> Self::Machine;
-
-    /// The metadata, as the machine sees it: the same pointer for the same image.
-    fn catalog(&self, image: &Arc<MetadataImage>) -> Arc<<Self::Machine as Machine>::Catalog>;
-
-    /// A note in words, for a line of the log.
-    fn line(note: <Self::Machine as Machine>::Note) -> impl fmt::Display;
-
-    /// Finds out what a machine asks; nothing if nobody waits for it any more. A panic is the shard's, and so the broker's:
-    /// the machine would wait for ever.
-    fn answer(
-        self: Arc<Self>,
-        question: <Self::Machine as Machine>::Question,
-        image: Arc<MetadataImage>,
-    ) -> impl Future<Output = Option<<Self::Machine as Machine>::Outcome>> + Send + 'static;
-}
-
 /// One request and where its reply goes.
-pub struct Command<M: Machine> {
-    pub token: Token,
-    pub request: M::Request,
-    pub reply_to: oneshot::Sender<M::Reply>,
-}
-
-/// What all coordinators of a broker work with.
-#[derive(Clone)]
-pub struct Runtime {
-    pub metadata: Metadata,
-    pub clock: Clock,
-    /// Turns true when the broker shuts down.
-    pub shutdown: watch::Receiver<bool>,
-}
-
-/// What a shard works with.
-pub struct Surroundings<O: Outside> {
-    pub log: Arc<dyn PartitionLog>,
-    pub runtime: Runtime,
-    pub outside: Arc<O>,
-    /// Turns true when the log is deleted.
-    pub gone: watch::Receiver<bool>,
-}
-
-impl<O: Outside> Surroundings<O> {
-    fn now(&self) -> Moment<<O::Machine as Machine>::Catalog> {
-        let image = self.runtime.metadata.image();
-        Moment {
-            steady_ms: self.runtime.clock.steady_ms(),
-            wall_ahead_ms: self.runtime.clock.wall_ahead_ms(),
-            max_batch_bytes: self.max_batch_bytes(&image),
-            catalog: self.outside.catalog(&image),
-        }
-    }
-
-    /// The largest batch that the log takes: `max.message.bytes` of its topic.
-    fn max_batch_bytes(&self, image: &MetadataImage) -> usize {
-        let topic = image.topic(&self.log.id().topic);
-        let metadata = &self.runtime.metadata;
-        let of_topic = topic.map(|topic| metadata.topic_config(topic).max_message_bytes);
-        of_topic.unwrap_or(DEFAULT_BATCH_BYTES).min(MAX_BATCH_BYTES)
-    }
+pub(super) struct Command<M: Machine> {
+    pub(super) token: Token,
+    pub(super) request: M::Request,
+    pub(super) reply_to: oneshot::Sender<M::Reply>,
 }
 
 /// Replays the log into a new machine.

@@ -1,7 +1,7 @@
 //! Groups and their offsets: pure state machines, driven by events and time.
 //!
 //! A [`GroupShard`] holds all groups and committed offsets that hash to one partition of `__consumer_offsets`
-//! ([`partition_for`]). It is owned by one task, knows no clock, no randomness and no I/O, and gives the same
+//! ([`partition_for`](crate::partition_for)). It is owned by one task, knows no clock, no randomness and no I/O, and gives the same
 //! answers to the same events.
 //!
 //! It is a [`Machine`](crate::machine::Machine), which says how its owner drives it. Besides:
@@ -66,12 +66,3 @@ pub use target::{ComputedTarget, TargetQuestion};
 
 /// The topic that groups and their offsets live in.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
-
-/// The `__consumer_offsets` partition that owns `group_id`, as every Kafka client and tool computes it.
-pub fn partition_for(group_id: &str, partition_count: i32) -> i32 {
-    let hash = group_id.encode_utf16().fold(0i32, |hash, unit| {
-        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
-    });
-    // Kafka's Utils.abs: the one hash without a positive counterpart counts as 0.
-    hash.checked_abs().unwrap_or(0) % partition_count.max(1)
-}

@@ -8,8 +8,8 @@ use storage::record::BatchHeader;
 
 use super::*;
 use crate::coordinator::batches::Batches;
-use crate::coordinator::runtime::Shards;
-use crate::coordinator::shard::Outside;
+use crate::coordinator::runtime::Outside;
+use crate::coordinator::shards::Shards;
 use crate::metadata::MetadataImage;
 use crate::replay::{Entry, replay};
 
@@ -142,6 +142,7 @@ struct WordsOutside;
 
 impl Outside for WordsOutside {
     type Machine = Words;
+    const TOPIC: &'static str = "words";
     const NAME: &'static str = "a shard of words";
 
     fn machine(&self) -> Words {

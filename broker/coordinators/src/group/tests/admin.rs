@@ -1,5 +1,7 @@
 use protocol_shim::ErrorCode;
 
+use crate::partition_for;
+
 use super::{
     super::*,
     context::{TestContext, nobody, protocol},

@@ -19,13 +19,13 @@ use storage::record::ValidatedBatch;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use super::assignors::Assignors;
-use super::groups::{GroupCoordinator, GroupShards};
-use super::patterns::PatternResolver;
-use super::runtime::Runtime;
 use crate::clock::Clock;
 use crate::config::RecordValidation;
 use crate::config::{BrokerConfig, Properties};
+use crate::coordinator::group::assignors::Assignors;
+use crate::coordinator::group::patterns::PatternResolver;
+use crate::coordinator::group::{GroupCoordinator, GroupShards, Groups};
+use crate::coordinator::runtime::Runtime;
 use crate::metadata::{LogStore, Metadata, TopicRef, metadata_log_config, metadata_log_id};
 use crate::partition::registry::PartitionRegistry;
 
@@ -215,7 +215,7 @@ fn idle_coordinator(metadata: Metadata, shutdown: watch::Receiver<bool>) -> Grou
         clock,
         shutdown,
     };
-    GroupCoordinator::new(config, runtime, partitions)
+    GroupCoordinator::new(Groups::new(config), runtime, partitions)
 }
 
 async fn coordinator_with(

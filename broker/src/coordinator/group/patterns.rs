@@ -48,7 +48,7 @@ impl Default for PatternResolver {
 }
 
 impl PatternResolver {
-    pub(super) fn with_turns_of(turn_time: Duration) -> Self {
+    pub(in crate::coordinator) fn with_turns_of(turn_time: Duration) -> Self {
         Self {
             turn_time,
             turns: Arc::new(Semaphore::new(1)),

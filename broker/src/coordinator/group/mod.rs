@@ -1,0 +1,186 @@
+//! The coordinator of groups: what it adds to the runtime of all coordinators, and how requests reach a group.
+
+pub(super) mod assignors;
+mod call;
+mod catalog;
+mod notes;
+pub mod patterns;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use coordinators::group::{
+    Allowance, Catalog, DeletedTopic, GroupConfig, GroupId, GroupShard, Note, OFFSETS_TOPIC,
+    Outcome, Priced, Question,
+};
+use protocol_shim::ErrorCode;
+use tracing::debug;
+
+use crate::coordinator::group::assignors::Assignors;
+use crate::coordinator::group::call::GroupCall;
+use crate::coordinator::group::notes::Line;
+use crate::coordinator::group::patterns::PatternResolver;
+use crate::coordinator::routing::Coordinator;
+use crate::coordinator::runtime::Outside;
+use crate::coordinator::shards::Shards;
+use crate::metadata::MetadataImage;
+
+/// What the answers to one request about groups may take in memory: about 100,000 partitions with an offset each.
+const GROUP_ANSWER_BYTES: usize = 32 << 20;
+
+/// The shards of one `__consumer_offsets`.
+pub type GroupShards = Shards<GroupShard>;
+
+/// Whoever serves the groups.
+pub type GroupCoordinator = Coordinator<Groups>;
+
+/// What groups need that takes longer than a step may.
+pub struct Groups {
+    config: GroupConfig,
+    patterns: PatternResolver,
+    assignors: Assignors,
+}
+
+impl Groups {
+    pub fn new(config: GroupConfig) -> Self {
+        Self {
+            config,
+            patterns: PatternResolver::default(),
+            assignors: Assignors::default(),
+        }
+    }
+}
+
+impl Outside for Groups {
+    type Machine = GroupShard;
+    const TOPIC: &'static str = OFFSETS_TOPIC;
+    const NAME: &'static str = "a shard of the groups";
+
+    fn machine(&self) -> GroupShard {
+        GroupShard::new(self.config.clone())
+    }
+
+    fn catalog(&self, image: &Arc<MetadataImage>) -> Arc<dyn Catalog> {
+        image.clone()
+    }
+
+    fn line(note: Note) -> impl fmt::Display {
+        Line(note)
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        question: Question,
+        image: Arc<MetadataImage>,
+    ) -> Option<Outcome> {
+        match question {
+            Question::Patterns(asked) => {
+                let resolved = self.patterns.resolve_all(asked, image).await;
+                Some(Outcome::Patterns(resolved))
+            }
+            Question::Target(asked) => self.assignors.compute(asked).await.map(Outcome::Target),
+        }
+    }
+}
+
+impl GroupShards {
+    /// Puts a request to the shard of a group and waits for its reply, however long it is parked.
+    ///
+    /// # Errors
+    /// COORDINATOR_NOT_AVAILABLE while the shard, or the log behind it, cannot answer; NOT_COORDINATOR when the log is deleted.
+    pub async fn call<C: GroupCall>(
+        &self,
+        group_id: &str,
+        request: C,
+    ) -> Result<C::Reply, ErrorCode> {
+        self.call_shard(self.shard_of(group_id), request).await
+    }
+
+    /// Puts a request to one shard.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn call_shard<C: GroupCall>(
+        &self,
+        shard: usize,
+        request: C,
+    ) -> Result<C::Reply, ErrorCode> {
+        C::reply(self.request(shard, request.into_request()).await?)
+    }
+}
+
+impl GroupCoordinator {
+    /// Who finds out what regular expressions match.
+    pub fn patterns(&self) -> &PatternResolver {
+        &self.outside().patterns
+    }
+
+    /// Forgets what was committed for topics that no longer exist; everything if `__consumer_offsets` is among them.
+    ///
+    /// A shard that cannot do so now loses nothing: an offset of another topic id is never given out.
+    pub async fn topics_deleted(&self, topics: Vec<DeletedTopic>) {
+        let Ok(shards) = self.shards() else {
+            return;
+        };
+        if topics.is_empty() {
+            return;
+        }
+        for shard in 0..shards.count() {
+            let forgotten = shards.call_shard(shard, topics.clone()).await;
+            if let Err(error) | Ok(Some(error)) = forgotten {
+                debug!("offsets of deleted topics stay until they expire: {error}");
+            }
+        }
+    }
+
+    /// Puts a request to the group's coordinator, creating `__consumer_offsets` if need be.
+    ///
+    /// # Errors
+    /// COORDINATOR_NOT_AVAILABLE while nothing can answer.
+    pub async fn call<C: GroupCall>(&self, group_id: &str, call: C) -> Result<C::Reply, ErrorCode> {
+        self.serving().await?.call(group_id, call).await
+    }
+
+    /// Puts each of `items` to the shard of its group, all of one shard's in one request. One outcome for each, in
+    /// the order of the items, however often a group is among them. All answers together keep to one allowance.
+    pub async fn call_all<T, R: Priced, C: GroupCall<Reply = Vec<R>>>(
+        &self,
+        items: Vec<T>,
+        group_of: impl Fn(&T) -> &GroupId,
+        mut call: impl FnMut(Vec<T>, Allowance) -> C,
+    ) -> Vec<Result<R, ErrorCode>> {
+        let item_count = items.len();
+        let failed = |error| (0..item_count).map(|_| Err(error)).collect();
+        let shards = match self.serving().await {
+            Ok(shards) => shards,
+            Err(error) => return failed(error),
+        };
+        let mut by_shard: BTreeMap<usize, (Vec<usize>, Vec<T>)> = BTreeMap::new();
+        for (place, item) in items.into_iter().enumerate() {
+            let shard = shards.shard_of(group_of(&item));
+            let (places, items) = by_shard.entry(shard).or_default();
+            places.push(place);
+            items.push(item);
+        }
+        let mut allowance = Allowance::new(GROUP_ANSWER_BYTES);
+        let mut outcomes: Vec<Result<R, ErrorCode>> = failed(ErrorCode::UnknownServerError);
+        for (shard, (places, items)) in by_shard {
+            match shards.call_shard(shard, call(items, allowance)).await {
+                Ok(replies) => {
+                    for (place, reply) in places.into_iter().zip(replies) {
+                        // The shard has not let through what does not fit.
+                        let _ = allowance.spend(reply.price_bytes());
+                        outcomes[place] = Ok(reply);
+                    }
+                }
+                Err(error) => {
+                    for place in places {
+                        outcomes[place] = Err(error);
+                    }
+                }
+            }
+        }
+        outcomes
+    }
+}

@@ -1,0 +1,132 @@
+//! From a key to the shard that serves it, for whoever has a request. The shards are started at the first use.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use protocol_shim::ErrorCode;
+use storage::log::PartitionLog;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use crate::coordinator::runtime::{Outside, Runtime};
+use crate::coordinator::shards::Shards;
+use crate::log_limited;
+use crate::partition::registry::PartitionRegistry;
+use crate::replay::ReplayError;
+
+/// A coordinator as its clients find it. Nobody serves until something is asked for the first time, and when the
+/// coordinator's topic has been deleted.
+pub struct Coordinator<O: Outside> {
+    runtime: Runtime,
+    /// Where the logs of the shards are.
+    partitions: Arc<PartitionRegistry>,
+    outside: Arc<O>,
+    shards: ArcSwapOption<Shards<O::Machine>>,
+    starting: Mutex<()>,
+}
+
+impl<O: Outside> Coordinator<O> {
+    pub fn new(outside: O, runtime: Runtime, partitions: Arc<PartitionRegistry>) -> Self {
+        Self {
+            runtime,
+            partitions,
+            outside: Arc::new(outside),
+            shards: ArcSwapOption::empty(),
+            starting: Mutex::default(),
+        }
+    }
+
+    pub(super) fn outside(&self) -> &O {
+        &self.outside
+    }
+
+    /// Starts a shard for each log of the topic, in the order of the partitions; once for each topic id.
+    ///
+    /// # Errors
+    /// When a log cannot be read back.
+    pub(super) async fn start(
+        &self,
+        topic_id: Uuid,
+        logs: Vec<Arc<dyn PartitionLog>>,
+    ) -> Result<(), ReplayError> {
+        let _one_at_a_time = self.starting.lock().await;
+        let is_same = |shards: &Arc<Shards<O::Machine>>| shards.topic_id() == topic_id;
+        if self.shards.load().as_ref().is_some_and(is_same) {
+            return Ok(());
+        }
+        let shards = Shards::start(&self.runtime, &self.outside, topic_id, logs).await?;
+        self.shards.store(Some(Arc::new(shards)));
+        Ok(())
+    }
+
+    /// Who serves.
+    ///
+    /// # Errors
+    /// COORDINATOR_NOT_AVAILABLE before the first use; NOT_COORDINATOR when the topic has been deleted, until the next use:
+    /// clients look for the coordinator then, which creates the topic again.
+    pub fn shards(&self) -> Result<Arc<Shards<O::Machine>>, ErrorCode> {
+        let shards = self.shards.load_full();
+        let shards = shards.ok_or(ErrorCode::CoordinatorNotAvailable)?;
+        let image = self.runtime.metadata.image();
+        match image.topic_by_id(shards.topic_id()) {
+            Some(_) => Ok(shards),
+            None => {
+                shards.topic_is_gone();
+                Err(ErrorCode::NotCoordinator)
+            }
+        }
+    }
+
+    /// How long it took to load all shards.
+    pub fn load_time(&self) -> Option<Duration> {
+        self.shards.load().as_ref().map(|shards| shards.load_time())
+    }
+
+    /// Who serves, started at the first use. Once the topic was deleted, a client has to look for the coordinator first.
+    pub(super) async fn serving(&self) -> Result<Arc<Shards<O::Machine>>, ErrorCode> {
+        match self.shards() {
+            Err(ErrorCode::CoordinatorNotAvailable) => {
+                self.ensure_started().await?;
+                self.shards()
+            }
+            shards => shards,
+        }
+    }
+
+    /// Makes sure that there are shards: the first use creates the topic.
+    ///
+    /// # Errors
+    /// COORDINATOR_NOT_AVAILABLE if it cannot be created or loaded.
+    pub async fn ensure_started(&self) -> Result<(), ErrorCode> {
+        if self.shards().is_ok() {
+            return Ok(());
+        }
+        let created = self.runtime.metadata.ensure_internal_topic(O::TOPIC).await;
+        if let Err(error) = created {
+            log_limited!(warn, "cannot create {}: {error}", O::TOPIC);
+            return Err(ErrorCode::CoordinatorNotAvailable);
+        }
+        self.load().await.map_err(|error| {
+            log_limited!(warn, "cannot load {}: {error}", O::TOPIC);
+            ErrorCode::CoordinatorNotAvailable
+        })
+    }
+
+    /// Starts the shards if the topic is there.
+    ///
+    /// # Errors
+    /// When a log cannot be read back.
+    pub async fn load(&self) -> Result<(), ReplayError> {
+        let image = self.runtime.metadata.image();
+        let Some(topic) = image.topic(O::TOPIC) else {
+            return Ok(());
+        };
+        let mut logs: Vec<Arc<dyn PartitionLog>> = Vec::new();
+        for partition in 0..topic.partition_count {
+            let found = self.partitions.get(topic.topic_id, partition).await;
+            logs.extend(found.map(|partition| Arc::clone(&partition.log)));
+        }
+        self.start(topic.topic_id, logs).await
+    }
+}

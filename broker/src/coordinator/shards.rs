@@ -1,0 +1,110 @@
+//! The shards of one kind of coordinator: a task for each partition of its topic.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use coordinators::machine::{Machine, Refused, Token};
+use coordinators::partition_for;
+use storage::log::PartitionLog;
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use crate::coordinator::runtime::{Outside, Runtime, Surroundings};
+use crate::coordinator::shard::{self, Command};
+use crate::replay::ReplayError;
+
+/// Requests that may wait for one shard; more wait outside, on their callers.
+const MAILBOX_REQUESTS: usize = 1024;
+
+/// The shards of one topic, in the order of its partitions.
+pub struct Shards<M: Machine> {
+    topic_id: Uuid,
+    mailboxes: Vec<mpsc::Sender<Command<M>>>,
+    load_time: Duration,
+    next_token: AtomicU64,
+    /// Turns true when the topic is deleted.
+    gone: watch::Sender<bool>,
+}
+
+impl<M: Machine> Shards<M> {
+    /// Loads one shard from each log of the topic, in the order of the partitions, and starts their tasks.
+    ///
+    /// # Errors
+    /// When a log cannot be read back.
+    pub async fn start<O: Outside<Machine = M>>(
+        runtime: &Runtime,
+        outside: &Arc<O>,
+        topic_id: Uuid,
+        logs: Vec<Arc<dyn PartitionLog>>,
+    ) -> Result<Self, ReplayError> {
+        let began = Instant::now();
+        let gone = watch::Sender::new(false);
+        let mut mailboxes = Vec::with_capacity(logs.len());
+        for log in logs {
+            let (mailbox, commands) = mpsc::channel(MAILBOX_REQUESTS);
+            let surroundings = Surroundings {
+                log,
+                runtime: runtime.clone(),
+                outside: Arc::clone(outside),
+                gone: gone.subscribe(),
+            };
+            let loaded = shard::load(&surroundings).await?;
+            let shard = shard::run(surroundings, loaded, commands);
+            runtime.metadata.vital().spawn(O::NAME, shard);
+            mailboxes.push(mailbox);
+        }
+        Ok(Self {
+            topic_id,
+            mailboxes,
+            load_time: began.elapsed(),
+            next_token: AtomicU64::new(0),
+            gone,
+        })
+    }
+
+    pub fn topic_id(&self) -> Uuid {
+        self.topic_id
+    }
+
+    pub fn count(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    /// The shard that serves a group, or whatever else this is the key of.
+    pub fn shard_of(&self, key: &str) -> usize {
+        let count = i32::try_from(self.count()).unwrap_or(i32::MAX);
+        usize::try_from(partition_for(key, count)).unwrap_or(0)
+    }
+
+    /// How long it took to load all shards.
+    pub fn load_time(&self) -> Duration {
+        self.load_time
+    }
+
+    /// The topic is deleted: everybody is told [`Refused::NotCoordinator`] from now on.
+    pub fn topic_is_gone(&self) {
+        self.gone.send_replace(true);
+    }
+
+    /// Puts a request to one shard and waits for its reply, however long it is parked.
+    ///
+    /// # Errors
+    /// The shard is not there, or ended before it could answer.
+    pub async fn request(&self, shard: usize, request: M::Request) -> Result<M::Reply, Refused> {
+        let refused = || match *self.gone.borrow() {
+            true => Refused::NotCoordinator,
+            false => Refused::Unavailable,
+        };
+        let mailbox = self.mailboxes.get(shard).ok_or_else(refused)?;
+        let (reply_to, reply) = oneshot::channel();
+        let token = Token(self.next_token.fetch_add(1, Ordering::Relaxed));
+        let command = Command {
+            token,
+            request,
+            reply_to,
+        };
+        mailbox.send(command).await.map_err(|_| refused())?;
+        reply.await.map_err(|_| refused())
+    }
+}
