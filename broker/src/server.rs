@@ -225,6 +225,13 @@ pub async fn assemble(
             if limits_of(old) != limits_of(new) {
                 limits.change(limits_of(new));
             }
+            let live = |published: &Published| {
+                let dynamic = published.image.dynamic_settings(config.node_id);
+                config.settings.live(dynamic)
+            };
+            if live(old) != live(new) {
+                logs.change(&live(new));
+            }
         }
     };
     let metadata = open_metadata(

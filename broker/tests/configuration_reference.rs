@@ -30,21 +30,6 @@ The keys below have an effect. Of the others:
 What may change while the broker runs, and how far, is what Kafka 4.4 allows. SIGHUP changes nothing.
 ";
 
-/// What may be changed while the broker runs as in Kafka, without anything that reads the change.
-const CHANGES_UNREAD: &[&str] = &[
-    "log.cleaner.backoff.ms",
-    "log.cleaner.dedupe.buffer.size",
-    "log.cleaner.io.max.bytes.per.second",
-    "producer.id.expiration.ms",
-];
-
-/// What is accepted, and read by nothing.
-const UNREAD: &[&str] = &[
-    "log.roll.jitter.hours",
-    "log.roll.jitter.ms",
-    "segment.jitter.ms",
-];
-
 fn rows<'a>(page: &mut String, title: &str, rows: impl Iterator<Item = &'a ConfigDef>) {
     write!(
         page,
@@ -58,10 +43,6 @@ fn rows<'a>(page: &mut String, title: &str, rows: impl Iterator<Item = &'a Confi
             Some(default) => format!("`{default}`"),
         };
         let while_running = match row.update_mode {
-            _ if UNREAD.contains(&row.name) => " Has no effect yet.",
-            _ if CHANGES_UNREAD.contains(&row.name) => {
-                " A change while the broker runs is accepted and has no effect yet."
-            }
             UpdateMode::ReadOnly => "",
             UpdateMode::PerBroker | UpdateMode::ClusterWide => " May change while the broker runs.",
         };

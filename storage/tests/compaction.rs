@@ -14,9 +14,9 @@ use common::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::env::fs::{Access, Fs, RealFs};
-use storage::local::CleanerConfig;
 use storage::local::{self, LocalConfig};
 use storage::log::{AppendOrigin, Isolation, LogConfig, LogStore, PartitionLog, ReadRequest};
+use storage::log::{CleanerConfig, LiveConfig};
 use storage::record::batch::compute_crc;
 use storage::record::{
     BatchBuilder, BatchHeader, CompressionType, EndTxnMarker, RecordSet, TransactionResult,
@@ -32,15 +32,22 @@ fn manager(dir: &Path) -> Arc<dyn LogStore> {
 
 fn manager_with(dir: &Path, cleaner_enabled: bool) -> Arc<dyn LogStore> {
     local::open(LocalConfig {
-        cleaner: CleanerConfig {
+        live: live(CleanerConfig {
             enabled: cleaner_enabled,
             backoff_ms: 3,
             dedupe_buffer_bytes: 1_000,
             ..CleanerConfig::default()
-        },
+        }),
         ..small(dir)
     })
     .unwrap()
+}
+
+fn live(cleaner: CleanerConfig) -> LiveConfig {
+    LiveConfig {
+        cleaner,
+        ..LiveConfig::default()
+    }
 }
 
 fn config() -> LogConfig {
@@ -359,13 +366,46 @@ async fn a_transaction_whose_marker_was_compacted_away_does_not_open_again_after
     fourth.shutdown().unwrap();
 }
 
+#[tokio::test]
+async fn a_cleaner_that_lies_down_for_an_hour_goes_by_a_change_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = local::open(LocalConfig {
+        live: live(CleanerConfig {
+            backoff_ms: 3_600_000,
+            ..CleanerConfig::default()
+        }),
+        ..small(dir.path())
+    })
+    .unwrap();
+    let log = open_with(&running, "topic", 0, config());
+    let mut total = 0;
+    for step in 0..100 {
+        let value = format!("{step} {}", "x".repeat(100)).into_bytes();
+        append(&log, keyed(&[(b"key".to_vec(), Some(value))]))
+            .await
+            .unwrap();
+        total += 1;
+    }
+    // The cleaner has lain down, and looks only once it is told to.
+    running.change(&live(CleanerConfig {
+        backoff_ms: 1,
+        ..CleanerConfig::default()
+    }));
+    let runs = || running.stats().unwrap().cleaner_runs;
+    until("a cleaning", || runs() > 0).await;
+    let (contents, count) = contents(&log).await;
+    assert_eq!(contents.len(), 1);
+    assert!(count < total, "{count} of {total}");
+    running.shutdown().unwrap();
+}
+
 /// A manager whose cleaner knows all keys at once.
 fn manager_on(dir: &Path, fs: Arc<dyn Fs>) -> Arc<dyn LogStore> {
     local::open(LocalConfig {
-        cleaner: CleanerConfig {
+        live: live(CleanerConfig {
             backoff_ms: 3,
             ..CleanerConfig::default()
-        },
+        }),
         fs,
         ..small(dir)
     })

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use common::*;
 use storage::env::clock::Clock;
 use storage::local::{self, LocalConfig};
-use storage::log::{AppendError, AppendOrigin, Durability, LogConfig, LogStore, PartitionLog};
+use storage::log::{
+    AppendError, AppendOrigin, Durability, LiveConfig, LogConfig, LogStore, PartitionLog,
+};
 use storage::record::{BatchBuilder, ValidatedBatch};
 use storage::testing::sim_disk::SimDisk;
 
@@ -53,7 +55,7 @@ impl World {
             wal_first_region_bytes: 64 << 10,
             append_budget_bytes: BUDGET_BYTES,
             io_threads: 1,
-            producer_id_expiration_ms: 60_000,
+            live: silent_for(60_000),
             producer_id_expiration_check_interval_ms: 10_000,
             disk_reserve_bytes: Some(100_000),
             fs: Arc::new(self.disk.boot(None)),
@@ -185,6 +187,14 @@ fn numbered(sequence: i32) -> ValidatedBatch {
     trusted(build(builder, 1_000, &[b"value"]))
 }
 
+/// Forgets producers that have been silent for so long.
+fn silent_for(producer_id_expiration_ms: i64) -> LiveConfig {
+    LiveConfig {
+        producer_id_expiration_ms,
+        ..LiveConfig::default()
+    }
+}
+
 /// Kafka's rule: of a producer that is not known any sequence is the first.
 #[tokio::test]
 async fn a_producer_that_was_silent_for_too_long_is_forgotten() {
@@ -204,6 +214,25 @@ async fn a_producer_that_was_silent_for_too_long_is_forgotten() {
     world.pass(59_000, &log).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(append(&log, numbered(7)).await.is_err());
+    world.pass(11_000, &log).await;
+    until("the producer is forgotten", async || {
+        append(&log, numbered(7)).await.is_ok()
+    })
+    .await;
+    manager.shutdown().unwrap();
+}
+
+#[tokio::test]
+async fn a_changed_expiration_counts_for_producers_that_are_known_already() {
+    let world = World::new();
+    let manager = world.start(Durability::Strict);
+    let log = open(&manager, "topic", 0);
+    append(&log, numbered(0)).await.unwrap();
+    manager.change(&silent_for(200_000));
+    world.pass(100_000, &log).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(append(&log, numbered(7)).await.is_err());
+    manager.change(&silent_for(30_000));
     world.pass(11_000, &log).await;
     until("the producer is forgotten", async || {
         append(&log, numbered(7)).await.is_ok()

@@ -60,6 +60,7 @@ impl World {
         let config = LogConfig {
             segment_bytes: random.random_range(1_000..200_000),
             segment_ms: random.random_range(10..10_000),
+            segment_jitter_ms: random.random_range(0..2_000),
             index_interval_bytes: random.random_range(0..10_000),
             segment_index_bytes: random.random_range(100..10_000),
             ..LogConfig::default()

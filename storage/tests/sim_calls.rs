@@ -15,9 +15,9 @@ use common::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::env::clock::Clock;
-use storage::local::CleanerConfig;
 use storage::local::{self, LocalConfig, OpenError};
 use storage::log::{AppendError, Durability, Health, LogConfig, LogStore, PartitionLog, ReadError};
+use storage::log::{CleanerConfig, LiveConfig};
 use storage::record::{BatchBuilder, ValidatedBatch};
 use storage::testing::scheduler::{self, SimClock, sleep, timeout};
 use storage::testing::sim_disk::SimDisk;
@@ -41,9 +41,12 @@ fn config(disk: &SimDisk) -> LocalConfig {
         io_threads: 2,
         recovery_threads: 2,
         retention_check_interval_ms: 1_000,
-        cleaner: CleanerConfig {
-            backoff_ms: 500,
-            ..CleanerConfig::default()
+        live: LiveConfig {
+            cleaner: CleanerConfig {
+                backoff_ms: 500,
+                ..CleanerConfig::default()
+            },
+            ..LiveConfig::default()
         },
         fs: Arc::new(disk.boot(None)),
         clock: Arc::new(SimClock),

@@ -45,7 +45,7 @@ impl BrokerConfig {
     pub fn engine(&self) -> LocalConfig {
         LocalConfig {
             dir: self.data_dir.clone(),
-            cleaner: self.section(),
+            live: self.settings.live(DynamicSettings::none()),
             ..self.section()
         }
     }

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use coordinators::group::GroupConfig;
-use storage::local::{CleanerConfig, LocalConfig};
+use storage::local::LocalConfig;
+use storage::log::{CleanerConfig, LiveConfig};
 
 use super::broker_row::BrokerRow;
 use super::connections::ConnectionSettings;
@@ -28,6 +29,7 @@ fn used() -> impl Iterator<Item = &'static BrokerRow> {
         ConnectionSettings::ROWS,
         GroupConfig::ROWS,
         LocalConfig::ROWS,
+        LiveConfig::ROWS,
         CleanerConfig::ROWS,
     ];
     sections.into_iter().flatten()

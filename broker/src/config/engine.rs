@@ -1,10 +1,12 @@
 //! The sections of the storage engine.
 
-use storage::local::{CleanerConfig, LocalConfig};
+use storage::local::LocalConfig;
+use storage::log::{CleanerConfig, LiveConfig};
 
 use super::broker_row::{BrokerRow, kafka, own};
 use super::def::{Kind, Rule};
 use super::section::{count, section};
+use super::settings::{DynamicSettings, Settings};
 use super::topic::DURABILITIES;
 
 section! {
@@ -20,10 +22,17 @@ section! {
         disk_reserve_bytes = own("ottla.disk.reserve.bytes", Kind::Long, "-1").at_least(-1) => not_below_zero,
         /// How often it is looked for segments that may be deleted.
         retention_check_interval_ms = kafka("log.retention.check.interval.ms"),
-        /// A producer that has been silent in a partition for this long, and has no transaction open, is forgotten there.
-        producer_id_expiration_ms = kafka("producer.id.expiration.ms"),
         /// How often it is looked for producers that may be forgotten.
         producer_id_expiration_check_interval_ms = kafka("producer.id.expiration.check.interval.ms"),
+    }
+    also {}
+}
+
+section! {
+    fill LiveConfig of BrokerRow = LiveConfig::default();
+    keys {
+        /// A producer that has been silent in a partition for this long, and has no transaction open, is forgotten there.
+        producer_id_expiration_ms = kafka("producer.id.expiration.ms"),
     }
     also {}
 }
@@ -52,5 +61,15 @@ fn rate(rate: f64) -> u64 {
     match rate {
         rate if (1.0..1e18).contains(&rate) => rate as u64,
         _ => 0,
+    }
+}
+
+impl Settings {
+    /// What the engine goes by that may change while it runs.
+    pub fn live(&self, dynamic: DynamicSettings<'_>) -> LiveConfig {
+        LiveConfig {
+            cleaner: self.section(dynamic),
+            ..self.section(dynamic)
+        }
     }
 }

@@ -137,6 +137,8 @@ section! {
         segment_bytes = topic(def("segment.bytes", Kind::Int, "1073741824").at_least(1 << 20), &[same("log.segment.bytes")]),
         /// Age at which a new segment file begins.
         segment_ms = topic(def("segment.ms", Kind::Long, "604800000").at_least(1), &[same("log.roll.ms"), times("log.roll.hours", HOUR_MS)]),
+        /// Spreads the time at which segments roll.
+        segment_jitter_ms = topic(def("segment.jitter.ms", Kind::Long, "0").at_least(0), &[same("log.roll.jitter.ms"), times("log.roll.jitter.hours", HOUR_MS)]),
         /// Largest size of a segment's offset index.
         segment_index_bytes = topic(def("segment.index.bytes", Kind::Int, "10485760").at_least(4), &[same("log.index.size.max.bytes")]),
         /// Bytes of log between two entries of the offset index.
@@ -171,8 +173,6 @@ section! {
         _ = topic(def("cleanup.policy", Kind::List, "delete").rule(Rule::OneOf(CLEANUP_POLICIES)), &[same("log.cleanup.policy")]),
         /// Size at which a new segment file begins, however small: for tests.
         _ = topic(def_null("internal.segment.bytes", Kind::Int).hidden(), &[]),
-        /// Spreads the time at which segments roll.
-        _ = topic(def("segment.jitter.ms", Kind::Long, "0").at_least(0), &[same("log.roll.jitter.ms"), times("log.roll.jitter.hours", HOUR_MS)]),
     }
 }
 

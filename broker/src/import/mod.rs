@@ -284,7 +284,7 @@ async fn adopt(
         durability: Durability::Strict,
         ..LocalConfig::new(target)
     };
-    config.cleaner.enabled = false;
+    config.live.cleaner.enabled = false;
     let logs = local::open(config).map_err(|error| error.to_string())?;
     let store = logs
         .open_log(metadata::metadata_log_id(), untouched())

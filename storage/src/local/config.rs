@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::compaction::CleanerConfig;
 use crate::env::clock::{Clock, SystemClock};
 use crate::env::fs::{Fs, RealFs};
-use crate::log::Durability;
+use crate::log::{Durability, LiveConfig};
 
 /// How a log directory is kept.
 #[derive(Clone, Debug)]
@@ -43,15 +42,13 @@ pub struct LocalConfig {
     /// Where more was appended to a log, the next checkpoint notes its producers. What has come since is read again at the
     /// first use after a crash.
     pub note_interval_bytes: u64,
-    /// A producer outside a transaction is forgotten after being silent for so long (`producer.id.expiration.ms`).
-    pub producer_id_expiration_ms: i64,
     /// How often silent producers are looked for (`producer.id.expiration.check.interval.ms`).
     pub producer_id_expiration_check_interval_ms: u64,
     /// What is kept free on the disk: below it nothing is appended but to the broker's own logs.
     /// `None`: a twentieth of the file system, at most 512 MiB.
     pub disk_reserve_bytes: Option<u64>,
-    /// Compaction of this directory.
-    pub cleaner: CleanerConfig,
+    /// What [`LogStore::change`](crate::log::LogStore::change) may change later.
+    pub live: LiveConfig,
     pub fs: Arc<dyn Fs>,
     pub clock: Arc<dyn Clock>,
 }
@@ -75,10 +72,9 @@ impl LocalConfig {
             sync_together_from: 256,
             retention_check_interval_ms: 300_000,
             note_interval_bytes: 512 << 10,
-            producer_id_expiration_ms: 86_400_000,
             producer_id_expiration_check_interval_ms: 600_000,
             disk_reserve_bytes: None,
-            cleaner: CleanerConfig::default(),
+            live: LiveConfig::default(),
             fs: Arc::new(RealFs),
             clock: Arc::new(SystemClock::default()),
         }

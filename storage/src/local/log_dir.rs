@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use tokio::sync::{Semaphore, watch};
 
@@ -69,7 +69,7 @@ pub(crate) struct LogDir {
     pub low_on_space: AtomicBool,
     pub disk_reserve_bytes: Option<u64>,
     pub note_interval_bytes: u64,
-    pub producer_id_expiration_ms: i64,
+    pub producer_id_expiration_ms: AtomicI64,
     pub producer_check_interval_ms: u64,
     /// Ids of logs that know a producer.
     pub with_producers: Mutex<BTreeSet<u32>>,

@@ -26,7 +26,6 @@ pub(crate) mod wal;
 
 use std::sync::Arc;
 
-pub use compaction::CleanerConfig;
 pub use config::LocalConfig;
 pub use open_error::OpenError;
 

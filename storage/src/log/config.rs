@@ -1,4 +1,4 @@
-//! What a topic's configuration means to its logs.
+//! What the configuration of a topic means to its logs, and that of the broker to all of them.
 
 /// When a producer is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -15,6 +15,8 @@ pub enum Durability {
 pub struct LogConfig {
     pub segment_bytes: u64,
     pub segment_ms: i64,
+    /// Up to so much sooner a segment ends: each after another time, so that not all logs begin one at once.
+    pub segment_jitter_ms: i64,
     pub segment_index_bytes: u64,
     pub index_interval_bytes: u64,
     /// -1: no limit.
@@ -50,6 +52,7 @@ impl Default for LogConfig {
         Self {
             segment_bytes: 1 << 30,
             segment_ms: 168 * 3_600_000,
+            segment_jitter_ms: 0,
             segment_index_bytes: 10 << 20,
             index_interval_bytes: 4096,
             retention_bytes: -1,
@@ -64,6 +67,51 @@ impl Default for LogConfig {
             flush_messages: i64::MAX,
             flush_ms: i64::MAX,
             durability: None,
+        }
+    }
+}
+
+/// `log.cleaner.*` of the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CleanerConfig {
+    /// `log.cleaner.enable`
+    pub enabled: bool,
+    /// `log.cleaner.backoff.ms`: how long to wait when nothing is due.
+    pub backoff_ms: u64,
+    /// `log.cleaner.dedupe.buffer.size`: no offset map is larger.
+    pub dedupe_buffer_bytes: usize,
+    /// `log.cleaner.io.max.bytes.per.second`, read and written; 0 is no limit.
+    pub io_max_bytes_per_second: u64,
+    /// No batch is decompressed to more.
+    pub decompressed_limit_bytes: usize,
+}
+
+impl Default for CleanerConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            backoff_ms: 15_000,
+            dedupe_buffer_bytes: 128 << 20,
+            io_max_bytes_per_second: 0,
+            decompressed_limit_bytes: 256 << 20,
+        }
+    }
+}
+
+/// What may change while the logs are in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveConfig {
+    /// A producer outside a transaction is forgotten after being silent for so long (`producer.id.expiration.ms`).
+    pub producer_id_expiration_ms: i64,
+    /// Compaction. Whether there is any does not change.
+    pub cleaner: CleanerConfig,
+}
+
+impl Default for LiveConfig {
+    fn default() -> Self {
+        Self {
+            producer_id_expiration_ms: 86_400_000,
+            cleaner: CleanerConfig::default(),
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::stats::DirectoryStats;
-use super::{LogConfig, PartitionLog, TopicPartition};
+use super::{LiveConfig, LogConfig, PartitionLog, TopicPartition};
 
 /// Topics that were deleted before the start, by id: their names.
 pub type DeletedTopics = HashMap<Uuid, Arc<str>>;
@@ -69,6 +69,9 @@ pub trait LogStore: Send + Sync {
     /// that is not known is set aside and kept; what has no id is left for a topic of its name to adopt. `done` is called
     /// when `deleted` is not needed any more.
     fn sweep(&self, deleted: DeletedTopics, delay_ms: u64, done: Box<dyn FnOnce() + Send>);
+
+    /// Goes by other settings from now on.
+    fn change(&self, config: &LiveConfig);
 
     /// What opening the store found and did.
     fn recovery_report(&self) -> &RecoveryReport;

@@ -19,7 +19,7 @@ pub(crate) mod transaction_index;
 pub(crate) mod waiters;
 
 pub use append::{AppendError, AppendOrigin, AppendPermit, Appended, Next, PendingAppend};
-pub use config::{Durability, LogConfig};
+pub use config::{CleanerConfig, Durability, LiveConfig, LogConfig};
 pub use log_store::{DeletedTopics, Health, LogStore, RecoveryReport, StorageError};
 pub use partition_log::{BoxFuture, PartitionLog};
 pub use producer_state::ActiveProducer;

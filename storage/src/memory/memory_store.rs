@@ -9,8 +9,8 @@ use super::memory_log::MemoryLog;
 use crate::env::sync::Mutex;
 use crate::log::stats::DirectoryStats;
 use crate::log::{
-    DeletedTopics, Health, LogConfig, LogStore, PartitionLog, RecoveryReport, StorageError,
-    TopicPartition,
+    DeletedTopics, Health, LiveConfig, LogConfig, LogStore, PartitionLog, RecoveryReport,
+    StorageError, TopicPartition,
 };
 
 /// A [`LogStore`] without files.
@@ -58,6 +58,9 @@ impl LogStore for MemoryStore {
     fn sweep(&self, _deleted: DeletedTopics, _delay_ms: u64, done: Box<dyn FnOnce() + Send>) {
         done();
     }
+
+    /// Memory is not compacted, and forgets no producer.
+    fn change(&self, _config: &LiveConfig) {}
 
     fn recovery_report(&self) -> &RecoveryReport {
         &self.recovery_report

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use storage::local::CleanerConfig;
 use storage::local::{self, LocalConfig};
 use storage::log::{
     AppendOrigin, Durability, Isolation, LogConfig, LogStore, PartitionLog, ReadRequest,
 };
+use storage::log::{CleanerConfig, LiveConfig};
 use storage::record::{
     BatchBuilder, BatchHeader, EndTxnMarker, RecordSet, TransactionResult, ValidatedBatch, batches,
 };
@@ -93,16 +93,18 @@ impl World {
             io_threads: 1,
             note_interval_bytes: 1_000,
             sync_together_from: self.sync_together_from,
-            cleaner: CleanerConfig {
-                enabled: cleans,
-                backoff_ms: 1,
-                dedupe_buffer_bytes: 2_000,
-                ..CleanerConfig::default()
+            live: LiveConfig {
+                producer_id_expiration_ms: i64::MAX,
+                cleaner: CleanerConfig {
+                    enabled: cleans,
+                    backoff_ms: 1,
+                    dedupe_buffer_bytes: 2_000,
+                    ..CleanerConfig::default()
+                },
             },
             durability: self.durability,
             fs: Arc::new(self.disk.boot(stop_at)),
             clock: Arc::new(SimClock),
-            producer_id_expiration_ms: i64::MAX,
             ..LocalConfig::new("/data")
         });
         opened.map_err(|error| error.to_string())

@@ -12,8 +12,8 @@ use rand::{Rng, SeedableRng};
 use storage::env::clock::Clock;
 use storage::local::{self, LocalConfig};
 use storage::log::{
-    AppendError, AppendOrigin, Appended, BoxFuture, Durability, LogConfig, LogStore, Next,
-    PartitionLog, PendingAppend, ReadError, TopicPartition,
+    AppendError, AppendOrigin, Appended, BoxFuture, Durability, LiveConfig, LogConfig, LogStore,
+    Next, PartitionLog, PendingAppend, ReadError, TopicPartition,
 };
 use storage::record::{BatchBuilder, BatchHeader};
 use storage::testing::scheduler::thread::{self, JoinHandle};
@@ -214,7 +214,10 @@ impl World {
             clock: Arc::new(SimClock),
             retention_check_interval_ms: 5_000,
             // However long it takes, a producer may send its last batch again.
-            producer_id_expiration_ms: i64::MAX,
+            live: LiveConfig {
+                producer_id_expiration_ms: i64::MAX,
+                ..LiveConfig::default()
+            },
             ..LocalConfig::new(Path::new(DIR))
         });
         match opened {

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coordinators::group::{GroupConfig, MigrationPolicy};
-use storage::local::CleanerConfig;
 use storage::local::LocalConfig;
-use storage::log::{Durability, LogConfig};
+use storage::log::{CleanerConfig, Durability, LiveConfig, LogConfig};
 
 use super::broker_keys::{broker_config, broker_configs};
 use super::properties::parse_properties;
@@ -537,7 +536,6 @@ fn a_record_is_not_kept_from_compaction_for_longer_than_it_may_wait() {
 #[test]
 fn the_engine_goes_by_its_own_defaults_where_nothing_is_set() {
     let config = BrokerConfig::default();
-    assert_eq!(config.section::<CleanerConfig>(), CleanerConfig::default());
     // What cannot be compared is not read from the settings.
     let shown = |engine: &LocalConfig| {
         let known = (
@@ -545,12 +543,12 @@ fn the_engine_goes_by_its_own_defaults_where_nothing_is_set() {
             engine.wal_ring_bytes,
             engine.open_files_max,
         );
-        let producers = (
-            engine.producer_id_expiration_ms,
+        let intervals_ms = (
+            engine.retention_check_interval_ms,
             engine.producer_id_expiration_check_interval_ms,
         );
-        let interval_ms = engine.retention_check_interval_ms;
-        (known, producers, interval_ms, engine.disk_reserve_bytes)
+        let live = engine.live.clone();
+        (known, intervals_ms, engine.disk_reserve_bytes, live)
     };
     assert_eq!(shown(&config.engine()), shown(&LocalConfig::new("")));
 }
@@ -603,6 +601,7 @@ fn whatever_passes_the_check_of_its_row_can_be_read() {
                 settings.section::<GroupConfig>(dynamic);
                 settings.section::<LocalConfig>(dynamic);
                 settings.section::<CleanerConfig>(dynamic);
+                settings.section::<LiveConfig>(dynamic);
                 TopicDefaults::new(&settings, dynamic);
             }
         }

@@ -17,44 +17,17 @@ use crate::local::checkpointer::Checkpointer;
 use crate::local::file_log::FileLog;
 use crate::local::log_dir::LogDir;
 use crate::local::logs::Logs;
-use crate::log::LogConfig;
+use crate::log::{CleanerConfig, LogConfig};
 
 /// The longest pause without a look at whether to stop.
 const PAUSE_MS: u64 = 50;
-
-/// `log.cleaner.*` of the broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CleanerConfig {
-    /// `log.cleaner.enable`
-    pub enabled: bool,
-    /// `log.cleaner.backoff.ms`: how long to wait when nothing is due.
-    pub backoff_ms: u64,
-    /// `log.cleaner.dedupe.buffer.size`: no offset map is larger.
-    pub dedupe_buffer_bytes: usize,
-    /// `log.cleaner.io.max.bytes.per.second`, read and written; 0 is no limit.
-    pub io_max_bytes_per_second: u64,
-    /// No batch is decompressed to more.
-    pub decompressed_limit_bytes: usize,
-}
-
-impl Default for CleanerConfig {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            backoff_ms: 15_000,
-            dedupe_buffer_bytes: 128 << 20,
-            io_max_bytes_per_second: 0,
-            decompressed_limit_bytes: 256 << 20,
-        }
-    }
-}
 
 /// The cleaner of a log directory.
 pub(crate) struct LogCleaner {
     shared: Arc<LogDir>,
     logs: Arc<Logs>,
     checkpointer: Arc<Checkpointer>,
-    config: CleanerConfig,
+    config: Mutex<CleanerConfig>,
     limiter: Mutex<RateLimiter>,
     /// Ids of logs that cleaning again would not help.
     uncleanable: Mutex<HashSet<u32>>,
@@ -79,12 +52,22 @@ impl LogCleaner {
             shared,
             logs,
             checkpointer,
-            config,
+            config: Mutex::new(config),
             uncleanable: Mutex::default(),
             told: Mutex::default(),
             stop: AtomicBool::new(false),
             wakeup: Wakeup::default(),
         }
+    }
+
+    /// Goes by `config` from now on, but for whether there is a cleaner at all.
+    pub fn change(&self, config: &CleanerConfig) {
+        let now_ms = self.shared.clock.monotonic_ms();
+        let rate = config.io_max_bytes_per_second;
+        self.limiter.lock().set_rate(rate, now_ms);
+        *self.config.lock() = config.clone();
+        // It may have lain down for longer than it would now.
+        self.wakeup.wake();
     }
 
     /// Ends [`LogCleaner::run`] soon, in the middle of a segment if need be.
@@ -107,8 +90,8 @@ impl LogCleaner {
             tracing::debug!(%error, "the cleaner runs with normal priority");
         }
         while !self.is_stopped() {
-            self.wakeup
-                .wait(Duration::from_millis(self.config.backoff_ms));
+            let backoff_ms = self.config.lock().backoff_ms;
+            self.wakeup.wait(Duration::from_millis(backoff_ms));
             let mut failed = HashSet::new();
             while !self.is_stopped()
                 && self.shared.wal.refused().is_none()
@@ -191,9 +174,12 @@ impl LogCleaner {
             tracing::warn!(%error, "nothing is compacted without a checkpoint; it is tried again");
             return Err(CompactionError::Cancelled);
         }
-        let settings = CompactionSettings {
-            offset_map_bytes: self.config.dedupe_buffer_bytes,
-            decompressed_limit_bytes: self.config.decompressed_limit_bytes,
+        let settings = {
+            let config = self.config.lock();
+            CompactionSettings {
+                offset_map_bytes: config.dedupe_buffer_bytes,
+                decompressed_limit_bytes: config.decompressed_limit_bytes,
+            }
         };
         let now_ms = self.shared.clock.now_ms();
         let compacted = compact(&**log, range, config, settings, now_ms, |bytes| {

@@ -21,7 +21,6 @@ use bytes::Bytes;
 use thiserror::Error;
 
 pub use cleaner::{CleanError, CleanStats, LastRecord};
-pub use log_cleaner::CleanerConfig;
 pub(crate) use log_cleaner::LogCleaner;
 pub use policy::{LogBounds, LogToClean, SegmentSummary, filthiest};
 pub use rate_limiter::RateLimiter;

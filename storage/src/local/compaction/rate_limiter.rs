@@ -19,6 +19,17 @@ impl RateLimiter {
         }
     }
 
+    /// Another rate from now on. What was taken ahead of time is still owed.
+    pub fn set_rate(&mut self, bytes_per_second: u64, now_ms: u64) {
+        self.refill(now_ms);
+        if self.bytes_per_second == 0 {
+            // Without a limit nothing was counted.
+            self.available = i128::from(bytes_per_second) * 1000;
+        }
+        self.bytes_per_second = bytes_per_second;
+        self.available = self.available.min(i128::from(bytes_per_second) * 1000);
+    }
+
     /// Takes `bytes`, and says for how many ms to pause before going on.
     pub fn take(&mut self, bytes: u64, now_ms: u64) -> u64 {
         if self.bytes_per_second == 0 {
@@ -69,6 +80,19 @@ mod tests {
         assert_eq!(limiter.take(1_000, 1_000_000), 1_000);
         assert_eq!(limiter.take(0, 999_000), 1_000);
         assert_eq!(limiter.take(0, 1_000_400), 600);
+    }
+
+    #[test]
+    fn another_rate_counts_at_once_and_lets_off_nothing() {
+        let mut limiter = RateLimiter::new(1_000, 0);
+        assert_eq!(limiter.take(3_000, 0), 2_000);
+        limiter.set_rate(4_000, 1_000);
+        assert_eq!(limiter.take(0, 1_000), 250);
+        assert_eq!(limiter.take(4_000, 1_250), 1_000);
+        limiter.set_rate(0, 1_250);
+        assert_eq!(limiter.take(u64::MAX, 1_250), 0);
+        limiter.set_rate(1_000, 5_000);
+        assert_eq!(limiter.take(2_000, 5_000), 1_000);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The first use of a log: its directory is read.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::FileLog;
 use super::state::{Phase, State};
@@ -43,7 +44,7 @@ impl FileLog {
             dir: &self.dir,
             index_interval_bytes: state.config.index_interval_bytes,
             now_ms: shared.clock.now_ms(),
-            producer_id_expiration_ms: shared.producer_id_expiration_ms,
+            producer_id_expiration_ms: shared.producer_id_expiration_ms.load(Ordering::Relaxed),
             log_start_offset: shared.log_starts.lock().get(&key).copied(),
             may_cut_tail: shared.may_cut_tails,
             may_have_shrunk: shared.may_cut_tails && !shared.is_strict(state.config.durability),

@@ -116,6 +116,11 @@ impl FileLog {
     /// Forgets producers that have been silent for too long; says whether any is left.
     pub fn remove_expired_producers(&self) -> bool {
         let mut state = self.state.lock();
+        let expiration_ms = self
+            .shared
+            .producer_id_expiration_ms
+            .load(Ordering::Relaxed);
+        state.producers.set_expiration_ms(expiration_ms);
         state.producers.remove_expired(self.shared.clock.now_ms());
         let any_left = state.producers.producers().len() > 0;
         state.listed_with_producers = any_left;

@@ -9,7 +9,11 @@ pub(crate) mod swap;
 pub(crate) mod time_index;
 pub(crate) mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -431,10 +435,22 @@ impl OpenSegment {
         };
         let index_bytes = config.segment_index_bytes;
         self.bytes + batch.bytes > config.segment_bytes.min(SEGMENT_LIMIT_BYTES)
-            || waited_ms > config.roll_ms()
+            || waited_ms > config.roll_ms() - self.jitter_ms(config)
             || (self.offset_entries + 1) * offset_index::ENTRY_BYTES as u64 > index_bytes
             || (self.time_entries + 2) * time_index::ENTRY_BYTES as u64 > index_bytes
             || batch.last_offset - self.segment.base_offset > i64::from(i32::MAX)
+    }
+
+    /// How much sooner the segment ends than `segment.ms` says: anything below `segment.jitter.ms`, of one segment always the
+    /// same (LogConfig.randomSegmentJitter).
+    fn jitter_ms(&self, config: &LogConfig) -> i64 {
+        let limit_ms = config.segment_jitter_ms.min(config.segment_ms);
+        if limit_ms <= 0 {
+            return 0;
+        }
+        let mut hasher = DefaultHasher::new();
+        self.segment.path(Part::Log).hash(&mut hasher);
+        (hasher.finish() >> 1) as i64 % limit_ms
     }
 
     /// Takes a batch in and returns its position.

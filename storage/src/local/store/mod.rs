@@ -24,8 +24,8 @@ use crate::env::fs::LockGuard;
 use crate::env::sync::{Mutex, thread};
 use crate::log::stats::DirectoryStats;
 use crate::log::{
-    DeletedTopics, Health, LogConfig, LogStore, PartitionLog, RecoveryReport, StorageError,
-    TopicPartition,
+    DeletedTopics, Health, LiveConfig, LogConfig, LogStore, PartitionLog, RecoveryReport,
+    StorageError, TopicPartition,
 };
 
 const WAL_DIR: &str = "wal";
@@ -83,6 +83,14 @@ impl LogStore for LocalStore {
         let sweep = Sweep::new(&shared, &logs, deleted, spares_all, delay_ms);
         let sweeping = Sweeping::new(sweep, logs, done);
         self.shared.pool.write(move || sweeping.run(&shared));
+    }
+
+    fn change(&self, config: &LiveConfig) {
+        if let Some(cleaner) = &self.cleaner {
+            cleaner.change(&config.cleaner);
+        }
+        let expiration_ms = &self.shared.producer_id_expiration_ms;
+        expiration_ms.store(config.producer_id_expiration_ms, Ordering::Relaxed);
     }
 
     fn recovery_report(&self) -> &RecoveryReport {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -96,12 +96,12 @@ impl LocalStore {
         shared
             .pool
             .on_panic(move |what| told.tell("storage-io", &what));
-        let cleaner = config.cleaner.enabled.then(|| {
+        let cleaner = config.live.cleaner.enabled.then(|| {
             Arc::new(LogCleaner::new(
                 Arc::clone(&shared),
                 Arc::clone(&logs),
                 Arc::clone(&checkpointer),
-                config.cleaner,
+                config.live.cleaner,
             ))
         });
         let threads = start_threads(
@@ -304,7 +304,7 @@ fn log_dir(config: &LocalConfig, parts: Parts, known: Known, wal: Wal, is_clean:
         low_on_space: AtomicBool::new(false),
         disk_reserve_bytes: config.disk_reserve_bytes,
         note_interval_bytes: config.note_interval_bytes,
-        producer_id_expiration_ms: config.producer_id_expiration_ms,
+        producer_id_expiration_ms: AtomicI64::new(config.live.producer_id_expiration_ms),
         producer_check_interval_ms: config.producer_id_expiration_check_interval_ms.max(1),
         with_producers: Mutex::default(),
         flush_due_ms: AtomicU64::new(u64::MAX),

@@ -505,6 +505,11 @@ impl ProducerState {
             .retain(|&(_, last_offset)| last_offset >= high_watermark);
     }
 
+    /// `producer.id.expiration.ms` has changed.
+    pub fn set_expiration_ms(&mut self, producer_id_expiration_ms: i64) {
+        self.config.producer_id_expiration_ms = producer_id_expiration_ms;
+    }
+
     /// Forgets producers outside a transaction that have been silent for `producer_id_expiration_ms`, and
     /// verifications that were never followed by a batch.
     pub fn remove_expired(&mut self, now_ms: i64) {
