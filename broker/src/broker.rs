@@ -7,7 +7,9 @@ use storage::log::{LogStore, PartitionLog};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::authorizer::Authorizer;
 use crate::clock::Clock;
+use crate::cluster::view::ClusterView;
 use crate::config::BrokerConfig;
 use crate::coordinator::group::GroupCoordinator;
 use crate::metadata::Metadata;
@@ -22,6 +24,9 @@ use crate::partition::validation::Validators;
 pub struct Broker {
     pub config: Arc<BrokerConfig>,
     pub clock: Clock,
+    pub authorizer: Authorizer,
+    /// Who the brokers are.
+    pub cluster: ClusterView,
     pub metadata: Metadata,
     /// Where the metadata is kept; for who wants to know how far it is.
     pub metadata_log: Arc<dyn PartitionLog>,

@@ -3,9 +3,18 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use protocol_shim::header::RequestHeader;
+use storage::log::PartitionLog;
+use uuid::Uuid;
+
 use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::config::BrokerConfig;
 use crate::net::account::{FREE_BYTES, Unaffordable};
 use crate::net::session::Session;
+use crate::partition::fetch_session::FetchSessionCache;
+use crate::partition::validation::Validators;
+use crate::view::View;
 
 /// What an answer whose size the request decides may take, besides a multiple of what the request took.
 const ANSWER_BYTES: usize = 48 << 20;
@@ -15,9 +24,11 @@ const ANSWER_BYTES_PER_REQUEST_BYTE: usize = 4;
 const UNPAID_BYTES: usize = FREE_BYTES;
 
 /// One request on its way through a handler.
+///
+/// What the request names is asked for through its `view`.
 #[derive(Clone)]
 pub struct RequestContext {
-    pub broker: Arc<Broker>,
+    broker: Arc<Broker>,
     pub session: Arc<Session>,
     pub api_version: i16,
     pub client_id: Arc<str>,
@@ -28,6 +39,58 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
+    pub(crate) fn new(
+        broker: &Arc<Broker>,
+        session: &Arc<Session>,
+        header: &RequestHeader,
+        request_bytes: usize,
+        asked_at: Instant,
+    ) -> Self {
+        Self {
+            broker: Arc::clone(broker),
+            session: Arc::clone(session),
+            api_version: header.api_version,
+            client_id: header.client_id.clone().unwrap_or_default(),
+            request_bytes,
+            asked_at,
+        }
+    }
+
+    /// The broker, as the client may see it at this moment. Load it once per request: two views may differ.
+    pub(crate) fn view(&self) -> View<'_> {
+        View::new(&self.broker, &self.session)
+    }
+
+    pub(crate) fn config(&self) -> &BrokerConfig {
+        &self.broker.config
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.broker.clock
+    }
+
+    pub(crate) fn fetch_sessions(&self) -> &FetchSessionCache {
+        &self.broker.fetch_sessions
+    }
+
+    pub(crate) fn validators(&self) -> &Validators {
+        &self.broker.validators
+    }
+
+    /// Where the metadata is kept, and the id of the directory that it is in.
+    pub(crate) fn metadata_log(&self) -> (&dyn PartitionLog, Uuid) {
+        (&*self.broker.metadata_log, self.broker.directory_id)
+    }
+
+    /// Resolves when a request should wait no longer: the broker shuts down, or another one may have taken over.
+    pub(crate) async fn interrupted(&self) {
+        let mut changes = self.broker.cluster.watch();
+        tokio::select! {
+            () = self.broker.wait_for_shutdown() => {}
+            Ok(()) = changes.changed() => {}
+        }
+    }
+
     /// Pays for a part of the response before it is made: `bytes` of memory, structs and encoded bytes together, which count
     /// until the kernel has the response. Several payments add up. Waits while others have so much.
     ///

@@ -5,11 +5,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
+use protocol_shim::access::Access;
 use protocol_shim::api_spec::{self, Unsupported};
 use protocol_shim::decode;
+use protocol_shim::error_code::ErrorCode;
 use protocol_shim::header;
 
 use crate::api;
+use crate::authorizer::Resource;
 use crate::broker::Broker;
 use crate::context::RequestContext;
 use crate::net::budget::Share;
@@ -37,16 +40,9 @@ pub async fn dispatch(
     let request_bytes = frame.len();
     let header = header::parse_request_header(&mut frame)?;
     let body = frame;
-    let ctx = RequestContext {
-        broker: Arc::clone(broker),
-        session: Arc::clone(session),
-        api_version: header.api_version,
-        client_id: header.client_id.clone().unwrap_or_default(),
-        request_bytes,
-        asked_at,
-    };
-    let key = match api::served(header.api_key, header.api_version) {
-        Ok(spec) => ApiKey::try_from(spec.api_key),
+    let ctx = RequestContext::new(broker, session, &header, request_bytes, asked_at);
+    let spec = match api::served(header.api_key, header.api_version) {
+        Ok(spec) => spec,
         Err(Unsupported::Version { .. }) if header.api_key == api_spec::API_VERSIONS => {
             let response = decode::api_versions_fallback();
             return Ok(Pending::Ready(response::encode_in(
@@ -69,24 +65,48 @@ pub async fn dispatch(
                 })),
             }
         };
+        ($module:ident on_cluster $($how:tt)*) => {{
+            let element_count = body.element_count();
+            let request = body.decode()?;
+            Ok(Pending::later(async move {
+                let response = match denied_on_cluster(&ctx, spec.access) {
+                    Some(error) => {
+                        ctx.pay(element_count * ELEMENT_BYTES + ctx.request_bytes).await?;
+                        api::$module::refused(&ctx, &request, error)
+                    }
+                    None => {
+                        let handled = api::$module::handle(&ctx, request).await;
+                        outcome!(handled $($how)*)
+                    }
+                };
+                let response = sent!(response $($how)*);
+                response::encode(&ctx, &header, &response)
+            }))
+        }};
         ($module:ident $($how:tt)*) => {{
             let request = body.decode()?;
             Ok(Pending::later(async move {
                 let handled = api::$module::handle(&ctx, request).await;
-                let response = response!(handled $($how)*);
+                let response = outcome!(handled $($how)*);
+                let response = sent!(response $($how)*);
                 response::encode(&ctx, &header, &response)
             }))
         }};
     }
-    macro_rules! response {
-        ($handled:ident ? no_throttle_time) => {
+    macro_rules! outcome {
+        ($handled:ident ? $($how:tt)*) => {
             $handled?
         };
-        ($handled:ident ?) => {
-            throttled!($handled?)
+        ($handled:ident $($how:tt)*) => {
+            $handled
         };
-        ($handled:ident) => {
-            throttled!($handled)
+    }
+    macro_rules! sent {
+        ($response:ident $(?)? no_throttle_time) => {
+            $response
+        };
+        ($response:ident $(?)?) => {
+            throttled!($response)
         };
     }
     // Versions that do not have the field leave it out.
@@ -99,7 +119,7 @@ pub async fn dispatch(
     }
     macro_rules! by_key {
         ($($api:ident => $module:ident [$($how:tt)*];)*) => {
-            match key {
+            match ApiKey::try_from(spec.api_key) {
                 $(Ok(ApiKey::$api) => answer!($module $($how)*),)*
                 _ => Err(RequestError::from(Unsupported::Api { api_key: header.api_key })),
             }
@@ -115,6 +135,14 @@ pub async fn dispatch(
         }),
         (pending, _) => pending,
     })
+}
+
+/// What to tell a client that may not do to the cluster what the API is for.
+fn denied_on_cluster(ctx: &RequestContext, access: Access) -> Option<ErrorCode> {
+    match access {
+        Access::OnCluster(operation) => ctx.view().check(operation, Resource::Cluster).err(),
+        Access::Open | Access::Named => None,
+    }
 }
 
 /// Waits for the memory of a request that names many things, before it is decoded.

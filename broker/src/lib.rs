@@ -2,10 +2,17 @@
 //!
 //! `ARCHITECTURE.md` beside this crate tells the data path in order.
 
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "tests may look at everything")
+)]
+
 pub mod api;
+pub mod authorizer;
 pub mod broker;
 pub mod client_text;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod context;
 pub mod coordinator;
@@ -19,4 +26,5 @@ pub mod partition;
 pub mod replay;
 pub mod response;
 pub mod server;
+mod view;
 pub mod vital;

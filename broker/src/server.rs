@@ -12,8 +12,10 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::api;
+use crate::authorizer::Authorizer;
 use crate::broker::Broker;
 use crate::clock::Clock;
+use crate::cluster::view::{ClusterView, Node};
 use crate::config::{self, BrokerConfig, ConnectionSettings, HostPort};
 use crate::coordinator::group::{GroupCoordinator, Groups};
 use crate::coordinator::runtime::Runtime;
@@ -251,7 +253,13 @@ pub async fn assemble(
         },
         Arc::clone(&partitions),
     );
+    let me = Node {
+        id: config.node_id,
+        rack: config.serving.rack.as_deref().map(Arc::from),
+    };
     let broker = Arc::new(Broker {
+        authorizer: Authorizer::default(),
+        cluster: ClusterView::alone(me),
         metadata,
         metadata_log,
         directory_id: identity.directory_id,

@@ -1,6 +1,5 @@
-//! What a request needs to be allowed, before it is looked at: a column of [`api_spec`](crate::api_spec).
-//!
-//! Nothing is refused yet: there is no authorizer. An API cannot be added without its rule.
+//! What a client needs to be allowed before its request is looked at: a column of [`api_spec`](crate::api_spec). An API
+//! cannot be added without its rule.
 
 /// What is done to a resource; the discriminant is the code of Kafka's `AclOperation`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,6 +18,19 @@ pub enum Operation {
 }
 
 impl Operation {
+    pub const ALL: [Self; 10] = [
+        Self::Read,
+        Self::Write,
+        Self::Create,
+        Self::Delete,
+        Self::Alter,
+        Self::Describe,
+        Self::ClusterAction,
+        Self::DescribeConfigs,
+        Self::AlterConfigs,
+        Self::IdempotentWrite,
+    ];
+
     /// Its bit among the authorized operations of a response (KIP-430).
     pub const fn bit(self) -> i32 {
         1 << self as i8

@@ -39,6 +39,7 @@ use kafka_protocol::messages::metadata_response::{MetadataResponse, MetadataResp
 use kafka_protocol::messages::{BrokerId, TopicName};
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use protocol_shim::ErrorCode;
+use protocol_shim::header::RequestHeader;
 use storage::memory;
 use uuid::Uuid;
 
@@ -74,14 +75,14 @@ fn at(broker: &Arc<Broker>, api_version: i16) -> RequestContext {
     };
     let peer_addr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50_000);
     let session = Session::new(peer_addr, "PLAINTEXT".to_owned(), advertised);
-    RequestContext {
-        broker: Arc::clone(broker),
-        session: Arc::new(session),
+    let header = RequestHeader {
+        api_key: 0,
         api_version,
-        client_id: Arc::from("test"),
-        request_bytes: 1000,
-        asked_at: std::time::Instant::now(),
-    }
+        correlation_id: 0,
+        client_id: Some(Arc::from("test")),
+    };
+    let session = Arc::new(session);
+    RequestContext::new(broker, &session, &header, 1000, std::time::Instant::now())
 }
 
 fn text(value: &str) -> StrBytes {
@@ -226,7 +227,13 @@ async fn a_topic_is_created_when_client_and_broker_allow_it_and_is_there_in_the_
         if let Some(created) = created {
             assert_eq!(topic.topic_id, created.topic_id);
             assert_eq!(topic.partitions.len(), 3);
-            assert!(broker.partitions.get(created.topic_id, 2).await.is_some());
+            assert!(
+                broker
+                    .partitions
+                    .get(created.topic_id.into(), 2)
+                    .await
+                    .is_some()
+            );
         }
     }
 }
@@ -462,7 +469,13 @@ async fn a_topic_grows_in_every_version_and_its_new_logs_are_open() {
         let image = broker.metadata.image();
         let topic = image.topic("a").expect("there");
         assert_eq!(topic.partition_count, 3);
-        assert!(broker.partitions.get(topic.topic_id, 2).await.is_some());
+        assert!(
+            broker
+                .partitions
+                .get(topic.topic_id.into(), 2)
+                .await
+                .is_some()
+        );
     }
 }
 

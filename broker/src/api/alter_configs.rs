@@ -10,9 +10,11 @@ use kafka_protocol::messages::alter_configs_response::{
     AlterConfigsResourceResponse, AlterConfigsResponse,
 };
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::access::Operation;
 
 use crate::context::RequestContext;
 use crate::metadata::{AlterConfig, ConfigChange, MetadataError, ResourceType};
+use crate::view::configured;
 
 pub(crate) async fn handle(
     ctx: &RequestContext,
@@ -55,33 +57,36 @@ pub(super) async fn alter<'a>(
     }
     let repeated = |resource_type: i8, name| count[&(resource_type, name)] > 1;
     let invalid = |what: String| Err(MetadataError::InvalidRequest(what));
+    let view = ctx.view();
     let mut alters = Vec::with_capacity(resources.len());
     let mut outcomes: Vec<Result<(), MetadataError>> = Vec::with_capacity(resources.len());
     let mut places = Vec::with_capacity(resources.len());
     for (resource_type, name, change) in &resources {
-        let outcome = match (ResourceType::from_wire(*resource_type), change) {
+        let change = match (ResourceType::from_wire(*resource_type), change) {
             (None, _) => invalid(format!("Unknown resource type {resource_type}")),
             _ if repeated(*resource_type, name) => {
                 invalid("Each resource must appear at most once.".to_owned())
             }
-            (_, Err(error)) => Err(error.clone()),
-            (Some(resource_type), Ok(change)) => {
-                places.push(outcomes.len());
-                alters.push(AlterConfig {
-                    resource_type,
-                    resource_name: name.to_string(),
-                    change: change.clone(),
-                });
-                Ok(())
-            }
+            (Some(resource_type), change) => view
+                .check(Operation::AlterConfigs, configured(resource_type, name))
+                .map_err(MetadataError::Denied)
+                .and_then(|()| change.clone())
+                .and_then(|change| {
+                    let alter = AlterConfig {
+                        resource_type,
+                        resource_name: name.to_string(),
+                        change,
+                    };
+                    let authorized = view.change(Operation::AlterConfigs, alter);
+                    authorized.map_err(MetadataError::Denied)
+                }),
         };
-        outcomes.push(outcome);
+        outcomes.push(change.map(|change| {
+            places.push(outcomes.len());
+            alters.push(change);
+        }));
     }
-    let altered = ctx
-        .broker
-        .metadata
-        .alter_configs(alters, validate_only)
-        .await;
+    let altered = view.metadata().alter_configs(alters, validate_only).await;
     for (place, outcome) in places.into_iter().zip(altered) {
         outcomes[place] = outcome;
     }

@@ -14,11 +14,18 @@ use kafka_protocol::messages::consumer_group_describe_response::{
 use kafka_protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::ErrorCode;
+use protocol_shim::access::Operation;
 
 use super::{PART_BYTES, owned, pay_for_groups, wire};
+use crate::authorizer::Resource;
 use crate::context::RequestContext;
-use crate::metadata::operations::{GROUP_OPERATIONS, OPERATIONS_OMITTED};
+use crate::metadata::operations::OPERATIONS_OMITTED;
 use crate::net::account::Unaffordable;
+use crate::view::View;
+
+/// Kafka's words.
+const HIDDEN_TOPICS: &str =
+    "The group has described topic(s) that the client is not authorized to describe.";
 
 /// A member that still uses the classic protocol.
 const CLASSIC_MEMBER: i8 = 0;
@@ -33,24 +40,21 @@ pub(crate) async fn handle(
 ) -> Result<ConsumerGroupDescribeResponse, Unaffordable> {
     ctx.pay(PART_BYTES * request.group_ids.len()).await?;
     let ids: Vec<GroupId> = request.group_ids.iter().map(|id| owned(id)).collect();
-    let described = ctx
-        .broker
-        .groups
-        .call_all(
-            ids.clone(),
-            |id| id,
-            |group_ids, allowance| DescribeConsumerGroups {
-                group_ids,
-                allowance,
-            },
-        )
-        .await;
+    let view = ctx.view();
+    let groups = ids
+        .iter()
+        .map(|id| (view.group(id, Operation::Describe), ()));
+    let call = |groups: Vec<(GroupId, ())>, allowance| DescribeConsumerGroups {
+        group_ids: groups.into_iter().map(|(id, ())| id).collect(),
+        allowance,
+    };
+    let described = view.groups().call_all(groups.collect(), call).await;
     pay_for_groups(ctx, &described).await?;
     let groups = ids
         .into_iter()
         .zip(described)
         .map(|(id, outcome)| match outcome {
-            Ok(group) => describe(ctx, group, request.include_authorized_operations),
+            Ok(group) => describe(ctx, &view, group, request.include_authorized_operations),
             Err(error) => failed(&id, error),
         });
     Ok(ConsumerGroupDescribeResponse::default().with_groups(groups.collect()))
@@ -65,6 +69,7 @@ fn failed(group_id: &str, error: ErrorCode) -> DescribedGroup {
 
 fn describe(
     ctx: &RequestContext,
+    view: &View<'_>,
     group: DescribedConsumerGroup,
     include_operations: bool,
 ) -> DescribedGroup {
@@ -73,6 +78,21 @@ fn describe(
         return failed(&group.group_id, refusal.error)
             .with_error_message(message.as_deref().map(wire));
     }
+    let is_hidden = |topic: &NamedPartitions| {
+        !view.allows(Operation::Describe, Resource::Topic(&topic.topic_name))
+    };
+    let mut assigned = group
+        .members
+        .iter()
+        .flat_map(|member| member.assignment.iter().chain(&member.target_assignment));
+    if assigned.any(is_hidden) {
+        return failed(&group.group_id, ErrorCode::TopicAuthorizationFailed)
+            .with_error_message(Some(StrBytes::from_static_str(HIDDEN_TOPICS)));
+    }
+    let operations = match include_operations {
+        true => view.group_operations(&group.group_id),
+        false => OPERATIONS_OMITTED,
+    };
     let members = group
         .members
         .into_iter()
@@ -84,11 +104,7 @@ fn describe(
         .with_assignment_epoch(group.assignment_epoch)
         .with_assignor_name(StrBytes::from_static_str(group.assignor))
         .with_members(members.collect())
-        .with_authorized_operations(if include_operations {
-            GROUP_OPERATIONS
-        } else {
-            OPERATIONS_OMITTED
-        })
+        .with_authorized_operations(operations)
 }
 
 fn member(ctx: &RequestContext, member: DescribedConsumer) -> Member {

@@ -4,36 +4,67 @@
 //! assignment when it is news. From v1 members bring their own id (KIP-1082) and may subscribe by regular
 //! expression. See [`coordinators::group`].
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "leaves out what the member may not describe"
+)]
+
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use coordinators::group::{
-    ConsumerHeartbeat, ConsumerHeartbeatReply, Name, Partitions, ResolvedPattern,
+    Catalog, ConsumerHeartbeat, ConsumerHeartbeatReply, Name, Partitions, ResolvedPattern,
 };
 use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+use protocol_shim::ErrorCode;
+use protocol_shim::access::Operation;
 use uuid::Uuid;
 
 use super::{owned, wire};
+use crate::authorizer::Resource;
 use crate::context::RequestContext;
 
 pub(crate) async fn handle(
     ctx: &RequestContext,
     request: ConsumerGroupHeartbeatRequest,
 ) -> ConsumerGroupHeartbeatResponse {
+    let view = ctx.view();
+    let named = request.subscribed_topic_names.iter().flatten();
+    let may_describe = |name: &str| view.allows(Operation::Describe, Resource::Topic(name));
+    // Before anything is done for the member.
+    let group = view
+        .group(&request.group_id, Operation::Read)
+        .and_then(|group| {
+            let mut named = named;
+            match named.all(|name| may_describe(name)) {
+                true => Ok(group),
+                false => Err(ErrorCode::TopicAuthorizationFailed),
+            }
+        });
+    let group = match group {
+        Ok(group) => group,
+        Err(error) => return refused(error),
+    };
     let pattern: Option<Name> = request.subscribed_topic_regex.as_ref().map(owned);
     let resolved = match pattern.as_ref().filter(|pattern| !pattern.is_empty()) {
         None => None,
         Some(pattern) => {
-            let image = ctx.broker.metadata.image();
-            let topics = ctx.broker.groups.patterns().resolve(pattern, &image).await;
+            let image = view.whole_image();
+            let matched = view.groups().patterns().resolve(pattern, image).await;
+            // An expression matches what the member may know of, and nothing else.
+            let visible = |topics: Arc<BTreeSet<Name>>| {
+                let topics = topics.iter().filter(|name| may_describe(name));
+                topics.cloned().collect()
+            };
             Some(ResolvedPattern {
-                topics: topics.map(|topics| BTreeSet::clone(&topics)),
-                catalog: image,
+                topics: matched.map(visible),
+                catalog: Arc::clone(image) as Arc<dyn Catalog>,
             })
         }
     };
-    let call = ConsumerHeartbeat {
-        group_id: owned(&request.group_id),
+    let call = |group_id| ConsumerHeartbeat {
+        group_id,
         member_id: owned(&request.member_id),
         member_epoch: request.member_epoch,
         instance_id: request.instance_id.as_ref().map(owned),
@@ -57,10 +88,14 @@ pub(crate) async fn handle(
         api_version: ctx.api_version,
         member_uuid: Uuid::new_v4(),
     };
-    match ctx.broker.groups.call(&request.group_id, call).await {
+    match view.groups().call(Ok(group), call).await {
         Ok(reply) => response(reply),
-        Err(error) => ConsumerGroupHeartbeatResponse::default().with_error_code(error.into()),
+        Err(error) => refused(error),
     }
+}
+
+fn refused(error: ErrorCode) -> ConsumerGroupHeartbeatResponse {
+    ConsumerGroupHeartbeatResponse::default().with_error_code(error.into())
 }
 
 fn response(reply: ConsumerHeartbeatReply) -> ConsumerGroupHeartbeatResponse {

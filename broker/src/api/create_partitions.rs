@@ -16,9 +16,10 @@ use kafka_protocol::messages::create_partitions_response::{
     CreatePartitionsResponse, CreatePartitionsTopicResult,
 };
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::access::Operation;
 
 use crate::context::RequestContext;
-use crate::metadata::NewPartitions;
+use crate::metadata::{MetadataError, NewPartitions};
 
 pub(crate) async fn handle(
     ctx: &RequestContext,
@@ -29,11 +30,21 @@ pub(crate) async fn handle(
         .iter()
         .map(|topic| topic.name.clone())
         .collect();
-    let wanted = request.topics.iter().map(new_partitions).collect();
-    let metadata = &ctx.broker.metadata;
-    let outcomes = metadata
+    let view = ctx.view();
+    let (mut wanted, mut denied) = (Vec::new(), Vec::new());
+    for topic in &request.topics {
+        let authorized = view.change(Operation::Alter, new_partitions(topic));
+        denied.push(authorized.map(|new| wanted.push(new)).err());
+    }
+    let created = view
+        .metadata()
         .create_partitions(wanted, request.validate_only)
         .await;
+    let mut created = created.into_iter();
+    let outcomes = denied.into_iter().filter_map(|denied| match denied {
+        Some(error) => Some(Err(MetadataError::Denied(error))),
+        None => created.next(),
+    });
     let mut answered = HashSet::new();
     let results = names
         .into_iter()

@@ -8,6 +8,8 @@
 //! node stores one copy: other replication factors are INVALID_REPLICATION_FACTOR unless
 //! `ottla.accept.any.replication.factor` is set; the answer then still says 1, which is what there is.
 
+#![expect(clippy::disallowed_methods, reason = "it has checked the topic")]
+
 use std::collections::HashSet;
 
 use kafka_protocol::messages::TopicName;
@@ -16,11 +18,15 @@ use kafka_protocol::messages::create_topics_response::{
     CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponse,
 };
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::access::Operation;
+use protocol_shim::error_code::ErrorCode;
 
 use super::describe_configs::{ConfigEntry, topic_entries};
 use super::wire;
+use crate::authorizer::Resource;
 use crate::context::RequestContext;
-use crate::metadata::{MetadataError, MetadataImage, NewTopic, Placement, TopicImage};
+use crate::metadata::{MetadataError, NewTopic, Placement, TopicImage};
+use crate::view::View;
 
 /// Topics whose settings one response tells; the others' are null.
 const MAX_DESCRIBED_TOPICS: usize = 10_000;
@@ -31,8 +37,13 @@ pub(crate) async fn handle(
 ) -> CreateTopicsResponse {
     let mut results = Vec::with_capacity(request.topics.len());
     let mut wanted = Vec::with_capacity(request.topics.len());
+    let view = ctx.view();
     for topic in &request.topics {
-        match new_topic(topic) {
+        let authorized = new_topic(topic).and_then(|new| {
+            let authorized = view.change_or_on_cluster(Operation::Create, new);
+            authorized.map_err(MetadataError::Denied)
+        });
+        match authorized {
             Ok(topic) => wanted.push(topic),
             Err(error) => results.push(failed(&topic.name, &error)),
         }
@@ -41,15 +52,16 @@ pub(crate) async fn handle(
         .iter()
         .map(|topic| TopicName(wire(&topic.name)))
         .collect();
-    let metadata = &ctx.broker.metadata;
+    let metadata = view.metadata();
     let created = metadata.create_topics(wanted, request.validate_only).await;
-    let image = metadata.image();
+    // What is there now.
+    let view = ctx.view();
     let mut refused_duplicates = HashSet::new();
     for (place, (name, outcome)) in names.into_iter().zip(created).enumerate() {
         match outcome {
             Ok(topic) => {
                 let with_configs = place < MAX_DESCRIBED_TOPICS;
-                results.push(created_topic(ctx, &image, &topic, with_configs));
+                results.push(created_topic(ctx, &view, &topic, with_configs));
             }
             Err(error) => {
                 // Kafka answers a repeated name once.
@@ -99,7 +111,7 @@ fn new_topic(topic: &CreatableTopic) -> Result<NewTopic, MetadataError> {
 
 fn created_topic(
     ctx: &RequestContext,
-    image: &MetadataImage,
+    view: &View<'_>,
     topic: &TopicImage,
     with_configs: bool,
 ) -> CreatableTopicResult {
@@ -110,12 +122,16 @@ fn created_topic(
     if ctx.api_version < 5 {
         return result;
     }
+    let result = result.with_topic_id(topic.topic_id);
+    if !view.allows(Operation::DescribeConfigs, Resource::Topic(&topic.name)) {
+        return result.with_topic_config_error_code(ErrorCode::TopicAuthorizationFailed.into());
+    }
     // Exactly Kafka's keys, unless the client itself has named another one.
     let known = |entry: &ConfigEntry| {
         !entry.name.starts_with("ottla.") || topic.overrides.contains_key(&*entry.name)
     };
     let configs = with_configs.then(|| {
-        let entries = topic_entries(&ctx.broker.config, image, &topic.overrides).into_iter();
+        let entries = topic_entries(ctx.config(), view.whole_image(), &topic.overrides).into_iter();
         entries.filter(known)
     });
     let on_wire = |entry: ConfigEntry| {
@@ -126,7 +142,6 @@ fn created_topic(
     };
     let configs = configs.map(|entries| entries.map(on_wire).collect());
     result
-        .with_topic_id(topic.topic_id)
         .with_num_partitions(topic.partition_count)
         .with_replication_factor(1)
         .with_configs(configs)

@@ -4,9 +4,11 @@
 
 use kafka_protocol::messages::delete_acls_response::DeleteAclsFilterResult;
 use kafka_protocol::messages::{DeleteAclsRequest, DeleteAclsResponse};
+use kafka_protocol::protocol::StrBytes;
 use protocol_shim::ErrorCode;
 
 use super::NO_AUTHORIZER;
+use crate::authorizer::denial;
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
 
@@ -23,4 +25,16 @@ pub(crate) async fn handle(
         .with_error_code(ErrorCode::SecurityDisabled.into())
         .with_error_message(Some(NO_AUTHORIZER));
     Ok(DeleteAclsResponse::default().with_filter_results(vec![refused; count]))
+}
+
+/// For a client that may not alter the cluster.
+pub(crate) fn refused(
+    _ctx: &RequestContext,
+    request: &DeleteAclsRequest,
+    error: ErrorCode,
+) -> DeleteAclsResponse {
+    let refused = DeleteAclsFilterResult::default()
+        .with_error_code(error.into())
+        .with_error_message(Some(StrBytes::from_static_str(denial(error))));
+    DeleteAclsResponse::default().with_filter_results(vec![refused; request.filters.len()])
 }

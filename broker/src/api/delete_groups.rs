@@ -7,6 +7,7 @@ use coordinators::group::{DeleteGroups, GroupId};
 use indexmap::IndexSet;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
+use protocol_shim::access::Operation;
 
 use super::{PART_BYTES, owned, wire};
 use crate::context::RequestContext;
@@ -18,15 +19,12 @@ pub(crate) async fn handle(
 ) -> Result<DeleteGroupsResponse, Unaffordable> {
     ctx.pay(PART_BYTES * request.groups_names.len()).await?;
     let ids: IndexSet<GroupId> = request.groups_names.iter().map(|id| owned(id)).collect();
-    let outcomes = ctx
-        .broker
-        .groups
-        .call_all(
-            ids.iter().cloned().collect(),
-            |id| id,
-            |group_ids, _| DeleteGroups { group_ids },
-        )
-        .await;
+    let view = ctx.view();
+    let groups = ids.iter().map(|id| (view.group(id, Operation::Delete), ()));
+    let call = |groups: Vec<(GroupId, ())>, _| DeleteGroups {
+        group_ids: groups.into_iter().map(|(id, ())| id).collect(),
+    };
+    let outcomes = view.groups().call_all(groups.collect(), call).await;
     let results = ids.iter().zip(outcomes).map(|(id, outcome)| {
         let error = outcome.map_or_else(Some, |deleted| deleted.error);
         DeletableGroupResult::default()

@@ -12,13 +12,15 @@ use kafka_protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
 };
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse, TopicName};
+use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
 use storage::log::{AppendError, BoxFuture};
 use uuid::Uuid;
 
+use crate::authorizer::Authorized;
 use crate::context::RequestContext;
-use crate::metadata::MetadataImage;
 use crate::partition::registry::Partition;
+use crate::view::Topic;
 
 const HIGH_WATERMARK: i64 = -1;
 
@@ -26,15 +28,19 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DeleteRecordsRequest,
 ) -> DeleteRecordsResponse {
-    let image = ctx.broker.metadata.image();
     let mut asked = Asked::new();
     for topic in request.topics {
         let partitions = topic.partitions.iter();
         let offsets = asked.entry(topic.name).or_default();
         offsets.extend(partitions.map(|asked| (asked.partition_index, asked.offset)));
     }
-    let found = ctx.broker.partitions.get_all(wanted(&image, &asked));
-    let mut begun = begin_all(&image, &asked, found.await).into_iter();
+    let view = ctx.view();
+    let names = asked.keys();
+    let known: Vec<_> = names
+        .map(|name| view.topic(name, Operation::Delete))
+        .collect();
+    let found = view.partitions(wanted(&known, &asked), None);
+    let mut begun = begin_all(&known, &asked, found.await).into_iter();
     let mut topics = Vec::with_capacity(asked.len());
     for (name, offsets) in asked {
         let mut partitions = Vec::with_capacity(offsets.len());
@@ -67,30 +73,33 @@ type Deletion = BoxFuture<'static, Result<i64, AppendError>>;
 /// The offset that is asked for of each partition.
 type Asked = IndexMap<TopicName, IndexMap<i32, i64>>;
 
-fn wanted(image: &MetadataImage, asked: &Asked) -> Vec<Option<(Uuid, i32)>> {
+fn wanted(
+    known: &[Result<Topic<'_>, ErrorCode>],
+    asked: &Asked,
+) -> Vec<Result<(Authorized<Uuid>, i32), ErrorCode>> {
     let mut wanted = Vec::new();
-    for (name, offsets) in asked {
-        let topic_id = image.topic(name).map(|known| known.topic_id);
-        wanted.extend(offsets.keys().map(|index| Some((topic_id?, *index))));
+    for (topic, offsets) in known.iter().zip(asked.values()) {
+        let topic_id = topic.map(|topic| topic.id());
+        wanted.extend(offsets.keys().map(|index| Ok((topic_id?, *index))));
     }
     wanted
 }
 
 /// All begin before the first is waited for: their new starts become durable together.
 fn begin_all(
-    image: &MetadataImage,
+    known: &[Result<Topic<'_>, ErrorCode>],
     asked: &Asked,
-    found: Vec<Option<Arc<Partition>>>,
+    found: Vec<Result<Arc<Partition>, ErrorCode>>,
 ) -> Vec<Result<Deletion, ErrorCode>> {
     let mut found = found.into_iter();
     let mut begun = Vec::with_capacity(found.len());
-    for (name, offsets) in asked {
-        let is_internal = image.topic(name).is_some_and(|known| known.is_internal());
+    for (topic, offsets) in known.iter().zip(asked.values()) {
+        let is_internal = topic.is_ok_and(|topic| topic.is_internal());
         for (offset, partition) in offsets.values().zip(found.by_ref()) {
             begun.push(match partition {
-                None => Err(ErrorCode::UnknownTopicOrPartition),
-                Some(_) if is_internal => Err(ErrorCode::InvalidTopicException),
-                Some(partition) => begin(&partition, *offset),
+                Err(error) => Err(error),
+                Ok(_) if is_internal => Err(ErrorCode::InvalidTopicException),
+                Ok(partition) => begin(&partition, *offset),
             });
         }
     }

@@ -19,6 +19,7 @@ use protocol_shim::ErrorCode;
 use super::wire;
 use crate::context::RequestContext;
 use crate::metadata::{MetadataError, TopicRef};
+use crate::view::Undeletable;
 
 pub(crate) async fn handle(
     ctx: &RequestContext,
@@ -35,23 +36,32 @@ pub(crate) async fn handle(
     let mut responses = Vec::with_capacity(asked.len());
     let mut wanted = Vec::with_capacity(asked.len());
     let mut accepted = Vec::with_capacity(asked.len());
+    let view = ctx.view();
     for topic in &asked {
         match topic_ref(topic, &mut count) {
             Ok(Some(reference)) => {
-                wanted.push(reference);
-                accepted.push(topic);
+                let deletable = view.deletable(reference);
+                accepted.push((topic, deletable.map(|topic| wanted.push(topic))));
             }
             Ok(None) => {}
             Err(error) => responses.push(failed(ctx, topic, &error)),
         }
     }
-    let outcomes = ctx.broker.metadata.delete_topics(wanted).await;
+    let outcomes = view.metadata().delete_topics(wanted).await;
     let deleted = outcomes.iter().flatten().map(|topic| DeletedTopic {
         name: Arc::clone(&topic.name),
         topic_id: topic.topic_id,
     });
-    ctx.broker.groups.topics_deleted(deleted.collect()).await;
-    for (topic, outcome) in accepted.into_iter().zip(outcomes) {
+    view.groups().topics_deleted(deleted.collect()).await;
+    let mut outcomes = outcomes.into_iter();
+    for (topic, deletable) in accepted {
+        let outcome = match deletable {
+            Ok(()) => outcomes.next().unwrap_or(Err(MetadataError::ShuttingDown)),
+            Err(refused) => {
+                responses.push(undeletable(ctx, topic, refused));
+                continue;
+            }
+        };
         responses.push(match outcome {
             Ok(deleted) => DeletableTopicResult::default()
                 .with_name(Some(TopicName(wire(&deleted.name))))
@@ -95,6 +105,25 @@ fn topic_ref<'a>(
             })
         }
         _ => Ok(Some(reference)),
+    }
+}
+
+fn undeletable(
+    ctx: &RequestContext,
+    topic: &DeleteTopicState,
+    refused: Undeletable,
+) -> DeletableTopicResult {
+    let error = match refused.error {
+        ErrorCode::UnknownTopicId if !ctx.config().new_topics.delete_topic_enable => {
+            MetadataError::TopicDeletionDisabled
+        }
+        ErrorCode::UnknownTopicId => MetadataError::UnknownTopicId,
+        denied => MetadataError::Denied(denied),
+    };
+    let response = failed(ctx, topic, &error);
+    match refused.name {
+        Some(name) => response.with_name(Some(TopicName(wire(&name)))),
+        None => response,
     }
 }
 

@@ -6,6 +6,7 @@ use kafka_protocol::messages::{DescribeAclsRequest, DescribeAclsResponse};
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::ErrorCode;
 
+use crate::authorizer::denial;
 use crate::context::RequestContext;
 
 pub(crate) async fn handle(
@@ -17,4 +18,15 @@ pub(crate) async fn handle(
         .with_error_message(Some(StrBytes::from_static_str(
             "No Authorizer is configured on the broker",
         )))
+}
+
+/// For a client that may not describe the cluster.
+pub(crate) fn refused(
+    _ctx: &RequestContext,
+    _request: &DescribeAclsRequest,
+    error: ErrorCode,
+) -> DescribeAclsResponse {
+    DescribeAclsResponse::default()
+        .with_error_code(error.into())
+        .with_error_message(Some(StrBytes::from_static_str(denial(error))))
 }

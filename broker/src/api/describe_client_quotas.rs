@@ -8,6 +8,7 @@ use kafka_protocol::messages::{DescribeClientQuotasRequest, DescribeClientQuotas
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::ErrorCode;
 
+use crate::authorizer::denial;
 use crate::context::RequestContext;
 
 const ENTITY_TYPES: [&str; 3] = ["user", "client-id", "ip"];
@@ -21,11 +22,24 @@ pub(crate) async fn handle(
 ) -> DescribeClientQuotasResponse {
     match check(&request.components) {
         Ok(()) => DescribeClientQuotasResponse::default().with_entries(Some(Vec::new())),
-        Err((error, message)) => DescribeClientQuotasResponse::default()
-            .with_error_code(error.into())
-            .with_error_message(Some(StrBytes::from_static_str(message)))
-            .with_entries(None),
+        Err((error, message)) => failed(error, message),
     }
+}
+
+/// For a client that may not describe the cluster's configuration.
+pub(crate) fn refused(
+    _ctx: &RequestContext,
+    _request: &DescribeClientQuotasRequest,
+    error: ErrorCode,
+) -> DescribeClientQuotasResponse {
+    failed(error, denial(error))
+}
+
+fn failed(error: ErrorCode, message: &'static str) -> DescribeClientQuotasResponse {
+    DescribeClientQuotasResponse::default()
+        .with_error_code(error.into())
+        .with_error_message(Some(StrBytes::from_static_str(message)))
+        .with_entries(None)
 }
 
 /// Stops at the first component that is wrong: there is one type to each, so the fourth is wrong at the latest.

@@ -13,7 +13,7 @@ use protocol_shim::ErrorCode;
 
 use super::wire;
 use crate::context::RequestContext;
-use crate::metadata::operations::{CLUSTER_OPERATIONS, OPERATIONS_OMITTED};
+use crate::metadata::operations::OPERATIONS_OMITTED;
 
 const BROKERS: i8 = 1;
 const CONTROLLERS: i8 = 2;
@@ -38,19 +38,21 @@ pub(crate) async fn handle(
             .with_error_code(error as i16)
             .with_error_message(Some(StrBytes::from_static_str(message)));
     }
-    let image = ctx.broker.metadata.image();
-    let rack = ctx.broker.config.serving.rack.as_deref().map(wire);
-    let broker = DescribeClusterBroker::default()
-        .with_broker_id(BrokerId(ctx.broker.config.node_id))
-        .with_host(wire(&ctx.session.advertised.host))
-        .with_port(i32::from(ctx.session.advertised.port))
-        .with_rack(rack);
+    let view = ctx.view();
+    let brokers = view.cluster().brokers(&ctx.session.advertised);
+    let brokers = brokers.map(|broker| {
+        DescribeClusterBroker::default()
+            .with_broker_id(BrokerId(broker.id))
+            .with_host(wire(broker.host))
+            .with_port(i32::from(broker.port))
+            .with_rack(broker.rack.map(wire))
+    });
     DescribeClusterResponse::default()
-        .with_cluster_id(wire(image.cluster_id()))
-        .with_controller_id(BrokerId(ctx.broker.config.node_id))
-        .with_brokers(vec![broker])
+        .with_cluster_id(wire(view.cluster_id()))
+        .with_controller_id(BrokerId(view.cluster().controller()))
+        .with_brokers(brokers.collect())
         .with_cluster_authorized_operations(if request.include_cluster_authorized_operations {
-            CLUSTER_OPERATIONS
+            view.cluster_operations()
         } else {
             OPERATIONS_OMITTED
         })

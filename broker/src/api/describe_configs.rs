@@ -8,6 +8,8 @@
 //! from, so that no tool takes it to another cluster; Kafka's keys without effect here are reported with Kafka's defaults and say so in their
 //! documentation; the only logger is `root`, and it is read-only.
 
+#![expect(clippy::disallowed_methods, reason = "it has checked the resource")]
+
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 
@@ -19,6 +21,7 @@ use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsSynonym,
 };
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::access::Operation;
 
 use crate::config::broker_keys::{broker_config, broker_configs, is_dynamic_only, row_behind};
 use crate::config::def::{ConfigDef, Kind, UpdateMode};
@@ -30,12 +33,13 @@ use crate::metadata::{
     MetadataError, MetadataImage, Overrides, ResourceType, check_broker_name, validate_topic_name,
 };
 use crate::net::account::Unaffordable;
+use crate::view::{View, configured};
 
 pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DescribeConfigsRequest,
 ) -> Result<DescribeConfigsResponse, Unaffordable> {
-    let (node, image) = (&ctx.broker.config, ctx.broker.metadata.image());
+    let view = ctx.view();
     let mut tab = ctx.tab();
     let mut seen = HashSet::new();
     let mut room = MAX_ENTRIES;
@@ -44,7 +48,7 @@ pub(crate) async fn handle(
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
-        results.push(match entries(node, &image, resource, room) {
+        results.push(match entries(ctx.config(), &view, resource, room) {
             Ok(mut entries) => {
                 room -= entries.len().min(room);
                 let named = resource.configuration_keys.iter().flatten();
@@ -149,7 +153,7 @@ impl ConfigEntry {
 
 fn entries(
     node: &BrokerConfig,
-    image: &MetadataImage,
+    view: &View<'_>,
     resource: &DescribeConfigsResource,
     room: usize,
 ) -> Result<Vec<ConfigEntry>, MetadataError> {
@@ -160,7 +164,13 @@ fn entries(
             "More than {MAX_ENTRIES} settings were asked for in one request"
         ));
     }
-    match ResourceType::from_wire(resource.resource_type) {
+    let kind = ResourceType::from_wire(resource.resource_type);
+    if let Some(kind) = kind {
+        let allowed = view.check(Operation::DescribeConfigs, configured(kind, name));
+        allowed.map_err(MetadataError::Denied)?;
+    }
+    let image = view.whole_image();
+    match kind {
         Some(ResourceType::Topic) => {
             validate_topic_name(name)?;
             let topic = image.topic(name).ok_or(MetadataError::UnknownTopic)?;

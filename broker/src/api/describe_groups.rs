@@ -9,10 +9,11 @@ use coordinators::group::{self, DescribeGroups, GroupId};
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::access::Operation;
 
 use super::{PART_BYTES, owned, pay_for_groups, wire};
 use crate::context::RequestContext;
-use crate::metadata::operations::{GROUP_OPERATIONS, OPERATIONS_OMITTED};
+use crate::metadata::operations::OPERATIONS_OMITTED;
 use crate::net::account::Unaffordable;
 
 pub(crate) async fn handle(
@@ -22,37 +23,30 @@ pub(crate) async fn handle(
     ctx.pay(PART_BYTES * request.groups.len()).await?;
     let ids: Vec<GroupId> = request.groups.iter().map(|id| owned(id)).collect();
     let api_version = ctx.api_version;
-    let described = ctx
-        .broker
-        .groups
-        .call_all(
-            ids.clone(),
-            |id| id,
-            |group_ids, allowance| DescribeGroups {
-                group_ids,
-                api_version,
-                allowance,
-            },
-        )
-        .await;
+    let view = ctx.view();
+    let groups = ids
+        .iter()
+        .map(|id| (view.group(id, Operation::Describe), ()));
+    let call = |groups: Vec<(GroupId, ())>, allowance| DescribeGroups {
+        group_ids: groups.into_iter().map(|(id, ())| id).collect(),
+        api_version,
+        allowance,
+    };
+    let described = view.groups().call_all(groups.collect(), call).await;
     pay_for_groups(ctx, &described).await?;
     let groups = ids.into_iter().zip(described).map(|(id, outcome)| {
         let group = outcome.unwrap_or_else(|error| group::DescribedGroup::failed(id, error));
-        describe(ctx, group, request.include_authorized_operations)
+        let include_operations = request.include_authorized_operations && group.error.is_none();
+        let operations = match include_operations {
+            true => view.group_operations(&group.group_id),
+            false => OPERATIONS_OMITTED,
+        };
+        describe(ctx, group, operations)
     });
     Ok(DescribeGroupsResponse::default().with_groups(groups.collect()))
 }
 
-fn describe(
-    ctx: &RequestContext,
-    group: group::DescribedGroup,
-    include_operations: bool,
-) -> DescribedGroup {
-    let operations = if include_operations && group.error.is_none() {
-        GROUP_OPERATIONS
-    } else {
-        OPERATIONS_OMITTED
-    };
+fn describe(ctx: &RequestContext, group: group::DescribedGroup, operations: i32) -> DescribedGroup {
     let message = group
         .error_message
         .as_deref()

@@ -11,11 +11,14 @@ use kafka_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::access::Operation;
+use protocol_shim::error_code::ErrorCode;
 
 use super::wire;
 use crate::context::RequestContext;
 use crate::metadata::TopicImage;
 use crate::net::account::Unaffordable;
+use crate::view::{Topic, View};
 
 /// The volume's size is not known.
 const UNKNOWN_BYTES: i64 = -1;
@@ -24,15 +27,15 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DescribeLogDirsRequest,
 ) -> Result<DescribeLogDirsResponse, Unaffordable> {
-    let image = ctx.broker.metadata.image();
+    let view = ctx.view();
     let mut tab = ctx.tab();
     let mut topics = Vec::new();
     match &request.topics {
         None => {
-            for topic in image.topics() {
-                tab.add_for_all(cost(topic, topic.partition_count as usize))
+            for topic in view.topics_of_cluster(Operation::Describe) {
+                tab.add_for_all(cost(&topic, topic.partition_count as usize))
                     .await?;
-                topics.push(describe(ctx, topic, 0..topic.partition_count).await);
+                topics.push(describe(&view, topic, 0..topic.partition_count).await);
             }
         }
         Some(asked) => {
@@ -43,18 +46,18 @@ pub(crate) async fn handle(
                 partitions.extend(&asked.partitions);
             }
             for (name, partitions) in named {
-                let Some(topic) = image.topic(name) else {
+                let Ok(topic) = view.topic_of_cluster(name, Operation::Describe) else {
                     continue;
                 };
-                tab.add_for_all(cost(topic, partitions.len())).await?;
-                let described = describe(ctx, topic, partitions.into_iter()).await;
+                tab.add_for_all(cost(&topic, partitions.len())).await?;
+                let described = describe(&view, topic, partitions.into_iter()).await;
                 if !described.partitions.is_empty() {
                     topics.push(described);
                 }
             }
         }
     }
-    let dir = &ctx.broker.config.data_dir;
+    let dir = &ctx.config().data_dir;
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
     let (total_bytes, usable_bytes) = match rustix::fs::statvfs(&dir) {
         Ok(volume) => (
@@ -71,6 +74,15 @@ pub(crate) async fn handle(
     Ok(DescribeLogDirsResponse::default().with_results(vec![result]))
 }
 
+/// For a client that may not describe the cluster.
+pub(crate) fn refused(
+    _ctx: &RequestContext,
+    _request: &DescribeLogDirsRequest,
+    error: ErrorCode,
+) -> DescribeLogDirsResponse {
+    DescribeLogDirsResponse::default().with_error_code(error.into())
+}
+
 /// What a topic takes in the response, in structs and in bytes.
 fn cost(topic: &TopicImage, partition_count: usize) -> usize {
     const PARTITION_BYTES: usize = size_of::<DescribeLogDirsPartition>() + 32;
@@ -82,8 +94,8 @@ fn bytes(blocks: u64, block_bytes: u64) -> i64 {
 }
 
 async fn describe(
-    ctx: &RequestContext,
-    topic: &TopicImage,
+    view: &View<'_>,
+    topic: Topic<'_>,
     partitions: impl Iterator<Item = i32>,
 ) -> DescribeLogDirsTopic {
     let mut described = Vec::new();
@@ -91,7 +103,7 @@ async fn describe(
         described.push(
             DescribeLogDirsPartition::default()
                 .with_partition_index(partition)
-                .with_partition_size(log_size_bytes(ctx, topic, partition).await),
+                .with_partition_size(log_size_bytes(view, topic, partition).await),
         );
     }
     DescribeLogDirsTopic::default()
@@ -100,8 +112,8 @@ async fn describe(
 }
 
 /// Bytes of a partition's log.
-async fn log_size_bytes(ctx: &RequestContext, topic: &TopicImage, partition: i32) -> i64 {
-    let found = ctx.broker.partitions.get(topic.topic_id, partition).await;
+async fn log_size_bytes(view: &View<'_>, topic: Topic<'_>, partition: i32) -> i64 {
+    let found = view.partition(Ok(topic), partition, None).await;
     let bytes = found.map_or(0, |partition| partition.log.size_bytes());
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }

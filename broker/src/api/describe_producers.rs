@@ -8,8 +8,10 @@ use kafka_protocol::messages::describe_producers_response::{
 };
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::ErrorCode;
+use protocol_shim::access::Operation;
 use storage::log::ActiveProducer;
 
+use crate::authorizer::denial;
 use crate::context::RequestContext;
 use crate::metadata::validate_topic_name;
 use crate::net::account::Unaffordable;
@@ -23,7 +25,7 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DescribeProducersRequest,
 ) -> Result<DescribeProducersResponse, Unaffordable> {
-    let image = ctx.broker.metadata.image();
+    let view = ctx.view();
     let asked = request
         .topics
         .iter()
@@ -32,7 +34,7 @@ pub(crate) async fn handle(
         .await?;
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
-        let known = image.topic(&topic.name).map(|topic| topic.topic_id);
+        let known = view.topic(&topic.name, Operation::Read);
         let is_valid = validate_topic_name(&topic.name).is_ok();
         let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
         for index in topic.partition_indexes {
@@ -49,9 +51,12 @@ pub(crate) async fn handle(
                 partitions.push(refuse(ErrorCode::InvalidTopicException, message));
                 continue;
             }
-            let found = ctx.broker.partitions.find(known, index).await;
+            let found = view.partition(known, index, None).await;
             partitions.push(match found {
-                Err(error) => refuse(error, "there is no such topic or partition"),
+                Err(error @ ErrorCode::UnknownTopicOrPartition) => {
+                    refuse(error, "there is no such topic or partition")
+                }
+                Err(error) => refuse(error, denial(error)),
                 Ok(partition) => {
                     let producers = partition.log.producers();
                     ctx.pay(producers.len() * PRODUCER_BYTES).await?;

@@ -42,12 +42,13 @@ pub(crate) async fn handle(
         let topics = unknown(ctx.api_version, request);
         return Ok(DescribeQuorumResponse::default().with_topics(topics));
     }
-    let broker = &ctx.broker;
-    let offsets = broker.metadata_log.offsets();
-    let now_ms = broker.clock.wall_ms();
-    let me = BrokerId(broker.config.node_id);
+    let view = ctx.view();
+    let (log, directory_id) = ctx.metadata_log();
+    let offsets = log.offsets();
+    let now_ms = ctx.clock().wall_ms();
+    let controller = BrokerId(view.cluster().controller());
     let mut voter = ReplicaState::default()
-        .with_replica_id(me)
+        .with_replica_id(controller)
         .with_log_end_offset(offsets.log_end_offset);
     if ctx.api_version >= 1 {
         voter = voter
@@ -56,25 +57,34 @@ pub(crate) async fn handle(
     }
     let mut response = DescribeQuorumResponse::default();
     if ctx.api_version >= 2 {
-        voter.replica_directory_id = broker.directory_id;
+        voter.replica_directory_id = directory_id;
         let listener = Listener::default()
             .with_name(wire(&ctx.session.listener_name))
             .with_host(wire(&ctx.session.advertised.host))
             .with_port(ctx.session.advertised.port);
         let node = Node::default()
-            .with_node_id(me)
+            .with_node_id(controller)
             .with_listeners(vec![listener]);
         response.nodes = vec![node];
     }
     let partition = PartitionData::default()
-        .with_leader_id(me)
-        .with_leader_epoch(broker.metadata_log.leader_epoch())
+        .with_leader_id(controller)
+        .with_leader_epoch(log.leader_epoch())
         .with_high_watermark(offsets.high_watermark)
         .with_current_voters(vec![voter]);
     let topic = TopicData::default()
         .with_topic_name(TopicName(StrBytes::from_static_str(CLUSTER_METADATA_TOPIC)))
         .with_partitions(vec![partition]);
     Ok(response.with_topics(vec![topic]))
+}
+
+/// For a client that may not describe the cluster.
+pub(crate) fn refused(
+    _ctx: &RequestContext,
+    _request: &DescribeQuorumRequest,
+    error: ErrorCode,
+) -> DescribeQuorumResponse {
+    DescribeQuorumResponse::default().with_error_code(error.into())
 }
 
 fn unknown(api_version: i16, request: DescribeQuorumRequest) -> Vec<TopicData> {

@@ -12,12 +12,13 @@ use kafka_protocol::messages::describe_topic_partitions_response::{
 };
 use kafka_protocol::messages::{BrokerId, TopicName};
 use protocol_shim::ErrorCode;
+use protocol_shim::access::Operation;
 
 use super::wire;
 use crate::context::RequestContext;
-use crate::metadata::operations::TOPIC_OPERATIONS;
 use crate::metadata::{TopicImage, validate_topic_name};
 use crate::net::account::Unaffordable;
+use crate::view::View;
 
 pub(crate) async fn handle(
     ctx: &RequestContext,
@@ -41,7 +42,7 @@ pub(crate) async fn handle(
         Some(cursor) => (cursor.topic_name.as_str(), cursor.partition_index),
         None => ("", 0),
     };
-    let limit = ctx.broker.config.serving.max_request_partition_size_limit;
+    let limit = ctx.config().serving.max_request_partition_size_limit;
     let limit = limit.min(request.response_partition_limit).max(1);
     // A page may be full; two replica sets and some bytes on the wire for each.
     const PARTITION_BYTES: usize =
@@ -49,51 +50,58 @@ pub(crate) async fn handle(
     ctx.pay_for_all(usize::try_from(limit).unwrap_or(0) * PARTITION_BYTES)
         .await?;
 
-    let image = ctx.broker.metadata.image();
+    let view = ctx.view();
+    let mut denied = Vec::new();
     let mut page = Page {
-        ctx,
+        view: &view,
         room: limit,
         topics: Vec::new(),
         next_cursor: None,
     };
     let start_of = |name: &str| if name == first { first_partition } else { 0 };
     if asked.is_empty() {
-        for topic in image.topics_from(first) {
-            if !page.add(topic, start_of(&topic.name)) {
+        for topic in view.topics_from(first, Operation::Describe) {
+            if !page.add(&topic, start_of(&topic.name)) {
                 break;
             }
         }
     } else {
         for name in asked.range(first..) {
-            match image.topic(name) {
-                Some(topic) => {
-                    if !page.add(topic, start_of(name)) {
+            match view.topic(name, Operation::Describe) {
+                Ok(topic) => {
+                    if !page.add(&topic, start_of(name)) {
                         break;
                     }
                 }
-                None if page.room == 0 => {
+                // Behind the others, as in Kafka.
+                Err(error @ ErrorCode::TopicAuthorizationFailed) => {
+                    denied.push(failed(name, error));
+                }
+                Err(_) if page.room == 0 => {
                     page.next_cursor = Some(cursor(name, 0));
                     break;
                 }
-                None => {
+                Err(_) => {
                     let error = validate_topic_name(name).map_or_else(
                         |error| error.code(),
                         |()| ErrorCode::UnknownTopicOrPartition,
                     );
                     page.topics.push(
-                        failed(name, error).with_topic_authorized_operations(TOPIC_OPERATIONS),
+                        failed(name, error)
+                            .with_topic_authorized_operations(view.topic_operations(name)),
                     );
                 }
             }
         }
     }
+    page.topics.extend(denied);
     Ok(DescribeTopicPartitionsResponse::default()
         .with_topics(page.topics)
         .with_next_cursor(page.next_cursor))
 }
 
 struct Page<'a> {
-    ctx: &'a RequestContext,
+    view: &'a View<'a>,
     /// Partitions that still fit.
     room: i32,
     topics: Vec<DescribeTopicPartitionsResponseTopic>,
@@ -105,14 +113,14 @@ impl Page<'_> {
     fn add(&mut self, topic: &TopicImage, from: i32) -> bool {
         let end = topic.partition_count.min(from.saturating_add(self.room));
         if self.room > 0 {
-            let partitions = (from..end).map(|index| partition(self.ctx, topic, index));
+            let partitions = (from..end).map(|index| partition(self.view, topic, index));
             self.topics.push(
                 DescribeTopicPartitionsResponseTopic::default()
                     .with_name(Some(topic_name(&topic.name)))
                     .with_topic_id(topic.topic_id)
                     .with_is_internal(topic.is_internal())
                     .with_partitions(partitions.collect())
-                    .with_topic_authorized_operations(TOPIC_OPERATIONS),
+                    .with_topic_authorized_operations(self.view.topic_operations(&topic.name)),
             );
             self.room -= (end - from).max(0);
         }
@@ -125,17 +133,18 @@ impl Page<'_> {
 }
 
 fn partition(
-    ctx: &RequestContext,
+    view: &View<'_>,
     topic: &TopicImage,
     index: i32,
 ) -> DescribeTopicPartitionsResponsePartition {
-    let leader = BrokerId(ctx.broker.config.node_id);
+    let leader = view.leader(topic, index);
+    let replicas = view.replicas(topic, index);
     DescribeTopicPartitionsResponsePartition::default()
         .with_partition_index(index)
-        .with_leader_id(leader)
-        .with_leader_epoch(ctx.broker.partitions.leader_epoch(topic, index))
-        .with_replica_nodes(vec![leader])
-        .with_isr_nodes(vec![leader])
+        .with_leader_id(BrokerId(leader.broker_id))
+        .with_leader_epoch(leader.epoch)
+        .with_isr_nodes(replicas.clone())
+        .with_replica_nodes(replicas)
         .with_eligible_leader_replicas(Some(Vec::new()))
         .with_last_known_elr(Some(Vec::new()))
 }

@@ -5,7 +5,9 @@
 use kafka_protocol::messages::describe_transactions_response::TransactionState;
 use kafka_protocol::messages::{DescribeTransactionsRequest, DescribeTransactionsResponse};
 use protocol_shim::ErrorCode;
+use protocol_shim::access::Operation;
 
+use crate::authorizer::Resource;
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
 
@@ -19,10 +21,12 @@ pub(crate) async fn handle(
     let ids_bytes = ctx.request_bytes;
     ctx.pay(request.transactional_ids.len() * STATE_BYTES + ids_bytes)
         .await?;
+    let view = ctx.view();
     let states = request.transactional_ids.into_iter().map(|id| {
-        let error = match id.is_empty() {
-            true => ErrorCode::InvalidRequest,
-            false => ErrorCode::TransactionalIdNotFound,
+        let error = match view.check(Operation::Describe, Resource::TransactionalId(&id)) {
+            Err(denied) => denied,
+            Ok(()) if id.is_empty() => ErrorCode::InvalidRequest,
+            Ok(()) => ErrorCode::TransactionalIdNotFound,
         };
         TransactionState::default()
             .with_transactional_id(id)

@@ -11,6 +11,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::ErrorCode;
 
+use crate::authorizer::denial;
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
 
@@ -44,4 +45,21 @@ pub(crate) async fn handle(
             .with_error_message(Some(StrBytes::from_static_str(message)))
     });
     Ok(DescribeUserScramCredentialsResponse::default().with_results(results.collect()))
+}
+
+/// For a client that may not describe the cluster. As in Kafka, the users are counted and not named.
+pub(crate) fn refused(
+    _ctx: &RequestContext,
+    request: &DescribeUserScramCredentialsRequest,
+    error: ErrorCode,
+) -> DescribeUserScramCredentialsResponse {
+    let message = Some(StrBytes::from_static_str(denial(error)));
+    let refused = DescribeUserScramCredentialsResult::default()
+        .with_error_code(error.into())
+        .with_error_message(message.clone());
+    let users_count = request.users.as_ref().map_or(0, Vec::len);
+    DescribeUserScramCredentialsResponse::default()
+        .with_error_code(error.into())
+        .with_error_message(message)
+        .with_results(vec![refused; users_count])
 }

@@ -7,6 +7,7 @@ use kafka_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaE
 use kafka_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::ErrorCode;
+use protocol_shim::access::Operation;
 
 use super::wire;
 use crate::context::RequestContext;
@@ -23,12 +24,12 @@ pub(crate) async fn handle(
     request: ElectLeadersRequest,
 ) -> Result<ElectLeadersResponse, Unaffordable> {
     let known_type = ELECTION_TYPES.contains(&request.election_type);
-    let image = ctx.broker.metadata.image();
+    let view = ctx.view();
+    let topics = || view.topics_of_cluster(Operation::Alter);
     match &request.topic_partitions {
         None => {
-            let names_bytes: usize = image.topics().map(|topic| topic.name.len()).sum();
-            ctx.pay_for_all(image.topic_count() * RESULT_BYTES + 2 * names_bytes)
-                .await?;
+            let bytes = topics().map(|topic| RESULT_BYTES + 2 * topic.name.len());
+            ctx.pay_for_all(bytes.sum()).await?;
         }
         Some(topics) => {
             let asked = topics.iter().map(|topic| 1 + topic.partitions.len());
@@ -37,14 +38,14 @@ pub(crate) async fn handle(
         }
     }
     let results = match request.topic_partitions {
-        None => image
-            .topics()
+        None => topics()
             .map(|topic| ReplicaElectionResult::default().with_topic(TopicName(wire(&topic.name))))
             .collect(),
         Some(topics) => topics
             .into_iter()
             .map(|asked| {
-                let partition_count = image.topic(&asked.topic).map(|topic| topic.partition_count);
+                let topic = view.topic_of_cluster(&asked.topic, Operation::Alter);
+                let partition_count = topic.ok().map(|topic| topic.partition_count);
                 let results = asked.partitions.into_iter().map(|partition| {
                     let (error, message) = match partition_count {
                         _ if !known_type => (ErrorCode::InvalidRequest, "Unknown type of election"),
@@ -76,4 +77,31 @@ pub(crate) async fn handle(
     Ok(ElectLeadersResponse::default()
         .with_error_code(error.into())
         .with_replica_election_results(results))
+}
+
+/// For a client that may not alter the cluster.
+pub(crate) fn refused(
+    ctx: &RequestContext,
+    request: &ElectLeadersRequest,
+    error: ErrorCode,
+) -> ElectLeadersResponse {
+    let asked = request.topic_partitions.iter().flatten();
+    let results = asked.map(|asked| {
+        let partitions = asked.partitions.iter().map(|partition| {
+            PartitionResult::default()
+                .with_partition_id(*partition)
+                .with_error_code(error.into())
+                .with_error_message(None)
+        });
+        ReplicaElectionResult::default()
+            .with_topic(asked.topic.clone())
+            .with_partition_result(partitions.collect())
+    });
+    let error = match ctx.api_version {
+        0 => ErrorCode::None,
+        _ => error,
+    };
+    ElectLeadersResponse::default()
+        .with_error_code(error.into())
+        .with_replica_election_results(results.collect())
 }

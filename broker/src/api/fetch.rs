@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
 use protocol_shim::fetch_response::{
     AbortedTransaction, EpochEndOffset, FetchPartition, FetchResponse, FetchTopic,
@@ -18,25 +19,22 @@ use protocol_shim::fetch_response::{
 use storage::log::{FetchedRecords, Isolation, ReadError};
 use uuid::Uuid;
 
+use crate::authorizer::Resource;
 use crate::context::RequestContext;
 use crate::log_limited;
-use crate::metadata::MetadataImage;
 use crate::net::account::Unaffordable;
 use crate::partition::delayed_fetch::{self, FetchLimits, FetchTarget};
 use crate::partition::fetch_session::{Outcome, Told, TopicKey, WantedPartition};
 use crate::partition::registry::{Partition, check_leader_epoch};
+use crate::view::{Topic, View};
 
 pub(crate) async fn handle(
     ctx: &RequestContext,
     request: FetchRequest,
 ) -> Result<FetchResponse, Unaffordable> {
-    let broker = &ctx.broker;
-    let plan = match broker.fetch_sessions.plan(
-        &request,
-        ctx.api_version,
-        broker.clock.steady_ms(),
-        rand::random,
-    ) {
+    let now_ms = ctx.clock().steady_ms();
+    let sessions = ctx.fetch_sessions();
+    let plan = match sessions.plan(&request, ctx.api_version, now_ms, rand::random) {
         Ok(plan) => plan,
         Err(error_code) => {
             return Ok(FetchResponse {
@@ -47,26 +45,24 @@ pub(crate) async fn handle(
     };
     let (max_wait_ms, min_bytes) = (request.max_wait_ms, request.min_bytes);
     let (max_bytes, isolation_level) = (request.max_bytes, request.isolation_level);
+    let rack = Some(request.rack_id.clone()).filter(|rack| !rack.is_empty());
+    let is_follower = request.replica_id.0 >= 0 || request.replica_state.replica_id.0 >= 0;
     // What it names is in the plan.
     drop(request);
     // Its records are not counted: they are slices of the log, or of the cold reads' own budget.
     ctx.pay_for_all(plan.partitions.len() * PARTITION_BYTES)
         .await?;
-    let image = broker.metadata.image();
-    let topic_ids: Vec<_> = plan
-        .partitions
-        .iter()
-        .map(|wanted| topic_id(&image, wanted))
-        .collect();
-    let wanted = plan.partitions.iter().zip(&topic_ids);
-    let wanted = wanted.map(|(wanted, topic_id)| Some((topic_id.ok()?, wanted.partition)));
-    let found = broker.partitions.get_all(wanted.collect()).await;
+    let view = ctx.view();
+    let wanted = plan.partitions.iter().map(|wanted| {
+        let topic = topic(&view, &wanted.topic, is_follower)?;
+        Ok((topic.id(), wanted.partition))
+    });
+    let found = view.partitions(wanted.collect(), rack.as_deref()).await;
     let mut answers = Vec::with_capacity(plan.partitions.len());
     // What is to be read, and where its answer goes.
     let (mut targets, mut places) = (Vec::new(), Vec::new());
-    for (wanted, (topic_id, found)) in plan.partitions.iter().zip(topic_ids.into_iter().zip(found))
-    {
-        match ask(wanted, check(wanted, topic_id, found)) {
+    for (wanted, found) in plan.partitions.iter().zip(found) {
+        match ask(wanted, check(wanted, found)) {
             Ok(target) => {
                 places.push(answers.len());
                 targets.push(target);
@@ -86,13 +82,13 @@ pub(crate) async fn handle(
         min_bytes: usize::try_from(min_bytes).unwrap_or(0),
         max_bytes: usize::try_from(max_bytes)
             .unwrap_or(0)
-            .min(broker.config.serving.fetch_max_bytes),
+            .min(ctx.config().serving.fetch_max_bytes),
         isolation: match isolation_level {
             1 => Isolation::ReadCommitted,
             _ => Isolation::ReadUncommitted,
         },
     };
-    let results = delayed_fetch::fetch(limits, &targets, broker.wait_for_shutdown()).await;
+    let results = delayed_fetch::fetch(limits, &targets, ctx.interrupted()).await;
     drop(targets);
     for (place, result) in places.into_iter().zip(results) {
         let partition = plan.partitions[place].partition;
@@ -102,7 +98,7 @@ pub(crate) async fn handle(
         };
     }
     let outcomes: Vec<Outcome> = answers.iter().map(outcome).collect();
-    let news = broker.fetch_sessions.conclude(&plan, &outcomes);
+    let news = sessions.conclude(&plan, &outcomes);
     drop(outcomes);
     Ok(FetchResponse {
         session_id: plan.session_id,
@@ -144,21 +140,32 @@ fn ask(
     })
 }
 
-fn topic_id(image: &MetadataImage, wanted: &WantedPartition) -> Result<Uuid, ErrorCode> {
-    let found = match &wanted.topic {
-        TopicKey::Id(id) => image.topic_by_id(*id).ok_or(ErrorCode::UnknownTopicId),
-        TopicKey::Name(name) => image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition),
-    };
-    found.map(|topic| topic.topic_id)
+/// What a follower reads is the cluster's business.
+fn topic<'v>(
+    view: &'v View<'_>,
+    topic: &TopicKey,
+    is_follower: bool,
+) -> Result<Topic<'v>, ErrorCode> {
+    if is_follower && !view.allows(Operation::ClusterAction, Resource::Cluster) {
+        return Err(ErrorCode::TopicAuthorizationFailed);
+    }
+    match topic {
+        TopicKey::Id(id) if is_follower => {
+            view.topic_of_cluster_by_id(*id, Operation::ClusterAction)
+        }
+        TopicKey::Id(id) => view.topic_by_id(*id, Operation::Read),
+        TopicKey::Name(name) if is_follower => {
+            view.topic_of_cluster(name, Operation::ClusterAction)
+        }
+        TopicKey::Name(name) => view.topic(name, Operation::Read),
+    }
 }
 
 fn check(
     wanted: &WantedPartition,
-    topic_id: Result<Uuid, ErrorCode>,
-    found: Option<Arc<Partition>>,
+    found: Result<Arc<Partition>, ErrorCode>,
 ) -> Result<Arc<Partition>, ErrorCode> {
-    topic_id?;
-    let partition = found.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let partition = found?;
     check_leader_epoch(&*partition.log, wanted.current_leader_epoch)?;
     Ok(partition)
 }

@@ -1,7 +1,7 @@
 //! FindCoordinator (key 10), versions 0-6.
 //!
-//! This broker coordinates everything itself. The first question for a group creates
-//! `__consumer_offsets`, as in Kafka. Several keys at once from v4 (KIP-699).
+//! Tells who coordinates a group. The first question for one creates `__consumer_offsets`, as in Kafka. Several keys at
+//! once from v4 (KIP-699).
 //!
 //! Deviations: transactions (key type 1) and share groups (key type 2) are not served; INVALID_REQUEST
 //! with a message ends such a client at once, where COORDINATOR_NOT_AVAILABLE would let it retry for ever.
@@ -9,11 +9,15 @@
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
 
 use super::{PART_BYTES, wire};
+use crate::authorizer::Resource;
+use crate::cluster::view::CoordinatorKind;
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
+use crate::view::View;
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
@@ -22,54 +26,88 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: FindCoordinatorRequest,
 ) -> Result<FindCoordinatorResponse, Unaffordable> {
-    let (error, message) = match request.key_type {
-        GROUP => match ctx.broker.groups.ensure_started().await {
-            Ok(()) => (ErrorCode::None, None),
-            Err(_) => (
-                ErrorCode::CoordinatorNotAvailable,
-                Some("the groups could not be loaded"),
-            ),
-        },
-        TRANSACTION => (
-            ErrorCode::InvalidRequest,
-            Some("transactions are not served"),
-        ),
-        _ => (
-            ErrorCode::InvalidRequest,
-            Some("this kind of coordinator is not served"),
-        ),
-    };
-    let message = message.map(StrBytes::from_static_str);
-    let (node_id, host, port) = match error {
-        ErrorCode::None => (
-            ctx.broker.config.node_id,
-            wire(&ctx.session.advertised.host),
-            i32::from(ctx.session.advertised.port),
-        ),
-        _ => (-1, StrBytes::default(), -1),
-    };
+    let view = ctx.view();
     if ctx.api_version < 4 {
+        let may_ask = check(&view, request.key_type, &request.key).is_ok();
+        let served = serve(&view, request.key_type, may_ask).await;
+        let found = find(ctx, &view, request.key_type, &request.key, served);
         return Ok(FindCoordinatorResponse::default()
-            .with_error_code(error.into())
-            .with_error_message(message.filter(|_| ctx.api_version >= 1))
-            .with_node_id(node_id.into())
-            .with_host(host)
-            .with_port(port));
+            .with_error_code(found.error_code)
+            .with_error_message(found.error_message.filter(|_| ctx.api_version >= 1))
+            .with_node_id(found.node_id)
+            .with_host(found.host)
+            .with_port(found.port));
     }
-    let key_bytes = PART_BYTES + 2 * host.len();
-    ctx.pay(key_bytes * request.coordinator_keys.len()).await?;
-    let coordinators = request
-        .coordinator_keys
-        .into_iter()
-        .map(|key| {
-            Coordinator::default()
-                .with_key(key)
-                .with_error_code(error.into())
-                .with_error_message(message.clone())
-                .with_node_id(node_id.into())
-                .with_host(host.clone())
-                .with_port(port)
-        })
-        .collect();
-    Ok(FindCoordinatorResponse::default().with_coordinators(coordinators))
+    let keys = request.coordinator_keys;
+    let key_bytes = PART_BYTES + 2 * ctx.session.advertised.host.len();
+    ctx.pay(key_bytes * keys.len()).await?;
+    let may_ask = keys
+        .iter()
+        .any(|key| check(&view, request.key_type, key).is_ok());
+    let served = serve(&view, request.key_type, may_ask).await;
+    let find = |key| find(ctx, &view, request.key_type, key, served);
+    let coordinators = keys.iter().map(|key| find(key).with_key(key.clone()));
+    Ok(FindCoordinatorResponse::default().with_coordinators(coordinators.collect()))
+}
+
+/// Whether the client may ask for this coordinator.
+fn check(view: &View<'_>, key_type: i8, key: &str) -> Result<(), ErrorCode> {
+    match key_type {
+        GROUP => view.check(Operation::Describe, Resource::Group(key)),
+        TRANSACTION => view.check(Operation::Describe, Resource::TransactionalId(key)),
+        _ => view.check(Operation::ClusterAction, Resource::Cluster),
+    }
+}
+
+/// Whether there is such a coordinator; begins to serve groups if somebody asks who may.
+async fn serve(
+    view: &View<'_>,
+    key_type: i8,
+    may_ask: bool,
+) -> Result<CoordinatorKind, (ErrorCode, &'static str)> {
+    match key_type {
+        GROUP if may_ask => match view.groups().ensure_started().await {
+            Ok(()) => Ok(CoordinatorKind::Group),
+            Err(_) => Err((
+                ErrorCode::CoordinatorNotAvailable,
+                "the groups could not be loaded",
+            )),
+        },
+        GROUP => Ok(CoordinatorKind::Group),
+        TRANSACTION => Err((ErrorCode::InvalidRequest, "transactions are not served")),
+        _ => Err((
+            ErrorCode::InvalidRequest,
+            "this kind of coordinator is not served",
+        )),
+    }
+}
+
+fn find(
+    ctx: &RequestContext,
+    view: &View<'_>,
+    key_type: i8,
+    key: &StrBytes,
+    served: Result<CoordinatorKind, (ErrorCode, &'static str)>,
+) -> Coordinator {
+    let allowed = check(view, key_type, key).map_err(|error| (error, None));
+    let served = allowed.and_then(|()| served.map_err(|(error, why)| (error, Some(why))));
+    let found = served.and_then(|kind| {
+        let cluster = view.cluster();
+        let id = cluster.coordinator_for(kind, key);
+        let mut brokers = cluster.brokers(&ctx.session.advertised);
+        let broker = brokers.find(|broker| broker.id == id);
+        broker.ok_or((ErrorCode::CoordinatorNotAvailable, None))
+    });
+    match found {
+        Ok(broker) => Coordinator::default()
+            .with_error_message(None)
+            .with_node_id(broker.id.into())
+            .with_host(wire(broker.host))
+            .with_port(i32::from(broker.port)),
+        Err((error, why)) => Coordinator::default()
+            .with_error_code(error.into())
+            .with_error_message(why.map(StrBytes::from_static_str))
+            .with_node_id((-1).into())
+            .with_port(-1),
+    }
 }

@@ -4,22 +4,21 @@
 
 use coordinators::group::Heartbeat;
 use kafka_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
+use protocol_shim::access::Operation;
 
 use super::owned;
 use crate::context::RequestContext;
 
 pub(crate) async fn handle(ctx: &RequestContext, request: HeartbeatRequest) -> HeartbeatResponse {
-    let call = Heartbeat {
-        group_id: owned(&request.group_id),
+    let view = ctx.view();
+    let group = view.group(&request.group_id, Operation::Read);
+    let call = |group_id| Heartbeat {
+        group_id,
         generation_id: request.generation_id,
         member_id: owned(&request.member_id),
         group_instance_id: request.group_instance_id.as_ref().map(owned),
     };
-    let error = ctx
-        .broker
-        .groups
-        .call(&request.group_id, call)
-        .await
-        .unwrap_or_else(Some);
+    let called = view.groups().call(group, call).await;
+    let error = called.unwrap_or_else(Some);
     HeartbeatResponse::default().with_error_code(error.unwrap_or_default().into())
 }

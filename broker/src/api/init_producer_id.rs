@@ -6,8 +6,10 @@
 //! Deviations: transactional ids are refused, since transactions are not served.
 
 use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse};
+use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
 
+use crate::authorizer::Resource;
 use crate::context::RequestContext;
 use crate::log_limited;
 
@@ -24,6 +26,15 @@ pub(crate) async fn handle(
             .with_producer_id((-1).into())
             .with_producer_epoch(-1)
     };
+    let view = ctx.view();
+    let allowed = match &request.transactional_id {
+        Some(id) => view.check(Operation::Write, Resource::TransactionalId(id)),
+        None if view.allows_on_any_topic(Operation::Write) => Ok(()),
+        None => view.check(Operation::IdempotentWrite, Resource::Cluster),
+    };
+    if let Err(denied) = allowed {
+        return refused(denied);
+    }
     // An id and its epoch belong together (KIP-360).
     if (request.producer_id.0 == NONE) != (i64::from(request.producer_epoch) == NONE) {
         return refused(ErrorCode::InvalidRequest);
@@ -33,7 +44,7 @@ pub(crate) async fn handle(
         Some(_) => return refused(ErrorCode::TransactionalIdAuthorizationFailed),
         None => {}
     }
-    match ctx.broker.metadata.new_producer_id().await {
+    match view.metadata().new_producer_id().await {
         Ok(producer_id) => InitProducerIdResponse::default()
             .with_producer_id(producer_id.into())
             .with_producer_epoch(0),

@@ -9,6 +9,7 @@ use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::ErrorCode;
+use protocol_shim::access::Operation;
 use uuid::Uuid;
 
 use super::{PART_BYTES, owned, owned_bytes, reason, wire};
@@ -19,8 +20,10 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: JoinGroupRequest,
 ) -> Result<JoinGroupResponse, Unaffordable> {
-    let call = JoinGroup {
-        group_id: owned(&request.group_id),
+    let view = ctx.view();
+    let group = view.group(&request.group_id, Operation::Read);
+    let call = |group_id| JoinGroup {
+        group_id,
         member_id: owned(&request.member_id),
         group_instance_id: request.group_instance_id.as_ref().map(owned),
         client_id: ctx.client_id.clone(),
@@ -44,7 +47,7 @@ pub(crate) async fn handle(
         api_version: ctx.api_version,
         member_uuid: Uuid::new_v4(),
     };
-    match ctx.broker.groups.call(&request.group_id, call).await {
+    match view.groups().call(group, call).await {
         Ok(reply) => {
             let members = reply
                 .members
@@ -98,6 +101,11 @@ fn response(ctx: &RequestContext, reply: JoinReply) -> JoinGroupResponse {
 }
 
 fn refusal(ctx: &RequestContext, member_id: StrBytes, error: ErrorCode) -> JoinGroupResponse {
+    let member_id = match error {
+        // As in Kafka.
+        ErrorCode::GroupAuthorizationFailed => StrBytes::default(),
+        _ => member_id,
+    };
     JoinGroupResponse::default()
         .with_error_code(error.into())
         .with_generation_id(-1)

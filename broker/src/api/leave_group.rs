@@ -6,6 +6,7 @@
 use coordinators::group::{LeaveGroup, LeavingMember};
 use kafka_protocol::messages::leave_group_response::MemberResponse;
 use kafka_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
+use protocol_shim::access::Operation;
 
 use super::{PART_BYTES, owned, reason, wire};
 use crate::context::RequestContext;
@@ -33,11 +34,10 @@ pub(crate) async fn handle(
             })
             .collect()
     };
-    let call = LeaveGroup {
-        group_id: owned(&request.group_id),
-        members,
-    };
-    let reply = match ctx.broker.groups.call(&request.group_id, call).await {
+    let view = ctx.view();
+    let group = view.group(&request.group_id, Operation::Read);
+    let call = |group_id| LeaveGroup { group_id, members };
+    let reply = match view.groups().call(group, call).await {
         Ok(reply) => reply,
         Err(error) => return Ok(LeaveGroupResponse::default().with_error_code(error.into())),
     };

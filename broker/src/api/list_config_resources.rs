@@ -3,6 +3,11 @@
 //! v0 was ListClientMetricsResources (KIP-714) and lists these only. v1 lists the types that are asked for, all
 //! without any; a type that cannot be listed is UNSUPPORTED_VERSION. Groups are listed when they have settings.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the client may describe the configuration of the cluster"
+)]
+
 use kafka_protocol::messages::list_config_resources_request::ListConfigResourcesRequest;
 use kafka_protocol::messages::list_config_resources_response::{
     ConfigResource, ListConfigResourcesResponse,
@@ -11,7 +16,8 @@ use kafka_protocol::protocol::StrBytes;
 use protocol_shim::ErrorCode;
 
 use crate::context::RequestContext;
-use crate::metadata::{MetadataImage, ResourceType};
+use crate::metadata::ResourceType;
+use crate::view::View;
 
 pub(crate) async fn handle(
     ctx: &RequestContext,
@@ -26,10 +32,10 @@ pub(crate) async fn handle(
         return ListConfigResourcesResponse::default()
             .with_error_code(ErrorCode::UnsupportedVersion as i16);
     };
-    let image = ctx.broker.metadata.image();
+    let view = ctx.view();
     let with_type = ctx.api_version > 0;
     let resources = asked.into_iter().flat_map(|kind| {
-        let names = names(ctx.broker.config.node_id, &image, kind).into_iter();
+        let names = names(&view, kind).into_iter();
         names.map(move |name| {
             let resource =
                 ConfigResource::default().with_resource_name(StrBytes::from_string(name));
@@ -42,10 +48,23 @@ pub(crate) async fn handle(
     ListConfigResourcesResponse::default().with_config_resources(resources.collect())
 }
 
-fn names(node_id: i32, image: &MetadataImage, kind: ResourceType) -> Vec<String> {
+/// For a client that may not describe the cluster's configuration.
+pub(crate) fn refused(
+    _ctx: &RequestContext,
+    _request: &ListConfigResourcesRequest,
+    error: ErrorCode,
+) -> ListConfigResourcesResponse {
+    ListConfigResourcesResponse::default().with_error_code(error.into())
+}
+
+fn names(view: &View<'_>, kind: ResourceType) -> Vec<String> {
+    let image = view.whole_image();
     match kind {
         ResourceType::Topic => image.topics().map(|topic| topic.name.to_string()).collect(),
-        ResourceType::Broker | ResourceType::BrokerLogger => vec![node_id.to_string()],
+        ResourceType::Broker | ResourceType::BrokerLogger => {
+            let brokers = view.cluster().broker_ids();
+            brokers.map(|id| id.to_string()).collect()
+        }
         ResourceType::Group | ResourceType::ClientMetrics => {
             image.configured(kind).map(str::to_owned).collect()
         }

@@ -2,12 +2,19 @@
 //!
 //! All groups, filtered by state (v4, KIP-518) and by type (v5, KIP-848).
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "leaves out what the client may not describe"
+)]
+
 use coordinators::group::ListGroups;
 use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::{ListGroupsRequest, ListGroupsResponse};
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::access::Operation;
 
 use super::{PART_BYTES, wire};
+use crate::authorizer::Resource;
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
 
@@ -19,9 +26,14 @@ pub(crate) async fn handle(
         request.states_filter.iter().map(|state| state.as_str()),
         request.types_filter.iter().map(|kind| kind.as_str()),
     );
+    let view = ctx.view();
+    let may_describe_all = view.allows(Operation::Describe, Resource::Cluster);
+    let may_describe = |group_id: &str| {
+        may_describe_all || view.allows(Operation::Describe, Resource::Group(group_id))
+    };
     let mut groups = Vec::new();
     // Before the first group is asked for there are no shards, and no groups.
-    let Ok(shards) = ctx.broker.groups.shards() else {
+    let Ok(shards) = view.groups().shards() else {
         return Ok(ListGroupsResponse::default());
     };
     for shard in 0..shards.count() {
@@ -30,7 +42,8 @@ pub(crate) async fn handle(
             Err(error) => Err(error),
         };
         match listed {
-            Ok(listed) => {
+            Ok(mut listed) => {
+                listed.retain(|group| may_describe(&group.group_id));
                 let names = listed.iter().map(|group| 2 * group.group_id.len());
                 ctx.pay_for_all(PART_BYTES * listed.len() + names.sum::<usize>())
                     .await?;

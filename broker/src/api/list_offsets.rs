@@ -12,6 +12,7 @@ use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse, TopicName};
+use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
 use storage::log::{Isolation, ReadError, TimestampOffset};
 
@@ -32,24 +33,28 @@ pub(crate) async fn handle(
         1 => Isolation::ReadCommitted,
         _ => Isolation::ReadUncommitted,
     };
-    let image = ctx.broker.metadata.image();
+    let view = ctx.view();
     let named = each_once(request);
     let wanted = named.iter().flat_map(|(name, partitions)| {
-        let topic_id = image.topic(name).map(|topic| topic.topic_id);
+        let topic = view.topic(name, Operation::Describe);
+        let topic_id = topic.map(|topic| topic.id());
         let asked = partitions.keys();
-        asked.map(move |index| Some((topic_id?, *index)))
+        asked.map(move |index| Ok((topic_id?, *index)))
     });
     let wanted = wanted.collect();
-    let mut found = ctx.broker.partitions.get_all(wanted).await.into_iter();
+    let mut found = view.partitions(wanted, None).await.into_iter();
     let mut topics = Vec::with_capacity(named.len());
     for (name, asked_partitions) in named {
         let mut partitions = Vec::with_capacity(asked_partitions.len());
         for asked in asked_partitions.into_values() {
-            let (asked, found) = match (asked, found.next().flatten()) {
-                (Asked::Again(asked), _) => (asked, Err(ErrorCode::InvalidRequest)),
-                (Asked::Once(asked), found) => {
-                    (asked, found.ok_or(ErrorCode::UnknownTopicOrPartition))
-                }
+            let found = found.next();
+            let found = found.unwrap_or(Err(ErrorCode::UnknownTopicOrPartition));
+            let (asked, found) = match asked {
+                Asked::Once(asked) => (asked, found),
+                Asked::Again(asked) => match found {
+                    Err(denied @ ErrorCode::TopicAuthorizationFailed) => (asked, Err(denied)),
+                    _ => (asked, Err(ErrorCode::InvalidRequest)),
+                },
             };
             let found = match found {
                 Ok(partition) => {

@@ -10,7 +10,7 @@
 //! * v10 (KIP-516): topic ids in the response; from v12 topics may be asked for by id, unknown ones are
 //!   UNKNOWN_TOPIC_ID.
 //!
-//! There is one broker: it leads every partition, is its only replica and the controller.
+//! Who the brokers are, and which of them leads, is what [`ClusterView`](crate::cluster::view::ClusterView) says.
 
 use std::collections::HashSet;
 
@@ -20,59 +20,63 @@ use kafka_protocol::messages::metadata_response::{
 };
 use kafka_protocol::messages::{BrokerId, TopicName};
 use protocol_shim::ErrorCode;
+use protocol_shim::access::Operation;
 use uuid::Uuid;
 
 use super::wire;
 use crate::client_text::client_text;
 use crate::context::RequestContext;
 use crate::log_limited;
-use crate::metadata::operations::{CLUSTER_OPERATIONS, OPERATIONS_OMITTED, TOPIC_OPERATIONS};
-use crate::metadata::{MetadataImage, TopicImage, validate_topic_name};
+use crate::metadata::operations::OPERATIONS_OMITTED;
+use crate::metadata::{TopicImage, validate_topic_name};
 use crate::net::account::Unaffordable;
+use crate::view::View;
 
 pub(crate) async fn handle(
     ctx: &RequestContext,
     request: MetadataRequest,
 ) -> Result<MetadataResponse, Unaffordable> {
-    let image = ctx.broker.metadata.image();
+    let view = ctx.view();
     let include_operations = request.include_topic_authorized_operations;
     let topics = match &request.topics {
-        None => all_topics(ctx, &image, include_operations).await?,
+        None => all_topics(ctx, &view, include_operations).await?,
         Some(topics) if topics.is_empty() && ctx.api_version == 0 => {
-            all_topics(ctx, &image, include_operations).await?
+            all_topics(ctx, &view, include_operations).await?
         }
-        Some(topics) => asked_topics(ctx, &image, &request, topics).await?,
+        Some(topics) => asked_topics(ctx, &view, &request, topics).await?,
     };
     let cluster_operations =
         if request.include_cluster_authorized_operations && (8..=10).contains(&ctx.api_version) {
-            CLUSTER_OPERATIONS
+            view.cluster_operations()
         } else {
             OPERATIONS_OMITTED
         };
-    let rack = ctx.broker.config.serving.rack.as_deref().map(wire);
-    let broker = MetadataResponseBroker::default()
-        .with_node_id(BrokerId(ctx.broker.config.node_id))
-        .with_host(wire(&ctx.session.advertised.host))
-        .with_port(i32::from(ctx.session.advertised.port))
-        .with_rack(rack);
+    let brokers = view.cluster().brokers(&ctx.session.advertised);
+    let brokers = brokers.map(|broker| {
+        MetadataResponseBroker::default()
+            .with_node_id(BrokerId(broker.id))
+            .with_host(wire(broker.host))
+            .with_port(i32::from(broker.port))
+            .with_rack(broker.rack.map(wire))
+    });
     Ok(MetadataResponse::default()
-        .with_brokers(vec![broker])
-        .with_cluster_id(Some(wire(image.cluster_id())))
-        .with_controller_id(BrokerId(ctx.broker.config.node_id))
+        .with_brokers(brokers.collect())
+        .with_cluster_id(Some(wire(view.cluster_id())))
+        .with_controller_id(BrokerId(view.cluster().controller()))
         .with_topics(topics)
         .with_cluster_authorized_operations(cluster_operations))
 }
 
 async fn all_topics(
     ctx: &RequestContext,
-    image: &MetadataImage,
+    view: &View<'_>,
     include_operations: bool,
 ) -> Result<Vec<MetadataResponseTopic>, Unaffordable> {
     let mut tab = ctx.tab();
     let mut described = Vec::new();
-    for topic in image.topics() {
-        tab.add_for_all(cost(topic)).await?;
-        described.push(describe(ctx, topic, include_operations));
+    for topic in view.topics_from("", Operation::Describe) {
+        tab.add_for_all(cost(&topic)).await?;
+        described.push(describe(view, &topic, include_operations));
     }
     Ok(described)
 }
@@ -87,13 +91,13 @@ fn cost(topic: &TopicImage) -> usize {
 
 async fn asked_topics(
     ctx: &RequestContext,
-    image: &MetadataImage,
+    view: &View<'_>,
     request: &MetadataRequest,
     topics: &[MetadataRequestTopic],
 ) -> Result<Vec<MetadataResponseTopic>, Unaffordable> {
     let mut tab = ctx.tab();
     let may_create =
-        request.allow_auto_topic_creation && ctx.broker.config.new_topics.auto_create_topics_enable;
+        request.allow_auto_topic_creation && ctx.config().new_topics.auto_create_topics_enable;
     let include_operations = request.include_topic_authorized_operations;
     let mut described = Vec::with_capacity(topics.len());
     let mut missing = Vec::new();
@@ -110,36 +114,47 @@ async fn asked_topics(
         if !seen.insert((topic.topic_id, name.filter(|_| !by_id))) {
             continue;
         }
-        let found = match name {
-            Some(name) if !by_id => image.topic(name).ok_or(name),
-            _ => match image.topic_by_id(topic.topic_id) {
-                Some(found) => Ok(found),
-                None => {
-                    described.push(failed(ErrorCode::UnknownTopicId, None, topic.topic_id));
+        let (name, error) = match name {
+            Some(name) if !by_id => match view.topic(name, Operation::Describe) {
+                Ok(found) => {
+                    tab.add_for_all(cost(&found)).await?;
+                    described.push(describe(view, &found, include_operations));
                     continue;
                 }
+                Err(error) => (name, error),
             },
-        };
-        match found {
-            Ok(topic) => {
-                tab.add_for_all(cost(topic)).await?;
-                described.push(describe(ctx, topic, include_operations));
+            _ => {
+                described.push(
+                    match view.topic_by_id(topic.topic_id, Operation::Describe) {
+                        Ok(found) => {
+                            tab.add_for_all(cost(&found)).await?;
+                            describe(view, &found, include_operations)
+                        }
+                        Err(error) => failed(error, None, topic.topic_id),
+                    },
+                );
+                continue;
             }
-            Err(name) => match validate_topic_name(name) {
-                Ok(()) if may_create && !ctx.broker.metadata.tell_deleted(name) => {
-                    missing.push(name.to_owned());
+        };
+        let error = match validate_topic_name(name) {
+            _ if error != ErrorCode::UnknownTopicOrPartition => error,
+            Ok(()) if may_create && !view.metadata().tell_deleted(name) => {
+                match view.creatable(name) {
+                    Ok(name) => {
+                        missing.push(name);
+                        continue;
+                    }
+                    Err(denied) => denied,
                 }
-                Ok(()) => {
-                    let error = ErrorCode::UnknownTopicOrPartition;
-                    described.push(failed(error, Some(name), Uuid::nil()));
-                }
-                Err(error) => described.push(failed(error.code(), Some(name), Uuid::nil())),
-            },
-        }
+            }
+            Ok(()) => error,
+            Err(error) => error.code(),
+        };
+        described.push(failed(error, Some(name), Uuid::nil()));
     }
     if !missing.is_empty() {
         // All in one change: a producer of a hundred topics waits for the disk once.
-        let created = ctx.broker.metadata.auto_create(missing.clone()).await;
+        let created = view.metadata().auto_create(missing.clone()).await;
         let mut refused = None;
         let mut refused_count = 0_usize;
         for (name, created) in missing.iter().zip(created) {
@@ -147,7 +162,7 @@ async fn asked_topics(
                 tab.add_for_all(cost(topic)).await?;
             }
             described.push(match created {
-                Ok(topic) => describe(ctx, &topic, include_operations),
+                Ok(topic) => describe(view, &topic, include_operations),
                 Err(error) => {
                     let code = error.code();
                     refused_count += 1;
@@ -169,18 +184,19 @@ async fn asked_topics(
 }
 
 fn describe(
-    ctx: &RequestContext,
+    view: &View<'_>,
     topic: &TopicImage,
     include_operations: bool,
 ) -> MetadataResponseTopic {
-    let leader = BrokerId(ctx.broker.config.node_id);
     let partitions = (0..topic.partition_count).map(|partition| {
+        let leader = view.leader(topic, partition);
+        let replicas = view.replicas(topic, partition);
         MetadataResponsePartition::default()
             .with_partition_index(partition)
-            .with_leader_id(leader)
-            .with_leader_epoch(ctx.broker.partitions.leader_epoch(topic, partition))
-            .with_replica_nodes(vec![leader])
-            .with_isr_nodes(vec![leader])
+            .with_leader_id(BrokerId(leader.broker_id))
+            .with_leader_epoch(leader.epoch)
+            .with_isr_nodes(replicas.clone())
+            .with_replica_nodes(replicas)
     });
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(wire(&topic.name))))
@@ -188,7 +204,7 @@ fn describe(
         .with_is_internal(topic.is_internal())
         .with_partitions(partitions.collect())
         .with_topic_authorized_operations(if include_operations {
-            TOPIC_OPERATIONS
+            view.topic_operations(&topic.name)
         } else {
             OPERATIONS_OMITTED
         })

@@ -50,6 +50,8 @@ pub(crate) mod sync_group;
 #[cfg(test)]
 mod admin_tests;
 #[cfg(test)]
+mod canaries;
+#[cfg(test)]
 mod walk;
 
 /// Every API that this broker serves: hands its rows to the macro `$with`, which makes of them what it needs. An API
@@ -58,6 +60,7 @@ mod walk;
 /// A row says the API's name in `ApiKey`, its module, and how the module is called:
 /// * `?`: the handler may refuse to answer, which closes the connection;
 /// * `early`: it does its work in the order of the connection's requests (see [`dispatch`](crate::dispatch::dispatch));
+/// * `on_cluster`: the API is for clients that may do something to the cluster. For others the module has a `refused`;
 /// * `no_throttle_time`: its response cannot say for how long the client is throttled.
 macro_rules! served_apis {
     ($with:ident) => {
@@ -89,22 +92,22 @@ macro_rules! served_apis {
             DescribeConfigs              => describe_configs                [?];
             AlterConfigs                 => alter_configs                   [];
             IncrementalAlterConfigs      => incremental_alter_configs       [];
-            ListConfigResources          => list_config_resources           [];
+            ListConfigResources          => list_config_resources           [on_cluster];
             DescribeCluster              => describe_cluster                [];
             DescribeTopicPartitions      => describe_topic_partitions       [?];
-            DescribeLogDirs              => describe_log_dirs               [?];
-            ElectLeaders                 => elect_leaders                   [?];
-            ListPartitionReassignments   => list_partition_reassignments    [];
-            DescribeQuorum               => describe_quorum                 [? no_throttle_time];
+            DescribeLogDirs              => describe_log_dirs               [on_cluster ?];
+            ElectLeaders                 => elect_leaders                   [on_cluster ?];
+            ListPartitionReassignments   => list_partition_reassignments    [on_cluster];
+            DescribeQuorum               => describe_quorum                 [on_cluster ? no_throttle_time];
             DescribeProducers            => describe_producers              [?];
             DescribeTransactions         => describe_transactions           [?];
             ListTransactions             => list_transactions               [];
-            DescribeAcls                 => describe_acls                   [];
-            CreateAcls                   => create_acls                     [?];
-            DeleteAcls                   => delete_acls                     [?];
+            DescribeAcls                 => describe_acls                   [on_cluster];
+            CreateAcls                   => create_acls                     [on_cluster ?];
+            DeleteAcls                   => delete_acls                     [on_cluster ?];
             DescribeDelegationToken      => describe_delegation_token       [];
-            DescribeClientQuotas         => describe_client_quotas          [];
-            DescribeUserScramCredentials => describe_user_scram_credentials [?];
+            DescribeClientQuotas         => describe_client_quotas          [on_cluster];
+            DescribeUserScramCredentials => describe_user_scram_credentials [on_cluster ?];
         }
     };
 }
@@ -112,21 +115,33 @@ pub(crate) use served_apis;
 
 macro_rules! keys {
     ($($api:ident => $module:ident [$($how:tt)*];)*) => {
-        &[$(ApiKey::$api as i16),*]
+        &[$((ApiKey::$api as i16, is_on_cluster!($($how)*))),*]
+    };
+}
+macro_rules! is_on_cluster {
+    (on_cluster $($how:tt)*) => {
+        true
+    };
+    ($($how:tt)*) => {
+        false
     };
 }
 
 /// By API key.
 static IS_SERVED: [bool; KEY_COUNT] = {
-    let keys: &[i16] = served_apis!(keys);
+    let keys: &[(i16, bool)] = served_apis!(keys);
     let mut is_served = [false; KEY_COUNT];
     let mut at = 0;
     while at < keys.len() {
-        assert!(
-            api_spec::spec(keys[at]).is_some(),
-            "an API has no row in api_spec"
-        );
-        is_served[keys[at] as usize] = true;
+        let (key, is_on_cluster) = keys[at];
+        match api_spec::spec(key) {
+            Some(spec) => assert!(
+                is_on_cluster == matches!(spec.access, Access::OnCluster(_)),
+                "a row says otherwise than api_spec who may use the API"
+            ),
+            None => panic!("an API has no row in api_spec"),
+        }
+        is_served[key as usize] = true;
         at += 1;
     }
     is_served
@@ -162,6 +177,7 @@ use coordinators::group::Priced;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::ErrorCode;
+use protocol_shim::access::Access;
 use protocol_shim::api_spec::{self, ApiSpec, KEY_COUNT, Unsupported};
 
 use crate::context::RequestContext;
@@ -238,7 +254,7 @@ mod tests {
     fn apis_are_announced_in_the_order_of_their_keys() {
         let keys: Vec<i16> = advertised().map(|spec| spec.api_key).collect();
         assert!(keys.is_sorted());
-        let rows: &[i16] = served_apis!(keys);
+        let rows: &[(i16, bool)] = served_apis!(keys);
         assert_eq!(keys.len(), rows.len(), "no row is twice");
     }
 

@@ -4,7 +4,6 @@
 //! do not exist get UNKNOWN_TOPIC_OR_PARTITION, the others go on. See [`coordinators::group`].
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use coordinators::group::{CommitOffsets, CommitPartition, CommitTopic, PartitionResult};
 use indexmap::IndexMap;
@@ -14,12 +13,13 @@ use kafka_protocol::messages::offset_commit_response::{
 };
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
 
 use super::{PART_BYTES, owned};
 use crate::context::RequestContext;
-use crate::metadata::TopicImage;
 use crate::net::account::Unaffordable;
+use crate::view::Topic;
 
 /// Of an outcome, and encoded.
 const PARTITION_BYTES: usize = size_of::<PartitionResult>() + 8;
@@ -32,25 +32,29 @@ pub(crate) async fn handle(
     let partition_bytes = size_of::<OffsetCommitResponsePartition>() + PARTITION_BYTES;
     ctx.pay(PART_BYTES * request.topics.len() + partition_bytes * partitions.sum::<usize>())
         .await?;
-    let image = ctx.broker.metadata.image();
-    let known: Vec<Option<&Arc<TopicImage>>> = request
+    let view = ctx.view();
+    let group = match view.group(&request.group_id, Operation::Read) {
+        Ok(group) => group,
+        Err(error) => return Ok(refused(request, error)),
+    };
+    let known: Vec<Result<Topic<'_>, ErrorCode>> = request
         .topics
         .iter()
-        .map(|topic| image.topic(&topic.name))
+        .map(|topic| view.topic(&topic.name, Operation::Read))
         .collect();
     let topics: Vec<CommitTopic> = request
         .topics
         .iter()
         .zip(&known)
-        .filter_map(|(asked, topic)| Some(commit_topic(asked, (*topic)?)))
+        .filter_map(|(asked, topic)| Some(commit_topic(asked, (*topic).ok()?)))
         .filter(|topic| !topic.partitions.is_empty())
         .collect();
 
     let results = if topics.is_empty() {
         Ok(Vec::new())
     } else {
-        let call = CommitOffsets {
-            group_id: owned(&request.group_id),
+        let call = |group_id| CommitOffsets {
+            group_id,
             generation_id_or_member_epoch: request.generation_id_or_member_epoch,
             member_id: owned(&request.member_id),
             group_instance_id: request.group_instance_id.as_ref().map(owned),
@@ -59,15 +63,18 @@ pub(crate) async fn handle(
             topics,
             api_version: ctx.api_version,
         };
-        ctx.broker.groups.call(&request.group_id, call).await
+        view.groups().call(Ok(group), call).await
     };
     // In the order of the request, without the partitions that do not exist.
     let mut results = results.map(|topics| {
         let partitions = topics.into_iter().flat_map(|topic| topic.partitions);
         partitions.collect::<VecDeque<PartitionResult>>()
     });
-    let mut error_of = |exists: bool| match &mut results {
-        _ if !exists => ErrorCode::UnknownTopicOrPartition.into(),
+    let mut error_of = |topic: &Result<Topic<'_>, ErrorCode>, exists: bool| match &mut results {
+        _ if !exists => {
+            let missing = topic.as_ref().err().copied();
+            missing.unwrap_or(ErrorCode::UnknownTopicOrPartition).into()
+        }
         Err(error) => (*error).into(),
         Ok(results) => results
             .pop_front()
@@ -76,12 +83,12 @@ pub(crate) async fn handle(
             }),
     };
 
-    let exists = |topic: &Option<&Arc<TopicImage>>, index: i32| {
-        topic.is_some_and(|topic| topic.has_partition(index))
+    let exists = |topic: &Result<Topic<'_>, ErrorCode>, index: i32| {
+        topic.is_ok_and(|topic| topic.has_partition(index))
     };
     let all_exist = request.topics.iter().zip(&known).all(|(asked, topic)| {
         let mut partitions = asked.partitions.iter();
-        topic.is_some() && partitions.all(|partition| exists(topic, partition.partition_index))
+        topic.is_ok() && partitions.all(|partition| exists(topic, partition.partition_index))
     });
     // As in Kafka: one answer for each mention of a topic; but when something does not exist, one for each topic,
     // and that comes first.
@@ -94,7 +101,7 @@ pub(crate) async fn handle(
             let mut indexes = indexes
                 .filter(|index| exists(topic, *index) == existing)
                 .peekable();
-            if topic.is_some() != existing && indexes.peek().is_none() {
+            if topic.is_ok() != existing && indexes.peek().is_none() {
                 continue;
             }
             let mention = if all_exist { place } else { 0 };
@@ -102,7 +109,7 @@ pub(crate) async fn handle(
             answers.extend(indexes.map(|index| {
                 OffsetCommitResponsePartition::default()
                     .with_partition_index(index)
-                    .with_error_code(error_of(existing))
+                    .with_error_code(error_of(topic, existing))
             }));
         }
     }
@@ -114,8 +121,23 @@ pub(crate) async fn handle(
     Ok(OffsetCommitResponse::default().with_topics(topics.collect()))
 }
 
+/// The whole request is refused.
+fn refused(request: OffsetCommitRequest, error: ErrorCode) -> OffsetCommitResponse {
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            OffsetCommitResponsePartition::default()
+                .with_partition_index(partition.partition_index)
+                .with_error_code(error.into())
+        });
+        OffsetCommitResponseTopic::default()
+            .with_name(topic.name)
+            .with_partitions(partitions.collect())
+    });
+    OffsetCommitResponse::default().with_topics(topics.collect())
+}
+
 /// What is asked of a topic, without the partitions that do not exist.
-fn commit_topic(asked: &OffsetCommitRequestTopic, topic: &TopicImage) -> CommitTopic {
+fn commit_topic(asked: &OffsetCommitRequestTopic, topic: Topic<'_>) -> CommitTopic {
     let existing = asked.partitions.iter();
     let existing = existing.filter(|partition| topic.has_partition(partition.partition_index));
     CommitTopic {

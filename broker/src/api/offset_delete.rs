@@ -10,11 +10,13 @@ use kafka_protocol::messages::offset_delete_response::{
 };
 use kafka_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
 
 use super::{PART_BYTES, owned};
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
+use crate::view::Topic;
 
 /// Of an outcome, and encoded.
 const PARTITION_BYTES: usize = size_of::<PartitionResult>() + 8;
@@ -27,22 +29,27 @@ pub(crate) async fn handle(
     let partition_bytes = size_of::<OffsetDeleteResponsePartition>() + PARTITION_BYTES;
     ctx.pay(PART_BYTES * request.topics.len() + partition_bytes * partitions.sum::<usize>())
         .await?;
-    let image = ctx.broker.metadata.image();
-    let exists = |topic: &OffsetDeleteRequestTopic, partition: i32| {
-        image
-            .topic(&topic.name)
-            .is_some_and(|topic| topic.has_partition(partition))
+    let view = ctx.view();
+    let group = view.group(&request.group_id, Operation::Delete);
+    let known: Vec<Result<Topic<'_>, ErrorCode>> = request
+        .topics
+        .iter()
+        .map(|topic| view.topic(&topic.name, Operation::Read))
+        .collect();
+    let asked = || request.topics.iter().zip(&known);
+    let exists = |topic: &Result<Topic<'_>, ErrorCode>, partition: i32| {
+        topic.is_ok_and(|topic| topic.has_partition(partition))
     };
-    let existing = |topic: &OffsetDeleteRequestTopic| {
-        let partitions = topic.partitions.iter().map(|p| p.partition_index);
+    let existing = |(asked, topic): (&OffsetDeleteRequestTopic, _)| {
+        let partitions = asked.partitions.iter().map(|p| p.partition_index);
         let partitions = partitions.filter(|partition| exists(topic, *partition));
-        (owned(&topic.name), partitions.collect())
+        (owned(&asked.name), partitions.collect())
     };
-    let call = DeleteOffsets {
-        group_id: owned(&request.group_id),
-        topics: request.topics.iter().map(existing).collect(),
+    let call = |group_id| DeleteOffsets {
+        group_id,
+        topics: asked().map(existing).collect(),
     };
-    let reply = match ctx.broker.groups.call(&request.group_id, call).await {
+    let reply = match view.groups().call(group, call).await {
         Ok(reply) => reply,
         Err(error) => return Ok(OffsetDeleteResponse::default().with_error_code(error.into())),
     };
@@ -55,15 +62,15 @@ pub(crate) async fn handle(
     let mut answers: IndexMap<StrBytes, Vec<OffsetDeleteResponsePartition>> = IndexMap::new();
     let mut results = reply.topics.iter().flat_map(|topic| &topic.partitions);
     for existing in [false, true] {
-        for topic in &request.topics {
-            let partitions = topic.partitions.iter().map(|p| p.partition_index);
+        for (asked, topic) in asked() {
+            let partitions = asked.partitions.iter().map(|p| p.partition_index);
             let mut partitions = partitions
                 .filter(|partition| exists(topic, *partition) == existing)
                 .peekable();
             if !existing && partitions.peek().is_none() {
                 continue;
             }
-            let answers = answers.entry(topic.name.0.clone()).or_default();
+            let answers = answers.entry(asked.name.0.clone()).or_default();
             answers.extend(partitions.map(|partition_index| {
                 let error_code = match existing {
                     true => results
@@ -71,7 +78,10 @@ pub(crate) async fn handle(
                         .map_or(ErrorCode::UnknownServerError.into(), |result| {
                             result.error.unwrap_or_default().into()
                         }),
-                    false => ErrorCode::UnknownTopicOrPartition.into(),
+                    false => {
+                        let missing = topic.as_ref().err().copied();
+                        missing.unwrap_or(ErrorCode::UnknownTopicOrPartition).into()
+                    }
                 };
                 OffsetDeleteResponsePartition::default()
                     .with_partition_index(partition_index)

@@ -8,7 +8,8 @@
 //! Deviation: when the answer has become too large, the groups that are left are COORDINATOR_LOAD_IN_PROGRESS.
 
 use coordinators::group::{
-    FetchGroup, FetchOffsets, FetchTopic, FetchedGroup, FetchedPartition, GroupId,
+    FetchGroup, FetchOffsets, FetchTopic, FetchedGroup, FetchedPartition, FetchedTopic, GroupId,
+    MemberId,
 };
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::offset_fetch_response::{
@@ -17,34 +18,35 @@ use kafka_protocol::messages::offset_fetch_response::{
 };
 use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
 use kafka_protocol::protocol::StrBytes;
-use protocol_shim::ErrorCode;
+use protocol_shim::access::Operation;
+use protocol_shim::error_code::ErrorCode;
 use uuid::Uuid;
 
 use super::{PART_BYTES, owned, pay_for_groups, wire};
+use crate::authorizer::Resource;
 use crate::context::RequestContext;
-use crate::metadata::MetadataImage;
 use crate::net::account::Unaffordable;
+use crate::view::View;
 
 pub(crate) async fn handle(
     ctx: &RequestContext,
     request: OffsetFetchRequest,
 ) -> Result<OffsetFetchResponse, Unaffordable> {
     ctx.pay(PART_BYTES * request.groups.len()).await?;
-    let image = ctx.broker.metadata.image();
+    let view = ctx.view();
     let require_stable = request.require_stable;
     if ctx.api_version >= 8 {
-        let groups = request.groups.into_iter().map(|group| FetchGroup {
+        let groups = request.groups.into_iter().map(|group| Asked {
             group_id: owned(&group.group_id),
             member_id: group.member_id.as_ref().map(owned),
             member_epoch: group.member_epoch,
             topics: group.topics.map(|topics| {
                 let topics = topics.into_iter();
-                topics
-                    .map(|topic| fetch_topic(&image, &topic.name, topic.partition_indexes))
-                    .collect()
+                let topics = topics.map(|topic| (topic.name.0, topic.partition_indexes));
+                topics.collect()
             }),
         });
-        let fetched = fetch(ctx, groups.collect(), require_stable).await?;
+        let fetched = fetch(ctx, &view, groups.collect(), require_stable).await?;
         return Ok(OffsetFetchResponse::default()
             .with_groups(fetched.into_iter().map(group_response).collect()));
     }
@@ -60,18 +62,17 @@ pub(crate) async fn handle(
         }
         _ => None,
     };
-    let group = FetchGroup {
+    let group = Asked {
         group_id: owned(&request.group_id),
         member_id: None,
         member_epoch: -1,
         topics: request.topics.map(|topics| {
             let topics = topics.into_iter();
-            topics
-                .map(|topic| fetch_topic(&image, &topic.name, topic.partition_indexes))
-                .collect()
+            let topics = topics.map(|topic| (topic.name.0, topic.partition_indexes));
+            topics.collect()
         }),
     };
-    let mut fetched = fetch(ctx, vec![group], require_stable).await?;
+    let mut fetched = fetch(ctx, &view, vec![group], require_stable).await?;
     Ok(match fetched.pop() {
         Some(group) => single_response(ctx, group, asked),
         None => {
@@ -80,40 +81,97 @@ pub(crate) async fn handle(
     })
 }
 
-/// Asks every shard that owns one of `groups`; answers each of them, in their order.
-async fn fetch(
-    ctx: &RequestContext,
-    groups: Vec<FetchGroup>,
-    require_stable: bool,
-) -> Result<Vec<FetchedGroup>, Unaffordable> {
-    let ids: Vec<GroupId> = groups.iter().map(|group| group.group_id.clone()).collect();
-    let fetched = ctx
-        .broker
-        .groups
-        .call_all(
-            groups,
-            |group| &group.group_id,
-            |groups, allowance| FetchOffsets {
-                groups,
-                require_stable,
-                allowance,
-            },
-        )
-        .await;
-    pay_for_groups(ctx, &fetched).await?;
-    let fetched = ids.into_iter().zip(fetched);
-    Ok(fetched
-        .map(|(id, outcome)| outcome.unwrap_or_else(|error| FetchedGroup::failed(id, error)))
-        .collect())
+/// What is asked of one group.
+struct Asked {
+    group_id: GroupId,
+    member_id: Option<MemberId>,
+    member_epoch: i32,
+    /// Names and partitions; `None` for all that there are.
+    topics: Option<Vec<(StrBytes, Vec<i32>)>>,
 }
 
-fn fetch_topic(image: &MetadataImage, name: &StrBytes, partition_indexes: Vec<i32>) -> FetchTopic {
-    FetchTopic {
+/// Asks every shard that owns one of `groups`; answers each of them, in their order. Topics that the client may not describe
+/// are refused where it names them, and left out where it asks for all.
+async fn fetch(
+    ctx: &RequestContext,
+    view: &View<'_>,
+    groups: Vec<Asked>,
+    require_stable: bool,
+) -> Result<Vec<FetchedGroup>, Unaffordable> {
+    let mut denied = Vec::with_capacity(groups.len());
+    let mut ids = Vec::with_capacity(groups.len());
+    let mut items = Vec::with_capacity(groups.len());
+    for asked in groups {
+        let mut denied_topics = Vec::new();
+        let names_topics = asked.topics.is_some();
+        let topics = asked.topics.map(|topics| {
+            let topics = topics.into_iter();
+            let topics = topics.filter_map(|(name, partition_indexes)| {
+                let known = view.topic(&name, Operation::Describe);
+                if let Err(ErrorCode::TopicAuthorizationFailed) = known {
+                    denied_topics.push(denied_topic(&name, partition_indexes));
+                    return None;
+                }
+                Some(FetchTopic {
+                    name: owned(&name),
+                    topic_id: known.map_or(Uuid::nil(), |topic| topic.topic_id),
+                    partition_indexes,
+                })
+            });
+            topics.collect()
+        });
+        let group = view.group(&asked.group_id, Operation::Describe);
+        ids.push(asked.group_id);
+        denied.push(names_topics.then_some(denied_topics));
+        items.push((group, (asked.member_id, asked.member_epoch, topics)));
+    }
+    let call = |groups: Vec<(GroupId, _)>, allowance| {
+        let groups = groups.into_iter();
+        let groups = groups.map(|(group_id, (member_id, member_epoch, topics))| FetchGroup {
+            group_id,
+            member_id,
+            member_epoch,
+            topics,
+        });
+        FetchOffsets {
+            groups: groups.collect(),
+            require_stable,
+            allowance,
+        }
+    };
+    let fetched = view.groups().call_all(items, call).await;
+    pay_for_groups(ctx, &fetched).await?;
+    let refused = denied.iter().flatten().flatten();
+    let refused = refused.map(|topic| PART_BYTES * (1 + topic.partitions.len()));
+    ctx.pay(refused.sum()).await?;
+    let fetched = ids.into_iter().zip(fetched).zip(denied);
+    let fetched = fetched.map(|((id, outcome), denied)| {
+        let mut group = outcome.unwrap_or_else(|error| FetchedGroup::failed(id, error));
+        match denied {
+            Some(denied) if group.error.is_none() => group.topics.extend(denied),
+            Some(_) => {}
+            None => group
+                .topics
+                .retain(|topic| view.allows(Operation::Describe, Resource::Topic(&topic.name))),
+        }
+        group
+    });
+    Ok(fetched.collect())
+}
+
+fn denied_topic(name: &StrBytes, partition_indexes: Vec<i32>) -> FetchedTopic {
+    let partitions = partition_indexes.into_iter();
+    let partitions = partitions.map(|partition_index| FetchedPartition {
+        partition_index,
+        committed_offset: -1,
+        committed_leader_epoch: -1,
+        metadata: "".into(),
+        error: Some(ErrorCode::TopicAuthorizationFailed),
+    });
+    FetchedTopic {
         name: owned(name),
-        topic_id: image
-            .topic(name)
-            .map_or(Uuid::nil(), |topic| topic.topic_id),
-        partition_indexes,
+        topic_id: Uuid::nil(),
+        partitions: partitions.collect(),
     }
 }
 

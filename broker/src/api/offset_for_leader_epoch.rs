@@ -7,11 +7,13 @@ use kafka_protocol::messages::offset_for_leader_epoch_response::{
     EpochEndOffset, OffsetForLeaderTopicResult,
 };
 use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
+use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
-use uuid::Uuid;
 
+use crate::authorizer::Resource;
 use crate::context::RequestContext;
 use crate::partition::registry::check_leader_epoch;
+use crate::view::{Topic, View};
 
 /// Kafka's `UNDEFINED_EPOCH` and `UNDEFINED_EPOCH_OFFSET`.
 const UNDEFINED: (i32, i64) = (-1, -1);
@@ -20,14 +22,18 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: OffsetForLeaderEpochRequest,
 ) -> OffsetForLeaderEpochResponse {
-    let image = ctx.broker.metadata.image();
+    let view = ctx.view();
+    let is_broker = view.allows(Operation::ClusterAction, Resource::Cluster);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
-        let topic_id = image.topic(&topic.topic).map(|topic| topic.topic_id);
+        let known = match is_broker {
+            true => view.topic_of_cluster(&topic.topic, Operation::ClusterAction),
+            false => view.topic(&topic.topic, Operation::Describe),
+        };
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in &topic.partitions {
             let answer = EpochEndOffset::default().with_partition(asked.partition);
-            partitions.push(match find(ctx, topic_id, asked).await {
+            partitions.push(match find(&view, known, asked).await {
                 Ok((epoch, end_offset)) => {
                     answer.with_leader_epoch(epoch).with_end_offset(end_offset)
                 }
@@ -44,12 +50,11 @@ pub(crate) async fn handle(
 }
 
 async fn find(
-    ctx: &RequestContext,
-    topic_id: Option<Uuid>,
+    view: &View<'_>,
+    topic: Result<Topic<'_>, ErrorCode>,
     asked: &OffsetForLeaderPartition,
 ) -> Result<(i32, i64), ErrorCode> {
-    let partitions = &ctx.broker.partitions;
-    let partition = partitions.find(topic_id, asked.partition).await?;
+    let partition = view.partition(topic, asked.partition, None).await?;
     check_leader_epoch(&*partition.log, asked.current_leader_epoch)?;
     let found = partition.log.end_offset_for_epoch(asked.leader_epoch);
     Ok(found.unwrap_or(UNDEFINED))

@@ -27,6 +27,7 @@ use kafka_protocol::messages::produce_response::{
 };
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
 use protocol_shim::header::RequestHeader;
 use storage::log::{AppendError, AppendOrigin, Next, PendingAppend};
@@ -36,13 +37,14 @@ use tracing::{Level, debug};
 use uuid::Uuid;
 
 use super::wire;
+use crate::authorizer::{Authorized, Resource};
 use crate::client_text::client_text;
 use crate::context::RequestContext;
 use crate::log_limited;
-use crate::metadata::MetadataImage;
 use crate::partition::registry::Partition;
 use crate::partition::validation::RequestValidation;
 use crate::response::{self, RequestError};
+use crate::view::View;
 
 /// The client id by which Kafka lets administrators write to internal topics.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
@@ -181,8 +183,12 @@ fn keep_last_mentions(topics: &mut Vec<TopicProduceData>) {
 }
 
 async fn append_all(ctx: &RequestContext, mut request: ProduceRequest) -> Vec<StartedTopic> {
-    let image = ctx.broker.metadata.image();
-    let is_of_nobodys_transaction = request.transactional_id.is_none()
+    let view = ctx.view();
+    let may_use = |id: &str| view.allows(Operation::Write, Resource::TransactionalId(id));
+    let is_of_nobodys_transaction = !request
+        .transactional_id
+        .as_deref()
+        .is_some_and(|id| may_use(id))
         && batches_of(&request).any(|records| is_transactional(records));
     let refused_whole = match request.acks {
         _ if is_of_nobodys_transaction => Some(ErrorCode::TransactionalIdAuthorizationFailed),
@@ -192,31 +198,28 @@ async fn append_all(ctx: &RequestContext, mut request: ProduceRequest) -> Vec<St
     keep_last_mentions(&mut request.topic_data);
     let request_bytes = batches_of(&request).map(Bytes::len).sum();
     let mut validation =
-        RequestValidation::new(&ctx.broker.validators, request_bytes, ctx.api_version >= 7);
+        RequestValidation::new(ctx.validators(), request_bytes, ctx.api_version >= 7);
     let find_topic = |topic: &TopicProduceData| match refused_whole {
         Some(code) => Err(code),
-        None => find_topic(ctx, &image, &topic.name, topic.topic_id),
+        None => find_topic(ctx, &view, &topic.name, topic.topic_id),
     };
-    let topic_ids: Vec<_> = request.topic_data.iter().map(find_topic).collect();
-    let wanted = request.topic_data.iter().zip(&topic_ids);
-    let wanted = wanted.flat_map(|(topic, topic_id)| {
+    let wanted = request.topic_data.iter().flat_map(|topic| {
+        let topic_id = find_topic(topic);
         let data = topic.partition_data.iter();
-        data.map(|data| Some((topic_id.ok()?, data.index)))
+        data.map(move |data| Ok((topic_id?, data.index)))
     });
-    let found = ctx.broker.partitions.get_all(wanted.collect()).await;
+    let found = view.partitions(wanted.collect(), None).await;
     let is_only = found.len() == 1;
     let mut found = found.into_iter();
     let mut started = Vec::with_capacity(request.topic_data.len());
-    for (topic, topic_id) in request.topic_data.into_iter().zip(topic_ids) {
+    for topic in request.topic_data {
         let mut partitions = Vec::with_capacity(topic.partition_data.len());
         for data in topic.partition_data {
             let index = data.index;
-            let outcome = match (topic_id, found.next().flatten()) {
-                (Ok(_), Some(partition)) => {
-                    append(ctx, &mut validation, partition, data, is_only).await
-                }
-                (Ok(_), None) => Err(ErrorCode::UnknownTopicOrPartition.into()),
-                (Err(code), _) => Err(code.into()),
+            let found = found.next();
+            let outcome = match found.unwrap_or(Err(ErrorCode::UnknownTopicOrPartition)) {
+                Ok(partition) => append(ctx, &mut validation, partition, data, is_only).await,
+                Err(code) => Err(code.into()),
             };
             partitions.push(StartedPartition { index, outcome });
         }
@@ -237,24 +240,23 @@ fn batches_of(request: &ProduceRequest) -> impl Iterator<Item = &Bytes> {
 
 fn find_topic(
     ctx: &RequestContext,
-    image: &MetadataImage,
+    view: &View<'_>,
     name: &TopicName,
     topic_id: Uuid,
-) -> Result<Uuid, ErrorCode> {
-    let topic = if ctx.api_version >= 13 {
-        image
-            .topic_by_id(topic_id)
-            .ok_or(ErrorCode::UnknownTopicId)?
-    } else {
-        image
-            .topic(name)
-            .ok_or(ErrorCode::UnknownTopicOrPartition)?
+) -> Result<Authorized<Uuid>, ErrorCode> {
+    let topic = match ctx.api_version {
+        13.. => view.topic_by_id(topic_id, Operation::Write)?,
+        _ => view.topic(name, Operation::Write)?,
     };
-    // Only the coordinators write to internal topics.
-    if topic.is_internal() && &*ctx.client_id != ADMIN_CLIENT_ID {
+    // Only the coordinators write to internal topics. Anybody can call himself an administrator.
+    let is_admin = || {
+        &*ctx.client_id == ADMIN_CLIENT_ID
+            && view.allows(Operation::ClusterAction, Resource::Cluster)
+    };
+    if topic.is_internal() && !is_admin() {
         return Err(ErrorCode::InvalidTopicException);
     }
-    Ok(topic.topic_id)
+    Ok(topic.id())
 }
 
 async fn append(
@@ -266,7 +268,7 @@ async fn append(
 ) -> Result<StartedAppend, Refusal> {
     let records = data.records.unwrap_or_default();
     let settings = partition.settings.load_full();
-    let batch = validation.validate(&records, &settings, ctx.broker.clock.wall_ms());
+    let batch = validation.validate(&records, &settings, ctx.clock().wall_ms());
     let batch = batch.await.map_err(|error| {
         debug!(log = %partition.log.id(), client_id = %client_text(&ctx.client_id), "refusing a batch: {error}");
         refused_batch(error, &partition)

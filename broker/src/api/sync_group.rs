@@ -6,6 +6,7 @@
 use coordinators::group::SyncGroup;
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 use protocol_shim::ErrorCode;
+use protocol_shim::access::Operation;
 
 use super::{owned, owned_bytes, wire};
 use crate::context::RequestContext;
@@ -20,8 +21,10 @@ pub(crate) async fn handle(
         let error = ErrorCode::InconsistentGroupProtocol;
         return Ok(SyncGroupResponse::default().with_error_code(error.into()));
     }
-    let call = SyncGroup {
-        group_id: owned(&request.group_id),
+    let view = ctx.view();
+    let group = view.group(&request.group_id, Operation::Read);
+    let call = |group_id| SyncGroup {
+        group_id,
         generation_id: request.generation_id,
         member_id: owned(&request.member_id),
         group_instance_id: request.group_instance_id.as_ref().map(owned),
@@ -38,7 +41,7 @@ pub(crate) async fn handle(
             })
             .collect(),
     };
-    match ctx.broker.groups.call(&request.group_id, call).await {
+    match view.groups().call(group, call).await {
         Ok(reply) => {
             ctx.pay_for_all(reply.assignment.len()).await?;
             Ok(SyncGroupResponse::default()

@@ -52,6 +52,19 @@ pub(super) async fn ask(
     version: i16,
     values: &dyn Values,
 ) -> Result<Option<String>, RequestError> {
+    let no_array_is_long = usize::MAX;
+    let body = sample::body(spec, version, no_array_is_long, 1, values);
+    ask_with(broker, session, spec, version, body).await
+}
+
+/// Asks with a request of this body.
+pub(super) async fn ask_with(
+    broker: &Arc<Broker>,
+    session: &Arc<Session>,
+    spec: &ApiSpec,
+    version: i16,
+    body: Vec<u8>,
+) -> Result<Option<String>, RequestError> {
     let mut frame = Vec::new();
     frame.extend(spec.api_key.to_be_bytes());
     frame.extend(version.to_be_bytes());
@@ -60,8 +73,7 @@ pub(super) async fn ask(
     if spec.is_flexible(version) {
         frame.push(0);
     }
-    let no_array_is_long = usize::MAX;
-    frame.extend(sample::body(spec, version, no_array_is_long, 1, values));
+    frame.extend(body);
     let pending = dispatch::dispatch(broker, session, frame.into(), Instant::now()).await?;
     let answer = match pending {
         Pending::Ready(answer) => answer,
@@ -166,6 +178,124 @@ mod throttle_time {
                         has_field || (throttle_time_ms == 0 && !NEVER.contains(&spec.name)),
                         "{what}"
                     );
+                }
+            }
+        }
+    }
+}
+
+mod elsewhere {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::api::advertised;
+    use crate::cluster::view::{ClusterView, Node};
+    use crate::metadata::{CLUSTER_METADATA_TOPIC, NewTopic, Placement};
+
+    /// What is asked of a partition's leader, and of a group's coordinator.
+    const OF_LEADERS: [&str; 6] = [
+        "Produce",
+        "Fetch",
+        "ListOffsets",
+        "OffsetForLeaderEpoch",
+        "DeleteRecords",
+        "DescribeProducers",
+    ];
+    const OF_COORDINATORS: [&str; 11] = [
+        "JoinGroup",
+        "SyncGroup",
+        "Heartbeat",
+        "LeaveGroup",
+        "OffsetCommit",
+        "OffsetFetch",
+        "OffsetDelete",
+        "DescribeGroups",
+        "DeleteGroups",
+        "ConsumerGroupHeartbeat",
+        "ConsumerGroupDescribe",
+    ];
+    const NOT_LEADER_OR_FOLLOWER: &str = "error_code: 6,";
+    const NOT_COORDINATOR: &str = "error_code: 16,";
+
+    struct OfTopic(&'static str, Uuid);
+
+    impl Values for OfTopic {
+        fn text(&self, field: &str, position: usize) -> String {
+            match Plain.text(field, position).as_str() {
+                "topic" => self.0.to_owned(),
+                other => other.to_owned(),
+            }
+        }
+
+        fn number(&self, field: &str, position: usize) -> i64 {
+            match field {
+                // A session would forget the partition at once.
+                "session_epoch" => -1,
+                _ => Plain.number(field, position),
+            }
+        }
+
+        fn uuid(&self, _field: &str, _position: usize) -> [u8; 16] {
+            *self.1.as_bytes()
+        }
+
+        fn bytes(&self, field: &str) -> Vec<u8> {
+            Plain.bytes(field)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_that_leads_and_coordinates_nothing_sends_its_clients_to_the_one_that_does() {
+        let node = |id| Node { id, rack: None };
+        for spec in advertised() {
+            for version in spec.min_version..=spec.max_version {
+                let mut broker = broker().await;
+                let alone = Arc::get_mut(&mut broker).expect("nobody else has it yet");
+                alone.cluster = ClusterView::led_by(node(1), node(7));
+                let new = NewTopic {
+                    name: "topic".to_owned(),
+                    placement: Placement::Counts {
+                        partitions: 1,
+                        replication_factor: 1,
+                    },
+                    configs: Vec::new(),
+                };
+                let created = broker
+                    .metadata
+                    .create_topics(vec![new], false)
+                    .await
+                    .remove(0);
+                let name = match spec.name {
+                    "DescribeQuorum" => CLUSTER_METADATA_TOPIC,
+                    _ => "topic",
+                };
+                let values = OfTopic(name, created.expect("made").topic_id);
+                let answer = ask(&broker, &Arc::new(session()), spec, version, &values).await;
+                let answer = answer.expect("answered").expect("an answer");
+                let what = format!("{} v{version}: {answer}", spec.name);
+                let says = |text: &str| answer.contains(text);
+                assert_eq!(
+                    says(NOT_LEADER_OR_FOLLOWER),
+                    OF_LEADERS.contains(&spec.name),
+                    "{what}"
+                );
+                assert_eq!(
+                    says(NOT_COORDINATOR),
+                    OF_COORDINATORS.contains(&spec.name),
+                    "{what}"
+                );
+                for field in ["leader_id: ", "controller_id: "] {
+                    let told = answer.split(field).skip(1);
+                    let told = told.filter(|id| !id.starts_with("-1,"));
+                    assert!({ told }.all(|id| id.starts_with("7,")), "{what}");
+                }
+                match spec.name {
+                    "Metadata" | "DescribeCluster" => {
+                        assert!(says("_id: 1,") && says("_id: 7,"), "{what}");
+                    }
+                    "FindCoordinator" => assert!(says("node_id: 7,"), "{what}"),
+                    "DescribeTopicPartitions" => assert!(says("leader_id: 7,"), "{what}"),
+                    _ => {}
                 }
             }
         }

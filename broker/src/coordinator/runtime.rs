@@ -1,5 +1,7 @@
 //! What the tasks of all coordinators work with, and what each coordinator adds.
 
+#![expect(clippy::disallowed_methods, reason = "a coordinator works for itself")]
+
 use std::fmt;
 use std::sync::Arc;
 

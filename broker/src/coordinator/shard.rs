@@ -5,6 +5,11 @@
 //! writes (`batches.rs`).
 //! A reply leaves when everything appended before it is durable, in the order the state machine gave them.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the coordinator works for itself"
+)]
+
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::pin::Pin;

@@ -2,6 +2,8 @@
 
 use protocol_shim::ErrorCode;
 
+use crate::authorizer::denial;
+
 /// Refused or failed; nothing was changed unless the variant says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
@@ -27,6 +29,9 @@ pub enum MetadataError {
     InvalidRequest(String),
     #[error("{0}")]
     PolicyViolation(String),
+    /// Whoever asked may not do this.
+    #[error("{}", denial(*.0))]
+    Denied(ErrorCode),
     #[error("Topic deletion is disabled.")]
     TopicDeletionDisabled,
     /// The metadata log did not take the change.
@@ -58,6 +63,7 @@ impl MetadataError {
             Self::InvalidConfig(_) => ErrorCode::InvalidConfig,
             Self::InvalidRequest(_) => ErrorCode::InvalidRequest,
             Self::PolicyViolation(_) => ErrorCode::PolicyViolation,
+            Self::Denied(code) => *code,
             Self::TopicDeletionDisabled => ErrorCode::TopicDeletionDisabled,
             Self::Storage(_) | Self::Indeterminate(_) => ErrorCode::KafkaStorageError,
             Self::ShuttingDown => ErrorCode::BrokerNotAvailable,

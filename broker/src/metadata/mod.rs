@@ -3,6 +3,8 @@
 //! Readers take the [`MetadataImage`] once per request; changes go through [`Metadata`]'s methods to one
 //! writer task, which appends to the `__cluster_metadata` log before anybody sees them.
 
+#![expect(clippy::disallowed_methods, reason = "metadata is its own")]
+
 mod configs;
 mod draft;
 mod error;
@@ -50,6 +52,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::authorizer::Authorized;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::vital::Vital;
 use draft::Draft;
@@ -196,9 +199,10 @@ impl Metadata {
     /// A name that occurs twice is refused each time. With `validate_only` nothing happens.
     pub async fn create_topics(
         &self,
-        topics: Vec<NewTopic>,
+        topics: Vec<impl Into<Authorized<NewTopic>>>,
         validate_only: bool,
     ) -> Vec<Result<Arc<TopicImage>, MetadataError>> {
+        let topics = all_of(topics);
         let count = topics.len();
         let size = topics.iter().map(NewTopic::size).sum();
         let planned = self.change(size, move |draft| {
@@ -217,8 +221,9 @@ impl Metadata {
     /// Deletes each topic that may be deleted; the results are in the order of the request.
     pub async fn delete_topics(
         &self,
-        topics: Vec<TopicRef>,
+        topics: Vec<impl Into<Authorized<TopicRef>>>,
     ) -> Vec<Result<Arc<TopicImage>, MetadataError>> {
+        let topics = all_of(topics);
         let count = topics.len();
         let planned = self.change(count, move |draft| {
             let delete = |topic: &TopicRef| {
@@ -237,9 +242,10 @@ impl Metadata {
     /// Grows each topic that may grow; the results are in the order of the request.
     pub async fn create_partitions(
         &self,
-        requests: Vec<NewPartitions>,
+        requests: Vec<impl Into<Authorized<NewPartitions>>>,
         validate_only: bool,
     ) -> Vec<Result<(), MetadataError>> {
+        let requests = all_of(requests);
         let count = requests.len();
         let size = requests.iter().map(NewPartitions::size).sum();
         let planned = self.change(size, move |draft| {
@@ -260,9 +266,10 @@ impl Metadata {
     /// Changes the settings of each resource that allows it; the results are in the order of the request.
     pub async fn alter_configs(
         &self,
-        alters: Vec<AlterConfig>,
+        alters: Vec<impl Into<Authorized<AlterConfig>>>,
         validate_only: bool,
     ) -> Vec<Result<(), MetadataError>> {
+        let alters = all_of(alters);
         let count = alters.len();
         let size = alters.iter().map(|alter| match alter.resource_type {
             // The broker's settings are every topic's.
@@ -293,8 +300,9 @@ impl Metadata {
     /// get their own settings and number of partitions. The results are in the order of the names.
     pub async fn auto_create(
         &self,
-        names: Vec<String>,
+        names: Vec<impl Into<Authorized<String>>>,
     ) -> Vec<Result<Arc<TopicImage>, MetadataError>> {
+        let names = all_of(names);
         let image = self.image();
         let there = names.iter().map(|name| image.topic(name).cloned());
         if let Some(there) = there.collect::<Option<Vec<_>>>() {
@@ -323,7 +331,8 @@ impl Metadata {
         &self,
         name: &str,
     ) -> Result<Arc<TopicImage>, MetadataError> {
-        let mut created = self.auto_create(vec![name.to_owned()]).await;
+        let name = Authorized::internal(name.to_owned(), "the broker's own topic");
+        let mut created = self.auto_create(vec![name]).await;
         created.pop().unwrap_or(Err(MetadataError::UnknownTopic))
     }
 
@@ -400,6 +409,11 @@ fn refuse_duplicate(names: &BTreeMap<String, usize>, name: &str) -> Result<(), M
         )),
         _ => Ok(()),
     }
+}
+
+fn all_of<T>(authorized: Vec<impl Into<Authorized<T>>>) -> Vec<T> {
+    let authorized = authorized.into_iter().map(Into::into);
+    authorized.map(Authorized::into_inner).collect()
 }
 
 /// One failure of the whole change is the failure of each part.

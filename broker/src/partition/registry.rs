@@ -13,6 +13,7 @@ use storage::record::validate::ValidateConfig;
 use tracing::error;
 use uuid::Uuid;
 
+use crate::authorizer::Authorized;
 use crate::config::{self, RecordValidation, TopicConfig};
 use crate::metadata::{LEADER_EPOCH, Published, TopicImage};
 
@@ -87,8 +88,8 @@ impl PartitionRegistry {
     }
 
     /// A partition whose log can be used without blocking.
-    pub async fn get(&self, topic_id: Uuid, partition: i32) -> Option<Arc<Partition>> {
-        let found = self.known(topic_id, partition)?;
+    pub async fn get(&self, topic_id: Authorized<Uuid>, partition: i32) -> Option<Arc<Partition>> {
+        let found = self.known(*topic_id, partition)?;
         if let Some(prepared) = found.log.ready() {
             prepared.await;
             self.note_epoch(&found);
@@ -118,27 +119,23 @@ impl PartitionRegistry {
         known.max(of_log.unwrap_or(LEADER_EPOCH))
     }
 
-    /// The same for a topic that may not exist.
+    /// The same for all that a request names, in its order: logs that are used for the first time are looked at side
+    /// by side. What is refused already stays so.
     ///
     /// # Errors
-    /// `UNKNOWN_TOPIC_OR_PARTITION`
-    pub async fn find(
+    /// UNKNOWN_TOPIC_OR_PARTITION
+    pub async fn get_all(
         &self,
-        topic_id: Option<Uuid>,
-        partition: i32,
-    ) -> Result<Arc<Partition>, ErrorCode> {
-        let found = match topic_id {
-            Some(topic_id) => self.get(topic_id, partition).await,
-            None => None,
+        wanted: Vec<Result<(Authorized<Uuid>, i32), ErrorCode>>,
+    ) -> Vec<Result<Arc<Partition>, ErrorCode>> {
+        let known = |(topic_id, partition): (Authorized<Uuid>, i32)| {
+            let found = self.known(*topic_id, partition);
+            found.ok_or(ErrorCode::UnknownTopicOrPartition)
         };
-        found.ok_or(ErrorCode::UnknownTopicOrPartition)
-    }
-
-    /// The same for all that a request names, in its order: logs that are used for the first time are looked at side
-    /// by side.
-    pub async fn get_all(&self, wanted: Vec<Option<(Uuid, i32)>>) -> Vec<Option<Arc<Partition>>> {
-        let known = |(topic_id, partition)| self.known(topic_id, partition);
-        let found: Vec<_> = wanted.into_iter().map(|wanted| known(wanted?)).collect();
+        let found: Vec<_> = wanted
+            .into_iter()
+            .map(|wanted| wanted.and_then(known))
+            .collect();
         let partitions = found.iter().flatten();
         let preparing: Vec<_> = partitions
             .filter_map(|partition| Some((partition, partition.log.ready()?)))

@@ -260,7 +260,7 @@ async fn alter_configs_replaces_in_every_version() {
         assert_eq!(topic.overrides.keys().collect::<Vec<_>>(), ["retention.ms"]);
         let partition = broker
             .partitions
-            .get(topic.topic_id, 0)
+            .get(topic.topic_id.into(), 0)
             .await
             .expect("open");
         let settings = partition.settings.load();

@@ -1,5 +1,10 @@
 //! The coordinator of groups: what it adds to the runtime of all coordinators, and how requests reach a group.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what deletes topics has been checked"
+)]
+
 pub(super) mod assignors;
 mod call;
 mod catalog;
@@ -17,6 +22,7 @@ use coordinators::group::{
 use protocol_shim::ErrorCode;
 use tracing::debug;
 
+use crate::authorizer::Authorized;
 use crate::coordinator::group::assignors::Assignors;
 use crate::coordinator::group::call::GroupCall;
 use crate::coordinator::group::notes::Line;
@@ -110,6 +116,21 @@ impl GroupShards {
     }
 }
 
+/// What one shard is asked, and where its answers go.
+struct OfShard<T> {
+    places: Vec<usize>,
+    items: Vec<(GroupId, T)>,
+}
+
+impl<T> Default for OfShard<T> {
+    fn default() -> Self {
+        Self {
+            places: Vec::new(),
+            items: Vec::new(),
+        }
+    }
+}
+
 impl GroupCoordinator {
     /// Who finds out what regular expressions match.
     pub fn patterns(&self) -> &PatternResolver {
@@ -137,35 +158,51 @@ impl GroupCoordinator {
     /// Puts a request to the group's coordinator, creating `__consumer_offsets` if need be.
     ///
     /// # Errors
-    /// COORDINATOR_NOT_AVAILABLE while nothing can answer.
-    pub async fn call<C: GroupCall>(&self, group_id: &str, call: C) -> Result<C::Reply, ErrorCode> {
-        self.serving().await?.call(group_id, call).await
+    /// Why the group may not be asked for; COORDINATOR_NOT_AVAILABLE while nothing can answer.
+    pub async fn call<C: GroupCall>(
+        &self,
+        group: Result<Authorized<GroupId>, ErrorCode>,
+        call: impl FnOnce(GroupId) -> C,
+    ) -> Result<C::Reply, ErrorCode> {
+        let group_id = group?.into_inner();
+        let shards = self.serving().await?;
+        let shard = shards.shard_of(&group_id);
+        shards.call_shard(shard, call(group_id)).await
     }
 
-    /// Puts each of `items` to the shard of its group, all of one shard's in one request. One outcome for each, in
-    /// the order of the items, however often a group is among them. All answers together keep to one allowance.
+    /// Puts each of `items` to the shard that owns its group, all of one shard's in one request. One outcome for each, in
+    /// the order of the items, however often a group is among them. A group that may not be asked for is refused. All
+    /// answers together keep to one allowance.
     pub async fn call_all<T, R: Priced, C: GroupCall<Reply = Vec<R>>>(
         &self,
-        items: Vec<T>,
-        group_of: impl Fn(&T) -> &GroupId,
-        mut call: impl FnMut(Vec<T>, Allowance) -> C,
+        items: Vec<(Result<Authorized<GroupId>, ErrorCode>, T)>,
+        mut call: impl FnMut(Vec<(GroupId, T)>, Allowance) -> C,
     ) -> Vec<Result<R, ErrorCode>> {
-        let item_count = items.len();
-        let failed = |error| (0..item_count).map(|_| Err(error)).collect();
-        let shards = match self.serving().await {
-            Ok(shards) => shards,
-            Err(error) => return failed(error),
+        let allowed = items.iter().any(|(group, _)| group.is_ok());
+        let shards = match allowed {
+            true => self.serving().await,
+            false => Err(ErrorCode::UnknownServerError),
         };
-        let mut by_shard: BTreeMap<usize, (Vec<usize>, Vec<T>)> = BTreeMap::new();
-        for (place, item) in items.into_iter().enumerate() {
-            let shard = shards.shard_of(group_of(&item));
-            let (places, items) = by_shard.entry(shard).or_default();
-            places.push(place);
-            items.push(item);
+        let mut outcomes = Vec::with_capacity(items.len());
+        let mut by_shard: BTreeMap<usize, OfShard<T>> = BTreeMap::new();
+        for (place, (group, item)) in items.into_iter().enumerate() {
+            let outcome = match (group, &shards) {
+                (Ok(group), Ok(shards)) => {
+                    let of_shard = by_shard.entry(shards.shard_of(&group)).or_default();
+                    of_shard.places.push(place);
+                    of_shard.items.push((group.into_inner(), item));
+                    ErrorCode::UnknownServerError
+                }
+                (Err(error), _) => error,
+                (Ok(_), Err(error)) => *error,
+            };
+            outcomes.push(Err(outcome));
         }
+        let Ok(shards) = shards else {
+            return outcomes;
+        };
         let mut allowance = Allowance::new(GROUP_ANSWER_BYTES);
-        let mut outcomes: Vec<Result<R, ErrorCode>> = failed(ErrorCode::UnknownServerError);
-        for (shard, (places, items)) in by_shard {
+        for (shard, OfShard { places, items }) in by_shard {
             match shards.call_shard(shard, call(items, allowance)).await {
                 Ok(replies) => {
                     for (place, reply) in places.into_iter().zip(replies) {

@@ -1,0 +1,3 @@
+//! The cluster, of which this broker is a part.
+
+pub mod view;

@@ -1,0 +1,440 @@
+//! The broker, as the client of one request may see it.
+//!
+//! Handlers have no other way to topics, partitions, groups and metadata. They ask for each by its name or id *and* by what
+//! is to be done with it. A name that is denied is answered alike, whether there is such a thing or not.
+
+#![expect(clippy::disallowed_methods, reason = "it is what checks")]
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use coordinators::group::GroupId;
+use kafka_protocol::messages::BrokerId;
+use protocol_shim::access::Operation;
+use protocol_shim::error_code::ErrorCode;
+use uuid::Uuid;
+
+use crate::authorizer::{Asker, Authorized, Named, Resource};
+use crate::broker::Broker;
+use crate::cluster::view::{ClusterView, CoordinatorKind};
+use crate::coordinator::group::GroupCoordinator;
+use crate::metadata::operations::{CLUSTER_OPERATIONS, GROUP_OPERATIONS, TOPIC_OPERATIONS};
+use crate::metadata::{
+    AlterConfig, Metadata, MetadataImage, NewPartitions, NewTopic, ResourceType, TopicImage,
+    TopicRef,
+};
+use crate::net::session::Session;
+use crate::partition::registry::Partition;
+
+/// See the [module](self). The metadata is that of one moment.
+pub(crate) struct View<'a> {
+    broker: &'a Broker,
+    session: &'a Session,
+    image: Arc<MetadataImage>,
+}
+
+/// A topic that the client may use.
+#[derive(Clone, Copy)]
+pub(crate) struct Topic<'v> {
+    image: &'v Arc<TopicImage>,
+    id: Authorized<Uuid>,
+}
+
+impl Topic<'_> {
+    /// The key to its partitions.
+    pub(crate) fn id(&self) -> Authorized<Uuid> {
+        self.id
+    }
+}
+
+impl Deref for Topic<'_> {
+    type Target = TopicImage;
+
+    fn deref(&self) -> &TopicImage {
+        self.image
+    }
+}
+
+/// Who leads a partition, as clients are told.
+pub(crate) struct Leader {
+    pub(crate) broker_id: i32,
+    pub(crate) epoch: i32,
+}
+
+/// A topic that may not be deleted by its id.
+pub(crate) struct Undeletable {
+    pub(crate) error: ErrorCode,
+    /// For a client that may at least know the name.
+    pub(crate) name: Option<Arc<str>>,
+}
+
+impl Named for NewTopic {
+    fn resource(&self) -> Resource<'_> {
+        Resource::Topic(&self.name)
+    }
+}
+
+impl Named for NewPartitions {
+    fn resource(&self) -> Resource<'_> {
+        Resource::Topic(&self.name)
+    }
+}
+
+impl Named for AlterConfig {
+    fn resource(&self) -> Resource<'_> {
+        configured(self.resource_type, &self.resource_name)
+    }
+}
+
+/// What has these settings. Those of brokers and of client metrics are the cluster's.
+pub(crate) fn configured(kind: ResourceType, name: &str) -> Resource<'_> {
+    match kind {
+        ResourceType::Topic => Resource::Topic(name),
+        ResourceType::Group => Resource::Group(name),
+        ResourceType::Broker | ResourceType::BrokerLogger | ResourceType::ClientMetrics => {
+            Resource::Cluster
+        }
+    }
+}
+
+impl<'a> View<'a> {
+    /// What the client of `session` may see at this moment.
+    pub(crate) fn new(broker: &'a Broker, session: &'a Session) -> Self {
+        Self {
+            broker,
+            session,
+            image: broker.metadata.image(),
+        }
+    }
+
+    fn asker(&self) -> Asker<'a> {
+        Asker::from(self.session)
+    }
+
+    /// Whether the client may do something.
+    #[inline]
+    pub(crate) fn allows(&self, operation: Operation, resource: Resource<'_>) -> bool {
+        let authorizer = &self.broker.authorizer;
+        authorizer.allows(self.asker(), operation, resource)
+    }
+
+    /// Whether the client may do something to a topic, whichever it is.
+    pub(crate) fn allows_on_any_topic(&self, operation: Operation) -> bool {
+        let authorizer = &self.broker.authorizer;
+        authorizer.allows_on_any_topic(self.asker(), operation)
+    }
+
+    /// Whether the client may do something.
+    ///
+    /// # Errors
+    /// What to tell it if not.
+    pub(crate) fn check(
+        &self,
+        operation: Operation,
+        resource: Resource<'_>,
+    ) -> Result<(), ErrorCode> {
+        match self.allows(operation, resource) {
+            true => Ok(()),
+            false => Err(resource.denied()),
+        }
+    }
+
+    #[inline]
+    fn authorize<T>(
+        &self,
+        operation: Operation,
+        resource: Resource<'_>,
+        of: T,
+    ) -> Result<Authorized<T>, ErrorCode> {
+        let authorizer = &self.broker.authorizer;
+        authorizer.authorize(self.asker(), operation, resource, of)
+    }
+
+    /// A topic by its name.
+    ///
+    /// # Errors
+    /// TOPIC_AUTHORIZATION_FAILED, whether there is one or not; else UNKNOWN_TOPIC_OR_PARTITION.
+    #[inline]
+    pub(crate) fn topic(&self, name: &str, operation: Operation) -> Result<Topic<'_>, ErrorCode> {
+        let found = self.image.topic(name);
+        let id = found.map(|topic| topic.topic_id);
+        let id = self.authorize(operation, Resource::Topic(name), id)?;
+        match (found, id.transpose()) {
+            (Some(image), Some(id)) => Ok(Topic { image, id }),
+            _ => Err(ErrorCode::UnknownTopicOrPartition),
+        }
+    }
+
+    /// A topic by its id.
+    ///
+    /// # Errors
+    /// UNKNOWN_TOPIC_ID: ids are no secret. TOPIC_AUTHORIZATION_FAILED.
+    #[inline]
+    pub(crate) fn topic_by_id(
+        &self,
+        topic_id: Uuid,
+        operation: Operation,
+    ) -> Result<Topic<'_>, ErrorCode> {
+        let image = self.image.topic_by_id(topic_id);
+        let image = image.ok_or(ErrorCode::UnknownTopicId)?;
+        let id = self.authorize(operation, Resource::Topic(&image.name), topic_id)?;
+        Ok(Topic { image, id })
+    }
+
+    /// All topics with which the client may do something, by name; from `first` on.
+    pub(crate) fn topics_from<'v>(
+        &'v self,
+        first: &str,
+        operation: Operation,
+    ) -> impl Iterator<Item = Topic<'v>> {
+        self.image.topics_from(first).filter_map(move |image| {
+            let resource = Resource::Topic(&image.name);
+            let id = self.authorize(operation, resource, image.topic_id).ok()?;
+            Some(Topic { image, id })
+        })
+    }
+
+    /// A topic by its name, for a client that may do something to the cluster, and so to each of its topics.
+    ///
+    /// # Errors
+    /// CLUSTER_AUTHORIZATION_FAILED, UNKNOWN_TOPIC_OR_PARTITION.
+    pub(crate) fn topic_of_cluster(
+        &self,
+        name: &str,
+        operation: Operation,
+    ) -> Result<Topic<'_>, ErrorCode> {
+        let found = self.image.topic(name);
+        self.of_cluster(found.ok_or(ErrorCode::UnknownTopicOrPartition)?, operation)
+    }
+
+    /// The same by its id.
+    ///
+    /// # Errors
+    /// CLUSTER_AUTHORIZATION_FAILED, UNKNOWN_TOPIC_ID.
+    pub(crate) fn topic_of_cluster_by_id(
+        &self,
+        topic_id: Uuid,
+        operation: Operation,
+    ) -> Result<Topic<'_>, ErrorCode> {
+        let found = self.image.topic_by_id(topic_id);
+        self.of_cluster(found.ok_or(ErrorCode::UnknownTopicId)?, operation)
+    }
+
+    /// All topics, for a client that may do something to the cluster.
+    pub(crate) fn topics_of_cluster(
+        &self,
+        operation: Operation,
+    ) -> impl Iterator<Item = Topic<'_>> {
+        let topics = self.image.topics();
+        topics.filter_map(move |image| self.of_cluster(image, operation).ok())
+    }
+
+    fn of_cluster<'v>(
+        &'v self,
+        image: &'v Arc<TopicImage>,
+        operation: Operation,
+    ) -> Result<Topic<'v>, ErrorCode> {
+        let id = self.authorize(operation, Resource::Cluster, image.topic_id)?;
+        Ok(Topic { image, id })
+    }
+
+    /// A partition of which this broker has the records for clients in `rack`; its log can be used without blocking.
+    ///
+    /// # Errors
+    /// The topic's; NOT_LEADER_OR_FOLLOWER, UNKNOWN_TOPIC_OR_PARTITION.
+    pub(crate) async fn partition(
+        &self,
+        topic: Result<Topic<'_>, ErrorCode>,
+        partition: i32,
+        rack: Option<&str>,
+    ) -> Result<Arc<Partition>, ErrorCode> {
+        let topic_id = topic?.id();
+        self.check_leader(*topic_id, partition, rack)?;
+        let found = self.broker.partitions.get(topic_id, partition).await;
+        found.ok_or(ErrorCode::UnknownTopicOrPartition)
+    }
+
+    /// The same for all that a request names, in its order.
+    pub(crate) async fn partitions(
+        &self,
+        mut wanted: Vec<Result<(Authorized<Uuid>, i32), ErrorCode>>,
+        rack: Option<&str>,
+    ) -> Vec<Result<Arc<Partition>, ErrorCode>> {
+        for wanted in &mut wanted {
+            if let Ok((topic_id, partition)) = *wanted
+                && let Err(error) = self.check_leader(*topic_id, partition, rack)
+            {
+                *wanted = Err(error);
+            }
+        }
+        self.broker.partitions.get_all(wanted).await
+    }
+
+    fn check_leader(
+        &self,
+        topic_id: Uuid,
+        partition: i32,
+        rack: Option<&str>,
+    ) -> Result<(), ErrorCode> {
+        let cluster = &self.broker.cluster;
+        match cluster.leader_for(topic_id, partition, rack) == cluster.me() {
+            true => Ok(()),
+            false => Err(ErrorCode::NotLeaderOrFollower),
+        }
+    }
+
+    /// Who leads a partition for clients of no rack in particular.
+    pub(crate) fn leader(&self, topic: &TopicImage, partition: i32) -> Leader {
+        let cluster = &self.broker.cluster;
+        Leader {
+            broker_id: cluster.leader_for(topic.topic_id, partition, None),
+            epoch: self.broker.partitions.leader_epoch(topic, partition),
+        }
+    }
+
+    /// The brokers that have a partition's records, and all of them in step.
+    pub(crate) fn replicas(&self, topic: &TopicImage, partition: i32) -> Vec<BrokerId> {
+        let replicas = self.broker.cluster.replicas_for(topic.topic_id, partition);
+        replicas.iter().copied().map(BrokerId).collect()
+    }
+
+    /// Who the brokers are, and which of them does what.
+    pub(crate) fn cluster(&self) -> &ClusterView {
+        &self.broker.cluster
+    }
+
+    /// A group that this broker coordinates.
+    ///
+    /// # Errors
+    /// GROUP_AUTHORIZATION_FAILED, whether there is one or not; else NOT_COORDINATOR.
+    pub(crate) fn group(
+        &self,
+        group_id: &str,
+        operation: Operation,
+    ) -> Result<Authorized<GroupId>, ErrorCode> {
+        // Copied, so that it does not pin the request's frame.
+        let group = self.authorize(
+            operation,
+            Resource::Group(group_id),
+            GroupId::from(group_id),
+        )?;
+        let cluster = &self.broker.cluster;
+        match cluster.coordinator_for(CoordinatorKind::Group, group_id) == cluster.me() {
+            true => Ok(group),
+            false => Err(ErrorCode::NotCoordinator),
+        }
+    }
+
+    /// Where groups are served.
+    pub(crate) fn groups(&self) -> &'a GroupCoordinator {
+        &self.broker.groups
+    }
+
+    /// Where metadata is changed.
+    pub(crate) fn metadata(&self) -> &'a Metadata {
+        &self.broker.metadata
+    }
+
+    /// A change, if the client may make it.
+    ///
+    /// # Errors
+    /// What to tell it if not.
+    pub(crate) fn change<T: Named>(
+        &self,
+        operation: Operation,
+        change: T,
+    ) -> Result<Authorized<T>, ErrorCode> {
+        let authorizer = &self.broker.authorizer;
+        authorizer.authorize_change(self.asker(), operation, change)
+    }
+
+    /// A change, if the client may make it here or to the whole cluster.
+    ///
+    /// # Errors
+    /// What to tell it if not.
+    pub(crate) fn change_or_on_cluster<T: Named>(
+        &self,
+        operation: Operation,
+        change: T,
+    ) -> Result<Authorized<T>, ErrorCode> {
+        let authorizer = &self.broker.authorizer;
+        authorizer.authorize_change_or_on_cluster(self.asker(), operation, change)
+    }
+
+    /// The name of a topic, if the client may create it.
+    ///
+    /// # Errors
+    /// TOPIC_AUTHORIZATION_FAILED.
+    pub(crate) fn creatable(&self, name: &str) -> Result<Authorized<String>, ErrorCode> {
+        let resource = match self.allows(Operation::Create, Resource::Cluster) {
+            true => Resource::Cluster,
+            false => Resource::Topic(name),
+        };
+        self.authorize(Operation::Create, resource, name.to_owned())
+    }
+
+    /// A topic, if the client may delete it.
+    ///
+    /// # Errors
+    /// UNKNOWN_TOPIC_ID, TOPIC_AUTHORIZATION_FAILED.
+    pub(crate) fn deletable(&self, topic: TopicRef) -> Result<Authorized<TopicRef>, Undeletable> {
+        let by_id = match &topic {
+            TopicRef::Name(_) => None,
+            TopicRef::Id(id) => {
+                let found = self.image.topic_by_id(*id);
+                let found = found.ok_or(Undeletable {
+                    error: ErrorCode::UnknownTopicId,
+                    name: None,
+                })?;
+                Some(Arc::clone(&found.name))
+            }
+        };
+        let name = match (&by_id, &topic) {
+            (Some(name), _) => name.to_string(),
+            (None, TopicRef::Name(name)) => name.clone(),
+            (None, TopicRef::Id(_)) => String::new(),
+        };
+        let resource = match self.allows(Operation::Delete, Resource::Cluster) {
+            true => Resource::Cluster,
+            false => Resource::Topic(&name),
+        };
+        let authorized = self.authorize(Operation::Delete, resource, topic);
+        authorized.map_err(|error| Undeletable {
+            error,
+            name: by_id.filter(|name| self.allows(Operation::Describe, Resource::Topic(name))),
+        })
+    }
+
+    /// What the client may do to a topic (KIP-430).
+    pub(crate) fn topic_operations(&self, name: &str) -> i32 {
+        self.allowed_of(TOPIC_OPERATIONS, Resource::Topic(name))
+    }
+
+    /// What the client may do to a group (KIP-430).
+    pub(crate) fn group_operations(&self, group_id: &str) -> i32 {
+        self.allowed_of(GROUP_OPERATIONS, Resource::Group(group_id))
+    }
+
+    /// What the client may do to the cluster (KIP-430): nothing that it is told of, unless it may describe it.
+    pub(crate) fn cluster_operations(&self) -> i32 {
+        match self.allows(Operation::Describe, Resource::Cluster) {
+            true => self.allowed_of(CLUSTER_OPERATIONS, Resource::Cluster),
+            false => 0,
+        }
+    }
+
+    fn allowed_of(&self, operations: i32, resource: Resource<'_>) -> i32 {
+        let authorizer = &self.broker.authorizer;
+        authorizer.allowed_of(self.asker(), operations, resource)
+    }
+
+    pub(crate) fn cluster_id(&self) -> &str {
+        self.image.cluster_id()
+    }
+
+    /// All metadata, whatever the client may see of it. Clippy lets few files ask for it: those of APIs whose clients may do
+    /// something to the whole cluster, and those that have checked for themselves.
+    pub(crate) fn whole_image(&self) -> &Arc<MetadataImage> {
+        &self.image
+    }
+}
