@@ -32,25 +32,28 @@ where
     let (reader, writer) = tokio::io::split(stream);
     let (queue, responses) = mpsc::channel(MAX_PIPELINED_REQUESTS);
     let connection = Connection::new(&broker, &session);
-    let close = {
-        let mut requests = std::pin::pin!(read_requests(&connection, reader, queue));
-        let mut writing = std::pin::pin!(write_responses(&connection, writer, responses));
-        let idle = std::pin::pin!(connection.is_idle());
-        tokio::select! {
-            close = &mut requests => {
-                if !matches!(close, Close::ByClient | Close::Io(_)) {
-                    // What was asked before is still answered.
-                    let _ = tokio::time::timeout(DRAIN_TIMEOUT, writing).await;
-                }
-                close
+    let mut requests = std::pin::pin!(read_requests(&connection, reader, queue));
+    let mut writing = std::pin::pin!(write_responses(&connection, writer, responses));
+    let idle = std::pin::pin!(connection.is_idle());
+    // The end is told before the client can see it: whoever looks for the reason finds it in the log.
+    tokio::select! {
+        close = &mut requests => {
+            tell(&session, &close);
+            if !matches!(close, Close::ByClient | Close::Io(_)) {
+                // What was asked before is still answered.
+                let _ = tokio::time::timeout(DRAIN_TIMEOUT, &mut writing).await;
             }
-            written = &mut writing => match written {
-                Ok(()) => Close::ByClient,
-                Err(close) => close,
-            },
-            close = idle => close,
         }
-    };
+        written = &mut writing => match written {
+            Ok(()) => tell(&session, &Close::ByClient),
+            Err(close) => tell(&session, &close),
+        },
+        close = idle => tell(&session, &close),
+    }
+}
+
+/// Why a connection ends. That is a warning where somebody has erred.
+fn tell(session: &Session, close: &Close) {
     match close {
         Close::ByClient | Close::Shutdown | Close::Idle(_) | Close::Io(_) => {
             debug!(peer = %session.peer_addr, "connection ended: {close}");
