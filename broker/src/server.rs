@@ -221,16 +221,12 @@ pub async fn assemble(
         move |old: &Published, new: &Published| {
             partitions.follow(&*logs, old, new);
             let limits_of = |published: &Published| -> ConnectionSettings {
-                let dynamic = published.image.dynamic_settings(config.node_id);
-                config.settings.section(dynamic)
+                config.settings.section(published.dynamic_settings())
             };
             if limits_of(old) != limits_of(new) {
                 limits.change(limits_of(new));
             }
-            let live = |published: &Published| {
-                let dynamic = published.image.dynamic_settings(config.node_id);
-                config.settings.live(dynamic)
-            };
+            let live = |published: &Published| config.settings.live(published.dynamic_settings());
             if live(old) != live(new) {
                 logs.change(&live(new));
             }
@@ -299,6 +295,7 @@ fn check_owner(dir: &Path) -> Result<(), StartError> {
 }
 
 /// Opens the metadata log, and looks for what deleted topics have left.
+#[expect(clippy::disallowed_methods, reason = "no client sees it")]
 async fn open_metadata(
     config: &Arc<BrokerConfig>,
     cluster_id: &str,
@@ -309,8 +306,12 @@ async fn open_metadata(
     let store = Box::new(LogStore::new(log));
     let opened = Metadata::open_with_history(store, cluster_id, Arc::clone(config), observer);
     let (metadata, deleted) = opened.await?;
-    let topic_configs = metadata.topic_configs();
-    let delay_ms = topic_configs.default().log.file_delete_delay_ms;
+    let delay_ms = metadata
+        .published()
+        .topic_configs
+        .default()
+        .log
+        .file_delete_delay_ms;
     let topics = deleted.topics.clone();
     let delay_ms = u64::try_from(delay_ms).unwrap_or(0);
     logs.sweep(topics, delay_ms, Box::new(move || drop(deleted)));

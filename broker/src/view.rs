@@ -20,8 +20,7 @@ use crate::cluster::view::{ClusterView, CoordinatorKind};
 use crate::coordinator::group::GroupCoordinator;
 use crate::metadata::operations::{CLUSTER_OPERATIONS, GROUP_OPERATIONS, TOPIC_OPERATIONS};
 use crate::metadata::{
-    AlterConfig, Metadata, MetadataImage, NewPartitions, NewTopic, ResourceType, TopicImage,
-    TopicRef,
+    AlterConfig, Metadata, NewPartitions, NewTopic, Published, ResourceType, TopicImage, TopicRef,
 };
 use crate::net::session::Session;
 use crate::partition::registry::Partition;
@@ -30,7 +29,7 @@ use crate::partition::registry::Partition;
 pub(crate) struct View<'a> {
     broker: &'a Broker,
     session: &'a Session,
-    image: Arc<MetadataImage>,
+    metadata: Arc<Published>,
 }
 
 /// A topic that the client may use.
@@ -103,7 +102,7 @@ impl<'a> View<'a> {
         Self {
             broker,
             session,
-            image: broker.metadata.image(),
+            metadata: broker.metadata.published(),
         }
     }
 
@@ -156,7 +155,7 @@ impl<'a> View<'a> {
     /// TOPIC_AUTHORIZATION_FAILED, whether there is one or not; else UNKNOWN_TOPIC_OR_PARTITION.
     #[inline]
     pub(crate) fn topic(&self, name: &str, operation: Operation) -> Result<Topic<'_>, ErrorCode> {
-        let found = self.image.topic(name);
+        let found = self.metadata.image.topic(name);
         let id = found.map(|topic| topic.topic_id);
         let id = self.authorize(operation, Resource::Topic(name), id)?;
         match (found, id.transpose()) {
@@ -175,7 +174,7 @@ impl<'a> View<'a> {
         topic_id: Uuid,
         operation: Operation,
     ) -> Result<Topic<'_>, ErrorCode> {
-        let image = self.image.topic_by_id(topic_id);
+        let image = self.metadata.image.topic_by_id(topic_id);
         let image = image.ok_or(ErrorCode::UnknownTopicId)?;
         let id = self.authorize(operation, Resource::Topic(&image.name), topic_id)?;
         Ok(Topic { image, id })
@@ -187,11 +186,14 @@ impl<'a> View<'a> {
         first: &str,
         operation: Operation,
     ) -> impl Iterator<Item = Topic<'v>> {
-        self.image.topics_from(first).filter_map(move |image| {
-            let resource = Resource::Topic(&image.name);
-            let id = self.authorize(operation, resource, image.topic_id).ok()?;
-            Some(Topic { image, id })
-        })
+        self.metadata
+            .image
+            .topics_from(first)
+            .filter_map(move |image| {
+                let resource = Resource::Topic(&image.name);
+                let id = self.authorize(operation, resource, image.topic_id).ok()?;
+                Some(Topic { image, id })
+            })
     }
 
     /// A topic by its name, for a client that may do something to the cluster, and so to each of its topics.
@@ -203,7 +205,7 @@ impl<'a> View<'a> {
         name: &str,
         operation: Operation,
     ) -> Result<Topic<'_>, ErrorCode> {
-        let found = self.image.topic(name);
+        let found = self.metadata.image.topic(name);
         self.of_cluster(found.ok_or(ErrorCode::UnknownTopicOrPartition)?, operation)
     }
 
@@ -216,7 +218,7 @@ impl<'a> View<'a> {
         topic_id: Uuid,
         operation: Operation,
     ) -> Result<Topic<'_>, ErrorCode> {
-        let found = self.image.topic_by_id(topic_id);
+        let found = self.metadata.image.topic_by_id(topic_id);
         self.of_cluster(found.ok_or(ErrorCode::UnknownTopicId)?, operation)
     }
 
@@ -225,7 +227,7 @@ impl<'a> View<'a> {
         &self,
         operation: Operation,
     ) -> impl Iterator<Item = Topic<'_>> {
-        let topics = self.image.topics();
+        let topics = self.metadata.image.topics();
         topics.filter_map(move |image| self.of_cluster(image, operation).ok())
     }
 
@@ -381,7 +383,7 @@ impl<'a> View<'a> {
         let by_id = match &topic {
             TopicRef::Name(_) => None,
             TopicRef::Id(id) => {
-                let found = self.image.topic_by_id(*id);
+                let found = self.metadata.image.topic_by_id(*id);
                 let found = found.ok_or(Undeletable {
                     error: ErrorCode::UnknownTopicId,
                     name: None,
@@ -429,12 +431,12 @@ impl<'a> View<'a> {
     }
 
     pub(crate) fn cluster_id(&self) -> &str {
-        self.image.cluster_id()
+        self.metadata.image.cluster_id()
     }
 
     /// All metadata, whatever the client may see of it. Clippy lets few files ask for it: those of APIs whose clients may do
     /// something to the whole cluster, and those that have checked for themselves.
-    pub(crate) fn whole_image(&self) -> &Arc<MetadataImage> {
-        &self.image
+    pub(crate) fn whole_metadata(&self) -> &Arc<Published> {
+        &self.metadata
     }
 }

@@ -302,7 +302,7 @@ async fn topics_are_created_in_every_version() {
         assert_eq!(topic.error_code, NONE);
         let image = broker.metadata.image();
         let created = image.topic("a").expect("created");
-        let in_force = broker.metadata.topic_config(created);
+        let in_force = broker.metadata.published().topic_configs.of(created);
         assert_eq!(in_force.log.retention_ms, 5000);
         if version >= 5 {
             assert_eq!((topic.num_partitions, topic.replication_factor), (2, 1));

@@ -50,8 +50,9 @@ pub(crate) async fn handle(
     let resolved = match pattern.as_ref().filter(|pattern| !pattern.is_empty()) {
         None => None,
         Some(pattern) => {
-            let image = view.whole_image();
-            let matched = view.groups().patterns().resolve(pattern, image).await;
+            let published = view.whole_metadata();
+            let patterns = view.groups().patterns();
+            let matched = patterns.resolve(pattern, &published.image).await;
             // An expression matches what the member may know of, and nothing else.
             let visible = |topics: Arc<BTreeSet<Name>>| {
                 let topics = topics.iter().filter(|name| may_describe(name));
@@ -59,7 +60,7 @@ pub(crate) async fn handle(
             };
             Some(ResolvedPattern {
                 topics: matched.map(visible),
-                catalog: Arc::clone(image) as Arc<dyn Catalog>,
+                catalog: Arc::clone(published) as Arc<dyn Catalog>,
             })
         }
     };

@@ -131,7 +131,8 @@ fn created_topic(
         !entry.name.starts_with("ottla.") || topic.overrides.contains_key(&*entry.name)
     };
     let configs = with_configs.then(|| {
-        let entries = topic_entries(ctx.config(), view.whole_image(), &topic.overrides).into_iter();
+        let entries =
+            topic_entries(ctx.config(), &view.whole_metadata().image, &topic.overrides).into_iter();
         entries.filter(known)
     });
     let on_wire = |entry: ConfigEntry| {

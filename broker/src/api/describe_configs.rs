@@ -169,7 +169,7 @@ fn entries(
         let allowed = view.check(Operation::DescribeConfigs, configured(kind, name));
         allowed.map_err(MetadataError::Denied)?;
     }
-    let image = view.whole_image();
+    let image = &view.whole_metadata().image;
     match kind {
         Some(ResourceType::Topic) => {
             validate_topic_name(name)?;

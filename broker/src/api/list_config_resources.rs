@@ -58,7 +58,7 @@ pub(crate) fn refused(
 }
 
 fn names(view: &View<'_>, kind: ResourceType) -> Vec<String> {
-    let image = view.whole_image();
+    let image = &view.whole_metadata().image;
     match kind {
         ResourceType::Topic => image.topics().map(|topic| topic.name.to_string()).collect(),
         ResourceType::Broker | ResourceType::BrokerLogger => {

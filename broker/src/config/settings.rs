@@ -49,6 +49,13 @@ impl<'a> DynamicSettings<'a> {
         keys.map(String::as_str)
     }
 
+    /// What a key was changed to: what is set for this broker goes over what is set for all.
+    pub fn get(&self, key: &str) -> Option<&'a str> {
+        let of_broker = self.per_broker.get(key);
+        let found = of_broker.or_else(|| self.cluster_wide.get(key));
+        found.map(String::as_str)
+    }
+
     /// Nothing was changed.
     pub fn none() -> DynamicSettings<'static> {
         DynamicSettings {
@@ -105,11 +112,7 @@ impl Settings {
 
     /// The value in force with dynamic changes, of this key alone.
     pub fn effective<'a>(&'a self, key: &str, dynamic: DynamicSettings<'a>) -> Option<&'a str> {
-        let changed = dynamic
-            .per_broker
-            .get(key)
-            .or_else(|| dynamic.cluster_wide.get(key));
-        changed.map(String::as_str).or_else(|| self.get(key))
+        dynamic.get(key).or_else(|| self.get(key))
     }
 
     /// A section, with what is in force with dynamic changes. What does not pass its row's check counts as the default.

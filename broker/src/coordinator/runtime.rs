@@ -10,7 +10,7 @@ use storage::log::PartitionLog;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::metadata::{Metadata, MetadataImage};
+use crate::metadata::{Metadata, Published};
 
 /// `max.message.bytes` before there is a topic.
 const DEFAULT_BATCH_BYTES: usize = 1_048_588;
@@ -38,20 +38,20 @@ pub(super) struct Surroundings<O: Outside> {
 
 impl<O: Outside> Surroundings<O> {
     pub(super) fn now(&self) -> Moment<<O::Machine as Machine>::Catalog> {
-        let image = self.runtime.metadata.image();
+        let published = self.runtime.metadata.published();
         Moment {
             steady_ms: self.runtime.clock.steady_ms(),
             wall_ahead_ms: self.runtime.clock.wall_ahead_ms(),
-            max_batch_bytes: self.max_batch_bytes(&image),
-            catalog: self.outside.catalog(&image),
+            max_batch_bytes: self.max_batch_bytes(&published),
+            catalog: self.outside.catalog(&published),
         }
     }
 
     /// The largest batch that the log takes: `max.message.bytes` of its topic.
-    pub(super) fn max_batch_bytes(&self, image: &MetadataImage) -> usize {
-        let topic = image.topic(&self.log.id().topic);
-        let metadata = &self.runtime.metadata;
-        let of_topic = topic.map(|topic| metadata.topic_config(topic).max_message_bytes);
+    pub(super) fn max_batch_bytes(&self, published: &Published) -> usize {
+        let topic = published.image.topic(&self.log.id().topic);
+        let configs = &published.topic_configs;
+        let of_topic = topic.map(|topic| configs.of(topic).max_message_bytes);
         of_topic.unwrap_or(DEFAULT_BATCH_BYTES).min(MAX_BATCH_BYTES)
     }
 }
@@ -68,7 +68,7 @@ pub trait Outside: Send + Sync + 'static {
     fn machine(&self) -> Self::Machine;
 
     /// The metadata, as the machine sees it: the same pointer for the same image.
-    fn catalog(&self, image: &Arc<MetadataImage>) -> Arc<<Self::Machine as Machine>::Catalog>;
+    fn catalog(&self, published: &Arc<Published>) -> Arc<<Self::Machine as Machine>::Catalog>;
 
     /// A note in words, for a line of the log.
     fn line(note: <Self::Machine as Machine>::Note) -> impl fmt::Display;
@@ -78,6 +78,6 @@ pub trait Outside: Send + Sync + 'static {
     fn answer(
         self: Arc<Self>,
         question: <Self::Machine as Machine>::Question,
-        image: Arc<MetadataImage>,
+        published: Arc<Published>,
     ) -> impl Future<Output = Option<<Self::Machine as Machine>::Outcome>> + Send + 'static;
 }

@@ -222,16 +222,16 @@ impl<O: Outside> Runner<O> {
         &mut self,
         step: impl Iterator<Item = EffectsOf<O::Machine>>,
     ) -> Result<(), AppendError> {
-        let image = self.around.runtime.metadata.image();
+        let published = self.around.runtime.metadata.published();
         let mut batches = Batches::new(
-            self.around.max_batch_bytes(&image),
+            self.around.max_batch_bytes(&published),
             self.around.runtime.clock.wall_ms(),
         );
         for effects in step {
             for question in effects.questions {
                 let outside = Arc::clone(&self.around.outside);
                 self.asked
-                    .spawn(outside.answer(question, Arc::clone(&image)));
+                    .spawn(outside.answer(question, Arc::clone(&published)));
             }
             for note in effects.notes {
                 log_limited!(info, "{}", O::line(note));

@@ -53,7 +53,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::authorizer::Authorized;
-use crate::config::{BrokerConfig, TopicConfig};
+use crate::config::BrokerConfig;
 use crate::vital::Vital;
 use draft::Draft;
 use producer_ids::ProducerIds;
@@ -184,14 +184,9 @@ impl Metadata {
         Arc::clone(&self.published.load().image)
     }
 
-    /// What is in force for a topic on this broker.
-    pub fn topic_config(&self, topic: &TopicImage) -> Arc<TopicConfig> {
-        self.published.load().topic_configs.of(topic)
-    }
-
-    /// What is in force for the topics on this broker.
-    pub fn topic_configs(&self) -> TopicConfigs {
-        self.published.load().topic_configs.clone()
+    /// The image at this moment, with what it means on this broker.
+    pub fn published(&self) -> Arc<Published> {
+        self.published.load_full()
     }
 
     /// Creates each topic that may be created; the results are in the order of the request.

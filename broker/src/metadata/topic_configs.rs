@@ -7,13 +7,14 @@ use uuid::Uuid;
 use super::image::MetadataImage;
 use super::sorted_map::SortedMap;
 use super::topics::TopicImage;
-use crate::config::{BrokerConfig, TopicConfig, TopicDefaults};
+use crate::config::{BrokerConfig, DynamicSettings, TopicConfig, TopicDefaults};
 
 /// An image, and what it means on this broker.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Published {
     pub image: Arc<MetadataImage>,
     pub topic_configs: TopicConfigs,
+    node_id: i32,
 }
 
 impl Published {
@@ -28,7 +29,13 @@ impl Published {
         Self {
             image: Arc::new(image),
             topic_configs,
+            node_id: node.node_id,
         }
+    }
+
+    /// What AlterConfigs changed of this broker's own settings.
+    pub fn dynamic_settings(&self) -> DynamicSettings<'_> {
+        self.image.dynamic_settings(self.node_id)
     }
 
     /// The same for a later image. It costs work only for topics that differ, unless the broker's settings do.
@@ -37,12 +44,13 @@ impl Published {
         Self {
             image: Arc::new(image),
             topic_configs,
+            node_id: self.node_id,
         }
     }
 }
 
 /// The configurations of all topics. Cloning shares them.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct TopicConfigs {
     defaults: Arc<TopicDefaults>,
     /// Of the topics with settings of their own.

@@ -3,29 +3,29 @@
 use coordinators::group::{Catalog, Name};
 use uuid::Uuid;
 
-use crate::metadata::{MetadataImage, ResourceType};
+use crate::metadata::{Published, ResourceType};
 
-impl Catalog for MetadataImage {
+impl Catalog for Published {
     fn topic(&self, name: &str) -> Option<(Uuid, i32)> {
-        self.topic(name)
+        self.image
+            .topic(name)
             .map(|topic| (topic.topic_id, topic.partition_count))
     }
 
     fn topic_name(&self, topic_id: Uuid) -> Option<Name> {
-        self.topic_by_id(topic_id).map(|topic| topic.name.clone())
+        let topic = self.image.topic_by_id(topic_id);
+        topic.map(|topic| topic.name.clone())
     }
 
     fn visit_topic_names(&self, visit: &mut dyn FnMut(&Name)) {
-        self.topics().for_each(|topic| visit(&topic.name));
+        self.image.topics().for_each(|topic| visit(&topic.name));
     }
 
     fn group_setting(&self, group_id: &str, key: &str) -> Option<i32> {
-        let own = self.overrides(ResourceType::Group, group_id).get(key);
+        let own = self.image.overrides(ResourceType::Group, group_id).get(key);
         // The broker's setting that the group's goes over may have been altered while running.
-        let of_all = || {
-            let altered = self.overrides(ResourceType::Broker, "");
-            altered.get(&format!("group.{key}"))
-        };
-        own.or_else(of_all)?.trim().parse().ok()
+        let of_broker = || self.dynamic_settings().get(&format!("group.{key}"));
+        let value = own.map(String::as_str).or_else(of_broker);
+        value?.trim().parse().ok()
     }
 }

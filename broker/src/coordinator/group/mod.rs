@@ -30,7 +30,7 @@ use crate::coordinator::group::patterns::PatternResolver;
 use crate::coordinator::routing::Coordinator;
 use crate::coordinator::runtime::Outside;
 use crate::coordinator::shards::Shards;
-use crate::metadata::MetadataImage;
+use crate::metadata::Published;
 
 /// What the answers to one request about groups may take in memory: about 100,000 partitions with an offset each.
 const GROUP_ANSWER_BYTES: usize = 32 << 20;
@@ -67,8 +67,8 @@ impl Outside for Groups {
         GroupShard::new(self.config.clone())
     }
 
-    fn catalog(&self, image: &Arc<MetadataImage>) -> Arc<dyn Catalog> {
-        image.clone()
+    fn catalog(&self, published: &Arc<Published>) -> Arc<dyn Catalog> {
+        published.clone()
     }
 
     fn line(note: Note) -> impl fmt::Display {
@@ -78,11 +78,11 @@ impl Outside for Groups {
     async fn answer(
         self: Arc<Self>,
         question: Question,
-        image: Arc<MetadataImage>,
+        published: Arc<Published>,
     ) -> Option<Outcome> {
         match question {
             Question::Patterns(asked) => {
-                let resolved = self.patterns.resolve_all(asked, image).await;
+                let resolved = self.patterns.resolve_all(asked, published).await;
                 Some(Outcome::Patterns(resolved))
             }
             Question::Target(asked) => self.assignors.compute(asked).await.map(Outcome::Target),

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
-use crate::metadata::MetadataImage;
+use crate::metadata::{MetadataImage, Published};
 
 /// How long one expression is matched before it is another's turn.
 const TURN: Duration = Duration::from_millis(5);
@@ -105,11 +105,11 @@ impl PatternResolver {
     pub async fn resolve_all(
         &self,
         asked: ResolvePatterns,
-        image: Arc<MetadataImage>,
+        published: Arc<Published>,
     ) -> PatternsResolved {
         let mut topics = Vec::with_capacity(asked.patterns.len());
         for pattern in asked.patterns {
-            let matched = match self.try_resolve(&pattern, &image).await {
+            let matched = match self.try_resolve(&pattern, &published.image).await {
                 // One that does not compile, which another version may have let pass, matches nothing.
                 Ok(matched) => matched.unwrap_or_default(),
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -121,7 +121,7 @@ impl PatternResolver {
         PatternsResolved {
             group_id: asked.group_id,
             topics,
-            catalog: image,
+            catalog: published,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Coordinators on a log whose moods the test decides.
 
+mod catalog;
 mod groups;
 mod outside;
 mod runtime;

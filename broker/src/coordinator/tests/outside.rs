@@ -93,7 +93,7 @@ fn target_of(question: Question) -> std::sync::Weak<TargetQuestion> {
 #[test]
 fn an_assignor_does_not_begin_for_a_group_that_no_longer_waits() {
     with_one_blocking_thread(async {
-        let now = moment(metadata().await.image());
+        let now = moment(metadata().await.published());
         let let_go = keep_busy();
         let mut shard = GroupShard::new(GroupConfig {
             consumer_assignment_step_work: 0,

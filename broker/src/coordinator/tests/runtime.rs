@@ -10,7 +10,7 @@ use super::*;
 use crate::coordinator::batches::Batches;
 use crate::coordinator::runtime::Outside;
 use crate::coordinator::shards::Shards;
-use crate::metadata::MetadataImage;
+use crate::metadata::Published;
 use crate::replay::{Entry, replay};
 
 /// Words, those of open transactions apart.
@@ -149,7 +149,7 @@ impl Outside for WordsOutside {
         Words::default()
     }
 
-    fn catalog(&self, _: &Arc<MetadataImage>) -> Arc<()> {
+    fn catalog(&self, _: &Arc<Published>) -> Arc<()> {
         Arc::default()
     }
 
@@ -157,7 +157,7 @@ impl Outside for WordsOutside {
         note
     }
 
-    async fn answer(self: Arc<Self>, panics: bool, _: Arc<MetadataImage>) -> Option<String> {
+    async fn answer(self: Arc<Self>, panics: bool, _: Arc<Published>) -> Option<String> {
         assert!(!panics, "meant to panic");
         Some("answer".to_owned())
     }

@@ -324,7 +324,7 @@ async fn internal_topics_do_not_grow_and_come_back_empty_when_they_were_deleted(
         .expect("created");
     assert!(offsets.is_internal());
     assert_eq!(offsets.partition_count, 3);
-    let in_force = metadata.topic_config(&offsets);
+    let in_force = metadata.published().topic_configs.of(&offsets);
     assert!(in_force.log.compact && !in_force.log.delete);
     assert_eq!(in_force.log.segment_bytes, 100 << 20);
 
@@ -690,7 +690,12 @@ async fn a_brokers_setting_becomes_its_topics_default_at_once() {
     let retention_ms = |name: &str| {
         let image = metadata.image();
         let topic = image.topic(name).expect("there");
-        metadata.topic_config(topic).log.retention_ms
+        metadata
+            .published()
+            .topic_configs
+            .of(topic)
+            .log
+            .retention_ms
     };
     for (broker, operation, value, expected) in [
         ("", Operation::Set, "20", 20),

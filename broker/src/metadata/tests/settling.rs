@@ -1,6 +1,7 @@
 //! The topics follow the broker's settings: at once or after many records, with the same end.
 
 use super::*;
+use crate::config::TopicConfig;
 
 fn config(kind: ResourceType, resource: &str, key: &str, value: Option<&str>) -> MetadataRecord {
     MetadataRecord::Config {

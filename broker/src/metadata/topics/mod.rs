@@ -31,7 +31,7 @@ pub struct TopicImage {
     pub partition_count: i32,
     /// Of the partitions that do not have [`LEADER_EPOCH`].
     leader_epochs: Option<SortedMap<i32, i32>>,
-    /// The topic's own settings. What is in force on this broker says [`Metadata::topic_config`](super::Metadata::topic_config).
+    /// The topic's own settings. [`TopicConfigs`](super::TopicConfigs) say what is in force on this broker.
     pub overrides: Arc<Overrides>,
 }
 
