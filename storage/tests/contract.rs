@@ -10,8 +10,9 @@ use std::time::Duration;
 use common::*;
 use storage::local::{self, LocalConfig};
 use storage::log::{
-    AbortedTransaction, AppendError, AppendOrigin, Durability, FetchWait, Isolation, LogStore,
-    Next, PartitionLog, ReadError, ReadRequest,
+    AbortedTransaction, AppendError, AppendOrigin, Appended, Durability, FetchWait, Health,
+    IfRefused, Isolation, JointError, JointPart, LogStore, Next, PartitionLog, ReadError,
+    ReadRequest,
 };
 use storage::memory;
 use storage::record::{BatchBuilder, BatchHeader, EndTxnMarker, TransactionResult, ValidatedBatch};
@@ -94,6 +95,17 @@ contract! {
     two_handles_are_one_log
     partitions_are_independent
     concurrent_appends_keep_the_order_of_each_producer
+    current_offsets_have_what_was_appended_before
+    a_store_that_nothing_has_befallen_is_in_good_health
+    a_joint_append_reaches_every_log
+    a_joint_append_that_one_log_refuses_reaches_none
+    a_part_that_may_be_skipped_does_not_hold_up_the_others
+    a_joint_append_to_a_log_that_is_gone_reaches_none
+    a_part_of_a_joint_append_may_be_a_duplicate
+    two_parts_of_a_joint_append_for_one_log_are_refused
+    a_joint_append_of_nothing_is_nothing
+    joint_appends_give_their_room_back
+    concurrent_joint_appends_in_any_order_reach_all_or_none
 }
 
 async fn offsets_are_given_in_the_order_of_submission_without_a_gap(fixture: Fixture) {
@@ -517,6 +529,10 @@ async fn a_deleted_log_wakes_its_polls_and_refuses_everything(fixture: Fixture) 
         log.delete_records_before(1).await,
         Err(AppendError::Deleted)
     ));
+    assert!(matches!(
+        log.current_offsets().await,
+        Err(ReadError::Deleted)
+    ));
     let late = FetchWait::new(1);
     let _late = log.watch(1, Isolation::ReadUncommitted, &late);
     assert!(is_woken(&late), "nothing will ever come");
@@ -615,4 +631,259 @@ async fn concurrent_appends_keep_the_order_of_each_producer(fixture: Fixture) {
             .collect();
         assert_eq!(seen, (0..BATCHES).collect::<Vec<_>>());
     }
+}
+
+async fn current_offsets_have_what_was_appended_before(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, batch(&[b"a", b"b"])).await.unwrap();
+    let offsets = log.current_offsets().await.unwrap();
+    assert_eq!(offsets.high_watermark, 2);
+    assert_eq!(offsets, log.offsets());
+}
+
+async fn a_store_that_nothing_has_befallen_is_in_good_health(fixture: Fixture) {
+    let manager = &fixture.manager;
+    append(&fixture.log(), batch(&[b"value"])).await.unwrap();
+    assert_eq!(manager.health(), Health::Good);
+    assert!(manager.failed().borrow().is_none());
+    assert!(manager.recovery_report().clean);
+    manager.shutdown().unwrap();
+    manager.shutdown().unwrap();
+}
+
+fn logs(fixture: &Fixture, count: i32) -> Vec<Arc<dyn PartitionLog>> {
+    (0..count)
+        .map(|number| open(&fixture.manager, "joint", number))
+        .collect()
+}
+
+fn part(log: &Arc<dyn PartitionLog>, batch: ValidatedBatch) -> JointPart {
+    JointPart {
+        log: log.id().clone(),
+        batch,
+        origin: AppendOrigin::Client,
+        if_refused: IfRefused::FailAll,
+    }
+}
+
+fn skippable(log: &Arc<dyn PartitionLog>, batch: ValidatedBatch) -> JointPart {
+    JointPart {
+        if_refused: IfRefused::Skip,
+        ..part(log, batch)
+    }
+}
+
+async fn submit_all(
+    fixture: &Fixture,
+    parts: Vec<JointPart>,
+) -> Result<Vec<Result<Appended, AppendError>>, JointError> {
+    let bytes = parts.iter().map(|part| part.batch.bytes.len()).sum();
+    let origin = AppendOrigin::Coordinator;
+    let permit = fixture.manager.reserve(bytes, origin).await.unwrap();
+    let mut appended = Vec::new();
+    for answer in fixture.manager.submit_all(permit, parts)? {
+        appended.push(match answer {
+            Ok(pending) => pending.await,
+            Err(error) => Err(error),
+        });
+    }
+    Ok(appended)
+}
+
+/// A batch of an idempotent producer that leaves sequence numbers out.
+fn out_of_order() -> ValidatedBatch {
+    trusted(build(
+        BatchBuilder::new().producer(1, 0, 7),
+        1_000,
+        &[b"out of order"],
+    ))
+}
+
+fn ends(logs: &[Arc<dyn PartitionLog>]) -> Vec<i64> {
+    logs.iter()
+        .map(|log| log.offsets().log_end_offset)
+        .collect()
+}
+
+async fn a_joint_append_reaches_every_log(fixture: Fixture) {
+    let logs = logs(&fixture, 3);
+    append(&logs[1], batch(&[b"before"])).await.unwrap();
+    // Not in the order of the logs.
+    let parts = vec![
+        part(&logs[2], batch(&[b"c"])),
+        part(&logs[0], batch(&[b"a", b"aa"])),
+        part(&logs[1], batch(&[b"b"])),
+    ];
+    let appended = submit_all(&fixture, parts).await.unwrap();
+    let bases = appended
+        .iter()
+        .map(|part| part.as_ref().unwrap().base_offset);
+    assert_eq!(bases.collect::<Vec<_>>(), [0, 0, 1]);
+    append(&logs[0], batch(&[b"after"])).await.unwrap();
+    let found = |values: &[&[u8]]| -> Vec<(i64, Vec<u8>)> {
+        (0..)
+            .zip(values.iter().map(|value| value.to_vec()))
+            .collect()
+    };
+    assert_eq!(read_all(&logs[0], 0).await, found(&[b"a", b"aa", b"after"]));
+    assert_eq!(read_all(&logs[1], 0).await, found(&[b"before", b"b"]));
+    assert_eq!(read_all(&logs[2], 0).await, found(&[b"c"]));
+}
+
+async fn a_joint_append_that_one_log_refuses_reaches_none(fixture: Fixture) {
+    let logs = logs(&fixture, 3);
+    let first = BatchBuilder::new().producer(1, 0, 0);
+    append(&logs[1], trusted(build(first, 1_000, &[b"first"])))
+        .await
+        .unwrap();
+    let before = ends(&logs);
+    for refused in 0..3 {
+        let mut parts: Vec<_> = [0, 2].map(|at| part(&logs[at], batch(&[b"value"]))).into();
+        parts.insert(refused, part(&logs[1], out_of_order()));
+        let error = submit_all(&fixture, parts).await.unwrap_err();
+        assert_eq!(error.part, Some(refused));
+        let is_right = matches!(error.error, AppendError::OutOfOrderSequence { .. });
+        assert!(is_right, "{error:?}");
+        assert_eq!(ends(&logs), before);
+    }
+    let parts = [0, 1, 2].map(|at| part(&logs[at], batch(&[b"value"])));
+    submit_all(&fixture, parts.into()).await.unwrap();
+    assert_eq!(ends(&logs), [1, 2, 1], "nobody is left locked");
+}
+
+async fn a_part_that_may_be_skipped_does_not_hold_up_the_others(fixture: Fixture) {
+    let logs = logs(&fixture, 3);
+    let first = BatchBuilder::new().producer(1, 0, 0);
+    append(&logs[1], trusted(build(first, 1_000, &[b"first"])))
+        .await
+        .unwrap();
+    fixture
+        .manager
+        .delete_logs(std::slice::from_ref(logs[2].id()))
+        .unwrap();
+    let parts = vec![
+        skippable(&logs[2], batch(&[b"gone"])),
+        part(&logs[0], batch(&[b"value"])),
+        skippable(&logs[1], out_of_order()),
+    ];
+    let answers = submit_all(&fixture, parts).await.unwrap();
+    assert!(matches!(answers[0], Err(AppendError::Deleted)));
+    assert_eq!(answers[1].as_ref().unwrap().base_offset, 0);
+    assert!(matches!(
+        answers[2],
+        Err(AppendError::OutOfOrderSequence { .. })
+    ));
+    assert_eq!(ends(&logs[..2]), [1, 1]);
+}
+
+async fn a_joint_append_to_a_log_that_is_gone_reaches_none(fixture: Fixture) {
+    let logs = logs(&fixture, 2);
+    fixture
+        .manager
+        .delete_logs(std::slice::from_ref(logs[1].id()))
+        .unwrap();
+    let parts = [0, 1].map(|at| part(&logs[at], batch(&[b"value"])));
+    let error = submit_all(&fixture, parts.into()).await.unwrap_err();
+    assert!(matches!(error.error, AppendError::Deleted));
+    assert_eq!((error.part, ends(&logs[..1])), (Some(1), vec![0]));
+}
+
+async fn a_part_of_a_joint_append_may_be_a_duplicate(fixture: Fixture) {
+    let logs = logs(&fixture, 2);
+    let sent = || {
+        let builder = BatchBuilder::new().producer(1, 0, 0);
+        trusted(build(builder, 1_000, &[b"once"]))
+    };
+    append(&logs[0], sent()).await.unwrap();
+    let parts = vec![part(&logs[0], sent()), part(&logs[1], batch(&[b"value"]))];
+    let answers = submit_all(&fixture, parts).await.unwrap();
+    let original = answers[0].as_ref().unwrap();
+    assert!(original.duplicate && original.base_offset == 0);
+    assert_eq!(ends(&logs), [1, 1]);
+}
+
+async fn two_parts_of_a_joint_append_for_one_log_are_refused(fixture: Fixture) {
+    let logs = logs(&fixture, 1);
+    let parts = vec![
+        part(&logs[0], batch(&[b"a"])),
+        part(&logs[0], batch(&[b"b"])),
+    ];
+    assert!(submit_all(&fixture, parts).await.is_err());
+    assert_eq!(ends(&logs), [0]);
+}
+
+async fn a_joint_append_of_nothing_is_nothing(fixture: Fixture) {
+    assert!(submit_all(&fixture, Vec::new()).await.unwrap().is_empty());
+}
+
+/// The room for appends is 1 MiB here: appends would wait for ever.
+async fn joint_appends_give_their_room_back(fixture: Fixture) {
+    let logs = logs(&fixture, 3);
+    let first = BatchBuilder::new().producer(1, 0, 0);
+    append(&logs[1], trusted(build(first, 1_000, &[b"first"])))
+        .await
+        .unwrap();
+    let large = vec![b'x'; 60 << 10];
+    let rounds = async {
+        for _ in 0..20 {
+            let parts = [0, 1, 2].map(|at| part(&logs[at], batch(&[&large])));
+            submit_all(&fixture, parts.into()).await.unwrap();
+            let parts = vec![
+                part(&logs[0], batch(&[&large])),
+                part(&logs[1], out_of_order()),
+            ];
+            assert!(submit_all(&fixture, parts).await.is_err());
+            let parts = vec![
+                part(&logs[0], batch(&[&large])),
+                skippable(&logs[1], out_of_order()),
+            ];
+            submit_all(&fixture, parts).await.unwrap();
+        }
+        // Too much for the log: it is refused, and nothing of it is kept.
+        let parts = [0, 1, 2].map(|at| part(&logs[at], batch(&[&vec![b'x'; 200 << 10]])));
+        submit_all(&fixture, parts.into()).await.is_err()
+    };
+    let is_refused = tokio::time::timeout(Duration::from_secs(60), rounds).await;
+    let in_memory = fixture._dir.is_none();
+    assert_eq!(
+        is_refused,
+        Ok(!in_memory),
+        "room runs out, or there is too much"
+    );
+    let end = if in_memory { 41 } else { 40 };
+    assert_eq!(logs[0].offsets().log_end_offset, end);
+}
+
+async fn concurrent_joint_appends_in_any_order_reach_all_or_none(fixture: Fixture) {
+    let fixture = Arc::new(fixture);
+    let logs = logs(&fixture, 4);
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..8u8 {
+        let (fixture, logs) = (Arc::clone(&fixture), logs.clone());
+        tasks.spawn(async move {
+            for round in 0..20u8 {
+                let mut places = [0, 1, 2, 3];
+                places.rotate_left(usize::from(task) % 4);
+                if task % 2 == 0 {
+                    places.reverse();
+                }
+                let value = [task, round];
+                let parts = places.map(|at| part(&logs[at], batch(&[&value])));
+                submit_all(&fixture, parts.into()).await.unwrap();
+                // One log has more than the others, in between.
+                append(&logs[0], batch(&[b"alone"])).await.unwrap();
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    let mut together = Vec::new();
+    for log in &logs {
+        let values = read_all(log, 0).await.into_iter().map(|(_, value)| value);
+        together.push(values.filter(|value| value != b"alone").collect::<Vec<_>>());
+    }
+    assert_eq!(together[0].len(), 8 * 20);
+    let same = together.iter().all(|values| values == &together[0]);
+    assert!(same, "joint appends are in the same order in every log");
 }

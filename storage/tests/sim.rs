@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod sim_joint_world;
 mod sim_world;
 
 use std::time::{Duration, Instant};
@@ -117,4 +118,30 @@ fn a_file_system_that_is_not_synced_is_found_out() {
 #[test]
 fn a_directory_that_is_not_synced_is_found_out() {
     must_be_found_out(Ending::PowerCut, &[("", Fault::IgnoreDirSyncs)]);
+}
+
+/// Whatever the logs promise otherwise, and whether their segments have been written or not.
+#[test]
+fn a_joint_append_is_in_all_of_its_logs_or_in_none_after_every_crash() {
+    let (started, mut lost, mut kept) = (Instant::now(), 0, 0);
+    let seeds = seeds(60);
+    let count = seeds.end - seeds.start;
+    for seed in seeds {
+        let ran = sim_joint_world::run(seed);
+        let outcome = ran.unwrap_or_else(|what| panic!("{what}"));
+        lost += outcome.lost;
+        kept += outcome.kept;
+    }
+    let took = started.elapsed();
+    eprintln!("{lost} joint appends lost and {kept} kept of {count} worlds in {took:?}");
+    let is_telling = lost > 0 && kept > 0;
+    assert!(is_telling || count == 1, "no crash came at the right time");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run_of_joint_appends() {
+    for seed in seeds(10) {
+        let run = || sim_joint_world::run(seed).unwrap_or_else(|what| panic!("{what}"));
+        assert_eq!(run(), run(), "OTTLA_SIM_SEED={seed}");
+    }
 }

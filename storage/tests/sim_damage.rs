@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use common::*;
 use storage::local::{self, LocalConfig, OpenError};
-use storage::log::{Health, LogStore, PartitionLog};
-use storage::testing::sim_disk::{EVERYTHING, Fault, SimDisk};
+use storage::log::{Health, LogConfig, LogStore, PartitionLog};
+use storage::testing::sim_disk::{EVERYTHING, Fault, SimDisk, SimFs};
 
 const BATCHES: usize = 4;
 const BLOCK: usize = 4096;
@@ -25,6 +25,10 @@ fn start(disk: &SimDisk) -> Result<Arc<dyn LogStore>, OpenError> {
 }
 
 fn start_with(disk: &SimDisk, sync_together_from: usize) -> Result<Arc<dyn LogStore>, OpenError> {
+    start_on(disk.boot(None), sync_together_from)
+}
+
+fn start_on(fs: SimFs, sync_together_from: usize) -> Result<Arc<dyn LogStore>, OpenError> {
     local::open(LocalConfig {
         sync_together_from,
         wal_ring_bytes: 64 << 10,
@@ -32,7 +36,7 @@ fn start_with(disk: &SimDisk, sync_together_from: usize) -> Result<Arc<dyn LogSt
         wal_first_region_bytes: 16 << 10,
         io_threads: 1,
         recovery_threads: 1,
-        fs: Arc::new(disk.boot(None)),
+        fs: Arc::new(fs),
         ..LocalConfig::new("/data")
     })
 }
@@ -205,5 +209,39 @@ async fn fail_sync(path: &str, sync_together_from: usize) {
     );
     for (offset, found) in found {
         assert_eq!(found, value(offset as usize).repeat(50), "offset {offset}");
+    }
+}
+
+/// What a killed process has written and not synced is there for the next one to see, which must not take it for durable.
+#[tokio::test]
+async fn what_a_killed_start_has_written_survives_a_later_power_cut() {
+    for stop_at in 1.. {
+        let disk = SimDisk::new();
+        let manager = start(&disk).unwrap();
+        let log = open(&manager, "topic", 0);
+        append(&log, batch(&[&value(0)])).await.unwrap();
+        // Only the write-ahead log has it.
+        disk.power_cut(DROP_ALL);
+        drop(log);
+        drop(manager);
+        let has_started = start_on(disk.boot(Some(stop_at)), usize::MAX).is_ok();
+        disk.kill();
+        let manager = start(&disk).unwrap();
+        let small = LogConfig {
+            segment_bytes: 1,
+            ..LogConfig::default()
+        };
+        let log = open_with(&manager, "topic", 0, small);
+        append(&log, batch(&[&value(1)])).await.unwrap();
+        disk.power_cut(DROP_ALL);
+        drop(log);
+        drop(manager);
+        let manager = start(&disk).unwrap();
+        let log = open(&manager, "topic", 0);
+        assert_eq!(readable(&log).await, Ok(2), "killed at operation {stop_at}");
+        disk.kill();
+        if has_started {
+            return;
+        }
     }
 }

@@ -38,6 +38,11 @@ impl Logs {
         ids.into_iter().filter_map(find).collect()
     }
 
+    /// The log of this name, if there is one.
+    pub fn find(&self, id: &TopicPartition) -> Option<Arc<FileLog>> {
+        self.0.lock().by_name.get(id).cloned()
+    }
+
     pub fn contains(&self, id: &TopicPartition) -> bool {
         self.0.lock().by_name.contains_key(id)
     }

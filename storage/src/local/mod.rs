@@ -1,5 +1,6 @@
 //! The engine on local files: one write-ahead log for all partitions of a directory, and segments in Kafka's format behind it.
 
+mod append_budget;
 pub(crate) mod checkpointer;
 pub(crate) mod cold_budget;
 pub(crate) mod compaction;

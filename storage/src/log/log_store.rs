@@ -8,7 +8,11 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::stats::DirectoryStats;
-use super::{LiveConfig, LogConfig, PartitionLog, TopicPartition};
+use super::{
+    AppendError, AppendOrigin, AppendPermit, BoxFuture, LiveConfig, LogConfig, PartitionLog,
+    PendingAppend, TopicPartition,
+};
+use crate::record::ValidatedBatch;
 
 /// Topics that were deleted before the start, by id: their names.
 pub type DeletedTopics = HashMap<Uuid, Arc<str>>;
@@ -41,6 +45,33 @@ pub enum Health {
     Offline(String),
 }
 
+/// One batch of a joint append.
+#[derive(Debug)]
+pub struct JointPart {
+    pub log: TopicPartition,
+    pub batch: ValidatedBatch,
+    pub origin: AppendOrigin,
+    pub if_refused: IfRefused,
+}
+
+/// What becomes of a joint append if a log refuses its part, or is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfRefused {
+    /// Nothing is appended at all.
+    FailAll,
+    /// The other parts are appended without it.
+    Skip,
+}
+
+/// Why nothing of a joint append was appended.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{error}")]
+pub struct JointError {
+    /// Which part was refused; `None` if it was all of them together.
+    pub part: Option<usize>,
+    pub error: AppendError,
+}
+
 /// All logs of one broker.
 ///
 /// What returns no future may wait for a disk, but for `open_log`, `failed`, `health` and `stats`.
@@ -54,6 +85,28 @@ pub trait LogStore: Send + Sync {
         id: TopicPartition,
         config: Arc<LogConfig>,
     ) -> Result<Arc<dyn PartitionLog>, StorageError>;
+
+    /// Waits until the store takes `bytes` more, for a joint append: see [`PartitionLog::reserve`].
+    fn reserve(
+        &self,
+        bytes: usize,
+        origin: AppendOrigin,
+    ) -> BoxFuture<'_, Result<AppendPermit, AppendError>>;
+
+    /// Appends a batch to each of several logs, each of which was opened before. After a crash all of them are there or
+    /// none: they are durable together, on stable media, whatever the logs promise otherwise.
+    ///
+    /// `permit` is for all bytes together. The answer has a place for each part: what was appended, or why the part was
+    /// skipped. A part that is a duplicate of a batch in its log is answered as [`PartitionLog::submit`] does.
+    ///
+    /// # Errors
+    /// Nothing was appended: a part was refused that may not be skipped, two parts are of one log, or all of them together
+    /// are larger than what the store takes at once.
+    fn submit_all(
+        &self,
+        permit: AppendPermit,
+        parts: Vec<JointPart>,
+    ) -> Result<Vec<Result<PendingAppend, AppendError>>, JointError>;
 
     /// Deletes logs: at once for their users, what they hold after `file.delete.delay.ms`.
     ///

@@ -20,7 +20,9 @@ pub(crate) mod waiters;
 
 pub use append::{AppendError, AppendOrigin, AppendPermit, Appended, Next, PendingAppend};
 pub use config::{CleanerConfig, Durability, LiveConfig, LogConfig};
-pub use log_store::{DeletedTopics, Health, LogStore, RecoveryReport, StorageError};
+pub use log_store::{
+    DeletedTopics, Health, IfRefused, JointError, JointPart, LogStore, RecoveryReport, StorageError,
+};
 pub use partition_log::{BoxFuture, PartitionLog};
 pub use producer_state::ActiveProducer;
 pub use read::{

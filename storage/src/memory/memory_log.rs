@@ -7,17 +7,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::env::sync::Mutex;
+use crate::env::sync::{Mutex, MutexGuard};
 use crate::log::admission::{Admission, admit};
 use crate::log::producer_state::{ProducerState, ProducerStateConfig};
 use crate::log::transaction_index::{AbortedTxn, overlapping};
 use crate::log::waiters::Waiters;
 use crate::log::{
     ActiveProducer, AppendError, AppendOrigin, AppendPermit, Appended, BoxFuture, FetchWait,
-    FetchedRecords, Isolation, LogConfig, LogOffsets, Next, PartitionLog, PendingAppend, Read,
-    ReadError, ReadRequest, TimestampOffset, TopicPartition, WaitRegistration, timestamp,
+    FetchedRecords, IfRefused, Isolation, JointError, JointPart, LogConfig, LogOffsets, Next,
+    PartitionLog, PendingAppend, Read, ReadError, ReadRequest, TimestampOffset, TopicPartition,
+    WaitRegistration, timestamp,
 };
-use crate::record::{BatchHeader, ValidatedBatch};
+use crate::record::{BatchHeader, EndTxnMarker, ValidatedBatch};
 
 /// A [`PartitionLog`] without files.
 pub struct MemoryLog {
@@ -60,6 +61,16 @@ impl MemoryLog {
         }
     }
 
+    /// Wakes the polls that a batch is enough for.
+    fn tell(&self, taken_in: &TakenIn) {
+        let stable_bytes = if taken_in.moves_stable_end {
+            i64::MAX
+        } else {
+            0
+        };
+        self.waiters.advanced(taken_in.bytes, stable_bytes);
+    }
+
     /// Ends the log: waiting polls are woken and every later call answers `Deleted`.
     pub(crate) fn delete(&self) {
         let mut state = self.state.lock();
@@ -71,7 +82,89 @@ impl MemoryLog {
     }
 }
 
+/// What becomes of a batch that is let in.
+enum Drafted {
+    Append(Draft),
+    /// Where the original is.
+    Duplicate(Appended),
+}
+
+/// A batch as it will be stored.
+struct Draft {
+    stored: Stored,
+    marker: Option<EndTxnMarker>,
+}
+
+/// What a batch that was taken in means to its producer and to readers.
+struct TakenIn {
+    appended: Appended,
+    bytes: i64,
+    /// More is visible to those who read what is committed.
+    moves_stable_end: bool,
+}
+
+fn answered(appended: Appended) -> PendingAppend {
+    Box::pin(std::future::ready(Ok(appended)))
+}
+
 impl State {
+    /// Checks a batch. Changes nothing.
+    fn draft(
+        &self,
+        id: &TopicPartition,
+        batch: &ValidatedBatch,
+        origin: AppendOrigin,
+    ) -> Result<Drafted, AppendError> {
+        if self.deleted {
+            return Err(AppendError::Deleted);
+        }
+        let marker = match admit(&self.producers, id, batch, origin)? {
+            Admission::Append(marker) => marker,
+            Admission::Duplicate {
+                base_offset,
+                last_offset,
+            } => {
+                return Ok(Drafted::Duplicate(Appended {
+                    base_offset,
+                    last_offset,
+                    log_start_offset: self.log_start_offset,
+                    duplicate: true,
+                }));
+            }
+        };
+        let bytes = batch.to_bytes(self.log_end_offset, 0);
+        let header =
+            BatchHeader::parse(&bytes).map_err(|error| AppendError::Storage(error.to_string()))?;
+        Ok(Drafted::Append(Draft {
+            stored: Stored { header, bytes },
+            marker,
+        }))
+    }
+
+    fn take_in(&mut self, draft: Draft) -> TakenIn {
+        let Draft { stored, marker } = draft;
+        let header = stored.header;
+        let stable_before = self.offsets().last_stable_offset;
+        self.log_end_offset = header.next_offset();
+        let completed = self.producers.apply(&header, marker, header.max_timestamp);
+        self.producers.on_high_watermark(header.next_offset());
+        self.aborted
+            .extend(completed.as_ref().and_then(AbortedTxn::of));
+        let bytes = stored.bytes.len();
+        self.size_bytes += bytes as u64;
+        self.batches.push_back(stored);
+        TakenIn {
+            appended: Appended {
+                base_offset: header.base_offset,
+                last_offset: header.last_offset(),
+                log_start_offset: self.log_start_offset,
+                duplicate: false,
+            },
+            bytes: bytes as i64,
+            moves_stable_end: self.offsets().last_stable_offset > stable_before,
+        }
+    }
+
     fn offsets(&self) -> LogOffsets {
         LogOffsets {
             log_start_offset: self.log_start_offset,
@@ -125,49 +218,14 @@ impl PartitionLog for MemoryLog {
         origin: AppendOrigin,
         _next: Next,
     ) -> Result<PendingAppend, AppendError> {
-        let mut guard = self.state.lock();
-        let state = &mut *guard;
-        if state.deleted {
-            return Err(AppendError::Deleted);
-        }
-        let marker = match admit(&state.producers, &self.id, &batch, origin)? {
-            Admission::Append(marker) => marker,
-            Admission::Duplicate {
-                base_offset,
-                last_offset,
-            } => {
-                return Ok(Box::pin(std::future::ready(Ok(Appended {
-                    base_offset,
-                    last_offset,
-                    log_start_offset: state.log_start_offset,
-                    duplicate: true,
-                }))));
-            }
+        let mut state = self.state.lock();
+        let answer = match state.draft(&self.id, &batch, origin)? {
+            Drafted::Duplicate(appended) => return Ok(answered(appended)),
+            Drafted::Append(draft) => state.take_in(draft),
         };
-        let bytes = batch.to_bytes(state.log_end_offset, 0);
-        let header =
-            BatchHeader::parse(&bytes).map_err(|error| AppendError::Storage(error.to_string()))?;
-        let appended = Appended {
-            base_offset: header.base_offset,
-            last_offset: header.last_offset(),
-            log_start_offset: state.log_start_offset,
-            duplicate: false,
-        };
-        let stable_before = state.offsets().last_stable_offset;
-        state.log_end_offset = header.next_offset();
-        let completed = state.producers.apply(&header, marker, header.max_timestamp);
-        state.producers.on_high_watermark(header.next_offset());
-        state
-            .aborted
-            .extend(completed.as_ref().and_then(AbortedTxn::of));
-        let added = bytes.len() as i64;
-        state.size_bytes += bytes.len() as u64;
-        state.batches.push_back(Stored { header, bytes });
-        let stable = state.offsets().last_stable_offset > stable_before;
-        drop(guard);
-        self.waiters
-            .advanced(added, if stable { i64::MAX } else { 0 });
-        Ok(Box::pin(std::future::ready(Ok(appended))))
+        drop(state);
+        self.tell(&answer);
+        Ok(answered(answer.appended))
     }
 
     fn offsets(&self) -> LogOffsets {
@@ -326,4 +384,59 @@ impl PartitionLog for MemoryLog {
     fn set_config(&self, config: Arc<LogConfig>) {
         self.state.lock().config = config;
     }
+}
+
+/// Appends `parts`, each to the log in the same place of `logs`; a log that is gone is `None`.
+///
+/// # Errors
+/// See [`crate::log::LogStore::submit_all`].
+pub(super) fn append_all(
+    parts: &[JointPart],
+    logs: &[Option<Arc<MemoryLog>>],
+) -> Result<Vec<Result<PendingAppend, AppendError>>, JointError> {
+    // In one order, so that nobody waits for one who waits for him.
+    let mut order: Vec<usize> = (0..parts.len()).collect();
+    order.sort_unstable_by_key(|&part| &parts[part].log);
+    let mut answers: Vec<Option<Result<PendingAppend, AppendError>>> = Vec::new();
+    answers.resize_with(parts.len(), || None);
+    let mut admitted: Vec<(usize, &Arc<MemoryLog>, MutexGuard<'_, State>, Draft)> = Vec::new();
+    for at in order {
+        let part = &parts[at];
+        let outcome = match &logs[at] {
+            None => Err(AppendError::Deleted),
+            Some(log)
+                if admitted
+                    .iter()
+                    .any(|(_, other, ..)| Arc::ptr_eq(other, log)) =>
+            {
+                let what = format!("two parts of a joint append are for {}", log.id);
+                Err(AppendError::Storage(what))
+            }
+            Some(log) => {
+                let state = log.state.lock();
+                let drafted = state.draft(&log.id, &part.batch, part.origin);
+                drafted.map(|drafted| (log, state, drafted))
+            }
+        };
+        match outcome {
+            Ok((log, state, Drafted::Append(draft))) => admitted.push((at, log, state, draft)),
+            Ok((_, _, Drafted::Duplicate(appended))) => answers[at] = Some(Ok(answered(appended))),
+            Err(error) if part.if_refused == IfRefused::Skip => answers[at] = Some(Err(error)),
+            Err(error) => {
+                return Err(JointError {
+                    part: Some(at),
+                    error,
+                });
+            }
+        }
+    }
+    let mut taken_in = Vec::with_capacity(admitted.len());
+    for (at, log, mut state, draft) in admitted {
+        taken_in.push((at, log, state.take_in(draft)));
+    }
+    for (at, log, taken_in) in taken_in {
+        log.tell(&taken_in);
+        answers[at] = Some(Ok(answered(taken_in.appended)));
+    }
+    Ok(answers.into_iter().flatten().collect())
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::memory_log::MemoryLog;
+use super::memory_log::{MemoryLog, append_all};
 use crate::env::sync::Mutex;
 use crate::log::stats::DirectoryStats;
 use crate::log::{
-    DeletedTopics, Health, LiveConfig, LogConfig, LogStore, PartitionLog, RecoveryReport,
+    AppendError, AppendOrigin, AppendPermit, BoxFuture, DeletedTopics, Health, JointError,
+    JointPart, LiveConfig, LogConfig, LogStore, PartitionLog, PendingAppend, RecoveryReport,
     StorageError, TopicPartition,
 };
 
@@ -44,6 +45,29 @@ impl LogStore for MemoryStore {
             .entry(id.clone())
             .or_insert_with(|| Arc::new(MemoryLog::new(id, config)));
         Ok(Arc::clone(log) as Arc<dyn PartitionLog>)
+    }
+
+    fn reserve(
+        &self,
+        _bytes: usize,
+        _origin: AppendOrigin,
+    ) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
+        Box::pin(std::future::ready(Ok(AppendPermit::unlimited())))
+    }
+
+    fn submit_all(
+        &self,
+        _permit: AppendPermit,
+        parts: Vec<JointPart>,
+    ) -> Result<Vec<Result<PendingAppend, AppendError>>, JointError> {
+        let logs: Vec<_> = {
+            let logs = self.logs.lock();
+            parts
+                .iter()
+                .map(|part| logs.get(&part.log).cloned())
+                .collect()
+        };
+        append_all(&parts, &logs)
     }
 
     fn delete_logs(&self, ids: &[TopicPartition]) -> Result<(), StorageError> {

@@ -22,12 +22,31 @@ use crate::record::{EndTxnMarker, ValidatedBatch};
 const WRITE_AT_BYTES: u64 = 256 << 10;
 
 /// A batch on its way through the write-ahead log.
-struct InFlight {
+pub(super) struct InFlight {
     base_offset: i64,
     last_offset: i64,
     position: u64,
     reserved_bytes: usize,
     reply: oneshot::Sender<Result<Appended, AppendError>>,
+}
+
+/// What becomes of a batch that is let in.
+pub(super) enum Drafted {
+    Append(Draft),
+    /// Base and last offset of the original.
+    Duplicate {
+        base_offset: i64,
+        last_offset: i64,
+    },
+}
+
+/// A batch with the offsets and the place that it gets if nothing else is appended before it.
+pub(super) struct Draft {
+    pub header: BatchHeader,
+    pub place: Place,
+    marker: Option<EndTxnMarker>,
+    incoming: Incoming,
+    starts_segment: bool,
 }
 
 impl FileLog {
@@ -42,36 +61,16 @@ impl FileLog {
         let now_ms = self.shared.clock.now_ms();
         let mut guard = self.state();
         let state = &mut *guard;
-        state.check_appendable()?;
-        let marker = match admit(&state.producers, &self.id, &validated, origin)? {
-            Admission::Append(marker) => marker,
-            Admission::Duplicate {
+        let draft = match self.draft(state, &validated, origin, now_ms)? {
+            Drafted::Append(draft) => draft,
+            Drafted::Duplicate {
                 base_offset,
                 last_offset,
             } => return Ok(state.answer_duplicate(base_offset, last_offset)),
         };
-        let header = stored_header(&validated, state.log_end_offset, state.leader_epoch());
-        let incoming = Incoming {
-            last_offset: header.last_offset(),
-            max_timestamp: header.max_timestamp,
-            bytes: validated.bytes.len() as u64,
-        };
-        let open = state.open.back();
-        let starts_segment =
-            open.is_none_or(|open| open.must_roll(&state.config, &incoming, now_ms));
-        let place = match open {
-            Some(open) if !starts_segment => open.place(header.base_offset),
-            _ => Place::default(),
-        };
-        let (reply, answer) = oneshot::channel();
-        let in_flight = InFlight {
-            base_offset: header.base_offset,
-            last_offset: header.last_offset(),
-            position: u64::from(place.position),
-            reserved_bytes: take_over(permit),
-            reply,
-        };
-        let reserved_bytes = in_flight.reserved_bytes;
+        let reserved_bytes = take_over(permit);
+        let (in_flight, answer) = draft.in_flight(reserved_bytes);
+        let header = draft.header;
         let strict = self.shared.is_strict(state.config.durability)
             || state.wants_flush(header.next_offset());
         let log = Arc::clone(self);
@@ -80,7 +79,7 @@ impl FileLog {
                 log_id: self.log_id,
                 kind: EntryKind::Batch,
                 offset: header.base_offset,
-                place,
+                place: draft.place,
                 payload: &validated.bytes,
                 strict,
                 commits_here,
@@ -94,10 +93,7 @@ impl FileLog {
             self.shared.append_budget.add_permits(reserved_bytes);
             return Err(not_applied(&error));
         }
-        if strict {
-            state.flushed_offset = header.next_offset();
-        }
-        self.take_in(state, &header, marker, &incoming, starts_segment, now_ms);
+        self.take_in(state, &draft, strict, now_ms);
         drop(guard);
         if commits_here {
             self.shared.wal.commit_here();
@@ -105,22 +101,61 @@ impl FileLog {
         Ok(answered(answer))
     }
 
-    /// Makes a batch that has entered the write-ahead log part of the state.
-    fn take_in(
-        self: &Arc<Self>,
-        state: &mut State,
-        header: &BatchHeader,
-        marker: Option<EndTxnMarker>,
-        incoming: &Incoming,
-        starts_segment: bool,
+    /// Checks a batch, and finds out where it goes. Changes nothing.
+    pub(super) fn draft(
+        &self,
+        state: &State,
+        validated: &ValidatedBatch,
+        origin: AppendOrigin,
         now_ms: i64,
-    ) {
-        if starts_segment {
+    ) -> Result<Drafted, AppendError> {
+        state.check_appendable()?;
+        let marker = match admit(&state.producers, &self.id, validated, origin)? {
+            Admission::Append(marker) => marker,
+            Admission::Duplicate {
+                base_offset,
+                last_offset,
+            } => {
+                return Ok(Drafted::Duplicate {
+                    base_offset,
+                    last_offset,
+                });
+            }
+        };
+        let header = stored_header(validated, state.log_end_offset, state.leader_epoch());
+        let incoming = Incoming {
+            last_offset: header.last_offset(),
+            max_timestamp: header.max_timestamp,
+            bytes: validated.bytes.len() as u64,
+        };
+        let open = state.open.back();
+        let starts_segment =
+            open.is_none_or(|open| open.must_roll(&state.config, &incoming, now_ms));
+        let place = match open {
+            Some(open) if !starts_segment => open.place(header.base_offset),
+            _ => Place::default(),
+        };
+        Ok(Drafted::Append(Draft {
+            header,
+            place,
+            marker,
+            incoming,
+            starts_segment,
+        }))
+    }
+
+    /// Makes a batch that has entered the write-ahead log part of the state.
+    pub(super) fn take_in(&self, state: &mut State, draft: &Draft, strict: bool, now_ms: i64) {
+        let (header, incoming) = (&draft.header, &draft.incoming);
+        if strict {
+            state.flushed_offset = header.next_offset();
+        }
+        if draft.starts_segment {
             self.start_segment(state, now_ms);
         }
         let begins_segment = state.open.back().is_none_or(|open| open.bytes == 0);
         let interval_bytes = state.config.index_interval_bytes;
-        let completed = state.producers.apply(header, marker, now_ms);
+        let completed = state.producers.apply(header, draft.marker, now_ms);
         self.note_producers(state);
         if let Some(open) = state.open.back_mut() {
             open.append(incoming, interval_bytes);
@@ -140,7 +175,11 @@ impl FileLog {
     }
 
     /// Who commits reports the fate of a batch.
-    fn committed(self: &Arc<Self>, batch: InFlight, written: Result<ChunkSlice, WalError>) {
+    pub(super) fn committed(
+        self: &Arc<Self>,
+        batch: InFlight,
+        written: Result<ChunkSlice, WalError>,
+    ) {
         let written = match written {
             Ok(written) => written,
             Err(error) => {
@@ -210,8 +249,26 @@ impl FileLog {
     }
 }
 
+impl Draft {
+    /// The batch on its way, and what is told of it.
+    pub(super) fn in_flight(
+        &self,
+        reserved_bytes: usize,
+    ) -> (InFlight, oneshot::Receiver<Result<Appended, AppendError>>) {
+        let (reply, answer) = oneshot::channel();
+        let in_flight = InFlight {
+            base_offset: self.header.base_offset,
+            last_offset: self.header.last_offset(),
+            position: u64::from(self.place.position),
+            reserved_bytes,
+            reply,
+        };
+        (in_flight, answer)
+    }
+}
+
 /// Room in the budget, now owned by the engine; in bytes.
-fn take_over(permit: AppendPermit) -> usize {
+pub(super) fn take_over(permit: AppendPermit) -> usize {
     permit.into_inner().map_or(0, |permit| {
         let bytes = permit.num_permits();
         permit.forget();
@@ -229,7 +286,7 @@ fn stored_header(batch: &ValidatedBatch, base_offset: i64, leader_epoch: i32) ->
     }
 }
 
-fn patch(copy: &mut [u8], batch: &ValidatedBatch, stored: &BatchHeader) {
+pub(super) fn patch(copy: &mut [u8], batch: &ValidatedBatch, stored: &BatchHeader) {
     let timestamp_type = match batch.log_append_time_ms() {
         Some(_) => TimestampType::LogAppendTime,
         None => TimestampType::CreateTime,
@@ -239,7 +296,7 @@ fn patch(copy: &mut [u8], batch: &ValidatedBatch, stored: &BatchHeader) {
         .expect("a validated batch has a whole header");
 }
 
-fn answered(answer: oneshot::Receiver<Result<Appended, AppendError>>) -> PendingAppend {
+pub(super) fn answered(answer: oneshot::Receiver<Result<Appended, AppendError>>) -> PendingAppend {
     Box::pin(async move {
         answer.await.unwrap_or_else(|_| {
             Err(AppendError::Indeterminate(

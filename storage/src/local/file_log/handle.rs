@@ -1,10 +1,7 @@
 //! The log behind the seam.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 
 use tokio::sync::oneshot;
 
@@ -45,39 +42,7 @@ impl PartitionLog for FileLogHandle {
         bytes: usize,
         origin: AppendOrigin,
     ) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
-        let shared = &self.0.shared;
-        // Without groups and metadata nothing could be deleted: they may use what is kept free.
-        let refused = origin == AppendOrigin::Client && shared.low_on_space.load(Ordering::Relaxed);
-        if refused || *shared.disk_full.borrow() {
-            return Box::pin(std::future::ready(Err(disk_full())));
-        }
-        // A batch larger than the budget waits until it is alone.
-        let permits = u32::try_from(bytes.min(shared.append_budget_bytes)).unwrap_or(u32::MAX);
-        let budget = Arc::clone(&shared.append_budget);
-        if let Ok(permit) = Arc::clone(&budget).try_acquire_many_owned(permits) {
-            if shared.is_short_of_budget() {
-                shared.maintenance.wake();
-            }
-            return Box::pin(std::future::ready(Ok(AppendPermit::of(permit))));
-        }
-        shared.maintenance.wake();
-        let mut full = shared.disk_full.subscribe();
-        Box::pin(async move {
-            let mut room = pin!(budget.acquire_many_owned(permits));
-            let mut full = pin!(full.wait_for(|full| *full));
-            poll_fn(|context| {
-                if let Poll::Ready(permit) = room.as_mut().poll(context) {
-                    return Poll::Ready(match permit {
-                        Ok(permit) => Ok(AppendPermit::of(permit)),
-                        Err(_) => Err(AppendError::Storage(
-                            "the log directory is closed".to_owned(),
-                        )),
-                    });
-                }
-                full.as_mut().poll(context).map(|_| Err(disk_full()))
-            })
-            .await
-        })
+        self.0.shared.reserve(bytes, origin)
     }
 
     fn submit(
@@ -172,8 +137,4 @@ impl PartitionLog for FileLogHandle {
         drop(state);
         self.0.check_retention_at(0);
     }
-}
-
-fn disk_full() -> AppendError {
-    AppendError::Storage("no space left for segments".to_owned())
 }

@@ -9,6 +9,7 @@ mod append;
 mod cold_read;
 mod delete;
 pub(crate) mod handle;
+pub(crate) mod joint;
 mod load;
 mod plan;
 mod read;

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use super::checkpointer::Checkpointer;
 use super::compaction::LogCleaner;
-use super::file_log::FileLog;
 use super::file_log::handle::FileLogHandle;
+use super::file_log::{FileLog, joint};
 use super::log_dir::LogDir;
 use super::logs::Logs;
 use super::maintenance::Maintenance;
@@ -24,7 +24,8 @@ use crate::env::fs::LockGuard;
 use crate::env::sync::{Mutex, thread};
 use crate::log::stats::DirectoryStats;
 use crate::log::{
-    DeletedTopics, Health, LiveConfig, LogConfig, LogStore, PartitionLog, RecoveryReport,
+    AppendError, AppendOrigin, AppendPermit, BoxFuture, DeletedTopics, Health, JointError,
+    JointPart, LiveConfig, LogConfig, LogStore, PartitionLog, PendingAppend, RecoveryReport,
     StorageError, TopicPartition,
 };
 
@@ -71,6 +72,24 @@ impl LogStore for LocalStore {
             return Err(StorageError(error.to_string()));
         }
         Ok(Arc::new(FileLogHandle(self.log(&id, config))))
+    }
+
+    fn reserve(
+        &self,
+        bytes: usize,
+        origin: AppendOrigin,
+    ) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
+        self.shared.reserve(bytes, origin)
+    }
+
+    fn submit_all(
+        &self,
+        permit: AppendPermit,
+        parts: Vec<JointPart>,
+    ) -> Result<Vec<Result<PendingAppend, AppendError>>, JointError> {
+        let find = |part: &JointPart| self.logs.find(&part.log);
+        let logs: Vec<_> = parts.iter().map(find).collect();
+        joint::append_all(&self.shared, permit, &parts, &logs)
     }
 
     fn delete_logs(&self, ids: &[TopicPartition]) -> Result<(), StorageError> {

@@ -71,6 +71,15 @@ pub struct NewEntry<'a> {
     pub commits_here: bool,
 }
 
+/// One of the entries that are appended together.
+pub struct JointEntry<'a> {
+    pub entry: NewEntry<'a>,
+    /// The name of the log, if the write-ahead log does not have it yet.
+    pub declaration: Option<Vec<u8>>,
+    pub patch: Box<dyn FnOnce(&mut [u8]) + 'a>,
+    pub on_durable: OnDurable,
+}
+
 /// The write-ahead log of one directory, for those who append to it.
 pub struct Wal {
     ring: Ring,
@@ -186,33 +195,8 @@ impl Wal {
         let declaration = (!*declared).then(declaration);
         let declaration_bytes = declaration.as_ref().map_or(0, Vec::len);
         let payload_bytes = entry.payload.len() + declaration_bytes;
-        let needed_bytes = padded_bytes(payload_bytes, 2);
-        let limit_bytes = self.ring.group_limit_bytes();
-        if needed_bytes as u64 > limit_bytes {
-            return Err(WalError::TooLarge {
-                bytes: needed_bytes,
-                limit_bytes: usize::try_from(limit_bytes).unwrap_or(usize::MAX),
-            });
-        }
-        if self.ring.is_too_small_for(needed_bytes as u64) {
-            return Err(WalError::NoRoom(needed_bytes));
-        }
-        let group = self.group_with_room(&mut filling, payload_bytes, needed_bytes)?;
-        if let Some(payload) = &declaration {
-            let (id, kind) = (entry.log_id, EntryKind::Declare);
-            let row = Row::new(id, kind, 0, Place::default(), payload);
-            group.rows.push(row);
-            group.chunk.push(payload);
-        }
-        let at = group.chunk.len();
-        let copy = group.chunk.push(entry.payload);
-        patch(copy);
-        let row = Row::new(entry.log_id, entry.kind, entry.offset, entry.place, copy);
-        group.rows.push(row);
-        group
-            .owners
-            .push((at..at + entry.payload.len(), on_durable));
-        group.strict |= entry.strict;
+        let group = self.group_with_room(&mut filling, payload_bytes, 2)?;
+        group.enter(entry, declaration.as_deref(), patch, on_durable);
         if let Some(payload) = declaration {
             filling.declared.push((entry.log_id, payload));
             *declared = true;
@@ -220,6 +204,34 @@ impl Wal {
         if !entry.commits_here {
             self.wake_thread(filling);
         }
+        Ok(())
+    }
+
+    /// Appends entries of several logs: all of them are in the log after a crash, or none. They are one group.
+    ///
+    /// Each `on_durable` is called when the fate of all is known, unless this returns an error.
+    pub fn append_all(&self, entries: Vec<JointEntry<'_>>) -> Result<(), WalError> {
+        let mut filling = self.filling.lock();
+        if let Some(error) = &filling.refused {
+            return Err(error.clone());
+        }
+        let (mut payload_bytes, mut rows) = (0, 0);
+        for JointEntry {
+            entry, declaration, ..
+        } in &entries
+        {
+            payload_bytes += entry.payload.len() + declaration.as_ref().map_or(0, Vec::len);
+            rows += 1 + usize::from(declaration.is_some());
+        }
+        let group = self.group_with_room(&mut filling, payload_bytes, rows)?;
+        let mut declared = Vec::new();
+        for joint in entries {
+            let (entry, declaration) = (&joint.entry, joint.declaration);
+            group.enter(entry, declaration.as_deref(), joint.patch, joint.on_durable);
+            declared.extend(declaration.map(|payload| (entry.log_id, payload)));
+        }
+        filling.declared.append(&mut declared);
+        self.wake_thread(filling);
         Ok(())
     }
 
@@ -258,15 +270,27 @@ impl Wal {
         }
     }
 
+    /// The open group, or a new one, with room for entries that take so much.
     fn group_with_room<'f>(
         &self,
         filling: &'f mut Filling,
         payload_bytes: usize,
-        needed_bytes: usize,
+        entries: usize,
     ) -> Result<&'f mut Group, WalError> {
+        let needed_bytes = padded_bytes(payload_bytes, entries);
+        let limit_bytes = self.ring.group_limit_bytes();
+        if needed_bytes as u64 > limit_bytes {
+            return Err(WalError::TooLarge {
+                bytes: needed_bytes,
+                limit_bytes: usize::try_from(limit_bytes).unwrap_or(usize::MAX),
+            });
+        }
+        if self.ring.is_too_small_for(needed_bytes as u64) {
+            return Err(WalError::NoRoom(needed_bytes));
+        }
         let full = filling
             .open
-            .take_if(|group| group.bytes_with(payload_bytes, 2) > group.chunk.room());
+            .take_if(|group| group.bytes_with(payload_bytes, entries) > group.chunk.room());
         if let Some(full) = full {
             filling.sealed.push_back(full);
             filling.chunk_bytes = (filling.chunk_bytes * 4)
@@ -505,6 +529,29 @@ impl Filling {
 }
 
 impl Group {
+    /// Copies an entry in, behind the name of its log if that is given.
+    fn enter(
+        &mut self,
+        entry: &NewEntry<'_>,
+        declaration: Option<&[u8]>,
+        patch: impl FnOnce(&mut [u8]),
+        on_durable: OnDurable,
+    ) {
+        if let Some(payload) = declaration {
+            let (id, kind) = (entry.log_id, EntryKind::Declare);
+            let row = Row::new(id, kind, 0, Place::default(), payload);
+            self.rows.push(row);
+            self.chunk.push(payload);
+        }
+        let at = self.chunk.len();
+        let copy = self.chunk.push(entry.payload);
+        patch(copy);
+        let row = Row::new(entry.log_id, entry.kind, entry.offset, entry.place, copy);
+        self.rows.push(row);
+        self.owners.push((at..at + entry.payload.len(), on_durable));
+        self.strict |= entry.strict;
+    }
+
     /// Bytes of the group if so much more were added.
     fn bytes_with(&self, payload_bytes: usize, entries: usize) -> usize {
         let payload_bytes = self.chunk.len() - GROUP_HEADER_BYTES + payload_bytes;

@@ -479,6 +479,8 @@ impl SegmentWriter {
     /// synced.
     pub fn sync_all(&mut self) -> io::Result<()> {
         self.ensure_dir()?;
+        // A process that was killed may have written it, and not come to sync it.
+        self.unsynced.files.push(self.dir.join(METADATA_FILE));
         self.unsynced.names = true;
         self.unsynced.current = self.current.clone();
         self.sync()
