@@ -142,7 +142,7 @@ pub fn fill(
 }
 
 /// Turns "not found" into `None`.
-pub fn if_found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+pub(crate) fn if_found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -151,7 +151,7 @@ pub fn if_found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 /// Whether the file system does not know direct I/O: tmpfs and some overlays answer so.
-pub fn is_unsupported(error: &io::Error) -> bool {
+pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
@@ -160,7 +160,7 @@ pub fn is_unsupported(error: &io::Error) -> bool {
 
 /// Whether it may be well another time: there was no descriptor or no memory left, or a signal came. A sync that has
 /// failed is never that, whatever the system says: see [`failed_sync`].
-pub fn is_passing(error: &io::Error) -> bool {
+pub(crate) fn is_passing(error: &io::Error) -> bool {
     use rustix::io::Errno;
     const PASSING: [Errno; 5] = [
         Errno::MFILE,

@@ -15,7 +15,7 @@ pub const LOG_START_OFFSETS: &str = "log-start-offset-checkpoint";
 /// Up to where each partition is known to be durable; `recovery-point-offset-checkpoint`.
 pub const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 /// The file with the first dirty offset of each partition; its format is that of the other offset checkpoints.
-pub const CLEANER_OFFSETS: &str = "cleaner-offset-checkpoint";
+pub(crate) const CLEANER_OFFSETS: &str = "cleaner-offset-checkpoint";
 /// There only between an orderly shutdown and the next start.
 pub const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 
@@ -65,7 +65,7 @@ pub fn read_offsets(fs: &dyn Fs, path: &Path) -> io::Result<Offsets> {
 }
 
 /// The content of `partition.metadata`: whose directory it is.
-pub fn partition_metadata(topic_id: Uuid) -> String {
+pub(crate) fn partition_metadata(topic_id: Uuid) -> String {
     format!("version: 0\ntopic_id: {}", kafka_uuid(topic_id))
 }
 

@@ -85,7 +85,7 @@ impl AppendPermit {
     }
 
     /// Hands the room to the engine, which returns it when the bytes have left memory.
-    pub fn into_inner(self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+    pub(crate) fn into_inner(self) -> Option<tokio::sync::OwnedSemaphorePermit> {
         self.0
     }
 }

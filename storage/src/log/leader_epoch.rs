@@ -80,7 +80,7 @@ impl LeaderEpochs {
     ///
     /// The end of the latest epoch is `log_end_offset`. An epoch before all known ones ends where the first of
     /// them begins. `None` for an epoch above all known ones, and for a negative one.
-    pub fn end_offset_for(&self, epoch: i32, log_end_offset: i64) -> Option<(i32, i64)> {
+    pub(crate) fn end_offset_for(&self, epoch: i32, log_end_offset: i64) -> Option<(i32, i64)> {
         if epoch < 0 {
             return None;
         }
@@ -96,7 +96,7 @@ impl LeaderEpochs {
     }
 
     /// The epoch of the record at `offset`; `None` before the first epoch.
-    pub fn epoch_for_offset(&self, offset: i64) -> Option<i32> {
+    pub(crate) fn epoch_for_offset(&self, offset: i64) -> Option<i32> {
         let later = self
             .entries
             .partition_point(|entry| entry.start_offset <= offset);
@@ -104,7 +104,7 @@ impl LeaderEpochs {
     }
 
     /// Drops epochs that begin at or after the log's new end; returns whether anything changed.
-    pub fn truncate_from_end(&mut self, end_offset: i64) -> bool {
+    pub(crate) fn truncate_from_end(&mut self, end_offset: i64) -> bool {
         if end_offset < 0 {
             return false;
         }
@@ -118,7 +118,7 @@ impl LeaderEpochs {
 
     /// Drops epochs that ended before the log's new start, and lets the one there begin with it; returns whether
     /// anything changed.
-    pub fn truncate_from_start(&mut self, start_offset: i64) -> bool {
+    pub(crate) fn truncate_from_start(&mut self, start_offset: i64) -> bool {
         let below = self
             .entries
             .partition_point(|entry| entry.start_offset <= start_offset);

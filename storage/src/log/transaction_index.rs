@@ -12,7 +12,7 @@ use super::AbortedTransaction;
 use super::producer_state::CompletedTxn;
 use crate::record::TransactionResult;
 
-pub const ENTRY_BYTES: usize = 34;
+pub(crate) const ENTRY_BYTES: usize = 34;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AbortedTxn {
@@ -74,7 +74,7 @@ pub fn parse(bytes: &[u8]) -> Vec<AbortedTxn> {
 }
 
 /// The aborted transactions that a reader of `from..end` must know. `aborted` is sorted by marker.
-pub fn overlapping(aborted: &[AbortedTxn], from: i64, end: i64) -> Vec<AbortedTransaction> {
+pub(crate) fn overlapping(aborted: &[AbortedTxn], from: i64, end: i64) -> Vec<AbortedTransaction> {
     let first = aborted.partition_point(|txn| txn.last_offset < from);
     aborted[first..]
         .iter()

@@ -84,7 +84,7 @@ struct Waiter {
 
 impl Waiters {
     /// Adds a poll; it is taken out when the registration is dropped.
-    pub fn register(
+    pub(crate) fn register(
         self: &Arc<Self>,
         isolation: Isolation,
         wait: &Arc<FetchWait>,
@@ -109,7 +109,7 @@ impl Waiters {
     }
 
     /// `committed_bytes` more are visible to read-committed polls, `all_bytes` to the others.
-    pub fn advanced(&self, all_bytes: i64, committed_bytes: i64) {
+    pub(crate) fn advanced(&self, all_bytes: i64, committed_bytes: i64) {
         let list = self.0.lock();
         for waiter in &list.entries {
             let bytes = match waiter.isolation {
@@ -123,7 +123,7 @@ impl Waiters {
     }
 
     /// Ends every poll: the log was deleted or failed.
-    pub fn wake_all(&self) {
+    pub(crate) fn wake_all(&self) {
         for waiter in &self.0.lock().entries {
             waiter.wait.wake();
         }

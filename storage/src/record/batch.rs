@@ -26,12 +26,12 @@ pub const BATCH_HEADER_BYTES: usize = 61;
 /// Bytes of base offset and batch length, which the batch length does not count.
 pub const LOG_OVERHEAD_BYTES: usize = 12;
 /// The only record batch format written since Kafka 0.11, and the only one since Kafka 4.0 (KIP-724).
-pub const MAGIC_V2: i8 = 2;
+pub(crate) const MAGIC_V2: i8 = 2;
 
 pub const NO_PRODUCER_ID: i64 = -1;
 pub const NO_PRODUCER_EPOCH: i16 = -1;
 pub const NO_SEQUENCE: i32 = -1;
-pub const NO_TIMESTAMP: i64 = -1;
+pub(crate) const NO_TIMESTAMP: i64 = -1;
 pub const NO_PARTITION_LEADER_EPOCH: i32 = -1;
 
 const BATCH_LENGTH_AT: usize = 8;
@@ -195,18 +195,18 @@ impl BatchHeader {
         self.attributes & CONTROL_BIT != 0
     }
 
-    pub fn has_producer_id(&self) -> bool {
+    pub(crate) fn has_producer_id(&self) -> bool {
         self.producer_id > NO_PRODUCER_ID
     }
 
     /// When compaction may drop the tombstones and markers of this batch, in ms (KIP-534).
-    pub fn delete_horizon_ms(&self) -> Option<i64> {
+    pub(crate) fn delete_horizon_ms(&self) -> Option<i64> {
         (self.attributes & DELETE_HORIZON_BIT != 0).then_some(self.base_timestamp)
     }
 }
 
 /// `sequence + increment` in Kafka's sequence space, where 0 follows `i32::MAX`.
-pub fn increment_sequence(sequence: i32, increment: i32) -> i32 {
+pub(crate) fn increment_sequence(sequence: i32, increment: i32) -> i32 {
     if sequence > i32::MAX.wrapping_sub(increment) {
         increment
             .wrapping_sub(i32::MAX.wrapping_sub(sequence))
@@ -217,7 +217,7 @@ pub fn increment_sequence(sequence: i32, increment: i32) -> i32 {
 }
 
 /// `sequence - decrement` in Kafka's sequence space, where 0 follows `i32::MAX`.
-pub fn decrement_sequence(sequence: i32, decrement: i32) -> i32 {
+pub(crate) fn decrement_sequence(sequence: i32, decrement: i32) -> i32 {
     if sequence < decrement {
         i32::MAX
             .wrapping_sub(decrement.wrapping_sub(sequence))
@@ -313,7 +313,7 @@ pub fn verify_crc(batch: &[u8]) -> Result<(), BatchError> {
 ///
 /// # Errors
 /// `Truncated` if there is no whole header.
-pub fn set_offset_and_epoch(
+pub(crate) fn set_offset_and_epoch(
     batch: &mut [u8],
     base_offset: i64,
     leader_epoch: i32,
@@ -326,21 +326,14 @@ pub fn set_offset_and_epoch(
     Ok(())
 }
 
-/// Marks exactly one batch as timestamped by the broker at `now_ms` and recomputes its CRC.
-///
-/// The record timestamps stay as they are: readers take the batch's max timestamp for every record.
-///
-/// # Errors
-/// `Truncated` if there is no whole header.
-pub fn set_log_append_time(batch: &mut [u8], now_ms: i64) -> Result<(), BatchError> {
-    set_max_timestamp(batch, TimestampType::LogAppendTime, now_ms)
-}
-
 /// Sets timestamp type and max timestamp of exactly one batch and recomputes its CRC if either changed.
 ///
+/// The timestamps of its records stay as they are. Where the broker's time counts, readers take the batch's max timestamp
+/// for every record.
+///
 /// # Errors
 /// `Truncated` if there is no whole header.
-pub fn set_max_timestamp(
+pub(crate) fn set_max_timestamp(
     batch: &mut [u8],
     timestamp_type: TimestampType,
     max_timestamp: i64,

@@ -136,20 +136,22 @@ impl BatchBuilder {
     }
 
     /// Every record carries the broker's `now_ms` instead of its own timestamp.
-    pub fn log_append_time(mut self, now_ms: i64) -> Self {
+    #[cfg(test)]
+    pub(crate) fn log_append_time(mut self, now_ms: i64) -> Self {
         self.timestamp_type = TimestampType::LogAppendTime;
         self.max_timestamp = now_ms;
         self
     }
 
     /// When compaction may drop this batch's tombstones and markers (KIP-534). Set it before the first record.
-    pub fn delete_horizon_ms(mut self, delete_horizon_ms: i64) -> Self {
+    pub(crate) fn delete_horizon_ms(mut self, delete_horizon_ms: i64) -> Self {
         self.delete_horizon_ms = Some(delete_horizon_ms);
         self
     }
 
     /// Lets the batch end at an offset whose record is gone.
-    pub fn last_offset_delta(mut self, last_offset_delta: i32) -> Self {
+    #[cfg(test)]
+    pub(crate) fn last_offset_delta(mut self, last_offset_delta: i32) -> Self {
         self.last_offset_delta = Some(last_offset_delta);
         self
     }
@@ -172,7 +174,7 @@ impl BatchBuilder {
     }
 
     /// Appends a record at `offset_delta` past the base offset; deltas must rise.
-    pub fn append_at<'h>(
+    pub(crate) fn append_at<'h>(
         &mut self,
         offset_delta: i32,
         timestamp: i64,

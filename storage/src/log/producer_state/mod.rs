@@ -22,7 +22,7 @@ use crate::record::batch::{
 use crate::record::control::{EndTxnMarker, TransactionResult};
 
 /// Batches remembered for each producer: as many as a client may have in flight.
-pub const BATCHES_TO_RETAIN: usize = 5;
+pub(crate) const BATCHES_TO_RETAIN: usize = 5;
 
 /// The settings of producer state; names as in Kafka's broker configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -300,7 +300,7 @@ impl ProducerState {
     }
 
     /// Whether a transaction of this producer and epoch is open here.
-    pub fn has_ongoing_transaction(&self, producer_id: i64, producer_epoch: i16) -> bool {
+    pub(crate) fn has_ongoing_transaction(&self, producer_id: i64, producer_epoch: i16) -> bool {
         self.producer(producer_id).is_some_and(|entry| {
             entry.current_txn_first_offset.is_some() && entry.producer_epoch == producer_epoch
         })
@@ -393,7 +393,7 @@ impl ProducerState {
     ///
     /// # Errors
     /// `InvalidProducerEpoch` or `TransactionCoordinatorFenced`.
-    pub fn check_marker(
+    pub(crate) fn check_marker(
         &self,
         producer_id: i64,
         producer_epoch: i16,
@@ -482,13 +482,13 @@ impl ProducerState {
     }
 
     /// Start of the earliest open transaction.
-    pub fn first_undecided_offset(&self) -> Option<i64> {
+    pub(crate) fn first_undecided_offset(&self) -> Option<i64> {
         self.ongoing.first().map(|&(first_offset, _)| first_offset)
     }
 
     /// Start of the earliest transaction that is open or whose marker readers cannot see yet. The last stable
     /// offset is this, or else the high watermark.
-    pub fn first_unstable_offset(&self) -> Option<i64> {
+    pub(crate) fn first_unstable_offset(&self) -> Option<i64> {
         let decided = self
             .undecided_for_readers
             .first()
@@ -500,7 +500,7 @@ impl ProducerState {
     }
 
     /// Lets go of transactions whose marker lies below the high watermark (or below a new log start offset).
-    pub fn on_high_watermark(&mut self, high_watermark: i64) {
+    pub(crate) fn on_high_watermark(&mut self, high_watermark: i64) {
         self.undecided_for_readers
             .retain(|&(_, last_offset)| last_offset >= high_watermark);
     }
@@ -512,7 +512,7 @@ impl ProducerState {
 
     /// Forgets producers outside a transaction that have been silent for `producer_id_expiration_ms`, and
     /// verifications that were never followed by a batch.
-    pub fn remove_expired(&mut self, now_ms: i64) {
+    pub(crate) fn remove_expired(&mut self, now_ms: i64) {
         let expiration_ms = self.config.producer_id_expiration_ms;
         self.producers.retain(|_, entry| {
             entry.current_txn_first_offset.is_some()
@@ -524,7 +524,7 @@ impl ProducerState {
     }
 
     /// Forgets all producers outside a transaction.
-    pub fn forget_idle(&mut self) {
+    pub(crate) fn forget_idle(&mut self) {
         self.producers
             .retain(|_, entry| entry.current_txn_first_offset.is_some());
     }

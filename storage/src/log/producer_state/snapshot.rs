@@ -193,7 +193,7 @@ pub fn from_sidecar(
 }
 
 /// Which end offset a sidecar names; nothing is checked.
-pub fn end_offset_of_sidecar(bytes: &[u8]) -> Option<i64> {
+pub(crate) fn end_offset_of_sidecar(bytes: &[u8]) -> Option<i64> {
     let at = SIDECAR_CRC_AT + CRC_BYTES;
     bytes
         .get(at..)?

@@ -372,7 +372,7 @@ fn offset_and_epoch_change_without_the_crc_and_append_time_with_it() {
     );
     batch::verify_crc(&batch).unwrap();
 
-    batch::set_log_append_time(&mut batch, 77_777).unwrap();
+    batch::set_max_timestamp(&mut batch, TimestampType::LogAppendTime, 77_777).unwrap();
     batch::verify_crc(&batch).unwrap();
     let header = BatchHeader::parse(&batch).unwrap();
     assert_eq!(
@@ -392,7 +392,7 @@ fn offset_and_epoch_change_without_the_crc_and_append_time_with_it() {
 fn patching_something_shorter_than_a_header_is_refused() {
     let mut short = [0; BATCH_HEADER_BYTES - 1];
     assert!(batch::set_offset_and_epoch(&mut short, 0, 0).is_err());
-    assert!(batch::set_log_append_time(&mut short, 0).is_err());
+    assert!(batch::set_max_timestamp(&mut short, TimestampType::LogAppendTime, 0).is_err());
     assert!(batch::verify_crc(&short[..10]).is_err());
 }
 

@@ -31,7 +31,7 @@ use super::compression::{Compression, CompressionError, CompressionType, Decompr
 use super::iter::{Record, RecordError, RecordIter, record_bytes};
 
 /// Record errors kept for the response; more of them help nobody and would make it larger than the request.
-pub const MAX_RECORD_ERRORS: usize = 100;
+pub(crate) const MAX_RECORD_ERRORS: usize = 100;
 
 /// The settings of a topic that validation depends on; names as in Kafka's topic configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,18 +117,11 @@ impl ValidatedBatch {
         (self.timestamp_type == TimestampType::LogAppendTime).then_some(self.max_timestamp)
     }
 
-    /// Moves the time of the append to `now_ms`; nothing happens if the producer's timestamps count.
-    pub fn set_log_append_time(&mut self, now_ms: i64) {
-        if self.timestamp_type == TimestampType::LogAppendTime {
-            self.max_timestamp = now_ms;
-        }
-    }
-
     /// Copies the batch over `target`, at the given offset and leader epoch, and with its final timestamps.
     ///
     /// # Panics
     /// If `target` is not [`size_bytes`](Self::size_bytes) long.
-    pub fn copy_into(&self, target: &mut [u8], base_offset: i64, leader_epoch: i32) {
+    pub(crate) fn copy_into(&self, target: &mut [u8], base_offset: i64, leader_epoch: i32) {
         target.copy_from_slice(&self.bytes);
         batch::set_offset_and_epoch(target, base_offset, leader_epoch)
             .and_then(|()| {
