@@ -237,7 +237,7 @@ impl Fs for RealFs {
 
     fn file_system_sync(&self, path: &Path) -> Option<FileSystemSync> {
         tells_of_lost_writes(path).then_some(())?;
-        // What goes wrong from now on is told to who has it open.
+        // The system reports to this descriptor what goes wrong from now on.
         let directory = fs::File::open(path).ok()?;
         Some(Arc::new(move || {
             rustix::fs::syncfs(&directory).map_err(|error| failed_sync(error.into()))

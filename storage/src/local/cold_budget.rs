@@ -9,8 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::env::sync::timeout;
 use crate::log::FetchedRecords;
 
-/// How long a read waits for room. A fetch of many partitions holds some of the budget while it waits for more: two
-/// of them could wait for each other. After so long a read goes on with one batch, beyond the budget.
+/// How long a read waits for room. A fetch of many partitions holds some of the budget while it waits for more, so two
+/// fetches could wait for each other. After this time a read goes on with one batch, beyond the budget.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Bytes that cold reads may hold, all of them together.

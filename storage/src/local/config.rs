@@ -21,8 +21,8 @@ pub struct LocalConfig {
     pub wal_first_region_bytes: u64,
     /// Bytes that may be on their way from producers to segments; appends beyond wait.
     pub append_budget_bytes: u64,
-    /// Segments are written past the page cache in pieces of so many bytes or more, and read in pieces of four times as
-    /// many.
+    /// Pieces of segments that are at least this large are written past the page cache. Pieces four times as large are
+    /// read past it.
     pub direct_io_bytes: u64,
     /// Bytes of batches kept in memory for consumers that read the tail.
     pub tail_cache_bytes: u64,
@@ -35,7 +35,7 @@ pub struct LocalConfig {
     /// Most files of segments that are open at one time, but for those in use; never more than half of what the
     /// system allows the process.
     pub open_files_max: usize,
-    /// A checkpoint of so many logs syncs the whole file system instead of each log by itself.
+    /// A checkpoint of this many logs or more syncs the whole file system instead of each log by itself.
     pub sync_together_from: usize,
     /// How often logs are looked at that may have something to delete (`log.retention.check.interval.ms`).
     pub retention_check_interval_ms: u64,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::log::stats::LatencyHistogram;
 
-/// The write-ahead log's writes. Only who commits counts, one at a time.
+/// The write-ahead log's writes. Only the thread that commits counts, and there is one at a time.
 #[derive(Debug)]
 pub(crate) struct CommitStats {
     origin: Instant,

@@ -32,7 +32,7 @@ impl LogDir {
         }
     }
 
-    /// The same, now or as soon as it is possible.
+    /// Like [`LogDir::finish_departures`], but tries again until all of them are renamed.
     pub fn finish_departures_in_time(self: &Arc<Self>) {
         if let Err(error) = self.finish_departures() {
             tracing::warn!(%error, "deleted logs cannot be renamed now; it is tried again");

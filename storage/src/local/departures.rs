@@ -33,7 +33,7 @@ pub(crate) struct Departure {
 pub(crate) struct Remains {
     pub topics: DeletedTopics,
     pub names: HashSet<Arc<str>>,
-    /// After so long what is found of them is removed.
+    /// What is found of them is removed after this time.
     pub delay_ms: u64,
 }
 

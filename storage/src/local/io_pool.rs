@@ -24,7 +24,7 @@ enum Kind {
 }
 
 const KINDS: usize = 4;
-/// Whose turn it is, one after the other; who has nothing to do is passed over.
+/// The order in which kinds of jobs take turns. A kind that has nothing to do is passed over.
 const TURNS: [Kind; 6] = [
     Kind::Read,
     Kind::Write,
@@ -190,7 +190,7 @@ impl IoPool {
             self.write(move || {
                 // The receiver is there until all results have arrived.
                 let done = caught(|| drop(sender.send(job(item))));
-                // Told before who waits for the result misses it: that is not what has gone wrong.
+                // Told before the caller misses the result: the missing result is not what has gone wrong.
                 shared.tell_of_panic(done);
             });
         }

@@ -192,7 +192,7 @@ impl LogDir {
         let path = self.path.join(RECOVERY_POINTS);
         let written = write_offsets(&*self.fs, &path, &recovery_points);
         if written.is_err() {
-            // Or who tries again would find it done.
+            // Otherwise the next attempt would find it done.
             *recovery_points = before;
         }
         written
@@ -242,7 +242,7 @@ impl LogDir {
         write_offsets(&*self.fs, &self.path.join(CLEANER_OFFSETS), &offsets)
     }
 
-    /// Has what is written by now synced in so many ms at the latest.
+    /// Has what is written by now synced within `delay_ms`.
     pub fn flush_within(&self, delay_ms: i64) {
         if self.durability == Durability::Strict || delay_ms == i64::MAX {
             return;

@@ -27,9 +27,9 @@ const RETENTION_BATCH: usize = 256;
 /// How soon after a failure the ring is tried to grow again, at first and at last.
 const GROWTH_PAUSE_MS: u64 = 1_000;
 const GROWTH_PAUSE_MAX_MS: u64 = 10_000;
-/// Without appends for so long, everything is written, checkpointed and dropped from memory.
+/// After this time without appends everything is written, checkpointed and dropped from memory.
 const QUIET_MS: u64 = 5_000;
-/// Files of segments that nobody used for so long, and at most twice as long, are closed.
+/// Files of segments are closed after this time without use, or at most twice this time.
 const CLOSE_UNUSED_MS: u64 = 10_000;
 /// Deleted directories, and lists of files, that are removed at one look.
 const REMOVED_TOGETHER: usize = 1_000;

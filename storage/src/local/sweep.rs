@@ -28,7 +28,7 @@ const STRAY_SUFFIX: &str = "-stray";
 /// | without a topic id | nothing: a topic of that name will adopt it |
 pub(crate) struct Sweep {
     remains: Arc<Remains>,
-    /// The last stop was in order, so that no deletion was cut short: who has a deleted topic's id was put here since.
+    /// The last stop was in order, so no deletion was cut short. A directory with a deleted topic's id was put here since.
     spares_all: bool,
     open: HashSet<(Arc<str>, i32)>,
 }
@@ -104,7 +104,7 @@ impl Sweep {
         {
             return Ok(());
         }
-        // Who deletes or opens a log meanwhile waits for this one directory.
+        // Whoever deletes or opens a log meanwhile waits for this one directory.
         let _moving = shared.departures.moving.lock();
         if shared
             .departures

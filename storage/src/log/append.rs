@@ -2,7 +2,7 @@
 
 use super::{BoxFuture, TopicPartition};
 
-/// Who appends: decides which checks a batch must pass (Kafka's `AppendOrigin`).
+/// Where a batch comes from. It decides which checks the batch must pass (Kafka's `AppendOrigin`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendOrigin {
     /// A producer: idempotence is checked.

@@ -1,7 +1,7 @@
 //! What a log directory tells about itself to whoever operates it.
 //!
-//! Counted with relaxed atomics by the threads that do the work, once for each device write and never for each
-//! batch; everything else is looked up when it is asked for.
+//! The threads that do the work count with relaxed atomics, once for each device write and never for each batch.
+//! Everything else is looked up when it is asked for.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -10,8 +10,8 @@ const DECOMPRESSED_LIMIT_BYTES: usize = 64 << 20;
 
 /// The first record of `batch` that is not older than `timestamp` and not below `from_offset`.
 ///
-/// A batch whose records cannot be read is taken as a whole, by what its header says: who asks for a time must not fail
-/// for as long as it is there.
+/// A batch whose records cannot be read is taken as a whole, by what its header says. Otherwise every look-up would fail
+/// for as long as the batch is there.
 pub(crate) fn first_at_or_after(
     batch: &Bytes,
     timestamp: i64,

@@ -394,7 +394,7 @@ pub(super) fn append_all(
     parts: &[JointPart],
     logs: &[Option<Arc<MemoryLog>>],
 ) -> Result<Vec<Result<PendingAppend, AppendError>>, JointError> {
-    // In one order, so that nobody waits for one who waits for him.
+    // All joint appends lock in this order, so no two of them wait for each other.
     let mut order: Vec<usize> = (0..parts.len()).collect();
     order.sort_unstable_by_key(|&part| &parts[part].log);
     let mut answers: Vec<Option<Result<PendingAppend, AppendError>>> = Vec::new();

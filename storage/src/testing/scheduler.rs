@@ -128,7 +128,7 @@ struct Dice {
     started: bool,
     /// Of 256 times, how often a thread that can go on does.
     stays: u64,
-    /// Once in so many times, time passes although somebody can go on.
+    /// Time passes now and then although somebody can go on: once in this many choices.
     hurry: u64,
     /// One thread in four is slow: most often another goes on in its place.
     has_slow: bool,

@@ -238,7 +238,7 @@ impl SimDisk {
         self.0.lock().used_bytes()
     }
 
-    /// Lets the disk say that it has room for so many bytes. Writes beyond do not fail.
+    /// Lets the disk say that it has room for `bytes`. Writes beyond that do not fail.
     pub fn set_capacity(&self, bytes: u64) {
         self.0.lock().capacity_bytes = Some(bytes);
     }

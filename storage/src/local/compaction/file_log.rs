@@ -29,7 +29,7 @@ const ARRIVAL_PAUSE: Duration = Duration::from_millis(1);
 const BUFFER_BYTES: usize = 1 << 20;
 
 impl FileLog {
-    /// Lets the cleaner look at a compacted log, of which nothing is known yet.
+    /// Lets the cleaner look at a compacted log that was not looked at yet.
     pub fn may_be_dirty(&self) {
         if self.state.lock().config.compact {
             let mut dirty = self.shared.dirty.lock();
@@ -284,7 +284,8 @@ impl FileLog {
         self.settle_segments_as(&self.writer.lock())
     }
 
-    /// As [`FileLog::settle_segments`], by one who has the writer's lock: the directory of a deleted log is renamed under it.
+    /// Like [`FileLog::settle_segments`], for a caller that holds the writer's lock. The directory of a deleted log is renamed
+    /// under that lock.
     pub fn settle_segments_as(&self, _writer: &SegmentWriter) -> io::Result<()> {
         let (in_doubt, old) = {
             let state = self.state.lock();

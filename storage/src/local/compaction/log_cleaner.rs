@@ -31,7 +31,7 @@ pub(crate) struct LogCleaner {
     limiter: Mutex<RateLimiter>,
     /// Ids of logs that cleaning again would not help.
     uncleanable: Mutex<HashSet<u32>>,
-    /// Ids of logs of which was said that not all of their batches can be read.
+    /// Ids of logs whose unreadable batches the operator was told of.
     told: Mutex<HashSet<u32>>,
     stop: AtomicBool,
     wakeup: Wakeup,

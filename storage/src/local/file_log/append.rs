@@ -15,7 +15,7 @@ use crate::local::wal::logs;
 use crate::log::admission::{Admission, admit};
 use crate::log::transaction_index::AbortedTxn;
 use crate::log::{AppendError, AppendOrigin, AppendPermit, Appended, Next, PendingAppend};
-use crate::record::batch::{self, BatchHeader, TimestampType};
+use crate::record::batch::BatchHeader;
 use crate::record::{EndTxnMarker, ValidatedBatch};
 
 /// A segment is written when so much of it is waiting. Fewer, larger writes cost less.
@@ -86,7 +86,7 @@ impl FileLog {
             },
             &mut state.declared,
             || logs::declaration(&self.id),
-            |copy| patch(copy, &validated, &header),
+            |copy| validated.patch(copy, header.base_offset, header.partition_leader_epoch),
             Box::new(move |written| log.committed(in_flight, written)),
         );
         if let Err(error) = appended {
@@ -174,7 +174,7 @@ impl FileLog {
         self.plan_retention(state, begins_segment);
     }
 
-    /// Who commits reports the fate of a batch.
+    /// The thread that commits reports the fate of a batch.
     pub(super) fn committed(
         self: &Arc<Self>,
         batch: InFlight,
@@ -284,16 +284,6 @@ fn stored_header(batch: &ValidatedBatch, base_offset: i64, leader_epoch: i32) ->
         max_timestamp: batch.max_timestamp(),
         ..batch.header
     }
-}
-
-pub(super) fn patch(copy: &mut [u8], batch: &ValidatedBatch, stored: &BatchHeader) {
-    let timestamp_type = match batch.log_append_time_ms() {
-        Some(_) => TimestampType::LogAppendTime,
-        None => TimestampType::CreateTime,
-    };
-    batch::set_offset_and_epoch(copy, stored.base_offset, stored.partition_leader_epoch)
-        .and_then(|()| batch::set_max_timestamp(copy, timestamp_type, stored.max_timestamp))
-        .expect("a validated batch has a whole header");
 }
 
 pub(super) fn answered(answer: oneshot::Receiver<Result<Appended, AppendError>>) -> PendingAppend {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::FileLog;
-use super::append::{Draft, Drafted, answered, not_applied, patch, take_over};
+use super::append::{Draft, Drafted, answered, not_applied, take_over};
 use super::state::State;
 use crate::env::sync::MutexGuard;
 use crate::local::log_dir::LogDir;
@@ -36,7 +36,7 @@ pub(crate) fn append_all(
     logs: &[Option<Arc<FileLog>>],
 ) -> Result<Answers, JointError> {
     let now_ms = shared.clock.now_ms();
-    // By ascending id, as everybody does who locks several logs: nobody waits for one who waits for him.
+    // By ascending id. All joint appends lock in this order, so no two of them wait for each other.
     let mut order: Vec<usize> = (0..parts.len()).collect();
     order.sort_unstable_by_key(|&part| logs[part].as_ref().map(|log| log.log_id));
     let mut answers: Vec<Option<Result<PendingAppend, AppendError>>> = Vec::new();
@@ -141,7 +141,10 @@ fn write(
                 commits_here: false,
             },
             declaration: (!admitted.state.declared).then(|| logs::declaration(&log.id)),
-            patch: Box::new(|copy| patch(copy, batch, &draft.header)),
+            patch: Box::new(|copy| {
+                let header = &draft.header;
+                batch.patch(copy, header.base_offset, header.partition_leader_epoch);
+            }),
             on_durable: Box::new(move |written| owner.committed(in_flight, written)),
         });
     }

@@ -148,7 +148,7 @@ impl FileLog {
         state.open.push_back(OpenSegment::new(segment, now_ms));
     }
 
-    /// Wakes everyone who waits for the log: it will not advance any more.
+    /// Wakes all long polls: the log will not advance any more.
     pub fn wake_all(&self) {
         self.waiters.wake_all();
     }

@@ -299,7 +299,7 @@ impl FileLog {
     /// Renames the segments below the log start and has them removed later.
     pub(crate) fn free_segments(self: &Arc<Self>) -> io::Result<()> {
         self.free_wanted.store(true, Ordering::SeqCst);
-        // Who has the lock does it when done.
+        // Whoever holds the lock does it afterwards.
         while self.free_wanted.load(Ordering::SeqCst)
             && let Some(_changing) = self.segments_change.try_lock()
         {
@@ -344,7 +344,7 @@ impl FileLog {
             first_error = first_error.take().or(renamed.err());
             is_left
         });
-        // Who tries again finds those that could not be renamed.
+        // The next attempt finds those that could not be renamed.
         self.state.lock().leaving = leaving;
         let synced = self.shared.fs.sync_dir(&self.dir);
         if !paths.is_empty() {

@@ -118,7 +118,7 @@ impl FileLog {
         self.bring_up(|writer| self.sync(writer))
     }
 
-    /// The same for a sync of the whole file system, which the caller sees to: brings the files up to the write-ahead log.
+    /// Brings the files up to the write-ahead log. The caller then syncs the whole file system.
     pub fn begin_sync(&self) -> io::Result<()> {
         self.bring_up(|writer| {
             writer.begin_sync();

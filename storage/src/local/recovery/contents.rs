@@ -44,7 +44,7 @@ impl Contents {
         })
     }
 
-    /// Topics and partitions of which a log was deleted.
+    /// Topics and partitions that had a log which was deleted.
     pub(super) fn deleted_keys(&self) -> HashSet<(String, i32)> {
         let deleted = self.deleted.iter().filter_map(|id| self.logs.get(id));
         deleted

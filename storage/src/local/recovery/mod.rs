@@ -36,7 +36,7 @@ pub(crate) struct Recovered {
     pub partitions: usize,
     /// Logs whose deletion had begun, but for those whose name another log has now.
     pub deleted: Vec<TopicPartition>,
-    /// Topics and partitions of which a log was deleted.
+    /// Topics and partitions that had a log which was deleted.
     pub deleted_keys: HashSet<(String, i32)>,
 }
 

@@ -53,7 +53,7 @@ impl DirectIo {
         bytes >= self.smallest_bytes && self.possible.load(Ordering::Relaxed)
     }
 
-    /// Whether so many bytes at a position are to be written directly.
+    /// Whether `bytes` at a position are to be written directly.
     pub fn wants_write(&self, position: u64, bytes: u64) -> bool {
         let (from, to) = whole_blocks(position, bytes);
         self.is_worth(to - from)
@@ -115,7 +115,7 @@ impl DirectIo {
         Ok(())
     }
 
-    /// Reads a segment's log file, of which about so many bytes are wanted.
+    /// A reader of a segment's log file that is going to read about `bytes` of it.
     pub fn reader(
         &self,
         fs: &dyn Fs,
@@ -153,7 +153,7 @@ pub(crate) struct LogReader<'a> {
 }
 
 impl LogReader<'_> {
-    /// Reads so many bytes, or what there is of them.
+    /// Reads `bytes`, or fewer at the end of the file.
     pub fn read(&self, position: u64, bytes: usize) -> io::Result<Bytes> {
         if !self.is_direct {
             return read_window(&*self.file, position, bytes);
@@ -176,7 +176,7 @@ impl LogReader<'_> {
     }
 }
 
-/// Where the whole blocks begin and end that lie between a position and so many bytes behind it.
+/// Where the whole blocks begin and end that lie within `bytes` behind a position.
 fn whole_blocks(position: u64, bytes: u64) -> (u64, u64) {
     let (block_bytes, end) = (BLOCK_BYTES as u64, position + bytes);
     let from = position.next_multiple_of(block_bytes).min(end);

@@ -176,7 +176,7 @@ impl Segment {
         let file = fs.open(&self.path(part), Access::Write)?;
         files.parts[part as usize] = Some(Arc::clone(&file));
         let open_files = &self.dir.open_files;
-        // Counted first: who is woken by the entry looks whether there is anything to close.
+        // Counted first: the thread that the entry wakes looks whether there is anything to close.
         open_files.opened();
         files.place.get_or_insert_with(|| {
             let keeper: Arc<dyn KeepsOpen> = Arc::clone(self) as _;

@@ -1,7 +1,7 @@
 //! How many files of segments are open at one time, over all logs of a directory.
 //!
-//! A segment keeps its files open after their first use. Beyond the limit those give theirs up that have not been
-//! used for a while; who has a file in hand goes on with it, and the next use opens it again.
+//! A segment keeps its files open after their first use. Beyond the limit, segments that were not used for a while give
+//! theirs up. A reader that has a file in hand goes on with it, and the next use opens the file again.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 use crate::env::sync::Mutex;
 use crate::env::wakeup::Wakeup;
 
-/// How many segments one who opens a file looks at to find some to close.
+/// How many segments are looked at, when a file is opened, to find some to close.
 const LOOKS: usize = 32;
 
 /// What keeps files open and can close them: a segment.
@@ -117,7 +117,7 @@ impl OpenFiles {
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The segment at `place` has closed all its files, of which there were `count`.
+    /// The segment at `place` has closed all its files; there were `count`.
     pub fn leave(&self, place: u64, count: usize) {
         self.count.fetch_sub(count, Ordering::Relaxed);
         self.listed.lock().segments.remove(&place);

@@ -21,7 +21,7 @@ use crate::local::segment::Segment;
 pub(crate) const BUFFER_BYTES: usize = 2 << 20;
 /// Buffers that are kept for reuse.
 const FREE_BUFFERS: usize = 32;
-/// A reader that has not come back after so long does not read on.
+/// A reader that has not come back after this time does not read on.
 const PATIENCE_MS: u64 = 1_000;
 
 /// What was read ahead, and buffers to read into.

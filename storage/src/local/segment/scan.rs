@@ -95,7 +95,7 @@ pub(crate) fn header_at(
     Ok(header.filter(|header| position + header.size_bytes() as u64 <= to))
 }
 
-/// Reads so many bytes, or what there is of them.
+/// Reads `bytes`, or fewer at the end of the file.
 pub(crate) fn read_window(file: &dyn File, position: u64, bytes: usize) -> io::Result<Bytes> {
     let mut window = BytesMut::zeroed(bytes);
     let read_bytes = file.read_at(&mut window, position)?;

@@ -11,7 +11,7 @@ use crate::log::{StorageError, TopicPartition};
 
 /// Logs whose deletions wait for the write-ahead log together: it bounds what they have in memory.
 const DELETED_TOGETHER: usize = 10_000;
-/// The directories of so many deleted logs are renamed before the deletion returns.
+/// If no more logs than this are deleted together, their directories are renamed before the deletion returns.
 const MOVED_AT_ONCE: usize = 256;
 
 impl LocalStore {

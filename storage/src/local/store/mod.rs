@@ -30,7 +30,7 @@ use crate::log::{
 };
 
 const WAL_DIR: &str = "wal";
-/// A commit that has waited for so long is told of.
+/// A commit that has waited for this long counts as stalled.
 const STALLED_SECONDS: u64 = 5;
 
 /// The logs of a directory.

@@ -1,7 +1,7 @@
 //! The memory in which a group of appends is collected, written from, and read from afterwards.
 //!
 //! A chunk starts at an address that direct I/O accepts. While it fills it belongs to the
-//! write-ahead log alone; frozen, it is shared as [`Bytes`] by who commits, the readers of
+//! write-ahead log alone; frozen, it is shared as [`Bytes`] by the commit, the readers of
 //! the tail and the segment writer. Its memory returns to the pool when the last of them lets go.
 //!
 //! The memory is mapped, not allocated: pieces of this size, taken and freed by different threads,

@@ -6,7 +6,7 @@
 //! batching window, and there is no timer.
 //!
 //! Two hand-overs between threads take longer than a small write into the page cache. Where appends
-//! come one by one and wait for no device, who appends writes for itself: [`Wal::commit_here`].
+//! come one by one and wait for no device, each appender writes its own: [`Wal::commit_here`].
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -24,13 +24,13 @@ use crate::env::sync::{Condvar, Mutex, MutexGuard};
 use crate::env::wakeup::Wakeup;
 use crate::local::counters::CommitStats;
 
-/// A write that has taken so long is a warning.
+/// A write that has taken this long is worth a warning.
 const SLOW_WRITE: Duration = Duration::from_secs(2);
 /// What is written in one call, unless a single group is larger: some 2 ms of a fast disk.
 const WRITE_LIMIT_BYTES: usize = 4 << 20;
 /// What an appender writes for itself.
 const QUICK_BYTES: usize = 64 << 10;
-/// After so many writes of one entry each, appenders write for themselves: together they would write less often.
+/// Appenders write for themselves after this many writes of one entry each. Before that, writing together is less work.
 const CALM_WRITES: u32 = if cfg!(feature = "simulation") { 1 } else { 8 };
 const CHUNK_MIN_BYTES: usize = 16 << 10;
 const CHUNK_MAX_BYTES: usize = 1 << 20;
@@ -54,7 +54,8 @@ pub enum WalError {
     NoRoom(usize),
 }
 
-/// Called once, by who commits and without a lock held: the entry's payload as it was written, or why it was not.
+/// Called once, by the thread that commits, which holds no lock. It is given the entry's payload as it was written, or why
+/// it was not.
 pub type OnDurable = Box<dyn FnOnce(Result<ChunkSlice, WalError>) + Send>;
 
 /// An entry to be appended.
@@ -80,14 +81,14 @@ pub struct JointEntry<'a> {
     pub on_durable: OnDurable,
 }
 
-/// The write-ahead log of one directory, for those who append to it.
+/// The write-ahead log of one directory.
 pub struct Wal {
     ring: Ring,
     pool: Arc<ChunkPool>,
     generation: u64,
     /// Whether each write reaches stable media before it returns.
     synced: bool,
-    /// Groups were written that no sync has followed. Only who commits looks at it.
+    /// Groups were written that no sync has followed. Only the thread that commits looks at it.
     unsynced: AtomicBool,
     filling: Mutex<Filling>,
     arrived: Condvar,
@@ -241,7 +242,7 @@ impl Wal {
     pub fn commit_here(&self) {
         let mut filling = self.filling.lock();
         if filling.is_empty() || !filling.thread_waits || filling.caller_commits {
-            // Done already, or who commits at this moment will look again.
+            // Done already, or the thread that commits at this moment will look again.
             return;
         }
         let has_room = |bytes| self.ring.shortage(bytes as u64).is_none();

@@ -82,7 +82,7 @@ impl<'a> Replay<'a> {
         self.run_to(checkpoint, None, visit)
     }
 
-    /// The same again, to the end that it found.
+    /// Reads the log once more, up to the end that [`Replay::run`] found.
     pub fn repeat<E>(
         &self,
         checkpoint: &Checkpoint,
@@ -337,7 +337,7 @@ impl<'a> Window<'a> {
         Ok(self.holds(region, position, bytes))
     }
 
-    /// Reads so many bytes.
+    /// Reads exactly this many bytes.
     fn fill(&mut self, region: &RegionReader, position: u64, bytes: usize) -> io::Result<()> {
         self.range = 0..0;
         if bytes > self.memory.len() {
@@ -365,7 +365,7 @@ impl<'a> Window<'a> {
         let file = Arc::clone(&region.file);
         pool.read(move || {
             let read = file.read_at(&mut memory[room..room + length], at);
-            // Who has jumped elsewhere does not wait for it.
+            // A reader that has jumped elsewhere does not wait for it.
             let _ = sender.send((memory, read));
         });
         self.coming = Some(coming);

@@ -15,7 +15,7 @@ use super::chunk::ChunkPool;
 use crate::env::fs::{self, Access, BLOCK_BYTES, File, Fs, if_found, is_unsupported};
 use crate::env::sync::{Condvar, Mutex};
 
-/// A commit that has waited for so long for room is a warning.
+/// A commit that has waited for room for this long is worth a warning.
 const WARN_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How large the ring is and how it is written.
@@ -195,7 +195,7 @@ impl Ring {
         self.config.region_bytes
     }
 
-    /// Whether a group of so many bytes has to wait until the ring can grow again.
+    /// Whether a group of this size has to wait until the ring can grow again.
     pub fn is_too_small_for(&self, bytes: u64) -> bool {
         match self.stunted_bytes.load(Ordering::Relaxed) {
             0 => false,
@@ -215,7 +215,7 @@ impl Ring {
 
     /// What is to be done: for the commit that waits, or else so that the next ones need not.
     ///
-    /// Who waits and who does something about it both go by this.
+    /// Both the commit that waits and the thread that makes room go by this.
     pub fn need(&self) -> Option<Shortage> {
         let state = self.state.lock();
         if state.waiting_bytes > 0 {

@@ -124,7 +124,7 @@ impl ProducerEntry {
         }
     }
 
-    /// The last batches of the current epoch, the oldest first; at most [`BATCHES_TO_RETAIN`].
+    /// The last batches of the current epoch, the oldest first; at most `BATCHES_TO_RETAIN`.
     pub fn batches(&self) -> &[BatchMetadata] {
         &self.batches[..usize::from(self.batches_count)]
     }

@@ -2,8 +2,8 @@
 //!
 //! The rules and their order are those of ProduceRequest.validateRecords, UnifiedLog.analyzeAndValidateRecords and
 //! LogValidator in Kafka 4. A batch that passes keeps its bytes: what the broker has to change (offset, leader
-//! epoch, timestamps) is written into the copy that the append makes anyway, by [`ValidatedBatch::copy_into`]. Only
-//! `compression.type` and wrong offset deltas make a batch be built anew.
+//! epoch, timestamps) is written into the copy that the append makes anyway. Only `compression.type` and wrong offset
+//! deltas make a batch be built anew.
 //!
 //! Where this differs from Kafka:
 //! * Without `validate_all_records` the records of a compressed batch are looked at only if something can depend on
@@ -16,7 +16,7 @@
 //!   Kafka answers UNKNOWN_SERVER_ERROR.
 //! * A transactional batch is refused: no transaction can be open that it belongs to, since none can be begun.
 //! * A producer id needs an epoch.
-//! * At most [`MAX_RECORD_ERRORS`] record errors are reported.
+//! * At most `MAX_RECORD_ERRORS` record errors are reported.
 
 use std::cell::RefCell;
 
@@ -102,7 +102,7 @@ impl ValidatedBatch {
         })
     }
 
-    /// Bytes that [`copy_into`](Self::copy_into) needs.
+    /// The size of the batch, as it came and as it is stored.
     pub fn size_bytes(&self) -> usize {
         self.bytes.len()
     }
@@ -117,24 +117,18 @@ impl ValidatedBatch {
         (self.timestamp_type == TimestampType::LogAppendTime).then_some(self.max_timestamp)
     }
 
-    /// Copies the batch over `target`, at the given offset and leader epoch, and with its final timestamps.
-    ///
-    /// # Panics
-    /// If `target` is not [`size_bytes`](Self::size_bytes) long.
-    pub(crate) fn copy_into(&self, target: &mut [u8], base_offset: i64, leader_epoch: i32) {
-        target.copy_from_slice(&self.bytes);
-        batch::set_offset_and_epoch(target, base_offset, leader_epoch)
-            .and_then(|()| {
-                batch::set_max_timestamp(target, self.timestamp_type, self.max_timestamp)
-            })
+    /// Gives a copy of the batch its offset and leader epoch, and its final timestamps.
+    pub(crate) fn patch(&self, copy: &mut [u8], base_offset: i64, leader_epoch: i32) {
+        batch::set_offset_and_epoch(copy, base_offset, leader_epoch)
+            .and_then(|()| batch::set_max_timestamp(copy, self.timestamp_type, self.max_timestamp))
             .expect("a validated batch has a whole header");
     }
 
-    /// As [`copy_into`](Self::copy_into), into a new buffer.
+    /// The batch as it is stored at an offset.
     pub fn to_bytes(&self, base_offset: i64, leader_epoch: i32) -> Bytes {
-        let mut target = vec![0; self.size_bytes()];
-        self.copy_into(&mut target, base_offset, leader_epoch);
-        target.into()
+        let mut stored = self.bytes.to_vec();
+        self.patch(&mut stored, base_offset, leader_epoch);
+        stored.into()
     }
 }
 

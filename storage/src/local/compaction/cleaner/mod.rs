@@ -438,7 +438,7 @@ fn control_of(header: &BatchHeader, batch: &Bytes) -> Result<Control, Cause> {
     })
 }
 
-/// The records of a batch, all of which can be read.
+/// Opens a batch. Each of its records can be read.
 fn read_records(batch: &Bytes, limit_bytes: usize) -> Result<RecordSet, Cause> {
     let set = RecordSet::open(batch, limit_bytes)?;
     let mut order = RecordOrder::new(set.header());

@@ -32,7 +32,7 @@ pub fn path(dir: &Path, base_offset: i64, part: &str, suffix: &str) -> PathBuf {
 }
 
 /// Lets the files of the cleaned segment at `base_offset`, written and synced under names that end in `.cleaned`,
-/// take the place of the segments at `replaced`, of which it is the first.
+/// take the place of the segments at `replaced`; it is the first of those.
 ///
 /// Files that are open stay readable. Nobody may open one of these segments meanwhile.
 ///
