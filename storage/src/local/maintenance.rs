@@ -12,7 +12,7 @@ use super::checkpointer::Checkpointer;
 use super::file_log::FileLog;
 use super::log_dir::LogDir;
 use super::logs::Logs;
-use super::wal::commit::WalError;
+use super::wal::entry::WalError;
 use super::wal::ring::Shortage;
 use crate::log::StorageError;
 

@@ -9,7 +9,7 @@ use super::FileLog;
 use super::state::{Phase, State, TailBatch};
 use crate::local::segment::Incoming;
 use crate::local::wal::chunk::ChunkSlice;
-use crate::local::wal::commit::{NewEntry, WalError};
+use crate::local::wal::entry::{NewEntry, WalError};
 use crate::local::wal::format::{EntryKind, Place};
 use crate::local::wal::logs;
 use crate::log::admission::{Admission, admit};

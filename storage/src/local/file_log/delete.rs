@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::FileLog;
 use super::state::Phase;
 use crate::local::departures::Departure;
-use crate::local::wal::commit::{NewEntry, WalError};
+use crate::local::wal::entry::{NewEntry, WalError};
 use crate::local::wal::format::{EntryKind, Place};
 use crate::local::wal::logs;
 

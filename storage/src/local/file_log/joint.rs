@@ -7,7 +7,7 @@ use super::append::{Draft, Drafted, answered, not_applied, take_over};
 use super::state::State;
 use crate::env::sync::MutexGuard;
 use crate::local::log_dir::LogDir;
-use crate::local::wal::commit::{JointEntry, NewEntry};
+use crate::local::wal::entry::{JointEntry, NewEntry};
 use crate::local::wal::format::EntryKind;
 use crate::local::wal::logs;
 use crate::log::{AppendError, AppendPermit, IfRefused, JointError, JointPart, PendingAppend};

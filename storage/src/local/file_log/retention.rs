@@ -18,7 +18,7 @@ use crate::env::fs::{Access, if_found};
 use crate::local::log_dir::Doomed;
 use crate::local::segment::writer::SegmentWriter;
 use crate::local::segment::{self, DELETED_SUFFIX, Part, Segment, offset_of};
-use crate::local::wal::commit::NewEntry;
+use crate::local::wal::entry::NewEntry;
 use crate::local::wal::format::{EntryKind, Place};
 use crate::local::wal::logs;
 use crate::log::{AppendError, BoxFuture, LogConfig};

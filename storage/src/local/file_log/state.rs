@@ -10,7 +10,7 @@ use crate::local::loader::Loaded;
 use crate::local::segment::writer::{Run, Snapshot};
 use crate::local::segment::{OpenSegment, Segment};
 use crate::local::wal::chunk::ChunkSlice;
-use crate::local::wal::commit::WalError;
+use crate::local::wal::entry::WalError;
 use crate::log::leader_epoch::LeaderEpochs;
 use crate::log::producer_state::{ProducerState, ProducerStateConfig, snapshot};
 use crate::log::transaction_index::AbortedTxn;

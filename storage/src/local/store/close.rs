@@ -11,7 +11,7 @@ use crate::env::sync::thread;
 use crate::local::io_pool::IoPool;
 use crate::local::text_files::CLEAN_SHUTDOWN;
 use crate::local::wal::checkpoint::Checkpoint;
-use crate::local::wal::commit::WalError;
+use crate::local::wal::entry::WalError;
 use crate::local::wal::logs::LogTable;
 use crate::local::wal::ring::{Shortage, list_regions, region_path};
 use crate::log::StorageError;

@@ -19,7 +19,7 @@ use super::log_dir::LogDir;
 use super::logs::Logs;
 use super::maintenance::Maintenance;
 use super::sweep::{Sweep, Sweeping};
-use super::wal::commit::WalError;
+use super::wal::entry::WalError;
 use crate::env::fs::LockGuard;
 use crate::env::sync::{Mutex, thread};
 use crate::log::stats::DirectoryStats;

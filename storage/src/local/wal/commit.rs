@@ -9,17 +9,15 @@
 //! come one by one and wait for no device, each appender writes its own: [`Wal::commit_here`].
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-use super::chunk::{Chunk, ChunkPool, ChunkSlice};
-use super::format::{self, EntryKind, GROUP_HEADER_BYTES, Place, Row, Seal};
+use super::chunk::{ChunkPool, ChunkSlice};
+use super::entry::{JointEntry, NewEntry, OnDurable, WalError};
+use super::filling::{CHUNK_MIN_BYTES, Filling, Group, padded_bytes};
+use super::format::Seal;
 use super::ring::{Ring, RingPosition};
-use crate::env::fs::BLOCK_BYTES;
 use crate::env::sync::{Condvar, Mutex, MutexGuard};
 use crate::env::wakeup::Wakeup;
 use crate::local::counters::CommitStats;
@@ -28,59 +26,6 @@ use crate::local::counters::CommitStats;
 const SLOW_WRITE: Duration = Duration::from_secs(2);
 /// What is written in one call, unless a single group is larger: some 2 ms of a fast disk.
 const WRITE_LIMIT_BYTES: usize = 4 << 20;
-/// What an appender writes for itself.
-const QUICK_BYTES: usize = 64 << 10;
-/// Appenders write for themselves after this many writes of one entry each. Before that, writing together is less work.
-const CALM_WRITES: u32 = if cfg!(feature = "simulation") { 1 } else { 8 };
-const CHUNK_MIN_BYTES: usize = 16 << 10;
-const CHUNK_MAX_BYTES: usize = 1 << 20;
-
-/// Why an entry is not in the log.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WalError {
-    /// Not written, and nothing will be until a restart.
-    #[error("the log directory is offline: {0}")]
-    Offline(String),
-    /// The write failed while this entry was in it: it may or may not be found after a restart.
-    #[error("writing the write-ahead log failed: {0}")]
-    WriteFailed(String),
-    #[error("the log directory is shut down")]
-    Closed,
-    #[error("no memory for the write-ahead log: {0}")]
-    NoMemory(String),
-    #[error("{bytes} bytes do not fit into the write-ahead log, which takes {limit_bytes} at once")]
-    TooLarge { bytes: usize, limit_bytes: usize },
-    #[error("no space left for {0} bytes in the write-ahead log")]
-    NoRoom(usize),
-}
-
-/// Called once, by the thread that commits, which holds no lock. It is given the entry's payload as it was written, or why
-/// it was not.
-pub type OnDurable = Box<dyn FnOnce(Result<ChunkSlice, WalError>) + Send>;
-
-/// An entry to be appended.
-pub struct NewEntry<'a> {
-    pub log_id: u32,
-    pub kind: EntryKind,
-    pub offset: i64,
-    pub place: Place,
-    /// Copied into the log; the copy is what `patch` changes.
-    pub payload: &'a [u8],
-    /// Must not return before the entry is on stable media, even where others may.
-    pub strict: bool,
-    /// The caller goes on with [`Wal::commit_here`]: the commit thread need not be woken.
-    pub commits_here: bool,
-}
-
-/// One of the entries that are appended together.
-pub struct JointEntry<'a> {
-    pub entry: NewEntry<'a>,
-    /// The name of the log, if the write-ahead log does not have it yet.
-    pub declaration: Option<Vec<u8>>,
-    pub patch: Box<dyn FnOnce(&mut [u8]) + 'a>,
-    pub on_durable: OnDurable,
-}
-
 /// The write-ahead log of one directory.
 pub struct Wal {
     ring: Ring,
@@ -98,37 +43,11 @@ pub struct Wal {
     stats: CommitStats,
 }
 
-struct Filling {
-    open: Option<Group>,
-    sealed: VecDeque<Group>,
-    next_sequence: u64,
-    /// Declarations that the table of logs does not have yet.
-    declared: Vec<(u32, Vec<u8>)>,
-    chunk_bytes: usize,
-    write_limit_bytes: usize,
-    /// The commit thread sleeps, and nobody has woken it.
-    thread_waits: bool,
-    /// Somebody else commits, and wakes the commit thread if there is more to do after that.
-    caller_commits: bool,
-    /// How many writes in a row have held one entry, with none coming while an appender wrote.
-    calm_writes: u32,
-    refused: Option<WalError>,
-}
-
 /// Up to where the log is durable, and its entries' owners have been told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
     pub next_sequence: u64,
     pub end: RingPosition,
-}
-
-/// Entries that are written together.
-struct Group {
-    sequence: u64,
-    chunk: Chunk,
-    rows: Vec<Row>,
-    owners: Vec<(Range<usize>, OnDurable)>,
-    strict: bool,
 }
 
 impl Wal {
@@ -196,7 +115,8 @@ impl Wal {
         let declaration = (!*declared).then(declaration);
         let declaration_bytes = declaration.as_ref().map_or(0, Vec::len);
         let payload_bytes = entry.payload.len() + declaration_bytes;
-        let group = self.group_with_room(&mut filling, payload_bytes, 2)?;
+        self.check_size(payload_bytes, 2)?;
+        let group = filling.group_with_room(&self.pool, payload_bytes, 2)?;
         group.enter(entry, declaration.as_deref(), patch, on_durable);
         if let Some(payload) = declaration {
             filling.declared.push((entry.log_id, payload));
@@ -224,7 +144,8 @@ impl Wal {
             payload_bytes += entry.payload.len() + declaration.as_ref().map_or(0, Vec::len);
             rows += 1 + usize::from(declaration.is_some());
         }
-        let group = self.group_with_room(&mut filling, payload_bytes, rows)?;
+        self.check_size(payload_bytes, rows)?;
+        let group = filling.group_with_room(&self.pool, payload_bytes, rows)?;
         let mut declared = Vec::new();
         for joint in entries {
             let (entry, declaration) = (&joint.entry, joint.declaration);
@@ -234,6 +155,22 @@ impl Wal {
         filling.declared.append(&mut declared);
         self.wake_thread(filling);
         Ok(())
+    }
+
+    /// Says why entries that take so much together cannot be in one group, if they cannot.
+    fn check_size(&self, payload_bytes: usize, entries: usize) -> Result<(), WalError> {
+        let needed_bytes = padded_bytes(payload_bytes, entries);
+        let limit_bytes = self.ring.group_limit_bytes();
+        if needed_bytes as u64 > limit_bytes {
+            return Err(WalError::TooLarge {
+                bytes: needed_bytes,
+                limit_bytes: usize::try_from(limit_bytes).unwrap_or(usize::MAX),
+            });
+        }
+        match self.ring.is_too_small_for(needed_bytes as u64) {
+            true => Err(WalError::NoRoom(needed_bytes)),
+            false => Ok(()),
+        }
     }
 
     /// Commits what was appended, on the caller's thread, if that is quicker than to wake the commit thread.
@@ -269,52 +206,6 @@ impl Wal {
             drop(filling);
             self.arrived.notify_one();
         }
-    }
-
-    /// The open group, or a new one, with room for entries that take so much.
-    fn group_with_room<'f>(
-        &self,
-        filling: &'f mut Filling,
-        payload_bytes: usize,
-        entries: usize,
-    ) -> Result<&'f mut Group, WalError> {
-        let needed_bytes = padded_bytes(payload_bytes, entries);
-        let limit_bytes = self.ring.group_limit_bytes();
-        if needed_bytes as u64 > limit_bytes {
-            return Err(WalError::TooLarge {
-                bytes: needed_bytes,
-                limit_bytes: usize::try_from(limit_bytes).unwrap_or(usize::MAX),
-            });
-        }
-        if self.ring.is_too_small_for(needed_bytes as u64) {
-            return Err(WalError::NoRoom(needed_bytes));
-        }
-        let full = filling
-            .open
-            .take_if(|group| group.bytes_with(payload_bytes, entries) > group.chunk.room());
-        if let Some(full) = full {
-            filling.sealed.push_back(full);
-            filling.chunk_bytes = (filling.chunk_bytes * 4)
-                .min(CHUNK_MAX_BYTES)
-                .min(filling.write_limit_bytes);
-        }
-        let group = match filling.open.take() {
-            Some(group) => group,
-            None => {
-                let chunk = self.pool.take(filling.chunk_bytes.max(needed_bytes));
-                let mut chunk = chunk.map_err(|error| WalError::NoMemory(error.to_string()))?;
-                chunk.push(&[0; GROUP_HEADER_BYTES]);
-                filling.next_sequence += 1;
-                Group {
-                    sequence: filling.next_sequence - 1,
-                    chunk,
-                    rows: Vec::new(),
-                    owners: Vec::new(),
-                    strict: false,
-                }
-            }
-        };
-        Ok(filling.open.insert(group))
     }
 
     /// The commit thread: returns after [`Wal::close`], when everything appended before has been written.
@@ -488,89 +379,4 @@ impl Wal {
         let groups = filling.sealed.iter().chain(&filling.open);
         groups.map(|group| group.owners.len()).sum()
     }
-}
-
-impl Filling {
-    fn is_empty(&self) -> bool {
-        self.open.is_none() && self.sealed.is_empty()
-    }
-
-    /// How much there is to write, if it is written in a moment, and more is unlikely to come meanwhile.
-    fn quick_bytes(&self) -> Option<usize> {
-        let is_calm = self.calm_writes >= CALM_WRITES && self.sealed.is_empty();
-        let open = self.open.as_ref().filter(|open| is_calm && !open.strict)?;
-        Some(open.bytes_with(0, 0)).filter(|&bytes| bytes <= QUICK_BYTES)
-    }
-
-    /// The groups for the next write.
-    fn take(&mut self) -> Vec<Group> {
-        if self.sealed.is_empty()
-            && let Some(open) = &self.open
-            && open.chunk.len() < self.chunk_bytes / 8
-        {
-            self.chunk_bytes = (self.chunk_bytes / 4).max(CHUNK_MIN_BYTES);
-        }
-        self.sealed.extend(self.open.take());
-        let mut groups = Vec::new();
-        let mut bytes = 0;
-        while let Some(next) = self.sealed.front() {
-            bytes += next.bytes_with(0, 0);
-            if !groups.is_empty() && bytes > self.write_limit_bytes {
-                break;
-            }
-            groups.extend(self.sealed.pop_front());
-        }
-        match groups.iter().map(|group| group.owners.len()).sum() {
-            0 => {}
-            1 => self.calm_writes = self.calm_writes.saturating_add(1),
-            2.. => self.calm_writes = 0,
-        }
-        groups
-    }
-}
-
-impl Group {
-    /// Copies an entry in, behind the name of its log if that is given.
-    fn enter(
-        &mut self,
-        entry: &NewEntry<'_>,
-        declaration: Option<&[u8]>,
-        patch: impl FnOnce(&mut [u8]),
-        on_durable: OnDurable,
-    ) {
-        if let Some(payload) = declaration {
-            let (id, kind) = (entry.log_id, EntryKind::Declare);
-            let row = Row::new(id, kind, 0, Place::default(), payload);
-            self.rows.push(row);
-            self.chunk.push(payload);
-        }
-        let at = self.chunk.len();
-        let copy = self.chunk.push(entry.payload);
-        patch(copy);
-        let row = Row::new(entry.log_id, entry.kind, entry.offset, entry.place, copy);
-        self.rows.push(row);
-        self.owners.push((at..at + entry.payload.len(), on_durable));
-        self.strict |= entry.strict;
-    }
-
-    /// Bytes of the group if so much more were added.
-    fn bytes_with(&self, payload_bytes: usize, entries: usize) -> usize {
-        let payload_bytes = self.chunk.len() - GROUP_HEADER_BYTES + payload_bytes;
-        padded_bytes(payload_bytes, self.rows.len() + entries)
-    }
-
-    /// Adds table and header; from here on the bytes do not change.
-    fn seal(mut self, seal: Seal) -> (Bytes, Vec<(Range<usize>, OnDurable)>) {
-        let payload_bytes = self.chunk.len() - GROUP_HEADER_BYTES;
-        let group_bytes = padded_bytes(payload_bytes, self.rows.len());
-        let (header, table) = seal.apply(group_bytes, payload_bytes, &self.rows);
-        self.chunk.push(&table);
-        self.chunk.pad_to_block();
-        self.chunk.as_mut_slice()[..GROUP_HEADER_BYTES].copy_from_slice(&header);
-        (self.chunk.freeze(), self.owners)
-    }
-}
-
-fn padded_bytes(payload_bytes: usize, entries: usize) -> usize {
-    format::unpadded_bytes(payload_bytes, entries).next_multiple_of(BLOCK_BYTES)
 }

@@ -7,6 +7,8 @@
 pub mod checkpoint;
 pub mod chunk;
 pub mod commit;
+pub mod entry;
+mod filling;
 pub mod format;
 pub mod logs;
 pub mod replay;

@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 
 use super::checkpoint::Checkpoint;
 use super::chunk::ChunkPool;
-use super::commit::{NewEntry, Wal, WalError};
+use super::commit::Wal;
+use super::entry::{NewEntry, WalError};
 use super::format::{Entry, EntryKind, Place};
 use super::replay::{LogEnd, Replay, ReplayError};
 use super::ring::{Ring, RingConfig, region_path};

@@ -18,17 +18,21 @@
 //! * A producer id needs an epoch.
 //! * At most `MAX_RECORD_ERRORS` record errors are reported.
 
+mod error;
+mod validated;
+
 use std::cell::RefCell;
 
 use bytes::Bytes;
-use thiserror::Error;
 
-use super::batch::{
-    self, BatchError, BatchHeader, LOG_OVERHEAD_BYTES, MAGIC_V2, NO_TIMESTAMP, TimestampType,
-};
+pub use error::{InvalidRecord, ValidateError};
+use error::{corrupt, invalid, undecodable, unreadable};
+pub use validated::ValidatedBatch;
+
+use super::batch::{self, BatchHeader, LOG_OVERHEAD_BYTES, MAGIC_V2, NO_TIMESTAMP, TimestampType};
 use super::builder::{BatchBuilder, BuildError};
-use super::compression::{Compression, CompressionError, CompressionType, Decompressor};
-use super::iter::{Record, RecordError, RecordIter, record_bytes};
+use super::compression::{Compression, CompressionType, Decompressor};
+use super::iter::{Record, RecordIter, record_bytes};
 
 /// Record errors kept for the response; more of them help nobody and would make it larger than the request.
 pub(crate) const MAX_RECORD_ERRORS: usize = 100;
@@ -65,117 +69,6 @@ impl Default for ValidateConfig {
             compression: None,
             validate_all_records: false,
             max_decompressed_bytes: 64 << 20,
-        }
-    }
-}
-
-/// One batch that may be appended.
-#[derive(Debug, Clone)]
-pub struct ValidatedBatch {
-    /// Exactly one batch, the bytes as received unless it had to be built anew.
-    pub bytes: Bytes,
-    /// Header of `bytes`.
-    pub header: BatchHeader,
-    /// What the append must make of the batch's timestamp type and max timestamp.
-    timestamp_type: TimestampType,
-    max_timestamp: i64,
-}
-
-impl ValidatedBatch {
-    /// Exactly one batch of the broker's own making, which needs no checks; its timestamps stay.
-    ///
-    /// # Errors
-    /// When `bytes` is not one whole batch.
-    pub fn trusted(bytes: Bytes) -> Result<Self, BatchError> {
-        let header = BatchHeader::parse(&bytes)?;
-        if header.size_bytes() != bytes.len() {
-            return Err(BatchError::Truncated {
-                needed_bytes: header.size_bytes(),
-                available_bytes: bytes.len(),
-            });
-        }
-        Ok(Self {
-            timestamp_type: header.timestamp_type(),
-            max_timestamp: header.max_timestamp,
-            bytes,
-            header,
-        })
-    }
-
-    /// The size of the batch, as it came and as it is stored.
-    pub fn size_bytes(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// The largest timestamp in the batch as it will be stored, in ms. Kafka indexes it at the batch's last offset.
-    pub fn max_timestamp(&self) -> i64 {
-        self.max_timestamp
-    }
-
-    /// The time of the append, as the response states it; `None` if the producer's timestamps count.
-    pub fn log_append_time_ms(&self) -> Option<i64> {
-        (self.timestamp_type == TimestampType::LogAppendTime).then_some(self.max_timestamp)
-    }
-
-    /// Gives a copy of the batch its offset and leader epoch, and its final timestamps.
-    pub(crate) fn patch(&self, copy: &mut [u8], base_offset: i64, leader_epoch: i32) {
-        batch::set_offset_and_epoch(copy, base_offset, leader_epoch)
-            .and_then(|()| batch::set_max_timestamp(copy, self.timestamp_type, self.max_timestamp))
-            .expect("a validated batch has a whole header");
-    }
-
-    /// The batch as it is stored at an offset.
-    pub fn to_bytes(&self, base_offset: i64, leader_epoch: i32) -> Bytes {
-        let mut stored = self.bytes.to_vec();
-        self.patch(&mut stored, base_offset, leader_epoch);
-        stored.into()
-    }
-}
-
-/// Why one record is refused, for `record_errors` of ProduceResponse v8 and later (KIP-467).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvalidRecord {
-    /// Position of the record in its batch.
-    pub batch_index: i32,
-    pub message: String,
-}
-
-/// Why a batch is refused. The variants are named after the Kafka errors to answer with.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ValidateError {
-    /// CORRUPT_MESSAGE: not the bytes that the producer checksummed; it will send them again.
-    #[error("{0}")]
-    CorruptMessage(String),
-    /// INVALID_RECORD, because of the batch or of the records listed.
-    #[error("{message}")]
-    InvalidRecord {
-        message: String,
-        record_errors: Vec<InvalidRecord>,
-    },
-    /// INVALID_TIMESTAMP: records too far from now, or timestamps that only a broker may set.
-    #[error("One or more records have been rejected due to invalid timestamp")]
-    InvalidTimestamp { record_errors: Vec<InvalidRecord> },
-    /// MESSAGE_TOO_LARGE: the producer will split the batch.
-    #[error("{0}")]
-    MessageTooLarge(String),
-    /// UNSUPPORTED_COMPRESSION_TYPE
-    #[error("{0}")]
-    UnsupportedCompressionType(String),
-    /// INVALID_PRODUCER_ID_MAPPING: a batch of a transaction that nobody has begun. Stored, it would open one that
-    /// nobody can end, and hold up compaction and whoever reads only what is committed.
-    #[error(
-        "The producer attempted to use a producer id which is not currently assigned to its transactional id."
-    )]
-    NoTransaction,
-}
-
-impl ValidateError {
-    /// The records to name in the response.
-    pub fn record_errors(&self) -> &[InvalidRecord] {
-        match self {
-            Self::InvalidRecord { record_errors, .. }
-            | Self::InvalidTimestamp { record_errors } => record_errors,
-            _ => &[],
         }
     }
 }
@@ -543,32 +436,6 @@ fn build_anew(
         BuildError::TooLarge(_) => ValidateError::MessageTooLarge(error.to_string()),
         BuildError::Compression(_) => invalid(error.to_string()),
     })
-}
-
-fn invalid(message: impl Into<String>) -> ValidateError {
-    ValidateError::InvalidRecord {
-        message: message.into(),
-        record_errors: Vec::new(),
-    }
-}
-
-fn corrupt(error: batch::BatchError) -> ValidateError {
-    ValidateError::CorruptMessage(error.to_string())
-}
-
-fn undecodable(error: CompressionError) -> ValidateError {
-    match error {
-        CompressionError::TooLarge { .. } => ValidateError::MessageTooLarge(error.to_string()),
-        _ => invalid(error.to_string()),
-    }
-}
-
-fn unreadable(error: RecordError) -> ValidateError {
-    match error {
-        RecordError::Batch(error) => corrupt(error),
-        RecordError::Compression(error) => undecodable(error),
-        error => invalid(error.to_string()),
-    }
 }
 
 #[cfg(test)]
