@@ -75,8 +75,8 @@ pub trait Fs: Debug + Send + Sync {
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// How the file system that holds `path` is synced as a whole; `None` where that is not possible, or where it would
-    /// not be told that a write went wrong, from now on.
+    /// How the file system that holds `path` is synced as a whole. `None` where that is not possible, or where it would not
+    /// report a write that fails from now on.
     fn file_system_sync(&self, _path: &Path) -> Option<FileSystemSync> {
         None
     }
@@ -124,7 +124,7 @@ pub fn replace(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Makes a file that nobody needs before `write` has filled it: without that it would only take room.
+/// Makes a file and has `write` fill it. If that fails the file is removed: it would only take room.
 pub fn fill(
     fs: &dyn Fs,
     path: &Path,
@@ -158,8 +158,8 @@ pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     )
 }
 
-/// Whether it may be well another time: there was no descriptor or no memory left, or a signal came. A sync that has
-/// failed is never that, whatever the system says: see [`failed_sync`].
+/// Whether the call may go well another time: no descriptor or no memory was left, or a signal came. A failed sync never
+/// passes, whatever the system says: see [`failed_sync`].
 pub(crate) fn is_passing(error: &io::Error) -> bool {
     use rustix::io::Errno;
     const PASSING: [Errno; 5] = [
@@ -173,8 +173,8 @@ pub(crate) fn is_passing(error: &io::Error) -> bool {
     number.is_some_and(|number| PASSING.contains(&number))
 }
 
-/// What a sync has failed with. After it nobody knows what is on the disk, so it lasts; that the directory could not even be
-/// opened to be synced is another matter.
+/// The error of a failed sync. Nobody knows what is on the disk after it, so it never passes. If a directory could not
+/// even be opened to be synced, that is another matter.
 pub fn failed_sync(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), error.to_string())
 }
@@ -374,7 +374,7 @@ impl File for RealFile {
         let allocate =
             || rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, position, bytes);
         match rustix::io::retry_on_intr(allocate) {
-            // Not every file system can; the room is then taken when it is written.
+            // Not every file system can. The room is then taken when it is written to.
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
             other => Ok(other?),
         }

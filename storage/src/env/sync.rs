@@ -17,7 +17,7 @@ mod real {
     use std::future::Future;
     use std::time::Duration;
 
-    /// What a future comes to, if it does so in time.
+    /// The result of a future, if it comes in time.
     pub(crate) async fn timeout<T>(
         patience: Duration,
         future: impl Future<Output = T>,
@@ -26,7 +26,7 @@ mod real {
     }
 }
 
-/// Does something, and gives what it has panicked with. A simulation ends with its first panic.
+/// Does a job, and gives the message if it panics. A simulation ends with its first panic.
 pub(crate) fn caught(job: impl FnOnce()) -> Result<(), String> {
     if cfg!(feature = "simulation") {
         job();

@@ -1,4 +1,5 @@
-//! Checkpoints: everything durable where it belongs, so that the write-ahead log is needed from there on only.
+//! Takes checkpoints. A checkpoint makes everything before it durable where it belongs, so that the write-ahead log is
+//! needed only from there on.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,11 +18,11 @@ use crate::env::sync::{Mutex, thread};
 use crate::env::wakeup::Wakeup;
 use crate::log::Durability;
 
-/// A checkpoint is looked for when the thread is woken, and this often otherwise.
+/// How often the thread takes a checkpoint if nobody wakes it.
 const IDLE_TICK: Duration = Duration::from_secs(3600);
-/// A checkpoint is taken at least so often while there is something to take it of.
+/// A checkpoint is taken at least this often while anything was appended.
 const CHECKPOINT_INTERVAL_MS: u64 = 60_000;
-/// How long, and how often, a checkpoint waits for batches on their way that the notes know already.
+/// A checkpoint waits for batches that are on their way and that the notes know already: this long, this often.
 const NOTE_WAIT: Duration = Duration::from_millis(1);
 const NOTE_WAITS: usize = 20;
 
@@ -118,7 +119,7 @@ impl Checkpointer {
         self.logs.of(busy)
     }
 
-    /// Has the logs note their producers, and gives the ends of the logs from which on recovery may begin with that.
+    /// Has the logs note their producers. Gives the end of each log up to which recovery may use the note.
     fn take_notes(&self) -> Vec<(Arc<FileLog>, i64)> {
         let logs = self.busy_logs();
         let noted: Vec<_> = logs
@@ -188,8 +189,8 @@ impl Checkpointer {
         Ok(())
     }
 
-    /// Makes durable what is in the write-ahead log of some logs. Many small syncs take several times as long as one of
-    /// the whole file system, which writes what others have on it as well.
+    /// Makes durable what the write-ahead log holds of some logs. Many small syncs take several times as long as one of the
+    /// whole file system. That one also writes what others have on it.
     pub fn make_durable(&self, pool: &IoPool, mut logs: Vec<Arc<FileLog>>) -> io::Result<()> {
         let shared = &self.shared;
         logs.retain(|log| log.needs_sync());
@@ -209,7 +210,7 @@ impl Checkpointer {
         let begun = pool.for_each(logs.clone(), |log| log.begin_sync());
         sync()?;
         let finished = pool.for_each(logs, |log| log.finish_sync());
-        // Whatever has become of the others: nobody else makes the new names of these durable.
+        // Even if others have failed: nobody else makes the new names of these durable.
         if finished.iter().any(|again| matches!(again, Ok(true))) {
             sync()?;
         }
@@ -232,7 +233,7 @@ impl Checkpointer {
     }
 }
 
-/// What a checkpoint from here on will have made durable of each log at least.
+/// The offset of each log up to which a checkpoint that begins now will have made it durable, at least.
 fn ends_of(logs: &[Arc<FileLog>]) -> Vec<(Arc<FileLog>, i64)> {
     let end = |log: &Arc<FileLog>| Some((Arc::clone(log), log.durable_end_soon()?));
     logs.iter().filter_map(end).collect()

@@ -13,14 +13,14 @@ use crate::log::FetchedRecords;
 /// fetches could wait for each other. After this time a read goes on with one batch, beyond the budget.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Bytes that cold reads may hold, all of them together.
+/// How many bytes all cold reads together may hold.
 #[derive(Debug)]
 pub(crate) struct ColdBudget {
     room: Arc<Semaphore>,
     total_bytes: u32,
 }
 
-/// What one read may hold.
+/// How many bytes one read may hold.
 #[derive(Debug)]
 pub(crate) struct ColdPermit(Option<OwnedSemaphorePermit>);
 
@@ -90,7 +90,7 @@ impl ColdPermit {
     }
 }
 
-/// Bytes that count.
+/// Bytes that count in the budget as long as they are there.
 struct Held {
     bytes: Bytes,
     _permit: Arc<OwnedSemaphorePermit>,

@@ -52,7 +52,7 @@ impl CommitStats {
         self.began_us.store(0, Ordering::Relaxed);
     }
 
-    /// For how long the commit under way has waited for room; zero if it does not.
+    /// How long the commit under way has waited for room; zero if it does not.
     pub fn waiting_for_room(&self) -> Duration {
         match self.wants_room.load(Ordering::Relaxed) {
             true => self.in_flight(),
@@ -60,7 +60,7 @@ impl CommitStats {
         }
     }
 
-    /// For how long the commit under way has been.
+    /// How long the commit under way has taken so far; zero if there is none.
     pub fn in_flight(&self) -> Duration {
         match self.began_us.load(Ordering::Relaxed) {
             0 => Duration::ZERO,

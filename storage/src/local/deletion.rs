@@ -12,7 +12,7 @@ use crate::env::fs::{if_found, is_passing};
 use crate::env::random::new_uuid;
 use crate::log::{Durability, TopicPartition};
 
-/// Of the name of a directory that is going to be removed.
+/// How the name of a directory ends that is going to be removed.
 pub(crate) const DELETED_SUFFIX: &str = "-delete";
 pub(super) const FILE_NAME_LIMIT: usize = 255;
 
@@ -20,7 +20,7 @@ impl LogDir {
     /// Renames the directories of all deleted logs.
     ///
     /// # Errors
-    /// There was no descriptor or no memory for some, which wait to be tried again.
+    /// No descriptor or no memory was left for some. They wait for the next call.
     pub fn finish_departures(&self) -> io::Result<()> {
         loop {
             let _moving = self.departures.moving.lock();
@@ -51,10 +51,10 @@ impl LogDir {
         }
     }
 
-    /// Has no earlier log's directory in the way of a new one, as far as the earlier one is known to be deleted.
+    /// Moves the directory of an earlier log out of the way of a new one, if the earlier one is known to be deleted.
     ///
     /// # Errors
-    /// It is in the way, for want of a descriptor or memory.
+    /// It stays in the way: no descriptor or no memory was left.
     pub fn make_way(&self, id: &TopicPartition, dir: &Path) -> io::Result<()> {
         let remains = self.departures.remains.lock().clone();
         let _moving = self.departures.moving.lock();
@@ -68,8 +68,8 @@ impl LogDir {
         Ok(())
     }
 
-    /// Gives directories the names of such as are to be removed. What does not work for any other reason than that there
-    /// was no descriptor or no memory is left for the next start to find.
+    /// Gives the directories of deleted logs other names. One that cannot be renamed is tried again if no descriptor or no
+    /// memory was left, and is otherwise left for the next start to find.
     fn move_away(&self, departures: Vec<Departure>) -> io::Result<()> {
         if departures.is_empty() {
             return Ok(());
@@ -116,7 +116,7 @@ impl LogDir {
         moved
     }
 
-    /// Gives a directory the name of one that is to be removed, and has that done later.
+    /// Renames a directory for its removal, which follows later.
     fn doom(&self, dir: &Path, id: &TopicPartition, delay_ms: u64) -> io::Result<()> {
         let doomed = dir.with_file_name(new_name(&id.topic, id.partition, DELETED_SUFFIX));
         if if_found(self.fs.rename(dir, &doomed))?.is_some() {
@@ -129,7 +129,7 @@ impl LogDir {
         self.fs.sync_dir(&self.path)
     }
 
-    /// Removes what earlier deletions have not got round to.
+    /// Removes the directories that earlier deletions have renamed and not removed.
     pub fn remove_left_over(self: &Arc<Self>) {
         match self.fs.list(&self.path) {
             Ok(entries) => {
@@ -146,7 +146,8 @@ impl LogDir {
         }
     }
 
-    /// Forgets what checkpoints say of these logs: another log of the name would be trusted, or taken for clean, up to there.
+    /// Forgets what checkpoints say of these logs. Otherwise another log of the name would be trusted, or taken for clean, up
+    /// to the same offsets.
     pub(super) fn forget_offsets(&self, keys: impl Iterator<Item = Key> + Clone) {
         let forget = |offsets: &mut Offsets| {
             let before = offsets.len();
@@ -168,7 +169,7 @@ impl LogDir {
     }
 }
 
-/// The name of a deleted log's directory, as Kafka makes it: no longer than a file name may be.
+/// The name of a deleted log's directory, as Kafka makes it. It is no longer than a file name may be.
 fn new_name(topic: &str, partition: i32, suffix: &str) -> String {
     let suffix = format!("-{partition}.{}{suffix}", new_uuid().simple());
     let mut length = topic.len().min(FILE_NAME_LIMIT - suffix.len());

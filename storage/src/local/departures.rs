@@ -1,8 +1,8 @@
-//! Deleted logs whose directories have their names still.
+//! Deleted logs whose directories still have their names.
 //!
 //! A hundred thousand renames take seconds, so many directories follow in the background. Until then a deleted log's
-//! directory is in the way: a new log of the name moves it before it looks at its files, and no checkpoint passes a
-//! deletion whose directory has its name still.
+//! directory is in the way: a new log of the name moves it before it looks at its own files, and no checkpoint passes a
+//! deletion whose directory still has its name.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -15,16 +15,17 @@ use crate::env::fs::Fs;
 use crate::env::sync::Mutex;
 use crate::log::{DeletedTopics, TopicPartition};
 
-/// Directories that are renamed before anybody else has a turn.
+/// How many directories are renamed before anybody else has a turn.
 pub(super) const MOVED_TOGETHER: usize = 256;
 
 /// Topic and partition, as the name of a directory has them.
 pub(super) type Key = (String, i32);
 
-/// A deleted log whose directory has its name still.
+/// A deleted log whose directory still has its name.
 pub(crate) struct Departure {
     pub id: TopicPartition,
-    /// Of the log, so that nothing is written while its directory is renamed; `None` if it was deleted before the start.
+    /// The log's writer, so that nothing is written while its directory is renamed. `None` if the log was deleted before the
+    /// start.
     pub writer: Option<Arc<Mutex<SegmentWriter>>>,
     pub delay_ms: u64,
 }

@@ -1,4 +1,4 @@
-//! A few threads for what blocks: cold reads, looks at files, segment writes, syncs.
+//! A few threads for work that blocks: cold reads, first looks at files, segment writes, syncs.
 //!
 //! Kinds of jobs take turns, so that none waits for all of another: neither what clients ask for, nor what the engine does
 //! for itself. A job cannot be interrupted; so neither of the two ever has all the threads.
@@ -10,7 +10,7 @@ use crate::env::sync::{Condvar, Mutex, caught, mpsc, thread};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// What waits in a line of its own.
+/// Kinds of jobs. Each kind waits in a line of its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// A client waits for bytes.
@@ -48,7 +48,7 @@ impl Queues {
         self.running[kind as usize]
     }
 
-    /// Whether one more of a kind leaves a thread to the others.
+    /// Whether one more job of a kind leaves a thread to the others.
     fn may_run(&self, kind: Kind) -> bool {
         let most = self.threads.saturating_sub(1).max(1);
         let asked =
@@ -80,7 +80,7 @@ impl Queues {
 struct Shared {
     queues: Mutex<Queues>,
     arrived: Condvar,
-    /// Told of a job that has panicked.
+    /// Is told of a job that has panicked.
     on_panic: OnceLock<Box<dyn Fn(String) + Send + Sync>>,
 }
 
@@ -129,7 +129,7 @@ impl IoPool {
         })
     }
 
-    /// Has somebody told when a job panics.
+    /// `tell` is called when a job panics.
     pub fn on_panic(&self, tell: impl Fn(String) + Send + Sync + 'static) {
         // The first one stays.
         let _ = self.shared.on_panic.set(Box::new(tell));

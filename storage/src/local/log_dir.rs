@@ -26,9 +26,9 @@ use crate::local::wal::chunk::ChunkPool;
 use crate::local::wal::commit::Wal;
 use crate::log::Durability;
 
-/// How soon something is tried again that was refused for want of a descriptor or memory.
+/// How soon a step is tried again that was refused because no descriptor or no memory was left.
 pub(crate) const AGAIN_MS: u64 = 1_000;
-/// What is kept free of a large disk.
+/// How much of a large disk is kept free.
 const DISK_RESERVE_BYTES: u64 = 512 << 20;
 
 /// The files, threads and budgets of a log directory.
@@ -50,22 +50,22 @@ pub(crate) struct LogDir {
     pub tail_cache_bytes: usize,
     /// Ids of logs with something in memory: to be written, to be synced, or kept for readers.
     pub busy: Mutex<Vec<u32>>,
-    /// Held while the list is incomplete because some are looked at that may leave it.
+    /// Held while `busy` is incomplete: some of its logs are taken out to see whether they may leave it.
     pub releasing: Mutex<()>,
-    /// Bytes committed since the start: the age of what is kept in memory is counted in it.
+    /// Bytes committed since the start. The age of what is kept in memory is measured in these.
     pub committed_bytes: AtomicU64,
-    /// Log start offsets that the segments' names do not tell.
+    /// Log start offsets that do not follow from the names of the segments.
     pub log_starts: Mutex<Offsets>,
     pub log_starts_changed: AtomicBool,
-    /// Held by whoever replaces a file of offsets that is not kept from changing meanwhile.
+    /// Held while a file of offsets is replaced, by writers that do not hold the lock of the offsets themselves.
     pub writing_offsets: Mutex<()>,
-    /// Where the logs ended at an orderly shutdown that have not been used since.
+    /// Where each log ended at the last orderly shutdown. A log leaves the list when it is first used.
     pub closed_at: Mutex<Offsets>,
     /// Up to where each log's segments are known to be on stable media.
     pub recovery_points: Mutex<Offsets>,
     /// There is no room for segments: nothing is appended until there is.
     pub disk_full: watch::Sender<bool>,
-    /// Less is free than is to be kept: only the broker's own logs are appended to.
+    /// The disk has less free than is to be kept: only the broker's own logs are appended to.
     pub low_on_space: AtomicBool,
     pub disk_reserve_bytes: Option<u64>,
     pub note_interval_bytes: u64,
@@ -73,7 +73,7 @@ pub(crate) struct LogDir {
     pub producer_check_interval_ms: u64,
     /// Ids of logs that know a producer.
     pub with_producers: Mutex<BTreeSet<u32>>,
-    /// When what was acknowledged without a sync is to be synced, by the monotonic clock; `u64::MAX` for never.
+    /// When to sync what was acknowledged without a sync, by the monotonic clock; `u64::MAX` for never.
     pub flush_due_ms: AtomicU64,
     /// Syncs the whole file system, where that can be relied on.
     pub file_system_sync: Option<FileSystemSync>,
@@ -82,11 +82,11 @@ pub(crate) struct LogDir {
     pub open_files: Arc<OpenFiles>,
     /// Room for what is read from segments.
     pub cold_reads: ColdBudget,
-    /// When retention looks at which log.
+    /// When retention looks at each log.
     pub retention: Schedule,
     /// What is to be removed, and when by the monotonic clock.
     pub doomed: Mutex<Vec<(u64, Doomed)>>,
-    /// Deleted logs whose directories have their names still.
+    /// Deleted logs whose directories still have their names.
     pub departures: Departures,
     /// Ids of compacted logs that may have a dirty segment.
     pub dirty: Mutex<BTreeSet<u32>>,
@@ -99,11 +99,11 @@ pub(crate) struct LogDir {
 
 /// What the maintenance does later.
 pub(crate) enum Doomed {
-    /// Is removed; it was renamed, so that nobody takes it for what it was.
+    /// A directory to be removed. It was renamed before, so nobody takes it for a log's.
     Directory(PathBuf),
-    /// As a directory.
+    /// Files to be removed, which were renamed before.
     Files(Vec<PathBuf>),
-    /// Something for which there was no descriptor or no memory is tried again.
+    /// A step to be tried again: no descriptor or no memory was left for it.
     Again(Job),
 }
 
@@ -124,7 +124,7 @@ impl LogDir {
         }
     }
 
-    /// If memory holds more than it is to: up to which age batches are dropped that are in their segment.
+    /// If memory holds more than it should: the age from which on batches that are in their segment are dropped.
     pub fn dropped_age(&self) -> Option<u64> {
         let committed_bytes = self.committed_bytes.load(Ordering::Relaxed);
         let is_over = self.chunks.used_bytes() > self.tail_cache_bytes;
@@ -141,7 +141,7 @@ impl LogDir {
             .unwrap_or_else(|| DISK_RESERVE_BYTES.min(space.total_bytes / 20))
     }
 
-    /// Whether the disk has room for so much beside what is to be kept free.
+    /// Whether the disk has room for `bytes` beside what is to be kept free.
     pub fn has_space_for(&self, bytes: u64) -> bool {
         let Ok(space) = self.fs.space(&self.path) else {
             return true;
@@ -156,7 +156,7 @@ impl LogDir {
         };
         let reserve_bytes = self.reserve_bytes(&space);
         let was_low = self.low_on_space.load(Ordering::Relaxed);
-        // A little more than what is to be kept, or it would go to and fro.
+        // Ends only with a little more than that, or the state would flip to and fro.
         let wanted_bytes = match was_low {
             true => reserve_bytes.saturating_add(reserve_bytes / 8),
             false => reserve_bytes,
@@ -198,8 +198,9 @@ impl LogDir {
         written
     }
 
-    /// Lets nobody trust a log beyond its end: after a power cut it may end before what a checkpoint has made durable, and
-    /// what is appended there is not durable yet. Durably, so before anything is appended.
+    /// Lowers a recovery point to the end of its log. After a power cut the log may end before what a checkpoint has made
+    /// durable, and what is appended there is not durable yet. The new point is durable when this returns, so this comes
+    /// before anything is appended.
     pub fn lower_recovery_point(&self, key: &(String, i32), end_offset: i64) -> io::Result<()> {
         self.change_recovery_points(|points| {
             let point = points.get_mut(key).filter(|point| **point > end_offset);
@@ -218,7 +219,8 @@ impl LogDir {
             .inspect_err(|_| self.log_starts_changed.store(true, Ordering::Release))
     }
 
-    /// Forgets where a log of this name began. Durably, so before anything is appended to the one that has it now.
+    /// Forgets where an earlier log of this name began. That is durable when this returns, so this comes before anything is
+    /// appended to the log that has the name now.
     pub fn forget_log_start(&self, key: &(String, i32)) -> io::Result<()> {
         if self.log_starts.lock().remove(key).is_some() {
             self.log_starts_changed.store(true, Ordering::Release);
@@ -261,7 +263,7 @@ impl LogDir {
         self.maintenance.wake();
     }
 
-    /// Has something tried again for which there was no descriptor or no memory.
+    /// Tries a step again soon for which no descriptor or no memory was left.
     pub fn again(&self, job: impl FnOnce(&Arc<Self>) + Send + 'static) {
         self.remove_after(AGAIN_MS, Doomed::Again(Box::new(job)));
     }

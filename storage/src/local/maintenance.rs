@@ -18,20 +18,20 @@ use crate::log::StorageError;
 
 /// How often a busy directory is looked at. A batch is in its segment after about as long.
 const TICK: Duration = Duration::from_secs(1);
-/// How often an idle one is: it is woken if there is something to do.
+/// How often an idle directory is looked at. The thread is woken if there is something to do.
 const IDLE_TICK: Duration = Duration::from_secs(3600);
 /// How many logs are written at once to make room for producers.
 const LOGS_AT_ONCE: usize = 256;
 /// How many logs retention looks at in one go; after a start it may be all of them.
 const RETENTION_BATCH: usize = 256;
-/// How soon after a failure the ring is tried to grow again, at first and at last.
+/// The pause after a failure before the ring is grown again: the first one, and the longest.
 const GROWTH_PAUSE_MS: u64 = 1_000;
 const GROWTH_PAUSE_MAX_MS: u64 = 10_000;
 /// After this time without appends everything is written, checkpointed and dropped from memory.
 const QUIET_MS: u64 = 5_000;
 /// Files of segments are closed after this time without use, or at most twice this time.
 const CLOSE_UNUSED_MS: u64 = 10_000;
-/// Deleted directories, and lists of files, that are removed at one look.
+/// How many deleted directories and lists of files are removed at one look.
 const REMOVED_TOGETHER: usize = 1_000;
 
 /// What the thread works on.
@@ -49,7 +49,7 @@ struct Seen {
     committed_bytes: u64,
     changed_ms: u64,
     written_ms: u64,
-    /// Where in the list of busy logs the next ones are that make room.
+    /// The place in the list of busy logs at which making room goes on.
     written_to: usize,
     released: bool,
     released_ms: u64,
@@ -59,7 +59,7 @@ struct Seen {
     retention_ms: u64,
     /// When silent producers are due, by the monotonic clock.
     producers_ms: u64,
-    /// When the ring may be tried to grow again, and the pause before that.
+    /// When the ring may be grown again, and the pause before that.
     growth_ms: u64,
     growth_pause_ms: u64,
 }
@@ -88,7 +88,7 @@ impl Maintenance {
         self.shared.maintenance.wake();
     }
 
-    /// The thread.
+    /// What the thread does.
     pub fn run(&self) {
         let now = self.shared.clock.monotonic_ms();
         let mut seen = Seen {
@@ -165,7 +165,7 @@ impl Maintenance {
         let is_short = shared.is_short_of_budget();
         if is_short || now_ms - seen.written_ms >= TICK.as_millis() as u64 {
             shared.check_space();
-            // On a full disk all of them are tried, to find out whether it still is.
+            // On a full disk all logs are written, to find out whether it is still full.
             match is_short && !*shared.disk_full.borrow() {
                 true => self.make_room_in_budget(&mut seen.written_to),
                 false => self.write_segments(),
@@ -200,7 +200,7 @@ impl Maintenance {
         }
     }
 
-    /// Adds to the ring what is needed, where the disk has room for it. After a failure with longer and longer pauses.
+    /// Grows the ring if that is needed and the disk has room. After failures the pauses grow.
     fn grow_ring(&self, seen: &mut Seen, now_ms: u64) {
         let ring = self.shared.wal.ring();
         let is_wanted = ring.need() == Some(Shortage::Grow) || ring.is_stunted();
@@ -248,8 +248,8 @@ impl Maintenance {
         more
     }
 
-    /// Writes some logs after the other, until producers have room again or all are written. The next call goes on behind
-    /// them: what gathers in a log until it is its turn is written in one piece.
+    /// Writes some logs at a time, until producers have room again or all logs are written. The next call goes on behind
+    /// them. What gathers in a log until its turn comes is written in one piece.
     fn make_room_in_budget(&self, written_to: &mut usize) {
         let logs = self.checkpointer.busy_logs();
         for _ in 0..logs.len().div_ceil(LOGS_AT_ONCE) {
@@ -310,7 +310,7 @@ impl Maintenance {
         }
     }
 
-    /// Removes what is due; of very much a part, so that segments are not written behind all of it.
+    /// Removes what is due. If there is very much, it removes a part, so that segments need not wait for all of it.
     fn remove_doomed(&self, now_ms: u64) {
         let due: Vec<_> = {
             let mut doomed = self.shared.doomed.lock();

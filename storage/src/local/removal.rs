@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::log_dir::{AGAIN_MS, Doomed, LogDir};
 use crate::env::fs::{if_found, is_passing};
 
-/// How soon something is removed again that could not be, for a reason that may last.
+/// When a removal is tried again that has failed for a reason that may last.
 const REMOVED_AGAIN_MS: u64 = 3_600_000;
 
 impl LogDir {

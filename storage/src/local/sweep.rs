@@ -1,4 +1,4 @@
-//! Finds what a crash has kept from being removed, after the next start.
+//! Finds, after a start, the directories whose removal a crash has cut short.
 
 use std::collections::HashSet;
 use std::io;
@@ -15,7 +15,7 @@ use crate::env::fs::is_passing;
 use crate::env::random::new_uuid;
 use crate::log::{DeletedTopics, TopicPartition};
 
-/// Of the name of a directory that may be somebody's.
+/// How the name of a directory ends that was set aside: it may be somebody's.
 const STRAY_SUFFIX: &str = "-stray";
 
 /// A look at all directories for those that belong to no log.
@@ -129,7 +129,7 @@ impl Sweep {
         if !self.spares_all && self.remains.topics.contains_key(&owner) {
             self.doom(shared, &dir, name, found)?;
         } else if !self.open.contains(&(id.topic, partition)) {
-            // Otherwise the log of that name sets it aside at its first use.
+            // If it is open, the log of that name sets the directory aside at its first use.
             let aside = dir.with_file_name(format!("{name}.{}{STRAY_SUFFIX}", new_uuid().simple()));
             shared.fs.rename(&dir, &aside)?;
             found.set_aside.push(name.to_owned());
@@ -180,8 +180,8 @@ impl Sweeping {
         }
     }
 
-    /// Looks at all directories. Takes as long as it takes, beside everything else, and comes back for those that there
-    /// was no descriptor or no memory to look at: what is not found now would stay for ever.
+    /// Looks at all directories, beside everything else. Comes back for those that no descriptor or no memory was left for:
+    /// what is not found now would stay for ever.
     pub fn run(mut self, shared: &Arc<LogDir>) {
         if let Err(error) = self.look(shared) {
             tracing::warn!(

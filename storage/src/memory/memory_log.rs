@@ -61,7 +61,7 @@ impl MemoryLog {
         }
     }
 
-    /// Wakes the polls that a batch is enough for.
+    /// Wakes the long polls that have waited for the batch.
     fn tell(&self, taken_in: &TakenIn) {
         let stable_bytes = if taken_in.moves_stable_end {
             i64::MAX
@@ -95,11 +95,11 @@ struct Draft {
     marker: Option<EndTxnMarker>,
 }
 
-/// What a batch that was taken in means to its producer and to readers.
+/// What producer and readers are told of a batch that was taken in.
 struct TakenIn {
     appended: Appended,
     bytes: i64,
-    /// More is visible to those who read what is committed.
+    /// More is visible to read-committed readers.
     moves_stable_end: bool,
 }
 
@@ -359,7 +359,7 @@ impl PartitionLog for MemoryLog {
     }
 
     fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)> {
-        // There is one epoch; of a later one nothing is known, as in Kafka's `LeaderEpochFileCache`.
+        // There is one epoch. Nothing is known of a later one, as in Kafka's `LeaderEpochFileCache`.
         (leader_epoch == 0).then(|| (0, self.state.lock().log_end_offset))
     }
 

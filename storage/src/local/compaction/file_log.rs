@@ -23,9 +23,9 @@ use crate::log::transaction_index::{self, AbortedTxn};
 use crate::record::BatchHeader;
 use crate::record::batch::BATCH_HEADER_BYTES;
 
-/// How often it is looked whether what producers have sent is durable.
+/// How often to look whether what producers have sent is durable.
 const ARRIVAL_PAUSE: Duration = Duration::from_millis(1);
-/// What is read or written at once.
+/// How much is read or written at once.
 const BUFFER_BYTES: usize = 1 << 20;
 
 impl FileLog {
@@ -37,7 +37,7 @@ impl FileLog {
         }
     }
 
-    /// Loads the log if there may be something to compact: one segment is not worth it, the log is appended to there.
+    /// Loads the log if there may be something to compact. One segment is not enough: the log is appended to there.
     pub fn load_if_dirty(self: &Arc<Self>) -> io::Result<()> {
         if !matches!(self.state.lock().phase, Phase::Unloaded) {
             return Ok(());
@@ -189,7 +189,7 @@ impl CompactableLog for FileLog {
             });
             (last.collect(), state.log_end_offset)
         };
-        // Some of it may be on its way to the disk. What went in its favour would be missed if it did not arrive.
+        // Some of it may be on its way to the disk. If it did not arrive, what was dropped for its sake would be missed.
         loop {
             {
                 let state = self.state.lock();
@@ -256,7 +256,7 @@ impl CompactableLog for FileLog {
         }
         let mut closed: Vec<_> = old.iter().map(|segment| segment.keep_closed()).collect();
         let swapped = swap::replace(fs, &self.dir, base_offset, replaced);
-        // Old or new ones are there.
+        // Either the old or the new ones are there.
         closed.iter_mut().for_each(Closed::set_in_doubt);
         self.state.lock().in_doubt = Some(base_offset..end_offset);
         drop(closed);
@@ -272,10 +272,10 @@ impl CompactableLog for FileLog {
 }
 
 impl FileLog {
-    /// Finds out which segments there are where some were to be replaced, if that is not known.
+    /// Finds out which segments there are, if some were to be replaced and it is not known whether they were.
     ///
     /// # Errors
-    /// There was no descriptor or no memory to look. Until somebody has looked the log goes on without these segments: their
+    /// No descriptor or no memory was left to look. Until somebody has looked the log goes on without these segments: their
     /// readers are refused, and nothing is removed or compacted.
     pub fn settle_segments(&self) -> io::Result<()> {
         if self.state.lock().in_doubt.is_none() {
@@ -356,8 +356,8 @@ impl FileLog {
 impl State {
     /// Lets segments take the place of those with a base offset in `range`.
     ///
-    /// What memory has of the old ones, and of all before them, goes too: it may have data of aborted transactions
-    /// that nothing tells of any more. It is returned so that it is freed without the lock.
+    /// Batches of the old segments, and of all before them, leave memory too: they may be of aborted transactions that
+    /// nothing tells of any more. They are returned so that their memory is freed without the lock.
     fn exchange(
         &mut self,
         range: std::ops::Range<i64>,
@@ -393,7 +393,7 @@ struct Batches {
     path: PathBuf,
     position: u64,
     end: u64,
-    /// What has been read from `position` on.
+    /// What was read from `position` on.
     window: Bytes,
 }
 
@@ -450,7 +450,7 @@ pub struct CleanedFile {
     fs: Arc<dyn Fs>,
     dir: Arc<LogPath>,
     log: Arc<dyn File>,
-    /// Of the segment to be; collects the entries of its indexes.
+    /// The segment to be. It collects the entries of its indexes.
     index: OpenSegment,
     index_interval_bytes: u64,
     buffer: Vec<u8>,

@@ -1,7 +1,7 @@
 //! The thread that compacts the logs of a directory, the filthiest first.
 //!
-//! It looks only at logs that have a dirty closed segment. Before it touches one the write-ahead log gets a
-//! checkpoint: recovery must find every segment that it continues as it was written.
+//! It looks only at logs that have a dirty closed segment. Before it touches one it has a checkpoint taken: recovery must
+//! find every segment that it continues as it was written.
 
 use std::collections::HashSet;
 use std::io;
@@ -80,10 +80,10 @@ impl LogCleaner {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// The thread.
+    /// What the thread does.
     pub fn run(&self) {
-        // After those who serve, yet never starved: it holds locks that they want, and a log that is not
-        // cleaned grows. It is the thread's, and in a simulation all share one.
+        // The threads that serve go first. Yet this one must never starve: it holds locks that they want, and a log that is
+        // not cleaned grows. A priority belongs to a thread, and in a simulation all share one.
         if !cfg!(feature = "simulation")
             && let Err(error) = rustix::process::setpriority_process(None, 5)
         {
@@ -103,7 +103,7 @@ impl LogCleaner {
     /// Cleans the filthiest log that is due; false if there is none. One that went wrong is not tried again in this
     /// round, so that the others have their turn.
     fn clean_next(&self, failed: &mut HashSet<u32>) -> bool {
-        // Taken out: what becomes dirty from here on is looked at again.
+        // The list is taken out, so that what becomes dirty from here on is looked at again.
         let candidates = std::mem::take(&mut *self.shared.dirty.lock());
         let mut due: Vec<(Due, LogToClean)> = Vec::new();
         for log in self.logs.of(candidates) {

@@ -80,14 +80,14 @@ pub trait CleanedSegment {
 pub struct CompactionSettings {
     /// Memory of the offset map: `log.cleaner.dedupe.buffer.size`, by `log.cleaner.threads`.
     pub offset_map_bytes: usize,
-    /// No batch is decompressed to more.
+    /// The most that a batch may decompress to.
     pub decompressed_limit_bytes: usize,
 }
 
 /// What became of a log.
 #[derive(Debug)]
 pub struct Compacted {
-    /// Up to where the log is clean: the next first dirty offset, for the checkpoint.
+    /// The log is clean up to here: the next first dirty offset, for the checkpoint.
     pub clean_offset: i64,
     pub segments_before: usize,
     pub segments_after: usize,
@@ -96,7 +96,7 @@ pub struct Compacted {
     pub unreadable: Option<CleanError>,
 }
 
-/// Why a log was not compacted, or not to its end. What has been replaced until then is as good as before.
+/// Why a log was not compacted, or not to its end. What was replaced before the error is as good as it was.
 #[derive(Debug, Error)]
 pub enum CompactionError {
     #[error(transparent)]
@@ -253,7 +253,7 @@ fn clean_group<L: CompactableLog>(
     Ok(log.replace(cleaned, &aborted, &replaced)?)
 }
 
-/// Copies what is to stay, and says whether that is less, or anything else, than what is there.
+/// Copies what is to stay, and says whether that differs from what is there.
 fn copy_group<L: CompactableLog>(
     log: &L,
     group: &[SegmentSummary],

@@ -18,7 +18,7 @@ use crate::log::{AppendError, AppendOrigin, AppendPermit, Appended, Next, Pendin
 use crate::record::batch::BatchHeader;
 use crate::record::{EndTxnMarker, ValidatedBatch};
 
-/// A segment is written when so much of it is waiting. Fewer, larger writes cost less.
+/// A segment is written when this much of it is waiting. Fewer, larger writes cost less.
 const WRITE_AT_BYTES: u64 = 256 << 10;
 
 /// A batch on its way through the write-ahead log.
@@ -144,7 +144,7 @@ impl FileLog {
         }))
     }
 
-    /// Makes a batch that has entered the write-ahead log part of the state.
+    /// Takes a batch that has entered the write-ahead log into the state.
     pub(super) fn take_in(&self, state: &mut State, draft: &Draft, strict: bool, now_ms: i64) {
         let (header, incoming) = (&draft.header, &draft.incoming);
         if strict {
@@ -250,7 +250,7 @@ impl FileLog {
 }
 
 impl Draft {
-    /// The batch on its way, and what is told of it.
+    /// The batch on its way, and the answer to come.
     pub(super) fn in_flight(
         &self,
         reserved_bytes: usize,
@@ -276,7 +276,7 @@ pub(super) fn take_over(permit: AppendPermit) -> usize {
     })
 }
 
-/// The header as it will be stored: the copy differs from what was received in nothing else.
+/// The header as it will be stored. The stored batch differs from the received one in nothing else.
 fn stored_header(batch: &ValidatedBatch, base_offset: i64, leader_epoch: i32) -> BatchHeader {
     BatchHeader {
         base_offset,

@@ -12,15 +12,15 @@ use crate::log::transaction_index::{AbortedTxn, overlapping};
 use crate::log::{FetchedRecords, LogOffsets, ReadError, ReadRequest, TopicPartition};
 use crate::record::batch::verify_crc;
 
-/// What one cold read returns at most: as much as a buffer holds wherever the read begins in a block.
+/// The most that one cold read returns: as much as a buffer holds wherever the read begins in a block.
 const COLD_READ_LIMIT_BYTES: usize = (1 << 20) - BLOCK_BYTES;
-/// And reads at least, in the hope of a whole batch.
+/// The least that one cold read fetches, in the hope of a whole batch.
 const WINDOW_MIN_BYTES: usize = 64 << 10;
 
 /// A read from segments, planned.
 pub(crate) struct ColdRead {
     pub(super) request: ReadRequest,
-    /// From the one that may hold the fetch offset on.
+    /// The first may hold the fetch offset; the others follow it.
     pub(super) segments: Vec<Span>,
     /// Exclusive; batches that begin here or later are not visible.
     pub(super) end_offset: i64,
@@ -29,7 +29,7 @@ pub(crate) struct ColdRead {
 }
 
 impl ColdRead {
-    /// Answers with what was read ahead, if that is enough: it takes no system call.
+    /// Answers with what was read ahead, if that is enough. It takes no system call.
     pub fn read_kept(&self, dir: &LogDir, id: &TopicPartition) -> Option<FetchedRecords> {
         let span = self.segments.first()?;
         let next = self.request.fetch_offset;
@@ -47,7 +47,7 @@ impl ColdRead {
                 _ => Err(std::io::ErrorKind::UnexpectedEof.into()),
             }
         };
-        // What is wrong with it, the file will tell.
+        // If something is wrong with it, the file will tell.
         let taken = self.take(id, span, start, &mut window).ok().flatten()?;
         self.keep_rest(dir, span, &taken);
         Some(self.fetched(Some(taken)))
@@ -165,7 +165,7 @@ impl ColdRead {
         let from_offset = self.request.fetch_offset;
         let size_bytes = Cell::new(0);
         let has_some = || size_bytes.get() > 0;
-        // One window has to do, if there is anything in it: what it cuts off is read with the next fetch.
+        // One window has to do if there is anything in it. What it cuts off is read with the next fetch.
         let (mut window, mut window_position) = (Bytes::new(), 0);
         let mut next_window = |position, bytes| {
             if has_some() {

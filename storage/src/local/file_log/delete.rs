@@ -11,8 +11,8 @@ use crate::local::wal::format::{EntryKind, Place};
 use crate::local::wal::logs;
 
 impl FileLog {
-    /// Ends the log for its users. `done` is called when the write-ahead log says so, or says why it does not; not if this
-    /// returns an error.
+    /// Ends the log for its users. `done` is called when the write-ahead log has the deletion, or with the reason why it has
+    /// not. It is not called if this returns an error.
     pub fn begin_delete(
         self: &Arc<Self>,
         done: impl FnOnce(Result<(), WalError>) + Send + 'static,
@@ -45,8 +45,8 @@ impl FileLog {
         Ok(())
     }
 
-    /// The deletion is durable. Until now a checkpoint had to write what the log holds: it could
-    /// have been found again without its deletion. From now on one may begin behind the deletion.
+    /// The deletion is durable. Until now a checkpoint had to write what the log holds, since the log could have been found
+    /// again without its deletion. From now on a checkpoint may begin behind the deletion.
     fn deleted(self: &Arc<Self>) {
         let (reserved_bytes, delay_ms) = {
             let mut state = self.state.lock();

@@ -54,7 +54,7 @@ impl FileLog {
         let loaded = load(&context)?;
         match loaded.was_anothers {
             true => shared.forget_log_start(&key),
-            // An attempt before this one may have found that, and not come so far.
+            // An earlier attempt may have found that and failed before it could save this.
             false if state.told_not_loaded => shared.save_log_starts(),
             false => Ok(()),
         }

@@ -25,7 +25,7 @@ use crate::log::{AppendError, BoxFuture, LogConfig};
 
 /// What retention makes of a log.
 enum Verdict {
-    /// To decide, the largest timestamp of this segment has to be read from its index.
+    /// Nothing yet: the largest timestamp of this segment has to be read from its index first.
     Read(Arc<Segment>),
     Decided {
         /// The log may begin here.
@@ -95,7 +95,7 @@ impl FileLog {
         self.shared.retention.bring_forward(self.log_id, due_ms);
     }
 
-    /// Something was appended: there may be too much of it now, or the first that can grow old.
+    /// Plans a look after an append: the log may be too large now, or hold the first records that can grow old.
     pub(crate) fn plan_retention(&self, state: &mut State, begins_segment: bool) {
         if !state.config.delete || state.retention_due_ms == 0 {
             return;
@@ -196,7 +196,7 @@ impl FileLog {
                 offset,
                 place: Place::default(),
                 payload: &[],
-                // Files are removed behind it: a power cut must not take it back, whatever appends are promised.
+                // Files are removed once it is durable: a power cut must not take it back, whatever appends are promised.
                 strict: true,
                 commits_here: false,
             },
@@ -311,7 +311,7 @@ impl FileLog {
 
     fn free_segments_now(self: &Arc<Self>) -> io::Result<()> {
         if let Err(error) = self.write_segments() {
-            // What could not be written is in the write-ahead log. What is removed may make the room for it.
+            // What could not be written is still in the write-ahead log, and the removal may make room for it.
             tracing::warn!(partition = %self.id, %error, "writing a segment failed; it is tried again");
         }
         let mut writer = self.writer.lock();
@@ -329,7 +329,7 @@ impl FileLog {
             if !matches!(state.phase, Phase::Ready) {
                 return Ok(());
             }
-            // What producers wrote to them must be known without them.
+            // What producers wrote to these segments must be known without them.
             let known_below = writer.producers_known_below(state.log_start_offset);
             let mut leaving = std::mem::take(&mut state.leaving);
             leaving.extend(state.take_segments_below_start(known_below));
@@ -354,7 +354,7 @@ impl FileLog {
         first_error.map_or(synced, Err)
     }
 
-    /// If segments below the start have to wait for a snapshot of their producers, has the next checkpoint make it good.
+    /// If segments below the start wait for a snapshot of their producers, has the next checkpoint make one durable.
     fn keep_producers(&self, state: &mut State, writer: &SegmentWriter) {
         let Some(second) = state.segments.get(1).map(|second| second.base_offset) else {
             return;

@@ -94,7 +94,7 @@ impl Span {
                 wrong = Some((position, error.to_string()));
             }
             match wrong {
-                // It may be the index that is wrong: nothing covers it either, and the segment does without.
+                // It may be the index that is wrong: no checksum covers it. The segment is read without it.
                 Some((position, _)) if position == from && start != self.beginning() => {
                     start = self.beginning();
                 }

@@ -18,10 +18,10 @@ use crate::log::{
     AppendError, Appended, Isolation, LogConfig, LogOffsets, PendingAppend, ReadError,
 };
 
-/// No descriptor or no memory was left to look at its files.
+/// Said of a log whose files could not be looked at: no descriptor or no memory was left.
 const NOT_LOADED: &str = "the log could not be loaded; it is tried again";
 
-/// Where a log is in its life.
+/// How far a log is in its life.
 #[derive(Debug)]
 pub(crate) enum Phase {
     /// Its files have not been looked at.
@@ -37,9 +37,9 @@ pub(crate) enum Phase {
 pub(crate) struct TailBatch {
     pub base_offset: i64,
     pub last_offset: i64,
-    /// In its segment; 0 if the segment begins with it.
+    /// Position in the segment; 0 if the segment begins with this batch.
     pub position: u64,
-    /// Of the append budget; given back when the batch is in its segment.
+    /// Bytes of the append budget, given back when the batch is in its segment.
     pub reserved_bytes: usize,
     /// Bytes that the directory had committed before it.
     pub age: u64,
@@ -63,19 +63,19 @@ pub(crate) struct State {
     pub size_bytes: u64,
     /// Offsets may be missing between batches: the log was compacted, or is not of our making.
     pub may_have_gaps: bool,
-    /// Only below are there gaps.
+    /// Gaps lie below this offset only.
     pub gaps_below: i64,
     /// All segments, the oldest first.
     pub segments: Vec<Arc<Segment>>,
-    /// Those with base offsets in here were to be replaced, and it is not known yet whether they were.
+    /// Segments with base offsets in this range were to be replaced, and it is not known yet whether they were.
     pub in_doubt: Option<Range<i64>>,
-    /// Those that have left the log, with some of their files still under their names.
+    /// Segments that have left the log, but have files under their old names still.
     pub leaving: Vec<Arc<Segment>>,
-    /// Those not yet written to their end; the last is appended to.
+    /// Segments that are not yet written to their end. Appends go to the last one.
     pub open: VecDeque<OpenSegment>,
     /// Durable batches in memory, without a gap up to the high watermark.
     pub tail: VecDeque<TailBatch>,
-    /// How many of the tail, from its front, are in their segment.
+    /// How many batches of the tail, from its front on, are in their segment.
     pub written: usize,
     /// Bytes of the tail that are not in their segment.
     pub unwritten_bytes: u64,
@@ -84,7 +84,7 @@ pub(crate) struct State {
     pub listed_as_busy: bool,
     /// The last segment is to be closed like one that was rolled.
     pub finish_last: bool,
-    /// The directory's list of logs that know a producer has this one.
+    /// The log is in the directory's list of those that know a producer.
     pub listed_with_producers: bool,
     /// Everything below is on stable media, whatever an acknowledgement of the log promises.
     pub flushed_offset: i64,
@@ -93,10 +93,10 @@ pub(crate) struct State {
     pub epochs_changed: bool,
     /// All aborted transactions, by the offset of their marker.
     pub aborted: Vec<AbortedTxn>,
-    /// To be written when their offset has been.
+    /// Snapshots of producers. Each is written when everything below its offset has been.
     pub snapshots: VecDeque<Snapshot>,
     pub bytes_since_snapshot: u64,
-    /// Since the last snapshot of either kind.
+    /// Bytes appended since the last snapshot or note.
     pub bytes_since_note: u64,
     /// When retention looks at the log again, in ms since 1970; `i64::MAX` if nothing is planned.
     pub retention_due_ms: i64,
@@ -257,14 +257,14 @@ impl State {
         }
     }
 
-    /// Whether the oldest segment, and perhaps more, ends below the log start, or has left and is there still.
+    /// Whether segments end below the log start, or have left the log and still have files.
     pub fn has_segments_below_start(&self) -> bool {
         let second = self.segments.get(1);
         let ends_below = second.is_some_and(|second| second.base_offset <= self.log_start_offset);
         ends_below || !self.leaving.is_empty()
     }
 
-    /// The next batches to be written to a segment; they are all of one.
+    /// The next batches to be written, all of them to one segment.
     pub fn next_run(&mut self, limit_bytes: u64) -> Option<Run> {
         let is_last = self.open.len() == 1;
         let open = self.open.front_mut()?;

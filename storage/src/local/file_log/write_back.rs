@@ -9,11 +9,11 @@ use crate::env::fs::is_passing;
 use crate::local::segment::writer::{SegmentWriter, Snapshot};
 use crate::log::producer_state::snapshot;
 
-/// What one write takes at most.
+/// The most that one write takes.
 const RUN_LIMIT_BYTES: u64 = 4 << 20;
 
-/// How much is appended between two snapshots of the producers: what a start reads again at most, whatever has become of
-/// the notes.
+/// How much is appended between two snapshots of the producers. A start reads no more than this again, even if the notes
+/// are lost.
 const SNAPSHOT_INTERVAL_BYTES: u64 = 16 << 20;
 
 impl FileLog {
@@ -24,7 +24,8 @@ impl FileLog {
         }
     }
 
-    /// Writes the segments and gives back memory, where much passes through it in between two looks at all logs.
+    /// Writes the segments and gives back memory at once. Much may pass through memory before the maintenance looks at all
+    /// logs again.
     pub fn write_and_release(&self) -> io::Result<()> {
         let written = self.write_segments();
         if let Some(age) = self.shared.dropped_age() {
@@ -69,7 +70,7 @@ impl FileLog {
             let written = writer.write(&run);
             let mut state = self.state.lock();
             if matches!(state.phase, Phase::Deleted) {
-                // Meanwhile: nothing of the run is accounted for any more.
+                // It was deleted meanwhile: nothing of the run is accounted for any more.
                 return Ok(());
             }
             if let Err(error) = written {
@@ -82,11 +83,11 @@ impl FileLog {
         }
     }
 
-    /// Takes a note of the producers if enough was appended since that was last done, and says up to which offset. It is
+    /// Takes a note of the producers if enough was appended since the last one, and says up to which offset. The note is
     /// written with the segments.
     ///
-    /// Recovery writes a log again from the first batch behind the checkpoint on, and takes only what was noted of offsets
-    /// before that one: so this comes before the place of the checkpoint is decided.
+    /// Recovery writes a log again from the first batch behind the checkpoint on, and takes only notes of offsets before
+    /// that batch. So notes are taken before the place of the checkpoint is decided.
     pub fn take_note(&self) -> Option<i64> {
         let mut state = self.state.lock();
         let is_due = state.bytes_since_note >= self.shared.note_interval_bytes;
@@ -144,7 +145,7 @@ impl FileLog {
         self.mark_busy(state);
     }
 
-    /// Writes what there is to be written, and has `sync` make it durable.
+    /// Writes what waits to be written, and has `sync` make it durable.
     fn bring_up(&self, sync: impl FnOnce(&mut SegmentWriter) -> io::Result<()>) -> io::Result<()> {
         {
             let mut state = self.state.lock();
@@ -193,8 +194,8 @@ impl FileLog {
         })
     }
 
-    /// Makes durable where the log ends, before segments go that tell so: the one behind them may have no file yet, with
-    /// nothing in it that is durable. Everything that was written is durable then.
+    /// Makes durable where the log ends, before the segments go that tell. The segment behind them may have no file yet, if
+    /// nothing in it is durable. Afterwards everything that was written is durable.
     pub(crate) fn keep_end(&self, writer: &mut SegmentWriter) -> io::Result<()> {
         let unwritten = {
             let state = self.state.lock();
@@ -209,7 +210,7 @@ impl FileLog {
         self.sync(writer)
     }
 
-    /// What [`FileLog::make_durable`] will have made durable at least.
+    /// The offset up to which [`FileLog::make_durable`] will have made the log durable, at least.
     pub fn durable_end_soon(&self) -> Option<i64> {
         let state = self.state.lock();
         matches!(state.phase, Phase::Ready).then_some(state.high_watermark)
@@ -232,7 +233,7 @@ impl FileLog {
         busy
     }
 
-    /// Has the next sync write what the next start needs to be quick: after it nothing has to be scanned.
+    /// Has the next sync write what lets the next start be quick: it will have nothing to scan.
     pub fn begin_close(&self) {
         let mut state = self.state.lock();
         if !matches!(state.phase, Phase::Ready) {

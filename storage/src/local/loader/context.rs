@@ -21,7 +21,7 @@ pub(crate) struct Loaded {
     pub log_end_offset: i64,
     pub size_bytes: u64,
     pub may_have_gaps: bool,
-    /// Only below are there gaps.
+    /// Gaps lie below this offset only.
     pub gaps_below: i64,
     pub producers: ProducerState,
     pub epochs: LeaderEpochs,
@@ -29,13 +29,13 @@ pub(crate) struct Loaded {
     pub epochs_changed: bool,
     pub aborted: Vec<AbortedTxn>,
     pub snapshots: Vec<i64>,
-    /// Of which offset each note is.
+    /// The offset of each note.
     pub notes: [Option<i64>; 2],
-    /// What was read behind the newest of them.
+    /// Bytes of batches behind the newest of the snapshots.
     pub bytes_since_snapshot: u64,
     /// Files of segments that were deleted before.
     pub left_over: Vec<PathBuf>,
-    /// What else is known by this name is of another topic, whose directory was set aside.
+    /// The directory belonged to another topic and was set aside. What else is known by the name is that topic's, too.
     pub was_anothers: bool,
 }
 
@@ -53,7 +53,7 @@ pub(crate) enum LoadError {
 }
 
 impl LoadError {
-    /// It may be well another time.
+    /// Whether it may go well another time.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Io { source, .. } if fs::is_passing(source))
     }
@@ -69,11 +69,11 @@ pub(crate) struct LoadContext<'a> {
     pub producer_id_expiration_ms: i64,
     /// From the checkpoint of log start offsets.
     pub log_start_offset: Option<i64>,
-    /// Bytes at the end may never have reached the disk: what is not whole is cut off.
+    /// Bytes at the end may never have reached the disk. What is not whole is cut off.
     pub may_cut_tail: bool,
     /// Up to where the segments are known to be on stable media.
     pub recovery_point: i64,
-    /// What readers have seen may be gone: their promise was the page cache, and the last shutdown was not orderly.
+    /// What readers have seen may be gone: only the page cache was promised, and the last shutdown was not orderly.
     pub may_have_shrunk: bool,
     /// Where the log ended when it was closed in order, if nothing has happened to it since.
     pub closed_at: Option<i64>,

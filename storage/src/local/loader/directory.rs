@@ -18,18 +18,18 @@ pub(super) struct Directory {
     pub names: Vec<String>,
     /// The topic id in it, if there is one and the directory is this log's.
     pub owner: Option<Uuid>,
-    /// It was another topic's.
+    /// The directory was another topic's.
     pub was_anothers: bool,
     /// There are files, and nothing says whose.
     pub is_foreign: bool,
-    /// Below this offset some may be missing.
+    /// Offsets may be missing below this one.
     pub gaps_below: i64,
     /// The log does not begin before this offset.
     pub durable_start: i64,
 }
 
 impl Directory {
-    /// Reads the names, after what a crash has kept of a replacement of segments was brought to its end.
+    /// Reads the names. A replacement of segments that a crash has cut short is brought to its end first.
     pub fn look_at(context: &LoadContext<'_>) -> Result<Self, LoadError> {
         let (fs, dir) = (context.fs, &**context.dir);
         let names = |entries: Vec<fs::DirEntry>| entries.into_iter().map(|entry| entry.name);
@@ -70,14 +70,14 @@ impl Directory {
         let (fs, dir) = (context.fs, &**context.dir);
         self.owner = owner_of(fs, dir).map_err(io_error(dir))?;
         self.was_anothers = self.owner.is_some_and(|owner| owner != context.id.topic_id);
-        // After a crash nobody can tell whose it is without a name tag: it may be an earlier topic's. Nothing in it was
-        // part of a checkpoint, which makes the tag durable first.
+        // After a crash nobody can tell whose a directory without a name tag is: it may be an earlier topic's. Nothing in
+        // it was part of a checkpoint, which would have made the tag durable.
         if self.was_anothers || (self.owner.is_none() && context.may_cut_tail) {
             set_aside(fs, dir).map_err(io_error(dir))?;
             self.names.clear();
         }
         if self.was_anothers {
-            // What is known by this name is of the other topic: this one would have its tag in the directory.
+            // What is known by this name is the other topic's: if it were this one's, its tag would be in the directory.
             (self.owner, self.durable_start) = (None, 0);
         }
         Ok(())

@@ -13,8 +13,8 @@ use crate::record::batch::verify_crc;
 
 /// Where the log ends: behind its last batch, and never below its durable start.
 ///
-/// Offsets below the start have been given out, and nothing else may tell of them: the segments below it are removed, and
-/// the one behind it may not have reached the disk. Segments that end below it are no longer part of the log.
+/// Offsets below the start have been given out, and nothing else may tell of them: the segments below the start are
+/// removed, and the one behind it may not have reached the disk. Segments that end below it are no part of the log.
 pub(super) fn find_end(
     context: &LoadContext<'_>,
     owner: Option<Uuid>,
@@ -38,7 +38,7 @@ pub(super) fn find_end(
     if end < durable_start {
         let what = format!("the log ends before offset {end}, but begins at {durable_start}");
         if open.is_some() && owner.is_none() {
-            // Put here by hand: perhaps the start is not this log's.
+            // The segments were put here by hand: perhaps the start is not this log's.
             return damaged(segments, what);
         }
         tracing::info!(partition = %context.id, "{what}");
@@ -112,7 +112,7 @@ pub(crate) fn open_end(
             });
         }
         tracing::warn!(file = %log_path.display(), position, what, "the end of a segment was never written; cut off");
-        // Durably: what is appended from here on relies on it.
+        // It must be durable: what is appended from here on relies on it.
         log.set_len(position)
             .and_then(|()| log.sync_data())
             .map_err(io_error(&log_path))?;
@@ -121,9 +121,9 @@ pub(crate) fn open_end(
     Ok((open, end_offset))
 }
 
-/// The last segment as far as its indexes describe it, cut off at `limit_bytes`; and the offset that follows.
+/// The last segment as far as its indexes describe it, up to `limit_bytes`, and the offset that follows.
 ///
-/// What the indexes do not describe is scanned afterwards. Index files are cut to what is valid of them.
+/// What the indexes do not describe is scanned afterwards. Index files are cut to their valid entries.
 fn indexed_prefix(
     context: &LoadContext<'_>,
     segment: &Arc<Segment>,
@@ -136,7 +136,7 @@ fn indexed_prefix(
     let bytes = fs::if_found(fs::read_all(fs, &index_path)).map_err(io_error(&index_path))?;
     let mut bytes = bytes.unwrap_or_default();
     if context.may_cut_tail {
-        // What it describes may not have been written: the whole segment is looked at.
+        // What the index describes may not have been written: the whole segment is scanned.
         bytes.clear();
     }
     let (mut entries, mut last) = offset_index::valid_prefix(&bytes, limit_bytes);

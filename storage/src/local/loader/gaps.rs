@@ -1,4 +1,4 @@
-//! Below which offset a log may have gaps.
+//! A file that says below which offset a log may have gaps.
 
 use std::io;
 use std::path::Path;
@@ -9,12 +9,12 @@ use crate::env::fs::{self, Fs};
 /// Stores the offset below which this log may have gaps. Kafka ignores the file.
 const GAPS_FILE: &str = "offset-gaps";
 
-/// Notes durably below which offset some may be missing from now on.
+/// Notes, durably, that offsets below `gaps_below` may be missing from now on.
 pub(crate) fn note_gaps(fs: &dyn Fs, dir: &Path, gaps_below: i64) -> io::Result<()> {
     fs::replace(fs, &dir.join(GAPS_FILE), gaps_below.to_string().as_bytes())
 }
 
-/// Below which offset some may be missing. What cannot be read may mean any.
+/// The offset below which some may be missing. A file that cannot be read may mean any.
 pub(super) fn read_gaps(fs: &dyn Fs, dir: &Path) -> Result<i64, LoadError> {
     let path = dir.join(GAPS_FILE);
     let bytes = fs::if_found(fs::read_all(fs, &path)).map_err(io_error(&path))?;

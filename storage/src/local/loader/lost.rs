@@ -1,4 +1,4 @@
-//! Takes out of a directory what a crash has left in it that is no part of the log any more.
+//! Takes out of a directory what a crash has left in it and what is no part of the log any more.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use crate::local::segment::{DELETED_SUFFIX, Part, Segment, file_name, offset_of}
 use crate::log::transaction_index;
 use crate::record::batch::verify_crc;
 
-/// Drops the segments behind the first that has lost a part of what was written to it: nobody was promised that the
-/// page cache reaches the disk in order, or at all.
+/// Drops the segments behind the first one that has lost something. Nobody was promised that the page cache reaches the
+/// disk in order, or at all.
 pub(super) fn cut_lost_segments(
     context: &LoadContext<'_>,
     segments: &mut Vec<Arc<Segment>>,
@@ -60,9 +60,11 @@ pub(super) fn cut_lost_segments(
     Ok(())
 }
 
-/// Drops the segments below the log start whose removal had begun, and says whether there were any. Renames reach the disk
-/// in any order: a power cut may have kept one segment and not the next, and what producers wrote to that would be missing
-/// from what they are known by. Those behind the last that was renamed stay: there may be no snapshot of their producers.
+/// Drops the segments below the log start whose removal had begun, and says whether there were any.
+///
+/// Renames reach the disk in any order. A power cut may have kept one segment and not the next, and the producers that
+/// wrote to the missing one would not be known. Segments behind the last renamed one stay: there may be no snapshot of
+/// their producers.
 pub(super) fn drop_removed_segments(
     context: &LoadContext<'_>,
     names: &[String],
@@ -85,8 +87,8 @@ pub(super) fn drop_removed_segments(
     true
 }
 
-/// Removes the files of segments that are not part of the log any more: the next one of that name would take them for
-/// its own.
+/// Removes the files of segments that are no part of the log any more. The next segment of such a name would take them
+/// for its own.
 pub(super) fn remove_orphans(
     context: &LoadContext<'_>,
     names: &[String],

@@ -37,18 +37,18 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         .map_or(log_end_offset, |first| first.base_offset);
     let durable_start = directory.durable_start;
     let gaps_below = match directory.is_foreign {
-        // What is appended from here on is ours.
+        // What is appended from here on is ours, and has no gaps.
         true => log_end_offset,
         false => directory.gaps_below,
     };
     let mut aborted = read_transaction_indexes(context, &directory, &segments)?;
     let mut snapshots = directory.snapshots();
     if context.may_cut_tail {
-        // What they tell of was lost; other batches may have these offsets soon.
+        // What lies behind the end was lost. Other batches may have those offsets soon.
         aborted.retain(|txn| txn.last_offset < log_end_offset);
         lost::forget_lost(context, segments.last(), &mut snapshots, log_end_offset)?;
     }
-    // A snapshot may have reached the disk, and an index of the transactions before it not: from what is durable on, the
+    // A snapshot may have reached the disk without the index of the transactions before it. Behind what is durable the
     // batches say what was aborted. Below the log start nobody asks for that, and the batches may be gone.
     let trusted_end = match context.may_cut_tail {
         true => context
@@ -151,7 +151,7 @@ fn bring_up(
     let known = loaded.aborted.len();
     let snapshot_offset = loaded.producers.end_offset();
     replay_producers(context, loaded)?;
-    // What is appended to an index is found only if all before it is in order.
+    // An entry that is appended to an index is found only if all entries before it are in order.
     let from = match loaded.aborted.len() == known {
         true => loaded.segments.len().saturating_sub(1),
         false => 0,
@@ -171,8 +171,8 @@ fn bring_up(
         write_owner(context)?;
     }
     if is_behind_snapshot {
-        // Compaction may take markers out of a closed segment: a snapshot from before it, in which their transactions
-        // are open, must not be what a later start begins with.
+        // Compaction may take markers out of a closed segment. A later start must not begin with a snapshot from before
+        // that segment, in which the transactions of those markers are open.
         write_snapshot(context, loaded)?;
     }
     Ok(())
@@ -189,8 +189,8 @@ fn read_epochs(context: &LoadContext<'_>) -> Result<LeaderEpochs, LoadError> {
     })
 }
 
-/// Begins a leader epoch, durably, before anything is appended: offsets that readers have seen may be given again, and
-/// by the epoch they find out (KIP-320).
+/// Begins a leader epoch, durably, before anything is appended. Offsets that readers have seen may be given again, and
+/// readers find that out by the epoch (KIP-320).
 fn begin_epoch(context: &LoadContext<'_>, loaded: &mut Loaded) -> Result<(), LoadError> {
     let latest = loaded.epochs.latest().map_or(0, |latest| latest.epoch);
     let epoch = latest.saturating_add(1);
@@ -200,12 +200,12 @@ fn begin_epoch(context: &LoadContext<'_>, loaded: &mut Loaded) -> Result<(), Loa
     fs::replace(context.fs, &path, text.as_bytes()).map_err(io_error(&path))
 }
 
-/// Makes a directory without `partition.metadata` this log's own: another broker's, put here by hand.
+/// Makes a directory without `partition.metadata` this log's own. It was another broker's and was put here by hand.
 ///
-/// The other broker has given out producer ids as this one does, from the same numbers: its producers
-/// are forgotten, or a new one with such an id would be taken for it, and its batches for duplicates.
-/// Only open transactions are kept, as they were. The snapshot that says so is durable before the
-/// directory has an owner, so that a crash in between adopts it again.
+/// The other broker has given out producer ids from the same numbers as this one. So its producers are forgotten:
+/// otherwise a new producer with such an id would be taken for the old one, and its batches for duplicates. Only open
+/// transactions are kept, as they were. The snapshot that says so is durable before the directory has an owner, so that
+/// after a crash in between it is adopted again.
 fn adopt(context: &LoadContext<'_>, loaded: &mut Loaded) -> Result<(), LoadError> {
     loaded.producers.forget_idle();
     let offset = loaded.log_end_offset;

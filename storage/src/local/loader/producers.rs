@@ -12,8 +12,8 @@ use crate::log::producer_state::{ProducerState, ProducerStateConfig, snapshot};
 use crate::log::transaction_index::AbortedTxn;
 use crate::record::EndTxnMarker;
 
-/// The producers as of the newest snapshot or note that can be read; without one, none as of the first offset. And what
-/// offsets the notes are of. A newer snapshot that cannot be read is taken out of `snapshots`.
+/// The producers as of the newest snapshot or note that can be read, and the offsets of the notes. Without any, there are
+/// no producers as of the first offset. A newer snapshot that cannot be read is taken out of `snapshots`.
 pub(super) fn newest_snapshot(
     context: &LoadContext<'_>,
     snapshots: &mut Vec<i64>,
@@ -22,7 +22,7 @@ pub(super) fn newest_snapshot(
 ) -> Result<(ProducerState, [Option<i64>; 2]), LoadError> {
     let producer_config = || ProducerStateConfig::of_log(context.producer_id_expiration_ms);
     let read = |path: &Path| match fs::read_all(context.fs, path) {
-        // It is there, and what an older one says instead may be wrong: compaction may have removed how transactions ended.
+        // The file is there, and an older one may be wrong in its place: compaction may have removed how transactions ended.
         Err(error) if fs::is_passing(&error) => Err(io_error(path)(error)),
         other => Ok(other.ok()),
     };
@@ -40,7 +40,7 @@ pub(super) fn newest_snapshot(
         };
         let end_offset = state.end_offset();
         if end_offset > log_end_offset {
-            // What is appended from here on may be something else.
+            // What is appended from here on may differ from what the note knows.
             fs::if_found(context.fs.remove_file(&path))
                 .and_then(|_| context.fs.sync_dir(context.dir))
                 .map_err(io_error(&path))?;
@@ -133,7 +133,7 @@ pub(super) fn replay_producers(
 fn take_in(context: &LoadContext<'_>, loaded: &mut Loaded, found: &Found) {
     let header = &found.header;
     let epoch = header.partition_leader_epoch;
-    // What the file knows already is not news: it may know later epochs too.
+    // The file may know this epoch already, and later ones too.
     if loaded.epochs.epoch_for_offset(header.base_offset) != Some(epoch) {
         loaded.epochs_changed |= loaded.epochs.assign(epoch, header.base_offset);
     }
@@ -152,8 +152,7 @@ fn take_in(context: &LoadContext<'_>, loaded: &mut Loaded, found: &Found) {
     }
 }
 
-/// Writes the transaction indexes anew from what the log has told: a crash may have left some of them without entries
-/// that others come after.
+/// Writes the transaction indexes anew from what was found in the log. A crash may have left holes in some of them.
 pub(super) fn write_transaction_indexes(
     context: &LoadContext<'_>,
     loaded: &Loaded,

@@ -14,7 +14,7 @@ use crate::log::TopicPartition;
 pub(super) struct Contents {
     pub(super) logs: HashMap<u32, TopicPartition>,
     pub(super) deleted: BTreeSet<u32>,
-    /// Of logs with the same name, the one declared last.
+    /// The log of each name that was declared last.
     pub(super) newest: HashMap<(Arc<str>, i32), u32>,
     pub(super) log_starts: HashMap<u32, i64>,
     /// The first entry of each log that has batches.
@@ -35,7 +35,7 @@ impl Contents {
         (newest == Some(&id) && !self.deleted.contains(&id)).then_some(log)
     }
 
-    /// The deleted logs whose directory is their own: not one that a later log of this name has made.
+    /// The deleted logs whose directories are still their own, and not made by a later log of the name.
     pub(super) fn deleted_for_good(&self) -> impl Iterator<Item = &TopicPartition> {
         self.deleted.iter().filter_map(|id| {
             let log = self.logs.get(id)?;

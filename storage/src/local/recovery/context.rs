@@ -33,7 +33,7 @@ pub(crate) struct Recovery {
     /// The log directory.
     pub dir: PathBuf,
     pub wal_dir: PathBuf,
-    /// Segments may have been written with what the write-ahead log has lost.
+    /// Segments may hold batches that the write-ahead log has lost.
     pub may_cut_tails: bool,
 }
 

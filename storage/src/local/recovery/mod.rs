@@ -24,7 +24,7 @@ use super::wal::logs::LogTable;
 use super::wal::replay::{LogEnd, Replay};
 use crate::log::TopicPartition;
 
-/// What is read before it is written: twice as much may be in memory.
+/// How much is read before it is written. Twice as much may be in memory.
 const READ_AHEAD_BYTES: u64 = 32 << 20;
 
 /// What recovery did.
@@ -34,7 +34,7 @@ pub(crate) struct Recovered {
     pub batches: u64,
     pub bytes: u64,
     pub partitions: usize,
-    /// Logs whose deletion had begun, but for those whose name another log has now.
+    /// Logs whose deletion had begun, except those whose name another log has now.
     pub deleted: Vec<TopicPartition>,
     /// Topics and partitions that had a log which was deleted.
     pub deleted_keys: HashSet<(String, i32)>,

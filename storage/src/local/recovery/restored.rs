@@ -20,7 +20,7 @@ use crate::local::wal::format::{Entry, Row};
 use crate::log::{LogConfig, TopicPartition};
 use crate::record::BatchHeader;
 
-/// What of a log is in memory and not yet in its segments.
+/// The part of a log that is in memory and not yet in its segments.
 pub(super) struct Unwritten {
     writer: Arc<Mutex<SegmentWriter>>,
     runs: Vec<Run>,
@@ -45,9 +45,9 @@ pub(super) struct Restored {
     pub(super) state: State,
     pub(super) writer: Arc<Mutex<SegmentWriter>>,
     pub(super) log_start_offset: i64,
-    /// Nothing of it was durable but in the write-ahead log: what else is known by its name is another's.
+    /// Only the write-ahead log had anything of it. What else is known by its name is another log's.
     pub(super) is_new: bool,
-    /// Of the first batch that is written again.
+    /// The offset of the first batch that is written again.
     pub(super) first_offset: Option<i64>,
 }
 
@@ -80,8 +80,8 @@ impl Restored {
             Arc::clone(&dir),
         );
         if owner.is_none() && first.place.position == 0 {
-            // No checkpoint has seen this directory, or its name tag would be there: all of the log is in the write-ahead
-            // log, and what is here may be an earlier topic's.
+            // No checkpoint has seen this directory, or its name tag would be there. So all of the log is in the
+            // write-ahead log, and what is here may be an earlier topic's.
             writer.discard_all().map_err(recovery.io_error())?;
         }
         Ok(Self {
@@ -95,7 +95,7 @@ impl Restored {
         })
     }
 
-    /// Has the segment open that a batch belongs to. False if it is rightly gone.
+    /// Opens the segment that a batch belongs to. False if the segment is rightly gone.
     pub(super) fn open_for(
         &mut self,
         recovery: &Recovery,
@@ -186,7 +186,7 @@ impl Restored {
         Ok(())
     }
 
-    /// Opens the segment before the one that the log's first entry starts: its indexes may want their last entries.
+    /// Opens the segment before the one that the log's first entry starts. Its indexes may lack their last entries.
     fn open_previous(
         &mut self,
         recovery: &Recovery,
@@ -231,7 +231,7 @@ impl Restored {
         }
     }
 
-    /// Opens the segment that the log's first entry continues, and cuts it there. False if it is rightly gone.
+    /// Opens the segment that the log's first entry continues, and cuts it there. False if the segment is rightly gone.
     fn open_segment(&mut self, recovery: &Recovery, row: &Row) -> Result<bool, RecoveryError> {
         let position = u64::from(row.place.position);
         let segment = Segment::new(Arc::clone(&self.dir), row.segment_base_offset(), position);
@@ -262,7 +262,7 @@ impl Restored {
         Ok(true)
     }
 
-    /// Takes what is held, to be written before anything else is taken; nothing reads it meanwhile.
+    /// Takes what is held. It is written before anything else is taken, and nothing reads it meanwhile.
     pub(super) fn take(&mut self) -> Option<Unwritten> {
         let mut runs = Vec::new();
         while let Some(run) = self.state.next_run(u64::MAX) {
@@ -279,7 +279,7 @@ impl Restored {
         })
     }
 
-    /// Removes segments that were written from a part of the write-ahead log that is lost.
+    /// Removes segments that were written from a lost part of the write-ahead log.
     fn discard_later_segments(&mut self, recovery: &Recovery) -> Result<(), RecoveryError> {
         if self.state.open.is_empty() {
             return Ok(());
@@ -305,7 +305,7 @@ impl Restored {
             self.discard_later_segments(recovery)?;
         }
         if let Some(first_offset) = self.first_offset {
-            // Of segments below the log start nothing else may be left.
+            // Nothing else may be left of segments below the log start.
             let taken = first_offset.max(self.log_start_offset);
             self.writer
                 .lock()

@@ -21,7 +21,7 @@ use crate::local::segment::scan::read_window;
 use crate::local::segment::{Part, Segment};
 use crate::local::wal::chunk::ChunkPool;
 
-/// What is written in one call: the largest chunk that the pool keeps.
+/// How much is written in one call: the largest chunk that the pool keeps.
 const PIECE_BYTES: usize = 1 << 20;
 /// Read buffers that are kept for reuse.
 const FREE_BUFFERS_BYTES: usize = 16 << 20;
@@ -31,9 +31,9 @@ const FREE_BUFFERS_BYTES: usize = 16 << 20;
 pub(crate) struct DirectIo {
     write_buffers: Arc<ChunkPool>,
     read_buffers: Arc<ChunkPool>,
-    /// What larger reads are read into, and what of it nobody has asked for yet.
+    /// The buffers of larger reads, and what was read ahead into them.
     pub read_ahead: Arc<ReadAhead>,
-    /// What has fewer bytes is not worth the system calls.
+    /// Fewer bytes are not worth the system calls.
     smallest_bytes: u64,
     possible: AtomicBool,
 }
@@ -187,7 +187,7 @@ fn whole_blocks(position: u64, bytes: u64) -> (u64, u64) {
 /// Slices that are taken from the front, piece by piece.
 struct Slices<'a> {
     slices: &'a [&'a [u8]],
-    /// Bytes of the first that are gone.
+    /// How many bytes of the first slice are gone.
     taken: usize,
 }
 

@@ -31,7 +31,7 @@ use crate::log::transaction_index::AbortedTxn;
 /// Positions in a segment are signed 32-bit numbers in Kafka's indexes.
 const SEGMENT_LIMIT_BYTES: u64 = i32::MAX as u64;
 
-/// Which of a segment's files.
+/// One of a segment's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Log,
@@ -77,14 +77,14 @@ pub(crate) struct Segment {
     dir: Arc<LogPath>,
     /// How much of the log file may be read.
     written_bytes: AtomicU64,
-    /// Of its records; [`UNKNOWN_TIMESTAMP`] until somebody has looked.
+    /// The largest timestamp of its records; [`UNKNOWN_TIMESTAMP`] until somebody has looked.
     largest_timestamp: AtomicI64,
     /// Where the last read from the file ended: relative offset and position, 32 bits each.
     read_to: AtomicU64,
     files: Mutex<Files>,
 }
 
-/// Of the files of a segment that is no longer part of its log.
+/// How the names of files end that belong to a segment which is no longer part of its log.
 pub(crate) const DELETED_SUFFIX: &str = ".deleted";
 
 const UNKNOWN_TIMESTAMP: i64 = i64::MIN;
@@ -93,13 +93,13 @@ const UNKNOWN_TIMESTAMP: i64 = i64::MIN;
 #[derive(Debug, Default)]
 struct Files {
     parts: [Option<Arc<dyn File>>; 4],
-    /// In the list of those that have files open.
+    /// The segment's place in the list of those that have files open.
     place: Option<u64>,
-    /// Since somebody last looked for files to close.
+    /// A file was used since somebody last looked for files to close.
     used: bool,
-    /// Written to, and not synced since.
+    /// A file was written to and not synced since.
     unsynced: bool,
-    /// A sync went wrong. The next one would say nothing about what this one was to write.
+    /// A sync has failed. The next one would say nothing about what this one was to write.
     failed: Option<String>,
     names: Names,
 }
@@ -109,9 +109,9 @@ struct Files {
 enum Names {
     #[default]
     Itself,
-    /// Itself, or what is to take its place: nobody could look yet.
+    /// The segment, or the one that is to take its place: nobody could look yet.
     InDoubt,
-    /// Nothing, or something else: it was removed or replaced.
+    /// Nothing, or something else: the segment was removed or replaced.
     Others,
 }
 
@@ -265,8 +265,8 @@ impl Segment {
         Ok(timestamp)
     }
 
-    /// Notes that the batch with the offset `next_offset`, or the first one behind it, begins at a position: the
-    /// reader will go on there, and an index only leads to a batch before.
+    /// Notes that the batch with `next_offset`, or the first one behind it, begins at a position. The reader will go on
+    /// there, and an index would only lead to a batch before it.
     pub fn note_read(&self, next_offset: i64, position: u64) {
         let relative = u32::try_from(next_offset - self.base_offset);
         if let (Ok(relative), Ok(position)) = (relative, u32::try_from(position)) {
@@ -305,11 +305,11 @@ impl Segment {
 }
 
 impl KeepsOpen for Segment {
-    /// Closes the files, unless they were used since they were last asked to.
+    /// Closes the files, unless they were used since the last call.
     ///
-    /// Only one who has a file open learns for certain that what was written to it is lost, or one who syncs the whole
-    /// file system: unless that is what the next checkpoint can do, it is synced first. Without `may_sync` it is left alone
-    /// while it waits for that.
+    /// That a write was lost is reported for certain only to a process that has the file open, or to one that syncs the
+    /// whole file system. So a file is synced before it is closed, unless the next checkpoint can sync the whole file
+    /// system. Without `may_sync` a file that would have to be synced is left alone.
     fn give_way(&self, may_sync: bool) {
         // Whoever holds the lock uses the files.
         let Some(mut files) = self.files.try_lock() else {
@@ -376,7 +376,7 @@ pub(crate) struct IndexEntries {
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
     pub segment: Arc<Segment>,
-    /// Bytes in the segment, those included that are still to be written.
+    /// Bytes in the segment, including those that are still to be written.
     pub bytes: u64,
     /// Largest timestamp of the first batch: what `segment.ms` counts from.
     pub first_timestamp: Option<i64>,

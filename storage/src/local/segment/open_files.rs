@@ -50,7 +50,7 @@ pub(crate) struct OpenFiles {
     limit: usize,
     count: AtomicUsize,
     listed: Mutex<Listed>,
-    /// Rung with the first file: somebody has to close it one day.
+    /// Woken by the first file: the maintenance closes it one day.
     maintenance: Arc<Wakeup>,
     whole_syncs: AtomicBool,
     closed_unsynced: AtomicBool,
@@ -60,7 +60,7 @@ pub(crate) struct OpenFiles {
 struct Listed {
     next_place: u64,
     segments: BTreeMap<u64, Weak<dyn KeepsOpen>>,
-    /// The place that was looked at last: the next look is behind it, as the hand of a clock goes round.
+    /// The place that was looked at last. The next look is behind it, as the hand of a clock goes round.
     hand: u64,
 }
 
@@ -123,14 +123,14 @@ impl OpenFiles {
         self.listed.lock().segments.remove(&place);
     }
 
-    /// Closes files until the limit holds, or all are in use; then it is for the next one to go on.
+    /// Closes files until the limit holds or all files are in use. In that case the next call goes on.
     ///
-    /// Those go first that need no sync. A segment that waits for its own cannot be spared for good: readers open more
-    /// of its files.
+    /// Files that need no sync go first. A segment that waits for a sync cannot be spared for good: readers open more of
+    /// its files.
     pub fn close_surplus(&self) {
         self.close_while_surplus(LOOKS, false);
         if self.count() > self.limit {
-            // The first time round finds out what has been used since the last; the next ones find it done.
+            // The first time round finds out what was used since the last call. The second closes what was not.
             let looks = 2 * self.listed.lock().segments.len();
             self.close_while_surplus(looks, true);
         }
@@ -147,7 +147,7 @@ impl OpenFiles {
         }
     }
 
-    /// Closes the files that nobody has used since the last call, but for those that a checkpoint will sync.
+    /// Closes the files that nobody has used since the last call, except those that a checkpoint will sync.
     pub fn close_unused(&self) {
         let looks = self.listed.lock().segments.len();
         for _ in 0..looks {

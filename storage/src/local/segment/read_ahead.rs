@@ -1,11 +1,11 @@
-//! Reading ahead for those who read segments from one end to the other.
+//! Reading ahead for consumers that read segments from one end to the other.
 //!
 //! A read that goes on where the last one in its segment ended takes twice as much from the disk as was asked for. The
 //! rest is kept, and the next fetch is answered with it at once, without a system call or another thread.
 //!
-//! It cannot do harm where it is of no use. Who jumps about never makes a read go on where one ended. What is kept
-//! counts in the budget of cold reads, is taken only where there is room, gives way to the first read that finds none,
-//! and is dropped when nobody has come for it within a second or two.
+//! It cannot do harm where it is of no use. A reader that jumps about never goes on where a read ended. What is kept
+//! counts in the budget of cold reads. It is read only where there is room, and dropped when a read finds no room, or when
+//! nobody has come for it within a second or two.
 
 use std::io;
 use std::sync::{Arc, Weak};
@@ -34,9 +34,9 @@ pub(crate) struct ReadAhead {
 #[derive(Debug, Default)]
 struct Free {
     buffers: Vec<MmapMut>,
-    /// All buffers there are, those included that are in use.
+    /// How many buffers there are, including those in use.
     count: usize,
-    /// Of those, how many nobody has needed since the last look.
+    /// How many of them nobody has needed since the last look.
     unused: usize,
 }
 
@@ -44,7 +44,7 @@ struct Free {
 #[derive(Debug)]
 struct Kept {
     segment: Weak<Segment>,
-    /// What it was read for: the offset of the first batch, or one in a gap before it.
+    /// The offset to read from: that of the first batch, or one in a gap before it.
     offset: i64,
     /// Where it begins in the segment.
     position: u64,

@@ -16,7 +16,7 @@ use crate::local::wal::logs::LogTable;
 use crate::local::wal::ring::{Shortage, list_regions, region_path};
 use crate::log::StorageError;
 
-/// How often a shutdown looks whether the last writes want for room.
+/// How often a shutdown looks whether the last writes wait for room.
 const MAKE_ROOM_INTERVAL: Duration = Duration::from_millis(1);
 
 impl LocalStore {
@@ -26,7 +26,7 @@ impl LocalStore {
             return Ok(());
         };
         let refused_before = self.shared.wal.refused();
-        // Only after a stop that was not in order does a start look for those that it does not know of.
+        // A start looks for directories that it does not know of only after a stop that was not in order.
         let departed = self.shared.finish_departures();
         self.shared.wal.close();
         self.stop_threads();
@@ -104,7 +104,7 @@ impl LocalStore {
                 recovery_points.insert(log.key(), end_offset);
             }
         }
-        // At the next start they say where each log has to end: none may be older than its log.
+        // At the next start they say where each log has to end, so none may be older than its log.
         shared.change_recovery_points(|points| {
             *points = recovery_points;
             true
@@ -118,7 +118,7 @@ impl LocalStore {
         )
     }
 
-    /// Lets go of everything, so that nothing touches the directory any more.
+    /// Gives up everything, so that nothing touches the directory any more.
     fn release(&self) {
         self.shared.append_budget.close();
         self.shared.pool.close();
@@ -143,7 +143,7 @@ impl Drop for LocalStore {
     }
 }
 
-/// Removes the write-ahead log, the checkpoint last: what is left by a crash in between is still understood.
+/// Removes the write-ahead log. The checkpoint goes last, so that what a crash leaves in between is still understood.
 fn remove_wal(fs: &dyn Fs, wal_dir: &Path) -> io::Result<()> {
     for index in list_regions(fs, wal_dir)? {
         fs.remove_file(&region_path(wal_dir, index))?;

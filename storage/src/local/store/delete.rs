@@ -1,6 +1,6 @@
 //! How logs are deleted: durably in the write-ahead log first, then their directories.
 //!
-//! The logs of one deletion are entered together: they wait for a few writes, however many they are.
+//! The logs of one deletion are entered together. They wait for a few writes, however many logs there are.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::env::sync::mpsc;
 use crate::local::file_log::FileLog;
 use crate::log::{StorageError, TopicPartition};
 
-/// Logs whose deletions wait for the write-ahead log together: it bounds what they have in memory.
+/// How many deletions wait for the write-ahead log together. It bounds what they keep in memory.
 const DELETED_TOGETHER: usize = 10_000;
 /// If no more logs than this are deleted together, their directories are renamed before the deletion returns.
 const MOVED_AT_ONCE: usize = 256;
@@ -43,8 +43,8 @@ impl LocalStore {
     }
 }
 
-/// Deletes logs: one entry for each in the write-ahead log, and a wait for all of them. Gives those that are deleted, and
-/// why others are not.
+/// Enters a deletion for each log into the write-ahead log, and waits for all of them. Gives the logs that are deleted,
+/// and why others are not.
 fn delete(logs: &[Arc<FileLog>]) -> (Vec<TopicPartition>, Vec<String>) {
     let (sender, outcomes) = mpsc::channel();
     let (mut deleted, mut failed) = (Vec::with_capacity(logs.len()), Vec::new());

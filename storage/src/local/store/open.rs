@@ -130,7 +130,7 @@ impl LocalStore {
         Ok(store)
     }
 
-    /// Brings to their end the deletions that the last process has not got round to.
+    /// Finishes the deletions that the last process has begun.
     fn finish_deletions(&self, deleted: Vec<TopicPartition>) {
         for id in deleted {
             self.shared.departures.add(Departure {
@@ -206,16 +206,16 @@ impl Known {
     }
 }
 
-/// What recovery leaves to be done.
+/// What recovery has found, and what is left to be done.
 struct AfterRecovery {
     report: RecoveryReport,
-    /// Of the first group that is written.
+    /// The sequence number of the first group that will be written.
     next_sequence: u64,
     /// Logs whose directories are to be removed.
     deleted: Vec<TopicPartition>,
 }
 
-/// Brings the segments up to the write-ahead log, if there is one, and what is known up to what it says.
+/// Brings the segments up to the write-ahead log, if there is one. `known` then includes what it says.
 fn recover(
     config: &LocalConfig,
     wal_dir: &Path,
@@ -255,7 +255,7 @@ fn recover(
     report.replayed_bytes = recovered.bytes;
     report.replayed_partitions = recovered.partitions;
     report.truncated_bytes = recovered.end.torn_bytes;
-    // Or another log of this name would be trusted up to where a deleted one was.
+    // Otherwise another log of such a name would be trusted up to where the deleted one was.
     let deleted_keys = &recovered.deleted_keys;
     known
         .recovery_points
@@ -322,7 +322,7 @@ fn log_dir(config: &LocalConfig, parts: Parts, known: Known, wal: Wal, is_clean:
     }
 }
 
-/// What may be used of the process's file descriptors; connections need some, too.
+/// How many of the process's file descriptors segments may use. Connections need some, too.
 fn open_files_limit(wanted: usize) -> usize {
     let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let half = allowed.map_or(usize::MAX, |allowed| {
@@ -343,7 +343,7 @@ fn lock(fs: &dyn Fs, dir: &Path) -> Result<LockGuard, OpenError> {
     })
 }
 
-/// Creates a directory so that it does not vanish with the power, and everything synced in it with it.
+/// Creates a directory, durably: otherwise a power cut could take it, with everything that was synced in it.
 fn create_durably(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
     if if_found(fs.list(dir))?.is_some() {
         return Ok(());
@@ -358,7 +358,7 @@ fn create_durably(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
     fs.sync_dir(parent)
 }
 
-/// The newest checkpoint. Without one there must be nothing that it could be missing for.
+/// The newest checkpoint. If there is none, the write-ahead log must be empty.
 fn read_checkpoint(fs: &dyn Fs, wal_dir: &Path) -> Result<Option<Checkpoint>, OpenError> {
     let checkpoint = Checkpoint::read(fs, wal_dir).map_err(|error| match error {
         CheckpointError::Io(source) => OpenError::io(wal_dir)(source),
@@ -384,7 +384,7 @@ fn read_checkpoint(fs: &dyn Fs, wal_dir: &Path) -> Result<Option<Checkpoint>, Op
     Ok(None)
 }
 
-/// Starts a new generation of the write-ahead log. What the one before held is in the segments now.
+/// Starts a new generation of the write-ahead log. What the last generation held is in the segments now.
 fn open_wal(
     config: &LocalConfig,
     wal_dir: &Path,

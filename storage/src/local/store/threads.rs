@@ -14,7 +14,7 @@ use crate::log::StorageError;
 
 pub(super) const COMMIT_THREAD: &str = "wal-commit";
 
-/// Takes the directory offline when one of its threads has panicked: nothing would be done in its place.
+/// Takes the directory offline when one of its threads has panicked: nobody else would do that thread's work.
 #[derive(Clone)]
 pub(super) struct Panicked {
     pub(super) shared: Weak<LogDir>,
@@ -26,10 +26,10 @@ impl Panicked {
         let why = format!("the thread {thread} panicked: {what}");
         tracing::error!("{why}");
         if let Some(shared) = self.shared.upgrade() {
-            // Whoever waits is told; and if that panics too, the rest is still done.
+            // Tells everybody who waits. If that panics too, the rest is still done.
             let _ = caught(|| shared.wal.fail(&why));
         }
-        // What comes of the first is not what is to be mended.
+        // Only the first panic is kept: later ones may follow from it.
         self.failed.send_if_modified(|failed| {
             let is_first = failed.is_none();
             failed.get_or_insert(StorageError(why));

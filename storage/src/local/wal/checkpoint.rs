@@ -44,7 +44,7 @@ enum Found {
     Invalid,
 }
 
-/// Why there is no telling where replay starts.
+/// Why it cannot be told where replay starts.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     #[error("{0}")]
@@ -102,7 +102,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Removes both files, the newest last: alone, the older one would ask for a ring that is gone.
+    /// Removes both files. The newest goes last: the older one alone would ask for a ring that is gone.
     pub fn remove(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
         let newest = Self::read(fs, dir).map_err(io::Error::other)?;
         let newest = newest.map_or(0, |newest| newest.number);

@@ -20,7 +20,7 @@ use crate::env::sync::Mutex;
 /// The sizes that are kept for reuse, in bytes, smallest first.
 const CLASSES_BYTES: [usize; 4] = [16 << 10, 64 << 10, 256 << 10, 1 << 20];
 
-/// Hands out chunks, and keeps some of the returned ones: touching fresh memory costs more than the copy into it.
+/// Hands out chunks, and keeps some of those that come back: to touch fresh memory costs more than to copy into it.
 #[derive(Debug)]
 pub struct ChunkPool {
     free: [Mutex<Vec<MmapMut>>; CLASSES_BYTES.len()],
@@ -115,7 +115,7 @@ impl Chunk {
         copy
     }
 
-    /// Appends so many bytes of whatever the memory held before, to be written over.
+    /// Makes room for `bytes` that the caller writes. Until then they are whatever the memory held before.
     pub fn grow(&mut self, bytes: usize) -> &mut [u8] {
         let from = self.length;
         self.length += bytes;
@@ -187,7 +187,7 @@ impl ChunkSlice {
         self.chunk.slice(self.start..self.end)
     }
 
-    /// Grows by `next` if that follows in the same chunk: what one partition appends to a group often does.
+    /// Grows by `next` if that follows in the same chunk. What one partition appends to a group often does.
     pub fn join(&mut self, next: &Self) -> bool {
         let adjacent = self.end == next.start && self.chunk.as_ptr() == next.chunk.as_ptr();
         if adjacent {

@@ -24,7 +24,7 @@ use crate::local::counters::CommitStats;
 
 /// A write that has taken this long is worth a warning.
 const SLOW_WRITE: Duration = Duration::from_secs(2);
-/// What is written in one call, unless a single group is larger: some 2 ms of a fast disk.
+/// How much is written in one call, unless a single group is larger: some 2 ms of a fast disk.
 const WRITE_LIMIT_BYTES: usize = 4 << 20;
 /// The write-ahead log of one directory.
 pub struct Wal {
@@ -38,12 +38,12 @@ pub struct Wal {
     filling: Mutex<Filling>,
     arrived: Condvar,
     committed: Mutex<Committed>,
-    /// Rung when the ring needs to grow or wants a checkpoint.
+    /// Woken when the ring needs to grow or a checkpoint.
     maintenance: Arc<Wakeup>,
     stats: CommitStats,
 }
 
-/// Up to where the log is durable, and its entries' owners have been told.
+/// How far the log is durable and the owners of its entries were told so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
     pub next_sequence: u64,
@@ -92,14 +92,15 @@ impl Wal {
         &self.ring
     }
 
-    /// What the commits have been, and the one under way.
+    /// What past commits took, and how long the one under way has been.
     pub(crate) fn stats(&self) -> &CommitStats {
         &self.stats
     }
 
-    /// Appends an entry; `on_durable` is called when its fate is known, unless this returns an error.
+    /// Appends an entry. `on_durable` is called when its fate is known, unless this returns an error.
     ///
-    /// `declared` is the caller's own and false at first: `declaration` is then asked for the name of the log.
+    /// The caller keeps `declared` for each log, false at first. While it is false, `declaration` is asked for the name of
+    /// the log.
     pub fn append(
         &self,
         entry: &NewEntry<'_>,
@@ -157,7 +158,7 @@ impl Wal {
         Ok(())
     }
 
-    /// Says why entries that take so much together cannot be in one group, if they cannot.
+    /// Whether entries of this size can be in one group.
     fn check_size(&self, payload_bytes: usize, entries: usize) -> Result<(), WalError> {
         let needed_bytes = padded_bytes(payload_bytes, entries);
         let limit_bytes = self.ring.group_limit_bytes();
@@ -175,7 +176,7 @@ impl Wal {
 
     /// Commits what was appended, on the caller's thread, if that is quicker than to wake the commit thread.
     ///
-    /// The caller holds no lock that an owner of an entry takes, and may wait for the page cache, but for no device.
+    /// The caller must hold no lock that an owner of an entry takes. It may wait for the page cache, but for no device.
     pub fn commit_here(&self) {
         let mut filling = self.filling.lock();
         if filling.is_empty() || !filling.thread_waits || filling.caller_commits {
@@ -236,7 +237,7 @@ impl Wal {
 
     fn commit(&self, groups: Vec<Group>) {
         let strict = groups.iter().any(|group| group.strict);
-        // Before the sync that follows it a write proves nothing about those before it.
+        // A write proves nothing about those before it until a sync has followed.
         let synced = self.synced || !self.unsynced.load(Ordering::Relaxed);
         let first_sequence = groups.first().map_or(0, |group| group.sequence);
         let next_sequence = groups.last().map_or(0, |group| group.sequence + 1);
@@ -309,7 +310,7 @@ impl Wal {
         }
     }
 
-    /// Has everything that was committed on stable media, where writes do not see to it.
+    /// Syncs everything that was committed, where writes do not do it themselves.
     pub fn flush(&self) {
         if let Err(error) = self.ring.sync() {
             self.fail(&format!("syncing the write-ahead log failed: {error}"));
@@ -350,7 +351,7 @@ impl Wal {
         self.arrived.notify_all();
     }
 
-    /// Up to where the log is durable: a checkpoint may let replay begin there once the segments have what lies before.
+    /// How far the log is durable. A checkpoint may let replay begin there once the segments have what lies before.
     pub fn committed(&self) -> Committed {
         *self.committed.lock()
     }

@@ -34,17 +34,20 @@ pub struct NewEntry<'a> {
     pub place: Place,
     /// Copied into the log; the copy is what `patch` changes.
     pub payload: &'a [u8],
-    /// Must not return before the entry is on stable media, even where others may.
+    /// `on_durable` must not be called before the entry is on stable media, even where that is not waited for otherwise.
     pub strict: bool,
     /// The caller goes on with [`Wal::commit_here`]: the commit thread need not be woken.
     pub commits_here: bool,
 }
+
+/// Changes the copy of a payload in the log.
+pub type Patch<'a> = Box<dyn FnOnce(&mut [u8]) + 'a>;
 
 /// One of the entries that are appended together.
 pub struct JointEntry<'a> {
     pub entry: NewEntry<'a>,
     /// The name of the log, if the write-ahead log does not have it yet.
     pub declaration: Option<Vec<u8>>,
-    pub patch: Box<dyn FnOnce(&mut [u8]) + 'a>,
+    pub patch: Patch<'a>,
     pub on_durable: OnDurable,
 }

@@ -11,7 +11,7 @@ use super::entry::{NewEntry, OnDurable, WalError};
 use super::format::{self, EntryKind, GROUP_HEADER_BYTES, Place, Row, Seal};
 use crate::env::fs::BLOCK_BYTES;
 
-/// What an appender writes for itself.
+/// The most that an appender writes for itself.
 const QUICK_BYTES: usize = 64 << 10;
 
 /// Appenders write for themselves after this many writes of one entry each. Before that, writing together is less work.
@@ -48,7 +48,7 @@ pub(super) struct Group {
 }
 
 impl Filling {
-    /// The open group, or a new one, with room for entries that take so much.
+    /// The open group, or a new one, with room for entries of this size.
     pub(super) fn group_with_room(
         &mut self,
         pool: &Arc<ChunkPool>,
@@ -88,7 +88,7 @@ impl Filling {
         self.open.is_none() && self.sealed.is_empty()
     }
 
-    /// How much there is to write, if it is written in a moment, and more is unlikely to come meanwhile.
+    /// How much there is to write; `None` if that takes longer than a moment, or if more is likely to come meanwhile.
     pub(super) fn quick_bytes(&self) -> Option<usize> {
         let is_calm = self.calm_writes >= CALM_WRITES && self.sealed.is_empty();
         let open = self.open.as_ref().filter(|open| is_calm && !open.strict)?;
@@ -146,7 +146,7 @@ impl Group {
         self.strict |= entry.strict;
     }
 
-    /// Bytes of the group if so much more were added.
+    /// Bytes of the group with entries of this size added.
     pub(super) fn bytes_with(&self, payload_bytes: usize, entries: usize) -> usize {
         let payload_bytes = self.chunk.len() - GROUP_HEADER_BYTES + payload_bytes;
         padded_bytes(payload_bytes, self.rows.len() + entries)

@@ -87,7 +87,7 @@ pub struct Row {
 pub struct Place {
     /// Base offset of the batch, relative to that of its segment.
     pub relative_offset: u32,
-    /// In the segment; 0 if the segment begins with the batch.
+    /// Position in the segment; 0 if the segment begins with the batch.
     pub position: u32,
 }
 
@@ -154,7 +154,7 @@ pub struct GroupHeader {
     pub group_bytes: u32,
     pub payload_bytes: u32,
     pub entries: u32,
-    /// Of the first group of the same device write.
+    /// The sequence number of the first group of the same device write.
     pub write_sequence: u64,
     crc: u32,
 }
@@ -209,7 +209,7 @@ pub fn unpadded_bytes(payload_bytes: usize, entries: usize) -> usize {
     GROUP_HEADER_BYTES + payload_bytes + entries * ROW_BYTES
 }
 
-/// What makes a group of rows and payloads one that can be found again.
+/// What turns rows and payloads into a group that replay finds again.
 #[derive(Clone, Copy, Debug)]
 pub struct Seal {
     pub generation: u64,

@@ -1,4 +1,4 @@
-//! Which log each id in the write-ahead log stands for.
+//! The logs that the ids in the write-ahead log stand for.
 //!
 //! A log is declared once, by the entry before its first. Before a checkpoint lets replay begin
 //! behind a declaration, it is saved in a table of its own: `logs-<generation>`, to which entries

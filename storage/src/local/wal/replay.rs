@@ -20,7 +20,7 @@ use crate::env::sync::mpsc;
 use crate::local::io_pool::IoPool;
 use crate::local::segment::read_ahead::map_huge_pages;
 
-/// What one read fetches: several groups.
+/// How much one read fetches: several groups.
 const WINDOW_BYTES: usize = if cfg!(feature = "simulation") {
     64 << 10
 } else {
@@ -41,7 +41,7 @@ pub enum ReplayError {
 /// Where the log ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogEnd {
-    /// Of the group that would have come next.
+    /// The sequence number of the group that would have come next.
     pub next_sequence: u64,
     pub groups: u64,
     /// Bytes behind the end that look like a group that was being written.
@@ -52,7 +52,7 @@ pub struct LogEnd {
 pub struct Replay<'a> {
     pub fs: &'a dyn Fs,
     pub dir: &'a Path,
-    /// Past the page cache, if the file system can, as it was written: fresh pages of it cost more than the reading.
+    /// Reads past the page cache, if the file system can: fresh pages cost more than the reading.
     pub directly: bool,
     /// Reads the next window while one is visited.
     pub ahead: Option<&'a IoPool>,
@@ -313,7 +313,7 @@ impl<'a> Window<'a> {
         self.memory[self.range.clone()].get(from..from + bytes)
     }
 
-    /// Moves to the window that comes, if it holds so many bytes at a position together with the end of this one.
+    /// Moves to the next window, if that holds `bytes` at a position, together with the end of this one.
     fn advance(&mut self, region: u32, position: u64, bytes: usize) -> io::Result<bool> {
         let end = self.at + self.range.len() as u64;
         let room = self.bytes / 2;
@@ -392,8 +392,8 @@ impl RegionReader {
         }
     }
 
-    /// `bytes` bytes at the block that begins at `position`; `None` if the region ends before. Who `reads_on` has what
-    /// follows read as well.
+    /// `bytes` from the block that begins at `position`; `None` if the region ends before. With `reads_on`, what follows is
+    /// read as well.
     fn read<'w>(
         &self,
         window: &'w mut Window<'_>,
@@ -465,7 +465,7 @@ impl RegionReader {
         sequence: u64,
     ) -> Result<(), ReplayError> {
         if !header.synced {
-            // Written to the page cache only: a power cut may keep it and lose the one before.
+            // It was written to the page cache only. A power cut may keep it and lose the one before.
             return Ok(());
         }
         Err(ReplayError::Hole {

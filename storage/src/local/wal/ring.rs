@@ -22,7 +22,7 @@ const WARN_INTERVAL: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct RingConfig {
     pub dir: PathBuf,
-    /// All regions together; at least the first two fit always.
+    /// The size of all regions together. At least the first two always fit.
     pub max_bytes: u64,
     pub first_region_bytes: u64,
     pub region_bytes: u64,
@@ -43,7 +43,7 @@ struct Region {
     index: u32,
     file: Arc<dyn File>,
     bytes: u64,
-    /// Of the last group in it, once it has been left.
+    /// The last group in it, once the ring has gone on to another region.
     last_sequence: u64,
 }
 
@@ -56,7 +56,7 @@ pub enum Shortage {
 
 #[derive(Debug)]
 pub struct Ring {
-    /// What the largest region can take, while the ring cannot grow; 0 if it can.
+    /// The most that the largest region can take while the ring cannot grow; 0 if it can.
     stunted_bytes: AtomicU64,
     fs: Arc<dyn Fs>,
     config: RingConfig,
@@ -77,9 +77,9 @@ struct State {
     next_index: u32,
     /// A durable checkpoint lies behind everything before this group.
     released: u64,
-    /// Of the last group in the current region.
+    /// The last group in the current region.
     last_sequence: u64,
-    /// What a commit waits for room for; 0 if none does.
+    /// The bytes of the commit that waits for room; 0 if none does.
     waiting_bytes: u64,
     /// The last attempt to grow has failed.
     stunted: bool,
@@ -213,7 +213,7 @@ impl Ring {
         self.remedy(&self.state.lock(), bytes)
     }
 
-    /// What is to be done: for the commit that waits, or else so that the next ones need not.
+    /// What is to be done for the commit that waits, or so that the next ones need not wait.
     ///
     /// Both the commit that waits and the thread that makes room go by this.
     pub fn need(&self) -> Option<Shortage> {
@@ -257,7 +257,7 @@ impl Ring {
     pub fn cannot_grow(&self) {
         let mut state = self.state.lock();
         state.stunted = true;
-        // What is appended from here on has to do with what there is.
+        // What is appended from here on has to make do with what there is.
         self.stunted_bytes
             .store(state.largest_region_bytes(), Ordering::Relaxed);
     }
@@ -307,7 +307,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Lets a commit of `bytes` count as waiting, unless there is room: so the caller wakes who makes room, and then waits.
+    /// Lets a commit of `bytes` count as waiting, unless there is room. The caller then wakes the maintenance, and waits.
     pub fn ask_for_room(&self, bytes: u64) {
         let mut state = self.state.lock();
         state.waiting_bytes = if state.has_room(bytes) { 0 } else { bytes };

@@ -39,14 +39,14 @@ pub(crate) struct Run {
 pub(crate) struct Snapshot {
     pub offset: i64,
     pub sidecar: Vec<u8>,
-    /// For a file that Kafka reads, too; without it this is a note for the next start.
+    /// The content of a file that Kafka reads, too. Without it this is a note for the next start.
     pub kafka: Option<Vec<u8>>,
 }
 
 /// The suffix of Kafka's producer snapshot, and of the file beside it that remembers more batches.
 pub(crate) const SNAPSHOT_SUFFIX: &str = "snapshot";
 pub(crate) const SIDECAR_SUFFIX: &str = "producers";
-/// Sidecars that checkpoints write over, in turn. They are not synced: what is torn or old costs the next start reading.
+/// Sidecars that checkpoints overwrite in turn. They are not synced: a torn or old one costs the next start reading.
 pub(crate) const NOTES: [&str; 2] = ["producers-a", "producers-b"];
 const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
 const NEW_EPOCHS_FILE: &str = "leader-epoch-checkpoint.tmp";
@@ -68,9 +68,9 @@ struct Unsynced {
 }
 
 impl Unsynced {
-    /// Adds what has come after it.
+    /// Adds what was written later.
     fn add(&mut self, mut later: Self) {
-        // One that has come to its end since is among the segments.
+        // A segment that has come to its end since is among `segments`.
         self.current = later.current.or_else(|| self.current.take());
         self.segments.append(&mut later.segments);
         self.files.append(&mut later.files);
@@ -94,7 +94,7 @@ pub(crate) struct SegmentWriter {
     syncing: Unsynced,
     /// In the order of their offsets; those that are not durable yet are the last.
     snapshots: Vec<i64>,
-    /// Of which offset each note is.
+    /// The offset of each note.
     notes: [Option<i64>; 2],
     /// Recovery does not begin before this offset, and takes the snapshots up to it.
     checkpointed: i64,
@@ -122,7 +122,7 @@ impl SegmentWriter {
         }
     }
 
-    /// Makes the directory and says in it whose it is, before anything else is in it.
+    /// Makes the directory, and says in it whose it is before anything else is in it.
     fn ensure_dir(&mut self) -> io::Result<()> {
         if self.dir_exists {
             return Ok(());
@@ -243,7 +243,7 @@ impl SegmentWriter {
             return self.write_note(snapshot);
         };
         if self.has_snapshot_from(snapshot.offset) {
-            // It says the same. Written over it would not be durable for a while.
+            // The file there says the same. Overwritten, it would not be durable for a while.
             return Ok(());
         }
         for (suffix, bytes) in [
@@ -262,8 +262,8 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Writes a note over the one that is not wanted any more: recovery takes the newest from before the place where it
-    /// begins.
+    /// Writes a note over the one that is not needed any more. Recovery takes the newest note from before the place where
+    /// it begins.
     fn write_note(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         let [a, b] = self.notes;
         let (older, newer) = if a <= b { (0, 1) } else { (1, 0) };
@@ -285,7 +285,7 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Takes over what is there already of a log that recovery would leave alone up to `checkpointed`.
+    /// Takes over the snapshots that were found. Recovery would leave the log alone up to `checkpointed`.
     pub fn known_snapshots(
         &mut self,
         offsets: Vec<i64>,
@@ -302,8 +302,8 @@ impl SegmentWriter {
         self.snapshots.last().is_some_and(|last| *last >= offset)
     }
 
-    /// Below which offset everything may go that producers have written: what is known of them is durable, and the next
-    /// start takes it, whatever this process's end is like.
+    /// The offset below which segments may go without a producer being forgotten: what is known of the producers there is
+    /// durable, and the next start takes it, however this process ends.
     ///
     /// That start takes no snapshot from behind both the checkpoint that it recovers from and the log start.
     pub fn producers_known_below(&self, log_start_offset: i64) -> i64 {
@@ -322,7 +322,7 @@ impl SegmentWriter {
         self.checkpointed = end;
     }
 
-    /// Writes the file of the epochs anew; it takes the place of the old one when it is durable.
+    /// Writes the file of the epochs anew. It takes the place of the old one when it is durable.
     pub fn write_epochs(&mut self, text: &str) -> io::Result<()> {
         self.ensure_dir()?;
         let path = self.dir.join(NEW_EPOCHS_FILE);
@@ -412,8 +412,8 @@ impl SegmentWriter {
         self.remove_old_snapshots();
     }
 
-    /// Keeps the last two durable snapshots, and the newest that recovery would take: segments that were removed are known
-    /// by nothing else.
+    /// Keeps the last two durable snapshots, and the newest that recovery would take. Nothing else tells of the producers in
+    /// segments that were removed.
     fn remove_old_snapshots(&mut self) {
         let kept = 2 + self.unsynced.snapshots;
         let surplus = self.snapshots.len().saturating_sub(kept);
@@ -424,7 +424,7 @@ impl SegmentWriter {
         let removed = self.snapshots[..surplus].iter().take_while(|offset| {
             [SIDECAR_SUFFIX, SNAPSHOT_SUFFIX].into_iter().all(|suffix| {
                 let path = self.dir.join(file_name(**offset, suffix));
-                // What could not be removed is tried again with the next.
+                // What could not be removed is tried again after the next snapshot.
                 fs::if_found(self.fs.remove_file(&path)).is_ok()
             })
         });
@@ -456,8 +456,8 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Removes the snapshots behind an offset: whoever loads the log then takes in every batch from there on, and
-    /// finds the aborted transactions that the indexes may have lost. Nobody asks for those below the log start.
+    /// Removes the snapshots behind an offset. The loader then takes in every batch from there on, and finds the aborted
+    /// transactions that the indexes may have lost. Nobody asks for those below the log start.
     pub fn discard_snapshots_after(&mut self, offset: i64) -> io::Result<()> {
         let names = fs::if_found(self.fs.list(&self.dir))?.unwrap_or_default();
         for entry in names {
@@ -475,8 +475,8 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// As [`SegmentWriter::sync`], for a directory that may have been written to before a crash. The one above is not
-    /// synced.
+    /// Like [`SegmentWriter::sync`], for a directory that may have been written to before a crash. The directory above it
+    /// is not synced.
     pub fn sync_all(&mut self) -> io::Result<()> {
         self.ensure_dir()?;
         // A process that was killed may have written it, and not come to sync it.
