@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::api_spec::{self, FETCH};
 use crate::encode::{EncodeError, FrameBuilder, Response, ResponseFrame, USUAL_BYTES};
 use crate::error_code::ErrorCode;
+use crate::primitives::put_uvarint;
 
 /// A Fetch response. Fields that a version does not have are left out of it.
 #[derive(Debug, Clone, Default)]
@@ -342,12 +343,8 @@ impl Encoder {
         }
     }
 
-    fn varint(&mut self, mut value: u32) {
-        while value >= 0x80 {
-            self.frame.inline.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.frame.inline.push(value as u8);
+    fn varint(&mut self, value: u32) {
+        put_uvarint(&mut self.frame.inline, value);
     }
 
     fn int16(&mut self, value: i16) {

@@ -8,6 +8,7 @@ use bytes::{Buf, Bytes};
 
 use crate::api_spec;
 use crate::guard::MAX_TAGGED_FIELDS;
+use crate::primitives::{BadVarint, take, take_array, take_uvarint};
 use crate::text;
 
 /// The header that every request starts with.
@@ -83,18 +84,10 @@ fn skip_tagged_fields(input: &mut &[u8]) -> Result<(), HeaderError> {
 }
 
 fn read_varint(input: &mut &[u8]) -> Result<u32, HeaderError> {
-    let mut value = 0;
-    for shift in [0, 7, 14, 21, 28] {
-        let [byte] = read(input)?;
-        if shift == 28 && byte > 0x0f {
-            break;
-        }
-        value |= u32::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Ok(value);
-        }
-    }
-    Err(HeaderError::TaggedFields)
+    take_uvarint(input).map_err(|error| match error {
+        BadVarint::Short => HeaderError::TooShort,
+        BadVarint::TooLong => HeaderError::TaggedFields,
+    })
 }
 
 fn read_i16(input: &mut &[u8]) -> Result<i16, HeaderError> {
@@ -102,17 +95,11 @@ fn read_i16(input: &mut &[u8]) -> Result<i16, HeaderError> {
 }
 
 fn read<const N: usize>(input: &mut &[u8]) -> Result<[u8; N], HeaderError> {
-    let (bytes, rest) = input.split_first_chunk().ok_or(HeaderError::TooShort)?;
-    *input = rest;
-    Ok(*bytes)
+    take_array(input).ok_or(HeaderError::TooShort)
 }
 
 fn split<'a>(input: &mut &'a [u8], length: usize) -> Result<&'a [u8], HeaderError> {
-    let (bytes, rest) = input
-        .split_at_checked(length)
-        .ok_or(HeaderError::TooShort)?;
-    *input = rest;
-    Ok(bytes)
+    take(input, length).ok_or(HeaderError::TooShort)
 }
 
 /// Appends a response header: the correlation id, in v1 followed by no tagged fields.

@@ -15,6 +15,7 @@ mod first_error;
 pub mod frame;
 pub mod guard;
 pub mod header;
+pub mod primitives;
 #[cfg(any(test, feature = "samples"))]
 pub mod sample;
 mod text;

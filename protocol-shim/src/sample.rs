@@ -5,6 +5,7 @@
 
 use crate::api_spec::ApiSpec;
 use crate::guard::field::{Field, Kind, Shape};
+use crate::primitives::put_uvarint;
 
 /// What stands in a sample. Each method is asked with the field's name and the position in the long array, 0 outside.
 pub trait Values {
@@ -146,12 +147,8 @@ impl Sample<'_> {
         }
     }
 
-    fn varint(&mut self, mut value: usize) {
-        while value >= 0x80 {
-            self.body.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.body.push(value as u8);
+    fn varint(&mut self, value: usize) {
+        put_uvarint(&mut self.body, value as u32);
     }
 }
 

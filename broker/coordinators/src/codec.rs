@@ -1,5 +1,6 @@
 //! Kafka's primitive types: read from bytes that may be anything, and written into records.
 
+use protocol_shim::primitives::{BadVarint, put_uvarint, take, take_array, take_uvarint};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -34,21 +35,11 @@ impl<'a> Reader<'a> {
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(RecordError::Truncated)?;
-        self.rest = rest;
-        Ok(*head)
+        take_array(&mut self.rest).ok_or(RecordError::Truncated)
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], RecordError> {
-        let (head, rest) = self
-            .rest
-            .split_at_checked(length)
-            .ok_or(RecordError::Truncated)?;
-        self.rest = rest;
-        Ok(head)
+        take(&mut self.rest, length).ok_or(RecordError::Truncated)
     }
 
     pub(crate) fn i8(&mut self) -> Result<i8, RecordError> {
@@ -72,19 +63,10 @@ impl<'a> Reader<'a> {
     }
 
     fn uvarint(&mut self) -> Result<u32, RecordError> {
-        let mut value = 0u32;
-        for shift in [0, 7, 14, 21, 28] {
-            let [byte] = self.array()?;
-            let bits = u32::from(byte & 0x7f);
-            if bits.leading_zeros() < shift {
-                return Err(RecordError::BadLength);
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(RecordError::BadLength)
+        take_uvarint(&mut self.rest).map_err(|error| match error {
+            BadVarint::Short => RecordError::Truncated,
+            BadVarint::TooLong => RecordError::BadLength,
+        })
     }
 
     /// A length of a string or bytes; `None` for null.
@@ -212,12 +194,8 @@ impl Writer {
         self.bytes(&value.to_be_bytes());
     }
 
-    pub(crate) fn uvarint(&mut self, mut value: u32) {
-        while value >= 0x80 {
-            self.buffer.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.buffer.push(value as u8);
+    pub(crate) fn uvarint(&mut self, value: u32) {
+        put_uvarint(&mut self.buffer, value);
     }
 
     /// An int32 length or count.

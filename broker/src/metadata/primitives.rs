@@ -1,5 +1,7 @@
 //! Kafka's primitive types in the flexible encoding (KIP-482), as metadata records have them.
 
+use protocol_shim::primitives;
+pub use protocol_shim::primitives::put_uvarint;
 use uuid::Uuid;
 
 /// Kafka's limit of a replica set is far below; a count beyond is damage.
@@ -103,14 +105,6 @@ impl Field for Vec<i32> {
     }
 }
 
-pub fn put_uvarint(out: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
 /// Compact lengths are one more than what they count; 0 is null.
 fn put_length(out: &mut Vec<u8>, length: usize) {
     put_uvarint(out, u32::try_from(length + 1).unwrap_or(u32::MAX));
@@ -129,28 +123,16 @@ impl<'a> Input<'a> {
     /// # Errors
     /// There are not so many bytes.
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], Damaged> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(Damaged)?;
-        self.0 = rest;
-        Ok(taken)
+        primitives::take(&mut self.0, count).ok_or(Damaged)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Damaged> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N)?);
-        Ok(array)
+        primitives::take_array(&mut self.0).ok_or(Damaged)
     }
 
     /// # Errors
     /// There is no number of 32 bits.
     pub fn uvarint(&mut self) -> Result<u32, Damaged> {
-        let mut value = 0_u64;
-        for shift in (0..35).step_by(7) {
-            let [byte] = self.array()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return u32::try_from(value).map_err(|_| Damaged);
-            }
-        }
-        Err(Damaged)
+        primitives::take_uvarint(&mut self.0).map_err(|_| Damaged)
     }
 }

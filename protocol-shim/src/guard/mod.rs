@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use crate::api_spec::ApiSpec;
+use crate::primitives::{BadVarint, put_uvarint, take_uvarint};
 use crate::text;
 use field::{Field, Kind, Shape};
 
@@ -274,8 +275,9 @@ impl Walk<'_> {
     fn replace_text(&mut self, start: usize, text: &str) -> Result<(), Violation> {
         let length = i16::try_from(text.len()).map_err(|_| Violation::TextTooLong(text.len()))?;
         if self.flexible {
-            let (prefix, prefix_bytes) = unsigned_varint(length as u32 + 1);
-            self.replace(start, &[&prefix[..prefix_bytes], text.as_bytes()])
+            let mut prefix = Vec::new();
+            put_uvarint(&mut prefix, length as u32 + 1);
+            self.replace(start, &[&prefix, text.as_bytes()])
         } else {
             self.replace(start, &[&length.to_be_bytes(), text.as_bytes()])
         }
@@ -343,22 +345,13 @@ impl Walk<'_> {
     }
 
     fn varint(&mut self) -> Result<u32, Violation> {
-        let [first] = self.take()?;
-        if first < 0x80 {
-            return Ok(u32::from(first));
-        }
-        let mut value = u32::from(first & 0x7f);
-        for shift in [7, 14, 21, 28] {
-            let [byte] = self.take()?;
-            if shift == 28 && byte > 0x0f {
-                return Err(Violation::Varint);
-            }
-            value |= u32::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(Violation::Varint)
+        let mut rest = &self.body[self.position..];
+        let value = take_uvarint(&mut rest);
+        self.position = self.body.len() - rest.len();
+        value.map_err(|error| match error {
+            BadVarint::Short => Violation::TooShort,
+            BadVarint::TooLong => Violation::Varint,
+        })
     }
 
     fn spend(&mut self, elements: usize) -> Result<(), Violation> {
@@ -392,21 +385,6 @@ impl Walk<'_> {
             .ok_or(Violation::TooShort)?;
         self.position += N;
         Ok(bytes)
-    }
-}
-
-/// The bytes of an unsigned varint, and how many they are.
-fn unsigned_varint(mut value: u32) -> ([u8; 5], usize) {
-    let mut bytes = [0; 5];
-    let mut length = 0;
-    loop {
-        bytes[length] = value as u8 & 0x7f;
-        value >>= 7;
-        length += 1;
-        if value == 0 {
-            return (bytes, length);
-        }
-        bytes[length - 1] |= 0x80;
     }
 }
 

@@ -394,8 +394,9 @@ fn replaced_text_is_bounded_as_a_string_and_in_the_whole_request() {
 fn a_string_is_as_long_as_kafka_allows_and_no_longer() {
     // FindCoordinator v3: a compact string, the type, tags.
     let key = |length: usize| {
-        let (prefix, prefix_bytes) = unsigned_varint(length as u32 + 1);
-        [&prefix[..prefix_bytes], &vec![b'k'; length], &[0, 0]].concat()
+        let mut prefix = Vec::new();
+        put_uvarint(&mut prefix, length as u32 + 1);
+        [&prefix[..], &vec![b'k'; length], &[0, 0]].concat()
     };
     assert_eq!(check(spec(10).unwrap(), 3, &key(MAX_STRING_BYTES)), Ok(()));
     assert_eq!(
@@ -408,13 +409,10 @@ fn a_string_is_as_long_as_kafka_allows_and_no_longer() {
 fn a_struct_has_at_most_10_000_tagged_fields() {
     // ListGroups v3 is nothing but tagged fields.
     let body = |count: u32| {
-        let (prefix, prefix_bytes) = unsigned_varint(count);
+        let mut prefix = Vec::new();
+        put_uvarint(&mut prefix, count);
         let fields = (0..count).flat_map(|_| [9, 0]);
-        prefix[..prefix_bytes]
-            .iter()
-            .copied()
-            .chain(fields)
-            .collect::<Vec<u8>>()
+        prefix.into_iter().chain(fields).collect::<Vec<u8>>()
     };
     assert_eq!(check(spec(16).unwrap(), 3, &body(10_000)), Ok(()));
     assert_eq!(
