@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::authorizer::Authorized;
 use crate::context::RequestContext;
+use crate::partition::errors;
 use crate::partition::registry::Partition;
 use crate::view::Topic;
 
@@ -46,10 +47,7 @@ pub(crate) async fn handle(
         let mut partitions = Vec::with_capacity(offsets.len());
         for (index, begun) in offsets.into_keys().zip(begun.by_ref()) {
             let deleted = match begun {
-                Ok(deletion) => deletion.await.map_err(|error| match error {
-                    AppendError::Deleted => ErrorCode::UnknownTopicOrPartition,
-                    _ => ErrorCode::KafkaStorageError,
-                }),
+                Ok(deletion) => deletion.await.map_err(|error| errors::of_append(&error)),
                 Err(error) => Err(error),
             };
             let answer = DeleteRecordsPartitionResult::default().with_partition_index(index);

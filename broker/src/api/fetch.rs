@@ -24,6 +24,7 @@ use crate::context::RequestContext;
 use crate::log_limited;
 use crate::net::account::Unaffordable;
 use crate::partition::delayed_fetch::{self, FetchLimits, FetchTarget};
+use crate::partition::errors;
 use crate::partition::fetch_session::{Outcome, Told, TopicKey, WantedPartition};
 use crate::partition::registry::{Partition, check_leader_epoch};
 use crate::view::{Topic, View};
@@ -209,16 +210,10 @@ fn answer(partition_index: i32, read: FetchedRecords, isolation: Isolation) -> F
 }
 
 fn refusal(partition_index: i32, error: &ReadError) -> FetchPartition {
-    let error_code = match error {
-        ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-        ReadError::Corrupt { .. } => ErrorCode::CorruptMessage,
-        ReadError::Storage(_) => ErrorCode::KafkaStorageError,
-        ReadError::Deleted => ErrorCode::UnknownTopicOrPartition,
-    };
     if let ReadError::Corrupt { .. } | ReadError::Storage(_) = error {
         log_limited!(error, "cannot fetch: {error}");
     }
-    failed(partition_index, error_code)
+    failed(partition_index, errors::of_read(error))
 }
 
 fn failed(partition_index: i32, error_code: ErrorCode) -> FetchPartition {

@@ -17,6 +17,7 @@ use protocol_shim::error_code::ErrorCode;
 use storage::log::{Isolation, ReadError, TimestampOffset};
 
 use crate::context::RequestContext;
+use crate::partition::errors;
 use crate::partition::registry::{Partition, check_leader_epoch};
 
 const LATEST: i64 = -1;
@@ -131,7 +132,10 @@ async fn find(
 ) -> Result<TimestampOffset, ErrorCode> {
     let log = &partition.log;
     check_leader_epoch(&**log, current_leader_epoch)?;
-    let offsets = log.current_offsets().await.map_err(refused)?;
+    let offsets = log
+        .current_offsets()
+        .await
+        .map_err(|error| errors::of_read(&error))?;
     let place = |offset| TimestampOffset {
         timestamp: -1,
         offset,
@@ -157,15 +161,6 @@ async fn find(
     match found {
         Ok(found) => Ok(found.unwrap_or(NOT_FOUND)),
         Err(ReadError::OffsetOutOfRange { .. }) => Ok(NOT_FOUND),
-        Err(error) => Err(refused(error)),
-    }
-}
-
-fn refused(error: ReadError) -> ErrorCode {
-    match error {
-        ReadError::Deleted => ErrorCode::UnknownTopicOrPartition,
-        ReadError::Corrupt { .. } => ErrorCode::CorruptMessage,
-        ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-        ReadError::Storage(_) => ErrorCode::KafkaStorageError,
+        Err(error) => Err(errors::of_read(&error)),
     }
 }

@@ -41,6 +41,7 @@ use crate::authorizer::{Authorized, Resource};
 use crate::client_text::client_text;
 use crate::context::RequestContext;
 use crate::log_limited;
+use crate::partition::errors;
 use crate::partition::registry::Partition;
 use crate::partition::validation::RequestValidation;
 use crate::response::{self, RequestError};
@@ -373,15 +374,7 @@ fn refused_batch(error: ValidateError, partition: &Partition) -> Refusal {
 }
 
 fn refused_append(error: &AppendError) -> Refusal {
-    let code = match error {
-        AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
-        AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
-        AppendError::InvalidTxnState { .. } => ErrorCode::InvalidTxnState,
-        // Not a fault of the disk, which would be tried again: the producer can only make its batches smaller.
-        AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
-        AppendError::Storage(_) | AppendError::Indeterminate(_) => ErrorCode::KafkaStorageError,
-        AppendError::Deleted => ErrorCode::UnknownTopicOrPartition,
-    };
+    let code = errors::of_append(error);
     if code == ErrorCode::KafkaStorageError {
         log_limited!(error, "cannot append: {error}");
     }
