@@ -15,7 +15,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod context;
-pub mod coordinator;
+pub(crate) mod coordinator;
 pub mod dispatch;
 pub mod import;
 pub mod log_limit;

@@ -19,7 +19,7 @@ pub enum ReplayError {
 }
 
 /// Something that a log says, with the header of its batch.
-pub enum Entry<'a> {
+pub(crate) enum Entry<'a> {
     Record(&'a BatchHeader, Record<'a>),
     /// The transaction of the header's producer ended.
     Marker(&'a BatchHeader, EndTxnMarker),
@@ -30,7 +30,7 @@ pub enum Entry<'a> {
 ///
 /// # Errors
 /// When the log cannot be read, or holds what is no record batch.
-pub async fn replay(
+pub(crate) async fn replay(
     log: &dyn PartitionLog,
     from_offset: i64,
     mut visit: impl FnMut(Entry<'_>),

@@ -1,9 +1,9 @@
 //! Coordination, the asynchronous part: tasks that own pure state machines and their logs.
 
 mod batches;
-pub mod group;
-pub mod routing;
-pub mod runtime;
+pub(crate) mod group;
+pub(crate) mod routing;
+pub(crate) mod runtime;
 mod shard;
 mod shards;
 #[cfg(test)]

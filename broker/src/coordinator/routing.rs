@@ -30,7 +30,7 @@ pub struct Coordinator<O: Outside> {
 }
 
 impl<O: Outside> Coordinator<O> {
-    pub fn new(outside: O, runtime: Runtime, partitions: Arc<PartitionRegistry>) -> Self {
+    pub(crate) fn new(outside: O, runtime: Runtime, partitions: Arc<PartitionRegistry>) -> Self {
         Self {
             runtime,
             partitions,
@@ -68,7 +68,7 @@ impl<O: Outside> Coordinator<O> {
     /// # Errors
     /// COORDINATOR_NOT_AVAILABLE before the first use; NOT_COORDINATOR when the topic has been deleted, until the next use:
     /// clients look for the coordinator then, which creates the topic again.
-    pub fn shards(&self) -> Result<Arc<Shards<O::Machine>>, ErrorCode> {
+    pub(crate) fn shards(&self) -> Result<Arc<Shards<O::Machine>>, ErrorCode> {
         let shards = self.shards.load_full();
         let shards = shards.ok_or(ErrorCode::CoordinatorNotAvailable)?;
         let image = self.runtime.metadata.image();
@@ -82,7 +82,7 @@ impl<O: Outside> Coordinator<O> {
     }
 
     /// How long it took to load all shards.
-    pub fn load_time(&self) -> Option<Duration> {
+    pub(crate) fn load_time(&self) -> Option<Duration> {
         self.shards.load().as_ref().map(|shards| shards.load_time())
     }
 
@@ -101,7 +101,7 @@ impl<O: Outside> Coordinator<O> {
     ///
     /// # Errors
     /// COORDINATOR_NOT_AVAILABLE if it cannot be created or loaded.
-    pub async fn ensure_started(&self) -> Result<(), ErrorCode> {
+    pub(crate) async fn ensure_started(&self) -> Result<(), ErrorCode> {
         if self.shards().is_ok() {
             return Ok(());
         }
@@ -120,7 +120,7 @@ impl<O: Outside> Coordinator<O> {
     ///
     /// # Errors
     /// When a log cannot be read back.
-    pub async fn load(&self) -> Result<(), ReplayError> {
+    pub(crate) async fn load(&self) -> Result<(), ReplayError> {
         let image = self.runtime.metadata.image();
         let Some(topic) = image.topic(O::TOPIC) else {
             return Ok(());

@@ -20,7 +20,7 @@ const MAX_BATCH_BYTES: usize = 16 << 20;
 
 /// What all coordinators of a broker work with.
 #[derive(Clone)]
-pub struct Runtime {
+pub(crate) struct Runtime {
     pub metadata: Metadata,
     pub clock: Clock,
     /// Turns true when the broker shuts down.

@@ -18,7 +18,7 @@ use crate::replay::ReplayError;
 const MAILBOX_REQUESTS: usize = 1024;
 
 /// The shards of one topic, in the order of its partitions.
-pub struct Shards<M: Machine> {
+pub(crate) struct Shards<M: Machine> {
     topic_id: Uuid,
     mailboxes: Vec<mpsc::Sender<Command<M>>>,
     load_time: Duration,
@@ -32,7 +32,7 @@ impl<M: Machine> Shards<M> {
     ///
     /// # Errors
     /// When a log cannot be read back.
-    pub async fn start<O: Outside<Machine = M>>(
+    pub(crate) async fn start<O: Outside<Machine = M>>(
         runtime: &Runtime,
         outside: &Arc<O>,
         topic_id: Uuid,
@@ -63,27 +63,27 @@ impl<M: Machine> Shards<M> {
         })
     }
 
-    pub fn topic_id(&self) -> Uuid {
+    pub(crate) fn topic_id(&self) -> Uuid {
         self.topic_id
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.mailboxes.len()
     }
 
     /// The shard that serves a group, or whatever else this is the key of.
-    pub fn shard_of(&self, key: &str) -> usize {
+    pub(crate) fn shard_of(&self, key: &str) -> usize {
         let count = i32::try_from(self.count()).unwrap_or(i32::MAX);
         usize::try_from(partition_for(key, count)).unwrap_or(0)
     }
 
     /// How long it took to load all shards.
-    pub fn load_time(&self) -> Duration {
+    pub(crate) fn load_time(&self) -> Duration {
         self.load_time
     }
 
     /// The topic is deleted: everybody is told [`Refused::NotCoordinator`] from now on.
-    pub fn topic_is_gone(&self) {
+    pub(crate) fn topic_is_gone(&self) {
         self.gone.send_replace(true);
     }
 
@@ -91,7 +91,11 @@ impl<M: Machine> Shards<M> {
     ///
     /// # Errors
     /// The shard is not there, or ended before it could answer.
-    pub async fn request(&self, shard: usize, request: M::Request) -> Result<M::Reply, Refused> {
+    pub(crate) async fn request(
+        &self,
+        shard: usize,
+        request: M::Request,
+    ) -> Result<M::Reply, Refused> {
         let refused = || match *self.gone.borrow() {
             true => Refused::NotCoordinator,
             false => Refused::Unavailable,

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 const AT_WORK: usize = 2;
 
 /// See the [module](self).
-pub struct Assignors {
+pub(crate) struct Assignors {
     turns: Arc<Semaphore>,
 }
 
@@ -26,7 +26,7 @@ impl Assignors {
     ///
     /// # Panics
     /// As the assignor: no group would ask again.
-    pub async fn compute(&self, asked: Weak<TargetQuestion>) -> Option<ComputedTarget> {
+    pub(crate) async fn compute(&self, asked: Weak<TargetQuestion>) -> Option<ComputedTarget> {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let question = asked.upgrade()?;
         let computed = tokio::task::spawn_blocking(move || {

@@ -10,7 +10,7 @@ use coordinators::group::{
 use protocol_shim::ErrorCode;
 
 /// A request whose reply is known by type.
-pub trait GroupCall {
+pub(crate) trait GroupCall {
     type Reply;
     fn into_request(self) -> GroupRequest;
     /// # Errors

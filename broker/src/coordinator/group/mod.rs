@@ -9,7 +9,7 @@ pub(super) mod assignors;
 mod call;
 mod catalog;
 mod notes;
-pub mod patterns;
+pub(crate) mod patterns;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,10 +36,10 @@ use crate::metadata::Published;
 const GROUP_ANSWER_BYTES: usize = 32 << 20;
 
 /// The shards of one `__consumer_offsets`.
-pub type GroupShards = Shards<GroupShard>;
+pub(crate) type GroupShards = Shards<GroupShard>;
 
 /// Whoever serves the groups.
-pub type GroupCoordinator = Coordinator<Groups>;
+pub(crate) type GroupCoordinator = Coordinator<Groups>;
 
 /// What groups need that takes longer than a step may.
 pub struct Groups {
@@ -49,7 +49,7 @@ pub struct Groups {
 }
 
 impl Groups {
-    pub fn new(config: GroupConfig) -> Self {
+    pub(crate) fn new(config: GroupConfig) -> Self {
         Self {
             config,
             patterns: PatternResolver::default(),
@@ -95,7 +95,7 @@ impl GroupShards {
     ///
     /// # Errors
     /// COORDINATOR_NOT_AVAILABLE while the shard, or the log behind it, cannot answer; NOT_COORDINATOR when the log is deleted.
-    pub async fn call<C: GroupCall>(
+    pub(crate) async fn call<C: GroupCall>(
         &self,
         group_id: &str,
         request: C,
@@ -107,7 +107,7 @@ impl GroupShards {
     ///
     /// # Errors
     /// As [`call`](Self::call).
-    pub async fn call_shard<C: GroupCall>(
+    pub(crate) async fn call_shard<C: GroupCall>(
         &self,
         shard: usize,
         request: C,
@@ -133,14 +133,14 @@ impl<T> Default for OfShard<T> {
 
 impl GroupCoordinator {
     /// Who finds out what regular expressions match.
-    pub fn patterns(&self) -> &PatternResolver {
+    pub(crate) fn patterns(&self) -> &PatternResolver {
         &self.outside().patterns
     }
 
     /// Forgets what was committed for topics that no longer exist; everything if `__consumer_offsets` is among them.
     ///
     /// A shard that cannot do so now loses nothing: an offset of another topic id is never given out.
-    pub async fn topics_deleted(&self, topics: Vec<DeletedTopic>) {
+    pub(crate) async fn topics_deleted(&self, topics: Vec<DeletedTopic>) {
         let Ok(shards) = self.shards() else {
             return;
         };
@@ -159,7 +159,7 @@ impl GroupCoordinator {
     ///
     /// # Errors
     /// Why the group may not be asked for; COORDINATOR_NOT_AVAILABLE while nothing can answer.
-    pub async fn call<C: GroupCall>(
+    pub(crate) async fn call<C: GroupCall>(
         &self,
         group: Result<Authorized<GroupId>, ErrorCode>,
         call: impl FnOnce(GroupId) -> C,
@@ -173,7 +173,7 @@ impl GroupCoordinator {
     /// Puts each of `items` to the shard that owns its group, all of one shard's in one request. One outcome for each, in
     /// the order of the items, however often a group is among them. A group that may not be asked for is refused. All
     /// answers together keep to one allowance.
-    pub async fn call_all<T, R: Priced, C: GroupCall<Reply = Vec<R>>>(
+    pub(crate) async fn call_all<T, R: Priced, C: GroupCall<Reply = Vec<R>>>(
         &self,
         items: Vec<(Result<Authorized<GroupId>, ErrorCode>, T)>,
         mut call: impl FnMut(Vec<(GroupId, T)>, Allowance) -> C,

@@ -22,7 +22,7 @@ const MAX_KNOWN_PATTERNS: usize = 1000;
 const MAX_KNOWN_TOPICS: usize = 1_000_000;
 
 /// See the [module](self).
-pub struct PatternResolver {
+pub(crate) struct PatternResolver {
     turns: Arc<Semaphore>,
     turn_time: Duration,
     known: Mutex<Known>,
@@ -60,7 +60,7 @@ impl PatternResolver {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub async fn resolve(
+    pub(crate) async fn resolve(
         &self,
         pattern: &Name,
         image: &Arc<MetadataImage>,
@@ -102,7 +102,7 @@ impl PatternResolver {
     ///
     /// # Panics
     /// As what matches: a group must not be told that nothing matches.
-    pub async fn resolve_all(
+    pub(crate) async fn resolve_all(
         &self,
         asked: ResolvePatterns,
         published: Arc<Published>,
