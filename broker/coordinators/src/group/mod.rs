@@ -52,17 +52,22 @@ pub use config::{GroupConfig, MigrationPolicy};
 pub use effects::{Effects, Note, NoteKind, Outcome, Question, ResolvePatterns};
 pub use id::{GroupId, InstanceId, MemberId, Name};
 pub use pattern::TopicPattern;
-pub use record::GroupRecord;
-pub use record::classic::{GroupMetadata, MemberMetadata};
-pub use record::consumer::{ConsumerRecord, GroupEpoch, ResolvedRegex, TargetEpoch};
-pub use record::consumer_member::{
-    Assigned, ClassicMember, CurrentAssignment, MemberState, MemberSubscription,
-};
-pub use record::offset::{CommittedOffset, OffsetKey};
 pub use reply::*;
 pub use request::*;
 pub use shard::GroupShard;
 pub use target::{ComputedTarget, TargetQuestion};
+
+// What the tests look into.
+#[cfg(test)]
+use record::{
+    GroupRecord,
+    classic::{GroupMetadata, MemberMetadata},
+    consumer::{ConsumerRecord, GroupEpoch, ResolvedRegex, TargetEpoch},
+    consumer_member::{
+        Assigned, ClassicMember, CurrentAssignment, MemberState, MemberSubscription,
+    },
+    offset::{CommittedOffset, OffsetKey},
+};
 
 /// The topic that groups and their offsets live in.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";

@@ -9,9 +9,6 @@ use std::collections::BTreeMap;
 use crate::group::assignor::spec::{Partitions, Spec};
 use crate::group::id::MemberId;
 
-#[cfg(test)]
-mod tests;
-
 /// The assignors there are, as members name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Assignor {

@@ -1,6 +1,8 @@
 //! The rules of groups and offsets, each as a sentence.
 
 mod admin;
+mod allowance;
+mod assignor;
 mod consumer;
 mod context;
 mod embedded;
@@ -11,7 +13,7 @@ mod offsets;
 mod random;
 mod record;
 mod scale;
-pub(super) mod seed;
+mod seed;
 mod static_members;
 mod sync;
 mod torn_steps;
