@@ -1,4 +1,4 @@
-//! Reads a log from some offset to its end: how coordinators and the metadata come back after a start.
+//! Reads a log from some offset to its end. So coordinators and the metadata come back after a start.
 
 use storage::log::{Isolation, PartitionLog, Read, ReadError, ReadRequest};
 use storage::record::{BatchHeader, ControlRecord, EndTxnMarker, Record, RecordSet, batches};
@@ -6,7 +6,7 @@ use tracing::warn;
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 1 << 20;
-/// What one batch of the broker's own may decompress to.
+/// What a batch that the broker has written itself may decompress to.
 const MAX_BATCH_BYTES: usize = 256 << 20;
 
 /// Why a log could not be read back.
@@ -25,11 +25,11 @@ pub(crate) enum Entry<'a> {
     Marker(&'a BatchHeader, EndTxnMarker),
 }
 
-/// Calls `visit` with every entry from `from_offset`, or from the log's start if that is later, to the high watermark, in
-/// order. Returns the offset after the last batch: below the high watermark if the log gave no more.
+/// Calls `visit` with every entry up to the high watermark, in order. Begins at `from_offset`, or at the log's start if that
+/// is later. Returns the offset after the last batch, which is below the high watermark if the log gave no more.
 ///
 /// # Errors
-/// When the log cannot be read, or holds what is no record batch.
+/// The log cannot be read, or a batch in it is damaged.
 pub(crate) async fn replay(
     log: &dyn PartitionLog,
     from_offset: i64,
@@ -61,7 +61,7 @@ pub(crate) async fn replay(
                     .map_err(|error| damaged(offset, &error))?;
                 for record in records.iter() {
                     let record = record.map_err(|error| damaged(offset, &error))?;
-                    // The first batch may begin before what was asked for.
+                    // The first batch may begin before the offset that was asked for.
                     if record.offset < next_offset {
                         continue;
                     }

@@ -1,9 +1,9 @@
-//! What records take in a batch: what has to stay whole must fit into one.
+//! The bytes that records take in a batch. What has to stay whole must fit into one.
 
 /// What a batch takes besides its records.
 pub const BATCH_OVERHEAD_BYTES: usize = 61;
 
-/// What a record of a batch takes, at most three bytes more: the difference of its offset is not known.
+/// What a record takes in a batch, or up to three bytes more, since its offset in the batch is not known.
 pub fn record_bytes(key_bytes: usize, value_bytes: Option<usize>) -> usize {
     let value_bytes = value_bytes.unwrap_or(0);
     let fields = 6 + varint_bytes(key_bytes) + varint_bytes(value_bytes);
@@ -11,7 +11,7 @@ pub fn record_bytes(key_bytes: usize, value_bytes: Option<usize>) -> usize {
     varint_bytes(body) + body
 }
 
-/// Of a length in zigzag encoding.
+/// The bytes of a length in zigzag encoding.
 fn varint_bytes(length: usize) -> usize {
     let bits = usize::BITS - length.leading_zeros() + 1;
     usize::try_from(bits.div_ceil(7)).unwrap_or(10)

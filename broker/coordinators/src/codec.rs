@@ -24,7 +24,7 @@ pub enum RecordError {
 /// What an int16 length can say.
 pub(crate) const MAX_STRING_BYTES: usize = i16::MAX as usize;
 
-/// Reads fields off a slice; never past its end, never allocating.
+/// Reads fields off a slice. It never reads past the end and never allocates.
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -129,7 +129,7 @@ impl<'a> Reader<'a> {
         self.length(flexible, true)?.ok_or(RecordError::BadLength)
     }
 
-    /// Whether the compact array that comes next is null; leaves it where it is.
+    /// Whether the compact array that comes next is null. It is still to be read afterwards.
     pub(crate) fn is_null_array(&self) -> Result<bool, RecordError> {
         self.rest
             .first()
@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
             .ok_or(RecordError::Truncated)
     }
 
-    /// Reads a compact array. No capacity is taken from its count, which is the record's claim.
+    /// Reads a compact array. Its count is only a claim of the record, so it sets no capacity.
     pub(crate) fn compact_array<T>(
         &mut self,
         mut element: impl FnMut(&mut Self) -> Result<T, RecordError>,
@@ -253,7 +253,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The tagged fields of a struct that has at most one, number 0.
+    /// The tagged fields of a struct that has at most one, with the number 0.
     pub(crate) fn tagged_field(&mut self, field: Option<Self>) -> Result<(), RecordError> {
         let Some(field) = field else {
             self.uvarint(0);

@@ -1,22 +1,23 @@
 //! What a coordinator is made of: a pure state machine over one log.
 //!
-//! A [`Machine`] knows no clock, no randomness and no I/O, and gives the same answers to the same events. One task owns it
-//! (`coordinator/shard.rs`), and keeps to this contract:
+//! A [`Machine`] knows no clock, no randomness and no I/O, and gives the same answers to the same requests. One task owns it
+//! (`coordinator/shard.rs` in the broker) and keeps to this contract:
 //!
-//! * **Load**: a new machine, [`replay`](Machine::replay) and [`replay_marker`](Machine::replay_marker) for everything in the
-//!   log, in order, then [`loaded`](Machine::loaded), whose effects are handled like all others.
-//! * **Run**: [`handle`](Machine::handle) each request in the order it arrives. When the queue of requests is drained and
-//!   [`next_deadline`](Machine::next_deadline) has come, call [`on_deadline`](Machine::on_deadline). Each call is told the
-//!   [`Moment`]; time never goes backwards from one to the next.
-//! * **Ask**: the owner answers [`Effects::questions`] elsewhere, for that may take long, and hands the answers to
+//! * **Load**: the owner makes a new machine and calls [`replay`](Machine::replay) and
+//!   [`replay_marker`](Machine::replay_marker) for everything in the log, in order. Then it calls
+//!   [`loaded`](Machine::loaded), and handles the effects of that like all others.
+//! * **Run**: the owner calls [`handle`](Machine::handle) for each request, in the order of their arrival. When no request
+//!   waits and [`next_deadline`](Machine::next_deadline) has come, it calls [`on_deadline`](Machine::on_deadline). Each call
+//!   is told the [`Moment`]; time never goes backwards from one to the next.
+//! * **Ask**: the owner answers [`Effects::questions`] elsewhere, for that may take long. It hands the answers to
 //!   [`outcome`](Machine::outcome), in any order and however late.
-//! * **Append, then reply**: append [`Effects::writes`] in the order of the calls; release [`Effects::replies`] in the order
-//!   they were given, each when everything appended before it, its own step's writes included, is durable. *Every* reply
-//!   takes its place in that queue, reads too: the machine has already applied what is not yet durable, so a reply that
-//!   overtook it could show a write that a power cut takes back.
-//! * **Failure**: if an append fails, or might have, the machine is ahead of its log and good for nothing. Replies held back
-//!   become refusals ([`Refused`]), requests still parked are answered through [`unload`](Machine::unload), and a new machine
-//!   is loaded from the log.
+//! * **Append, then reply**: the owner appends [`Effects::writes`] in the order of the calls. It releases
+//!   [`Effects::replies`] in the order they were given, each when everything appended before it is durable, the writes of its
+//!   own step included. *Every* reply takes its place in that queue, reads too. The machine has already applied what is not
+//!   yet durable, so a reply that overtook it could show a write that a power cut takes back.
+//! * **Failure**: if an append fails, or might have, the machine is ahead of its log and good for nothing. The owner turns
+//!   replies that it held back into refusals ([`Refused`]) and answers parked requests through [`unload`](Machine::unload).
+//!   Then it loads a new machine from the log.
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 
 use protocol_shim::ErrorCode;
 
-/// The caller's name for one request. Every token handed in comes back exactly once, with its reply.
+/// The owner's name for one request. Every token that is handed in comes back exactly once, with its reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
@@ -35,7 +36,7 @@ pub struct Producer {
     pub epoch: i16,
 }
 
-/// A producer's transaction ended. In a log this is a control batch, the marker.
+/// A producer's transaction has ended. In a log this is a control batch, the marker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndTxn {
     pub producer_id: i64,
@@ -47,13 +48,13 @@ pub struct EndTxn {
 /// What a machine may know of the world when it is called.
 #[derive(Debug)]
 pub struct Moment<C: ?Sized> {
-    /// What deadlines are counted from: never put forward or back.
+    /// The time that deadlines are counted from. Nobody puts this clock forward or back.
     pub steady_ms: i64,
     /// How far the wall clock is ahead of that.
     pub wall_ahead_ms: i64,
-    /// The largest batch that the machine's log takes: what has to stay whole must fit.
+    /// The largest batch that the machine's log takes. What has to stay whole must fit into it.
     pub max_batch_bytes: usize,
-    /// The metadata, as the machine sees it. The same pointer as long as nothing has changed.
+    /// The metadata, as the machine sees it. It is the same pointer as long as nothing has changed.
     pub catalog: Arc<C>,
 }
 
@@ -75,10 +76,10 @@ impl From<Refused> for ErrorCode {
     }
 }
 
-/// Something to append. Each kind has batches of its own.
+/// Something to append. A batch holds writes of one kind only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write<R> {
-    /// In one batch if they fit, or in several: then a crash may leave the first ones only.
+    /// Records in one batch if they fit, else in several. Then a crash may leave the first ones only.
     Plain(Vec<R>),
     /// Records of a producer's open transaction, in one batch. The machine refuses what does not fit before it changes
     /// anything.
@@ -96,7 +97,7 @@ pub struct Effects<Record, Reply, Question, Note> {
     pub replies: Vec<(Token, Reply)>,
     /// To be answered elsewhere.
     pub questions: Vec<Question>,
-    /// For the log of the broker; saying nothing of them changes nothing.
+    /// To be told in the log of the broker. Whether they are changes nothing.
     pub notes: Vec<Note>,
 }
 
@@ -113,7 +114,7 @@ pub type KeyValue = (Vec<u8>, Option<Vec<u8>>);
 
 /// See the [module](self).
 pub trait Machine: Sized + Send + 'static {
-    /// What it knows of the metadata.
+    /// What the machine knows of the metadata.
     type Catalog: ?Sized + Send + Sync;
     type Request: Send + 'static;
     type Reply: From<Refused> + Send + 'static;
@@ -125,7 +126,7 @@ pub trait Machine: Sized + Send + 'static {
     type Outcome: Send + 'static;
     type Note: Send;
 
-    /// Takes over one record of the log; `producer` if it is of a transaction.
+    /// Takes over one record of the log. `producer` is given if the record belongs to a transaction.
     ///
     /// # Errors
     /// The bytes are not what they say; nothing has changed.
@@ -165,7 +166,7 @@ pub trait Machine: Sized + Send + 'static {
     /// The bytes of a record to append.
     ///
     /// # Errors
-    /// It has none. The machine refuses what would lead to such a record, so one it made does not fail.
+    /// The record has no bytes. A machine refuses requests that would lead to one, so this does not happen to its own records.
     fn encode(record: &Self::Record) -> Result<KeyValue, Self::RecordError>;
 }
 

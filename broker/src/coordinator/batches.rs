@@ -4,7 +4,7 @@ use coordinators::batch_size::{BATCH_OVERHEAD_BYTES, record_bytes};
 use coordinators::machine::{KeyValue, Machine, Producer, Token, Write};
 use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult};
 
-/// The sequence number of a producer's batches that a coordinator writes.
+/// The sequence number in batches that a coordinator writes for a producer.
 const NO_SEQUENCE: i32 = -1;
 
 /// Records of one kind that are appended together, and the replies that wait for them.
@@ -19,7 +19,7 @@ pub(super) struct Batch<M: Machine> {
 enum Kind {
     Plain,
     Transactional(Producer),
-    /// Alone in its batch.
+    /// A marker is alone in its batch.
     Marker(Producer),
 }
 
@@ -45,7 +45,7 @@ impl<M: Machine> Batch<M> {
     }
 }
 
-/// Collects writes and replies, in their order.
+/// Collects writes and replies in their order.
 pub(super) struct Batches<M: Machine> {
     max_records_bytes: usize,
     /// The timestamp of the records.
@@ -54,7 +54,7 @@ pub(super) struct Batches<M: Machine> {
 }
 
 impl<M: Machine> Batches<M> {
-    /// For batches of at most this size, unless what has to stay whole is larger.
+    /// For batches of at most this size. Only what has to stay whole may exceed it.
     pub(super) fn new(max_batch_bytes: usize, now_ms: i64) -> Self {
         Self {
             max_records_bytes: max_batch_bytes.saturating_sub(BATCH_OVERHEAD_BYTES),
@@ -63,10 +63,9 @@ impl<M: Machine> Batches<M> {
         }
     }
 
-    /// Takes in the writes and replies of one step; gives the batches that are full.
+    /// Takes in the writes and replies of one step, and gives the batches that are full.
     ///
-    /// What one step brings about stays in one batch where it fits and is of one kind: then a crash leaves all of it or
-    /// nothing.
+    /// A step stays in one batch if it fits and is of one kind. Then a crash leaves all of it or nothing.
     ///
     /// # Errors
     /// A record has no bytes.
@@ -132,7 +131,7 @@ impl<M: Machine> Batches<M> {
                 || !is_alone && self.last.bytes + bytes <= self.max_records_bytes)
     }
 
-    /// Begins a new batch. The replies of one without records wait for the next.
+    /// Begins a new batch. Replies of a batch without records wait for the new one.
     fn cut(&mut self, kind: Kind, full: &mut Vec<Batch<M>>) {
         let mut last = std::mem::replace(&mut self.last, Batch::new(kind));
         if last.records.is_empty() {
@@ -142,7 +141,7 @@ impl<M: Machine> Batches<M> {
         }
     }
 
-    /// What is left; perhaps only replies, perhaps nothing.
+    /// The last batch. It may have replies and no records, or neither.
     pub(super) fn finish(self) -> Batch<M> {
         self.last
     }

@@ -1,4 +1,4 @@
-//! Coordination, the asynchronous part: tasks that own pure state machines and their logs.
+//! The asynchronous part of coordination: tasks that own pure state machines and their logs.
 
 mod batches;
 pub(crate) mod group;

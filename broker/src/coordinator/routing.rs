@@ -1,4 +1,4 @@
-//! From a key to the shard that serves it, for whoever has a request. The shards are started at the first use.
+//! Finds the shard that serves a key, and starts the shards at the first use.
 
 #![expect(clippy::disallowed_methods, reason = "a coordinator works for itself")]
 
@@ -18,8 +18,7 @@ use crate::log_limited;
 use crate::partition::registry::PartitionRegistry;
 use crate::replay::ReplayError;
 
-/// A coordinator as its clients find it. Nobody serves until something is asked for the first time, and when the
-/// coordinator's topic has been deleted.
+/// A coordinator as its clients find it. There are no shards before the first use, and none after its topic was deleted.
 pub struct Coordinator<O: Outside> {
     runtime: Runtime,
     /// Where the logs of the shards are.
@@ -44,7 +43,7 @@ impl<O: Outside> Coordinator<O> {
         &self.outside
     }
 
-    /// Starts a shard for each log of the topic, in the order of the partitions; once for each topic id.
+    /// Starts a shard for each log of the topic, in the order of the partitions. Does so once for each topic id.
     ///
     /// # Errors
     /// When a log cannot be read back.
@@ -63,11 +62,11 @@ impl<O: Outside> Coordinator<O> {
         Ok(())
     }
 
-    /// Who serves.
+    /// The shards.
     ///
     /// # Errors
-    /// COORDINATOR_NOT_AVAILABLE before the first use; NOT_COORDINATOR when the topic has been deleted, until the next use:
-    /// clients look for the coordinator then, which creates the topic again.
+    /// COORDINATOR_NOT_AVAILABLE before the first use. NOT_COORDINATOR after the topic was deleted: then clients look for the
+    /// coordinator, which creates the topic again.
     pub(crate) fn shards(&self) -> Result<Arc<Shards<O::Machine>>, ErrorCode> {
         let shards = self.shards.load_full();
         let shards = shards.ok_or(ErrorCode::CoordinatorNotAvailable)?;
@@ -86,7 +85,7 @@ impl<O: Outside> Coordinator<O> {
         self.shards.load().as_ref().map(|shards| shards.load_time())
     }
 
-    /// Who serves, started at the first use. Once the topic was deleted, a client has to look for the coordinator first.
+    /// The shards, started at the first use. After the topic was deleted, a client has to look for the coordinator first.
     pub(super) async fn serving(&self) -> Result<Arc<Shards<O::Machine>>, ErrorCode> {
         match self.shards() {
             Err(ErrorCode::CoordinatorNotAvailable) => {

@@ -56,7 +56,7 @@ impl<O: Outside> Surroundings<O> {
     }
 }
 
-/// What the machines of a coordinator need and cannot do themselves.
+/// What a coordinator adds to the runtime: whatever its machines need and cannot do themselves.
 pub trait Outside: Send + Sync + 'static {
     type Machine: Machine;
     /// The topic that the logs of its machines make up. It is created at the first use.
@@ -67,14 +67,14 @@ pub trait Outside: Send + Sync + 'static {
     /// A machine without a log.
     fn machine(&self) -> Self::Machine;
 
-    /// The metadata, as the machine sees it: the same pointer for the same image.
+    /// The metadata, as the machine sees it. It must be the same pointer for what was published together.
     fn catalog(&self, published: &Arc<Published>) -> Arc<<Self::Machine as Machine>::Catalog>;
 
     /// A note in words, for a line of the log.
     fn line(note: <Self::Machine as Machine>::Note) -> impl fmt::Display;
 
-    /// Finds out what a machine asks; nothing if nobody waits for the answer any more. A panic ends the broker, for the
-    /// machine would wait for ever.
+    /// Finds out what a machine asks. `None` if nobody waits for the answer any more. A panic ends the broker, for the machine
+    /// would wait for ever.
     fn answer(
         self: Arc<Self>,
         question: <Self::Machine as Machine>::Question,

@@ -1,9 +1,8 @@
-//! The task of one shard: drives the state machine, appends its records, releases its replies.
+//! The task of one shard: it drives the state machine, appends its writes and releases its replies.
 //!
-//! Requests that are waiting together are handled together and their records appended as one batch, or as several: none is
-//! larger than `max.message.bytes`, unless it is a single record that the machine has made itself, and none mixes kinds of
-//! writes (`batches.rs`).
-//! A reply leaves when everything appended before it is durable, in the order the state machine gave them.
+//! Requests that wait together are handled together, and their writes are appended in as few batches as possible
+//! (`batches.rs`). Replies leave in the order in which the machine gave them. Each waits until everything appended before it
+//! is durable.
 
 #![expect(
     clippy::disallowed_methods,
@@ -33,9 +32,9 @@ use crate::replay::{Entry, ReplayError, replay};
 const STEP_REQUESTS: usize = 256;
 /// Batches on their way to the disk before the mailbox is left waiting.
 const MAX_APPENDS_IN_FLIGHT: usize = 16;
-/// So many records of one request are appended at once, before the next request is handled.
+/// If a request has more records than this, they are appended before the next request is handled.
 const HEAVY_RECORDS: usize = 1000;
-/// How long a batch that the log does not take is offered to it again, and how often.
+/// How long, and how often, a batch is offered again to a log that does not take it.
 const RETRY_FOR: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Pause between attempts to load a shard whose log cannot be read.
@@ -77,13 +76,13 @@ pub(super) async fn load<O: Outside>(
     Ok(Loaded { machine, effects })
 }
 
-/// A machine fresh from its log, and what it wants done first.
+/// A machine that has just been loaded, and what it wants done first.
 pub(super) struct Loaded<M: Machine> {
     machine: M,
     effects: EffectsOf<M>,
 }
 
-/// Replies that wait for an append; without one, only for those before them.
+/// Replies that wait for an append, or without one only for the replies before them.
 struct Held<P> {
     append: Option<PendingAppend>,
     replies: Vec<(Token, P)>,
@@ -133,7 +132,7 @@ pub(super) async fn run<O: Outside>(
         match runner.serve(&mut machine, effects, &mut commands).await {
             Ended::Shutdown => return runner.finish(machine, Refused::Unavailable).await,
             Ended::Gone | Ended::AppendFailed(AppendError::Deleted) => {
-                // Those who still wait in the mailbox must learn from it that this was deleted.
+                // Callers that still wait in the mailbox must learn from `gone` that the log was deleted.
                 stopped(&mut runner.around.gone).await;
                 return runner.finish(machine, Refused::NotCoordinator).await;
             }
@@ -203,7 +202,7 @@ impl<O: Outside> Runner<O> {
                 Some(answered) = self.asked.join_next(), if may_handle => match answered {
                     Ok(Some(outcome)) => step.push(machine.outcome(&self.around.now(), outcome)),
                     Ok(None) => {}
-                    // Who asked would wait for ever.
+                    // Whoever asked would wait for ever.
                     Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                     // The runtime goes down.
                     Err(_) => {}
@@ -266,8 +265,8 @@ impl<O: Outside> Runner<O> {
         Ok(())
     }
 
-    /// A refusal that may pass, such as a full disk, is no reason to forget what everybody has been told: try again
-    /// for a while.
+    /// Submits a batch to the log. A refusal that may pass, such as a full disk, is no reason to forget what everybody has been
+    /// told. So this tries again for a while.
     async fn submit(&mut self, builder: BatchBuilder) -> Result<PendingAppend, AppendError> {
         let bytes = builder.build().map_err(unfit)?;
         let batch = ValidatedBatch::trusted(bytes).map_err(unfit)?;
@@ -302,10 +301,10 @@ impl<O: Outside> Runner<O> {
         }
     }
 
-    /// Lets what is in flight end, and turns away who is parked: the shard is ahead of its log, or the broker stops.
+    /// Lets what is in flight end and turns parked requests away. The machine is ahead of its log, or the broker stops.
     ///
-    /// Before that a new shard would miss what is not durable yet. What was durable before the first failure has happened;
-    /// behind it a reply may tell of what was lost.
+    /// A machine that is loaded earlier would miss what is not durable yet. What was durable before the first failure has
+    /// happened. Later replies may tell of what was lost.
     async fn finish(&mut self, machine: O::Machine, refused: Refused) {
         self.asked.abort_all();
         self.asked.detach_all();
@@ -324,11 +323,11 @@ impl<O: Outside> Runner<O> {
             }
         }
         self.release(machine.unload(refused));
-        // A step that failed to append never reached `held`; its requests learn it from their closed channel.
+        // A step that failed to append never reached `held`. Its requests learn it from their closed channel.
         self.reply_to.clear();
     }
 
-    /// Turns requests away for a while; false when the broker shuts down or the log is deleted.
+    /// Turns requests away for a while. Says `false` when the broker shuts down or the log is deleted.
     async fn refuse_for(
         &mut self,
         pause: Duration,
@@ -352,7 +351,7 @@ impl<O: Outside> Runner<O> {
     }
 }
 
-/// Of something that no log could take.
+/// The error for bytes that no log could take.
 fn unfit(error: impl fmt::Display) -> AppendError {
     AppendError::Storage(error.to_string())
 }

@@ -14,7 +14,7 @@ use crate::coordinator::runtime::{Outside, Runtime, Surroundings};
 use crate::coordinator::shard::{self, Command};
 use crate::replay::ReplayError;
 
-/// Requests that may wait for one shard; more wait outside, on their callers.
+/// Requests that may wait for one shard. The callers of others wait.
 const MAILBOX_REQUESTS: usize = 1024;
 
 /// The shards of one topic, in the order of its partitions.
@@ -71,7 +71,7 @@ impl<M: Machine> Shards<M> {
         self.mailboxes.len()
     }
 
-    /// The shard that serves a group, or whatever else this is the key of.
+    /// The shard that serves this key, such as the id of a group.
     pub(crate) fn shard_of(&self, key: &str) -> usize {
         let count = i32::try_from(self.count()).unwrap_or(i32::MAX);
         usize::try_from(partition_for(key, count)).unwrap_or(0)
@@ -82,7 +82,7 @@ impl<M: Machine> Shards<M> {
         self.load_time
     }
 
-    /// The topic is deleted: everybody is told [`Refused::NotCoordinator`] from now on.
+    /// Notes that the topic is deleted. From now on everybody is told [`Refused::NotCoordinator`].
     pub(crate) fn topic_is_gone(&self) {
         self.gone.send_replace(true);
     }

@@ -8,9 +8,11 @@ use crate::group::reply::{
     FetchedTopic, NamedPartitions,
 };
 
-/// A request may name one group, or one large group after the other, thousands of times, and each mention has an answer.
-/// So answers are counted before they are made, or while they still share what they tell with the group, and the first one that does not fit ends them all: counting stays linear
-/// in the request too.
+/// What the answers to one request may still take in memory.
+///
+/// A request may name one group thousands of times, or one large group after the other, and each mention has an answer. So
+/// answers are counted before they are made, or while they still share with the group what they tell. The first answer that
+/// does not fit ends them all: then counting, too, takes time for the request and not for what it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowance {
     whole_bytes: usize,
@@ -25,7 +27,7 @@ impl Allowance {
         }
     }
 
-    /// No limit, for callers that are no clients.
+    /// No limit. For callers that are no clients.
     pub fn unlimited() -> Self {
         Self::new(usize::MAX)
     }
@@ -33,8 +35,8 @@ impl Allowance {
     /// Spends what one answer takes.
     ///
     /// # Errors
-    /// COORDINATOR_LOAD_IN_PROGRESS if it does not fit with those before it: clients ask for what was refused so once more,
-    /// alone. UNKNOWN_SERVER_ERROR if it would not fit then either.
+    /// COORDINATOR_LOAD_IN_PROGRESS if it does not fit beside those before it: clients ask once more for what was refused so.
+    /// UNKNOWN_SERVER_ERROR if it would not fit alone either.
     pub fn spend(&mut self, bytes: usize) -> Result<(), ErrorCode> {
         if let Some(left_bytes) = self.left_bytes.checked_sub(bytes) {
             self.left_bytes = left_bytes;
@@ -48,7 +50,7 @@ impl Allowance {
         Err(error)
     }
 
-    /// Spends nothing yet, but says at once if an answer that takes this much or more will not fit.
+    /// Says at once if an answer that takes this much or more will not fit. Spends nothing yet.
     ///
     /// # Errors
     /// As [`spend`](Self::spend).
@@ -61,7 +63,7 @@ impl Allowance {
     }
 }
 
-/// A part of an answer that knows what it takes: as a reply, as a wire struct and encoded, roughly.
+/// A part of an answer that knows roughly what it takes: as a reply, as a wire struct, and encoded.
 pub trait Priced {
     fn price_bytes(&self) -> usize;
 }

@@ -1,4 +1,4 @@
-//! A group of either protocol, where it does not matter of which.
+//! A group of either protocol, for whoever need not know which one it is.
 
 use protocol_shim::ErrorCode;
 
@@ -58,7 +58,7 @@ impl Group {
         }
     }
 
-    /// Does what the step has decided about the group as a whole.
+    /// Turns a consumer group into a classic one if the step has decided so.
     pub(super) fn change_protocol(&mut self, group_id: &GroupId, cx: &mut Context<'_>) {
         if let (Self::Consumer(group), Some(turns)) = (&*self, cx.turns_classic.take()) {
             *self = Self::Classic(migration::downgrade(group, group_id, cx, turns));
@@ -132,7 +132,7 @@ impl Group {
         }
     }
 
-    /// `None` while nothing of the group may expire.
+    /// From when on offsets expire. `None` while nothing of the group may.
     pub(super) fn retention_base(&self) -> Option<RetentionBase> {
         match self {
             Self::Classic(group) => group.retention_base(),

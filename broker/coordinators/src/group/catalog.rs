@@ -17,8 +17,8 @@ pub trait Catalog: fmt::Debug + Send + Sync {
     /// Calls `visit` with the name of every topic, internal ones too.
     fn visit_topic_names(&self, visit: &mut dyn FnMut(&Name));
 
-    /// A setting such as `consumer.session.timeout.ms`, if it has been altered for the group, or while running for
-    /// all groups.
+    /// A setting such as `consumer.session.timeout.ms`, if it has been altered: for the group, or for all groups while the
+    /// broker runs.
     fn group_setting(&self, group_id: &str, key: &str) -> Option<i32>;
 }
 

@@ -4,7 +4,7 @@ use crate::group::assignor::Assignor;
 
 /// What a [`GroupShard`](super::GroupShard) needs to know of the broker's configuration.
 ///
-/// Times are milliseconds. `Default` gives Kafka's defaults, but for `group.initial.rebalance.delay.ms`.
+/// Times are milliseconds. `Default` gives Kafka's defaults, except for `group.initial.rebalance.delay.ms`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupConfig {
     /// `group.min.session.timeout.ms`: a join that asks for less gets INVALID_SESSION_TIMEOUT.
@@ -13,8 +13,8 @@ pub struct GroupConfig {
     pub max_session_timeout_ms: i32,
     /// `group.initial.rebalance.delay.ms`: how long an empty group waits for more members after the first join.
     ///
-    /// Kafka's default is 3000. Zero still lets every join that is already queued take part, because the
-    /// shard only completes the rebalance when its timer is next polled.
+    /// Kafka's default is 3000. With zero every join that waits already still takes part: the shard completes the
+    /// rebalance only when it looks at its timers next.
     pub initial_rebalance_delay_ms: i32,
     /// `group.max.size`: members beyond this get GROUP_MAX_SIZE_REACHED.
     pub max_size: usize,
@@ -24,25 +24,24 @@ pub struct GroupConfig {
     pub consumer_heartbeat_interval_ms: i32,
     /// `group.consumer.assignment.interval.ms`: shortest time between two targets of one group (KIP-1263).
     pub consumer_assignment_interval_ms: i32,
-    /// Members, their topics and the partitions of those that an assignor may go through within one step; more is computed
-    /// elsewhere. Takes half a millisecond.
+    /// How many members, topics and partitions an assignor may go through within one step, which takes half a millisecond.
+    /// A target with more of them is computed elsewhere.
     pub consumer_assignment_step_work: usize,
-    /// Shortest time between two resolutions of a group's regular expressions. Kafka's constant.
+    /// Shortest time between two questions about the regular expressions of a group. A constant in Kafka.
     pub consumer_regex_refresh_min_interval_ms: i64,
-    /// `group.consumer.regex.refresh.interval.ms`: expressions are matched anew after this time, whether topics have changed
-    /// or not.
+    /// `group.consumer.regex.refresh.interval.ms`: expressions are matched anew after this time, even if no topic has changed.
     pub consumer_regex_refresh_interval_ms: i64,
     /// `group.consumer.max.size`: members beyond this get GROUP_MAX_SIZE_REACHED.
     pub consumer_max_size: usize,
     /// `group.consumer.migration.policy`: whether groups with members change their protocol.
     pub migration_policy: MigrationPolicy,
-    /// `group.consumer.assignors`: what members may ask for; the first is for groups where nobody asks.
+    /// `group.consumer.assignors`: what members may ask for. The first one serves groups in which nobody asks.
     pub consumer_assignors: Vec<Assignor>,
-    /// How long a member that has never finished a join may stay parked in JoinGroup. Kafka's constant.
+    /// How long a member that has never finished a join may stay parked in JoinGroup. A constant in Kafka.
     pub new_member_join_timeout_ms: i32,
     /// `offset.metadata.max.bytes`: longer commit metadata gets OFFSET_METADATA_TOO_LARGE.
     ///
-    /// Counted in UTF-16 code units, as Kafka counts it, whatever the setting's name says.
+    /// Like Kafka, this counts UTF-16 code units, whatever the name of the setting says.
     pub offset_metadata_max_bytes: usize,
     /// `offsets.retention.minutes`, in milliseconds.
     pub offsets_retention_ms: i64,
@@ -50,7 +49,7 @@ pub struct GroupConfig {
     pub offsets_retention_check_interval_ms: i64,
 }
 
-/// Which way a group that has members may change its protocol. An empty one always may.
+/// Which way a group that has members may change its protocol. An empty group always may.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum MigrationPolicy {
     Disabled,
@@ -63,7 +62,7 @@ pub enum MigrationPolicy {
 }
 
 impl MigrationPolicy {
-    /// The policy of this name, however it is capitalized.
+    /// The policy of this name. Case does not count.
     pub fn from_name(name: &str) -> Option<Self> {
         let named = [
             ("disabled", Self::Disabled),

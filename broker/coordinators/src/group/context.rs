@@ -26,9 +26,9 @@ pub(crate) enum TimerKey {
 
 /// What a group needs to act in one step.
 pub(crate) struct Context<'a> {
-    /// What deadlines are counted from.
+    /// The steady time, which deadlines are counted from.
     pub(crate) now_ms: i64,
-    /// For what is kept, and compared after a restart.
+    /// The wall clock's time, for what is kept and compared after a restart.
     pub(crate) wall_ms: i64,
     pub(crate) config: &'a GroupConfig,
     pub(crate) catalog: &'a Arc<dyn Catalog>,
@@ -37,16 +37,16 @@ pub(crate) struct Context<'a> {
     pub(crate) max_batch_bytes: usize,
     pub(crate) timers: &'a mut Timers<TimerKey>,
     pub(crate) effects: &'a mut Effects,
-    /// Set by a consumer group that is to be a classic one when the step is over.
+    /// Set by a consumer group that turns classic when the step is over.
     pub(crate) turns_classic: Option<TurnsClassic>,
 }
 
 /// How a consumer group becomes a classic one.
 #[derive(Debug, Default)]
 pub(crate) struct TurnsClassic {
-    /// Who does not come along.
+    /// The members who do not come along.
     pub(crate) leaving: BTreeSet<MemberId>,
-    /// Why all members have to join again; if not, everybody keeps what the last target says.
+    /// Why all members have to join again. If `None`, everybody keeps what the last target says.
     pub(crate) rebalance: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What handling an event, or the passing of time, brings about.
+//! What a request, an answer or the passing of time brings about.
 
 use std::sync::Weak;
 
@@ -43,7 +43,7 @@ impl Effects {
     }
 }
 
-/// What a shard wants to know that may take long to find out.
+/// Something that a shard wants to know and that takes long to find out.
 #[derive(Debug)]
 pub enum Question {
     /// What expressions match among the newest topics.
@@ -59,14 +59,14 @@ pub enum Outcome {
     Target(ComputedTarget),
 }
 
-/// The regular expressions of a group whose topics may be others now.
+/// The regular expressions of a group, which may match other topics now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvePatterns {
     pub group_id: GroupId,
     pub patterns: Vec<Name>,
 }
 
-/// Something worth a line in the broker's log. The owner words it: names, ids and reasons are what clients made them.
+/// Something worth a line in the broker's log. The owner puts it into words, since clients chose the names and reasons in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     pub group_id: GroupId,

@@ -1,8 +1,8 @@
-//! What consumers of the classic protocol tell each other through the coordinator: subscriptions, which each of them
-//! sends, and assignments, which their leader computes.
+//! What consumers of the classic protocol tell each other through the coordinator: each of them sends a subscription, and
+//! their leader computes the assignments.
 //!
-//! To the classic coordinator these are bytes; one that serves them in a group of the other protocol has to read and
-//! write them. A newer version only adds fields at the end. Kafka's `ConsumerProtocol` is the model.
+//! In a classic group these are mere bytes. In a group of the other protocol the coordinator has to read and write them. A
+//! newer version only adds fields at the end. Kafka's `ConsumerProtocol` is the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,10 +14,10 @@ use crate::group::assignor::spec::Partitions;
 use crate::group::catalog::Catalog;
 use crate::group::id::Name;
 
-/// The protocol type of plain consumers, the only one whose subscriptions the coordinator can read.
+/// The protocol type of plain consumers. The coordinator can read the subscriptions of no other type.
 pub(super) const PROTOCOL_TYPE: &str = "consumer";
 
-/// The newest version of either there is.
+/// The newest version of both.
 const MAX_VERSION: i16 = 3;
 
 /// Partitions by topic name.
@@ -54,7 +54,7 @@ impl Subscription {
         Ok(read)
     }
 
-    /// The topics alone, which are all that is asked of members that only talk to each other.
+    /// The topics alone. Nothing else is needed of members that only talk to each other.
     pub(super) fn read_topics(bytes: &[u8]) -> Result<BTreeSet<Name>, RecordError> {
         let mut reader = Reader::new(bytes);
         read_version(&mut reader)?;
@@ -89,7 +89,7 @@ fn read_topics(reader: &mut Reader<'_>) -> Result<BTreeSet<Name>, RecordError> {
 }
 
 fn read_partitions(reader: &mut Reader<'_>) -> Result<NamedPartitions, RecordError> {
-    // No capacity from the counts: they are the client's claim.
+    // The counts are only a claim of the client, so they set no capacity.
     let mut topics = Vec::new();
     for _ in 0..reader.count_of(false)? {
         let name = reader.string()?.into();
@@ -106,12 +106,12 @@ fn read_partitions(reader: &mut Reader<'_>) -> Result<NamedPartitions, RecordErr
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Assignment {
     pub(super) partitions: NamedPartitions,
-    /// Whether the leader's assignor added something of its own, which nobody else can make.
+    /// Whether the leader's assignor added data of its own. Nobody else could make such data.
     pub(super) has_user_data: bool,
 }
 
 impl Assignment {
-    /// No bytes at all are an assignment of nothing.
+    /// Reads an assignment. No bytes at all are an assignment of nothing.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, RecordError> {
         if bytes.is_empty() {
             return Ok(Self::default());

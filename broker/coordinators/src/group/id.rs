@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use crate::codec::MAX_STRING_BYTES;
 
-/// The name of a topic or a protocol, an expression, what a client says of itself: whatever is no id.
+/// Any text that is no id: the name of a topic or a protocol, an expression, what a client says of itself.
 pub type Name = Arc<str>;
 
-/// Ids that could be taken for each other have a type each. It costs nothing: inside is a [`Name`].
+/// Each kind of id that could be taken for another one has a type of its own. It costs nothing: inside is a [`Name`].
 macro_rules! ids {
     ($($(#[$doc:meta])* $id:ident;)*) => {
         $(
@@ -63,7 +63,7 @@ ids! {
 }
 
 impl GroupId {
-    /// Whether the requests of members may name it. Commits and descriptions accept the empty id, too, for old clients.
+    /// Whether requests of members may name this group. Commits and descriptions accept the empty id, too, for old clients.
     pub(crate) fn is_valid(&self) -> bool {
         !self.is_empty() && self.len() <= MAX_STRING_BYTES
     }

@@ -1,10 +1,10 @@
 //! A group that has members changes its protocol while they go on (KIP-848).
 //!
-//! *Upgrade*: a member of the consumer protocol joins a classic group of plain consumers. The classic members come along:
-//! they keep what they have, at the generation they are in, and are served as before (`consumer::classic`).
+//! *Upgrade*: a member of the consumer protocol joins a classic group of plain consumers. The classic members come along.
+//! They keep what they have and the generation they are in, and are served as before (`consumer::classic`).
 //!
-//! *Downgrade*: the last member of the consumer protocol is gone, or has come back as a classic one. The others take
-//! the target of the consumer group with them as their assignment, and rebalance unless that is still right.
+//! *Downgrade*: the last member of the consumer protocol leaves, or comes back as a classic one. The others take the target
+//! of the consumer group with them as their assignment. They rebalance if the target is out of date.
 //!
 //! Kafka's `GroupMetadataManager.convertToConsumerGroup` and `convertToClassicGroup` are the model.
 
@@ -25,7 +25,7 @@ use crate::group::id::GroupId;
 use crate::group::record::GroupRecord;
 use crate::group::reply::Refusal;
 
-/// The consumer group that a classic group becomes; its records are among the effects.
+/// Makes the consumer group that a classic group becomes. Its records are among the effects.
 ///
 /// # Errors
 /// GROUP_ID_NOT_FOUND if the group may not change, or if its members cannot be understood.
@@ -63,7 +63,7 @@ pub(super) fn upgrade(
             partitions: not_taken(&assignment, &**cx.catalog, &mut taken),
         });
     }
-    // Before its first generation it has none; to members of the consumer protocol 0 is no epoch.
+    // A group before its first generation has 0, which is no epoch for members of the consumer protocol.
     let generation_id = classic.generation_id().max(1);
     Ok(ConsumerGroup::of_immigrants(
         cx,
@@ -73,8 +73,8 @@ pub(super) fn upgrade(
     ))
 }
 
-/// By topic id. Assignors of clients may give a partition to several members, which no consumer group knows: the first
-/// one keeps it.
+/// The partitions of an assignment that nobody has been given before. Assignors of clients may give a partition to several
+/// members, which a consumer group cannot do: the first member keeps it.
 fn not_taken(
     assignment: &Assignment,
     catalog: &dyn Catalog,
@@ -94,7 +94,7 @@ fn not_taken(
     partitions
 }
 
-/// The classic group that a consumer group becomes, the classic members of which stay.
+/// Makes the classic group that a consumer group becomes. Its classic members stay.
 pub(super) fn downgrade(
     consumer: &ConsumerGroup,
     id: &GroupId,
@@ -115,7 +115,7 @@ pub(super) fn downgrade(
         consumer.emigrants(&turns.leaving),
         |member_id, subscription| {
             let target = consumer.target_of(member_id);
-            // The names of topics and numbers of partitions that there are do fit.
+            // Topics that exist have names and numbers of partitions that fit.
             write_assignment(&target, subscription, &**catalog).unwrap_or_default()
         },
     );

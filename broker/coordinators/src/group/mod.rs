@@ -1,25 +1,26 @@
-//! Groups and their offsets: pure state machines, driven by events and time.
+//! Groups and their offsets: pure state machines, driven by requests and time.
 //!
 //! A [`GroupShard`] holds all groups and committed offsets that hash to one partition of `__consumer_offsets`
-//! ([`partition_for`](crate::partition_for)). It is owned by one task, knows no clock, no randomness and no I/O, and gives the same
-//! answers to the same events.
+//! ([`partition_for`](crate::partition_for)). It is a [`Machine`](crate::machine::Machine), which says how its owner drives
+//! it. In addition:
 //!
-//! It is a [`Machine`](crate::machine::Machine), which says how its owner drives it. Besides:
-//!
-//! * **Expressions**: who hands in a heartbeat with a regular expression says what it matches. When topics have changed,
-//!   [`Question::Patterns`] asks again, for matching may take seconds.
-//! * **Targets**: [`Question::Target`] asks for a target that an assignor would need long for; the owner has it computed
-//!   elsewhere ([`TargetQuestion::compute`]).
-//! * **Transactions**: offsets of an open one are pending until its marker comes. Then the offset that was *written* last
-//!   counts, whichever transaction ended first. Replaying the log does the same.
-//! * **Failure**: clients retry after either refusal; members find their group as its last record left it.
+//! * **Expressions**: the owner hands in a heartbeat that has a regular expression together with the topics that match.
+//!   When topics have changed, [`Question::Patterns`] asks again, for matching may take seconds.
+//! * **Targets**: an assignor may need long for a large group. [`Question::Target`] asks the owner to have the target
+//!   computed elsewhere ([`TargetQuestion::compute`]).
+//! * **Transactions**: offsets of an open transaction are pending until its marker comes. Then the offset that was *written*
+//!   last counts, whichever transaction ended first. A replay of the log does the same.
+//! * **Failure**: clients retry after either refusal. Members find their group as its last record left it.
 //!
 //! # What is durable
 //!
-//! Committed offsets, pending transactional offsets, consumer groups whole, and classic groups as they were when they
-//! last settled: at the end of a rebalance, when they became empty, or when a static member was replaced. In between,
-//! the classic protocol keeps a group's membership in memory only. Hence the rule the tests check after every step: replaying the records gives the
-//! same offsets and the same groups, and the same members wherever a group is settled.
+//! Committed offsets, pending offsets of transactions, and consumer groups are in the log as a whole. A classic group is in
+//! it as it was when it last settled: when a rebalance ended, when it became empty, or when a static member was replaced. In
+//! between, the classic protocol keeps the members in memory only.
+//!
+//! Hence the rule that the tests check after every step: a replay of the records gives the same offsets and the same groups,
+//! and the same members wherever a group is settled. The records of a step may take several batches, and a crash may leave
+//! the first ones only. A group recovers from that by itself (`consumer/assignment.rs`).
 
 mod allowance;
 mod any;

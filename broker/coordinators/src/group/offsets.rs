@@ -19,7 +19,7 @@ pub(super) struct Offsets {
     pending: BTreeMap<i64, BTreeMap<OffsetKey, Stored>>,
     /// By group: the producers with an open transaction on a partition.
     open: BTreeMap<GroupId, ByPartition<BTreeSet<i64>>>,
-    /// Counts records, so that of two commits the later one wins even if its transaction ended first.
+    /// Counts records: the later one of two commits wins, even if its transaction ended first.
     sequence: u64,
 }
 
@@ -30,7 +30,7 @@ struct Stored {
 }
 
 impl Offsets {
-    /// A commit outside of transactions, or the removal of an offset and of all pending ones for the same partition.
+    /// Takes over a commit outside of transactions, or the removal of an offset together with the pending ones of its partition.
     pub(super) fn apply(&mut self, key: &OffsetKey, value: Option<&CommittedOffset>) {
         self.sequence += 1;
         let OffsetKey {
@@ -60,7 +60,7 @@ impl Offsets {
         }
     }
 
-    /// A commit in an open transaction.
+    /// Takes over a commit in an open transaction.
     pub(super) fn apply_pending(
         &mut self,
         producer_id: i64,
@@ -84,7 +84,7 @@ impl Offsets {
             .insert(producer_id);
     }
 
-    /// The producer's transaction has ended: its offsets count, unless a later commit overtook them, or are dropped.
+    /// Ends the producer's transaction. Its offsets are dropped, or they count unless a later commit has overtaken them.
     pub(super) fn end_transaction(&mut self, producer_id: i64, commit: bool) {
         self.sequence += 1;
         for (key, stored) in self.pending.remove(&producer_id).unwrap_or_default() {
@@ -247,7 +247,7 @@ fn partitions_of<T>(topics: &ByPartition<T>) -> impl Iterator<Item = (&Name, i32
 }
 
 fn put<T>(map: &mut BTreeMap<GroupId, ByPartition<T>>, key: &OffsetKey, value: T) {
-    // Look before cloning names: nearly every commit is for a partition that has an offset already.
+    // Names are cloned only if need be: nearly every commit is for a partition that has an offset already.
     if let Some(slot) = map
         .get_mut(&key.group_id)
         .and_then(|topics| topics.get_mut(&key.topic)?.get_mut(&key.partition_index))

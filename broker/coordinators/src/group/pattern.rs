@@ -1,20 +1,20 @@
-//! Subscriptions by regular expression (KIP-848): compiled and matched by the owner of a shard, on a thread of its own.
+//! Subscriptions by regular expression (KIP-848). The owner of a shard compiles and matches them, on a thread of its own.
 //!
-//! Kafka uses RE2/J; the syntax here is that of Rust's `regex`, which also comes from RE2 and also matches in linear
-//! time. As in RE2, `\w`, `\d` and `\s` are ASCII, and so are the names of topics. They agree on everything that occurs in
-//! names, but for `\Q...\E` and classes such as `\pL`, which are refused here.
+//! Kafka uses RE2/J. Rust's `regex` also comes from RE2 and also matches in linear time. As in RE2, `\w`, `\d` and `\s` are
+//! ASCII, and so are the names of topics. The two agree on everything that occurs in names, except for `\Q...\E` and classes
+//! such as `\pL`, which are refused here.
 
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::codec::MAX_STRING_BYTES;
 
-/// Memory that one compiled expression may take, however short it is: `[a-z]` 500 times. The time that a name takes grows
-/// with it.
+/// Memory that one compiled expression may take, however short it is. It is enough for `[a-z]` 500 times. The time that
+/// matching a name takes grows with it.
 const MIN_COMPILED_BYTES: usize = 32 << 10;
-/// What each byte of its text may take besides: what is spelled out takes up to 60, such as a hundred names of topics with
-/// `|` between them, in which a name costs next to nothing. Counted repetitions take more, and have to do with the above.
+/// What each byte of the text may add to that. A list of names with `|` between them takes up to 60 for each byte, and
+/// matching costs next to nothing in it. Counted repetitions take more; those must do with the minimum.
 const COMPILED_BYTES_PER_BYTE: usize = 64;
-/// And all of it.
+/// What one compiled expression may take in any case.
 const MAX_COMPILED_BYTES: usize = 256 << 10;
 /// How deep groups in an expression may nest.
 const MAX_NESTING: u32 = 64;
@@ -43,18 +43,18 @@ impl TopicPattern {
                 .build()
                 .map_err(|error| in_one_line(&error))
         };
-        // Alone first: within the group, an expression such as `a)|(b` would pass.
+        // First without the group around it, in which an expression such as `a)|(b` would pass.
         build(pattern)?;
         build(&format!(r"\A(?:{pattern})\z")).map(Self)
     }
 
-    /// Takes up to some milliseconds, if the expression is made for that.
+    /// Whether the whole name matches. An expression that is made for it may take some milliseconds.
     pub fn matches(&self, topic_name: &str) -> bool {
         self.0.is_match(topic_name.as_bytes())
     }
 }
 
-/// A syntax error is drawn over several lines; the last one says what is wrong.
+/// `regex` draws a syntax error over several lines. The last one says what is wrong.
 fn in_one_line(error: &regex::Error) -> String {
     let drawn = error.to_string();
     let last = drawn.lines().last().unwrap_or_default().trim();

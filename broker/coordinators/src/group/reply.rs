@@ -30,7 +30,7 @@ pub enum GroupReply {
     Refused(ErrorCode),
 }
 
-/// Nothing of what was asked for has happened, or what has cannot be told.
+/// Nothing of the request has happened, or nobody can tell what has.
 impl From<Refused> for GroupReply {
     fn from(refused: Refused) -> Self {
         Self::Refused(refused.into())
@@ -104,7 +104,7 @@ pub struct LeaveReply {
     pub members: Vec<LeftMember>,
 }
 
-/// What became of one member that was to leave, named as the request named it.
+/// The outcome for one member that was to leave, named as in the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftMember {
     pub member_id: MemberId,
@@ -112,7 +112,7 @@ pub struct LeftMember {
     pub error: Option<ErrorCode>,
 }
 
-/// An error, and what is wrong in words. No words: the error says it all.
+/// An error, and what is wrong in words. No words are needed where the error says it all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     pub error: ErrorCode,
@@ -131,12 +131,12 @@ impl Refusal {
 /// ConsumerGroupHeartbeat response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerHeartbeatReply {
-    /// With one, nothing else counts.
+    /// If there is one, nothing else counts.
     pub refusal: Option<Refusal>,
     pub member_id: Option<MemberId>,
     pub member_epoch: i32,
     pub heartbeat_interval_ms: i32,
-    /// What the member may use; `None` if it knows.
+    /// What the member may use. `None` if the member knows already.
     pub assignment: Option<Partitions>,
 }
 

@@ -1,7 +1,7 @@
 //! What goes into a [`GroupShard`](super::GroupShard): one struct per request, free of wire types.
 //!
-//! Strings and bytes that a group keeps (ids, subscriptions, assignments, commit metadata) must be copies of
-//! their own, not slices of a request frame, or a member would pin its frame for as long as it lives.
+//! A group keeps some of these strings and bytes: ids, subscriptions, assignments, metadata of commits. They must be copies
+//! of their own. A slice of a request frame would pin the frame for as long as the member lives.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub enum GroupRequest {
     CommitOffsets(CommitOffsets),
     /// TxnOffsetCommit: the offsets stay pending until the transaction ends.
     CommitTxnOffsets(CommitTxnOffsets),
-    /// WriteTxnMarkers for this `__consumer_offsets` partition: the transaction of a producer ended.
+    /// WriteTxnMarkers for this `__consumer_offsets` partition: the transaction of a producer has ended.
     EndTxn(EndTxn),
     /// OffsetFetch, of the groups that live in this shard.
     FetchOffsets(FetchOffsets),
@@ -62,7 +62,7 @@ pub struct JoinGroup {
     /// The peer's address as Java prints it: `/127.0.0.1`.
     pub client_host: Name,
     pub session_timeout_ms: i32,
-    /// Negative (version 0 has none): the session timeout.
+    /// If negative, the session timeout counts. Version 0 has none.
     pub rebalance_timeout_ms: i32,
     pub protocol_type: Name,
     /// In the member's order of preference.
@@ -71,7 +71,7 @@ pub struct JoinGroup {
     pub reason: Option<Box<str>>,
     /// 4 and more: a member id is required (KIP-394). 9 and more: the leader can be told to skip the assignment (KIP-814).
     pub api_version: i16,
-    /// Random, drawn by the caller: makes the member id, should one be needed.
+    /// Random, drawn by the caller. It makes the member id if one is needed.
     pub member_uuid: Uuid,
 }
 
@@ -113,7 +113,7 @@ pub struct LeaveGroup {
     pub members: Vec<LeavingMember>,
 }
 
-/// Who leaves: a member id, or an instance id with an empty member id (an administrator removes a static member).
+/// A member that leaves. An administrator who removes a static member gives its instance id and an empty member id.
 #[derive(Debug, Clone)]
 pub struct LeavingMember {
     pub member_id: MemberId,
@@ -121,7 +121,7 @@ pub struct LeavingMember {
     pub reason: Option<Box<str>>,
 }
 
-/// ConsumerGroupHeartbeat 0-1. What is `None`, or -1, has not changed since the last one.
+/// ConsumerGroupHeartbeat 0-1. A field that is `None`, or -1, has not changed since the last heartbeat.
 #[derive(Debug, Clone)]
 pub struct ConsumerHeartbeat {
     pub group_id: GroupId,
@@ -145,7 +145,7 @@ pub struct ConsumerHeartbeat {
     pub owned: Option<Vec<(Uuid, Vec<i32>)>>,
     /// 1 and more: the member brings its own id (KIP-1082).
     pub api_version: i16,
-    /// Random, drawn by the caller: the member's id, should it need one.
+    /// Random, drawn by the caller. It is the member's id if it needs one.
     pub member_uuid: Uuid,
 }
 
@@ -158,7 +158,7 @@ pub struct ResolvedPattern {
     pub catalog: Arc<dyn Catalog>,
 }
 
-/// What expressions match that a shard has asked about.
+/// What the expressions match that a shard has asked about.
 #[derive(Debug, Clone)]
 pub struct PatternsResolved {
     pub group_id: GroupId,
@@ -175,10 +175,10 @@ pub struct CommitOffsets {
     pub generation_id_or_member_epoch: i32,
     pub member_id: MemberId,
     pub group_instance_id: Option<InstanceId>,
-    /// Versions 2 to 4: the offsets expire this long after the commit, whatever the group does. `None` for -1.
+    /// Versions 2 to 4: how long after the commit the offsets expire, whatever the group does. `None` for -1.
     pub retention_time_ms: Option<i64>,
     pub topics: Vec<CommitTopic>,
-    /// 9 and more: an unknown group is GROUP_ID_NOT_FOUND, before that ILLEGAL_GENERATION.
+    /// An unknown group is GROUP_ID_NOT_FOUND from 9 on, ILLEGAL_GENERATION before.
     pub api_version: i16,
 }
 
@@ -228,7 +228,7 @@ pub struct FetchOffsets {
 #[derive(Debug, Clone)]
 pub struct FetchGroup {
     pub group_id: GroupId,
-    /// Version 9 and more: who fetches, if it is a member of a consumer group.
+    /// Version 9 and more: the member that fetches, if one of a consumer group does.
     pub member_id: Option<MemberId>,
     /// -1 if nobody in particular.
     pub member_epoch: i32,
@@ -256,7 +256,7 @@ pub struct DeleteOffsets {
 #[derive(Debug, Clone)]
 pub struct DescribeGroups {
     pub group_ids: Vec<GroupId>,
-    /// 6 and more: an unknown group is GROUP_ID_NOT_FOUND, before that a group in state Dead.
+    /// An unknown group is GROUP_ID_NOT_FOUND from 6 on, a group in state Dead before.
     pub api_version: i16,
     pub allowance: Allowance,
 }
@@ -289,9 +289,10 @@ const STATES: [&str; 7] = [
 const TYPES: [&str; 2] = ["classic", "consumer"];
 
 impl ListGroups {
-    /// Filters by names as clients give them: none passes everything, and case does not count.
+    /// Filters by names as clients give them. No name at all passes everything, and case does not count.
     ///
-    /// What is left of the names is what a shard has to look at for each group: there may be very many of both.
+    /// A client may give very many names, and there may be very many groups. So only names that exist are kept: a shard looks at
+    /// no more than those for each group.
     pub fn filtered<'a>(
         states: impl IntoIterator<Item = &'a str>,
         types: impl IntoIterator<Item = &'a str>,
@@ -303,7 +304,7 @@ impl ListGroups {
     }
 }
 
-/// Some of the names that there are, or all.
+/// Some of the names that exist, or all.
 #[derive(Debug, Clone, Copy)]
 pub struct NameFilter<const N: usize>(Option<[Option<&'static str>; N]>);
 

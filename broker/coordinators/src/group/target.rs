@@ -1,13 +1,14 @@
-//! The target that a group epoch asks for: asked about in one step, computed wherever there is time for it, and taken
-//! over by the group as it is by then.
+//! The question for a target of a consumer group, and its answer.
 //!
-//! An assignor goes through all members, their topics and the partitions of those, which may take seconds. So the question
-//! shares what it is about with the group, and costs little to ask. If it is a small one, the step that asks answers it. A
-//! large one is handed out ([`Effects::assign`](crate::group::Effects::assign)), one at a time of each group. Meanwhile
-//! members are served from the target that there is, and the answer is taken over as if all that has happened since had
-//! happened after it: who is gone gets nothing, who has come in place of a static member gets what that was to have, others
-//! who are new wait for the next target. That is how KIP-1263 has it; Kafka 4.4 knows its settings and still computes every
-//! target at once.
+//! An assignor goes through all members, their topics and the partitions of those, which may take seconds. So a group asks in
+//! one step and takes the answer over in another. The question shares with the group what it is about, and costs little to
+//! ask. A small question is answered by the step that asks. A large one is handed out
+//! ([`Question::Target`](crate::group::Question::Target)), one at a time of each group.
+//!
+//! Meanwhile members are served from the target that there is. The group takes the answer over as if everything since the
+//! question had happened after the answer. A member that is gone gets nothing. A member that has come in place of a static
+//! one gets the part of that one. Other new members wait for the next target. KIP-1263 plans this; Kafka 4.4 knows its
+//! settings and still computes every target at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub struct TargetQuestion {
     pub(super) regexes: BTreeMap<Name, Arc<ResolvedRegex>>,
 }
 
-/// A member that is to have a part of the target.
+/// A member that gets a part of the target.
 #[derive(Debug)]
 pub(super) struct AskingMember {
     pub(super) subscription: Arc<MemberSubscription>,
@@ -41,7 +42,7 @@ pub(super) struct AskingMember {
     pub(super) previous: Option<Arc<Partitions>>,
 }
 
-/// The answer, which the group takes over as it is by then.
+/// The answer to a question.
 #[derive(Debug)]
 pub struct ComputedTarget {
     pub(super) question: Arc<TargetQuestion>,
@@ -64,7 +65,7 @@ impl TargetQuestion {
         }
     }
 
-    /// Whether members, their topics and the partitions of those are no more than `limit`, counted no further than that.
+    /// Whether there are at most `limit` members, topics and partitions. Counts no further than that.
     pub(super) fn is_within(&self, limit: usize) -> bool {
         let mut work = self.members.len();
         let mut topics: BTreeSet<&Name> = BTreeSet::new();
@@ -88,7 +89,7 @@ impl TargetQuestion {
 
     fn spec(&self) -> Spec<'_> {
         let mut partition_counts = BTreeMap::new();
-        // Most members subscribe to the same: each has a set of its own only if it wants something of its own.
+        // Most members subscribe to the same topics, and share one set of them.
         let mut known = BTreeMap::new();
         let members = self.members.iter().map(|(member_id, member)| {
             let said = &member.subscription;

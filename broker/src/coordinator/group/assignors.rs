@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use coordinators::group::{ComputedTarget, TargetQuestion};
 use tokio::sync::Semaphore;
 
-/// Assignors at work at the same time: as many background threads as Kafka's coordinator has. Others wait in their order.
+/// Assignors that are at work at the same time; Kafka's coordinator has as many background threads. Others wait in order.
 const AT_WORK: usize = 2;
 
 /// See the [module](self).
@@ -22,10 +22,10 @@ impl Default for Assignors {
 }
 
 impl Assignors {
-    /// The answer; nothing if nobody waits for it any more when its turn has come.
+    /// Computes a target when its turn has come. `None` if nobody waits for it any more.
     ///
     /// # Panics
-    /// As the assignor: no group would ask again.
+    /// If the assignor does: no group would ask again.
     pub(crate) async fn compute(&self, asked: Weak<TargetQuestion>) -> Option<ComputedTarget> {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let question = asked.upgrade()?;

@@ -14,7 +14,8 @@ pub(crate) trait GroupCall {
     type Reply;
     fn into_request(self) -> GroupRequest;
     /// # Errors
-    /// The request was turned away; or the reply belongs to another kind of request, which a shard never gives.
+    /// The request was turned away. UNKNOWN_SERVER_ERROR if the reply is that of another kind of request, which does not
+    /// happen.
     fn reply(reply: GroupReply) -> Result<Self::Reply, ErrorCode>;
 }
 

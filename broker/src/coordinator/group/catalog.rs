@@ -23,7 +23,7 @@ impl Catalog for Published {
 
     fn group_setting(&self, group_id: &str, key: &str) -> Option<i32> {
         let own = self.image.overrides(ResourceType::Group, group_id).get(key);
-        // The broker's setting that the group's goes over may have been altered while running.
+        // Otherwise the broker's own setting counts, which may have been altered while it runs.
         let of_broker = || self.dynamic_settings().get(&format!("group.{key}"));
         let value = own.map(String::as_str).or_else(of_broker);
         value?.trim().parse().ok()

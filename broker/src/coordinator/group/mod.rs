@@ -1,4 +1,4 @@
-//! The coordinator of groups: what it adds to the runtime of all coordinators, and how requests reach a group.
+//! The coordinator of groups: what groups add to the runtime, and how requests reach a group.
 
 #![expect(
     clippy::disallowed_methods,
@@ -6,7 +6,7 @@
 )]
 
 pub(super) mod assignors;
-mod call;
+pub(super) mod call;
 mod catalog;
 mod notes;
 pub(crate) mod patterns;
@@ -32,7 +32,7 @@ use crate::coordinator::runtime::Outside;
 use crate::coordinator::shards::Shards;
 use crate::metadata::Published;
 
-/// What the answers to one request about groups may take in memory: about 100,000 partitions with an offset each.
+/// What the answers to one request about groups may take in memory. It is enough for 100,000 partitions with an offset.
 const GROUP_ANSWER_BYTES: usize = 32 << 20;
 
 /// The shards of one `__consumer_offsets`.
@@ -91,22 +91,10 @@ impl Outside for Groups {
 }
 
 impl GroupShards {
-    /// Puts a request to the shard of a group and waits for its reply, however long it is parked.
+    /// Puts a request to one shard and waits for its reply, however long it is parked.
     ///
     /// # Errors
-    /// COORDINATOR_NOT_AVAILABLE while the shard, or the log behind it, cannot answer; NOT_COORDINATOR when the log is deleted.
-    pub(crate) async fn call<C: GroupCall>(
-        &self,
-        group_id: &str,
-        request: C,
-    ) -> Result<C::Reply, ErrorCode> {
-        self.call_shard(self.shard_of(group_id), request).await
-    }
-
-    /// Puts a request to one shard.
-    ///
-    /// # Errors
-    /// As [`call`](Self::call).
+    /// COORDINATOR_NOT_AVAILABLE while the shard, or the log behind it, cannot answer. NOT_COORDINATOR when the log is deleted.
     pub(crate) async fn call_shard<C: GroupCall>(
         &self,
         shard: usize,
@@ -132,12 +120,12 @@ impl<T> Default for OfShard<T> {
 }
 
 impl GroupCoordinator {
-    /// Who finds out what regular expressions match.
+    /// Finds out what regular expressions match.
     pub(crate) fn patterns(&self) -> &PatternResolver {
         &self.outside().patterns
     }
 
-    /// Forgets what was committed for topics that no longer exist; everything if `__consumer_offsets` is among them.
+    /// Forgets what was committed for topics that no longer exist. Forgets everything if `__consumer_offsets` is among them.
     ///
     /// A shard that cannot do so now loses nothing: an offset of another topic id is never given out.
     pub(crate) async fn topics_deleted(&self, topics: Vec<DeletedTopic>) {
@@ -170,9 +158,9 @@ impl GroupCoordinator {
         shards.call_shard(shard, call(group_id)).await
     }
 
-    /// Puts each of `items` to the shard that owns its group, all of one shard's in one request. One outcome for each, in
-    /// the order of the items, however often a group is among them. A group that may not be asked for is refused. All
-    /// answers together keep to one allowance.
+    /// Puts each of `items` to the shard of its group. Items of one shard share a request. Each item has an outcome, in the
+    /// order of the items, however often a group is among them. A group that may not be asked for is refused. All answers
+    /// together keep to one allowance.
     pub(crate) async fn call_all<T, R: Priced, C: GroupCall<Reply = Vec<R>>>(
         &self,
         items: Vec<(Result<Authorized<GroupId>, ErrorCode>, T)>,
@@ -206,7 +194,7 @@ impl GroupCoordinator {
             match shards.call_shard(shard, call(items, allowance)).await {
                 Ok(replies) => {
                     for (place, reply) in places.into_iter().zip(replies) {
-                        // The shard has not let through what does not fit.
+                        // The shard has refused what does not fit.
                         let _ = allowance.spend(reply.price_bytes());
                         outcomes[place] = Ok(reply);
                     }

@@ -1,8 +1,8 @@
 //! Matches regular expressions with the names of topics, where no shard and no connection has to wait for it.
 //!
-//! A client chooses the expression, and with 100,000 topics an expensive one takes minutes. So all of them share one
-//! thread, in turns of some milliseconds: nobody's expression holds up another's. What is known of an expression is kept,
-//! and afterwards only topics that have come or gone are looked at.
+//! A client chooses the expression, and with 100,000 topics an expensive one takes minutes. So all expressions share one
+//! thread, in turns of some milliseconds, and none holds up another. The result is kept. Later only topics that have come or
+//! gone since are looked at.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::metadata::{MetadataImage, Published};
 
 /// How long one expression is matched before it is another's turn.
 const TURN: Duration = Duration::from_millis(5);
-/// Most expressions that are remembered, and topics that they match, all together.
+/// How many expressions are remembered at most, and how many topics they match all together.
 const MAX_KNOWN_PATTERNS: usize = 1000;
 const MAX_KNOWN_TOPICS: usize = 1_000_000;
 
@@ -34,7 +34,7 @@ struct Known {
     topic_count: usize,
 }
 
-/// What an expression matches, and of which topics.
+/// What an expression matches among the topics of an image.
 #[derive(Clone)]
 struct Resolution {
     image: Arc<MetadataImage>,
@@ -98,10 +98,10 @@ impl PatternResolver {
         Ok(Ok(topics))
     }
 
-    /// What a shard has asked about.
+    /// Answers the question of a shard.
     ///
     /// # Panics
-    /// As what matches: a group must not be told that nothing matches.
+    /// If matching does: a group must not be told that nothing matches.
     pub(crate) async fn resolve_all(
         &self,
         asked: ResolvePatterns,
@@ -110,7 +110,7 @@ impl PatternResolver {
         let mut topics = Vec::with_capacity(asked.patterns.len());
         for pattern in asked.patterns {
             let matched = match self.try_resolve(&pattern, &published.image).await {
-                // One that does not compile, which another version may have let pass, matches nothing.
+                // Another version may have let an expression pass that does not compile here. It matches nothing.
                 Ok(matched) => matched.unwrap_or_default(),
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 // The runtime goes down.
@@ -125,7 +125,7 @@ impl PatternResolver {
         }
     }
 
-    /// Runs some of the work when its turn has come; those who wait come in their order.
+    /// Runs a piece of work when its turn has come. Turns come in the order in which they were asked for.
     async fn turn<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -165,7 +165,7 @@ impl Known {
 /// An expression on its way through the names.
 struct Matching {
     pattern: TopicPattern,
-    /// To be looked at, the last one first.
+    /// The names that are still to be looked at, the last one first.
     names: Vec<Name>,
     topics: BTreeSet<Name>,
 }

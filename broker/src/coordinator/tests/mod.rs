@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::config::RecordValidation;
 use crate::config::{BrokerConfig, Properties};
 use crate::coordinator::group::assignors::Assignors;
+use crate::coordinator::group::call::GroupCall;
 use crate::coordinator::group::patterns::PatternResolver;
 use crate::coordinator::group::{GroupCoordinator, GroupShards, Groups};
 use crate::coordinator::runtime::Runtime;
@@ -201,4 +202,11 @@ async fn metadata() -> Metadata {
     let store = Box::new(LogStore::new(store));
     let metadata = Metadata::open(store, "c", Arc::new(config.0), observer);
     metadata.await.expect("open")
+}
+
+impl GroupShards {
+    /// Puts a request to the shard of a group.
+    async fn call<C: GroupCall>(&self, group_id: &str, request: C) -> Result<C::Reply, ErrorCode> {
+        self.call_shard(self.shard_of(group_id), request).await
+    }
 }

@@ -1,4 +1,4 @@
-//! A machine that is no group's: what a coordinator relies on that has transactions.
+//! The runtime with a machine that has nothing to do with groups: what a coordinator of transactions will rely on.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

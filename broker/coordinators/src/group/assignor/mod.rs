@@ -12,9 +12,9 @@ use crate::group::id::MemberId;
 /// The assignors there are, as members name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Assignor {
-    /// Every member gets the same number of partitions, give or take one, and keeps what it has where it can.
+    /// Every member gets the same number of partitions, give or take one. It keeps what it has where it can.
     Uniform,
-    /// Every topic is cut into runs of neighbouring partitions, one per member, in the order of the members.
+    /// Every topic is cut into runs of neighbouring partitions, one for each member, in the order of the members.
     Range,
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::group::assignor::spec::{Partitions, Spec};
 use crate::group::id::MemberId;
 
-/// Members with an instance id come first, in the order of those; then the others by member id. So a static member
-/// that comes back under a new id gets the same runs.
+/// Members with an instance id come first, in the order of their instance ids. The others follow in the order of their
+/// member ids. So a static member that comes back under a new id gets the same runs.
 pub(super) fn assign(spec: &Spec<'_>) -> BTreeMap<MemberId, Partitions> {
     let mut order: Vec<&MemberId> = spec.members.keys().collect();
     order.sort_by_key(|id| {

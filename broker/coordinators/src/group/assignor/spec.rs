@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::group::id::{InstanceId, MemberId};
 
-/// Partitions by topic; no topic without partitions.
+/// Partitions by topic. No topic is without partitions.
 pub type Partitions = BTreeMap<Uuid, BTreeSet<i32>>;
 
 /// What an assignor works on.
@@ -22,7 +22,7 @@ pub(crate) struct Spec<'a> {
 #[derive(Debug)]
 pub(crate) struct MemberSpec<'a> {
     pub(crate) instance_id: Option<&'a InstanceId>,
-    /// The same set for members that subscribe to the same costs less; equal ones do as well.
+    /// Members that subscribe to the same topics may share one set, which costs less than equal sets.
     pub(crate) subscribed: Arc<BTreeSet<Uuid>>,
     /// The member's part of the last target.
     pub(crate) previous: Option<&'a Partitions>,
@@ -36,9 +36,9 @@ pub(super) struct Pool {
 }
 
 impl Spec<'_> {
-    /// The topics that exist and have subscribers, in the order of those.
+    /// The topics that exist and have subscribers, in the order of the subscribers.
     ///
-    /// Takes time and memory for each topic and each set of subscriptions, not for each member that has it.
+    /// Takes time and memory for each topic and each set of subscriptions, not for each member that has such a set.
     pub(super) fn pools(&self, order: &[&MemberId]) -> Vec<Pool> {
         let mut alike: BTreeMap<*const BTreeSet<Uuid>, usize> = BTreeMap::new();
         let mut sets: Vec<(&BTreeSet<Uuid>, Vec<usize>)> = Vec::new();

@@ -1,10 +1,12 @@
 //! The `uniform` assignor: balance first, then as few moves as possible.
 //!
-//! Topics with the same subscribers form a pool. Within a pool a partition without an owner goes to the subscriber
-//! that has the fewest partitions of all pools, and then partitions move from the fullest to the emptiest
-//! subscriber while those differ by two or more. Pools are gone over until nothing moves; every move brings two
-//! members closer, so that ends. With one pool (all members subscribe to the same) the result is balanced to one
-//! partition, and no assignment that is needs fewer moves.
+//! Topics with the same subscribers form a pool. Within a pool a partition without an owner goes to the subscriber that has
+//! the fewest partitions of all pools. Then partitions move from the fullest to the emptiest subscriber while those differ
+//! by two or more. This is repeated for all pools until nothing moves. It ends, because every move brings two members
+//! closer.
+//!
+//! If all members subscribe to the same topics, there is one pool. Then members differ by one partition at most, and no
+//! assignment that is as balanced needs fewer moves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +29,7 @@ pub(super) fn assign(spec: &Spec<'_>) -> BTreeMap<MemberId, Partitions> {
     let order: Vec<&MemberId> = spec.members.keys().collect();
     let mut loads = vec![0usize; order.len()];
     let mut pools = pools(spec, &order, &mut loads);
-    // Where there is little choice, choose first.
+    // The pools with little choice choose first.
     pools.sort_by_key(|pool| pool.subscribers.len());
     for pool in &mut pools {
         pool.fill(&mut loads);
@@ -91,7 +93,7 @@ fn pools(spec: &Spec<'_>, order: &[&MemberId], loads: &mut [usize]) -> Vec<Share
     pools
 }
 
-/// What a member had of some topics, which are in order. Goes through the fewer of both.
+/// What a member had of some topics, which are in order. Takes time for the topics or for what it had, whichever is less.
 fn common<'a>(previous: &'a Partitions, topics: &[Uuid]) -> Vec<(Uuid, &'a BTreeSet<i32>)> {
     if previous.len() < topics.len() {
         let had = previous.iter();
@@ -139,7 +141,7 @@ impl Shares {
         highest.unwrap_or(0) < lowest.unwrap_or(0) + 2
     }
 
-    /// Moves partitions from the fullest to the emptiest; whether there was anything to move.
+    /// Moves partitions from the fullest to the emptiest. Says whether there was anything to move.
     fn balance(&mut self, loads: &mut [usize]) -> bool {
         if self.is_balanced(loads) {
             return false;

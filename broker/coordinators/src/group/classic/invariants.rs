@@ -1,4 +1,4 @@
-//! What holds for a group between any two steps.
+//! What is true of a classic group after every step.
 
 use std::collections::BTreeMap;
 
@@ -73,7 +73,7 @@ impl ClassicGroup {
         }
     }
 
-    /// Whether a deadline is one this group has a use for.
+    /// Whether the group has a use for this deadline.
     pub(crate) fn has_use_for(&self, key: &TimerKey) -> bool {
         match key {
             TimerKey::Expiry | TimerKey::Rebalance(..) => false,

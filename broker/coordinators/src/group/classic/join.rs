@@ -10,10 +10,10 @@ use crate::group::reply::{GroupReply, JoinReply};
 use crate::group::request::JoinGroup;
 use crate::machine::Token;
 
-/// From this version on a new member first gets an id and joins with it (KIP-394), so that a lost reply
-/// does not leave a member behind that nobody knows of.
+/// From this version on a new member first gets an id and then joins with it (KIP-394). Otherwise a lost reply would leave
+/// a member behind that nobody knows of.
 pub(crate) const FIRST_VERSION_REQUIRING_MEMBER_ID: i16 = 4;
-/// From this version on a restarted static leader can be told that it leads without having to assign (KIP-814).
+/// From this version on a restarted static leader can be told that it leads and need not assign (KIP-814).
 const FIRST_VERSION_WITH_SKIP_ASSIGNMENT: i16 = 9;
 
 impl ClassicGroup {
@@ -37,14 +37,14 @@ impl ClassicGroup {
         } else if request.group_instance_id.is_none() {
             return self.add_member(cx, token, request.member_id.clone(), request);
         } else {
-            // Ids are only ever pending for dynamic members: Kafka fails an assertion here.
+            // Only dynamic members have pending ids. Kafka fails an assertion here.
             ErrorCode::UnknownServerError
         };
         reply(cx, token, JoinReply::error(request.member_id, error));
     }
 
-    /// While members come back, those waiting count, so that a group above its limit can shrink; the last
-    /// ones to come are turned away.
+    /// While members come back, only those that wait already count. So a group above its limit can shrink: the last ones
+    /// to come are turned away.
     fn has_room_for(&self, cx: &Context<'_>, member_id: &str) -> bool {
         let member = self.members.get(member_id);
         match self.state {
@@ -102,7 +102,7 @@ impl ClassicGroup {
             "member {member_id} joins; client reason: {}",
             request.reason()
         );
-        // Parked in its first JoinGroup the member has no session yet; this bounds the wait for it.
+        // A member that is parked in its first JoinGroup has no session yet. This bounds the wait for it.
         cx.schedule(
             self.session_key(&member_id),
             cx.config.new_member_join_timeout_ms,
@@ -133,12 +133,12 @@ impl ClassicGroup {
                 token,
                 JoinReply::error(member_id, ErrorCode::UnknownMemberId),
             ),
-            // It lost the reply to its join: it gets it again.
+            // The member has lost the reply to its join, and gets it again.
             State::CompletingRebalance if unchanged => {
                 reply(cx, token, self.join_reply(&member_id))
             }
-            // A follower that forgot its generation gets it again. A leader that joins wants a rebalance: it may have seen
-            // something no member's subscription shows, such as a topic with more partitions.
+            // A follower that has forgotten its generation gets it again. A leader that joins wants a rebalance: it may
+            // have seen something that no subscription shows, such as a topic with more partitions.
             State::Stable if unchanged && !self.is_leader(&member_id) => {
                 reply(cx, token, self.join_reply(&member_id));
             }
@@ -171,7 +171,7 @@ impl ClassicGroup {
         member.protocols = request.protocols;
         match member.awaiting_join.replace(token) {
             None => self.awaiting_join_count += 1,
-            // The member has given up on its earlier request and should it still listen, may try again.
+            // The member has given up its earlier request. If it still listens to that one, it may try again.
             Some(superseded) => {
                 reply(
                     cx,
@@ -182,7 +182,7 @@ impl ClassicGroup {
         }
     }
 
-    /// A static member came back without its member id: it gets a new one, and whoever still uses the old one is fenced.
+    /// Takes back a static member that has lost its member id. It gets a new one, and whoever still uses the old one is fenced.
     fn replace_static_member(
         &mut self,
         cx: &mut Context<'_>,
@@ -212,7 +212,7 @@ impl ClassicGroup {
         }
         match self.state {
             State::Stable if self.select_protocol() == self.protocol_name => {
-                // Nothing changes for the others: the member takes over where it left off, without a rebalance.
+                // Nothing changes for the others. The member goes on where it left off, without a rebalance.
                 if self
                     .members
                     .get_mut(&member_id)
@@ -227,14 +227,14 @@ impl ClassicGroup {
                 if api_version >= FIRST_VERSION_WITH_SKIP_ASSIGNMENT {
                     response.skip_assignment = self.is_leader(&member_id);
                 } else {
-                    // Told that it leads, an older client would compute an assignment that nobody waits for.
+                    // An older client that is told to lead would compute an assignment that nobody waits for.
                     response.leader = old_leader.unwrap_or_default();
                     response.members.clear();
                 }
                 reply(cx, token, response);
             }
             State::Empty | State::PreparingRebalance => self.maybe_complete_join(cx),
-            // The leader may be assigning to the old id at this moment, so its assignment would miss the new one.
+            // The leader may be assigning to the old id at this moment, and would miss the new one.
             State::CompletingRebalance | State::Stable => self.prepare_rebalance(cx, reason),
         }
     }

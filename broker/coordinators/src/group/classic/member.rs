@@ -10,7 +10,7 @@ use crate::machine::Token;
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Member {
-    /// Makes the member static (KIP-345).
+    /// Only a static member has one (KIP-345).
     pub(super) group_instance_id: Option<InstanceId>,
     pub(super) client_id: Name,
     pub(super) client_host: Name,
@@ -19,7 +19,7 @@ pub(super) struct Member {
     /// In order of preference, each name once.
     pub(super) protocols: Vec<Protocol>,
     pub(super) assignment: Bytes,
-    /// Has never completed a join.
+    /// Whether the member has never completed a join.
     pub(super) is_new: bool,
     /// The JoinGroup that waits for the join phase to end.
     pub(super) awaiting_join: Option<Token>,
@@ -28,7 +28,7 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// A member that joins for the first time.
+    /// Makes a member that joins for the first time.
     pub(super) fn new(request: JoinGroup, token: Token) -> Self {
         Self {
             rebalance_timeout_ms: request.effective_rebalance_timeout_ms(),
@@ -70,8 +70,8 @@ impl Member {
             .map(|protocol| protocol.metadata.clone())
     }
 
-    /// A member that waits for the group cannot be expected to send heartbeats; but a new member is not waited for
-    /// without end, since its client may be long gone.
+    /// Whether the group is the one that keeps the member waiting. Then the member sends no heartbeats, and its session must
+    /// not end. A new member does not count, since its client may be long gone.
     pub(super) fn is_waiting_for_group(&self) -> bool {
         !self.is_new && (self.awaiting_join.is_some() || self.awaiting_sync.is_some())
     }
@@ -87,7 +87,7 @@ impl JoinGroup {
     }
 }
 
-/// Drops repeated names, which would count a member twice as a supporter.
+/// Drops repeated names, which would let a member support a protocol twice.
 pub(crate) fn distinct(mut protocols: Vec<Protocol>) -> Vec<Protocol> {
     let mut seen = std::collections::BTreeSet::new();
     protocols.retain(|protocol| seen.insert(protocol.name.clone()));

@@ -82,7 +82,7 @@ impl ClassicGroup {
         Ok(())
     }
 
-    /// The session of a member, or the time a pending member had to join, is over.
+    /// Removes a member whose session is over, or a pending member whose time to join is.
     pub(crate) fn on_session_deadline(&mut self, cx: &mut Context<'_>, member_id: &MemberId) {
         let pending = self.pending_join.contains(member_id);
         let expired = self
@@ -114,7 +114,7 @@ impl ClassicGroup {
         }
     }
 
-    /// Whether an offset commit may come from this member, and if so extends its session.
+    /// Checks that an offset commit may come from this member, and extends its session.
     pub(crate) fn authorize_commit(
         &mut self,
         cx: &mut Context<'_>,
@@ -126,7 +126,7 @@ impl ClassicGroup {
         match self.state {
             State::Empty => Ok(()),
             _ if !in_group => Err(ErrorCode::UnknownMemberId),
-            // The member is about to get an assignment: what it commits now is not from that one.
+            // The member is about to get an assignment. What it commits now is from before.
             State::CompletingRebalance => Err(ErrorCode::RebalanceInProgress),
             State::Stable | State::PreparingRebalance => {
                 self.extend_session(cx, member_id);
@@ -135,7 +135,7 @@ impl ClassicGroup {
         }
     }
 
-    /// The same for a commit in a transaction, which older producers send without saying who they are.
+    /// The same for a commit in a transaction. Older producers do not say who they are.
     pub(crate) fn authorize_txn_commit(
         &self,
         member_id: &MemberId,
@@ -146,7 +146,7 @@ impl ClassicGroup {
             .map(|_| ())
     }
 
-    /// `false` if the committer claims no membership; an empty group does not ask those without a generation.
+    /// Says `false` if the committer claims to be no member. An empty group lets everybody pass who has no generation.
     fn check_committer(
         &self,
         member_id: &MemberId,

@@ -1,4 +1,4 @@
-//! Members that take their leave of the classic protocol, or come back to it, all at once.
+//! Members that leave the classic protocol, or come back to it, all at once.
 
 use bytes::Bytes;
 
@@ -10,7 +10,7 @@ use crate::group::id::{GroupId, InstanceId, MemberId, Name};
 use crate::group::record::GroupRecord;
 use crate::group::request::Protocol;
 
-/// A member on its way between a classic and a consumer group: what both have to know of it.
+/// What a classic and a consumer group have to know of a member on its way between them.
 #[derive(Debug, Clone)]
 pub(crate) struct Migrant {
     pub(crate) member_id: MemberId,
@@ -22,7 +22,7 @@ pub(crate) struct Migrant {
     pub(crate) protocols: Vec<Protocol>,
 }
 
-/// A migrant that leaves, with what it subscribes to and what its leader last gave it.
+/// A member that leaves, with its subscription and with what its leader last gave it.
 pub(crate) struct Emigrant {
     pub(crate) member: Migrant,
     pub(crate) subscription: Bytes,
@@ -38,7 +38,7 @@ impl ClassicGroup {
         self.members.len()
     }
 
-    /// The members as a consumer group can take them over.
+    /// The members, for a consumer group that takes them over.
     pub(crate) fn emigrants(&self) -> Vec<Emigrant> {
         // Before its first generation a group has chosen nothing yet.
         let chosen = self
@@ -65,8 +65,8 @@ impl ClassicGroup {
         members.collect()
     }
 
-    /// A stable group of members from a consumer group, each with its assignment, which `assignment` makes from its id
-    /// and subscription. Writes the group's record; a group that is about to rebalance has no leader in it.
+    /// Makes a stable group of members from a consumer group. `assignment` gives each its assignment from its id and
+    /// subscription. Writes the group's record. If the group is about to rebalance, the record has no leader.
     pub(crate) fn of_immigrants(
         cx: &mut Context<'_>,
         id: GroupId,
@@ -91,8 +91,8 @@ impl ClassicGroup {
         group.subscribed_topics = group.compute_subscribed_topics();
         let mut metadata = group.metadata();
         if rebalances {
-            // Those who left are not in the record, so that after a crash no session's end would remind anybody of
-            // what they had: `loaded` takes this for a sign.
+            // Members that have left are not in the record. After a crash no session's end would remind anybody of what they
+            // had. So the missing leader tells `loaded` to rebalance.
             metadata.leader = None;
         }
         cx.effects.write(GroupRecord::Group {
@@ -104,7 +104,7 @@ impl ClassicGroup {
 }
 
 impl Member {
-    /// A member that takes part in the current generation.
+    /// Makes a member that takes part in the current generation.
     fn settled(member: Migrant) -> Self {
         Self {
             group_instance_id: member.group_instance_id,

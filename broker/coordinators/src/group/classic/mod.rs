@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Kafka's `ClassicGroup` and `GroupMetadataManager.classicGroup*` are the model, without their state Dead: a deleted
-//! group is gone from the shard. Join and sync requests are parked as tokens in their members; wherever a member stops
-//! waiting, its token is answered, where Kafka now and then forgets one.
+//! group is gone from the shard. Join and sync requests are parked as tokens in their members. Wherever a member stops
+//! waiting, its token is answered. Kafka now and then forgets one.
 
 #[cfg(test)]
 mod invariants;
@@ -42,7 +42,7 @@ use crate::group::request::{JoinGroup, Protocol};
 use crate::machine::Token;
 use crate::timer::Timers;
 
-/// Where a group is in its life.
+/// What a group is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     Empty,
@@ -78,10 +78,10 @@ struct InitialRebalance {
 pub(crate) struct ClassicGroup {
     id: GroupId,
     state: State,
-    /// When the state was entered; `None` if the log does not say.
+    /// When the group entered its state. `None` if the log does not say.
     state_timestamp_ms: Option<i64>,
     generation_id: i32,
-    /// `None` until the first member: a group that only stores offsets has none.
+    /// `None` until there is a member. A group that only stores offsets never has one.
     protocol_type: Option<Name>,
     /// The protocol chosen for this generation.
     protocol_name: Option<Name>,
@@ -90,7 +90,7 @@ pub(crate) struct ClassicGroup {
     members: BTreeMap<MemberId, Member>,
     /// Instance id to member id.
     static_members: BTreeMap<InstanceId, MemberId>,
-    /// Ids given out by MEMBER_ID_REQUIRED whose owners have not joined yet.
+    /// Ids that were given out with MEMBER_ID_REQUIRED. Their owners have not joined yet.
     pending_join: BTreeSet<MemberId>,
     /// Members that have their join reply and have not sent SyncGroup yet.
     pending_sync: BTreeSet<MemberId>,
@@ -98,17 +98,17 @@ pub(crate) struct ClassicGroup {
     awaiting_join_count: usize,
     /// How many members offer each protocol. No entry is zero.
     protocol_support: BTreeMap<Name, usize>,
-    /// What the members of this generation subscribe to; `None` if the coordinator cannot know.
+    /// What the members of this generation subscribe to. `None` if the coordinator cannot know.
     subscribed_topics: Option<BTreeSet<Name>>,
     initial_rebalance: Option<InitialRebalance>,
 }
 
-/// From when on the retention time of a group's offsets counts (KIP-211).
+/// What the retention time of a group's offsets is counted from (KIP-211).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RetentionBase {
-    /// Since the group became empty.
+    /// The time when the group became empty.
     Since(i64),
-    /// Since each offset's own commit.
+    /// The time of each offset's own commit.
     SinceCommit,
 }
 
@@ -133,7 +133,7 @@ impl ClassicGroup {
         }
     }
 
-    /// The group a record describes: stable with its members, or empty.
+    /// Makes the group that a record describes: stable with its members, or empty.
     pub(crate) fn restore(id: GroupId, metadata: &GroupMetadata) -> Self {
         let timestamp_ms = Some(metadata.state_timestamp_ms).filter(|&at| at != -1);
         let mut group = Self::new(id, timestamp_ms);
@@ -144,7 +144,7 @@ impl ClassicGroup {
             if group.members.contains_key(&member.member_id) {
                 continue;
             }
-            // Only the chosen protocol is in the log; the others come back with the member's next join.
+            // Only the chosen protocol is in the log. The others come back with the member's next join.
             let protocol = Protocol {
                 name: group.protocol_name.get_or_insert_with(|| "".into()).clone(),
                 metadata: member.subscription.clone(),
@@ -171,7 +171,7 @@ impl ClassicGroup {
         }
     }
 
-    /// Whether the group's record, grown by this much, can be written.
+    /// Whether the group's record could still be written if it grew by this much.
     fn fits_log(&self, cx: &Context<'_>, more_bytes: usize) -> bool {
         let batch_bytes = BATCH_OVERHEAD_BYTES + self.to_record().size_bytes() + more_bytes;
         batch_bytes <= cx.max_batch_bytes
@@ -201,13 +201,13 @@ impl ClassicGroup {
         }
     }
 
-    /// After a load: every member gets a session, and a group that cannot stay as it is rebalances.
+    /// Gives every member a session after a load. A group that cannot stay as it is rebalances.
     pub(crate) fn loaded(&mut self, cx: &mut Context<'_>) {
         for (member_id, member) in &self.members {
             cx.schedule(self.session_key(member_id), member.session_timeout_ms);
         }
         let why = if self.leader.is_none() {
-            // It had turned classic and was about to rebalance.
+            // The group had turned classic and was about to rebalance.
             self.leader = self.members.keys().next().cloned();
             self.leader.as_ref().map(|_| "the group has no leader")
         } else if self.members.len() > cx.config.max_size {
@@ -305,7 +305,7 @@ impl ClassicGroup {
         }
     }
 
-    /// `None` while nothing of the group may expire.
+    /// What offsets expire by. `None` while nothing of the group may expire.
     pub(crate) fn retention_base(&self) -> Option<RetentionBase> {
         match (&self.protocol_type, self.state) {
             (None, _) => Some(RetentionBase::SinceCommit),
@@ -355,7 +355,7 @@ impl ClassicGroup {
             .max(0)
     }
 
-    /// Checks who is asking: FENCED_INSTANCE_ID if another member holds the instance id, UNKNOWN_MEMBER_ID.
+    /// Checks who is asking. Gives FENCED_INSTANCE_ID if another member holds the instance id, else UNKNOWN_MEMBER_ID.
     fn validate_member(
         &self,
         member_id: &str,
@@ -375,7 +375,7 @@ impl ClassicGroup {
         }
     }
 
-    /// Adds a member; the first one decides on the protocol type and leads.
+    /// Adds a member. The first one decides on the protocol type and leads.
     fn insert(&mut self, member_id: MemberId, member: Member) {
         if let Some(instance_id) = &member.group_instance_id {
             self.static_members
@@ -388,7 +388,7 @@ impl ClassicGroup {
         self.members.insert(member_id, member);
     }
 
-    /// Removes a member or a pending member, answers what it has parked and, if it led, appoints another.
+    /// Removes a member or a pending member and answers what it has parked. If it led, another one is appointed.
     fn remove(&mut self, cx: &mut Context<'_>, member_id: &MemberId) {
         cx.timers.cancel(self.session_key(member_id));
         self.pending_join.remove(member_id);
@@ -428,7 +428,7 @@ impl ClassicGroup {
             && protocols.iter().any(|protocol| common(&protocol.name))
     }
 
-    /// Each member votes for the first of its protocols that all support; most votes win, then the alphabet.
+    /// The protocol with the most votes, then the first by name. Each member votes for its first protocol that all support.
     fn select_protocol(&self) -> Option<Name> {
         let mut votes: BTreeMap<&Name, usize> = BTreeMap::new();
         for member in self.members.values() {
@@ -496,8 +496,8 @@ impl ClassicGroup {
 }
 
 impl JoinGroup {
-    /// Whether what the request says can be written into a group's record, in a batch of at most this size. Of several
-    /// protocols one is written at a time; together they may be larger, within reason.
+    /// Whether what the request says can be written into a group's record, in a batch of at most this size. Only one of
+    /// several protocols is written at a time. Together they may be larger, within reason.
     pub(crate) fn fits_record(&self, max_batch_bytes: usize) -> bool {
         const OTHER_PROTOCOLS_BYTES: usize = 8 << 20;
         let metadata = || {

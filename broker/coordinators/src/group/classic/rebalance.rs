@@ -1,4 +1,4 @@
-//! The join phase: how it begins, what ends it, and what happens to those who miss it.
+//! The join phase: how it begins, what ends it, and what happens to members that miss it.
 
 use crate::group::classic::{ClassicGroup, InitialRebalance, State};
 use crate::group::context::{Context, TimerKey};
@@ -7,7 +7,7 @@ use crate::group::id::MemberId;
 use crate::group::reply::GroupReply;
 
 impl ClassicGroup {
-    /// Starts a rebalance, or if one is being prepared already, sees whether it can go on.
+    /// Starts a rebalance. If one is being prepared already, sees whether it can go on.
     pub(super) fn prepare_or_complete_join(&mut self, cx: &mut Context<'_>, reason: String) {
         if self.state == State::PreparingRebalance {
             self.maybe_complete_join(cx);
@@ -16,7 +16,7 @@ impl ClassicGroup {
         }
     }
 
-    /// Asks all members to join again, by way of their heartbeats and pending syncs.
+    /// Makes the group ask all members to join again, through their heartbeats and pending syncs.
     pub(crate) fn prepare_rebalance(&mut self, cx: &mut Context<'_>, reason: String) {
         if self.state == State::CompletingRebalance {
             self.withdraw_assignments(cx);
@@ -47,7 +47,7 @@ impl ClassicGroup {
         }
     }
 
-    /// Ends the join phase if nobody is missing. The first rebalance of a group ends by time alone.
+    /// Ends the join phase if nobody is missing. In the first rebalance of a group only time ends it.
     pub(super) fn maybe_complete_join(&mut self, cx: &mut Context<'_>) {
         if self.state == State::PreparingRebalance
             && self.initial_rebalance.is_none()
@@ -57,7 +57,7 @@ impl ClassicGroup {
         }
     }
 
-    /// The time to join is up; in the first rebalance it is extended while members keep coming.
+    /// Ends the join phase when its time is up. In the first rebalance the time is extended while members keep coming.
     pub(crate) fn on_join_deadline(&mut self, cx: &mut Context<'_>) {
         if self.state != State::PreparingRebalance {
             return;
@@ -100,7 +100,7 @@ impl ClassicGroup {
             );
         }
         if !self.elect_joined_leader() && !self.members.is_empty() {
-            // Static members only, and none is back: wait for one, or for their sessions to end.
+            // All members are static and none is back. Wait for one, or for their sessions to end.
             return cx.schedule(TimerKey::Join(self.id.clone()), self.rebalance_timeout_ms());
         }
         self.generation_id = self.generation_id.wrapping_add(1).max(0);
@@ -132,7 +132,7 @@ impl ClassicGroup {
         }
     }
 
-    /// Whether the group has a leader that has joined; one that has not gives way to one that has.
+    /// Whether the group has a leader that has joined. A leader that has not makes way for a member that has.
     fn elect_joined_leader(&mut self) -> bool {
         let joined = |member_id: &MemberId| {
             self.members
@@ -153,7 +153,7 @@ impl ClassicGroup {
         true
     }
 
-    /// Answers all parked joins. Members that sent none (static ones) belong to the generation too, and must sync.
+    /// Answers all parked joins. Static members that have not joined belong to the generation, too, and must sync.
     fn release_joins(&mut self, cx: &mut Context<'_>) {
         let member_ids: Vec<MemberId> = self.members.keys().cloned().collect();
         for member_id in member_ids {
@@ -171,7 +171,7 @@ impl ClassicGroup {
         self.awaiting_join_count = 0;
     }
 
-    /// Members that have taken part in the join but not asked for their assignment are gone.
+    /// Removes members that have joined and not asked for their assignment.
     pub(crate) fn on_sync_deadline(&mut self, cx: &mut Context<'_>) {
         if !matches!(self.state, State::CompletingRebalance | State::Stable)
             || self.pending_sync.is_empty()

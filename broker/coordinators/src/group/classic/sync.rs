@@ -1,4 +1,4 @@
-//! SyncGroup: the leader hands in the assignment, everybody takes home a part.
+//! SyncGroup: the leader hands in the assignment, and everybody takes home a part.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ impl ClassicGroup {
             let reply = assignment_of(member, &self.protocol_type, &self.protocol_name);
             return cx.effects.reply(token, GroupReply::Sync(reply));
         }
-        // The member has given up on its earlier request and should it still listen, may try again.
+        // The member has given up its earlier request. If it still listens to that one, it may try again.
         answer(cx, member, ErrorCode::RebalanceInProgress);
         member.awaiting_sync = Some(token);
         if self.is_leader(&request.member_id) {
@@ -62,13 +62,13 @@ impl ClassicGroup {
         }
     }
 
-    /// The leader has spoken: the generation is complete, goes to the log, and to all members that wait for it.
+    /// Takes the leader's assignment. The generation is complete: it goes to the log and to all members that wait for it.
     fn assign(&mut self, cx: &mut Context<'_>, mut assignments: BTreeMap<MemberId, Bytes>) {
         for (member_id, member) in &mut self.members {
             member.assignment = assignments.remove(member_id).unwrap_or_default();
         }
         if !self.fits_log(cx, 0) {
-            // As in Kafka: nobody has an assignment that a restart would forget.
+            // As in Kafka, nobody has an assignment that a restart would forget.
             for (member_id, member) in &mut self.members {
                 if answer(cx, member, ErrorCode::UnknownServerError) {
                     let session = TimerKey::Session(self.id.clone(), member_id.clone());
@@ -92,14 +92,14 @@ impl ClassicGroup {
             if let Some(token) = member.awaiting_sync.take() {
                 let reply = assignment_of(member, &self.protocol_type, &self.protocol_name);
                 cx.effects.reply(token, GroupReply::Sync(reply));
-                // Its session may have run out unnoticed while it waited.
+                // The session may have run out unnoticed while the member waited.
                 let session = TimerKey::Session(self.id.clone(), member_id.clone());
                 cx.schedule(session, member.session_timeout_ms);
             }
         }
     }
 
-    /// A rebalance overtakes the assignment: everybody has to join again.
+    /// Tells everybody to join again, since a rebalance overtakes the assignment.
     pub(super) fn withdraw_assignments(&mut self, cx: &mut Context<'_>) {
         for (member_id, member) in &mut self.members {
             member.assignment = Bytes::new();

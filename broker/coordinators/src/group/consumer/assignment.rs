@@ -1,4 +1,4 @@
-//! What asks for a new target: changes of subscriptions and of topics, which bump the group epoch.
+//! Changes of subscriptions and of topics ask for a new target: they bump the group epoch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,8 +43,11 @@ impl ConsumerGroup {
         );
     }
 
-    /// Whether the log ends between a change and the epoch that it asks for, as a crash leaves it when the records of one step
-    /// did not fit into a batch. Where the epoch is there, a whole target has followed it, or will.
+    /// Whether the log lacks an epoch that a change before it asks for.
+    ///
+    /// A crash leaves such a log when the records of one step took several batches. Nobody would ask for the target then, and
+    /// members would go without one. In a log that has the epoch, a whole target has followed it or is still to come. So a
+    /// target that is not whole gives the crash away, and so does a subscription that has changed behind the epoch.
     ///
     /// Takes time for each member and topic of the target, not for each partition.
     pub(super) fn lacks_epoch(&self, catalog: &dyn Catalog) -> bool {
@@ -63,7 +66,7 @@ impl ConsumerGroup {
                 *missing_count = missing_count.saturating_sub(partitions.len());
             }
         }
-        // Whoever joins to read nothing needs no target.
+        // A member that joins to read nothing needs no target.
         let lacks_target = |(member_id, member): (&MemberId, &Member)| {
             member.subscription.reads_something() && !self.target.contains_key(member_id)
         };
@@ -74,7 +77,7 @@ impl ConsumerGroup {
                 .any(|missing_count| *missing_count > 0)
     }
 
-    /// The names of all topics that members read, those that are gone included.
+    /// The names of all topics that members read, even of those that are gone.
     fn read_topics(&self) -> BTreeSet<&Name> {
         let by_regex = self.regexes.values().flat_map(|resolved| &resolved.topics);
         self.topic_counts.keys().chain(by_regex).collect()
@@ -85,9 +88,9 @@ impl ConsumerGroup {
         self.checked_catalog != Some(cx.catalog_version)
     }
 
-    /// Says whether any subscribed topic came, went or grew. Zero if there is none.
+    /// A number that changes when a subscribed topic comes, goes or grows. Zero if there is no such topic.
     ///
-    /// Takes time for each topic, not for each member that reads it. Expressions that nobody has were forgotten before.
+    /// Takes time for each topic, not for each member that reads it. Expressions that nobody has must be forgotten before.
     pub(super) fn metadata_hash(&self, catalog: &dyn Catalog) -> i64 {
         let mut hash = Fnv::default();
         for name in self.read_topics() {
@@ -100,7 +103,7 @@ impl ConsumerGroup {
         hash.finish()
     }
 
-    /// The assignor that most members ask for; the first configured one if nobody asks.
+    /// The assignor that most members ask for. The first configured one if nobody asks.
     pub(super) fn preferred_assignor(&self, default: Assignor) -> Assignor {
         let mut votes: BTreeMap<Assignor, usize> = BTreeMap::new();
         for member in self.members.values() {
@@ -136,7 +139,7 @@ impl ConsumerGroup {
     }
 }
 
-/// FNV-1a, 64 bits: the same on every machine and in every version, which the standard library's hasher is not.
+/// FNV-1a with 64 bits. Unlike the standard library's hasher it is the same on every machine and in every version.
 #[derive(Default)]
 struct Fnv(Option<u64>);
 

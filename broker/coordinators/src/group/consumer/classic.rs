@@ -1,8 +1,8 @@
 //! Members of the classic protocol in a consumer group, while an application moves from one protocol to the other.
 //!
-//! JoinGroup is to them what a heartbeat that says everything is to other members: each takes them one step towards
-//! the target. SyncGroup brings what they have in the bytes they know, and Heartbeat tells them when to join again. The
-//! generation is the member epoch; nobody leads, nobody waits for the others, and so no request is ever parked.
+//! JoinGroup serves them as a heartbeat that says everything serves other members: each takes them one step towards the
+//! target. SyncGroup gives them what they have, in the bytes that they know. Heartbeat tells them when to join again. The
+//! generation is the member epoch. Nobody leads and nobody waits for the others, so no request is ever parked.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -70,15 +70,15 @@ impl ConsumerGroup {
             self.refresh_target(cx);
         }
         let current = match is_last_to_come_back && is_target_old {
-            // It joins the classic group's next generation instead.
+            // The member joins the classic group's next generation instead.
             true => self.current_of(&member_id),
             false => self.reconcile(cx, &member_id, &owned, topics_may_differ),
         };
         cx.schedule(self.session_key(&member_id), session_timeout_ms);
-        // From now on it has this long to ask for what it has been given.
+        // From now on the member has this long to ask for what it has been given.
         cx.schedule(self.rebalance_key(&member_id), rebalance_timeout_ms);
         if is_last_to_come_back {
-            // Kafka looks at the target's age alone; but whoever still waits for a part of it would do so in vain.
+            // Kafka only asks whether the target is old. But a member that still waits for its part would wait in vain.
             let target_epoch = self.target_epoch.epoch;
             let mut members = self.members.values();
             let all_are_there = members.all(|member| member.current.is_reconciled_to(target_epoch));
@@ -123,8 +123,8 @@ impl ConsumerGroup {
         }
     }
 
-    /// Who this is, or why it may not be that. Unlike one of the consumer protocol, a classic member may take an
-    /// instance id over at once: its client does not say goodbye.
+    /// Finds out who sends the request, or why it may not. Unlike a member of the consumer protocol, a classic member may
+    /// take an instance id over at once, for its client does not say goodbye.
     fn identify_classic(
         &self,
         member_id: &MemberId,
@@ -193,7 +193,7 @@ impl ConsumerGroup {
         {
             return Err(ErrorCode::InconsistentGroupProtocol);
         }
-        // One that has to give something up has joined already; it will once more when it has done so.
+        // A member that has to give something up has joined already, and will once more when it has done so.
         if member.current.member_epoch < self.target_epoch.epoch
             && member.current.state != MemberState::UnrevokedPartitions
         {
@@ -224,7 +224,7 @@ impl ConsumerGroup {
         let instance_id = request.group_instance_id.as_ref();
         let (_, classic) = self.classic_member(member_id, instance_id, request.generation_id)?;
         cx.schedule(self.session_key(member_id), classic.session_timeout_ms);
-        // There may be no member of the other protocol to do this.
+        // There may be no member of the other protocol whose heartbeat would do this.
         if self.is_catalog_new(cx) {
             self.refresh_epoch(cx, false, "subscribed topics changed");
         }
@@ -243,7 +243,7 @@ impl ConsumerGroup {
         Ok(())
     }
 
-    /// Whether another member still has something that this one is to have.
+    /// Whether another member still has a partition of this one's target.
     fn waits_for_others(&self, member_id: &MemberId) -> bool {
         let target = self.target_of(member_id);
         let mut partitions = target
@@ -299,7 +299,7 @@ impl ConsumerGroup {
         owner.cloned().ok_or(ErrorCode::UnknownMemberId)
     }
 
-    /// Whether without those who leave there are only classic members, who may have a classic group of their own.
+    /// Whether only classic members stay, and may have a classic group of their own.
     pub(super) fn may_turn_classic(&self, cx: &Context<'_>, leaving: &BTreeSet<MemberId>) -> bool {
         let stay_count = self.members.len().saturating_sub(leaving.len());
         (1..=cx.config.max_size).contains(&stay_count)

@@ -31,7 +31,7 @@ pub(super) enum Sender {
 }
 
 impl ConsumerHeartbeat {
-    /// What can be said against a request without knowing its group.
+    /// Checks what can be checked without the group.
     pub(crate) fn validate(&self, config: &GroupConfig) -> Result<(), Refusal> {
         let invalid = |message: &str| Err(Refusal::new(ErrorCode::InvalidRequest, message));
         let is_empty = |text: Option<&str>| text.is_some_and(str::is_empty);
@@ -91,7 +91,7 @@ impl ConsumerHeartbeat {
         ))
     }
 
-    /// Whether the request says everything, as after an error: then the answer does too.
+    /// Whether the request says everything, as after an error. Then the answer does, too.
     fn is_full(&self) -> bool {
         let subscribes =
             self.subscribed_topic_names.is_some() || self.subscribed_topic_regex.is_some();
@@ -101,7 +101,7 @@ impl ConsumerHeartbeat {
 }
 
 impl ConsumerGroup {
-    /// Handles a heartbeat that [`validate`](ConsumerHeartbeat::validate) let pass. A refusal changes nothing.
+    /// Handles a heartbeat that has passed [`validate`](ConsumerHeartbeat::validate). A refusal changes nothing.
     pub(crate) fn heartbeat(
         &mut self,
         cx: &mut Context<'_>,
@@ -136,7 +136,7 @@ impl ConsumerGroup {
         self.refresh_target(cx);
         let current = self.reconcile(cx, &member_id, &request.owned, topics_may_differ);
         if was_classic {
-            // The deadline it had was for the other protocol's next request.
+            // The deadline was for the next request of the other protocol.
             self.arm_revocation(cx, &member_id);
         }
         let session_timeout_ms = self.session_timeout_ms(cx);
@@ -167,8 +167,8 @@ impl ConsumerGroup {
         member.map_or(Member::default().current, |member| member.current.clone())
     }
 
-    /// Takes over what a member says of itself; if that, or a change of topics, asks for a new target, the group epoch
-    /// goes up. Says whether the member's topics may be others now.
+    /// Takes over what a member says of itself. If this or a change of topics asks for a new target, the group epoch goes
+    /// up. Says whether the member may read other topics now.
     pub(super) fn enter(
         &mut self,
         cx: &mut Context<'_>,
@@ -210,7 +210,7 @@ impl ConsumerGroup {
         topics_may_differ
     }
 
-    /// Whether what a member says can be written.
+    /// Whether what a member says of itself fits into a batch of the log.
     pub(super) fn fits_log(
         &self,
         cx: &Context<'_>,
@@ -235,7 +235,7 @@ impl ConsumerGroup {
         self.members.len() < cx.config.consumer_max_size || self.members.contains_key(member_id)
     }
 
-    /// Who this is, or why it may not be that.
+    /// Finds out who sends the request, or why it may not.
     fn identify(&self, cx: &Context<'_>, request: &ConsumerHeartbeat) -> Result<Sender, Refusal> {
         let member_id = &request.member_id;
         let is_join = request.member_epoch == JOIN_EPOCH;
@@ -248,7 +248,7 @@ impl ConsumerGroup {
         }
         let Some(instance_id) = &request.instance_id else {
             return match self.members.get(member_id) {
-                // A member may start over under its id: it has given up everything.
+                // A member may start over under its id. It has given up everything.
                 Some(_) if is_join => Ok(Sender::Known),
                 Some(member) => {
                     check_epoch(&member.current, request)?;
@@ -260,7 +260,7 @@ impl ConsumerGroup {
         };
         match self.static_members.get(instance_id) {
             Some(owner) if is_join => {
-                // A classic member does not say that it will be back.
+                // A classic member does not say that it leaves for a while.
                 let makes_way = |member: &Member| {
                     member.current.member_epoch == STATIC_LEAVE_EPOCH || member.is_classic()
                 };
@@ -286,7 +286,7 @@ impl ConsumerGroup {
         }
     }
 
-    /// The member that holds an instance id must be the one that asks.
+    /// Checks that the member that holds an instance id is the one that asks.
     pub(super) fn check_static_owner(
         &self,
         owner: Option<&MemberId>,
@@ -355,7 +355,7 @@ impl ConsumerGroup {
         next
     }
 
-    /// A member that has to give partitions up gets its rebalance timeout for that.
+    /// Gives a member its rebalance timeout if it has to give partitions up.
     fn arm_revocation(&self, cx: &mut Context<'_>, member_id: &MemberId) {
         let Some(member) = self.members.get(member_id) else {
             return;
@@ -369,7 +369,7 @@ impl ConsumerGroup {
     }
 }
 
-/// The subscription after a heartbeat: what the request leaves out stays.
+/// The subscription after a heartbeat. What the request leaves out stays.
 fn updated(before: &MemberSubscription, request: &ConsumerHeartbeat) -> MemberSubscription {
     let names = request.subscribed_topic_names.as_ref();
     let or_before = |new: &Option<Name>, old: &Option<Name>| new.clone().or_else(|| old.clone());
@@ -396,7 +396,7 @@ fn updated(before: &MemberSubscription, request: &ConsumerHeartbeat) -> MemberSu
     }
 }
 
-/// A member must come with its epoch, or with the one before if it may have missed the answer with the new one.
+/// Checks a member's epoch. The one before will do if the member may have missed the answer with the new one.
 fn check_epoch(current: &CurrentAssignment, request: &ConsumerHeartbeat) -> Result<(), Refusal> {
     let (received, known) = (request.member_epoch, current.member_epoch);
     let fenced = |how: &str| {

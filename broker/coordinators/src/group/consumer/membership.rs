@@ -17,7 +17,7 @@ use crate::group::request::{CommitTopic, ConsumerHeartbeat};
 const FIRST_COMMIT_VERSION_WITH_MEMBER_EPOCH: i16 = 9;
 
 impl ConsumerGroup {
-    /// A heartbeat that says goodbye: for good, or for a while if a static member says so.
+    /// Handles a heartbeat that says goodbye. A static member may leave only for a while.
     pub(super) fn leave(
         &mut self,
         cx: &mut Context<'_>,
@@ -64,8 +64,8 @@ impl ConsumerGroup {
         self.remove_members(cx, &[member_id.clone()].into(), reason);
     }
 
-    /// Removes members, all for the same reason: one new target for all of them; if nobody of the consumer protocol
-    /// is left, a classic group that rebalances; if nobody at all, a group at rest.
+    /// Removes members, all for the same reason, and asks for one new target. If nobody of the consumer protocol stays, the
+    /// group turns classic and rebalances. If nobody stays at all, the group is at rest.
     pub(super) fn remove_members(
         &mut self,
         cx: &mut Context<'_>,
@@ -110,7 +110,7 @@ impl ConsumerGroup {
         self.append(cx, ConsumerRecord::Member(member_id.clone(), None));
     }
 
-    /// A static member comes back: it takes over what its previous self had, and no rebalance follows.
+    /// Lets a static member that comes back take over what it had under its previous id. No rebalance follows.
     pub(super) fn replace_member(
         &mut self,
         cx: &mut Context<'_>,
@@ -143,7 +143,7 @@ impl ConsumerGroup {
         self.append(cx, ConsumerRecord::Current(id(), Some(current)));
     }
 
-    /// Whether these offsets may be committed; `api_version` is `None` in a transaction.
+    /// Checks that these offsets may be committed. `api_version` is `None` in a transaction.
     ///
     /// An epoch behind the member's is good enough for partitions that the member already had then (KIP-1251).
     pub(crate) fn authorize_commit(
@@ -192,7 +192,7 @@ impl ConsumerGroup {
         }
     }
 
-    /// Whether the member may fetch offsets; tools say nothing of themselves and always may.
+    /// Checks that the member may fetch offsets. Tools say nothing of themselves and always may.
     pub(crate) fn authorize_fetch(
         &self,
         member_id: Option<&str>,

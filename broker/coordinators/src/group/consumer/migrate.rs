@@ -1,4 +1,4 @@
-//! Classic members that a consumer group takes over, and sends back.
+//! Takes over the members of a classic group, and sends classic members back.
 
 use std::collections::BTreeSet;
 
@@ -21,8 +21,8 @@ pub(crate) struct Immigrant {
 }
 
 impl ConsumerGroup {
-    /// A group in which everybody has, and is to have, what a classic group last gave them. Writes its records in the
-    /// order in which Kafka does.
+    /// Makes a group in which everybody has what a classic group last gave them, and has it as its target. Writes the
+    /// records in the order in which Kafka does.
     pub(crate) fn of_immigrants(
         cx: &mut Context<'_>,
         id: GroupId,
@@ -46,7 +46,7 @@ impl ConsumerGroup {
             let target = Some(partitions.clone());
             group.append(cx, ConsumerRecord::TargetMember(member_id.clone(), target));
         }
-        // Long ago: the next target need not wait.
+        // This is long ago, so that the next target need not wait.
         let target_epoch = TargetEpoch {
             epoch: generation_id,
             timestamp_ms: 0,
@@ -72,12 +72,12 @@ impl ConsumerGroup {
         group
     }
 
-    /// The epoch of those who are at their target: to classic members, the generation they are in.
+    /// The epoch of members that are at their target. To classic members it is the generation.
     pub(crate) fn generation_id(&self) -> i32 {
         self.target_epoch.epoch
     }
 
-    /// The classic members, but for those who leave, as a classic group can take them over.
+    /// The classic members that stay, for a classic group that takes them over.
     pub(crate) fn emigrants(&self, leaving: &BTreeSet<MemberId>) -> Vec<Migrant> {
         let members = self.members.iter();
         members

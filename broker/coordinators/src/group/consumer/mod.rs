@@ -1,14 +1,14 @@
-//! A group of the consumer protocol (KIP-848): the coordinator finds the assignment, each member gets there at its
+//! A group of the consumer protocol (KIP-848): the coordinator finds the assignment, and each member gets there at its
 //! own pace.
 //!
 //! Three epochs say where everybody is. The *group epoch* goes up when members, subscriptions or topics change. The
 //! *target epoch* is the group epoch that the last assignment was computed for. A *member epoch* is the target epoch
-//! that the member has reached; it moves when the member has given up what others are to have. A new group begins with
+//! that the member has reached. It moves when the member has given up what others are to have. A new group begins with
 //! epoch 1 and an empty target of that epoch, which nobody has to compute.
 //!
-//! While an application changes its protocol, members of the classic one may be among them (`classic`).
+//! While an application changes its protocol, some members may still use the classic one (`classic`).
 //!
-//! Everything but deadlines is in the log: a handler decides, [`ConsumerGroup::apply`] changes. Kafka's
+//! Everything but deadlines is in the log. A handler decides, and [`ConsumerGroup::apply`] changes. Kafka's
 //! `ConsumerGroup` and `GroupMetadataManager.consumerGroup*` are the model.
 
 mod assignment;
@@ -74,7 +74,7 @@ impl Default for Member {
 }
 
 impl Member {
-    /// What it says in JoinGroup, if it still uses the classic protocol.
+    /// What the member says in JoinGroup, if it still uses the classic protocol.
     fn classic(&self) -> Option<&ClassicMember> {
         self.subscription.classic.as_ref()
     }
@@ -97,29 +97,29 @@ pub(crate) struct ConsumerGroup {
     topic_counts: BTreeMap<Name, usize>,
     target_epoch: TargetEpoch,
     target: BTreeMap<MemberId, Arc<Partitions>>,
-    /// The target that is being computed elsewhere. Not in the log.
+    /// The target that is being computed elsewhere. It is not in the log.
     awaited: Option<Arc<TargetQuestion>>,
     regexes: BTreeMap<Name, Arc<ResolvedRegex>>,
-    /// A member has come to read other topics, and the epoch that this asks for has not followed.
+    /// Whether a member has come to read other topics and the epoch that this asks for has not followed.
     reads_changed: bool,
-    /// Who has a partition, or has not given it up yet.
+    /// The member that has a partition, or has not given it up yet.
     owners: BTreeMap<(Uuid, i32), MemberId>,
-    /// The version of the catalog that subscriptions were last compared with. Not in the log.
+    /// The version of the catalog that subscriptions were last compared with. It is not in the log.
     checked_catalog: Option<u64>,
     patterns: Patterns,
 }
 
-/// How far the expressions of a group are. Not in the log.
+/// How much is known of the group's expressions. It is not in the log.
 #[derive(Debug, Default)]
 #[cfg_attr(test, derive(Clone))]
 struct Patterns {
-    /// The version of the catalog that each was last matched with.
+    /// The version of the catalog that each expression was last matched with.
     matched: BTreeMap<Name, u64>,
-    /// Some may match something else now.
+    /// Whether some may match other topics now.
     are_stale: bool,
-    /// When somebody was last asked to match them.
+    /// When the owner was last asked to match them.
     asked_at_ms: Option<i64>,
-    /// Who was asked has not answered yet.
+    /// Whether the answer is still to come.
     is_asked: bool,
 }
 
@@ -142,8 +142,8 @@ impl ConsumerGroup {
         }
     }
 
-    /// Takes over one record: the only way in which what is durable changes. A compacted log may bring them in an
-    /// order in which they were never written.
+    /// Takes over one record. Nothing else changes what is durable. A compacted log may bring records in an order in which
+    /// they were never written.
     pub(crate) fn apply(&mut self, record: &ConsumerRecord) {
         match record {
             ConsumerRecord::Group(value) => {
@@ -235,7 +235,7 @@ impl ConsumerGroup {
         }
     }
 
-    /// Makes a record part of the state and of the effects.
+    /// Applies a record and adds it to the effects.
     fn append(&mut self, cx: &mut Context<'_>, record: ConsumerRecord) {
         self.apply(&record);
         cx.effects.write(GroupRecord::Consumer {
@@ -244,7 +244,7 @@ impl ConsumerGroup {
         });
     }
 
-    /// After a load: every member gets a session, and one that has to give partitions up the time for that.
+    /// Gives every member a session after a load, and time to members that have to give partitions up.
     pub(crate) fn loaded(&mut self, cx: &mut Context<'_>) {
         let session_timeout_ms = self.session_timeout_ms(cx);
         for (member_id, member) in &self.members {
@@ -301,7 +301,7 @@ impl ConsumerGroup {
             || by_regex.any(|resolved| resolved.topics.contains(topic))
     }
 
-    /// Everything needed to forget the group.
+    /// The records that make the log forget the group.
     pub(crate) fn tombstones(&self) -> Vec<ConsumerRecord> {
         let members = || self.members.keys().cloned();
         let mut records: Vec<ConsumerRecord> = Vec::new();
@@ -333,7 +333,7 @@ impl ConsumerGroup {
                 subscription,
                 current,
             } = member;
-            // What it has been told to give up is its own until it has.
+            // What a member has been told to give up is its own until it has given it up.
             let mut assigned: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
             for (topic_id, index) in partitions_of(current) {
                 assigned.entry(topic_id).or_default().push(index);
@@ -439,13 +439,13 @@ impl CurrentAssignment {
         self.state == MemberState::Stable && self.member_epoch == target_epoch
     }
 
-    /// Whether the member is here and has to give something up. One that left for a while has given up already.
+    /// Whether the member is here and has to give something up. A member that has left for a while has given up already.
     fn is_revoking(&self) -> bool {
         self.state == MemberState::UnrevokedPartitions && self.member_epoch >= 0
     }
 }
 
-/// Everything a member has or has yet to give up.
+/// Everything that a member has, or has still to give up.
 fn partitions_of(current: &CurrentAssignment) -> impl Iterator<Item = (Uuid, i32)> {
     let topics = current.assigned.iter().chain(&current.pending_revocation);
     topics.flat_map(|(topic_id, partitions)| partitions.keys().map(|index| (*topic_id, *index)))

@@ -1,4 +1,4 @@
-//! Subscriptions by regular expression: when they have to be resolved, which others do, and what comes of it.
+//! Subscriptions by regular expression: when the owner has to match them, and what follows from the answer.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::group::reply::Refusal;
 use crate::group::request::{PatternsResolved, ResolvedPattern};
 
 impl ConsumerGroup {
-    /// Takes in what a member's new expression matches. The same for all who have it.
+    /// Takes in what a member's new expression matches. All members that have it share this.
     pub(super) fn pattern_said(
         &mut self,
         cx: &mut Context<'_>,
@@ -41,7 +41,7 @@ impl ConsumerGroup {
         Ok(())
     }
 
-    /// Says whether the topics are others than before. If not, and that is known well enough, nothing is written.
+    /// Notes what an expression matches, and says whether this has changed. If not, it is only written now and then.
     fn set_topics(&mut self, cx: &mut Context<'_>, pattern: &Name, topics: BTreeSet<Name>) -> bool {
         let known = self.regexes.get(pattern);
         let has_changed = known.is_none_or(|known| known.topics != topics);
@@ -66,7 +66,7 @@ impl ConsumerGroup {
             .collect()
     }
 
-    /// Forgets what nobody uses, and notes what has not been matched with the newest topics. After a change of either.
+    /// Forgets expressions that nobody uses, and notes which have not been matched with the newest topics.
     pub(super) fn review_patterns(&mut self, cx: &mut Context<'_>) {
         if self.regexes.is_empty()
             && self
@@ -94,7 +94,7 @@ impl ConsumerGroup {
             .any(|pattern| patterns.matched.get(pattern) != newest);
     }
 
-    /// Asks what the expressions match, if that may have changed or has not been looked at for long; not too often.
+    /// Asks what the expressions match if that may have changed, or if nobody has asked for long. Does not ask too often.
     pub(super) fn refresh_patterns(&mut self, cx: &mut Context<'_>) {
         let interval_ms = cx.config.consumer_regex_refresh_min_interval_ms;
         let due_at_ms = self
@@ -119,7 +119,7 @@ impl ConsumerGroup {
         self.patterns.is_asked = true;
     }
 
-    /// The answer. Topics that an expression matches now ask for a new target.
+    /// Takes over the answer. If an expression matches other topics now, a new target is needed.
     pub(crate) fn patterns_resolved(&mut self, cx: &mut Context<'_>, resolved: PatternsResolved) {
         let is_newest = cx.is_newest(&resolved.catalog);
         self.patterns.is_asked = false;
@@ -141,8 +141,8 @@ impl ConsumerGroup {
     }
 }
 
-/// Whether it is time to match an expression anew, whatever has become of the topics. A time from the future was written
-/// before the clock was put back.
+/// Whether it is time to match an expression anew, even if no topic has changed. A time in the future was written before
+/// the clock was put back.
 fn is_old(cx: &Context<'_>, known: &ResolvedRegex) -> bool {
     let interval_ms = cx.config.consumer_regex_refresh_interval_ms;
     let since_ms = cx.wall_ms.saturating_sub(known.timestamp_ms);

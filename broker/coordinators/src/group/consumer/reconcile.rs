@@ -1,4 +1,4 @@
-//! How a member gets from what it has to what it is to have, one heartbeat at a time. Pure.
+//! How a member gets from what it has to its target, one heartbeat at a time.
 //!
 //! ```text
 //!                       has to give something up
@@ -10,8 +10,8 @@
 //!          all of them are free
 //! ```
 //!
-//! A member takes the target's epoch only when it has given up what it must not keep; what it gets, it gets at
-//! that epoch. Kafka's `CurrentAssignmentBuilder` is the model.
+//! A member takes the target's epoch only when it has given up what it must not keep. What it gets, it gets at that epoch.
+//! Kafka's `CurrentAssignmentBuilder` is the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,14 +20,14 @@ use uuid::Uuid;
 use crate::group::assignor::spec::Partitions;
 use crate::group::record::consumer_member::{Assigned, CurrentAssignment, MemberState};
 
-/// What a member says it has; `None` if it does not say.
+/// What a member says that it has. `None` if it does not say.
 pub(super) type Owned = Option<Vec<(Uuid, Vec<i32>)>>;
 
-/// Where a member is to go.
+/// A member's target, and what stands in its way.
 pub(super) struct Reconciliation<'a, F, S> {
     pub(super) target_epoch: i32,
     pub(super) target: &'a Partitions,
-    /// Whether the member subscribes to a topic now; of others it is to have nothing, whatever the target says.
+    /// Whether the member subscribes to a topic now. Of other topics it gets nothing, whatever the target says.
     pub(super) is_subscribed: S,
     pub(super) owned: &'a Owned,
     /// Whether another member still has the partition.
@@ -35,7 +35,7 @@ pub(super) struct Reconciliation<'a, F, S> {
 }
 
 impl<F: Fn(Uuid, i32) -> bool, S: Fn(Uuid) -> bool> Reconciliation<'_, F, S> {
-    /// The member's next step; equal to `current` if there is none yet.
+    /// The member's next step. Equal to `current` if there is none yet.
     pub(super) fn next(&self, current: &CurrentAssignment) -> CurrentAssignment {
         match current.state {
             MemberState::Stable if current.member_epoch == self.target_epoch => {
@@ -58,7 +58,7 @@ impl<F: Fn(Uuid, i32) -> bool, S: Fn(Uuid) -> bool> Reconciliation<'_, F, S> {
         })
     }
 
-    /// Takes away the topics the member no longer subscribes to, and changes nothing else.
+    /// Takes away the topics that the member no longer subscribes to. Changes nothing else.
     fn drop_unsubscribed(&self, current: &CurrentAssignment) -> CurrentAssignment {
         let (assigned, dropped): (Assigned, Assigned) = current
             .assigned
@@ -103,7 +103,7 @@ impl<F: Fn(Uuid, i32) -> bool, S: Fn(Uuid) -> bool> Reconciliation<'_, F, S> {
             let assigned = current.assigned.get(topic_id);
             assigned.is_some_and(|assigned| assigned.contains_key(index))
         };
-        // What the member is giving up is its own until it has, not somebody else's.
+        // What the member is still to give up is its own, not somebody else's.
         let is_own = |topic_id: &Uuid, index: &i32| {
             let pending = current.pending_revocation.get(topic_id);
             pending.is_some_and(|pending| pending.contains_key(index))

@@ -14,7 +14,7 @@ impl ConsumerGroup {
     pub(super) fn refresh_target(&mut self, cx: &mut Context<'_>) {
         let last = self.target_epoch;
         let interval_ms = i64::from(self.assignment_interval_ms(cx));
-        // One from the future was made before the clock was put back.
+        // A target from the future was made before the clock was put back.
         let since_ms = cx.wall_ms.saturating_sub(last.timestamp_ms);
         let is_due = last.timestamp_ms == 0 || !(0..interval_ms).contains(&since_ms);
         if self.epoch.epoch <= last.epoch || !is_due || self.awaited.is_some() {
@@ -48,7 +48,7 @@ impl ConsumerGroup {
         }
     }
 
-    /// The answer to a question that was handed out, perhaps by another group of this name: then it is nobody's.
+    /// Takes over the answer to a question that was handed out. If another group of this name had asked, nobody wants it.
     pub(crate) fn target_computed(&mut self, cx: &mut Context<'_>, computed: ComputedTarget) {
         let awaited = self.awaited.as_ref();
         if awaited.is_some_and(|awaited| Arc::ptr_eq(awaited, &computed.question)) {
@@ -76,7 +76,7 @@ impl ConsumerGroup {
         self.append(cx, ConsumerRecord::Target(Some(target_epoch)));
     }
 
-    /// Who gets what was computed for a member: itself, or who has come in its place.
+    /// The member that gets what was computed: the one that was meant, or a static one that has come in its place.
     fn heir(&self, question: &TargetQuestion, member_id: MemberId) -> Option<MemberId> {
         if self.members.contains_key(&member_id) {
             return Some(member_id);
@@ -88,7 +88,7 @@ impl ConsumerGroup {
         is_new.then(|| heir.clone())
     }
 
-    /// Nobody is left: there is nothing to compute, and the next member's target need not wait.
+    /// Notes that nobody is left. There is nothing to compute, and the next member's target need not wait.
     pub(super) fn rest(&mut self, cx: &mut Context<'_>) {
         self.awaited = None;
         let target_epoch = TargetEpoch {

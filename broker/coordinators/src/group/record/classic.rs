@@ -10,7 +10,7 @@ const MAX_GROUP_VALUE_VERSION: i16 = 4;
 /// A classic group as it is when a rebalance has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupMetadata {
-    /// Empty: the group has never had members.
+    /// Empty if the group has never had members.
     pub protocol_type: Name,
     pub generation_id: i32,
     pub protocol_name: Option<Name>,
@@ -85,7 +85,7 @@ impl GroupMetadata {
         let protocol_name = reader.nullable_string_of(flexible)?.map(Name::from);
         let leader = reader.nullable_string_of(flexible)?.map(MemberId::from);
         let state_timestamp_ms = if version >= 2 { reader.i64()? } else { -1 };
-        // No capacity from the count: it is the record's claim. Every member takes bytes, so the loop ends.
+        // The count is only a claim of the record, so it sets no capacity. Every member takes bytes, so the loop ends.
         let member_count = reader.count_of(flexible)?;
         let mut members = Vec::new();
         for _ in 0..member_count {

@@ -1,6 +1,6 @@
 //! The records of a consumer group: keys 3 and 5 to 8, and 16 for resolved regular expressions.
 //!
-//! Key 4 held what key 3's metadata hash says now (KIP-1101); it is skipped when read.
+//! Key 4 held what the metadata hash in key 3 says now (KIP-1101). It is skipped.
 
 use std::collections::BTreeSet;
 
@@ -43,12 +43,12 @@ pub enum ConsumerRecord {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GroupEpoch {
     pub epoch: i32,
-    /// Of the subscribed topics: a change asks for a new epoch.
+    /// A hash of the subscribed topics. If they have another, a new epoch is needed.
     pub metadata_hash: i64,
 }
 
 impl GroupEpoch {
-    /// Of a group about which nothing has been written yet.
+    /// The epoch of a group about which nothing has been written yet.
     pub(crate) const FIRST: Self = Self {
         epoch: 1,
         metadata_hash: 0,
@@ -59,13 +59,13 @@ impl GroupEpoch {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TargetEpoch {
     pub epoch: i32,
-    /// 0 if not known (before Kafka 4.3), or if the next one need not wait.
+    /// 0 if not known (before Kafka 4.3), or if the next target need not wait.
     pub timestamp_ms: i64,
 }
 
 impl TargetEpoch {
-    /// Of a group for which nothing has been computed yet. The answer to a first heartbeat has this epoch if the target
-    /// takes its time: 0 is for members that join.
+    /// The epoch of a group for which nothing has been computed yet. It answers the first heartbeat if the target takes its
+    /// time. It cannot be 0, which is for members that join.
     pub(crate) const FIRST: Self = Self {
         epoch: 1,
         timestamp_ms: 0,
@@ -92,7 +92,7 @@ impl ConsumerRecord {
         }
     }
 
-    /// Of key and value without the group's name, or somewhat more.
+    /// The size of key and value without the group's name, or somewhat more.
     pub(crate) fn size_bytes(&self) -> usize {
         const FIXED_BYTES: usize = 96;
         const TOPIC_BYTES: usize = 24;
@@ -170,7 +170,7 @@ impl ConsumerRecord {
         Ok((key.finish(), Some(value.finish())))
     }
 
-    /// Reads what follows a key's type; `None` for a type that is no consumer group's.
+    /// Reads what follows the type of a key. `None` if no record of a consumer group has this type.
     pub(crate) fn decode(
         kind: i16,
         mut key: Reader<'_>,
@@ -247,7 +247,7 @@ fn int64(value: i64) -> Writer {
     writer
 }
 
-/// Tagged fields of which number 0 is an int64 with the default 0.
+/// Reads tagged fields; the one with number 0 is an int64 with the default 0.
 fn tagged_int64(reader: &mut Reader<'_>) -> Result<i64, RecordError> {
     let mut value = 0;
     reader.tagged_fields(|tag, field| {

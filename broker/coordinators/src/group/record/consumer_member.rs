@@ -9,10 +9,10 @@ use crate::codec::{Reader, RecordError, Writer};
 use crate::group::id::{InstanceId, Name};
 use crate::group::request::Protocol;
 
-/// Partitions a member has, by topic, each with the epoch at which the member got it (KIP-1251).
+/// The partitions that a member has, by topic, each with the epoch at which the member got it (KIP-1251).
 pub type Assigned = BTreeMap<Uuid, BTreeMap<i32, i32>>;
 
-/// What a member said of itself.
+/// What a member has said of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemberSubscription {
     pub instance_id: Option<InstanceId>,
@@ -20,7 +20,7 @@ pub struct MemberSubscription {
     pub client_id: Name,
     pub client_host: Name,
     pub topic_names: BTreeSet<Name>,
-    /// `None` and empty: no subscription by pattern.
+    /// `None`, or empty, if the member does not subscribe by pattern.
     pub topic_regex: Option<Name>,
     /// -1 if not known.
     pub rebalance_timeout_ms: i32,
@@ -29,7 +29,7 @@ pub struct MemberSubscription {
     pub classic: Option<ClassicMember>,
 }
 
-/// What a member said in its JoinGroup that the consumer protocol has no place for.
+/// What a member has said in JoinGroup and the consumer protocol has no place for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClassicMember {
     pub session_timeout_ms: i32,
@@ -37,28 +37,28 @@ pub struct ClassicMember {
     pub protocols: Vec<Protocol>,
 }
 
-/// How far a member is on the way to its target.
+/// How far a member has got on the way to its target.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum MemberState {
-    /// At its target.
+    /// The member is at its target.
     #[default]
     Stable,
-    /// Has to give up partitions first.
+    /// The member has to give up partitions first.
     UnrevokedPartitions,
-    /// Waits for partitions that others still have.
+    /// The member waits for partitions that others still have.
     UnreleasedPartitions,
-    /// Written by a version that knows more states.
+    /// A version that knows more states has written this.
     Unknown,
 }
 
-/// What a member has, and the epoch it has it in.
+/// What a member has, and in which epoch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CurrentAssignment {
     pub member_epoch: i32,
     pub previous_member_epoch: i32,
     pub state: MemberState,
     pub assigned: Assigned,
-    /// What the member was told to give up and has not given up yet.
+    /// What the member was told to give up, and still has.
     pub pending_revocation: Assigned,
 }
 
@@ -115,7 +115,7 @@ impl MemberSubscription {
 }
 
 impl ClassicMember {
-    /// A struct that could be null in a tagged field: a byte tells that it is there.
+    /// The struct in a tagged field. It could be null, so a byte tells that it is there.
     pub(super) fn encode(&self) -> Result<Writer, RecordError> {
         let mut writer = Writer::default();
         writer.i8(1);
@@ -133,7 +133,7 @@ impl ClassicMember {
 
     pub(super) fn decode(field: &[u8]) -> Result<Option<Self>, RecordError> {
         let mut reader = Reader::new(field);
-        // Kafka 4.4 writes a null as 0; it has been -1, too.
+        // Kafka 4.4 writes null as 0. Earlier versions wrote -1.
         if reader.i8()? <= 0 {
             return Ok(None);
         }
@@ -211,7 +211,7 @@ impl CurrentAssignment {
     }
 }
 
-/// Records before Kafka 4.3 have no assignment epochs; a member then has its partitions since its own epoch.
+/// Records before Kafka 4.3 have no assignment epochs. Then a member has its partitions since its own epoch.
 fn decode_assigned(reader: &mut Reader<'_>, member_epoch: i32) -> Result<Assigned, RecordError> {
     let topics = reader.compact_array(|reader| {
         let topic_id = reader.uuid()?;

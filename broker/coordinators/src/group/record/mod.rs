@@ -1,9 +1,14 @@
 //! The records of `__consumer_offsets`, byte for byte as Kafka writes them.
 //!
-//! A key is its type (int16: 0 and 1 an offset, 2 a classic group, more for newer kinds of groups) and fields; a value
-//! is a version (int16) and fields. Written are the versions Kafka 4.3 writes: key types 1 and 2, group metadata
-//! version 3, offsets version 4, or 1 when an offset carries its own expiry. Read is every version there has been.
-//! The records of consumer groups have a file of their own.
+//! A key begins with its type (int16), a value with its version (int16); fields follow.
+//!
+//! | type of key | what | versions of the value |
+//! |---|---|---|
+//! | 0, 1 | an offset | read 0 to 4; written 4, or 1 if the offset has an expiry of its own |
+//! | 2 | a classic group | read 0 to 4; written 3 |
+//! | 3, 5 to 8, 16 | a consumer group | 0, see `consumer.rs` |
+//!
+//! These are the versions that Kafka 4.3 writes. Type 0 is only read.
 
 pub(crate) mod classic;
 pub(crate) mod consumer;
@@ -30,7 +35,7 @@ pub enum GroupRecord {
         key: OffsetKey,
         value: Option<CommittedOffset>,
     },
-    /// An offset was committed in a transaction that is still open. Same bytes, in a transactional batch.
+    /// An offset was committed in a transaction that is still open. The bytes are the same, in a transactional batch.
     TxnOffset {
         producer_id: i64,
         producer_epoch: i16,
@@ -68,11 +73,11 @@ impl From<EndTxn> for GroupRecord {
 }
 
 impl GroupRecord {
-    /// The bytes to append; `None` for a transaction marker, which has no record but a control batch of its own.
+    /// The bytes to append. `None` for the end of a transaction, which is a control batch and no record.
     ///
     /// # Errors
-    /// [`RecordError::StringTooLong`] if an id exceeds what Kafka's schema can hold. The shard refuses such ids when
-    /// they come in, so a record it made does not fail.
+    /// [`RecordError::StringTooLong`] if an id is longer than Kafka's schema allows. The shard refuses such ids when they
+    /// come in, so this does not happen to its own records.
     pub(crate) fn encode(&self) -> Result<Option<KeyValue>, RecordError> {
         Ok(Some(match self {
             Self::Offset { key, value } => (
@@ -94,9 +99,9 @@ impl GroupRecord {
         }))
     }
 
-    /// Reads one record of a batch; `producer` is the batch's producer id and epoch if it is transactional.
+    /// Reads one record of a batch. `producer` is the producer id and epoch of a transactional batch.
     ///
-    /// `None` for a key type this version does not know, which is to be skipped.
+    /// `None` for a type of key that is not known and is to be skipped.
     ///
     /// # Errors
     /// The bytes are not what their type and version say.
@@ -137,7 +142,7 @@ impl GroupRecord {
 }
 
 impl GroupRecord {
-    /// What the record takes in a batch, or somewhat more: counted, not made.
+    /// What the record takes in a batch, or somewhat more. It is counted without making the bytes.
     pub(crate) fn size_bytes(&self) -> usize {
         let offset_key = |key: &OffsetKey| 2 + 2 + key.group_id.len() + 2 + key.topic.len() + 4;
         match self {

@@ -25,7 +25,7 @@ pub struct CommittedOffset {
     pub leader_epoch: i32,
     pub metadata: Name,
     pub commit_timestamp_ms: i64,
-    /// When it expires, for clients that still choose that themselves (OffsetCommit 2-4).
+    /// When the offset expires, if the client still chose that itself (OffsetCommit 2-4).
     pub expire_timestamp_ms: Option<i64>,
     /// Nil if not known.
     pub topic_id: Uuid,
@@ -59,7 +59,7 @@ impl CommittedOffset {
     pub(super) fn encode(&self) -> Result<Vec<u8>, RecordError> {
         let mut writer = Writer::default();
         if let Some(expire_timestamp_ms) = self.expire_timestamp_ms {
-            // Only version 1 has a field for the expiry; it has none for the leader epoch and the topic id.
+            // Only version 1 has a field for the expiry. It has none for the leader epoch and the topic id.
             writer.i16(1);
             writer.i64(self.offset);
             writer.string(&self.metadata)?;
@@ -122,7 +122,7 @@ impl CommittedOffset {
     }
 }
 
-/// Most offsets have no metadata: those share one text.
+/// A text of its own, unless it is empty: most offsets have no metadata, and those share one text.
 fn shared(text: &str) -> Name {
     match text {
         "" => Name::default(),

@@ -65,7 +65,7 @@ impl GroupShard {
         affordable(&request.group_ids, request.allowance, describe, failed)
     }
 
-    /// Everything needed to forget a group, but not its offsets.
+    /// The records that make the log forget a group, but not its offsets.
     pub(super) fn group_tombstones(&self, group_id: &GroupId) -> Vec<GroupRecord> {
         match self.groups.get(group_id) {
             None => Vec::new(),
@@ -132,7 +132,7 @@ impl GroupShard {
     }
 }
 
-/// Describes one group after the other until the answer has become too large; the others fail.
+/// Describes one group after the other until the answer has become too large. Then the others fail.
 fn affordable<D: Priced>(
     group_ids: &[GroupId],
     mut allowance: Allowance,

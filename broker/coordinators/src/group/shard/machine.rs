@@ -27,7 +27,7 @@ impl Machine for GroupShard {
         value: Option<&[u8]>,
     ) -> Result<(), RecordError> {
         let producer = producer.map(|producer| (producer.id, producer.epoch));
-        // Of kinds that are not known there is nothing to take over.
+        // A record of an unknown kind changes nothing.
         if let Some(record) = GroupRecord::decode(key, value, producer)? {
             self.apply(&record);
         }
@@ -38,7 +38,7 @@ impl Machine for GroupShard {
         self.apply(&end.into());
     }
 
-    /// Members get a full session timeout from now to show up.
+    /// Gives every member a full session timeout from now to show up.
     fn loaded(&mut self, now: &Moment<dyn Catalog>) -> Effects {
         let now_ms = self.enter(now);
         self.step(now_ms, |groups, cx| {

@@ -1,4 +1,4 @@
-//! Requests of members: JoinGroup, SyncGroup, Heartbeat, LeaveGroup and ConsumerGroupHeartbeat find their group.
+//! Finds the group for requests of members: JoinGroup, SyncGroup, Heartbeat, LeaveGroup and ConsumerGroupHeartbeat.
 
 use protocol_shim::ErrorCode;
 
@@ -43,8 +43,8 @@ impl GroupShard {
         }
         let group_id = request.group_id.clone();
         if !self.may_be_joined(&group_id) {
-            // An empty consumer group makes room. The new one must not vanish with a crash before its
-            // first generation.
+            // An empty consumer group makes room. The classic group that takes its place is written at once, so that it does
+            // not vanish in a crash before its first generation.
             let group = ClassicGroup::new(group_id.clone(), Some(self.wall_ms(now_ms)));
             let mut records = self.group_tombstones(&group_id);
             records.push(group.to_record());
@@ -63,7 +63,7 @@ impl GroupShard {
         effects
     }
 
-    /// Whether there is a group that JoinGroup can go to as it is.
+    /// Whether JoinGroup can go to this group as it is.
     fn may_be_joined(&self, group_id: &str) -> bool {
         match self.groups.get(group_id) {
             None => false,
@@ -129,7 +129,7 @@ impl GroupShard {
         effects
     }
 
-    /// Whether there is a group for requests of the classic protocol other than JoinGroup.
+    /// Checks that there is a group for requests of the classic protocol other than JoinGroup.
     fn find_classic(&self, group_id: &GroupId) -> Result<(), ErrorCode> {
         if !group_id.is_valid() {
             Err(ErrorCode::InvalidGroupId)
@@ -140,7 +140,7 @@ impl GroupShard {
         }
     }
 
-    /// Joining makes a consumer group where there is none, or of a classic one.
+    /// ConsumerGroupHeartbeat. A member that joins makes a consumer group where there is none, or turns a classic one into one.
     pub(super) fn consumer_heartbeat(
         &mut self,
         now_ms: i64,
@@ -163,7 +163,7 @@ impl GroupShard {
                 return not_found(format!("Consumer group {group_id} not found."));
             }
             previous @ (Some(Group::Classic(_)) | None) => {
-                // On its own until it is known that the member may join: a refusal changes nothing.
+                // The effects stay apart until it is known that the member may join: a refusal changes nothing.
                 let mut made = Effects::default();
                 let mut cx = Context {
                     now_ms,
@@ -186,7 +186,7 @@ impl GroupShard {
                 let tombstones = self.group_tombstones(&group_id);
                 if let Some(previous) = self.groups.remove(&group_id) {
                     previous.cancel_timers(&mut self.timers);
-                    // Who waits for the classic group's rebalance joins again, in the new group.
+                    // A member that waits for the classic group's rebalance joins again, in the new group.
                     let parked = previous.unload(ErrorCode::RebalanceInProgress);
                     effects.replies.extend(parked);
                 }
@@ -195,7 +195,7 @@ impl GroupShard {
                 }
                 effects.extend(made);
                 self.groups.insert(group_id.clone(), Group::Consumer(group));
-                // The deadlines of the group that made room went with it, and could have had the same names.
+                // The group that made room took its deadlines along. The new ones may have had the same names, so set them again.
                 self.with_group(now_ms, &group_id, effects, Group::loaded);
                 return Ok(reply);
             }

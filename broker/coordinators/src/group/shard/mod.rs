@@ -1,4 +1,4 @@
-//! One partition's worth of groups: routes events to them and time to their timers.
+//! The groups of one partition of `__consumer_offsets`.
 
 mod admin;
 mod machine;
@@ -24,7 +24,7 @@ use crate::group::target::ComputedTarget;
 use crate::machine::Moment;
 use crate::timer::Timers;
 
-/// All groups and offsets of one `__consumer_offsets` partition. See the [module](super) for how to drive it.
+/// All groups and offsets of one `__consumer_offsets` partition. The [module](super) says how to drive it.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub struct GroupShard {
@@ -34,7 +34,7 @@ pub struct GroupShard {
     pub(super) catalog: Arc<dyn Catalog>,
     /// Counts the catalogs there have been.
     catalog_version: u64,
-    /// How far the wall clock is ahead of the time that steps are given.
+    /// How far the wall clock is ahead of the steady time.
     wall_ahead_ms: i64,
     /// The largest batch that the log takes.
     pub(super) max_batch_bytes: usize,
@@ -56,9 +56,9 @@ impl GroupShard {
         }
     }
 
-    /// Takes in what there is to know at the moment of a call; gives the time.
+    /// Takes in the moment of a call, and gives the steady time.
     ///
-    /// Consumer groups compare the topics with what they subscribe to when one of their members sends its next heartbeat.
+    /// A consumer group looks at a new catalog when one of its members sends its next heartbeat.
     fn enter(&mut self, now: &Moment<dyn Catalog>) -> i64 {
         self.wall_ahead_ms = now.wall_ahead_ms;
         self.max_batch_bytes = now.max_batch_bytes;
@@ -74,10 +74,10 @@ impl GroupShard {
         now_ms.saturating_add(self.wall_ahead_ms)
     }
 
-    /// Takes over one record, of the log or of its own making.
+    /// Takes over one record, from the log or one that the shard has just made.
     ///
-    /// While running, the shard applies the records it makes itself. A classic group's own record is then a snapshot of
-    /// the state it was made from; everything else changes through this function alone.
+    /// Nothing but this function changes what is durable, with one exception: a running classic group makes its record from
+    /// the state that it has already.
     pub(super) fn apply(&mut self, record: &GroupRecord) {
         match record {
             GroupRecord::Offset { key, value } => {
@@ -164,7 +164,7 @@ impl GroupShard {
         effects
     }
 
-    /// What must survive a restart, as records: offsets, and groups with their members where they are settled.
+    /// What must survive a restart, as records: offsets, and groups with their members if they are settled.
     #[cfg(test)]
     pub(super) fn snapshot(&self) -> Vec<GroupRecord> {
         let groups = self.groups.values().flat_map(|group| match group {
@@ -201,7 +201,7 @@ impl GroupShard {
         }
     }
 
-    /// Tombstones for offsets whose time is up and for empty groups that have no offsets left (KIP-211).
+    /// Writes tombstones for offsets whose time is up, and for empty groups that have no offsets left (KIP-211).
     fn expire(&mut self, now_ms: i64, effects: &mut Effects) {
         let retention_ms = self.config.offsets_retention_ms;
         let wall_ms = self.wall_ms(now_ms);
@@ -221,13 +221,13 @@ impl GroupShard {
         self.timers.schedule(TimerKey::Expiry, next_ms);
     }
 
-    /// Makes a record part of the state and of the effects.
+    /// Applies a record and adds it to the effects.
     pub(super) fn append(&mut self, effects: &mut Effects, record: GroupRecord) {
         self.apply(&record);
         effects.write(record);
     }
 
-    /// Offsets can be committed without a group: that makes a "simple" group, which has no protocol type.
+    /// Makes a "simple" group, which has no protocol type, if there is no group: offsets can be committed without one.
     fn ensure_group(&mut self, group_id: &GroupId) {
         if !self.groups.contains_key(group_id) {
             let group = Group::Classic(ClassicGroup::new(group_id.clone(), None));

@@ -58,7 +58,7 @@ impl GroupShard {
         effects: &mut Effects,
     ) -> Result<(), ErrorCode> {
         let generation_id = request.generation_id_or_member_epoch;
-        // The empty id is accepted here: old clients without a group have always committed under it.
+        // The empty id is accepted here, because old clients without a group have always committed under it.
         if request.group_id.len() > MAX_STRING_BYTES {
             return Err(ErrorCode::InvalidGroupId);
         }
@@ -194,7 +194,7 @@ impl GroupShard {
             });
         }
         if batch_bytes > self.max_batch_bytes {
-            // Kafka's error: the commit is one batch, and RECORD_TOO_LARGE is nothing that a client of groups knows.
+            // This is Kafka's error, for the commit is one batch. Clients of groups do not know RECORD_TOO_LARGE.
             let error = ErrorCode::UnknownServerError;
             results.iter_mut().for_each(|topic| topic.fail(error));
             return results;
@@ -251,7 +251,7 @@ impl GroupShard {
         Ok(fetched)
     }
 
-    /// Members of consumer groups must be that, and at their epoch; classic members are not asked.
+    /// A member of a consumer group must be one, and come with its epoch. Nobody checks classic members.
     fn authorize_fetch(&self, request: &FetchGroup) -> Result<(), ErrorCode> {
         match self.groups.get(&request.group_id) {
             Some(Group::Consumer(group)) => {
@@ -280,7 +280,7 @@ impl GroupShard {
                 let committed = self
                     .offsets
                     .get(group_id, &name, partition_index)
-                    // The offset belongs to a topic of the same name that is gone.
+                    // An offset of an earlier topic of the same name counts for nothing.
                     .filter(|found| {
                         topic_id.is_nil() || found.topic_id.is_nil() || found.topic_id == topic_id
                     });
@@ -319,7 +319,7 @@ impl GroupShard {
         let error = if request.group_id.is_valid() {
             match self.groups.get(&request.group_id) {
                 None => Some(ErrorCode::GroupIdNotFound),
-                // Only consumers tell which topics they read; with others any offset may be in use.
+                // Only consumers tell which topics they read. In other groups any offset may be in use.
                 Some(group) if !group.is_empty() && !group.uses_consumer_protocol() => {
                     Some(ErrorCode::NonEmptyGroup)
                 }
@@ -379,7 +379,7 @@ impl GroupShard {
         }
     }
 
-    /// Drops what was committed for deleted topics, but not for a new topic of the same name.
+    /// Drops what was committed for deleted topics. What was committed for a new topic of the same name stays.
     pub(crate) fn forget_topics(&mut self, topics: &[DeletedTopic], effects: &mut Effects) {
         let mut tombstones = BTreeSet::new();
         for topic in topics {
@@ -396,7 +396,7 @@ impl GroupShard {
     }
 }
 
-/// The same error for every partition: the commit as a whole is refused.
+/// Refuses a commit as a whole: every partition has the same error.
 fn refuse(topics: Vec<CommitTopic>, error: ErrorCode) -> Vec<TopicResult> {
     let refuse_partition = |partition: CommitPartition| PartitionResult {
         partition_index: partition.partition_index,

@@ -1,4 +1,4 @@
-//! What a crash leaves in the log of a step whose records did not fit into one batch: any number of the first ones.
+//! The records of a step may take several batches. A crash may leave any number of the first ones.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::super::{any::Group, *};
 use super::context::*;
 
-/// Not every step is looked at, for the sake of time.
+/// To save time, only one step in so many is looked at.
 const EVERY: usize = 5;
 
-/// Cuts steps behind each of their records, and sees whether groups recover.
+/// Ends the log behind each record of a step, and sees whether groups recover.
 #[derive(Debug, Default)]
 pub(super) struct TornSteps {
     steps: usize,
@@ -56,7 +56,7 @@ impl Drop for Cut<'_> {
     }
 }
 
-/// Loads what is left, and lets everybody who is in a consumer group send heartbeats: then it has a whole target.
+/// Loads what is left, and lets all members of a consumer group send heartbeats. Then the group has a whole target.
 fn recover(mut shard: GroupShard, config: &GroupConfig, is_whole: bool, now: &Moment<dyn Catalog>) {
     let mut now = Moment {
         catalog: Arc::clone(&now.catalog),
@@ -97,7 +97,7 @@ fn recover(mut shard: GroupShard, config: &GroupConfig, is_whole: bool, now: &Mo
     }
 }
 
-/// Compaction leaves the last record of each key, in the order of those. That is not taken for a torn log.
+/// Compaction leaves the last record of each key, in their order. No group takes that for a torn log.
 pub(super) fn check_compacted(cx: &TestContext) {
     for keeps_tombstones in [true, false] {
         let mut last: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
