@@ -458,7 +458,6 @@ async fn limits_of_connections_that_change_count_for_new_ones_and_after_a_restar
     }
     is_served(true).await;
     for (key, refusing, open) in [
-        ("max.connections", "2", "2147483647"),
         ("max.connections.per.ip", "2", "2147483647"),
         ("max.connections.per.ip.overrides", "127.0.0.1:2", ""),
         (
@@ -474,12 +473,33 @@ async fn limits_of_connections_that_change_count_for_new_ones_and_after_a_restar
         set(&mut first, key, open).await;
         is_served(true).await;
     }
+    // Beyond the limit of all a connection is not closed: it waits for another to end, or for a higher limit.
+    set(&mut first, "max.connections", "2").await;
+    let waiting = async || {
+        let mut client = Client::new(TcpStream::connect(address).await.unwrap());
+        let request = ApiVersionsRequest::default();
+        assert!(client.try_send(API_VERSIONS, request).await);
+        let answer = tokio::time::timeout(Duration::from_millis(100), client.next_frame());
+        assert!(answer.await.is_err(), "neither an answer nor an end");
+        client
+    };
+    let mut third = waiting().await;
+    api_versions(&mut second).await;
+    drop(second);
+    assert!(third.next_frame().await.is_some());
+    let mut fourth = waiting().await;
+    set(&mut first, "max.connections", "2147483647").await;
+    assert!(fourth.next_frame().await.is_some());
+    is_served(true).await;
     set(
         &mut first,
         "max.connections.per.ip.overrides",
         "127.0.0.1:0",
     )
     .await;
+    // One that waits does not hold up the end.
+    set(&mut first, "max.connections", "1").await;
+    let _waits = TcpStream::connect(address).await.unwrap();
     running.shutdown().await.unwrap();
     let running = Server::start(config_on_ports(&data)).await.unwrap();
     let stream = TcpStream::connect(running.addresses()[0]).await.unwrap();

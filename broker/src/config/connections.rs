@@ -10,9 +10,9 @@ section! {
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct ConnectionSettings of BrokerRow {}
     keys {
-        /// Most connections at one time.
+        /// Most connections at one time; further ones wait until others end.
         max: usize = kafka("max.connections"),
-        /// Most connections of one address at one time.
+        /// Most connections of one address at one time; further ones are closed.
         max_per_ip: usize = kafka("max.connections.per.ip"),
         /// Hosts with a max.connections.per.ip of their own, as host:limit, separated by commas.
         overrides: Vec<(String, usize)> =

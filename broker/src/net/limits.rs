@@ -1,5 +1,5 @@
 //! How many connections there may be: `max.connections`, `max.connections.per.ip` and its overrides, and what the limit of
-//! open files leaves.
+//! open files leaves. As in Kafka, a connection beyond the first waits, one beyond the others is closed.
 
 use std::collections::HashMap;
 use std::io;
@@ -7,10 +7,12 @@ use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::config::ConnectionSettings;
+use crate::log_limited;
 
-/// A limit is reached; the connection is closed, as Kafka does it.
+/// A limit is reached.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     #[error("max.connections={0} is reached")]
@@ -39,6 +41,8 @@ pub struct ConnectionLimits {
     max_files: usize,
     open: Mutex<Open>,
     names: Mutex<Names>,
+    /// Told when a connection has ended, and when the limits have changed.
+    room: Notify,
 }
 
 struct Open {
@@ -143,6 +147,7 @@ impl ConnectionLimits {
                 per_ip: HashMap::new(),
             }),
             names: Mutex::new(names),
+            room: Notify::new(),
         }))
     }
 
@@ -153,6 +158,7 @@ impl ConnectionLimits {
         let is_named = |host: &str| settings.overrides.iter().any(|(named, _)| named == host);
         names.addresses.retain(|host, _| is_named(host));
         self.open.lock().limits = Limits::new(&settings, &names.addresses);
+        self.room.notify_waiters();
         let any_name = settings
             .overrides
             .iter()
@@ -199,11 +205,30 @@ impl ConnectionLimits {
         wanted
     }
 
-    /// Takes a place for a connection from `ip`.
+    /// Takes a place for a connection from `ip`; waits for one where `max.connections` leaves none.
+    ///
+    /// # Errors
+    /// Another limit leaves none.
+    pub async fn place(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Refused> {
+        loop {
+            // Before it is looked for, so that no end of a connection is missed.
+            let mut room = std::pin::pin!(self.room.notified());
+            room.as_mut().enable();
+            match self.admit(ip) {
+                Err(refused @ Refused::Total(_)) => {
+                    log_limited!(warn, "{refused}: connections wait for others to end");
+                    room.await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The same without waiting.
     ///
     /// # Errors
     /// The limit that leaves none.
-    pub fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Refused> {
+    fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Refused> {
         let mut open = self.open.lock();
         let limits = &open.limits;
         if open.total >= limits.max {
@@ -242,6 +267,8 @@ impl Drop for Place {
                 open.per_ip.remove(&self.ip);
             }
         }
+        drop(open);
+        self.limits.room.notify_waiters();
     }
 }
 
@@ -300,6 +327,45 @@ mod tests {
         }
         let unknown = ConnectionLimits::new(&settings(1, 1, &[("no such host", 1)]), 100);
         assert!(unknown.is_err());
+    }
+
+    #[tokio::test]
+    async fn beyond_the_limit_of_all_connections_one_waits_and_beyond_another_it_does_not() {
+        let limits = limits(2, 2, &[("127.0.0.2", 0)]);
+        let first = limits.place(A).await.ok();
+        let _second = limits.place(A).await.ok();
+        // Which limit is reached is only asked when there is room.
+        for ip in [A, B] {
+            let mut waiting = waiting_for(&limits, ip);
+            assert!(poll_once(&mut waiting).await.is_none());
+        }
+        let mut waiting = waiting_for(&limits, A);
+        assert!(poll_once(&mut waiting).await.is_none());
+        drop(first);
+        let third = poll_once(&mut waiting).await.expect("room");
+        let mut waiting = waiting_for(&limits, A);
+        assert!(poll_once(&mut waiting).await.is_none());
+        limits.change(settings(3, 2, &[]));
+        let refused = poll_once(&mut waiting).await.expect("room");
+        assert_eq!(refused.err(), Some(Refused::PerIp(2)));
+        drop(third);
+        assert!(limits.place(A).await.is_ok());
+    }
+
+    type Waiting = std::pin::Pin<Box<dyn Future<Output = Result<Place, Refused>>>>;
+
+    fn waiting_for(limits: &Arc<ConnectionLimits>, ip: IpAddr) -> Waiting {
+        let limits = Arc::clone(limits);
+        Box::pin(async move { limits.place(ip).await })
+    }
+
+    /// What the future has come to by now.
+    async fn poll_once(waiting: &mut Waiting) -> Option<Result<Place, Refused>> {
+        std::future::poll_fn(|context| match waiting.as_mut().poll(context) {
+            std::task::Poll::Ready(outcome) => std::task::Poll::Ready(Some(outcome)),
+            std::task::Poll::Pending => std::task::Poll::Ready(None),
+        })
+        .await
     }
 
     #[tokio::test]

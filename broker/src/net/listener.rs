@@ -190,7 +190,11 @@ pub async fn run(broker: Arc<Broker>, listener: Listener) {
             _ = shutdown.wait_for(|down| *down) => break,
         };
         let (stream, peer_addr) = accepted;
-        let place = match broker.connection_limits.admit(peer_addr.ip()) {
+        let place = tokio::select! {
+            place = broker.connection_limits.place(peer_addr.ip()) => place,
+            _ = shutdown.wait_for(|down| *down) => break,
+        };
+        let place = match place {
             Ok(place) => place,
             Err(refused) => {
                 log_limited!(warn, peer = %peer_addr, "refusing connection: {refused}");
