@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::*;
 use storage::local::{self, LocalConfig};
-use storage::log::{Durability, LogConfig, LogStore, PartitionLog};
+use storage::log::{CleanerConfig, Durability, LiveConfig, LogConfig, LogStore, PartitionLog};
 use storage::record::{BatchBuilder, ValidatedBatch};
 
 /// The producer whose last batch is gone, and one that writes everything else.
@@ -210,4 +210,55 @@ async fn segments_wait_for_a_snapshot_of_who_wrote_to_them() {
     let crashed = crash(running, dir.path());
     let again = manager(crashed.path(), Durability::Strict, 5);
     expect_known(&log_of(&again, 0), 0, "torn").await;
+}
+
+/// In `os` mode a power cut may take the later batch, and leave the segments as they were compacted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compaction_drops_no_batch_in_favour_of_one_that_came_after_its_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = local::open(LocalConfig {
+        durability: Durability::Os,
+        live: LiveConfig {
+            cleaner: CleanerConfig {
+                backoff_ms: 3,
+                // It takes a second to read what there is to be compacted.
+                io_max_bytes_per_second: 1_000,
+                ..CleanerConfig::default()
+            },
+            ..LiveConfig::default()
+        },
+        ..LocalConfig::new(dir.path())
+    });
+    let running = running.unwrap();
+    let config = LogConfig {
+        segment_bytes: 1_000,
+        compact: true,
+        delete: false,
+        min_cleanable_dirty_ratio: 0.0,
+        ..LogConfig::default()
+    };
+    let log = open_with(&running, "topic", 0, config);
+    let keyed = |producer_id, sequence, value: &[u8]| {
+        let mut builder = BatchBuilder::new().producer(producer_id, 0, sequence);
+        builder.append(1_000, Some(b"key"), Some(value), &[]);
+        trusted(builder.build().unwrap())
+    };
+    let stats = || running.stats().unwrap();
+    let checkpoints = stats().checkpoints.count;
+    append(&log, keyed(SILENT, 0, b"replaced")).await.unwrap();
+    for sequence in 0..4 {
+        let batch = keyed(OTHER, sequence, &[b'x'; 400]);
+        append(&log, batch).await.unwrap();
+    }
+    while stats().checkpoints.count == checkpoints {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(stats().cleaner_runs, 0, "it has begun and is not done");
+    append(&log, keyed(SILENT, 1, b"later")).await.unwrap();
+    while stats().cleaner_runs == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let found = headers(&read(&log, request(0)).await.unwrap());
+    let first = found.first().expect("batches");
+    assert_eq!((first.producer_id, first.base_sequence), (SILENT, 0));
 }

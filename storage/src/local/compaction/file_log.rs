@@ -23,7 +23,7 @@ use crate::log::transaction_index::{self, AbortedTxn};
 use crate::record::BatchHeader;
 use crate::record::batch::BATCH_HEADER_BYTES;
 
-/// How often to look whether what producers have sent is durable.
+/// How often to look whether what producers have sent has arrived.
 const ARRIVAL_PAUSE: Duration = Duration::from_millis(1);
 /// How much is read or written at once.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -107,6 +107,38 @@ impl FileLog {
             .collect()
     }
 
+    /// What must remain of each producer that is still remembered. The next checkpoint makes all of it durable.
+    pub fn last_records(&self) -> io::Result<HashMap<i64, LastRecord>> {
+        let (last, end_offset) = {
+            let state = self.state.lock();
+            let producers = state.producers.producers();
+            let last = producers.map(|producer| {
+                let last = LastRecord {
+                    last_data_offset: producer.batches().last().map(|batch| batch.last_offset),
+                    producer_epoch: producer.producer_epoch,
+                };
+                (producer.producer_id, last)
+            });
+            (last.collect(), state.log_end_offset)
+        };
+        // A checkpoint passes over what is on its way to the write-ahead log.
+        loop {
+            {
+                let state = self.state.lock();
+                if !matches!(state.phase, Phase::Ready) {
+                    return Err(io::Error::other("the log was deleted"));
+                }
+                if state.high_watermark >= end_offset {
+                    return Ok(last);
+                }
+            }
+            if let Some(error) = self.shared.wal.refused() {
+                return Err(io::Error::other(error.to_string()));
+            }
+            thread::sleep(ARRIVAL_PAUSE);
+        }
+    }
+
     fn size_of(&self, segment: &Segment, part: Part) -> u64 {
         let file = self.shared.fs.open(&segment.path(part), Access::Read);
         file.and_then(|file| file.size_bytes()).unwrap_or(0)
@@ -174,37 +206,6 @@ impl CompactableLog for FileLog {
             .filter(|txn| txn.last_offset >= from && txn.first_offset < end)
             .copied()
             .collect())
-    }
-
-    fn last_records(&self) -> io::Result<HashMap<i64, LastRecord>> {
-        let (last, end_offset) = {
-            let state = self.state.lock();
-            let producers = state.producers.producers();
-            let last = producers.map(|producer| {
-                let last = LastRecord {
-                    last_data_offset: producer.batches().last().map(|batch| batch.last_offset),
-                    producer_epoch: producer.producer_epoch,
-                };
-                (producer.producer_id, last)
-            });
-            (last.collect(), state.log_end_offset)
-        };
-        // Some of it may be on its way to the disk. If it did not arrive, what was dropped for its sake would be missed.
-        loop {
-            {
-                let state = self.state.lock();
-                if !matches!(state.phase, Phase::Ready) {
-                    return Err(io::Error::other("the log was deleted"));
-                }
-                if state.high_watermark >= end_offset {
-                    return Ok(last);
-                }
-            }
-            if let Some(error) = self.shared.wal.refused() {
-                return Err(io::Error::other(error.to_string()));
-            }
-            thread::sleep(ARRIVAL_PAUSE);
-        }
     }
 
     fn create_cleaned(&self, base_offset: i64) -> io::Result<CleanedFile> {

@@ -170,6 +170,8 @@ impl LogCleaner {
         range: &LogToClean,
     ) -> Result<(), CompactionError> {
         let _changing = log.segments_change.lock();
+        // Asked before the checkpoint, which makes it durable: in `os` mode a power cut may take what comes behind.
+        let last_records = log.last_records()?;
         if let Err(error) = self.checkpointer.checkpoint() {
             tracing::warn!(%error, "nothing is compacted without a checkpoint; it is tried again");
             return Err(CompactionError::Cancelled);
@@ -182,9 +184,8 @@ impl LogCleaner {
             }
         };
         let now_ms = self.shared.clock.now_ms();
-        let compacted = compact(&**log, range, config, settings, now_ms, |bytes| {
-            self.pace(bytes)
-        })?;
+        let pace = |bytes| self.pace(bytes);
+        let compacted = compact(&**log, range, last_records, config, settings, now_ms, pace)?;
         let counters = &self.shared.counters;
         counters.cleaner_runs.fetch_add(1, Ordering::Relaxed);
         let (read_bytes, written_bytes) =

@@ -50,9 +50,6 @@ pub trait CompactableLog {
     /// The aborted transactions that have offsets in `from..end`: begun before `end`, marker at `from` or later.
     fn aborted_transactions(&self, from: i64, end: i64) -> io::Result<Vec<AbortedTxn>>;
 
-    /// What must remain of each producer that is still remembered; all of it is durable.
-    fn last_records(&self) -> io::Result<HashMap<i64, LastRecord>>;
-
     /// Begins a segment that will replace the one at `base_offset` and some that follow it.
     fn create_cleaned(&self, base_offset: i64) -> io::Result<Self::Cleaned>;
 
@@ -127,6 +124,9 @@ pub enum CompactionError {
 /// Cleans a log: reads the dirty range for the last offset of each key, then copies what is to stay of all segments
 /// up to there, and replaces them group by group.
 ///
+/// `last_records` is what must remain of each producer that is still remembered. All of it is durable: a batch goes because
+/// its producer has sent a later one, and a crash that took the later one would leave neither.
+///
 /// `pace` is told of the bytes read and written, batch by batch; it is the place to pause, or to break off.
 ///
 /// # Errors
@@ -134,6 +134,7 @@ pub enum CompactionError {
 pub fn compact<L: CompactableLog>(
     log: &L,
     range: &LogToClean,
+    last_records: HashMap<i64, LastRecord>,
     config: &LogConfig,
     settings: CompactionSettings,
     now_ms: i64,
@@ -157,7 +158,7 @@ pub fn compact<L: CompactableLog>(
         end_offset: range.first_uncleanable_offset,
         decompressed_limit_bytes: settings.decompressed_limit_bytes,
     };
-    let mut filter = BatchFilter::new(&map, context);
+    let mut filter = BatchFilter::new(&map, last_records, context);
     filter.stats.map_bytes = map_bytes;
     // Without a dirty record there is nothing to clean by.
     let to_clean = match map.latest_offset() {
@@ -234,7 +235,6 @@ fn clean_group<L: CompactableLog>(
     let Some(first) = group.first() else {
         return Ok(());
     };
-    filter.set_last_records(log.last_records()?);
     let mut cleaned = log.create_cleaned(first.base_offset)?;
     let changed = match copy_group(log, group, end_offset, filter, &mut cleaned, pace) {
         Ok(changed) => changed,

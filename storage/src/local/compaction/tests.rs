@@ -90,10 +90,6 @@ impl CompactableLog for TestLog {
             .collect())
     }
 
-    fn last_records(&self) -> io::Result<HashMap<i64, LastRecord>> {
-        Ok(self.last_records.clone())
-    }
-
     fn create_cleaned(&self, base_offset: i64) -> io::Result<Writer> {
         Ok(Writer(base_offset, Vec::new()))
     }
@@ -177,7 +173,16 @@ impl TestLog {
             offset_map_bytes: map_bytes,
             decompressed_limit_bytes: LIMIT_BYTES,
         };
-        compact(self, &range, &config, settings, now_ms, pass).unwrap()
+        compact(
+            self,
+            &range,
+            self.last_records.clone(),
+            &config,
+            settings,
+            now_ms,
+            pass,
+        )
+        .unwrap()
     }
 }
 

@@ -195,20 +195,20 @@ pub(super) struct BatchFilter<'a> {
 }
 
 impl<'a> BatchFilter<'a> {
-    pub fn new(map: &'a OffsetMap, context: CleanContext) -> Self {
+    /// The last batches of `last_records` stay.
+    pub fn new(
+        map: &'a OffsetMap,
+        last_records: HashMap<i64, LastRecord>,
+        context: CleanContext,
+    ) -> Self {
         Self {
             map,
             context,
             transactions: Transactions::default(),
-            last_records: HashMap::new(),
+            last_records,
             stats: CleanStats::default(),
             unreadable: None,
         }
-    }
-
-    /// Sets the producers whose last batches have to stay.
-    pub fn set_last_records(&mut self, last_records: HashMap<i64, LastRecord>) {
-        self.last_records = last_records;
     }
 
     /// Adds the aborted transactions that reach into the segment that is read next.

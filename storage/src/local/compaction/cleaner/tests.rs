@@ -260,7 +260,15 @@ fn try_clean(
         offset_map_bytes: MAP_BYTES,
         decompressed_limit_bytes: 10_000,
     };
-    compact(log, &range, &LogConfig::default(), settings, 1_000, pace)
+    compact(
+        log,
+        &range,
+        log.last_records.clone(),
+        &LogConfig::default(),
+        settings,
+        1_000,
+        pace,
+    )
 }
 
 #[test]
