@@ -18,11 +18,12 @@ use crate::replay::{Entry, replay};
 struct Words {
     known: Vec<String>,
     pending: BTreeMap<i64, Vec<String>>,
+    ends: Vec<EndTxn>,
 }
 
 enum Request {
     Say(Vec<Write<String>>),
-    /// What is known, and what is pending.
+    /// What is known, what is pending, and how transactions have ended.
     List,
     /// Asks something; the answer is a panic if so told.
     Ask {
@@ -33,7 +34,7 @@ enum Request {
 #[derive(Debug, PartialEq)]
 enum Reply {
     Said,
-    Listed(Vec<String>, BTreeMap<i64, Vec<String>>),
+    Listed(Vec<String>, BTreeMap<i64, Vec<String>>, Vec<EndTxn>),
     Refused(Refused),
 }
 
@@ -78,6 +79,7 @@ impl Machine for Words {
         if end.commit {
             self.known.extend(words);
         }
+        self.ends.push(end);
     }
 
     fn loaded(&mut self, _: &Moment<()>) -> EffectsOf<Self> {
@@ -103,7 +105,8 @@ impl Machine for Words {
                 effects.reply(token, Reply::Said);
             }
             Request::List => {
-                let listed = Reply::Listed(self.known.clone(), self.pending.clone());
+                let listed =
+                    Reply::Listed(self.known.clone(), self.pending.clone(), self.ends.clone());
                 effects.reply(token, listed);
             }
             Request::Ask { panics } => {
@@ -177,6 +180,7 @@ async fn words(metadata: &Metadata, log: &Arc<TestLog>) -> (Shards<Words>, watch
     (started.expect("loaded"), stop)
 }
 
+const COORDINATOR_EPOCH: i32 = 3;
 const PRODUCER: Producer = Producer { id: 7, epoch: 2 };
 
 fn plain(words: &[&str]) -> Write<String> {
@@ -194,7 +198,7 @@ fn end(producer: Producer, commit: bool) -> Write<String> {
     Write::Marker(EndTxn {
         producer_id: producer.id,
         producer_epoch: producer.epoch,
-        coordinator_epoch: 3,
+        coordinator_epoch: COORDINATOR_EPOCH,
         commit,
     })
 }
@@ -217,7 +221,13 @@ async fn what_transactions_wrote_and_how_they_ended_is_known_again_after_a_load(
     let live = first.request(0, Request::List).await.expect("answered");
     let known = vec!["plain".to_owned(), "committed".to_owned()];
     let pending = BTreeMap::from([(open.id, vec!["open".to_owned()])]);
-    assert_eq!(live, Reply::Listed(known, pending));
+    let ends = [(PRODUCER, true), (other, false)].map(|(producer, commit)| EndTxn {
+        producer_id: producer.id,
+        producer_epoch: producer.epoch,
+        coordinator_epoch: COORDINATOR_EPOCH,
+        commit,
+    });
+    assert_eq!(live, Reply::Listed(known, pending, ends.to_vec()));
     stop.send_replace(true);
     let (second, _stop) = words(&metadata, &log).await;
     assert_eq!(second.request(0, Request::List).await, Ok(live));
@@ -325,7 +335,7 @@ async fn an_answer_from_outside_comes_back_and_a_panic_there_is_the_brokers() {
     let (shards, _stop) = words(&metadata, &log).await;
     let asked = shards.request(0, Request::Ask { panics: false }).await;
     assert_eq!(asked, Ok(Reply::Said));
-    let expected = Reply::Listed(vec!["answer".to_owned()], BTreeMap::new());
+    let expected = Reply::Listed(vec!["answer".to_owned()], BTreeMap::new(), Vec::new());
     while shards.request(0, Request::List).await.as_ref() != Ok(&expected) {
         tokio::task::yield_now().await;
     }
