@@ -16,6 +16,10 @@
 //! checkpoint is taken as soon as half of it is full. It was written past the page cache, so it is read from the
 //! disk.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it measures the directory that it makes"
+)]
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead as _, BufReader};

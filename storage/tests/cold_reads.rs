@@ -1,5 +1,9 @@
 //! Reading segments from one end to the other.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests make and damage files behind the engine's back"
+)]
 #![allow(clippy::unwrap_used)]
 
 mod common;

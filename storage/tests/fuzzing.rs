@@ -3,6 +3,10 @@
 //! `OTTLA_FUZZ_SEED` repeats a run, `OTTLA_FUZZ_MS` makes it longer. `OTTLA_FUZZ_CORPUS=DIR` writes the valid inputs
 //! to `DIR/TARGET/`, where `cargo fuzz` begins with them.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests make and damage files behind the engine's back"
+)]
 #![allow(clippy::unwrap_used)]
 
 mod common;

@@ -1,5 +1,9 @@
 //! What is left after a crash, after an orderly shutdown, and after damage.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests make and damage files behind the engine's back"
+)]
 #![allow(clippy::unwrap_used)]
 
 mod common;

@@ -1,5 +1,9 @@
 //! What a start after a crash reads, and what it knows afterwards.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests make and damage files behind the engine's back"
+)]
 #![allow(clippy::unwrap_used)]
 
 mod common;

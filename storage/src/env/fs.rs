@@ -3,6 +3,8 @@
 //! [`RealFs`] is the operating system. Tests put a file system behind the same door that loses
 //! what was not synced.
 
+#![expect(clippy::disallowed_methods, reason = "the door")]
+
 use std::fmt::Debug;
 use std::fs;
 use std::io::{self, IoSlice};

@@ -1,4 +1,9 @@
 //! What the tests of the engine share.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests make and damage files behind the engine's back"
+)]
 #![allow(dead_code)]
 
 use std::ops::Range;

@@ -1,5 +1,10 @@
 //! The write-ahead log by itself: what is written is read back, and damage is told from a torn end.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests damage files behind the engine's back"
+)]
+
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
