@@ -128,7 +128,7 @@ impl Authorizer {
         }
     }
 
-    /// The same for what may also be done by whoever may do it to the whole cluster.
+    /// Hands out what is made or changed by its name. The right on the whole cluster is enough, too.
     ///
     /// # Errors
     /// What to tell somebody who may not.
@@ -162,7 +162,7 @@ pub trait Named {
     fn resource(&self) -> Resource<'_>;
 }
 
-/// Something that has been asked for by somebody who may do with it what he asked for.
+/// Something that a client has asked for, and with which it may do what it asked.
 ///
 /// An [`Authorizer`] makes it, or the broker for its own work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

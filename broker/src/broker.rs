@@ -28,7 +28,7 @@ pub struct Broker {
     /// Who the brokers are.
     pub cluster: ClusterView,
     pub metadata: Metadata,
-    /// Where the metadata is kept; for who wants to know how far it is.
+    /// Where the metadata is kept, for those who ask how far it is.
     pub metadata_log: Arc<dyn PartitionLog>,
     /// The id of the data directory (KIP-858).
     pub directory_id: Uuid,

@@ -92,7 +92,7 @@ impl RequestContext {
     }
 
     /// Pays for a part of the response before it is made: `bytes` of memory, structs and encoded bytes together, which count
-    /// until the kernel has the response. Several payments add up. Waits while others have so much.
+    /// until the kernel has the response. Several payments add up. Waits while others hold the memory.
     ///
     /// For answers whose size the request decides, by what it names. In all they may take 48 MiB and four times what
     /// the request took.
@@ -106,8 +106,8 @@ impl RequestContext {
             .await
     }
 
-    /// The same for an answer that tells once what the broker has: a list of everything may be long. One that is larger than
-    /// the whole budget waits until no other such is made.
+    /// As [`pay`](Self::pay), for an answer that tells once what the broker has: a list of everything may be long. One that
+    /// is larger than the whole budget waits until no other such answer is made.
     ///
     /// # Errors
     /// There was no memory for 30 s.
@@ -158,7 +158,7 @@ impl Tab<'_> {
         Ok(())
     }
 
-    /// The same for what is told once, as [`RequestContext::pay_for_all`].
+    /// Puts down what is told once, as [`RequestContext::pay_for_all`].
     ///
     /// # Errors
     /// As there.

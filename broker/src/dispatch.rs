@@ -6,10 +6,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
 use protocol_shim::access::Access;
-use protocol_shim::api_spec::{self, Unsupported};
-use protocol_shim::decode;
+use protocol_shim::api_spec::{self, ApiSpec, Unsupported};
+use protocol_shim::decode::{self, CheckedBody};
 use protocol_shim::error_code::ErrorCode;
-use protocol_shim::header;
+use protocol_shim::header::{self, RequestHeader};
 
 use crate::api;
 use crate::authorizer::Resource;
@@ -55,6 +55,24 @@ pub async fn dispatch(
     let body = decode::check_request(header.api_key, header.api_version, &body)?;
     let elements = hold_elements(broker, session, body.element_count()).await;
 
+    let pending = start(ctx, spec, header, body).await;
+    Ok(match (pending?, elements) {
+        (Pending::Later(response), Some(elements)) => Pending::later(async move {
+            let response = response.await;
+            drop(elements);
+            response
+        }),
+        (pending, _) => pending,
+    })
+}
+
+/// Finds the API of a request: a match that is made from the rows in `api/mod.rs`.
+async fn start(
+    ctx: RequestContext,
+    spec: &'static ApiSpec,
+    header: RequestHeader,
+    body: CheckedBody,
+) -> Result<Pending, RequestError> {
     macro_rules! answer {
         ($module:ident early) => {
             match api::$module::start(&ctx, &header, body.decode()?).await? {
@@ -126,15 +144,7 @@ pub async fn dispatch(
         };
     }
 
-    let pending: Result<Pending, RequestError> = api::served_apis!(by_key);
-    Ok(match (pending?, elements) {
-        (Pending::Later(response), Some(elements)) => Pending::later(async move {
-            let response = response.await;
-            drop(elements);
-            response
-        }),
-        (pending, _) => pending,
-    })
+    api::served_apis!(by_key)
 }
 
 /// What to tell a client that may not do to the cluster what the API is for.

@@ -209,7 +209,7 @@ impl<'a> View<'a> {
         self.of_cluster(found.ok_or(ErrorCode::UnknownTopicOrPartition)?, operation)
     }
 
-    /// The same by its id.
+    /// A topic by its id, for a client that may do something to the cluster.
     ///
     /// # Errors
     /// CLUSTER_AUTHORIZATION_FAILED, UNKNOWN_TOPIC_ID.
@@ -256,7 +256,7 @@ impl<'a> View<'a> {
         found.ok_or(ErrorCode::UnknownTopicOrPartition)
     }
 
-    /// The same for all that a request names, in its order.
+    /// All partitions that a request names, in its order; each as [`partition`](Self::partition).
     pub(crate) async fn partitions(
         &self,
         mut wanted: Vec<Result<(Authorized<Uuid>, i32), ErrorCode>>,

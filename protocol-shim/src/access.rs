@@ -40,9 +40,9 @@ impl Operation {
 /// Who may use an API, as Kafka's `KafkaApis` decides it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Everybody who is connected.
+    /// Every client that is connected.
     Open,
-    /// Whoever may do this to the cluster.
+    /// Clients that may do this to the cluster.
     OnCluster(Operation),
     /// Each topic, group or transactional id that the request names has its own answer.
     Named,

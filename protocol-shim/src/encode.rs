@@ -140,7 +140,7 @@ pub(crate) struct FrameBuilder {
 }
 
 impl FrameBuilder {
-    /// Starts a frame with its length, to be filled in, and the response header; there is room for a body of so many bytes.
+    /// Starts a frame: its length, to be filled in, and the response header. There is room for a body of `body_bytes`.
     pub(crate) fn new(
         api_key: i16,
         version: i16,

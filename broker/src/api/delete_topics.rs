@@ -1,8 +1,9 @@
 //! DeleteTopics (key 20), versions 1-6.
 //!
-//! Up to v5 by name, from v6 by name or by topic id (KIP-516). Each topic succeeds or fails by itself; one
-//! that is named twice fails. Offsets that groups have committed for a deleted topic are forgotten. Without `delete.topic.enable`: TOPIC_DELETION_DISABLED, INVALID_REQUEST before v3.
-//! `__consumer_offsets` can be deleted, as in Kafka: its groups and their offsets are gone.
+//! Up to v5 by name, from v6 by name or by topic id (KIP-516). Each topic succeeds or fails by itself; one that is named
+//! twice fails. Offsets that groups have committed for a deleted topic are forgotten. Without `delete.topic.enable` the
+//! answer is TOPIC_DELETION_DISABLED, before v3 INVALID_REQUEST. `__consumer_offsets` can be deleted, as in Kafka: its
+//! groups and their offsets are gone.
 
 use std::collections::HashMap;
 use std::sync::Arc;

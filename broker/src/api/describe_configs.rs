@@ -241,7 +241,7 @@ fn broker_entries(node: &BrokerConfig, image: &MetadataImage) -> Vec<ConfigEntry
     let dynamic = image.dynamic_settings(node.node_id);
     let shown = broker_configs().values().filter(|row| !row.internal);
     let shown: BTreeSet<&str> = shown.map(|row| row.name).collect();
-    // What somebody has set is told, whether it is known or not.
+    // A key that somebody has set is told, whether Kafka knows it or not.
     let set = settings.set_keys().chain(dynamic.keys());
     let keys: BTreeSet<&str> = set.chain(shown).collect();
     let entry = |key: &str| broker_entry(key, settings.broker_value(key, dynamic));

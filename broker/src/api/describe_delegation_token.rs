@@ -1,7 +1,7 @@
 //! DescribeDelegationToken (key 41), versions 1-3 (KIP-48).
 //!
-//! Nobody logs in yet, and whoever has not logged in may not ask for tokens: DELEGATION_TOKEN_REQUEST_NOT_ALLOWED, as
-//! Kafka answers on a PLAINTEXT listener.
+//! A client that has not logged in may not ask for tokens, and nobody can log in yet. The answer is
+//! DELEGATION_TOKEN_REQUEST_NOT_ALLOWED, as Kafka's on a PLAINTEXT listener.
 
 use kafka_protocol::messages::{DescribeDelegationTokenRequest, DescribeDelegationTokenResponse};
 use protocol_shim::ErrorCode;

@@ -1,7 +1,7 @@
 //! DescribeLogDirs (key 35), versions 1-4 (KIP-113): how large the logs of the one data directory are.
 //!
-//! Null topics mean all; a partition that does not exist is left out, and so is a topic of which none does. v4 tells the total and the usable bytes of
-//! the volume (KIP-827). A replica has no lag and never moves between directories.
+//! Null topics mean all. A partition that does not exist is left out, and so is a topic without any that does. v4 tells the
+//! total and the usable bytes of the volume (KIP-827). A replica has no lag and never moves between directories.
 
 use std::collections::{BTreeMap, BTreeSet};
 

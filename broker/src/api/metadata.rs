@@ -4,13 +4,13 @@
 //! * v4: `allow_auto_topic_creation`. Unknown topics are created if the client and
 //!   `auto.create.topics.enable` allow it. Kafka answers the first request LEADER_NOT_AVAILABLE or
 //!   UNKNOWN_TOPIC_OR_PARTITION and lets the client ask again; here the topic is there when the answer leaves. Only a
-//!   topic that was deleted a moment ago is answered UNKNOWN_TOPIC_OR_PARTITION once: who deletes a topic and looks
-//!   expects it to be gone.
+//!   topic that was deleted a moment ago is answered UNKNOWN_TOPIC_OR_PARTITION once: a client that deletes a topic and
+//!   looks expects it to be gone.
 //! * v8 (KIP-430): authorized operations on request, of the cluster up to v10.
 //! * v10 (KIP-516): topic ids in the response; from v12 topics may be asked for by id, unknown ones are
 //!   UNKNOWN_TOPIC_ID.
 //!
-//! Who the brokers are, and which of them leads, is what [`ClusterView`](crate::cluster::view::ClusterView) says.
+//! [`ClusterView`](crate::cluster::view::ClusterView) says who the brokers are, and which of them leads what.
 
 use std::collections::HashSet;
 
@@ -24,8 +24,9 @@ use protocol_shim::access::Operation;
 use uuid::Uuid;
 
 use super::wire;
+use crate::authorizer::Authorized;
 use crate::client_text::client_text;
-use crate::context::RequestContext;
+use crate::context::{RequestContext, Tab};
 use crate::log_limited;
 use crate::metadata::operations::OPERATIONS_OMITTED;
 use crate::metadata::{TopicImage, validate_topic_name};
@@ -153,32 +154,45 @@ async fn asked_topics(
         described.push(failed(error, Some(name), Uuid::nil()));
     }
     if !missing.is_empty() {
-        // All in one change: a producer of a hundred topics waits for the disk once.
-        let created = view.metadata().auto_create(missing.clone()).await;
-        let mut refused = None;
-        let mut refused_count = 0_usize;
-        for (name, created) in missing.iter().zip(created) {
-            if let Ok(topic) = &created {
-                tab.add_for_all(cost(topic)).await?;
+        let created = create(view, &mut tab, missing, include_operations).await?;
+        described.extend(created);
+    }
+    Ok(described)
+}
+
+/// Creates the topics that are not there, and describes them.
+async fn create(
+    view: &View<'_>,
+    tab: &mut Tab<'_>,
+    missing: Vec<Authorized<String>>,
+    include_operations: bool,
+) -> Result<Vec<MetadataResponseTopic>, Unaffordable> {
+    let mut described = Vec::with_capacity(missing.len());
+    // All in one change: a producer of a hundred topics waits for the disk once.
+    let created = view.metadata().auto_create(missing.clone()).await;
+    let mut refused = None;
+    let mut refused_count = 0_usize;
+    for (name, created) in missing.iter().zip(created) {
+        if let Ok(topic) = &created {
+            tab.add_for_all(cost(topic)).await?;
+        }
+        described.push(match created {
+            Ok(topic) => describe(view, &topic, include_operations),
+            Err(error) => {
+                let code = error.code();
+                refused_count += 1;
+                refused.get_or_insert((name, error));
+                failed(code, Some(name), Uuid::nil())
             }
-            described.push(match created {
-                Ok(topic) => describe(view, &topic, include_operations),
-                Err(error) => {
-                    let code = error.code();
-                    refused_count += 1;
-                    refused.get_or_insert((name, error));
-                    failed(code, Some(name), Uuid::nil())
-                }
-            });
-        }
-        if let Some((name, error)) = refused {
-            let (name_shown, why) = (client_text(name), error.to_string());
-            log_limited!(
-                warn,
-                "cannot create topic {name_shown}: {}; so with {refused_count} in all",
-                client_text(&why)
-            );
-        }
+        });
+    }
+    if let Some((name, error)) = refused {
+        let (name_shown, why) = (client_text(name), error.to_string());
+        log_limited!(
+            warn,
+            "cannot create topic {name_shown}: {}; so with {refused_count} in all",
+            client_text(&why)
+        );
     }
     Ok(described)
 }

@@ -5,7 +5,9 @@
 
 use std::collections::VecDeque;
 
-use coordinators::group::{CommitOffsets, CommitPartition, CommitTopic, PartitionResult};
+use coordinators::group::{
+    CommitOffsets, CommitPartition, CommitTopic, PartitionResult, TopicResult,
+};
 use indexmap::IndexMap;
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use kafka_protocol::messages::offset_commit_response::{
@@ -65,6 +67,17 @@ pub(crate) async fn handle(
         };
         view.groups().call(Ok(group), call).await
     };
+    let topics = answers(&request, &known, results);
+    Ok(OffsetCommitResponse::default().with_topics(topics))
+}
+
+/// As in Kafka: one answer for each mention of a topic. But when something does not exist, one for each topic, and what does
+/// not exist comes first.
+fn answers(
+    request: &OffsetCommitRequest,
+    known: &[Result<Topic<'_>, ErrorCode>],
+    results: Result<Vec<TopicResult>, ErrorCode>,
+) -> Vec<OffsetCommitResponseTopic> {
     // In the order of the request, without the partitions that do not exist.
     let mut results = results.map(|topics| {
         let partitions = topics.into_iter().flat_map(|topic| topic.partitions);
@@ -73,30 +86,28 @@ pub(crate) async fn handle(
     let mut error_of = |topic: &Result<Topic<'_>, ErrorCode>, exists: bool| match &mut results {
         _ if !exists => {
             let missing = topic.as_ref().err().copied();
-            missing.unwrap_or(ErrorCode::UnknownTopicOrPartition).into()
+            missing.unwrap_or(ErrorCode::UnknownTopicOrPartition)
         }
-        Err(error) => (*error).into(),
+        Err(error) => *error,
         Ok(results) => results
             .pop_front()
-            .map_or(ErrorCode::UnknownServerError.into(), |result| {
-                result.error.unwrap_or_default().into()
+            .map_or(ErrorCode::UnknownServerError, |result| {
+                result.error.unwrap_or_default()
             }),
     };
-
     let exists = |topic: &Result<Topic<'_>, ErrorCode>, index: i32| {
         topic.is_ok_and(|topic| topic.has_partition(index))
     };
-    let all_exist = request.topics.iter().zip(&known).all(|(asked, topic)| {
+    let asked = || request.topics.iter().zip(known);
+    let all_exist = asked().all(|(asked, topic)| {
         let mut partitions = asked.partitions.iter();
         topic.is_ok() && partitions.all(|partition| exists(topic, partition.partition_index))
     });
-    // As in Kafka: one answer for each mention of a topic; but when something does not exist, one for each topic,
-    // and that comes first.
     let passes: &[bool] = if all_exist { &[true] } else { &[false, true] };
-    let mut answers: IndexMap<(usize, TopicName), Vec<OffsetCommitResponsePartition>> =
+    let mut answers: IndexMap<(usize, &TopicName), Vec<OffsetCommitResponsePartition>> =
         IndexMap::new();
     for &existing in passes {
-        for (place, (asked, topic)) in request.topics.iter().zip(&known).enumerate() {
+        for (place, (asked, topic)) in asked().enumerate() {
             let indexes = asked.partitions.iter().map(|asked| asked.partition_index);
             let mut indexes = indexes
                 .filter(|index| exists(topic, *index) == existing)
@@ -105,20 +116,20 @@ pub(crate) async fn handle(
                 continue;
             }
             let mention = if all_exist { place } else { 0 };
-            let answers = answers.entry((mention, asked.name.clone())).or_default();
+            let answers = answers.entry((mention, &asked.name)).or_default();
             answers.extend(indexes.map(|index| {
                 OffsetCommitResponsePartition::default()
                     .with_partition_index(index)
-                    .with_error_code(error_of(topic, existing))
+                    .with_error_code(error_of(topic, existing).into())
             }));
         }
     }
     let topics = answers.into_iter().map(|((_, name), partitions)| {
         OffsetCommitResponseTopic::default()
-            .with_name(name)
+            .with_name(name.clone())
             .with_partitions(partitions)
     });
-    Ok(OffsetCommitResponse::default().with_topics(topics.collect()))
+    topics.collect()
 }
 
 /// The whole request is refused.

@@ -1,7 +1,7 @@
 //! Which brokers there are, and which of them does what.
 //!
-//! Nobody may assume that this broker leads a partition or coordinates a group: whoever needs to know asks here. There is
-//! one implementation, for one machine, where this broker does everything.
+//! A handler may not assume that this broker leads a partition or coordinates a group. It asks here. There is one
+//! implementation, for one machine, where this broker does everything.
 
 use std::sync::Arc;
 

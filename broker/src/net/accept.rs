@@ -10,7 +10,7 @@ use crate::log_limit::{LogLimit, Verdict};
 
 /// Pause after accept fails for lack of file descriptors, instead of spinning.
 const PAUSE: Duration = Duration::from_millis(50);
-/// It fails again and again as long as there are none: that is one line in so long.
+/// As long as there are none, it fails again and again: that is one line in 30 seconds.
 static FAILURES: LogLimit = LogLimit::of(1, Duration::from_secs(30));
 
 /// The next connection of a listener called `name`.

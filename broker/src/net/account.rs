@@ -40,7 +40,7 @@ impl ResponseAccount {
     /// Takes `bytes` more for the response that is being made; waits while others have them.
     ///
     /// # Errors
-    /// All that was asked for with a limit is more than `limit_bytes`, or nobody gave so much back in time.
+    /// What was asked for with a limit adds up to more than `limit_bytes`; or too little became free in time.
     pub(crate) async fn pay(
         &self,
         budget: &Budget,
@@ -82,7 +82,7 @@ impl ResponseAccount {
         }
     }
 
-    /// Takes `bytes` in all without waiting, for a response that is there already; false if there are not so many.
+    /// Takes `bytes` in all for a response that is there already. Does not wait: false if they are not free.
     pub(crate) fn cover_now(&self, budget: &Budget, address: IpAddr, bytes: usize) -> bool {
         self.bytes.store(bytes.max(1), Ordering::Relaxed);
         if bytes <= FREE_BYTES {
@@ -93,7 +93,7 @@ impl ResponseAccount {
         share.grow_now(bytes)
     }
 
-    /// Who waits for the memory that the response holds.
+    /// Those who wait for the memory that the response holds.
     pub(crate) fn crowd(&self) -> Option<Crowd> {
         self.share.lock().as_ref().map(|share| share.crowd())
     }

@@ -76,7 +76,7 @@ impl Budget {
         Share::of([self.part_of(address), Arc::clone(&self.whole)])
     }
 
-    /// The same for a client with a pool of its own besides.
+    /// As [`share`](Self::share), for a client that has a pool of its own besides.
     pub fn share_within(&self, own: &Arc<Pool>, address: IpAddr) -> Share {
         let own = Arc::clone(own);
         Share::of([own, self.part_of(address), Arc::clone(&self.whole)])
@@ -131,7 +131,7 @@ impl RequestBudget {
         }
     }
 
-    /// What a request of so many bytes takes its share of.
+    /// The budget that a request of this size takes its share of.
     pub fn of(&self, request_bytes: usize) -> &Budget {
         match request_bytes <= USUAL_REQUEST_BYTES {
             true => &self.usual,
@@ -149,7 +149,7 @@ impl RequestBudget {
         self.usual.used_bytes() + self.large.used_bytes()
     }
 
-    /// Who waits for what a client at `address` may hold.
+    /// Those who wait for what a client at `address` may hold.
     pub fn crowd(&self, address: IpAddr) -> Crowd {
         let of = |budget: &Budget| budget.share(address).crowd().0;
         Crowd([of(&self.usual), of(&self.large)].concat())
@@ -177,12 +177,13 @@ impl Share {
         }
     }
 
-    /// The same without waiting; false if there is not so much.
+    /// As [`grow`](Self::grow), without waiting: false if it is not free.
     pub fn grow_now(&mut self, bytes: usize) -> bool {
         (0..self.holds.len()).all(|at| self.may_overdraw(at) || self.holds[at].grow_now(bytes))
     }
 
-    /// Who overdraws a pool waits for it no more, nor for the narrower ones: others may wait there for what it holds.
+    /// A share that overdraws a pool waits for it no more, nor for the narrower ones. Others may wait there for what it
+    /// holds.
     fn may_overdraw(&self, at: usize) -> bool {
         self.holds[at..].iter().any(|hold| hold.overdraft.is_some())
     }
@@ -194,7 +195,7 @@ impl Share {
         }
     }
 
-    /// Who waits for what the share holds.
+    /// Those who wait for what the share holds.
     pub fn crowd(&self) -> Crowd {
         let subscribe = |hold: &Hold| hold.pool.waiting_count.subscribe();
         Crowd(self.holds.iter().map(subscribe).collect())

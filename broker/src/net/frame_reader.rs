@@ -24,7 +24,8 @@ const SMALL_FRAME_BYTES: usize = 64 << 10;
 const SMALL_FRAMES_BYTES: usize = 256 << 10;
 /// A counted frame up to this size is given its buffer at once, a larger one as its bytes arrive.
 const TRUSTED_FRAME_BYTES: usize = 1 << 20;
-/// A counted frame has to bring so many bytes, or its end, in each such time while it is read: 16 KiB a second.
+/// While a counted frame is read, it has to bring `PACE_BYTES`, or its end, in each `PACE_WINDOW`: 16 KiB a
+/// second.
 const PACE_WINDOW: Duration = Duration::from_secs(10);
 const PACE_BYTES: usize = 160 << 10;
 /// What the requests of one connection may hold of the budget: a part of it.
@@ -175,7 +176,7 @@ impl<'a, R: AsyncRead + Unpin, F: Future<Output = ()>> FrameReader<'a, R, F> {
     }
 }
 
-/// Fills the buffer; one without memory is given as much as has arrived, so that who waits holds none.
+/// Fills the buffer. One without memory is given as much as has arrived: a client that waits holds none.
 async fn read(reader: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> io::Result<usize> {
     if buffer.capacity() > 0 {
         return reader.read_buf(buffer).await;

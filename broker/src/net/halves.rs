@@ -78,7 +78,7 @@ pub(super) struct Connection<'a> {
 /// What the large requests of one connection hold.
 pub(super) struct LargeRequests {
     pub own: Arc<Pool>,
-    /// Who waits for it.
+    /// Those who wait for it.
     pub crowd: Crowd,
 }
 

@@ -131,7 +131,7 @@ impl ConnectionLimits {
     /// Limits as they are set, and `max_files` of all connections together.
     ///
     /// # Errors
-    /// Who limits a host that cannot be found would believe it to be limited.
+    /// An operator who limits a host that cannot be found would believe it to be limited.
     pub fn new(settings: &ConnectionSettings, max_files: usize) -> Result<Arc<Self>, UnknownHost> {
         let mut names = Names::default();
         for (host, _) in &settings.overrides {

@@ -37,7 +37,7 @@ pub enum BindError {
     Resolve { host: HostPort, source: io::Error },
 }
 
-/// Ports that are taken but not open yet: whoever connects is refused until [`BoundListener::open`].
+/// Ports that are taken but not open yet. Clients are refused until [`BoundListener::open`].
 pub struct BoundListener {
     name: String,
     sockets: Vec<Socket>,

@@ -1,7 +1,7 @@
 //! Responses as they leave, in their order, and what becomes of those that nobody reads.
 //!
 //! A response that does not leave soon is no longer a slice of memory that others need: it is copied, within the budget
-//! of responses. Who then takes his time while others wait for the memory loses his connection.
+//! of responses. A client that then takes its time while others wait for the memory loses its connection.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -24,7 +24,8 @@ use crate::response::Pending;
 const MAX_WRITE_SLICES: usize = 256;
 /// A response that has not left by then lets go of the log's memory.
 const LET_GO_AFTER: Duration = Duration::from_secs(1);
-/// While others wait for memory, a response has to bring so many bytes to the client in each such time: 16 KiB a second.
+/// While others wait for memory, a client has to take `PACE_BYTES` of a response in each `PACE_WINDOW`: 16 KiB a
+/// second.
 const PACE_WINDOW: Duration = Duration::from_secs(5);
 const PACE_BYTES: usize = 80 << 10;
 /// How much is copied before others have their turn.
@@ -173,7 +174,7 @@ fn poll_write<W: AsyncWrite + Unpin>(
     Pin::new(writer).poll_write_vectored(cx, &slices)
 }
 
-/// Takes so many bytes off the front.
+/// Takes `count` bytes off the front.
 fn take_off(parts: &mut VecDeque<Bytes>, mut written: usize) -> io::Result<()> {
     if written == 0 {
         return Err(io::ErrorKind::WriteZero.into());

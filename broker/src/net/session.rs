@@ -16,7 +16,7 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// Whoever has not logged in: everybody, until there is a way to.
+    /// A client that has not logged in. Until there is a way to, that is every client.
     pub fn anonymous() -> Self {
         Self {
             kind: "User".into(),

@@ -60,7 +60,7 @@ pub async fn fetch(
                     .watch(seen_end, limits.isolation, &wait)
             })
             .collect();
-        // Who waits holds none of the log's memory.
+        // A fetch that waits holds none of the log's memory.
         drop(results);
         tokio::select! {
             () = wait.wait() => {}

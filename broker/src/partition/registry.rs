@@ -107,8 +107,8 @@ impl PartitionRegistry {
         }
     }
 
-    /// The leader epoch to tell clients. Touches no file: of a log that was not used yet it is what the metadata knows, and
-    /// who comes with that is fenced, and asks again.
+    /// The leader epoch to tell clients. Touches no file: of a log that was not used yet it is what the metadata knows. A
+    /// client that comes with that may be fenced, and asks again.
     pub fn leader_epoch(&self, topic: &TopicImage, partition: i32) -> i32 {
         let known = topic.leader_epoch(partition);
         if !self.has_epochs.load(Ordering::Acquire) {
@@ -119,8 +119,8 @@ impl PartitionRegistry {
         known.max(of_log.unwrap_or(LEADER_EPOCH))
     }
 
-    /// The same for all that a request names, in its order: logs that are used for the first time are looked at side
-    /// by side. What is refused already stays so.
+    /// Gets all partitions that a request names, in its order. Logs that are used for the first time are looked at side by
+    /// side. What is refused already stays so.
     ///
     /// # Errors
     /// UNKNOWN_TOPIC_OR_PARTITION

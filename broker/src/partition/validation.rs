@@ -1,4 +1,4 @@
-//! Validates what producers send without holding up whoever shares the worker.
+//! Validates what producers send, without holding up other clients of the same worker.
 //!
 //! Small batches are opened where the request is handled, as uncompressed ones are walked through. Whatever takes longer
 //! goes to a thread of its own, at most as many at once as there are processors; and one request opens only so much.

@@ -89,7 +89,7 @@ pub fn check(spec: &ApiSpec, version: i16, body: &Bytes) -> Result<Bytes, GuardE
     check_and_count(spec, version, body).map(|(decodable, _)| decodable)
 }
 
-/// The same, and how many elements of arrays and tagged fields there are.
+/// Checks a body, and counts the elements of its arrays and its tagged fields.
 pub(crate) fn check_and_count(
     spec: &ApiSpec,
     version: i16,
@@ -305,7 +305,7 @@ impl Walk<'_> {
         }
     }
 
-    /// A length of which every negative one is null to Kafka, and only -1, which is `null`, to the decoder.
+    /// A length. To Kafka every negative one is null; to the decoder only -1 is, which `null` stands for.
     fn signed_length(
         &mut self,
         length: i32,

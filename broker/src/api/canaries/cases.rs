@@ -1,53 +1,10 @@
-//! Who may do what, for every API in every version: what a client without rights is told, and that it learns and changes
-//! nothing.
-//!
-//! Each case asks for the canaries below, in one request. It says which rights that takes, and what is answered without each
-//! of them (Kafka's `KafkaApis` and `ControllerApis`). The client is given none, then exactly these, then all but one.
+//! The rows: what each API asks for, what that takes, and what is answered without it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-use bytes::{Bytes, BytesMut};
-use coordinators::group::{
-    CommitOffsets, CommitPartition, CommitTopic, ConsumerHeartbeat, GroupId,
-};
-use kafka_protocol::messages::*;
-use kafka_protocol::protocol::Encodable;
-use protocol_shim::access::Operation::{
-    self, Alter, AlterConfigs, ClusterAction, Create, Delete, Describe, DescribeConfigs,
-    IdempotentWrite, Read, Write,
-};
-use protocol_shim::api_spec::ApiSpec;
-use protocol_shim::sample::{self, Values};
-use storage::log::{AppendOrigin, Next};
-use storage::record::builder::BatchBuilder;
-use storage::record::validate::ValidatedBatch;
-use uuid::Uuid;
-
-use super::walk::{self, Plain};
-use super::{advertised, wire};
-use crate::authorizer::Authorizer;
-use crate::authorizer::Resource::{self, Cluster, Group, Topic, TransactionalId};
-use crate::authorizer::rights::{Right, Rights};
-use crate::broker::Broker;
-use crate::metadata::{NewTopic, Placement};
-use crate::net::session::{Principal, Session};
-
-/// What requests ask for.
-const ASKED: &str = "canary-asked";
-const GROUP: &str = "canary-group";
-/// A group of the consumer protocol. Its member reads [`ASKED`].
-const CONSUMERS: &str = "canary-consumers";
-const TRANSACTION: &str = "canary-transaction";
-/// What is not there yet.
-const NEW: &str = "canary-new";
-/// What nobody asks for and nobody may see. Every name and record of it says `hidden`.
-const HIDDEN: &str = "hidden-topic";
-const HIDDEN_GROUP: &str = "hidden-group";
+use super::*;
 
 /// Without a right.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Without {
+pub(super) enum Without {
     /// This is the only error.
     Code(i16),
     /// There is no error, and nothing to be seen.
@@ -55,19 +12,19 @@ enum Without {
 }
 
 /// The body of a request of some version.
-type Body = dyn Fn(&ApiSpec, i16) -> Vec<u8>;
+pub(super) type Body = dyn Fn(&ApiSpec, i16) -> Vec<u8>;
 
-struct Case {
-    what: &'static str,
-    body: Box<Body>,
+pub(super) struct Case {
+    pub(super) what: &'static str,
+    pub(super) body: Box<Body>,
     /// What it takes; the first is asked for first.
-    needs: Vec<(Right, Without)>,
+    pub(super) needs: Vec<(Right, Without)>,
     /// Errors that have to do with something else.
-    other_errors: &'static [i16],
+    pub(super) other_errors: &'static [i16],
     /// The answer may name what is asked for although it is denied: the request does.
-    names_asked: bool,
+    pub(super) names_asked: bool,
     /// Its rights are on everything.
-    sees_all: bool,
+    pub(super) sees_all: bool,
 }
 
 impl Case {
@@ -89,7 +46,10 @@ impl Case {
         })
     }
 
-    fn typed<R: Encodable>(what: &'static str, request: impl Fn(i16) -> R + 'static) -> Self {
+    pub(super) fn typed<R: Encodable>(
+        what: &'static str,
+        request: impl Fn(i16) -> R + 'static,
+    ) -> Self {
         Self::new(what, move |_, version| {
             let mut body = BytesMut::new();
             let encoded = request(version).encode(&mut body, version);
@@ -166,7 +126,11 @@ impl Values for Names {
 }
 
 /// The same, but for one field.
-struct But(&'static str, &'static str, i64);
+pub(super) struct But(
+    pub(super) &'static str,
+    pub(super) &'static str,
+    pub(super) i64,
+);
 
 impl Values for But {
     fn text(&self, field: &str, position: usize) -> String {
@@ -196,14 +160,14 @@ fn topic() -> TopicName {
     TopicName(wire(ASKED))
 }
 
-fn batch(value: &str) -> BatchBuilder {
+pub(super) fn batch(value: &str) -> BatchBuilder {
     let mut batch = BatchBuilder::new();
     batch.append(1_700_000_000_000, None, Some(value.as_bytes()), &[]);
     batch
 }
 
 /// Every case of an API in a version. `asked_id` is that of [`ASKED`].
-fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
+pub(super) fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
     let asked = Topic(ASKED);
     let by_name_or_id = move |case: Case, id_since: i16| match version >= id_since {
         true => case.by_id(),
@@ -569,7 +533,7 @@ fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
     }
 }
 
-fn topic_name() -> TopicName {
+pub(super) fn topic_name() -> TopicName {
     topic()
 }
 
@@ -613,327 +577,4 @@ fn metadata_cases(version: i16, asked_id: Uuid) -> Vec<Case> {
         cases.push(by_id.by_id().needs(Describe, Topic(ASKED)));
     }
     cases
-}
-
-/// A broker with canaries, and a client that may do what it is told to.
-struct Aviary {
-    broker: Arc<Broker>,
-    rights: Rights,
-    client: Arc<Session>,
-    asked_id: Uuid,
-    /// What no answer may say.
-    secrets: Vec<String>,
-}
-
-impl Aviary {
-    async fn new() -> Self {
-        let rights = Rights::default();
-        let mut broker = walk::broker().await;
-        let alone = Arc::get_mut(&mut broker).expect("nobody else has it yet");
-        alone.authorizer = Authorizer::Only(rights.clone());
-        let topics = [ASKED, HIDDEN].map(|name| NewTopic {
-            name: name.to_owned(),
-            placement: Placement::Counts {
-                partitions: 2,
-                replication_factor: 1,
-            },
-            configs: Vec::new(),
-        });
-        let created = broker.metadata.create_topics(topics.into(), false).await;
-        let [asked, hidden] = [&created[0], &created[1]].map(|topic| topic.as_ref().expect("made"));
-        for (topic, value) in [(asked, "seen"), (hidden, "hidden value")] {
-            let id = topic.topic_id;
-            let partition = broker.partitions.get(id.into(), 0).await.expect("there");
-            let batch = ValidatedBatch::trusted(batch(value).build().expect("a batch"));
-            let batch = batch.expect("a batch");
-            let log = &partition.log;
-            let permit = log.reserve(batch.size_bytes(), AppendOrigin::Client).await;
-            let appended = log.submit(
-                permit.expect("room"),
-                batch,
-                AppendOrigin::Client,
-                Next::Append,
-            );
-            appended.expect("submitted").await.expect("appended");
-        }
-        for group in [GROUP, HIDDEN_GROUP] {
-            let topics = [(ASKED, asked), (HIDDEN, hidden)].map(|(name, topic)| CommitTopic {
-                name: name.into(),
-                topic_id: topic.topic_id,
-                partitions: vec![CommitPartition {
-                    partition_index: 0,
-                    committed_offset: 1,
-                    committed_leader_epoch: -1,
-                    metadata: "".into(),
-                }],
-            });
-            let commit = |group_id| CommitOffsets {
-                group_id,
-                generation_id_or_member_epoch: -1,
-                member_id: "".into(),
-                group_instance_id: None,
-                retention_time_ms: None,
-                topics: topics.into(),
-                api_version: 9,
-            };
-            let committed = broker
-                .groups
-                .call(Ok(GroupId::from(group).into()), commit)
-                .await;
-            committed.expect("committed");
-        }
-        let join = |group_id| ConsumerHeartbeat {
-            group_id,
-            member_id: "member".into(),
-            member_epoch: 0,
-            instance_id: None,
-            rack_id: None,
-            rebalance_timeout_ms: 10_000,
-            client_id: "client".into(),
-            client_host: "/127.0.0.1".into(),
-            subscribed_topic_names: Some(vec![ASKED.into()]),
-            subscribed_topic_regex: None,
-            resolved: None,
-            server_assignor: None,
-            owned: Some(Vec::new()),
-            api_version: 1,
-            member_uuid: Uuid::from_u128(7),
-        };
-        let joined = broker
-            .groups
-            .call(Ok(GroupId::from(CONSUMERS).into()), join)
-            .await;
-        assert_eq!(joined.expect("joined").refusal, None);
-        let secrets = vec!["hidden".to_owned(), hidden.topic_id.to_string()];
-        Self {
-            rights,
-            client: Arc::new(walk::session()),
-            asked_id: asked.topic_id,
-            secrets,
-            broker,
-        }
-    }
-}
-
-/// What a client is told, and what may be seen of it.
-#[derive(Debug)]
-struct Told {
-    errors: BTreeSet<i16>,
-    text: String,
-}
-
-impl Aviary {
-    async fn ask(&self, case: &Case, spec: &ApiSpec, version: i16) -> Told {
-        let body = (case.body)(spec, version);
-        let answer = walk::ask_with(&self.broker, &self.client, spec, version, body).await;
-        let text = answer.expect("answered").expect("an answer");
-        Told {
-            errors: errors_in(&text),
-            text,
-        }
-    }
-
-    /// Everything that a request could change.
-    async fn state(&self, administrator: &Arc<Session>) -> impl PartialEq + std::fmt::Debug {
-        let image = self.broker.metadata.image();
-        let mut offsets = BTreeMap::new();
-        for topic in image.topics() {
-            for partition in 0..topic.partition_count {
-                let id = topic.topic_id.into();
-                let found = self.broker.partitions.get(id, partition).await;
-                let offsets_now = found.expect("there").log.offsets();
-                offsets.insert((topic.name.clone(), partition), format!("{offsets_now:?}"));
-            }
-        }
-        let mut groups = Vec::new();
-        for (name, field, group) in [
-            ("DescribeGroups", "groups", GROUP),
-            ("DescribeGroups", "groups", NEW),
-            ("ConsumerGroupDescribe", "group_ids", CONSUMERS),
-        ] {
-            let spec = advertised().find(|spec| spec.name == name).expect("served");
-            let body = sample::body(spec, spec.max_version, usize::MAX, 1, &But(field, group, 0));
-            let version = spec.max_version;
-            let told = walk::ask_with(&self.broker, administrator, spec, version, body).await;
-            groups.push(told.expect("answered"));
-        }
-        (image, offsets, groups)
-    }
-}
-
-/// The codes of all errors in the text of a response.
-fn errors_in(text: &str) -> BTreeSet<i16> {
-    let values = text.split("error_code: ").skip(1);
-    let codes = values.filter_map(|rest| rest.split([',', ' ', '}']).next()?.parse().ok());
-    codes.filter(|code| *code != 0).collect()
-}
-
-fn administrator() -> Arc<Session> {
-    let mut session = walk::session();
-    session.principal = Principal {
-        kind: "User".into(),
-        name: "administrator".into(),
-    };
-    Arc::new(session)
-}
-
-/// One version of one API: every case with no rights, with exactly its rights, and with all but one.
-async fn walk_through(spec: &'static ApiSpec, version: i16, wrong: &mut Vec<String>) {
-    let api = ApiKey::try_from(spec.api_key).expect("known");
-    let count = cases(api, version, Uuid::nil()).len();
-    for at in 0..count {
-        let needs = cases(api, version, Uuid::nil()).swap_remove(at).needs.len();
-        // Without any, then without each one, then with all.
-        let left_out = (0..=needs + 1).filter(|missing| needs > 0 || *missing > 0);
-        for missing in left_out {
-            let aviary = Aviary::new().await;
-            let case = cases(api, version, aviary.asked_id).swap_remove(at);
-            let all = case.needs.iter().map(|(right, _)| *right);
-            let (given, expected): (Vec<Right>, _) = match missing {
-                0 => (Vec::new(), case.needs.first()),
-                missing => {
-                    let kept = all.enumerate().filter(|(place, _)| place + 1 != missing);
-                    (
-                        kept.map(|(_, right)| right).collect(),
-                        case.needs.get(missing - 1),
-                    )
-                }
-            };
-            let what = format!(
-                "{} v{version}, {}, with {given:?} of {:?}",
-                spec.name, case.what, case.needs
-            );
-            aviary.rights.set(given);
-            let administrator = administrator();
-            let before = aviary.state(&administrator).await;
-            let told = aviary.ask(&case, spec, version).await;
-            let after = aviary.state(&administrator).await;
-            let mut expect = |holds: bool, rule: &str| {
-                if !holds {
-                    wrong.push(format!("{what}: {rule}: {told:?}"));
-                }
-            };
-            let is_secret = |secret: &String| told.text.contains(secret.as_str());
-            let hides = !aviary.secrets.iter().any(is_secret);
-            match expected.map(|(_, without)| *without) {
-                None => {
-                    let other = told
-                        .errors
-                        .iter()
-                        .all(|code| case.other_errors.contains(code));
-                    expect(other, "succeeds");
-                    let lists = case
-                        .needs
-                        .iter()
-                        .any(|(_, without)| *without == Without::LeftOut);
-                    expect(
-                        !lists || told.text.contains("canary"),
-                        "tells what is there",
-                    );
-                    expect(
-                        hides || case.sees_all,
-                        "tells nothing that was not asked for",
-                    );
-                }
-                Some(without) => {
-                    let code = match without {
-                        Without::Code(code) => BTreeSet::from([code]),
-                        Without::LeftOut => BTreeSet::new(),
-                    };
-                    expect(told.errors == code, "tells the right error");
-                    expect(hides, "tells nothing that was not asked for");
-                    let may_name = case.names_asked && without != Without::LeftOut;
-                    expect(
-                        may_name || !told.text.contains(ASKED),
-                        "does not tell a name",
-                    );
-                    let created = spec.name == "CreateTopics" && missing == needs && needs > 1;
-                    expect(created || before == after, "changes nothing");
-                }
-            }
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_without_rights_learns_and_changes_nothing_and_one_with_exactly_these_succeeds() {
-    let only = std::env::var("CANARIES_API").ok();
-    let mut wrong = Vec::new();
-    for spec in advertised() {
-        if only.as_deref().is_some_and(|only| only != spec.name) {
-            continue;
-        }
-        for version in spec.min_version..=spec.max_version {
-            walk_through(spec, version, &mut wrong).await;
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_producer_that_waits_for_no_answer_and_may_not_write_is_told_by_its_connections_end() {
-    let aviary = Aviary::new().await;
-    let administrator = administrator();
-    let before = aviary.state(&administrator).await;
-    let spec = advertised()
-        .find(|spec| spec.name == "Produce")
-        .expect("served");
-    let data = produce_request::PartitionProduceData::default()
-        .with_records(Some(batch("more").build().expect("a batch")));
-    let topic = produce_request::TopicProduceData::default()
-        .with_name(topic_name())
-        .with_partition_data(vec![data]);
-    let request = ProduceRequest::default()
-        .with_acks(0)
-        .with_topic_data(vec![topic]);
-    let ask = async || {
-        let mut body = BytesMut::new();
-        request.encode(&mut body, 9).expect("version 9");
-        walk::ask_with(&aviary.broker, &aviary.client, spec, 9, body.to_vec()).await
-    };
-    let refused = ask().await.expect_err("refused");
-    assert!(
-        refused.to_string().contains("TOPIC_AUTHORIZATION_FAILED"),
-        "{refused}"
-    );
-    assert!(before == aviary.state(&administrator).await);
-    aviary.rights.set([Right(Write, Topic(ASKED))]);
-    assert_eq!(ask().await.expect("taken"), None);
-    assert!(before != aviary.state(&administrator).await);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_is_told_what_it_may_do_and_of_the_cluster_only_if_it_may_describe_it() {
-    let aviary = Aviary::new().await;
-    let operations = async |rights: &[Right]| {
-        aviary.rights.set(rights.iter().copied());
-        let spec = advertised()
-            .find(|spec| spec.name == "Metadata")
-            .expect("served");
-        let topic = metadata_request::MetadataRequestTopic::default().with_name(Some(topic_name()));
-        let request = MetadataRequest::default()
-            .with_topics(Some(vec![topic]))
-            .with_include_topic_authorized_operations(true)
-            .with_include_cluster_authorized_operations(true);
-        let case = Case::typed("operations", move |_| request.clone());
-        let text = aviary.ask(&case, spec, 9).await.text;
-        let of = |what: &str| {
-            let (_, rest) = text.split_once(what)?;
-            rest.split([',', ' ']).next()?.parse::<i32>().ok()
-        };
-        let topic = of(" topic_authorized_operations: ").expect("told");
-        (topic, of(" cluster_authorized_operations: ").expect("told"))
-    };
-    let describe = Right(Describe, Topic(ASKED));
-    let write = Right(Write, Topic(ASKED));
-    assert_eq!(operations(&[]).await, (i32::MIN, 0));
-    assert_eq!(operations(&[describe]).await, (Describe.bit(), 0));
-    assert_eq!(
-        operations(&[describe, write]).await,
-        (Describe.bit() | Write.bit(), 0)
-    );
-    let alter = Right(Alter, Cluster);
-    assert_eq!(operations(&[describe, alter]).await.1, 0);
-    let both = [Right(Describe, Cluster), alter];
-    assert_eq!(operations(&both).await.1, Describe.bit() | Alter.bit());
 }
