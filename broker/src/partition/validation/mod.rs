@@ -116,5 +116,4 @@ impl<'a> RequestValidation<'a> {
 }
 
 #[cfg(test)]
-#[path = "validation_tests.rs"]
 mod tests;
