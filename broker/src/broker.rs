@@ -48,23 +48,23 @@ pub struct Broker {
 
 impl Broker {
     /// Becomes true when the broker shuts down.
-    pub fn shutdown_signal(&self) -> watch::Receiver<bool> {
+    pub(crate) fn shutdown_signal(&self) -> watch::Receiver<bool> {
         self.shutdown.subscribe()
     }
 
-    pub fn is_shutting_down(&self) -> bool {
+    pub(crate) fn is_shutting_down(&self) -> bool {
         *self.shutdown.borrow()
     }
 
     /// Resolves when the broker shuts down.
-    pub async fn wait_for_shutdown(&self) {
+    pub(crate) async fn wait_for_shutdown(&self) {
         let mut signal = self.shutdown_signal();
         // An error means that the broker is gone altogether.
         let _ = signal.wait_for(|down| *down).await;
     }
 
     /// How long a connection may be silent.
-    pub fn connections_max_idle(&self) -> Duration {
+    pub(crate) fn connections_max_idle(&self) -> Duration {
         match u64::try_from(self.config.serving.connections_max_idle_ms) {
             Ok(ms) => Duration::from_millis(ms),
             Err(_) => Duration::MAX,

@@ -100,7 +100,7 @@ impl RequestContext {
     /// # Errors
     /// It is too large, or there was no memory for 30 s. Nothing is to be made then: the answer is an error, or, where
     /// the API has none for the whole, `Err` from the handler, which closes the connection.
-    pub async fn pay(&self, bytes: usize) -> Result<(), Unaffordable> {
+    pub(crate) async fn pay(&self, bytes: usize) -> Result<(), Unaffordable> {
         let of_request = ANSWER_BYTES_PER_REQUEST_BYTE.saturating_mul(self.request_bytes);
         self.pay_up_to(bytes, Some(ANSWER_BYTES.saturating_add(of_request)))
             .await
@@ -111,7 +111,7 @@ impl RequestContext {
     ///
     /// # Errors
     /// There was no memory for 30 s.
-    pub async fn pay_for_all(&self, bytes: usize) -> Result<(), Unaffordable> {
+    pub(crate) async fn pay_for_all(&self, bytes: usize) -> Result<(), Unaffordable> {
         self.pay_up_to(bytes, None).await
     }
 
@@ -136,7 +136,7 @@ pub struct Tab<'a> {
 
 impl RequestContext {
     /// A tab for the response to this request.
-    pub fn tab(&self) -> Tab<'_> {
+    pub(crate) fn tab(&self) -> Tab<'_> {
         Tab {
             ctx: self,
             owed_bytes: 0,
@@ -150,7 +150,7 @@ impl Tab<'_> {
     ///
     /// # Errors
     /// As there.
-    pub async fn add(&mut self, bytes: usize) -> Result<(), Unaffordable> {
+    pub(crate) async fn add(&mut self, bytes: usize) -> Result<(), Unaffordable> {
         self.owed_bytes += bytes;
         if self.owed_bytes >= UNPAID_BYTES {
             self.ctx.pay(std::mem::take(&mut self.owed_bytes)).await?;
@@ -162,7 +162,7 @@ impl Tab<'_> {
     ///
     /// # Errors
     /// As there.
-    pub async fn add_for_all(&mut self, bytes: usize) -> Result<(), Unaffordable> {
+    pub(crate) async fn add_for_all(&mut self, bytes: usize) -> Result<(), Unaffordable> {
         self.owed_for_all_bytes += bytes;
         if self.owed_for_all_bytes >= UNPAID_BYTES {
             let owed_bytes = std::mem::take(&mut self.owed_for_all_bytes);

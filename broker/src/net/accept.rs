@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 static FAILURES: LogLimit = LogLimit::of(1, Duration::from_secs(30));
 
 /// The next connection of a listener called `name`.
-pub async fn accept(listener: &TcpListener, name: &str) -> (TcpStream, SocketAddr) {
+pub(crate) async fn accept(listener: &TcpListener, name: &str) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,

@@ -1,6 +1,6 @@
 //! What the response that a connection is being given takes of the broker's memory.
 //!
-//! A response is paid for before it is made, with [`RequestContext::pay`](crate::context::RequestContext::pay), and its
+//! A response is paid for before it is made, with `RequestContext::pay`, and its
 //! bytes count until the kernel has them. There is one account for each connection, since its responses are made one
 //! after the other.
 

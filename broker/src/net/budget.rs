@@ -77,7 +77,7 @@ impl Budget {
     }
 
     /// As [`share`](Self::share), for a client that has a pool of its own besides.
-    pub fn share_within(&self, own: &Arc<Pool>, address: IpAddr) -> Share {
+    pub(crate) fn share_within(&self, own: &Arc<Pool>, address: IpAddr) -> Share {
         let own = Arc::clone(own);
         Share::of([own, self.part_of(address), Arc::clone(&self.whole)])
     }
@@ -109,7 +109,7 @@ impl Pool {
     }
 
     /// Whether anything of it is held.
-    pub fn is_used(&self) -> bool {
+    pub(crate) fn is_used(&self) -> bool {
         self.units.available_permits() < self.unit_count
     }
 }
@@ -132,7 +132,7 @@ impl RequestBudget {
     }
 
     /// The budget that a request of this size takes its share of.
-    pub fn of(&self, request_bytes: usize) -> &Budget {
+    pub(crate) fn of(&self, request_bytes: usize) -> &Budget {
         match request_bytes <= USUAL_REQUEST_BYTES {
             true => &self.usual,
             false => &self.large,
@@ -150,7 +150,7 @@ impl RequestBudget {
     }
 
     /// Those who wait for what a client at `address` may hold.
-    pub fn crowd(&self, address: IpAddr) -> Crowd {
+    pub(crate) fn crowd(&self, address: IpAddr) -> Crowd {
         let of = |budget: &Budget| budget.share(address).crowd().0;
         Crowd([of(&self.usual), of(&self.large)].concat())
     }
@@ -178,7 +178,7 @@ impl Share {
     }
 
     /// As [`grow`](Self::grow), without waiting: false if it is not free.
-    pub fn grow_now(&mut self, bytes: usize) -> bool {
+    pub(crate) fn grow_now(&mut self, bytes: usize) -> bool {
         (0..self.holds.len()).all(|at| self.may_overdraw(at) || self.holds[at].grow_now(bytes))
     }
 
@@ -189,14 +189,14 @@ impl Share {
     }
 
     /// Gives back what is beyond `bytes`.
-    pub fn shrink(&mut self, bytes: usize) {
+    pub(crate) fn shrink(&mut self, bytes: usize) {
         for hold in &mut self.holds {
             hold.shrink(bytes);
         }
     }
 
     /// Those who wait for what the share holds.
-    pub fn crowd(&self) -> Crowd {
+    pub(crate) fn crowd(&self) -> Crowd {
         let subscribe = |hold: &Hold| hold.pool.waiting_count.subscribe();
         Crowd(self.holds.iter().map(subscribe).collect())
     }
@@ -272,7 +272,7 @@ pub struct Crowd(Vec<watch::Receiver<usize>>);
 
 impl Crowd {
     /// Whether somebody waits now.
-    pub fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         self.0.iter().any(|count| *count.borrow() > 0)
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct FrameReader<'a, R, F> {
 }
 
 impl<'a, R: AsyncRead + Unpin, F: Future<Output = ()>> FrameReader<'a, R, F> {
-    pub fn new(connection: &'a Connection<'a>, reader: R, shutdown: Pin<&'a mut F>) -> Self {
+    pub(crate) fn new(connection: &'a Connection<'a>, reader: R, shutdown: Pin<&'a mut F>) -> Self {
         Self {
             connection,
             reader,
@@ -52,7 +52,7 @@ impl<'a, R: AsyncRead + Unpin, F: Future<Output = ()>> FrameReader<'a, R, F> {
     }
 
     /// The next frame's body, without its length, and what it holds.
-    pub async fn next(&mut self) -> Result<(Bytes, HeldBytes), Close> {
+    pub(crate) async fn next(&mut self) -> Result<(Bytes, HeldBytes), Close> {
         while self.buffer.len() < frame::LENGTH_BYTES {
             self.fill(FIRST_READ_BYTES).await?;
         }
@@ -147,7 +147,10 @@ impl<'a, R: AsyncRead + Unpin, F: Future<Output = ()>> FrameReader<'a, R, F> {
     }
 
     /// Waits for something else than the client.
-    pub async fn unless_shutdown<T>(&mut self, other: impl Future<Output = T>) -> Result<T, Close> {
+    pub(crate) async fn unless_shutdown<T>(
+        &mut self,
+        other: impl Future<Output = T>,
+    ) -> Result<T, Close> {
         tokio::select! {
             biased;
             done = other => Ok(done),

@@ -83,7 +83,7 @@ pub(super) struct LargeRequests {
 }
 
 impl<'a> Connection<'a> {
-    pub fn new(broker: &'a Arc<Broker>, session: &'a Arc<Session>) -> Self {
+    pub(crate) fn new(broker: &'a Arc<Broker>, session: &'a Arc<Session>) -> Self {
         Self {
             broker,
             session,
@@ -95,14 +95,14 @@ impl<'a> Connection<'a> {
     }
 
     /// Bytes have been read or written.
-    pub fn has_moved(&self) {
+    pub(crate) fn has_moved(&self) {
         let ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.progress_ms.store(ms, Ordering::Relaxed);
     }
 
     /// Resolves when nothing has been read or written for `connections.max.idle.ms`. The timer goes off, at the latest,
     /// then; it is not set again with each request.
-    pub async fn is_idle(&self) -> Close {
+    pub(crate) async fn is_idle(&self) -> Close {
         let limit = self.broker.connections_max_idle();
         let mut left = limit;
         loop {

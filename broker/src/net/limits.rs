@@ -76,7 +76,7 @@ const RING_FILE_BYTES: u64 = 64 << 20;
 
 /// How many connections there may be under a limit of `allowed` open files, where storage keeps up to `segments_max`
 /// files of segments open and never more than a half.
-pub fn connections_within(allowed: u64, segments_max: usize, ring_max_bytes: u64) -> usize {
+pub(crate) fn connections_within(allowed: u64, segments_max: usize, ring_max_bytes: u64) -> usize {
     let of_storage = (allowed / 2).min(segments_max as u64);
     // A limit that is as low as this is a test's, or a mistake; there is no ring of its full size then.
     let others = (OTHER_FILES + ring_max_bytes / RING_FILE_BYTES).min(allowed / 4);
@@ -132,7 +132,10 @@ impl ConnectionLimits {
     ///
     /// # Errors
     /// An operator who limits a host that cannot be found would believe it to be limited.
-    pub fn new(settings: &ConnectionSettings, max_files: usize) -> Result<Arc<Self>, UnknownHost> {
+    pub(crate) fn new(
+        settings: &ConnectionSettings,
+        max_files: usize,
+    ) -> Result<Arc<Self>, UnknownHost> {
         let mut names = Names::default();
         for (host, _) in &settings.overrides {
             if literal(host).is_none() {
@@ -153,7 +156,7 @@ impl ConnectionLimits {
 
     /// Has other limits in force for connections from now on; those that there are stay. Hosts that are given by name follow
     /// when they have been looked up. Must be called inside a tokio runtime.
-    pub fn change(self: &Arc<Self>, settings: ConnectionSettings) {
+    pub(crate) fn change(self: &Arc<Self>, settings: ConnectionSettings) {
         let mut names = self.names.lock();
         let is_named = |host: &str| settings.overrides.iter().any(|(named, _)| named == host);
         names.addresses.retain(|host, _| is_named(host));
@@ -209,7 +212,7 @@ impl ConnectionLimits {
     ///
     /// # Errors
     /// Another limit leaves none.
-    pub async fn place(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Refused> {
+    pub(crate) async fn place(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Refused> {
         loop {
             // Before it is looked for, so that no end of a connection is missed.
             let mut room = std::pin::pin!(self.room.notified());
@@ -252,7 +255,7 @@ impl ConnectionLimits {
     }
 
     /// How many connections there are.
-    pub fn open_count(&self) -> usize {
+    pub(crate) fn open_count(&self) -> usize {
         self.open.lock().total
     }
 }

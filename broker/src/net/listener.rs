@@ -37,7 +37,7 @@ pub enum BindError {
     Resolve { host: HostPort, source: io::Error },
 }
 
-/// Ports that are taken but not open yet. Clients are refused until [`BoundListener::open`].
+/// Ports that are taken but not open yet. Clients are refused until `BoundListener::open`.
 pub struct BoundListener {
     name: String,
     sockets: Vec<Socket>,
@@ -57,7 +57,7 @@ pub struct Listener {
 ///
 /// # Errors
 /// When the host has no address here or a port is taken.
-pub fn bind(listener: &config::Listener) -> Result<BoundListener, BindError> {
+pub(crate) fn bind(listener: &config::Listener) -> Result<BoundListener, BindError> {
     let HostPort { host, port } = &listener.bind;
     let (required, optional) = match host.as_str() {
         "" => (
@@ -105,7 +105,7 @@ pub fn bind(listener: &config::Listener) -> Result<BoundListener, BindError> {
 
 impl BoundListener {
     /// Where its clients are told to connect.
-    pub fn advertised(&self) -> &HostPort {
+    pub(crate) fn advertised(&self) -> &HostPort {
         &self.advertised
     }
 
@@ -133,7 +133,7 @@ impl BoundListener {
     }
 
     /// Where clients can connect once this is open.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
@@ -141,7 +141,7 @@ impl BoundListener {
     ///
     /// # Errors
     /// When another process opened a port in the meantime.
-    pub fn open(self, backlog: i32) -> Result<Vec<Listener>, BindError> {
+    pub(crate) fn open(self, backlog: i32) -> Result<Vec<Listener>, BindError> {
         let open = |(socket, address): (Socket, SocketAddr)| {
             let listen = || {
                 socket.listen(backlog.max(MIN_BACKLOG))?;
@@ -171,13 +171,13 @@ fn failed(address: SocketAddr, source: io::Error) -> BindError {
 
 impl Listener {
     /// The socket alone, for what does not speak Kafka's protocol.
-    pub fn into_socket(self) -> TcpListener {
+    pub(crate) fn into_socket(self) -> TcpListener {
         self.socket
     }
 }
 
 /// Serves a listener's connections; returns when the broker shuts down and they have ended.
-pub async fn run(broker: Arc<Broker>, listener: Listener) {
+pub(crate) async fn run(broker: Arc<Broker>, listener: Listener) {
     let mut shutdown = broker.shutdown_signal();
     let mut connections = JoinSet::new();
     loop {

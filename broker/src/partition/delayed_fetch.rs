@@ -33,7 +33,7 @@ pub struct FetchTarget {
 /// Reads all targets, waiting until together they give `min_bytes`, one fails, or time is up.
 ///
 /// Results are in the order of `targets`. Only the first partition that has data may exceed the limits, by one batch (KIP-74).
-pub async fn fetch(
+pub(crate) async fn fetch(
     limits: FetchLimits,
     targets: &[FetchTarget],
     ended: impl Future<Output = ()>,

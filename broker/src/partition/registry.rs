@@ -26,7 +26,7 @@ pub struct TopicSettings {
 impl TopicSettings {
     /// `validate_all_records`: whether compressed batches are opened on arrival even if nothing in the broker has to
     /// open them later.
-    pub fn new(config: Arc<TopicConfig>, validate_all_records: bool) -> Self {
+    pub(crate) fn new(config: Arc<TopicConfig>, validate_all_records: bool) -> Self {
         let codec = |compression_type, level| {
             Some(Compression {
                 compression_type,
@@ -79,7 +79,7 @@ pub struct PartitionRegistry {
 }
 
 impl PartitionRegistry {
-    pub fn new(validation: RecordValidation) -> Self {
+    pub(crate) fn new(validation: RecordValidation) -> Self {
         Self {
             partitions: DashMap::new(),
             has_epochs: AtomicBool::new(false),
@@ -88,7 +88,11 @@ impl PartitionRegistry {
     }
 
     /// A partition whose log can be used without blocking.
-    pub async fn get(&self, topic_id: Authorized<Uuid>, partition: i32) -> Option<Arc<Partition>> {
+    pub(crate) async fn get(
+        &self,
+        topic_id: Authorized<Uuid>,
+        partition: i32,
+    ) -> Option<Arc<Partition>> {
         let found = self.known(*topic_id, partition)?;
         if let Some(prepared) = found.log.ready() {
             prepared.await;
@@ -109,7 +113,7 @@ impl PartitionRegistry {
 
     /// The leader epoch to tell clients. Touches no file: of a log that was not used yet it is what the metadata knows. A
     /// client that comes with that may be fenced, and asks again.
-    pub fn leader_epoch(&self, topic: &TopicImage, partition: i32) -> i32 {
+    pub(crate) fn leader_epoch(&self, topic: &TopicImage, partition: i32) -> i32 {
         let known = topic.leader_epoch(partition);
         if !self.has_epochs.load(Ordering::Acquire) {
             return known;
@@ -124,7 +128,7 @@ impl PartitionRegistry {
     ///
     /// # Errors
     /// UNKNOWN_TOPIC_OR_PARTITION
-    pub async fn get_all(
+    pub(crate) async fn get_all(
         &self,
         wanted: Vec<Result<(Authorized<Uuid>, i32), ErrorCode>>,
     ) -> Vec<Result<Arc<Partition>, ErrorCode>> {
@@ -157,7 +161,7 @@ impl PartitionRegistry {
     ///
     /// Costs work only for topics that differ, unless the broker's settings do. A name may pass from one topic to another: deletions go first, all of them
     /// together.
-    pub fn follow(&self, logs: &dyn LogStore, old: &Published, new: &Published) {
+    pub(crate) fn follow(&self, logs: &dyn LogStore, old: &Published, new: &Published) {
         let (mut changed, mut deleted) = (Vec::new(), Vec::new());
         new.image
             .changes_since(&old.image, |before, after| match (before, after) {
@@ -219,7 +223,7 @@ impl PartitionRegistry {
 ///
 /// # Errors
 /// `FENCED_LEADER_EPOCH` for an older one, `UNKNOWN_LEADER_EPOCH` for one to come.
-pub fn check_leader_epoch(
+pub(crate) fn check_leader_epoch(
     log: &dyn PartitionLog,
     current_leader_epoch: i32,
 ) -> Result<(), ErrorCode> {

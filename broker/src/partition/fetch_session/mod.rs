@@ -113,7 +113,7 @@ struct Charge {
 }
 
 impl FetchSessionCache {
-    pub fn new(slots: usize) -> Self {
+    pub(crate) fn new(slots: usize) -> Self {
         Self {
             slots,
             max_bytes: MAX_BYTES,
@@ -127,7 +127,7 @@ impl FetchSessionCache {
     /// # Errors
     /// `FETCH_SESSION_ID_NOT_FOUND`, `INVALID_FETCH_SESSION_EPOCH`, `FETCH_SESSION_TOPIC_ID_ERROR`:
     /// the client starts again with a full fetch.
-    pub fn plan(
+    pub(crate) fn plan(
         &self,
         request: &FetchRequest,
         api_version: i16,
@@ -264,7 +264,7 @@ impl FetchSessionCache {
     /// those of the plan's partitions, in their order.
     ///
     /// Partitions that gave records move to the end, so that the others come first next time.
-    pub fn conclude(&self, plan: &FetchPlan, outcomes: &[Outcome]) -> Vec<bool> {
+    pub(crate) fn conclude(&self, plan: &FetchPlan, outcomes: &[Outcome]) -> Vec<bool> {
         let everything = vec![true; outcomes.len()];
         if plan.session_id == 0 {
             return everything;

@@ -26,12 +26,12 @@ pub(super) struct Partitions {
 const FEW: usize = 16;
 
 impl Partitions {
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.place_of.len()
     }
 
     /// Remembers a partition; one that is known keeps its place, and false is returned.
-    pub fn put(&mut self, wanted: WantedPartition, told: Told) -> bool {
+    pub(crate) fn put(&mut self, wanted: WantedPartition, told: Told) -> bool {
         self.step(1);
         let next = self.places.len();
         let place = *self.place_of.entry(key(&wanted)).or_insert(next);
@@ -42,21 +42,25 @@ impl Partitions {
         place == next
     }
 
-    pub fn remove(&mut self, topic: &TopicKey, partition: i32) -> Option<Entry> {
+    pub(crate) fn remove(&mut self, topic: &TopicKey, partition: i32) -> Option<Entry> {
         self.step(1);
         let place = self.place_of.remove(&(topic.clone(), partition))?;
         self.places[place].take()
     }
 
     /// All of them in their order, each with its place.
-    pub fn iter(&mut self) -> impl Iterator<Item = (usize, &Entry)> {
+    pub(crate) fn iter(&mut self) -> impl Iterator<Item = (usize, &Entry)> {
         self.step(self.places.len());
         let places = self.places.iter().enumerate();
         places.filter_map(|(place, entry)| Some((place, entry.as_ref()?)))
     }
 
     /// The entry of `wanted`, which most likely is at `place`, with the place where it is.
-    pub fn find(&mut self, place: usize, wanted: &WantedPartition) -> Option<(usize, &mut Entry)> {
+    pub(crate) fn find(
+        &mut self,
+        place: usize,
+        wanted: &WantedPartition,
+    ) -> Option<(usize, &mut Entry)> {
         self.step(1);
         let is_there = |entry: &Entry| {
             entry.wanted.partition == wanted.partition && entry.wanted.topic == wanted.topic
@@ -69,7 +73,7 @@ impl Partitions {
         Some((place, self.places[place].as_mut()?))
     }
 
-    pub fn move_to_end(&mut self, place: usize) {
+    pub(crate) fn move_to_end(&mut self, place: usize) {
         self.step(1);
         if let Some(entry) = self.places[place].take() {
             self.place_of.insert(key(&entry.wanted), self.places.len());
@@ -78,7 +82,7 @@ impl Partitions {
     }
 
     /// Closes the gaps if there are many. Places are others afterwards.
-    pub fn tidy(&mut self) {
+    pub(crate) fn tidy(&mut self) {
         if self.places.len() <= 2 * self.len() + FEW {
             return;
         }

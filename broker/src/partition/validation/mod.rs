@@ -41,7 +41,11 @@ pub struct RequestValidation<'a> {
 
 impl<'a> RequestValidation<'a> {
     /// For a request with `request_bytes` of batches.
-    pub fn new(validators: &'a Validators, request_bytes: usize, zstd_allowed: bool) -> Self {
+    pub(crate) fn new(
+        validators: &'a Validators,
+        request_bytes: usize,
+        zstd_allowed: bool,
+    ) -> Self {
         Self {
             validators,
             zstd_allowed,
@@ -56,7 +60,7 @@ impl<'a> RequestValidation<'a> {
     ///
     /// # Errors
     /// What to answer for this partition.
-    pub async fn validate(
+    pub(crate) async fn validate(
         &mut self,
         records: &Bytes,
         settings: &Arc<TopicSettings>,
