@@ -1,7 +1,7 @@
 //! Whether the operator expects other nodes: Ottla is one node and its own controller.
 //!
-//! Who names controllers elsewhere wants this broker to join a cluster, with its topics, users and ACLs. To start an
-//! empty cluster of one instead would be open, and wrong.
+//! An operator who names controllers elsewhere wants this broker to join a cluster, with its topics, users and ACLs. An empty
+//! cluster of one would be open to everybody, and not what was meant.
 
 use std::net::IpAddr;
 

@@ -18,7 +18,7 @@ use super::settings::{DynamicSettings, Settings};
 /// A broker's static configuration.
 ///
 /// Groups, the engine and connections have sections that they read themselves, see [`BrokerConfig::section`]. What topics use is
-/// in [`TopicDefaults`](super::TopicDefaults). Dynamic changes live in the metadata image.
+/// in `TopicDefaults`. Dynamic changes live in the metadata image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerConfig {
     /// `node.id`
@@ -50,8 +50,8 @@ impl BrokerConfig {
         }
     }
 
-    /// Refuses listeners that shall be encrypted or ask who is there, whatever else the properties say: options may
-    /// put other listeners in their place, but not by accident.
+    /// Refuses listeners that encrypt or authenticate, whatever else the properties say. Options may put other listeners in
+    /// their place, but never an open one in place of a protected one.
     ///
     /// # Errors
     /// The first such listener.

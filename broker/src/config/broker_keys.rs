@@ -2,7 +2,7 @@
 //!
 //! `kafka_keys.txt` is what Kafka 4.4's own definitions say, a line for each key; compat-tests holds it against
 //! Kafka's jars. A key that Ottla reads has a row in a section (`section.rs`), or stands for a topic's key in
-//! [`TOPIC_CONFIGS`]. What the others mean is in [`super::effects`].
+//! [`TOPIC_CONFIGS`]. What the others mean is in `effects.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -61,7 +61,7 @@ static BROKER_CONFIGS: LazyLock<BTreeMap<&'static str, ConfigDef>> = LazyLock::n
     rows
 });
 
-/// What a key does that stands for a topic's: the nearest of those that win is named first.
+/// Documents a broker's key that stands for a topic's. Of the keys that win over it the nearest is named first.
 fn default_of_topic(topic: &TopicConfigDef, index: usize) -> String {
     let stronger = topic.synonyms[..index].iter().rev();
     let stronger: Vec<&str> = stronger.map(|synonym| synonym.broker_key).collect();

@@ -47,14 +47,14 @@ const FOR_ALL_BROKERS: &[&str] = &[
     "num.network.threads",
 ];
 
-/// What somebody wants to change: the keys with their new values, for one broker or for all.
+/// A change that a client asks for: keys with their new values, for one broker or for all.
 pub struct Change<'a> {
     pub set: BTreeMap<&'a str, &'a str>,
     pub for_one_broker: bool,
 }
 
 /// Says why the broker's settings may not change in this way.
-pub fn check_change(
+pub(crate) fn check_change(
     settings: &Settings,
     change: &Change<'_>,
     before: DynamicSettings<'_>,

@@ -1,8 +1,8 @@
-//! What it means for the start that a key is set which Ottla does not use.
+//! Says what a key that Ottla does not use means for the start.
 //!
-//! Most of Kafka's keys tune parts that Ottla does not have, and are passed over with one line for all of them. A key
-//! that asks for something people would miss is a warning. **A key that protects stops the start**: who has set it
-//! believes to be protected, so it is never ignored, until what it asks for is there.
+//! Most of Kafka's keys tune parts that Ottla does not have. They are passed over with one line for all of them. A key whose
+//! effect people would miss is a warning. **A key that protects stops the start** until Ottla does what the key asks for: an
+//! operator who has set it believes to be protected.
 
 use super::broker_keys::{broker_config, broker_configs, listener_key, row_behind};
 use super::def::{Kind, list};
@@ -202,7 +202,7 @@ fn effect(key: &str) -> Option<Effect> {
 /// Why a key with this value cannot be ignored; `None`: it can.
 ///
 /// `key` may be one for a listener (`listener.name.LISTENER.`), and one that nobody knows.
-pub fn unserved_protection(key: &str, value: &str) -> Option<&'static str> {
+pub(crate) fn unserved_protection(key: &str, value: &str) -> Option<&'static str> {
     let base = base_name(key);
     if asks_for_nothing(base, value) {
         return None;
@@ -271,7 +271,7 @@ pub(super) fn find(key: &str, value: &str) -> Result<Finding, ConfigError> {
             "key {key} has no effect: {base} is for all listeners or none"
         )),
         None => Finding::Warning(match nearest(key) {
-            // Who mistypes a lock has a door that is open.
+            // A lock that is mistyped leaves the door open.
             Some(meant) if matches!(effect(meant), Some(Effect::Protects(_))) => {
                 return Err(ConfigError::Misspelt {
                     key: key.to_owned(),

@@ -89,7 +89,7 @@ pub(super) fn listeners(settings: &Settings) -> Result<Vec<Listener>, ConfigErro
     Ok(listeners)
 }
 
-/// Refuses listeners that shall be encrypted or ask who is there. The controller's is not opened, but who protects
+/// Refuses listeners that encrypt or authenticate. The controller's is not opened, but who protects
 /// that one means to be protected.
 pub(super) fn check_protocols(settings: &Settings) -> Result<(), ConfigError> {
     let protocols = protocol_map(settings)?;

@@ -1,7 +1,7 @@
 //! Configuration: Kafka's names, types, defaults and messages.
 //!
 //! A section is a struct that the code reads, made from the rows of its keys. [`broker_keys`], [`topic`] and [`resource`] are the
-//! tables of all rows. [`Settings`] is what was set, as text.
+//! tables of all rows. `Settings` is what was set, as text.
 
 mod alone;
 mod broker_config;
@@ -9,8 +9,8 @@ pub mod broker_keys;
 mod broker_row;
 mod connections;
 pub mod def;
-pub mod dynamic;
-pub mod effects;
+pub(crate) mod dynamic;
+pub(crate) mod effects;
 mod engine;
 mod error;
 mod groups;
@@ -31,13 +31,15 @@ mod topic_defaults;
 mod tests;
 
 pub use broker_config::BrokerConfig;
-pub use connections::ConnectionSettings;
+pub(crate) use connections::ConnectionSettings;
 pub use effects::Remark;
 pub use error::ConfigError;
 pub use host_port::{HostPort, parse_host_port};
-pub use listeners::Listener;
+pub(crate) use listeners::Listener;
 pub use properties::{Properties, read_properties};
-pub use serving::RecordValidation;
-pub use settings::{ConfigSource, ConfigSynonym, DynamicSettings, Settings};
-pub use topic::{CompressionType, TimestampType, TopicConfig};
-pub use topic_defaults::TopicDefaults;
+pub(crate) use serving::RecordValidation;
+#[cfg(test)]
+use settings::Settings;
+pub(crate) use settings::{ConfigSource, ConfigSynonym, DynamicSettings};
+pub(crate) use topic::{CompressionType, TimestampType, TopicConfig};
+pub(crate) use topic_defaults::TopicDefaults;

@@ -6,7 +6,7 @@ use super::connections::{OVERRIDES, parse_overrides};
 /// What is in force for a key; `None` is Kafka's null.
 pub(super) type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-/// Two settings that do not fit, or one that passed its row and is wrong all the same.
+/// Two settings that contradict each other, or a value that passed the check of its row and cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Misfit {
     /// The key to look at.

@@ -44,7 +44,7 @@ pub(super) fn read_as<T: FromText>(row: &impl Row, values: &Values<'_>) -> T {
     read.expect("what passes the check of its row can be read, a test says so")
 }
 
-/// For a number of which no rule says that it is not below zero.
+/// Turns a number whose row has no lower bound into a count: below zero is zero.
 pub(super) fn count(number: i64) -> usize {
     usize::try_from(number).unwrap_or(0)
 }
@@ -109,7 +109,7 @@ impl<T: FromText> FromText for Vec<T> {
 /// Makes a [`Section`]: a struct of its own, or the fields of one that another crate has (`fill`).
 ///
 /// `field: type = row` reads a key, `=> function` turns the value into what the code wants. Fields before `keys` are not
-/// read, whoever builds the section sets them. Keys under `also` have no field: the code looks them up by their name.
+/// read: the code that builds the section sets them. Keys under `also` have no field: the code looks them up by their name.
 macro_rules! section {
     (
         $(#[$about:meta])*

@@ -44,20 +44,20 @@ static NOTHING: BTreeMap<String, String> = BTreeMap::new();
 
 impl<'a> DynamicSettings<'a> {
     /// Every key that was changed; one that was for this broker and for all comes twice.
-    pub fn keys(&self) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &'a str> {
         let keys = self.per_broker.keys().chain(self.cluster_wide.keys());
         keys.map(String::as_str)
     }
 
     /// What a key was changed to: what is set for this broker goes over what is set for all.
-    pub fn get(&self, key: &str) -> Option<&'a str> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'a str> {
         let of_broker = self.per_broker.get(key);
         let found = of_broker.or_else(|| self.cluster_wide.get(key));
         found.map(String::as_str)
     }
 
     /// Nothing was changed.
-    pub fn none() -> DynamicSettings<'static> {
+    pub(crate) fn none() -> DynamicSettings<'static> {
         DynamicSettings {
             per_broker: &NOTHING,
             cluster_wide: &NOTHING,
@@ -72,7 +72,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Checks every key against its row, and refuses those that protect and are not served.
+    /// Checks every key against its row. A key that protects and is not served is refused.
     pub(super) fn check(set: Properties) -> Result<(Self, Vec<Remark>), ConfigError> {
         let mut remarks = Vec::new();
         let mut idle = Vec::new();
@@ -103,7 +103,7 @@ impl Settings {
     }
 
     /// The value in force without dynamic changes; `None` is Kafka's null.
-    pub fn get(&self, key: &str) -> Option<&str> {
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
         match self.explicit(key) {
             Some(value) => Some(value),
             None => broker_config(key).and_then(|row| row.default),
@@ -111,12 +111,16 @@ impl Settings {
     }
 
     /// The value in force with dynamic changes, of this key alone.
-    pub fn effective<'a>(&'a self, key: &str, dynamic: DynamicSettings<'a>) -> Option<&'a str> {
+    pub(crate) fn effective<'a>(
+        &'a self,
+        key: &str,
+        dynamic: DynamicSettings<'a>,
+    ) -> Option<&'a str> {
         dynamic.get(key).or_else(|| self.get(key))
     }
 
     /// A section, with what is in force with dynamic changes. What does not pass its row's check counts as the default.
-    pub fn section<S: Section>(&self, dynamic: DynamicSettings<'_>) -> S {
+    pub(crate) fn section<S: Section>(&self, dynamic: DynamicSettings<'_>) -> S {
         S::read(&|key| {
             let row = broker_config(key);
             let is_valid = |value: &&str| row.is_some_and(|row| row.check(value).is_ok());
@@ -125,7 +129,7 @@ impl Settings {
         })
     }
 
-    /// Refuses a value that passed its row's check and is wrong all the same.
+    /// Refuses a value that passed the check of its row and cannot be used.
     pub(super) fn invalid(&self, key: &'static str, expected: String) -> ConfigError {
         ConfigError::InvalidValue(InvalidValue {
             key: key.to_owned(),
@@ -135,7 +139,7 @@ impl Settings {
     }
 
     /// The value only if it was set.
-    pub fn explicit(&self, key: &str) -> Option<&str> {
+    pub(crate) fn explicit(&self, key: &str) -> Option<&str> {
         let value = self.set.get(key)?;
         let null = value.is_empty() && broker_config(key).is_some_and(|row| row.default.is_none());
         (!null).then_some(value.as_str())
@@ -155,7 +159,7 @@ impl Settings {
     ///
     /// Those are not all that count: of `log.retention.ms` and `.hours` it names what follows the first one, and
     /// nothing where only the other is set (`ConfigHelper.configSynonyms`).
-    pub fn topic_default(
+    pub(crate) fn topic_default(
         &self,
         row: &'static TopicConfigDef,
         dynamic: DynamicSettings<'_>,
@@ -179,7 +183,11 @@ impl Settings {
     }
 
     /// Every place that gives one broker key a value, the strongest first; `key` may be one for a listener.
-    pub fn broker_value(&self, key: &str, dynamic: DynamicSettings<'_>) -> Vec<ConfigSynonym> {
+    pub(crate) fn broker_value(
+        &self,
+        key: &str,
+        dynamic: DynamicSettings<'_>,
+    ) -> Vec<ConfigSynonym> {
         let mut names = vec![key];
         match row_behind(key) {
             Some(row) if row.name != key => names.push(row.name),
@@ -223,7 +231,7 @@ impl Settings {
     }
 
     /// Every key that was set.
-    pub fn set_keys(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn set_keys(&self) -> impl Iterator<Item = &str> {
         self.set.keys().map(String::as_str)
     }
 }

@@ -184,7 +184,7 @@ pub static TOPIC_CONFIGS: LazyLock<Vec<TopicConfigDef>> = LazyLock::new(|| {
 });
 
 /// The row of a topic key.
-pub fn topic_config(name: &str) -> Option<&'static TopicConfigDef> {
+pub(crate) fn topic_config(name: &str) -> Option<&'static TopicConfigDef> {
     TOPIC_CONFIGS
         .binary_search_by(|row| row.def.name.cmp(name))
         .ok()
@@ -209,7 +209,9 @@ pub enum TopicConfigError {
 }
 
 /// Checks a topic's own settings, one by one and together.
-pub fn validate_topic_config(overrides: &BTreeMap<String, String>) -> Result<(), TopicConfigError> {
+pub(crate) fn validate_topic_config(
+    overrides: &BTreeMap<String, String>,
+) -> Result<(), TopicConfigError> {
     for (name, value) in overrides {
         let row = topic_config(name).ok_or_else(|| TopicConfigError::UnknownKey(name.clone()))?;
         row.def.check(value)?;
@@ -262,7 +264,7 @@ pub enum CompressionType {
 impl TopicConfig {
     /// Reads every value through `effective`, which gives the value in force for a topic key. What does not pass the check of its
     /// row counts as the default.
-    pub fn from_effective<'a>(effective: impl Fn(&'static str) -> Option<&'a str>) -> Self {
+    pub(crate) fn from_effective<'a>(effective: impl Fn(&'static str) -> Option<&'a str>) -> Self {
         let values = |key: &'static str| {
             let row = &topic_config(key)?.def;
             let value = effective(key).filter(|value| row.check(value).is_ok());

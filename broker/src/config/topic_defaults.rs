@@ -14,8 +14,8 @@ pub struct TopicDefaults {
 }
 
 impl TopicDefaults {
-    /// The topics' defaults of a broker with these settings, all of which were checked.
-    pub fn new(settings: &Settings, dynamic: DynamicSettings<'_>) -> Self {
+    /// The defaults of topics on a broker with these settings.
+    pub(crate) fn new(settings: &Settings, dynamic: DynamicSettings<'_>) -> Self {
         let rows = TOPIC_CONFIGS.iter();
         let values = rows.filter_map(|row| {
             let (value, _) = settings.topic_default(row, dynamic);
@@ -30,7 +30,7 @@ impl TopicDefaults {
     }
 
     /// What is in force for a topic with settings of its own, which go over these.
-    pub fn under(&self, overrides: &BTreeMap<String, String>) -> Arc<TopicConfig> {
+    pub(crate) fn under(&self, overrides: &BTreeMap<String, String>) -> Arc<TopicConfig> {
         if overrides.is_empty() {
             return Arc::clone(&self.config);
         }

@@ -52,7 +52,7 @@ pub(super) struct Registered {
 
 impl Registered {
     /// The epoch of the leader after Kafka's last.
-    pub fn next_leader_epoch(&self) -> i32 {
+    pub(crate) fn next_leader_epoch(&self) -> i32 {
         self.leader_epoch.saturating_add(1)
     }
 }

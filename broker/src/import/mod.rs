@@ -10,7 +10,7 @@ mod metadata_log;
 mod recognise;
 mod source;
 
-pub use recognise::{Foreign, Owner, UNFINISHED, owner};
+pub(crate) use recognise::{Foreign, Owner, UNFINISHED, owner};
 
 use std::fmt;
 use std::fs::{self, File};
@@ -81,7 +81,7 @@ impl fmt::Display for Summary {
 ///
 /// # Errors
 /// See [`ImportError`].
-pub async fn import(
+pub(crate) async fn import(
     from: &Path,
     config: BrokerConfig,
     mut say: impl FnMut(&str),
@@ -231,7 +231,7 @@ fn translate(
     Ok((image, left_out))
 }
 
-/// Takes the settings of a resource into the image; those that cannot be are named.
+/// Takes the settings of a resource into the image. Settings that have no place there are named.
 fn take_configs(
     node: &BrokerConfig,
     image: &mut MetadataImage,

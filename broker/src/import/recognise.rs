@@ -10,7 +10,7 @@ use rustix::process::{Flock, FlockType, fcntl_getlk};
 use crate::config::{Properties, read_properties};
 
 /// In a directory that an import has not finished.
-pub const UNFINISHED: &str = "import-unfinished";
+pub(crate) const UNFINISHED: &str = "import-unfinished";
 /// In the comment of an Ottla directory's `meta.properties`.
 const OUR_MARK: &str = "Written by Ottla";
 pub(super) const META_PROPERTIES: &str = "meta.properties";
@@ -81,7 +81,7 @@ impl fmt::Display for Foreign {
 ///
 /// # Errors
 /// The directory cannot be read.
-pub fn owner(dir: &Path) -> io::Result<Owner> {
+pub(crate) fn owner(dir: &Path) -> io::Result<Owner> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Owner::Nobody),

@@ -51,7 +51,7 @@ fn refused<T>(what: String) -> Result<T, ImportError> {
 
 impl Source {
     /// Reads and checks everything but the records.
-    pub fn open(dir: &Path) -> Result<Self, ImportError> {
+    pub(crate) fn open(dir: &Path) -> Result<Self, ImportError> {
         let shown = dir.display();
         let kafka = match owner(dir).map_err(unreadable(dir))? {
             Owner::Kafka(kafka) => kafka,
@@ -105,7 +105,7 @@ impl Source {
     }
 
     /// Of all files that are taken.
-    pub fn bytes(&self) -> Result<u64, ImportError> {
+    pub(crate) fn bytes(&self) -> Result<u64, ImportError> {
         let mut bytes = 0;
         for path in self
             .partitions

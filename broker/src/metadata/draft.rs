@@ -24,7 +24,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    pub fn new(image: MetadataImage, node: Arc<BrokerConfig>) -> Self {
+    pub(crate) fn new(image: MetadataImage, node: Arc<BrokerConfig>) -> Self {
         Self {
             node,
             image,
@@ -35,7 +35,7 @@ impl Draft {
     }
 
     /// The first change of an empty log says which records the log may hold.
-    pub fn begin_change(&mut self) {
+    pub(crate) fn begin_change(&mut self) {
         if let Some(stamp) = self.image.features.plan_stamp() {
             let taken = self.take(vec![stamp]);
             debug_assert!(taken.is_ok(), "a feature level always fits");
@@ -44,23 +44,23 @@ impl Draft {
     }
 
     /// How many records without text the change may still have; a plan asks before it makes them.
-    pub fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         let used = self.bytes - self.bytes_before_change;
         MAX_CHANGE_BYTES.saturating_sub(used) / RECORD_BYTES
     }
 
     /// About how much was taken in so far.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The image with everything that was taken in so far.
-    pub fn image(&self) -> &MetadataImage {
+    pub(crate) fn image(&self) -> &MetadataImage {
         &self.image
     }
 
     /// The configuration of the broker that plans.
-    pub fn node(&self) -> &BrokerConfig {
+    pub(crate) fn node(&self) -> &BrokerConfig {
         &self.node
     }
 
@@ -68,7 +68,7 @@ impl Draft {
     ///
     /// # Errors
     /// The change is too large; the draft is as before.
-    pub fn take(&mut self, records: Vec<MetadataRecord>) -> Result<(), MetadataError> {
+    pub(crate) fn take(&mut self, records: Vec<MetadataRecord>) -> Result<(), MetadataError> {
         let bytes_of = |record: &MetadataRecord| RECORD_BYTES + record.text_bytes();
         let bytes: usize = records.iter().map(bytes_of).sum();
         if self.bytes - self.bytes_before_change + bytes > MAX_CHANGE_BYTES {
@@ -85,7 +85,7 @@ impl Draft {
         Ok(())
     }
 
-    pub fn finish(self) -> (MetadataImage, Vec<MetadataRecord>) {
+    pub(crate) fn finish(self) -> (MetadataImage, Vec<MetadataRecord>) {
         (self.image, self.records)
     }
 }

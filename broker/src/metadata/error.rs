@@ -51,7 +51,7 @@ impl MetadataError {
     }
 
     /// What the client is told.
-    pub fn code(&self) -> ErrorCode {
+    pub(crate) fn code(&self) -> ErrorCode {
         match self {
             Self::InvalidTopic(_) => ErrorCode::InvalidTopicException,
             Self::TopicExists(_) => ErrorCode::TopicAlreadyExists,

@@ -11,7 +11,7 @@ pub(super) struct FeaturesImage {
 }
 
 impl FeaturesImage {
-    pub fn set_level(&mut self, name: &str, level: i16) -> Result<(), ApplyError> {
+    pub(crate) fn set_level(&mut self, name: &str, level: i16) -> Result<(), ApplyError> {
         if name != METADATA_VERSION_FEATURE {
             return Ok(());
         }
@@ -22,19 +22,19 @@ impl FeaturesImage {
         Ok(())
     }
 
-    pub fn records(&self) -> impl Iterator<Item = MetadataRecord> {
+    pub(crate) fn records(&self) -> impl Iterator<Item = MetadataRecord> {
         [metadata_version(self.metadata_version)].into_iter()
     }
 
     /// What the first change of an empty log begins with.
-    pub fn plan_stamp(&self) -> Option<MetadataRecord> {
+    pub(crate) fn plan_stamp(&self) -> Option<MetadataRecord> {
         let is_stamped = self.metadata_version == METADATA_VERSION;
         (!is_stamped).then(|| metadata_version(METADATA_VERSION))
     }
 }
 
 /// Says that the log holds records of this level.
-pub fn metadata_version(level: i16) -> MetadataRecord {
+pub(crate) fn metadata_version(level: i16) -> MetadataRecord {
     MetadataRecord::FeatureLevel {
         name: METADATA_VERSION_FEATURE.to_owned(),
         level,

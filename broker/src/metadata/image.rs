@@ -38,7 +38,7 @@ pub struct MetadataImage {
 
 impl MetadataImage {
     /// A cluster without topics.
-    pub fn empty(cluster_id: &str) -> Self {
+    pub(crate) fn empty(cluster_id: &str) -> Self {
         Self {
             cluster_id: cluster_id.into(),
             topics: TopicsImage::default(),
@@ -48,34 +48,34 @@ impl MetadataImage {
         }
     }
 
-    pub fn cluster_id(&self) -> &str {
+    pub(crate) fn cluster_id(&self) -> &str {
         &self.cluster_id
     }
 
-    pub fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
+    pub(crate) fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
         self.topics.get(name)
     }
 
-    pub fn topic_by_id(&self, topic_id: Uuid) -> Option<&Arc<TopicImage>> {
+    pub(crate) fn topic_by_id(&self, topic_id: Uuid) -> Option<&Arc<TopicImage>> {
         self.topics.by_id(topic_id)
     }
 
     /// All topics, by name.
-    pub fn topics(&self) -> impl Iterator<Item = &Arc<TopicImage>> {
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &Arc<TopicImage>> {
         self.topics.iter()
     }
 
-    pub fn topic_count(&self) -> usize {
+    pub(crate) fn topic_count(&self) -> usize {
         self.topics.len()
     }
 
     /// How many partitions all topics have.
-    pub fn partition_count(&self) -> usize {
+    pub(crate) fn partition_count(&self) -> usize {
         self.topics.partition_count
     }
 
     /// Visits each topic id whose topic is not the same in `old` and in this image, with both.
-    pub fn changes_since<'a>(
+    pub(crate) fn changes_since<'a>(
         &'a self,
         old: &'a Self,
         visit: impl FnMut(Option<&'a Arc<TopicImage>>, Option<&'a Arc<TopicImage>>),
@@ -84,7 +84,10 @@ impl MetadataImage {
     }
 
     /// The topics whose names are not before `first`, by name.
-    pub fn topics_from<'a>(&'a self, first: &str) -> impl Iterator<Item = &'a Arc<TopicImage>> {
+    pub(crate) fn topics_from<'a>(
+        &'a self,
+        first: &str,
+    ) -> impl Iterator<Item = &'a Arc<TopicImage>> {
         self.topics.from(first)
     }
 
@@ -94,7 +97,7 @@ impl MetadataImage {
     }
 
     /// The settings of a resource; empty if there are none.
-    pub fn overrides(&self, kind: ResourceType, name: &str) -> &Overrides {
+    pub(crate) fn overrides(&self, kind: ResourceType, name: &str) -> &Overrides {
         match kind {
             ResourceType::Topic => self
                 .topic(name)
@@ -104,12 +107,12 @@ impl MetadataImage {
     }
 
     /// The names of all resources of a type, other than topics, that have settings.
-    pub fn configured(&self, kind: ResourceType) -> impl Iterator<Item = &str> {
+    pub(crate) fn configured(&self, kind: ResourceType) -> impl Iterator<Item = &str> {
         self.configs.names(kind)
     }
 
     /// What AlterConfigs changed of a broker's own settings.
-    pub fn dynamic_settings(&self, node_id: i32) -> DynamicSettings<'_> {
+    pub(crate) fn dynamic_settings(&self, node_id: i32) -> DynamicSettings<'_> {
         DynamicSettings {
             per_broker: self.overrides(ResourceType::Broker, &node_id.to_string()),
             cluster_wide: self.overrides(ResourceType::Broker, ""),
@@ -120,7 +123,7 @@ impl MetadataImage {
     ///
     /// # Errors
     /// The record does not fit; the image is unchanged.
-    pub fn apply(&mut self, record: &MetadataRecord) -> Result<(), ApplyError> {
+    pub(crate) fn apply(&mut self, record: &MetadataRecord) -> Result<(), ApplyError> {
         match record {
             MetadataRecord::Topic { name, topic_id } => self.topics.add(name, *topic_id),
             MetadataRecord::Partition {

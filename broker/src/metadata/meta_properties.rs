@@ -1,4 +1,4 @@
-//! `meta.properties`: who a data directory belongs to, in Kafka's format (version 1).
+//! `meta.properties` says which cluster and broker a data directory belongs to, in Kafka's format (version 1).
 //!
 //! | key | what |
 //! |---|---|

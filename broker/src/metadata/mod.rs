@@ -1,6 +1,6 @@
 //! Metadata: topics, settings, producer ids. Everything durable about it is a log.
 //!
-//! Readers take the [`MetadataImage`] once per request; changes go through [`Metadata`]'s methods to one
+//! Readers take the `MetadataImage` once per request; changes go through [`Metadata`]'s methods to one
 //! writer task, which appends to the `__cluster_metadata` log before anybody sees them.
 
 #![expect(clippy::disallowed_methods, reason = "metadata is its own")]
@@ -11,7 +11,7 @@ mod error;
 mod features;
 mod image;
 mod meta_properties;
-pub mod operations;
+pub(crate) mod operations;
 mod primitives;
 mod producer_ids;
 mod recently_deleted;
@@ -27,23 +27,23 @@ mod writer;
 mod tests;
 
 pub(crate) use configs::plan::plan_alter;
-pub use configs::plan::{AlterConfig, ConfigChange, Operation, check_broker_name};
-pub use configs::{Overrides, ResourceType};
-pub use error::MetadataError;
+pub(crate) use configs::plan::{AlterConfig, ConfigChange, Operation, check_broker_name};
+pub(crate) use configs::{Overrides, ResourceType};
+pub(crate) use error::MetadataError;
 pub(crate) use features::metadata_version;
-pub use image::{ApplyError, MetadataImage};
+pub(crate) use image::{ApplyError, MetadataImage};
 pub use meta_properties::{MetaProperties, MetaPropertiesError};
 pub(crate) use primitives::Input;
-pub use record::{METADATA_VERSION, MetadataRecord, RecordError};
+pub(crate) use record::{METADATA_VERSION, MetadataRecord, RecordError};
 pub(crate) use snapshot::write_image;
-pub use store::{LogStore, MetadataStore, StoreError, metadata_log_config, metadata_log_id};
-pub use topic_configs::{Published, TopicConfigs};
+pub(crate) use store::{LogStore, MetadataStore, StoreError, metadata_log_config, metadata_log_id};
+pub(crate) use topic_configs::Published;
 pub(crate) use topics::partition_record;
-pub use topics::plan::{
+pub(crate) use topics::plan::{
     CLUSTER_METADATA_TOPIC, NewPartitions, NewTopic, Placement, TopicRef, validate_topic_name,
 };
-pub use topics::{INTERNAL_TOPICS, LEADER_EPOCH, TopicImage};
-pub use writer::Observer;
+pub(crate) use topics::{LEADER_EPOCH, TopicImage};
+pub(crate) use writer::Observer;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -91,27 +91,14 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Loads everything, shows it to the observer as one change from an empty image, and starts the writer.
+    /// Loads everything, shows it to the observer as one change from an empty image, and starts the writer. The topics that the
+    /// log knows as deleted come along.
     ///
     /// The writer ends when the last clone is dropped. Must be called on a tokio runtime.
     ///
     /// # Errors
     /// The log cannot be read, is inconsistent, or was written by a newer version.
-    pub async fn open(
-        store: Box<dyn MetadataStore>,
-        cluster_id: &str,
-        config: Arc<BrokerConfig>,
-        observer: Observer,
-    ) -> Result<Self, OpenError> {
-        let opened = Self::open_with_history(store, cluster_id, config, observer);
-        Ok(opened.await?.0)
-    }
-
-    /// The same, with the topics that the log knows as deleted.
-    ///
-    /// # Errors
-    /// As [`Metadata::open`].
-    pub async fn open_with_history(
+    pub(crate) async fn open_with_history(
         store: Box<dyn MetadataStore>,
         cluster_id: &str,
         config: Arc<BrokerConfig>,
@@ -162,7 +149,7 @@ impl Metadata {
         Ok((metadata, deleted))
     }
 
-    /// The broker's own tasks, of which the writer of the metadata is the first.
+    /// The broker's own tasks. The first of them is the writer of the metadata.
     pub fn vital(&self) -> &Vital {
         &self.vital
     }
@@ -180,19 +167,19 @@ impl Metadata {
     }
 
     /// Everything at this moment. Load it once per request: two loads may differ.
-    pub fn image(&self) -> Arc<MetadataImage> {
+    pub(crate) fn image(&self) -> Arc<MetadataImage> {
         Arc::clone(&self.published.load().image)
     }
 
     /// The image at this moment, with what it means on this broker.
-    pub fn published(&self) -> Arc<Published> {
+    pub(crate) fn published(&self) -> Arc<Published> {
         self.published.load_full()
     }
 
     /// Creates each topic that may be created; the results are in the order of the request.
     ///
     /// A name that occurs twice is refused each time. With `validate_only` nothing happens.
-    pub async fn create_topics(
+    pub(crate) async fn create_topics(
         &self,
         topics: Vec<impl Into<Authorized<NewTopic>>>,
         validate_only: bool,
@@ -214,7 +201,7 @@ impl Metadata {
     }
 
     /// Deletes each topic that may be deleted; the results are in the order of the request.
-    pub async fn delete_topics(
+    pub(crate) async fn delete_topics(
         &self,
         topics: Vec<impl Into<Authorized<TopicRef>>>,
     ) -> Vec<Result<Arc<TopicImage>, MetadataError>> {
@@ -235,7 +222,7 @@ impl Metadata {
     }
 
     /// Grows each topic that may grow; the results are in the order of the request.
-    pub async fn create_partitions(
+    pub(crate) async fn create_partitions(
         &self,
         requests: Vec<impl Into<Authorized<NewPartitions>>>,
         validate_only: bool,
@@ -259,7 +246,7 @@ impl Metadata {
     }
 
     /// Changes the settings of each resource that allows it; the results are in the order of the request.
-    pub async fn alter_configs(
+    pub(crate) async fn alter_configs(
         &self,
         alters: Vec<impl Into<Authorized<AlterConfig>>>,
         validate_only: bool,
@@ -285,7 +272,7 @@ impl Metadata {
     }
 
     /// Whether a topic of this name was deleted a moment ago, and nobody has been told yet.
-    pub fn tell_deleted(&self, name: &str) -> bool {
+    pub(crate) fn tell_deleted(&self, name: &str) -> bool {
         self.recently_deleted.tell(name)
     }
 
@@ -293,7 +280,7 @@ impl Metadata {
     ///
     /// Whether it is allowed is the caller's business; two callers at once create a topic once. Internal topics
     /// get their own settings and number of partitions. The results are in the order of the names.
-    pub async fn auto_create(
+    pub(crate) async fn auto_create(
         &self,
         names: Vec<impl Into<Authorized<String>>>,
     ) -> Vec<Result<Arc<TopicImage>, MetadataError>> {
@@ -322,7 +309,7 @@ impl Metadata {
     ///
     /// `__consumer_offsets` has `offsets.topic.num.partitions`, `__transaction_state` and
     /// `__share_group_state` those of their keys.
-    pub async fn ensure_internal_topic(
+    pub(crate) async fn ensure_internal_topic(
         &self,
         name: &str,
     ) -> Result<Arc<TopicImage>, MetadataError> {
@@ -332,7 +319,7 @@ impl Metadata {
     }
 
     /// Takes `count` producer ids out of circulation for good, durably, and returns the first.
-    pub async fn allocate_producer_ids(&self, count: i64) -> Result<i64, MetadataError> {
+    pub(crate) async fn allocate_producer_ids(&self, count: i64) -> Result<i64, MetadataError> {
         self.change(1, move |draft| {
             let (node_id, ids) = (draft.node().node_id, &draft.image().producer_ids);
             let (record, first) = ids.plan_block(node_id, count)?;
@@ -343,7 +330,7 @@ impl Metadata {
     }
 
     /// A producer id that nobody has had before, not even before a kill -9.
-    pub async fn new_producer_id(&self) -> Result<i64, MetadataError> {
+    pub(crate) async fn new_producer_id(&self) -> Result<i64, MetadataError> {
         self.producer_ids.next(self).await
     }
 

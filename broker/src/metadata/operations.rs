@@ -8,9 +8,9 @@ use protocol_shim::access::Operation::{
 };
 
 /// Not asked for.
-pub const OPERATIONS_OMITTED: i32 = i32::MIN;
+pub(crate) const OPERATIONS_OMITTED: i32 = i32::MIN;
 
-pub const TOPIC_OPERATIONS: i32 = bits(&[
+pub(crate) const TOPIC_OPERATIONS: i32 = bits(&[
     Read,
     Write,
     Create,
@@ -21,7 +21,7 @@ pub const TOPIC_OPERATIONS: i32 = bits(&[
     AlterConfigs,
 ]);
 
-pub const CLUSTER_OPERATIONS: i32 = bits(&[
+pub(crate) const CLUSTER_OPERATIONS: i32 = bits(&[
     Create,
     Alter,
     Describe,
@@ -31,7 +31,8 @@ pub const CLUSTER_OPERATIONS: i32 = bits(&[
     IdempotentWrite,
 ]);
 
-pub const GROUP_OPERATIONS: i32 = bits(&[Read, Delete, Describe, DescribeConfigs, AlterConfigs]);
+pub(crate) const GROUP_OPERATIONS: i32 =
+    bits(&[Read, Delete, Describe, DescribeConfigs, AlterConfigs]);
 
 const fn bits(operations: &[Operation]) -> i32 {
     let (mut bits, mut at) = (0, 0);

@@ -116,13 +116,13 @@ pub struct Input<'a>(pub &'a [u8]);
 impl<'a> Input<'a> {
     /// # Errors
     /// There is no such field.
-    pub fn read<F: Field>(&mut self) -> Result<F, Damaged> {
+    pub(crate) fn read<F: Field>(&mut self) -> Result<F, Damaged> {
         F::read(self)
     }
 
     /// # Errors
     /// There are not so many bytes.
-    pub fn take(&mut self, count: usize) -> Result<&'a [u8], Damaged> {
+    pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], Damaged> {
         primitives::take(&mut self.0, count).ok_or(Damaged)
     }
 
@@ -132,7 +132,7 @@ impl<'a> Input<'a> {
 
     /// # Errors
     /// There is no number of 32 bits.
-    pub fn uvarint(&mut self) -> Result<u32, Damaged> {
+    pub(crate) fn uvarint(&mut self) -> Result<u32, Damaged> {
         primitives::take_uvarint(&mut self.0).map_err(|_| Damaged)
     }
 }

@@ -8,7 +8,7 @@ use super::image::ApplyError;
 use super::record::MetadataRecord;
 use super::{Metadata, MetadataError};
 
-/// How many ids a block has. A kill -9 wastes so many at most. Kafka's `ProducerIdsBlock` has as many.
+/// How many ids a block has, as Kafka's `ProducerIdsBlock`. A kill -9 wastes this many at most.
 const BLOCK_SIZE: i64 = 1000;
 
 /// The first producer id that has never been given out.
@@ -18,7 +18,7 @@ pub(super) struct ProducerIdsImage {
 }
 
 impl ProducerIdsImage {
-    pub fn set_next(&mut self, next: i64) -> Result<(), ApplyError> {
+    pub(crate) fn set_next(&mut self, next: i64) -> Result<(), ApplyError> {
         if next < self.next {
             return Err(ApplyError::Inconsistent(format!(
                 "producer ids go back from {} to {next}",
@@ -29,12 +29,12 @@ impl ProducerIdsImage {
         Ok(())
     }
 
-    pub fn records(&self, broker_id: i32) -> impl Iterator<Item = MetadataRecord> {
+    pub(crate) fn records(&self, broker_id: i32) -> impl Iterator<Item = MetadataRecord> {
         [producer_ids(broker_id, self.next)].into_iter()
     }
 
     /// The record that takes `count` ids out of circulation, and the first of them.
-    pub fn plan_block(
+    pub(crate) fn plan_block(
         &self,
         broker_id: i32,
         count: i64,
@@ -61,7 +61,7 @@ pub(super) struct ProducerIds {
 }
 
 impl ProducerIds {
-    pub async fn next(&self, metadata: &Metadata) -> Result<i64, MetadataError> {
+    pub(crate) async fn next(&self, metadata: &Metadata) -> Result<i64, MetadataError> {
         let mut block = self.block.lock().await;
         if let Some(id) = block.next() {
             return Ok(id);

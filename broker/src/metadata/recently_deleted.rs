@@ -1,9 +1,9 @@
-//! Which topics were deleted a moment ago.
+//! Remembers which topics were deleted a moment ago.
 //!
-//! Kafka answers the first request for a topic that is not there with UNKNOWN_TOPIC_OR_PARTITION and creates it meanwhile;
-//! here it is there when the answer leaves. That is a kindness to who wants to use a topic. Who has just deleted one and
-//! looks whether it is gone would see it come back: so the first to ask for such a name is told that it is not there, and
-//! nothing is created before somebody asks again.
+//! A client that deletes a topic and looks whether it is gone would see it come back: the look itself creates the topic. Kafka
+//! answers the first request for a missing topic with UNKNOWN_TOPIC_OR_PARTITION and creates it meanwhile; here it exists when
+//! the answer leaves. So the first request for a name that was just deleted is told that there is no such topic, and creates
+//! nothing. The next one does.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 /// How long a deletion is remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// How many are; the oldest are forgotten first.
+/// How many deletions are remembered; the oldest are forgotten first.
 const MAX_NAMES: usize = 10_000;
 
 #[derive(Default)]
@@ -23,12 +23,12 @@ pub(super) struct RecentlyDeleted(Mutex<Names>);
 #[derive(Default)]
 struct Names {
     deleted_at: HashMap<Arc<str>, Instant>,
-    /// In the order of deletion; a name may be told already, or have been deleted again.
+    /// In the order of deletion. A name stays here when it was told, or was deleted again.
     order: VecDeque<(Arc<str>, Instant)>,
 }
 
 impl RecentlyDeleted {
-    pub fn note<'a>(&self, deleted: impl Iterator<Item = &'a Arc<str>>) {
+    pub(crate) fn note<'a>(&self, deleted: impl Iterator<Item = &'a Arc<str>>) {
         let now = Instant::now();
         let mut names = self.0.lock();
         for name in deleted {
@@ -41,7 +41,7 @@ impl RecentlyDeleted {
     }
 
     /// Whether a topic of this name was deleted a moment ago and nobody has been told yet.
-    pub fn tell(&self, name: &str) -> bool {
+    pub(crate) fn tell(&self, name: &str) -> bool {
         let mut names = self.0.lock();
         while let Some((_, deleted_at)) = names.order.front()
             && deleted_at.elapsed() > REMEMBERED

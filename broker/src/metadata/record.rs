@@ -18,9 +18,9 @@ use uuid::Uuid;
 use super::primitives::{Damaged, Field, Input, put_uvarint};
 
 /// The feature that says which records a log may hold.
-pub const METADATA_VERSION_FEATURE: &str = "ottla.metadata.version";
+pub(crate) const METADATA_VERSION_FEATURE: &str = "ottla.metadata.version";
 /// The highest level that this version reads, and the one that it writes.
-pub const METADATA_VERSION: i16 = 1;
+pub(crate) const METADATA_VERSION: i16 = 1;
 
 const FRAME_VERSION: u32 = 1;
 
@@ -58,7 +58,7 @@ macro_rules! records {
 
         impl MetadataRecord {
             /// The record's value in the log.
-            pub fn encode(&self) -> Vec<u8> {
+            pub(crate) fn encode(&self) -> Vec<u8> {
                 let mut out = Vec::with_capacity(64);
                 put_uvarint(&mut out, FRAME_VERSION);
                 match self {
@@ -90,7 +90,7 @@ macro_rules! records {
             }
 
             /// How much of the record is text.
-            pub fn text_bytes(&self) -> usize {
+            pub(crate) fn text_bytes(&self) -> usize {
                 match self {
                     $( Self::$name $( { $( $( $field, )? )* } )? => {
                         0 $( $( $( + $field.text_bytes() )? )* )?
@@ -153,7 +153,7 @@ impl MetadataRecord {
     ///
     /// # Errors
     /// The record was written by a newer version, or is damaged.
-    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let mut input = Input(bytes);
         let frame_version = input.uvarint()?;
         let record_type = input.uvarint()?;

@@ -16,15 +16,15 @@ use super::store::{MetadataStore, StoreError};
 /// A log with no more records than this is short enough.
 const SHORT_LOG_RECORDS: usize = 10_000;
 /// Records in one append.
-pub const WRITTEN_TOGETHER: usize = 10_000;
+pub(crate) const WRITTEN_TOGETHER: usize = 10_000;
 
-/// Whether a log of so many records is too long for this state.
-pub fn is_due(records_in_log: usize, image: &MetadataImage) -> bool {
+/// Whether a log of `records_in_log` records is too long for this state.
+pub(crate) fn is_due(records_in_log: usize, image: &MetadataImage) -> bool {
     records_in_log > SHORT_LOG_RECORDS && records_in_log / 2 > image.record_count()
 }
 
 /// An image between its bounds.
-pub fn records(image: &MetadataImage, node_id: i32) -> impl Iterator<Item = MetadataRecord> {
+pub(crate) fn records(image: &MetadataImage, node_id: i32) -> impl Iterator<Item = MetadataRecord> {
     let begin = std::iter::once(MetadataRecord::BeginTransaction);
     let end = std::iter::once(MetadataRecord::EndTransaction);
     begin.chain(image.records(node_id)).chain(end)
@@ -59,7 +59,7 @@ pub struct Replay {
 
 impl Replay {
     /// Goes on from an image, and from a snapshot that has begun there.
-    pub fn new(image: MetadataImage, begun: Option<MetadataImage>) -> Self {
+    pub(crate) fn new(image: MetadataImage, begun: Option<MetadataImage>) -> Self {
         Self {
             image,
             begun,
@@ -71,7 +71,7 @@ impl Replay {
     ///
     /// # Errors
     /// The record does not fit.
-    pub fn apply(&mut self, record: &MetadataRecord) -> Result<(), ApplyError> {
+    pub(crate) fn apply(&mut self, record: &MetadataRecord) -> Result<(), ApplyError> {
         if let MetadataRecord::Topic { name, topic_id } = record {
             self.topics.insert(*topic_id, Arc::from(name.as_str()));
         }
@@ -99,7 +99,7 @@ impl Replay {
     }
 
     /// The topics that were deleted on the way.
-    pub fn deleted_topics(&mut self) -> HashMap<Uuid, Arc<str>> {
+    pub(crate) fn deleted_topics(&mut self) -> HashMap<Uuid, Arc<str>> {
         let mut deleted = std::mem::take(&mut self.topics);
         deleted.retain(|topic_id, _| self.image.topic_by_id(*topic_id).is_none());
         deleted

@@ -1,4 +1,4 @@
-//! A sorted map of which many versions share most of their memory.
+//! A sorted map whose versions share most of their memory.
 //!
 //! Entries lie in chunks. A clone shares all of them, and a change copies the one it touches and the list of
 //! chunks: with 100,000 entries that is about 2,000 words instead of all entries.
@@ -39,12 +39,12 @@ impl<K: PartialEq, V: PartialEq> PartialEq for SortedMap<K, V> {
 }
 
 impl<K, V> SortedMap<K, V> {
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// All entries, by key.
-    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.entries((0, 0))
     }
 
@@ -58,7 +58,7 @@ impl<K, V> SortedMap<K, V> {
 }
 
 impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
-    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
+    pub(crate) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
     {
@@ -68,7 +68,7 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
     }
 
     /// The entries whose keys are not before `first`, by key.
-    pub fn from<Q: Ord + ?Sized>(&self, first: &Q) -> impl Iterator<Item = (&K, &V)>
+    pub(crate) fn from<Q: Ord + ?Sized>(&self, first: &Q) -> impl Iterator<Item = (&K, &V)>
     where
         K: Borrow<Q>,
     {
@@ -76,7 +76,7 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
         self.entries((chunk, at.unwrap_or_else(|at| at)))
     }
 
-    pub fn insert(&mut self, key: K, value: V) {
+    pub(crate) fn insert(&mut self, key: K, value: V) {
         let (chunk, at) = self.find(&key);
         let chunks = Arc::make_mut(&mut self.chunks);
         let Some(entries) = chunks.get_mut(chunk) else {
@@ -98,7 +98,7 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
         }
     }
 
-    pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q)
+    pub(crate) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q)
     where
         K: Borrow<Q>,
     {
@@ -117,7 +117,7 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
     /// Visits every key whose value is not the same in both, with the old value and the new one.
     ///
     /// Costs a step for each chunk that both share, and for each entry of the others.
-    pub fn differences<'a>(
+    pub(crate) fn differences<'a>(
         old: &'a Self,
         new: &'a Self,
         same: impl Fn(&V, &V) -> bool,

@@ -1,7 +1,8 @@
 //! Where metadata is kept: [`MetadataStore`], the second seam beside [`PartitionLog`].
 //!
 //! On one machine it is a log like any other, `__cluster_metadata-0`, written through the same
-//! write-ahead log. A store shared by several brokers needs the same three calls.
+//! write-ahead log. A store that several brokers share has the same calls: an append names the version that it was planned
+//! on, and is refused if somebody else has appended since.
 
 use std::sync::Arc;
 
@@ -78,7 +79,7 @@ pub trait MetadataStore: Send + Sync {
 }
 
 /// The id of the metadata log; Kafka's `Uuid.METADATA_TOPIC_ID`.
-pub fn metadata_log_id() -> TopicPartition {
+pub(crate) fn metadata_log_id() -> TopicPartition {
     TopicPartition {
         topic: super::topics::plan::CLUSTER_METADATA_TOPIC.into(),
         topic_id: Uuid::from_u128(1),
@@ -86,9 +87,9 @@ pub fn metadata_log_id() -> TopicPartition {
     }
 }
 
-/// No retention shortens the metadata log: it is the only copy. A snapshot does; segments are small so that there are
-/// some that it makes superfluous.
-pub fn metadata_log_config() -> LogConfig {
+/// No retention shortens the metadata log, for it is the only copy. A snapshot does; segments are small so that it makes some
+/// of them superfluous.
+pub(crate) fn metadata_log_config() -> LogConfig {
     LogConfig {
         segment_bytes: SEGMENT_BYTES,
         compact: false,
@@ -105,7 +106,7 @@ pub struct LogStore {
 }
 
 impl LogStore {
-    pub fn new(log: Arc<dyn PartitionLog>) -> Self {
+    pub(crate) fn new(log: Arc<dyn PartitionLog>) -> Self {
         Self { log }
     }
 }

@@ -34,7 +34,7 @@ impl Published {
     }
 
     /// What AlterConfigs changed of this broker's own settings.
-    pub fn dynamic_settings(&self) -> DynamicSettings<'_> {
+    pub(crate) fn dynamic_settings(&self) -> DynamicSettings<'_> {
         self.image.dynamic_settings(self.node_id)
     }
 
@@ -59,7 +59,7 @@ pub struct TopicConfigs {
 
 impl TopicConfigs {
     /// What is in force for a topic.
-    pub fn of(&self, topic: &TopicImage) -> Arc<TopicConfig> {
+    pub(crate) fn of(&self, topic: &TopicImage) -> Arc<TopicConfig> {
         match self.own.get(&topic.topic_id) {
             Some(own) => Arc::clone(own),
             // The topic may be newer than what is known here.
@@ -68,12 +68,12 @@ impl TopicConfigs {
     }
 
     /// What is in force for topics without settings of their own.
-    pub fn default(&self) -> &TopicConfig {
+    pub(crate) fn default(&self) -> &TopicConfig {
         &self.defaults.config
     }
 
     /// Whether the broker's settings mean the same for topics, so that only topics that differ have another configuration.
-    pub fn has_defaults_of(&self, other: &Self) -> bool {
+    pub(crate) fn has_defaults_of(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.defaults, &other.defaults)
     }
 

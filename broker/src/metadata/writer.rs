@@ -43,7 +43,7 @@ pub(super) trait Change: Send {
     /// Plans the change on a draft, and once more on another if that one was not written.
     fn plan(&mut self, draft: &mut Draft);
 
-    /// Tells whoever asked what has become of it.
+    /// Tells the caller what has become of the change.
     fn answer(self: Box<Self>, committed: Result<(), MetadataError>);
 }
 
@@ -95,7 +95,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Runs until nobody can ask for changes any more.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         self.shorten_log().await;
         let mut look_at = Instant::now();
         loop {
@@ -119,7 +119,7 @@ impl Writer {
         }
     }
 
-    /// Makes a change, with those that wait behind it, and answers all of them.
+    /// Makes a change together with the changes that wait behind it, and answers all of them.
     async fn carry_out(&mut self, first: Box<dyn Change>) {
         let mut changes = vec![first];
         let outcome = loop {
@@ -152,7 +152,7 @@ impl Writer {
         }
     }
 
-    /// Plans changes on the newest image, and those that wait behind them while there is room.
+    /// Plans changes on the newest image. More that wait join them while there is room.
     async fn plan(&mut self, changes: Changes) -> (Draft, Changes) {
         let image = MetadataImage::clone(&self.published.load().image);
         let mut draft = Draft::new(image, Arc::clone(&self.node));

@@ -1,4 +1,4 @@
-//! What settings of a group must keep to, on their own, with each other and with the broker's: Kafka's `GroupConfig`.
+//! Checks the settings of a group: each by itself, against each other and against the broker's (Kafka's `GroupConfig`).
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -11,7 +11,7 @@ use crate::config::def::list;
 use crate::config::resource::GROUP_CONFIGS;
 use crate::metadata::error::MetadataError;
 
-/// Assignors of streams groups that there are.
+/// The assignors of streams groups.
 const STREAMS_ASSIGNORS: &[&str] = &["sticky"];
 
 /// Checks all settings that a group will have.

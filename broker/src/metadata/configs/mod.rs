@@ -29,7 +29,7 @@ impl ResourceType {
         Self::Group,
     ];
 
-    pub fn from_wire(value: i8) -> Option<Self> {
+    pub(crate) fn from_wire(value: i8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as i8 == value)
     }
 }
@@ -46,19 +46,25 @@ type OverridesByName = BTreeMap<Arc<str>, Arc<Overrides>>;
 
 impl ConfigsImage {
     /// The settings of a resource; empty if there are none.
-    pub fn get(&self, kind: ResourceType, name: &str) -> &Overrides {
+    pub(crate) fn get(&self, kind: ResourceType, name: &str) -> &Overrides {
         let of_kind = self.0.get(&kind);
         let found = of_kind.and_then(|of_kind| of_kind.get(name));
         found.map_or(&NO_OVERRIDES, |overrides| overrides)
     }
 
     /// The names of all resources of a type that have settings.
-    pub fn names(&self, kind: ResourceType) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self, kind: ResourceType) -> impl Iterator<Item = &str> {
         let of_kind = self.0.get(&kind).into_iter().flatten();
         of_kind.map(|(name, _)| &**name)
     }
 
-    pub fn set(&mut self, kind: ResourceType, resource: &str, name: &str, value: Option<&str>) {
+    pub(crate) fn set(
+        &mut self,
+        kind: ResourceType,
+        resource: &str,
+        name: &str,
+        value: Option<&str>,
+    ) {
         let configs = Arc::make_mut(&mut self.0);
         let of_kind = configs.entry(kind).or_default();
         // What nobody else has is changed where it is: a copy for each of many keys would be work times work.
@@ -72,7 +78,7 @@ impl ConfigsImage {
         }
     }
 
-    pub fn records(&self) -> impl Iterator<Item = MetadataRecord> {
+    pub(crate) fn records(&self) -> impl Iterator<Item = MetadataRecord> {
         self.0.iter().flat_map(|(kind, of_kind)| {
             let of_kind = of_kind.iter();
             of_kind.flat_map(|(name, overrides)| config_records(*kind, name, overrides))

@@ -60,7 +60,7 @@ pub struct AlterConfig {
 }
 
 /// The records that make a resource's settings what is asked for; none if they are that already.
-pub fn plan_alter(
+pub(crate) fn plan_alter(
     node: &BrokerConfig,
     image: &MetadataImage,
     alter: &AlterConfig,
@@ -89,7 +89,7 @@ pub fn plan_alter(
 }
 
 /// The record that sets `min.insync.replicas` for all brokers, where there is none yet.
-pub fn plan_min_insync_replicas(
+pub(crate) fn plan_min_insync_replicas(
     node: &BrokerConfig,
     image: &MetadataImage,
 ) -> Option<MetadataRecord> {
@@ -131,7 +131,7 @@ fn check_resource(
 }
 
 /// Brokers are named by their number; the empty name is all of them.
-pub fn check_broker_name(expected: i32, name: &str) -> Result<(), MetadataError> {
+pub(crate) fn check_broker_name(expected: i32, name: &str) -> Result<(), MetadataError> {
     match name.parse::<i32>() {
         _ if name.is_empty() => Ok(()),
         Ok(id) if id == expected => Ok(()),

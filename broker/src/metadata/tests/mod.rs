@@ -11,6 +11,19 @@ use std::sync::Arc;
 use super::*;
 use crate::config::Properties;
 
+impl Metadata {
+    /// Without the topics that the log knows as deleted.
+    pub(crate) async fn open(
+        store: Box<dyn MetadataStore>,
+        cluster_id: &str,
+        config: Arc<BrokerConfig>,
+        observer: Observer,
+    ) -> Result<Self, OpenError> {
+        let opened = Self::open_with_history(store, cluster_id, config, observer);
+        Ok(opened.await?.0)
+    }
+}
+
 /// A broker's configuration from `key=value` lines.
 fn broker_config(lines: &str) -> Arc<BrokerConfig> {
     let pairs = lines.lines().filter_map(|line| line.split_once('='));

@@ -13,7 +13,7 @@ use super::record::MetadataRecord;
 use super::sorted_map::SortedMap;
 
 /// Topic names that the broker keeps for itself; clients may read them.
-pub const INTERNAL_TOPICS: &[&str] = &[
+pub(crate) const INTERNAL_TOPICS: &[&str] = &[
     "__consumer_offsets",
     "__transaction_state",
     "__share_group_state",
@@ -21,7 +21,7 @@ pub const INTERNAL_TOPICS: &[&str] = &[
 
 /// The leader epoch of a partition that was created here. One that was taken over from another broker goes on with a later
 /// epoch than it had there.
-pub const LEADER_EPOCH: i32 = 0;
+pub(crate) const LEADER_EPOCH: i32 = 0;
 
 /// One topic.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,30 +29,30 @@ pub struct TopicImage {
     pub name: Arc<str>,
     pub topic_id: Uuid,
     pub partition_count: i32,
-    /// Of the partitions that do not have [`LEADER_EPOCH`].
+    /// The leader epochs of partitions that do not have [`LEADER_EPOCH`].
     leader_epochs: Option<SortedMap<i32, i32>>,
     /// The topic's own settings. [`TopicConfigs`](super::TopicConfigs) say what is in force on this broker.
     pub overrides: Arc<Overrides>,
 }
 
 impl TopicImage {
-    pub fn is_internal(&self) -> bool {
+    pub(crate) fn is_internal(&self) -> bool {
         INTERNAL_TOPICS.contains(&&*self.name)
     }
 
-    pub fn has_partition(&self, partition: i32) -> bool {
+    pub(crate) fn has_partition(&self, partition: i32) -> bool {
         (0..self.partition_count).contains(&partition)
     }
 
     /// The leader epoch that the metadata knows of a partition; its log may have a later one.
-    pub fn leader_epoch(&self, partition: i32) -> i32 {
+    pub(crate) fn leader_epoch(&self, partition: i32) -> i32 {
         let epochs = self.leader_epochs.as_ref();
         let epoch = epochs.and_then(|epochs| epochs.get(&partition));
         epoch.copied().unwrap_or(LEADER_EPOCH)
     }
 
     /// What a partition's log is called.
-    pub fn partition(&self, partition: i32) -> TopicPartition {
+    pub(crate) fn partition(&self, partition: i32) -> TopicPartition {
         TopicPartition {
             topic: Arc::clone(&self.name),
             topic_id: self.topic_id,
@@ -66,37 +66,37 @@ impl TopicImage {
 pub(super) struct TopicsImage {
     by_name: SortedMap<Arc<str>, Arc<TopicImage>>,
     by_id: SortedMap<Uuid, Arc<TopicImage>>,
-    /// Names with `.` or `_`, by what they are called in metrics: two may not look the same there.
+    /// Names with `.` or `_`, by what metrics call them. Two topics must not look alike there.
     metric_names: SortedMap<Arc<str>, Arc<str>>,
     /// Of all topics.
     pub partition_count: usize,
 }
 
 impl TopicsImage {
-    pub fn get(&self, name: &str) -> Option<&Arc<TopicImage>> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<TopicImage>> {
         self.by_name.get(name)
     }
 
-    pub fn by_id(&self, topic_id: Uuid) -> Option<&Arc<TopicImage>> {
+    pub(crate) fn by_id(&self, topic_id: Uuid) -> Option<&Arc<TopicImage>> {
         self.by_id.get(&topic_id)
     }
 
     /// All topics, by name.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<TopicImage>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<TopicImage>> {
         self.by_name.iter().map(|(_, topic)| topic)
     }
 
     /// The topics whose names are not before `first`, by name.
-    pub fn from<'a>(&'a self, first: &str) -> impl Iterator<Item = &'a Arc<TopicImage>> {
+    pub(crate) fn from<'a>(&'a self, first: &str) -> impl Iterator<Item = &'a Arc<TopicImage>> {
         self.by_name.from(first).map(|(_, topic)| topic)
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.by_name.len()
     }
 
     /// Visits each topic id whose topic is not the same in `old` and in this image, with both.
-    pub fn changes_since<'a>(
+    pub(crate) fn changes_since<'a>(
         &'a self,
         old: &'a Self,
         visit: impl FnMut(Option<&'a Arc<TopicImage>>, Option<&'a Arc<TopicImage>>),
@@ -105,12 +105,12 @@ impl TopicsImage {
     }
 
     /// The topic that a new name could be mistaken for in metrics, where `.` and `_` are the same.
-    pub fn colliding(&self, name: &str) -> Option<&str> {
+    pub(crate) fn colliding(&self, name: &str) -> Option<&str> {
         let found = self.metric_names.get(metric_name(name)?.as_str())?;
         (**found != *name).then_some(&**found)
     }
 
-    pub fn add(&mut self, name: &str, topic_id: Uuid) -> Result<(), ApplyError> {
+    pub(crate) fn add(&mut self, name: &str, topic_id: Uuid) -> Result<(), ApplyError> {
         if self.get(name).is_some() || self.by_id(topic_id).is_some() {
             return Err(ApplyError::Inconsistent(format!(
                 "topic {name} with id {topic_id} is there already"
@@ -131,7 +131,7 @@ impl TopicsImage {
         Ok(())
     }
 
-    pub fn add_partition(
+    pub(crate) fn add_partition(
         &mut self,
         topic_id: Uuid,
         partition: i32,
@@ -155,7 +155,7 @@ impl TopicsImage {
         Ok(())
     }
 
-    pub fn remove(&mut self, topic_id: Uuid) -> Result<(), ApplyError> {
+    pub(crate) fn remove(&mut self, topic_id: Uuid) -> Result<(), ApplyError> {
         let topic = Arc::clone(self.known(topic_id)?);
         if let Some(metric_name) = metric_name(&topic.name) {
             self.metric_names.remove(metric_name.as_str());
@@ -167,7 +167,7 @@ impl TopicsImage {
     }
 
     /// Sets one of a topic's own settings, or takes it back.
-    pub fn set_config(
+    pub(crate) fn set_config(
         &mut self,
         topic: &str,
         name: &str,
@@ -183,7 +183,7 @@ impl TopicsImage {
     }
 
     /// The records that lead from no topics to these, all of whose partitions `leader` has.
-    pub fn records(&self, leader: i32) -> impl Iterator<Item = MetadataRecord> {
+    pub(crate) fn records(&self, leader: i32) -> impl Iterator<Item = MetadataRecord> {
         self.iter().flat_map(move |topic| {
             let created = MetadataRecord::Topic {
                 name: topic.name.to_string(),
@@ -199,7 +199,7 @@ impl TopicsImage {
     }
 
     /// How many records [`records`](Self::records) gives.
-    pub fn record_count(&self) -> usize {
+    pub(crate) fn record_count(&self) -> usize {
         let configs = self.iter().map(|topic| topic.overrides.len());
         self.len() + self.partition_count + configs.sum::<usize>()
     }
@@ -217,7 +217,7 @@ impl TopicsImage {
 }
 
 /// A partition that one broker has and leads.
-pub fn partition_record(
+pub(crate) fn partition_record(
     topic_id: Uuid,
     partition: i32,
     leader: i32,

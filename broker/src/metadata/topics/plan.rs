@@ -17,7 +17,7 @@ use crate::metadata::image::MetadataImage;
 use crate::metadata::record::MetadataRecord;
 
 /// The metadata log's own name; no topic may have it.
-pub const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
+pub(crate) const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
 const MAX_NAME_LENGTH: usize = 249;
 
 /// Where the partitions of a new topic are to be.
@@ -51,7 +51,7 @@ impl NewTopic {
     }
 
     /// A topic with the broker's default partitions and settings.
-    pub fn with_defaults(name: &str) -> Self {
+    pub(crate) fn with_defaults(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             placement: Placement::Counts {
@@ -64,7 +64,7 @@ impl NewTopic {
 }
 
 /// What a topic is that is created because a client asked for it.
-pub fn default_topic(node: &BrokerConfig, name: &str) -> NewTopic {
+pub(crate) fn default_topic(node: &BrokerConfig, name: &str) -> NewTopic {
     let unread = |key| node.settings.get(key)?.trim().parse().ok();
     let partitions = match name {
         "__consumer_offsets" => Some(node.new_topics.offsets_topic_num_partitions),
@@ -91,7 +91,7 @@ pub struct NewPartitions {
 }
 
 impl NewPartitions {
-    /// About how much there is to look at: no more than can be added to a topic that has none.
+    /// About how much there is to look at, at most.
     pub(in crate::metadata) fn size(&self) -> usize {
         1 + usize::try_from(self.count).unwrap_or(0)
     }
@@ -105,7 +105,7 @@ pub enum TopicRef {
 }
 
 /// Whether a topic may have this name.
-pub fn validate_topic_name(name: &str) -> Result<(), MetadataError> {
+pub(crate) fn validate_topic_name(name: &str) -> Result<(), MetadataError> {
     let invalid = |what: String| {
         Err(MetadataError::InvalidTopic(format!(
             "Topic name is invalid: {what}"
@@ -132,7 +132,7 @@ pub fn validate_topic_name(name: &str) -> Result<(), MetadataError> {
 }
 
 /// The records that create a topic with this id; at most `room` of them.
-pub fn plan_create(
+pub(crate) fn plan_create(
     node: &BrokerConfig,
     image: &MetadataImage,
     topic: &NewTopic,
@@ -173,7 +173,8 @@ pub fn plan_create(
         .collect())
 }
 
-/// Whether there may be so many more. Without its own topics the broker could not serve those that there are.
+/// Refuses topics and partitions beyond the limits. The broker's own topics have none: without them it could not serve the
+/// others.
 fn check_limits(
     node: &BrokerConfig,
     image: &MetadataImage,
@@ -224,7 +225,7 @@ fn config_overrides(node: &BrokerConfig, topic: &NewTopic) -> Result<Overrides, 
     Ok(overrides)
 }
 
-/// What an internal topic is created with, whoever creates it.
+/// The settings that an internal topic is created with.
 fn internal_topic_defaults(node: &BrokerConfig, name: &str) -> Overrides {
     let unread = |key| node.settings.get(key)?.trim().parse().ok();
     let segment_bytes: Option<i32> = match name {
@@ -329,7 +330,7 @@ fn new_partitions(
 }
 
 /// The records that grow a topic; at most `room` of them.
-pub fn plan_partitions(
+pub(crate) fn plan_partitions(
     node: &BrokerConfig,
     image: &MetadataImage,
     request: &NewPartitions,
@@ -377,7 +378,7 @@ pub fn plan_partitions(
 }
 
 /// The topic that a deletion means, if it may be deleted, and the record that deletes it.
-pub fn plan_delete(
+pub(crate) fn plan_delete(
     node: &BrokerConfig,
     image: &MetadataImage,
     topic: &TopicRef,
@@ -397,7 +398,7 @@ pub fn plan_delete(
 }
 
 /// A new topic id; never one that Kafka's tools would take for an option (`Uuid.randomUuid`).
-pub fn new_topic_id() -> Uuid {
+pub(crate) fn new_topic_id() -> Uuid {
     loop {
         let id = Uuid::new_v4();
         let dash_first = id.as_bytes()[0] >> 2 == 62;
