@@ -62,6 +62,14 @@ fn a_deleted_topic_takes_nothing_with_it_and_stays_deleted() {
     run_all(Ending::Kill, true, Durability::Strict);
 }
 
+#[test]
+fn what_a_killed_process_has_not_synced_is_not_relied_on_after_it() {
+    for durability in [Durability::Strict, Durability::Os] {
+        run_all(Ending::Either, false, durability);
+        run_all(Ending::Either, true, durability);
+    }
+}
+
 /// What the page cache had is lost, but what is left is a log: in order, without a gap, no batch twice.
 #[test]
 fn in_os_mode_a_power_cut_takes_the_end_of_a_log_and_nothing_else() {

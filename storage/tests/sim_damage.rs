@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::*;
 use storage::local::{self, LocalConfig, OpenError};
-use storage::log::{Health, LogConfig, LogStore, PartitionLog};
+use storage::log::{AppendOrigin, Health, IfRefused, JointPart, LogConfig, LogStore, PartitionLog};
 use storage::testing::sim_disk::{EVERYTHING, Fault, SimDisk, SimFs};
 
 const BATCHES: usize = 4;
@@ -242,6 +242,66 @@ async fn what_a_killed_start_has_written_survives_a_later_power_cut() {
         disk.kill();
         if has_started {
             return;
+        }
+    }
+}
+
+/// A killed process leaves its last group in the page cache. What a start makes of that group must not outlive it.
+#[tokio::test]
+async fn a_joint_append_that_a_killed_process_left_in_the_page_cache_stays_whole() {
+    let mut tried = 0;
+    for stop_at in 1.. {
+        for then_stop_at in 1.. {
+            let disk = SimDisk::new();
+            let manager = start(&disk).unwrap();
+            for number in 0..2 {
+                let log = open(&manager, "topic", number);
+                append(&log, batch(&[&value(0)])).await.unwrap();
+            }
+            manager.shutdown().unwrap();
+            disk.kill();
+            drop(manager);
+            let Ok(manager) = start_on(disk.boot(Some(stop_at)), usize::MAX) else {
+                break;
+            };
+            let logs = [0, 1].map(|number| open(&manager, "topic", number));
+            let parts = logs.each_ref().map(|log| JointPart {
+                log: log.id().clone(),
+                batch: batch(&[&value(1)]),
+                origin: AppendOrigin::Client,
+                if_refused: IfRefused::FailAll,
+            });
+            let permit = manager.reserve(1000, AppendOrigin::Client).await;
+            let Ok(answers) = manager.submit_all(permit.unwrap(), parts.into()) else {
+                break;
+            };
+            let mut is_done = true;
+            for answer in answers {
+                is_done &= answer.unwrap().await.is_ok();
+            }
+            disk.kill();
+            drop(logs);
+            drop(manager);
+            if is_done {
+                assert!(tried > 0, "no process ended with the group on its way");
+                return;
+            }
+            tried += 1;
+            let has_started = start_on(disk.boot(Some(then_stop_at)), usize::MAX).is_ok();
+            disk.power_cut(DROP_ALL);
+            let manager = start(&disk).unwrap();
+            let ends = [0, 1].map(|number| {
+                let log = open(&manager, "topic", number);
+                log.offsets().log_end_offset
+            });
+            assert_eq!(
+                ends[0], ends[1],
+                "ended at {stop_at}, then at {then_stop_at}"
+            );
+            disk.kill();
+            if has_started {
+                break;
+            }
         }
     }
 }

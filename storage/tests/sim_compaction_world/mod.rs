@@ -381,6 +381,10 @@ impl World {
                 _ => Some(self.random.random_range(30..600)),
             };
             let _ = self.live(stop_at, STEPS).await;
+            if self.random.random_bool(0.3) {
+                self.disk.kill();
+                continue;
+            }
             let cut = self.random.random();
             self.disk.power_cut(cut);
             if self.durability == Durability::Os {

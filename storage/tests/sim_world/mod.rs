@@ -49,6 +49,8 @@ macro_rules! ensure {
 pub enum Ending {
     Kill,
     PowerCut,
+    /// Now the one, now the other: what a killed process has written is not durable for the one that comes next.
+    Either,
 }
 
 /// A batch that a producer has sent, and may send again.
@@ -243,15 +245,20 @@ impl World {
             self.shut_down().await?;
         }
         self.ends += 1;
-        match self.ending {
-            Ending::Kill => self.disk.kill(),
-            Ending::PowerCut => {
+        let is_cut = match self.ending {
+            Ending::Kill => false,
+            Ending::PowerCut => true,
+            Ending::Either => self.random.random_bool(0.6),
+        };
+        match is_cut {
+            false => self.disk.kill(),
+            true => {
                 let seed = self.random.random();
                 self.note(format!("power cut {seed}"));
                 self.disk.power_cut(seed);
             }
         }
-        let forgets = self.ending == Ending::PowerCut && self.durability == Durability::Os;
+        let forgets = is_cut && self.durability == Durability::Os;
         self.logs.clear();
         // What a process has left behind ends, because its disk refuses everything.
         if let Some(manager) = self.manager.take() {

@@ -26,7 +26,7 @@ impl Variant {
 
     /// Every one there is.
     pub fn all() -> Vec<Self> {
-        let endings = [Ending::PowerCut, Ending::Kill];
+        let endings = [Ending::PowerCut, Ending::Kill, Ending::Either];
         let durabilities = [Durability::Strict, Durability::Os];
         let kinds = endings
             .into_iter()

@@ -22,6 +22,8 @@ use super::wal::checkpoint::Checkpoint;
 use super::wal::format::EntryKind;
 use super::wal::logs::LogTable;
 use super::wal::replay::{LogEnd, Replay};
+use super::wal::ring::{list_regions, region_path};
+use crate::env::fs::Access;
 use crate::log::TopicPartition;
 
 /// How much is read before it is written. Twice as much may be in memory.
@@ -60,6 +62,9 @@ impl Recovery {
                 .iter()
                 .try_for_each(|entry| contents.note(entry, &self.wal_dir))
         })?;
+        if end.groups > 0 {
+            self.sync_log()?;
+        }
         let mut recovered = Recovered {
             end,
             batches: 0,
@@ -94,6 +99,22 @@ impl Recovery {
         finished.into_iter().collect::<Result<Vec<()>, _>>()?;
         self.fs.sync_dir(&self.dir).map_err(self.io_error())?;
         Ok(recovered)
+    }
+
+    /// Makes the write-ahead log durable as it was read. A killed process may have left its last group in the page cache.
+    /// If that were lost later, a part of the group would stay in the segments that are written from it now.
+    fn sync_log(&self) -> Result<(), RecoveryError> {
+        let fs = &*self.fs;
+        let sync = |index| {
+            fs.open(&region_path(&self.wal_dir, index), Access::Write)?
+                .sync_data()
+        };
+        let regions = list_regions(fs, &self.wal_dir);
+        let synced = regions.and_then(|regions| regions.into_iter().try_for_each(sync));
+        synced.map_err(|source| RecoveryError::Io {
+            path: self.wal_dir.clone(),
+            source,
+        })
     }
 
     /// Cuts the segment of each log that has batches in the write-ahead log to where they begin.

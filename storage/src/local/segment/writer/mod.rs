@@ -479,8 +479,23 @@ impl SegmentWriter {
     /// is not synced.
     pub fn sync_all(&mut self) -> io::Result<()> {
         self.ensure_dir()?;
-        // A process that was killed may have written it, and not come to sync it.
-        self.unsynced.files.push(self.dir.join(METADATA_FILE));
+        // A process that was killed may have written these, and not come to sync them. From here on they are relied on.
+        let is_relied_on = |name: &str| {
+            let suffixes = [
+                SNAPSHOT_SUFFIX,
+                SIDECAR_SUFFIX,
+                Part::TransactionIndex.suffix(),
+            ];
+            let mut offsets = suffixes
+                .iter()
+                .map(|suffix| segment::offset_of(name, suffix));
+            name == METADATA_FILE || offsets.any(|offset| offset.is_some())
+        };
+        for entry in self.fs.list(&self.dir)? {
+            if is_relied_on(&entry.name) {
+                self.unsynced.files.push(self.dir.join(&entry.name));
+            }
+        }
         self.unsynced.names = true;
         self.unsynced.current = self.current.clone();
         self.sync()
