@@ -10,7 +10,8 @@ mod common;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use common::*;
@@ -18,6 +19,7 @@ use storage::env::clock::{Clock, SystemClock};
 use storage::local::{self, LocalConfig};
 use storage::log::{LogConfig, LogStore, PartitionLog, ReadError};
 use storage::record::BatchBuilder;
+use storage::testing::hooked_fs::{HookedFs, Hooks};
 
 const VALUE_BYTES: usize = 400;
 
@@ -25,6 +27,7 @@ const VALUE_BYTES: usize = 400;
 #[derive(Debug, Default)]
 struct TestClock {
     now_ms: AtomicI64,
+    passed_ms: AtomicU64,
     system: SystemClock,
 }
 
@@ -33,7 +36,7 @@ impl Clock for TestClock {
         self.now_ms.load(Ordering::SeqCst)
     }
     fn monotonic_ms(&self) -> u64 {
-        self.system.monotonic_ms()
+        self.system.monotonic_ms() + self.passed_ms.load(Ordering::SeqCst)
     }
 }
 
@@ -337,4 +340,77 @@ async fn a_removal_that_a_power_cut_has_kept_in_part_is_brought_to_its_end() {
     .await;
     let first = format!("{:020}.", 0);
     assert!(!names(&topic).iter().any(|name| name.starts_with(&first)));
+}
+
+/// Writes of the write-ahead log wait here until they are let through, one by one.
+#[derive(Debug, Default)]
+struct Gate {
+    /// How many may pass; all of them if there is no number. And how many wait.
+    state: Mutex<(Option<usize>, usize)>,
+    changed: Condvar,
+}
+
+impl Hooks for Gate {
+    fn write(&self, path: &Path) -> std::io::Result<()> {
+        if !path.to_string_lossy().contains("/ring-") {
+            return Ok(());
+        }
+        let mut state = self.state.lock().unwrap();
+        state.1 += 1;
+        while state.0 == Some(0) {
+            state = self.changed.wait(state).unwrap();
+        }
+        state.0 = state.0.map(|passes| passes - 1);
+        state.1 -= 1;
+        Ok(())
+    }
+}
+
+impl Gate {
+    fn let_through(&self, passes: Option<usize>) {
+        self.state.lock().unwrap().0 = passes;
+        self.changed.notify_all();
+    }
+
+    async fn until_one_waits(&self) {
+        while self.state.lock().unwrap().1 == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// A checkpoint comes between a log start that is durable and a lower one that was asked for meanwhile.
+#[tokio::test]
+async fn a_log_start_is_never_taken_back_by_a_lower_one_that_was_on_its_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gate, clock) = (Arc::new(Gate::default()), Arc::new(TestClock::default()));
+    let running = local::open(LocalConfig {
+        fs: Arc::new(HookedFs(Arc::clone(&gate))),
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        ..small(dir.path())
+    });
+    let running = running.unwrap();
+    let log = open_with(&running, "topic", 0, config());
+    fill(&log, 0..10).await;
+    gate.let_through(Some(0));
+    let higher = log.delete_records_before(5);
+    gate.until_one_waits().await;
+    let lower = log.delete_records_before(3);
+    gate.let_through(Some(1));
+    assert_eq!(higher.await.unwrap(), 5);
+    gate.until_one_waits().await;
+    let checkpoints = || running.stats().unwrap().checkpoints.count;
+    let before = checkpoints();
+    while checkpoints() == before {
+        // Nothing was appended for long: that is a reason for a checkpoint.
+        clock.passed_ms.fetch_add(10_000, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    gate.let_through(None);
+    assert_eq!(lower.await.unwrap(), 5);
+    drop(log);
+    let crashed = crash(running, dir.path());
+    let again = manager(crashed.path(), &clock);
+    let log = open_with(&again, "topic", 0, config());
+    assert_eq!(log.offsets().log_start_offset, 5);
 }

@@ -187,6 +187,9 @@ impl FileLog {
         if offset <= state.log_start_offset {
             return Box::pin(std::future::ready(Ok(state.log_start_offset)));
         }
+        // Recovery takes the last entry behind a checkpoint: it must be the highest of all, those before the checkpoint
+        // included.
+        let offset = offset.max(state.next_log_start_offset);
         let (reply, answer) = oneshot::channel();
         let log = Arc::clone(self);
         let appended = self.shared.wal.append(
@@ -210,6 +213,9 @@ impl FileLog {
                 });
             }),
         );
+        if appended.is_ok() {
+            state.next_log_start_offset = offset;
+        }
         drop(guard);
         match appended {
             Ok(()) => Box::pin(async move {

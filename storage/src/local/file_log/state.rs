@@ -56,6 +56,8 @@ pub(crate) struct State {
     pub phase: Phase,
     pub config: Arc<LogConfig>,
     pub log_start_offset: i64,
+    /// Where the log will begin once what is in the write-ahead log of it is durable.
+    pub next_log_start_offset: i64,
     /// Everything below is durable, and readers may see it.
     pub high_watermark: i64,
     /// The next offset to be given.
@@ -115,6 +117,7 @@ impl State {
             phase: Phase::Unloaded,
             config,
             log_start_offset: 0,
+            next_log_start_offset: 0,
             high_watermark: 0,
             log_end_offset: 0,
             size_bytes: 0,
@@ -151,6 +154,7 @@ impl State {
     pub fn loaded(&mut self, loaded: Loaded) {
         self.phase = Phase::Ready;
         self.log_start_offset = loaded.log_start_offset;
+        self.next_log_start_offset = loaded.log_start_offset;
         self.high_watermark = loaded.log_end_offset;
         self.log_end_offset = loaded.log_end_offset;
         self.size_bytes = loaded.size_bytes;
