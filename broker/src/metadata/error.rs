@@ -1,6 +1,8 @@
-//! Why a change of metadata is refused, in Kafka's words and codes.
+//! Why a change of metadata is refused, in Kafka's words and codes, and why a record of the log is.
 
 use protocol_shim::ErrorCode;
+
+use super::record::{METADATA_VERSION, METADATA_VERSION_FEATURE};
 
 use crate::authorizer::denial;
 
@@ -69,4 +71,15 @@ impl MetadataError {
             Self::ShuttingDown => ErrorCode::BrokerNotAvailable,
         }
     }
+}
+
+/// A record that does not fit what came before it; a broker does not start on such a log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    #[error(
+        "the metadata needs {METADATA_VERSION_FEATURE} {found}, this version knows up to {METADATA_VERSION}"
+    )]
+    NewerMetadata { found: i16 },
+    #[error("{0}")]
+    Inconsistent(String),
 }

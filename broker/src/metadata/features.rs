@@ -1,6 +1,6 @@
 //! Which level the records of the log have.
 
-use super::image::ApplyError;
+use super::error::ApplyError;
 use super::record::{METADATA_VERSION, METADATA_VERSION_FEATURE, MetadataRecord};
 
 /// The levels of features.

@@ -6,22 +6,12 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::configs::{ConfigsImage, Overrides, ResourceType};
+use super::error::ApplyError;
 use super::features::FeaturesImage;
 use super::producer_ids::ProducerIdsImage;
-use super::record::{METADATA_VERSION, METADATA_VERSION_FEATURE, MetadataRecord};
+use super::record::MetadataRecord;
 use super::topics::{TopicImage, TopicsImage};
 use crate::config::DynamicSettings;
-
-/// A record that does not fit what came before it; a broker does not start on such a log.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ApplyError {
-    #[error(
-        "the metadata needs {METADATA_VERSION_FEATURE} {found}, this version knows up to {METADATA_VERSION}"
-    )]
-    NewerMetadata { found: i16 },
-    #[error("{0}")]
-    Inconsistent(String),
-}
 
 /// All topics, settings and counters.
 ///

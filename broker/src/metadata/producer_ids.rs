@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use tokio::sync::Mutex;
 
-use super::image::ApplyError;
+use super::error::ApplyError;
 use super::record::MetadataRecord;
 use super::{Metadata, MetadataError};
 

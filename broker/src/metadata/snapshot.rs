@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::image::{ApplyError, MetadataImage};
+use super::error::ApplyError;
+use super::image::MetadataImage;
 use super::record::MetadataRecord;
 use super::store::{MetadataStore, StoreError};
 

@@ -8,7 +8,7 @@ use storage::log::TopicPartition;
 use uuid::Uuid;
 
 use super::configs::{Overrides, ResourceType, config_records, set};
-use super::image::ApplyError;
+use super::error::ApplyError;
 use super::record::MetadataRecord;
 use super::sorted_map::SortedMap;
 
