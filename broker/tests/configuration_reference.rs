@@ -13,7 +13,7 @@ use broker::config::topic::TOPIC_CONFIGS;
 const INTRODUCTION: &str = "\
 # Configuration
 
-Made from the tables in `broker/src/config`; `DOCS=write cargo test -p broker --test configuration_reference` makes it anew.
+Made from the tables in `broker/src/config`; `DOCS=write cargo test -p ottla --test configuration_reference` makes it anew.
 
 Ottla reads Kafka's `server.properties`, with Kafka's names, defaults and rules. `--override key=value` sets a single key.
 The keys below have an effect. Of the others:

@@ -422,7 +422,7 @@ fn build_ottla() -> Result<PathBuf> {
         .context("not started from a target directory")?;
     let mut cargo = cargo();
     cargo
-        .args(["build", "--quiet", "-p", "broker", "--bin", "ottla"])
+        .args(["build", "--quiet", "-p", "ottla", "--bin", "ottla"])
         .current_dir(crate_dir());
     cargo.arg("--target-dir").arg(
         profile_dir
