@@ -305,3 +305,25 @@ async fn a_joint_append_that_a_killed_process_left_in_the_page_cache_stays_whole
         }
     }
 }
+
+/// Wherever the first process was killed: what it has made is there, and may not be durable.
+#[tokio::test]
+async fn a_directory_that_a_killed_process_made_survives_a_power_cut() {
+    for stop_at in 1..12 {
+        let disk = SimDisk::new();
+        let config = LocalConfig {
+            fs: Arc::new(disk.boot(Some(stop_at))),
+            ..LocalConfig::new("/data")
+        };
+        drop(local::open(config));
+        disk.kill();
+        let manager = start(&disk).unwrap();
+        let log = open(&manager, "topic", 0);
+        append(&log, batch(&[&value(0)])).await.unwrap();
+        disk.power_cut(DROP_ALL);
+        drop((log, manager));
+        let again = start(&disk).unwrap();
+        let log = open(&again, "topic", 0);
+        assert_eq!(readable(&log).await, Ok(1), "killed at call {stop_at}");
+    }
+}

@@ -41,6 +41,8 @@ pub(crate) struct LogDir {
     pub chunks: Arc<ChunkPool>,
     pub direct_io: Arc<DirectIo>,
     pub durability: Durability,
+    /// The process before was not stopped in order: what it has written may not be durable.
+    pub was_killed: bool,
     /// The last shutdown was not orderly, and some of what was in the page cache may be gone.
     pub may_cut_tails: bool,
     /// Room for batches between submission and their segment.

@@ -93,7 +93,7 @@ impl FileLog {
         }
         // Nobody holds the writer's lock before the log is loaded.
         if let Some(mut writer) = self.writer.try_lock() {
-            writer.known_snapshots(snapshots, notes, checkpointed);
+            writer.known_snapshots(snapshots, notes, checkpointed, !shared.was_killed);
         }
         if state.bytes_since_note >= shared.note_interval_bytes {
             // The next checkpoint notes the producers: the next start need not read as much again.

@@ -280,6 +280,7 @@ fn log_dir(config: &LocalConfig, parts: Parts, known: Known, wal: Wal, is_clean:
         false => Offsets::new(),
     };
     LogDir {
+        was_killed: !is_clean,
         may_cut_tails: !is_clean && config.durability == Durability::Os,
         path: config.dir.clone(),
         fs: Arc::clone(&config.fs),
@@ -345,14 +346,19 @@ fn lock(fs: &dyn Fs, dir: &Path) -> Result<LockGuard, OpenError> {
 
 /// Creates a directory, durably: otherwise a power cut could take it, with everything that was synced in it.
 fn create_durably(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
-    if if_found(fs.list(dir))?.is_some() {
-        return Ok(());
-    }
     let parent = match dir.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
         None => return Ok(()),
     };
+    if if_found(fs.list(dir))?.is_some() {
+        // A process that was killed may have made it, and synced nothing.
+        return match fs.sync_dir(parent) {
+            // Not ours to sync, so others have made the directory.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        };
+    }
     create_durably(fs, parent)?;
     fs.create_dir_all(dir)?;
     fs.sync_dir(parent)

@@ -286,12 +286,30 @@ impl SegmentWriter {
     }
 
     /// Takes over the snapshots that were found. Recovery would leave the log alone up to `checkpointed`.
+    ///
+    /// If they may not be `durable`, the next sync makes them so.
     pub fn known_snapshots(
         &mut self,
         offsets: Vec<i64>,
         notes: [Option<i64>; 2],
         checkpointed: i64,
+        durable: bool,
     ) {
+        if !durable {
+            let files = offsets.iter().flat_map(|offset| {
+                [SIDECAR_SUFFIX, SNAPSHOT_SUFFIX].map(|suffix| file_name(*offset, suffix))
+            });
+            let files = files.map(|name| self.dir.join(name));
+            // Kafka has written no sidecar.
+            let is_there = |path: &PathBuf| {
+                let found = fs::if_found(self.fs.open(path, Access::Read));
+                !matches!(found, Ok(None))
+            };
+            self.unsynced.files.extend(files.filter(is_there));
+            self.unsynced.snapshots = offsets.len();
+            self.unsynced.names = !offsets.is_empty();
+            self.unsynced.dir = self.unsynced.names;
+        }
         self.snapshots = offsets;
         self.notes = notes;
         self.checkpointed = checkpointed;

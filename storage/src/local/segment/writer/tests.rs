@@ -9,6 +9,9 @@ use crate::local::segment::open_files::OpenFiles;
 use crate::local::wal::chunk::ChunkPool;
 use crate::testing::sim_disk::SimDisk;
 
+/// A seed of a power cut that drops whatever is not durable.
+const DROP_ALL: u64 = 3;
+
 fn writer(disk: &SimDisk) -> SegmentWriter {
     let fs: Arc<dyn Fs> = Arc::new(disk.boot(None));
     let id = TopicPartition {
@@ -139,4 +142,19 @@ fn a_snapshot_of_the_same_offset_is_written_once() {
         disk.power_cut(seed);
         assert_eq!(snapshots(&disk), [10, 20], "seed {seed}");
     }
+}
+
+/// A killed process may have written it, and synced nothing.
+#[test]
+fn a_snapshot_that_a_killed_process_left_is_not_known_to_stay_before_the_next_sync() {
+    let disk = SimDisk::new();
+    let mut left = writer(&disk);
+    write_snapshot(&mut left, 10);
+    let mut writer = writer(&disk);
+    writer.known_snapshots(vec![10], [None; 2], 50, false);
+    assert_eq!(writer.producers_known_below(100), 0);
+    writer.sync().unwrap();
+    assert_eq!(writer.producers_known_below(100), 10);
+    disk.power_cut(DROP_ALL);
+    assert_eq!(snapshots(&disk), [10]);
 }
