@@ -86,7 +86,11 @@ fn admit<'a>(
     now_ms: i64,
 ) -> Result<Outcome<'a>, AppendError> {
     let log = log.ok_or(AppendError::Deleted)?;
-    if admitted.iter().any(|other| Arc::ptr_eq(other.log, log)) {
+    // The parts come in the order of their logs.
+    if admitted
+        .last()
+        .is_some_and(|other| Arc::ptr_eq(other.log, log))
+    {
         let what = format!("two parts of a joint append are for {}", log.id);
         return Err(AppendError::Storage(what));
     }

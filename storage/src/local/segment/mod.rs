@@ -376,6 +376,8 @@ pub(crate) struct IndexEntries {
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
     pub segment: Arc<Segment>,
+    /// A number that looks drawn by lot, not negative, and is always the same for one segment.
+    jitter: i64,
     /// Bytes in the segment, including those that are still to be written.
     pub bytes: u64,
     /// Largest timestamp of the first batch: what `segment.ms` counts from.
@@ -394,8 +396,11 @@ pub(crate) struct OpenSegment {
 
 impl OpenSegment {
     pub fn new(segment: Arc<Segment>, now_ms: i64) -> Self {
+        let mut hasher = DefaultHasher::new();
+        segment.path(Part::Log).hash(&mut hasher);
         Self {
             segment,
+            jitter: (hasher.finish() >> 1) as i64,
             bytes: 0,
             first_timestamp: None,
             created_ms: now_ms,
@@ -445,12 +450,7 @@ impl OpenSegment {
     /// same (LogConfig.randomSegmentJitter).
     fn jitter_ms(&self, config: &LogConfig) -> i64 {
         let limit_ms = config.segment_jitter_ms.min(config.segment_ms);
-        if limit_ms <= 0 {
-            return 0;
-        }
-        let mut hasher = DefaultHasher::new();
-        self.segment.path(Part::Log).hash(&mut hasher);
-        (hasher.finish() >> 1) as i64 % limit_ms
+        self.jitter % limit_ms.max(1)
     }
 
     /// Takes a batch in and returns its position.
