@@ -21,6 +21,7 @@
 
 pub mod bench;
 pub mod broker_process;
+pub mod checker;
 pub mod coverage;
 pub mod go;
 pub mod java;
