@@ -245,9 +245,11 @@ pub async fn assemble(
         Runtime {
             metadata: metadata.clone(),
             clock: clock.clone(),
+            logs: Arc::clone(&logs),
+            partitions: Arc::clone(&partitions),
+            lending: Arc::default(),
             shutdown: shutdown.subscribe(),
         },
-        Arc::clone(&partitions),
     );
     let me = Node {
         id: config.node_id,

@@ -24,6 +24,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use protocol_shim::ErrorCode;
+use uuid::Uuid;
 
 /// The owner's name for one request. Every token that is handed in comes back exactly once, with its reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +44,26 @@ pub struct EndTxn {
     pub producer_epoch: i16,
     pub coordinator_epoch: i32,
     pub commit: bool,
+}
+
+/// A partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition {
+    pub topic: Arc<str>,
+    /// Nil if only the name is known. A topic that was made anew under the name is another topic.
+    pub topic_id: Uuid,
+    pub index: i32,
+}
+
+/// The end of a producer's transaction, in partitions that it has written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// As the markers carry it.
+    pub producer: Producer,
+    pub commit: bool,
+    /// 2 if the coordinator gives the producer a new epoch with each transaction (KIP-890), else 0.
+    pub transaction_version: i16,
+    pub partitions: Vec<Partition>,
 }
 
 /// What a machine may know of the world when it is called.
@@ -84,8 +105,9 @@ pub enum Write<R> {
     /// Records of a producer's open transaction, in one batch. The machine refuses what does not fit before it changes
     /// anything.
     Transactional { producer: Producer, records: Vec<R> },
-    /// The end of a transaction that has written to the machine's log.
-    Marker(EndTxn),
+    /// A record of this log and the markers of `ending` in others: all are durable together, or none. A partition that is
+    /// gone, or whose log refuses the marker, is left out.
+    Joint { record: Option<R>, ending: Ending },
 }
 
 /// The outcome of one step. See the [module's contract](self) for what to do with it.
@@ -137,7 +159,9 @@ pub trait Machine: Sized + Send + 'static {
         value: Option<&[u8]>,
     ) -> Result<(), Self::RecordError>;
 
-    /// Takes over the end of a transaction.
+    /// Takes over the end of a transaction that has written to the machine's log. While the machine runs, this happens
+    /// between two steps: whoever ended the transaction has put the marker into the log, and nothing else was put there
+    /// meanwhile.
     fn replay_marker(&mut self, end: EndTxn);
 
     /// The whole log has been taken over.
@@ -219,7 +243,7 @@ impl<Record, Reply, Question, Note> Effects<Record, Reply, Question, Note> {
     pub fn record_count(&self) -> usize {
         let counts = self.writes.iter().map(|write| match write {
             Write::Plain(records) | Write::Transactional { records, .. } => records.len(),
-            Write::Marker(_) => 1,
+            Write::Joint { record, ending } => record.iter().len() + ending.partitions.len(),
         });
         counts.sum()
     }

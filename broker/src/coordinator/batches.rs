@@ -1,17 +1,19 @@
 //! Cuts what a machine writes into batches that its log takes.
 
 use coordinators::batch_size::{BATCH_OVERHEAD_BYTES, record_bytes};
-use coordinators::machine::{KeyValue, Machine, Producer, Token, Write};
-use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult};
+use coordinators::machine::{Ending, KeyValue, Machine, Producer, Token, Write};
+use storage::record::BatchBuilder;
 
 /// The sequence number in batches that a coordinator writes for a producer.
-const NO_SEQUENCE: i32 = -1;
+pub(super) const NO_SEQUENCE: i32 = -1;
 
 /// Records of one kind that are appended together, and the replies that wait for them.
 pub(super) struct Batch<M: Machine> {
     kind: Kind,
     pub(super) records: BatchBuilder,
     bytes: usize,
+    /// The transaction that ends together with these records.
+    pub(super) ending: Option<Ending>,
     pub(super) replies: Vec<(Token, M::Reply)>,
 }
 
@@ -19,29 +21,31 @@ pub(super) struct Batch<M: Machine> {
 enum Kind {
     Plain,
     Transactional(Producer),
-    /// A marker is alone in its batch.
-    Marker(Producer),
+    /// What ends a transaction is alone in its batch.
+    Joint,
 }
 
 impl<M: Machine> Batch<M> {
     fn new(kind: Kind) -> Self {
         let builder = BatchBuilder::new();
         let records = match kind {
-            Kind::Plain => builder,
+            Kind::Plain | Kind::Joint => builder,
             Kind::Transactional(Producer { id, epoch }) => {
                 builder.producer(id, epoch, NO_SEQUENCE).transactional()
             }
-            Kind::Marker(Producer { id, epoch }) => builder
-                .producer(id, epoch, NO_SEQUENCE)
-                .transactional()
-                .control(),
         };
         Self {
             kind,
             records,
             bytes: 0,
+            ending: None,
             replies: Vec::new(),
         }
+    }
+
+    /// Whether there is nothing to append.
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.ending.is_none()
     }
 }
 
@@ -84,20 +88,10 @@ impl<M: Machine> Batches<M> {
                     let kind = Kind::Transactional(producer);
                     self.add_records(kind, &encoded::<M>(&records)?, &mut full);
                 }
-                Write::Marker(end) => {
-                    let marker = EndTxnMarker {
-                        result: match end.commit {
-                            true => TransactionResult::Commit,
-                            false => TransactionResult::Abort,
-                        },
-                        coordinator_epoch: end.coordinator_epoch,
-                    };
-                    let kind = Kind::Marker(Producer {
-                        id: end.producer_id,
-                        epoch: end.producer_epoch,
-                    });
-                    let record = (marker.key().to_vec(), Some(marker.value().to_vec()));
-                    self.add_records(kind, &[record], &mut full);
+                Write::Joint { record, ending } => {
+                    self.cut(Kind::Joint, &mut full);
+                    self.add_records(Kind::Joint, &encoded::<M>(record.as_slice())?, &mut full);
+                    self.last.ending = Some(ending);
                 }
             }
         }
@@ -125,16 +119,15 @@ impl<M: Machine> Batches<M> {
     }
 
     fn has_room(&self, kind: Kind, bytes: usize) -> bool {
-        let is_alone = matches!(kind, Kind::Marker(_));
         kind == self.last.kind
-            && (self.last.records.is_empty()
-                || !is_alone && self.last.bytes + bytes <= self.max_records_bytes)
+            && (self.last.is_empty()
+                || kind != Kind::Joint && self.last.bytes + bytes <= self.max_records_bytes)
     }
 
     /// Begins a new batch. Replies of a batch without records wait for the new one.
     fn cut(&mut self, kind: Kind, full: &mut Vec<Batch<M>>) {
         let mut last = std::mem::replace(&mut self.last, Batch::new(kind));
-        if last.records.is_empty() {
+        if last.is_empty() {
             self.last.replies.append(&mut last.replies);
         } else {
             full.push(last);

@@ -1,7 +1,9 @@
 //! The asynchronous part of coordination: tasks that own pure state machines and their logs.
 
+mod append;
 mod batches;
 pub(crate) mod group;
+pub(crate) mod lending;
 pub(crate) mod routing;
 pub(crate) mod runtime;
 mod shard;

@@ -15,24 +15,20 @@ use crate::authorizer::Authorized;
 use crate::coordinator::runtime::{Outside, Runtime};
 use crate::coordinator::shards::Shards;
 use crate::log_limited;
-use crate::partition::registry::PartitionRegistry;
 use crate::replay::ReplayError;
 
 /// A coordinator as its clients find it. There are no shards before the first use, and none after its topic was deleted.
 pub struct Coordinator<O: Outside> {
     runtime: Runtime,
-    /// Where the logs of the shards are.
-    partitions: Arc<PartitionRegistry>,
     outside: Arc<O>,
     shards: ArcSwapOption<Shards<O::Machine>>,
     starting: Mutex<()>,
 }
 
 impl<O: Outside> Coordinator<O> {
-    pub(crate) fn new(outside: O, runtime: Runtime, partitions: Arc<PartitionRegistry>) -> Self {
+    pub(crate) fn new(outside: O, runtime: Runtime) -> Self {
         Self {
             runtime,
-            partitions,
             outside: Arc::new(outside),
             shards: ArcSwapOption::empty(),
             starting: Mutex::default(),
@@ -127,7 +123,7 @@ impl<O: Outside> Coordinator<O> {
         let mut logs: Vec<Arc<dyn PartitionLog>> = Vec::new();
         for partition in 0..topic.partition_count {
             let topic_id = Authorized::internal(topic.topic_id, "the coordinator's own log");
-            let found = self.partitions.get(topic_id, partition).await;
+            let found = self.runtime.partitions.get(topic_id, partition).await;
             logs.extend(found.map(|partition| Arc::clone(&partition.log)));
         }
         self.start(topic.topic_id, logs).await

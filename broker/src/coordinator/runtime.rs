@@ -6,11 +6,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use coordinators::machine::{Machine, Moment};
-use storage::log::PartitionLog;
+use storage::log::{LogStore, PartitionLog};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::coordinator::lending::Lending;
 use crate::metadata::{Metadata, Published};
+use crate::partition::registry::PartitionRegistry;
 
 /// `max.message.bytes` before there is a topic.
 const DEFAULT_BATCH_BYTES: usize = 1_048_588;
@@ -23,6 +25,10 @@ const MAX_BATCH_BYTES: usize = 16 << 20;
 pub(crate) struct Runtime {
     pub metadata: Metadata,
     pub clock: Clock,
+    /// Where all logs are, and who of the coordinators has which.
+    pub logs: Arc<dyn LogStore>,
+    pub partitions: Arc<PartitionRegistry>,
+    pub lending: Arc<Lending>,
     /// Turns true when the broker shuts down.
     pub shutdown: watch::Receiver<bool>,
 }

@@ -16,14 +16,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use coordinators::machine::{EffectsOf, EndTxn, Machine, Producer, Refused, Token};
-use storage::log::{AppendError, AppendOrigin, Next, PendingAppend};
-use storage::record::{BatchBuilder, TransactionResult, ValidatedBatch};
+use coordinators::machine::{EffectsOf, EndTxn, Ending, Machine, Producer, Refused, Token};
+use storage::log::{AppendError, PendingAppend};
+use storage::record::{BatchBuilder, TransactionResult};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
+use crate::coordinator::append::trusted;
 use crate::coordinator::batches::{Batch, Batches};
+use crate::coordinator::lending::{Lender, Marked};
 use crate::coordinator::runtime::{Outside, Surroundings};
 use crate::log_limited;
 use crate::replay::{Entry, ReplayError, replay};
@@ -96,6 +98,7 @@ struct Runner<O: Outside> {
     asked: JoinSet<Option<<O::Machine as Machine>::Outcome>>,
     reply_to: HashMap<Token, oneshot::Sender<Reply<O>>>,
     held: VecDeque<Held<Reply<O>>>,
+    lender: Lender,
 }
 
 /// Serves a shard until the broker shuts down or its log is deleted.
@@ -103,12 +106,14 @@ pub(super) async fn run<O: Outside>(
     around: Surroundings<O>,
     loaded: Loaded<O::Machine>,
     mut commands: mpsc::Receiver<Command<O::Machine>>,
+    lender: Lender,
 ) {
     let mut runner = Runner {
         around,
         asked: JoinSet::new(),
         reply_to: HashMap::new(),
         held: VecDeque::new(),
+        lender,
     };
     let mut next = Some(loaded);
     loop {
@@ -176,6 +181,13 @@ impl<O: Outside> Runner<O> {
                     Ok(replies) => self.release(replies),
                     Err(error) => return Ended::AppendFailed(error),
                 },
+                Some(asked) = self.lender.asked() => {
+                    if let Some(Marked { end, append }) = Lender::lend(asked).await {
+                        machine.replay_marker(end);
+                        let replies = Vec::new();
+                        self.held.push_back(Held { append: Some(append), replies });
+                    }
+                }
                 count = commands.recv_many(&mut batch, STEP_REQUESTS), if may_handle => {
                     if count == 0 {
                         return Ended::Shutdown;
@@ -239,26 +251,25 @@ impl<O: Outside> Runner<O> {
                 .add(effects.writes, effects.replies)
                 .map_err(unfit)?;
             for batch in full {
-                self.hold(batch).await?;
+                self.append_batch(batch).await?;
             }
         }
-        self.hold(batches.finish()).await
+        self.append_batch(batches.finish()).await
     }
 
     /// Submits a batch and lets its replies wait for it, or for those before it if it has no records.
-    async fn hold(&mut self, batch: Batch<O::Machine>) -> Result<(), AppendError> {
-        let Batch {
-            records, replies, ..
-        } = batch;
-        if records.is_empty() && self.held.is_empty() {
-            self.release(replies);
+    async fn append_batch(&mut self, batch: Batch<O::Machine>) -> Result<(), AppendError> {
+        if batch.is_empty() && self.held.is_empty() {
+            self.release(batch.replies);
             return Ok(());
         }
-        let append = if records.is_empty() {
-            None
-        } else {
-            Some(self.submit(records).await?)
-        };
+        let Batch {
+            records,
+            ending,
+            replies,
+            ..
+        } = batch;
+        let append = self.submit(records, ending).await?;
         if append.is_some() || !replies.is_empty() {
             self.held.push_back(Held { append, replies });
         }
@@ -267,18 +278,21 @@ impl<O: Outside> Runner<O> {
 
     /// Submits a batch to the log. A refusal that may pass, such as a full disk, is no reason to forget what everybody has been
     /// told. So this tries again for a while.
-    async fn submit(&mut self, builder: BatchBuilder) -> Result<PendingAppend, AppendError> {
-        let bytes = builder.build().map_err(unfit)?;
-        let batch = ValidatedBatch::trusted(bytes).map_err(unfit)?;
+    async fn submit(
+        &mut self,
+        records: BatchBuilder,
+        ending: Option<Ending>,
+    ) -> Result<Option<PendingAppend>, AppendError> {
+        let records = match records.is_empty() {
+            true => None,
+            false => Some(trusted(records)?),
+        };
         let give_up = tokio::time::Instant::now() + RETRY_FOR;
         loop {
-            let origin = AppendOrigin::Coordinator;
-            let submitted = match self.around.log.reserve(batch.size_bytes(), origin).await {
-                Ok(permit) => self
-                    .around
-                    .log
-                    .submit(permit, batch.clone(), origin, Next::Wait),
-                Err(error) => Err(error),
+            let submitted = match (&ending, records.clone()) {
+                (Some(ending), record) => self.around.append_jointly(record, ending).await,
+                (None, Some(records)) => self.around.append(records).await.map(Some),
+                (None, None) => Ok(None),
             };
             match submitted {
                 Err(AppendError::Storage(_))
@@ -343,6 +357,8 @@ impl<O: Outside> Runner<O> {
                     Some(command) => drop(command),
                     None => return false,
                 },
+                // So does dropping this tell who wants to append.
+                Some(asked) = self.lender.asked() => drop(asked),
                 () = tokio::time::sleep_until(until) => return true,
                 () = stopped(&mut shutdown) => return false,
                 () = stopped(&mut gone) => return false,
@@ -356,14 +372,19 @@ fn unfit(error: impl fmt::Display) -> AppendError {
     AppendError::Storage(error.to_string())
 }
 
-/// Resolves when the oldest held replies may leave. Dropping it loses nothing.
+/// Resolves when the oldest held replies may leave. Dropping it loses nothing. After an error they are still held, and the
+/// error is told again.
 async fn next_durable<P>(held: &mut VecDeque<Held<P>>) -> Result<Vec<(Token, P)>, AppendError> {
-    std::future::poll_fn(
-        |cx| match held.front_mut().and_then(|held| held.append.as_mut()) {
-            Some(append) => Pin::new(append).poll(cx).map_ok(|_| ()),
-            None => Poll::Ready(Ok(())),
-        },
-    )
+    std::future::poll_fn(|cx| {
+        let Some(append) = held.front_mut().and_then(|held| held.append.as_mut()) else {
+            return Poll::Ready(Ok(()));
+        };
+        let outcome = std::task::ready!(Pin::new(&mut *append).poll(cx));
+        if let Err(error) = &outcome {
+            *append = Box::pin(std::future::ready(Err(error.clone())));
+        }
+        Poll::Ready(outcome.map(|_| ()))
+    })
     .await?;
     Ok(held
         .pop_front()

@@ -43,6 +43,7 @@ impl<M: Machine> Shards<M> {
         let mut mailboxes = Vec::with_capacity(logs.len());
         for log in logs {
             let (mailbox, commands) = mpsc::channel(MAILBOX_REQUESTS);
+            let lender = runtime.lending.lender(log.id());
             let surroundings = Surroundings {
                 log,
                 runtime: runtime.clone(),
@@ -50,7 +51,7 @@ impl<M: Machine> Shards<M> {
                 gone: gone.subscribe(),
             };
             let loaded = shard::load(&surroundings).await?;
-            let shard = shard::run(surroundings, loaded, commands);
+            let shard = shard::run(surroundings, loaded, commands, lender);
             runtime.metadata.vital().spawn(O::NAME, shard);
             mailboxes.push(mailbox);
         }

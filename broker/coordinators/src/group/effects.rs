@@ -7,7 +7,7 @@ use crate::group::record::GroupRecord;
 use crate::group::reply::GroupReply;
 use crate::group::request::PatternsResolved;
 use crate::group::target::{ComputedTarget, TargetQuestion};
-use crate::machine::{EndTxn, Producer, Write};
+use crate::machine::Producer;
 
 /// The outcome of one step of a shard.
 pub type Effects = crate::machine::Effects<GroupRecord, GroupReply, Question, Note>;
@@ -27,17 +27,6 @@ impl Effects {
                 };
                 self.append_in(producer, record);
             }
-            GroupRecord::EndTxn {
-                producer_id,
-                producer_epoch,
-                coordinator_epoch,
-                commit,
-            } => self.writes.push(Write::Marker(EndTxn {
-                producer_id,
-                producer_epoch,
-                coordinator_epoch,
-                commit,
-            })),
             record => self.append(record),
         }
     }

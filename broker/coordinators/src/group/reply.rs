@@ -18,7 +18,6 @@ pub enum GroupReply {
     ConsumerHeartbeat(ConsumerHeartbeatReply),
     CommitOffsets(Vec<TopicResult>),
     CommitTxnOffsets(Vec<TopicResult>),
-    EndTxn(Option<ErrorCode>),
     FetchOffsets(Vec<FetchedGroup>),
     DeleteOffsets(DeleteOffsetsReply),
     DescribeGroups(Vec<DescribedGroup>),

@@ -12,7 +12,6 @@ use uuid::Uuid;
 use crate::group::allowance::Allowance;
 use crate::group::catalog::Catalog;
 use crate::group::id::{GroupId, InstanceId, MemberId, Name};
-use crate::machine::EndTxn;
 
 /// A request to the groups of one shard.
 #[derive(Debug, Clone)]
@@ -31,8 +30,6 @@ pub enum GroupRequest {
     CommitOffsets(CommitOffsets),
     /// TxnOffsetCommit: the offsets stay pending until the transaction ends.
     CommitTxnOffsets(CommitTxnOffsets),
-    /// WriteTxnMarkers for this `__consumer_offsets` partition: the transaction of a producer has ended.
-    EndTxn(EndTxn),
     /// OffsetFetch, of the groups that live in this shard.
     FetchOffsets(FetchOffsets),
     /// OffsetDelete.

@@ -9,15 +9,15 @@ async fn coordinator(log: &Arc<TestLog>) -> (Arc<GroupShards>, watch::Sender<boo
 
 /// One that serves nobody yet.
 fn idle_coordinator(metadata: Metadata, shutdown: watch::Receiver<bool>) -> GroupCoordinator {
-    let partitions = Arc::new(PartitionRegistry::new(RecordValidation::Full));
-    let config = GroupConfig::default();
-    let clock = Clock::new();
     let runtime = Runtime {
         metadata,
-        clock,
+        clock: Clock::new(),
+        logs: memory::open(),
+        partitions: Arc::new(PartitionRegistry::new(RecordValidation::Full)),
+        lending: Arc::default(),
         shutdown,
     };
-    GroupCoordinator::new(Groups::new(config), runtime, partitions)
+    GroupCoordinator::new(Groups::new(GroupConfig::default()), runtime)
 }
 
 pub(super) async fn coordinator_with(
@@ -205,6 +205,25 @@ async fn a_refusal_that_lasts_is_told_and_what_was_durable_is_there_afterwards()
     log.refusals.lock().clear();
     assert_eq!(fetched(&coordinator, "g").await, 1);
     assert_eq!(fetched(&coordinator, "h").await, 0);
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_on_its_way_to_the_disk_costs_its_own_commit_alone() {
+    let log = TestLog::new();
+    let (coordinator, _stop) = coordinator(&log).await;
+    *log.holds.lock() = true;
+    let lost = {
+        let coordinator = Arc::clone(&coordinator);
+        tokio::spawn(async move { error_of(coordinator.call("g", commit("g", 1, 10)).await) })
+    };
+    log.until_in_flight(1).await;
+    log.lose("the device failed");
+    let lost = lost.await.expect("no panic");
+    assert_eq!(lost, Err(ErrorCode::CoordinatorNotAvailable));
+    assert_eq!(fetched(&coordinator, "g").await, 0);
+    let again = coordinator.call("g", commit("g", 1, 10)).await;
+    assert_eq!(error_of(again), Ok(None));
+    assert_eq!(log.loads.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod groups;
+mod joint;
 mod outside;
 mod runtime;
 
@@ -32,7 +33,9 @@ use crate::coordinator::group::call::GroupCall;
 use crate::coordinator::group::patterns::PatternResolver;
 use crate::coordinator::group::{GroupCoordinator, GroupShards, Groups};
 use crate::coordinator::runtime::Runtime;
-use crate::metadata::{LogStore, Metadata, TopicRef, metadata_log_config, metadata_log_id};
+use crate::metadata::{
+    LogStore, Metadata, Observer, Published, TopicRef, metadata_log_config, metadata_log_id,
+};
 use crate::partition::registry::PartitionRegistry;
 
 type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -90,6 +93,14 @@ impl TestLog {
             let appended = self.inner.submit(permit, batch, origin, Next::Append);
             let appended = appended.expect("in memory");
             let _ = reply.send(appended.await);
+        }
+    }
+
+    /// What is in flight never becomes durable; what follows does.
+    fn lose(&self, why: &str) {
+        *self.holds.lock() = false;
+        for InFlight { reply, .. } in self.in_flight.lock().drain(..) {
+            let _ = reply.send(Err(AppendError::Indeterminate(why.to_owned())));
         }
     }
 
@@ -193,15 +204,35 @@ impl PartitionLog for TestLog {
 }
 
 async fn metadata() -> Metadata {
-    let manager = memory::open();
-    let store = manager
+    metadata_with(&memory::open(), Arc::new(|_: &_, _: &_| {})).await
+}
+
+async fn metadata_with(logs: &Arc<dyn storage::log::LogStore>, observer: Observer) -> Metadata {
+    let store = logs
         .open_log(metadata_log_id(), Arc::new(metadata_log_config()))
         .expect("open");
     let config = BrokerConfig::from_properties(Properties::new()).expect("valid");
-    let observer = Arc::new(|_: &_, _: &_| {});
     let store = Box::new(LogStore::new(store));
     let metadata = Metadata::open(store, "c", Arc::new(config.0), observer);
     metadata.await.expect("open")
+}
+
+/// The metadata of a broker that has nothing but memory, and what its coordinators work with.
+async fn runtime(shutdown: watch::Receiver<bool>) -> Runtime {
+    let logs = memory::open();
+    let partitions = Arc::new(PartitionRegistry::new(RecordValidation::Full));
+    let observer = {
+        let (logs, partitions) = (Arc::clone(&logs), Arc::clone(&partitions));
+        move |old: &Published, new: &Published| partitions.follow(&*logs, old, new)
+    };
+    Runtime {
+        metadata: metadata_with(&logs, Arc::new(observer)).await,
+        clock: Clock::new(),
+        logs,
+        partitions,
+        lending: Arc::default(),
+        shutdown,
+    }
 }
 
 impl GroupShards {

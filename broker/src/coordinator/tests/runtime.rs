@@ -7,21 +7,21 @@ use coordinators::machine::{Effects, EffectsOf, EndTxn, KeyValue, Producer, Refu
 use storage::record::BatchHeader;
 
 use super::*;
+use crate::coordinator::append::marker_batch;
 use crate::coordinator::batches::Batches;
 use crate::coordinator::runtime::Outside;
 use crate::coordinator::shards::Shards;
-use crate::metadata::Published;
 use crate::replay::{Entry, replay};
 
 /// Words, those of open transactions apart.
 #[derive(Default)]
-struct Words {
+pub(super) struct Words {
     known: Vec<String>,
     pending: BTreeMap<i64, Vec<String>>,
     ends: Vec<EndTxn>,
 }
 
-enum Request {
+pub(super) enum Request {
     Say(Vec<Write<String>>),
     /// What is known, what is pending, and how transactions have ended.
     List,
@@ -32,7 +32,7 @@ enum Request {
 }
 
 #[derive(Debug, PartialEq)]
-enum Reply {
+pub(super) enum Reply {
     Said,
     Listed(Vec<String>, BTreeMap<i64, Vec<String>>, Vec<EndTxn>),
     Refused(Refused),
@@ -98,7 +98,9 @@ impl Machine for Words {
                                 .iter()
                                 .for_each(|word| self.apply(Some(*producer), word));
                         }
-                        Write::Marker(end) => self.replay_marker(*end),
+                        Write::Joint { record, .. } => {
+                            record.iter().for_each(|word| self.apply(None, word));
+                        }
                     }
                 }
                 effects.writes = writes;
@@ -167,76 +169,79 @@ impl Outside for WordsOutside {
 }
 
 /// A shard of words on `log`, and what would shut it down.
-async fn words(metadata: &Metadata, log: &Arc<TestLog>) -> (Shards<Words>, watch::Sender<bool>) {
+async fn words(log: &Arc<TestLog>) -> (Shards<Words>, Runtime, watch::Sender<bool>) {
     let (stop, shutdown) = watch::channel(false);
-    let runtime = Runtime {
-        metadata: metadata.clone(),
-        clock: Clock::new(),
-        shutdown,
-    };
-    let logs: Vec<Arc<dyn PartitionLog>> = vec![log.clone()];
+    let runtime = runtime(shutdown).await;
+    let shards = words_on(&runtime, log.clone()).await;
+    (shards, runtime, stop)
+}
+
+/// A shard of words on any log.
+pub(super) async fn words_on(runtime: &Runtime, log: Arc<dyn PartitionLog>) -> Shards<Words> {
     let outside = Arc::new(WordsOutside);
-    let started = Shards::start(&runtime, &outside, Uuid::nil(), logs).await;
-    (started.expect("loaded"), stop)
+    let started = Shards::start(runtime, &outside, Uuid::nil(), vec![log]).await;
+    started.expect("loaded")
 }
 
 const COORDINATOR_EPOCH: i32 = 3;
-const PRODUCER: Producer = Producer { id: 7, epoch: 2 };
+pub(super) const PRODUCER: Producer = Producer { id: 7, epoch: 2 };
 
-fn plain(words: &[&str]) -> Write<String> {
+pub(super) fn plain(words: &[&str]) -> Write<String> {
     Write::Plain(words.iter().map(|word| (*word).to_owned()).collect())
 }
 
-fn transactional(producer: Producer, words: &[&str]) -> Write<String> {
+pub(super) fn transactional(producer: Producer, words: &[&str]) -> Write<String> {
     Write::Transactional {
         producer,
         records: words.iter().map(|word| (*word).to_owned()).collect(),
     }
 }
 
-fn end(producer: Producer, commit: bool) -> Write<String> {
-    Write::Marker(EndTxn {
+fn end(producer: Producer, commit: bool) -> EndTxn {
+    EndTxn {
         producer_id: producer.id,
         producer_epoch: producer.epoch,
         coordinator_epoch: COORDINATOR_EPOCH,
         commit,
-    })
+    }
 }
 
 #[tokio::test]
 async fn what_transactions_wrote_and_how_they_ended_is_known_again_after_a_load() {
-    let (metadata, log) = (metadata().await, TestLog::new());
-    let (first, stop) = words(&metadata, &log).await;
+    let log = TestLog::new();
+    let (first, runtime, stop) = words(&log).await;
     let other = Producer { id: 8, epoch: 0 };
     let open = Producer { id: 9, epoch: 0 };
     for writes in [
         vec![transactional(PRODUCER, &["committed"]), plain(&["plain"])],
         vec![transactional(other, &["aborted"])],
-        vec![end(PRODUCER, true), transactional(open, &["open"])],
-        vec![end(other, false)],
+        vec![transactional(open, &["open"])],
     ] {
         let said = first.request(0, Request::Say(writes)).await;
         assert_eq!(said, Ok(Reply::Said));
     }
+    for end in [end(PRODUCER, true), end(other, false)] {
+        let loan = runtime.lending.borrow(log.id()).await;
+        let loan = loan.expect("it can be lent").expect("a shard has it");
+        let marker = marker_batch(end, 0).expect("made");
+        let (permit, origin) = (AppendPermit::unlimited(), AppendOrigin::Coordinator);
+        let append = log.submit(permit, marker, origin, Next::Append);
+        loan.give_back(end, append.expect("let in"));
+    }
     let live = first.request(0, Request::List).await.expect("answered");
     let known = vec!["plain".to_owned(), "committed".to_owned()];
     let pending = BTreeMap::from([(open.id, vec!["open".to_owned()])]);
-    let ends = [(PRODUCER, true), (other, false)].map(|(producer, commit)| EndTxn {
-        producer_id: producer.id,
-        producer_epoch: producer.epoch,
-        coordinator_epoch: COORDINATOR_EPOCH,
-        commit,
-    });
+    let ends = [end(PRODUCER, true), end(other, false)];
     assert_eq!(live, Reply::Listed(known, pending, ends.to_vec()));
     stop.send_replace(true);
-    let (second, _stop) = words(&metadata, &log).await;
+    let (second, _runtime, _stop) = words(&log).await;
     assert_eq!(second.request(0, Request::List).await, Ok(live));
 }
 
 #[tokio::test]
 async fn steps_that_come_together_share_a_batch_only_with_their_own_kind() {
-    let (metadata, log) = (metadata().await, TestLog::new());
-    let (shards, _stop) = words(&metadata, &log).await;
+    let log = TestLog::new();
+    let (shards, _runtime, _stop) = words(&log).await;
     let shards = Arc::new(shards);
     let other = Producer { id: 8, epoch: 0 };
     let steps = [
@@ -247,8 +252,7 @@ async fn steps_that_come_together_share_a_batch_only_with_their_own_kind() {
             transactional(PRODUCER, &["d"]),
             transactional(other, &["e"]),
         ],
-        vec![end(other, true)],
-        vec![end(PRODUCER, false), plain(&["f"])],
+        vec![plain(&["f"])],
     ];
     let said = steps.map(|writes| {
         let shards = Arc::clone(&shards);
@@ -286,9 +290,7 @@ async fn steps_that_come_together_share_a_batch_only_with_their_own_kind() {
             word(2, of(PRODUCER), "c"),
             word(2, of(PRODUCER), "d"),
             word(4, of(other), "e"),
-            word(5, of(other), "Commit"),
-            word(6, of(PRODUCER), "Abort"),
-            word(7, (false, -1, -1), "f"),
+            word(5, (false, -1, -1), "f"),
         ]
     );
 }
@@ -331,8 +333,7 @@ fn a_write_of_a_transaction_that_does_not_fit_beside_another_begins_a_batch() {
 
 #[tokio::test]
 async fn an_answer_from_outside_comes_back_and_a_panic_there_is_the_brokers() {
-    let (metadata, log) = (metadata().await, TestLog::new());
-    let (shards, _stop) = words(&metadata, &log).await;
+    let (shards, runtime, _stop) = words(&TestLog::new()).await;
     let asked = shards.request(0, Request::Ask { panics: false }).await;
     assert_eq!(asked, Ok(Reply::Said));
     let expected = Reply::Listed(vec!["answer".to_owned()], BTreeMap::new(), Vec::new());
@@ -341,7 +342,7 @@ async fn an_answer_from_outside_comes_back_and_a_panic_there_is_the_brokers() {
     }
     let asked = shards.request(0, Request::Ask { panics: true }).await;
     assert_eq!(asked, Ok(Reply::Said));
-    metadata.vital().failed().await;
+    runtime.metadata.vital().failed().await;
     let listed = shards.request(0, Request::List).await;
     assert_eq!(listed, Err(Refused::Unavailable));
 }

@@ -77,10 +77,6 @@ impl Machine for GroupShard {
                 let reply = self.commit_txn_offsets(now_ms, request, &mut effects);
                 effects.reply(token, GroupReply::CommitTxnOffsets(reply));
             }
-            GroupRequest::EndTxn(end) => {
-                self.append(&mut effects, end.into());
-                effects.reply(token, GroupReply::EndTxn(None));
-            }
             GroupRequest::FetchOffsets(request) => {
                 effects.reply(token, GroupReply::FetchOffsets(self.fetch_offsets(request)));
             }

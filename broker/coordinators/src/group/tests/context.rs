@@ -100,7 +100,7 @@ pub(super) fn targets_asked(effects: Effects) -> Vec<std::sync::Weak<TargetQuest
 pub(super) fn records_of(writes: Vec<Write<GroupRecord>>) -> Vec<GroupRecord> {
     let records = writes.into_iter().flat_map(|write| match write {
         Write::Plain(records) | Write::Transactional { records, .. } => records,
-        Write::Marker(end) => vec![end.into()],
+        Write::Joint { .. } => panic!("a group ends no transaction"),
     });
     records.collect()
 }
@@ -221,8 +221,12 @@ impl TestContext {
     }
 
     /// The owner's part of a step, and the rule that holds after every one: replaying the log gives the live state.
-    fn take(&mut self, effects: Effects) {
-        let records = records_of(effects.writes);
+    fn take(&mut self, mut effects: Effects) {
+        let records = records_of(std::mem::take(&mut effects.writes));
+        self.take_records(records, effects);
+    }
+
+    fn take_records(&mut self, records: Vec<GroupRecord>, effects: Effects) {
         let now = self.now();
         if let Some(torn) = &mut self.torn {
             torn.check_cuts(&self.config, &self.replica, &records, &now);
@@ -670,14 +674,14 @@ impl TestContext {
     }
 
     pub(super) fn end_txn(&mut self, producer_id: i64, commit: bool) {
-        let request = EndTxn {
+        let end = EndTxn {
             producer_id,
             producer_epoch: 0,
             coordinator_epoch: 0,
             commit,
         };
-        let token = self.send(GroupRequest::EndTxn(request));
-        assert_eq!(self.reply(token), GroupReply::EndTxn(None));
+        self.shard.replay_marker(end);
+        self.take_records(vec![end.into()], Effects::default());
     }
 
     /// The offset committed for partition 0 of `topic`, or why there is none.

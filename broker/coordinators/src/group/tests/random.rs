@@ -10,7 +10,7 @@ use protocol_shim::ErrorCode;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
-use crate::machine::{EndTxn, Token};
+use crate::machine::Token;
 
 use super::seed::number_from_env;
 use super::{
@@ -408,12 +408,10 @@ impl Simulation {
                 group_instance_id: None,
                 topics: vec![commit_topic("transactional", self.last_offset)],
             }),
-            _ => GroupRequest::EndTxn(EndTxn {
-                producer_id,
-                producer_epoch: 0,
-                coordinator_epoch: 0,
-                commit: self.random.random_bool(0.5),
-            }),
+            _ => {
+                let commit = self.random.random_bool(0.5);
+                return self.cx.end_txn(producer_id, commit);
+            }
         };
         self.cx.send(request);
     }

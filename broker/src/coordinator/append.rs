@@ -1,0 +1,145 @@
+//! How the batches of a shard get into its log: alone, or together with the markers of a transaction in the logs of others,
+//! all of them or none.
+
+#![expect(clippy::disallowed_methods, reason = "a coordinator works for itself")]
+
+use coordinators::machine::{EndTxn, Ending, Partition, Refused};
+use protocol_shim::ErrorCode;
+use storage::log::{
+    AppendError, AppendOrigin, IfRefused, JointPart, Next, PendingAppend, TopicPartition,
+};
+use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult, ValidatedBatch};
+use tracing::debug;
+
+use super::batches::NO_SEQUENCE;
+use super::lending::Loan;
+use super::runtime::{Outside, Surroundings};
+use crate::authorizer::Authorized;
+
+/// A log that gets a marker, borrowed if it is a shard's.
+struct Marked {
+    log: TopicPartition,
+    loan: Option<Loan>,
+}
+
+impl<O: Outside> Surroundings<O> {
+    /// Appends a batch to the shard's log.
+    ///
+    /// # Errors
+    /// Nothing was appended.
+    pub(super) async fn append(&self, batch: ValidatedBatch) -> Result<PendingAppend, AppendError> {
+        let origin = AppendOrigin::Coordinator;
+        let permit = self.log.reserve(batch.size_bytes(), origin).await?;
+        self.log.submit(permit, batch, origin, Next::Wait)
+    }
+
+    /// Appends `record`, if there is one, and the markers of `ending`. Gives the append of the record.
+    ///
+    /// # Errors
+    /// Nothing was appended.
+    pub(super) async fn append_jointly(
+        &self,
+        record: Option<ValidatedBatch>,
+        ending: &Ending,
+    ) -> Result<Option<PendingAppend>, AppendError> {
+        let mut marked = Vec::with_capacity(ending.partitions.len());
+        for log in self.logs_of(&ending.partitions).await {
+            let loan = self.runtime.lending.borrow(&log).await;
+            let loan = loan.map_err(|error| unavailable(&log, error))?;
+            marked.push(Marked { log, loan });
+        }
+        let end = EndTxn {
+            producer_id: ending.producer.id,
+            producer_epoch: ending.producer.epoch,
+            coordinator_epoch: self.log.leader_epoch(),
+            commit: ending.commit,
+        };
+        let marker = marker_batch(end, self.runtime.clock.wall_ms())?;
+        let part = |log: &TopicPartition, batch: &ValidatedBatch, if_refused| JointPart {
+            log: log.clone(),
+            batch: batch.clone(),
+            origin: AppendOrigin::Coordinator,
+            if_refused,
+        };
+        let markers = marked.iter();
+        let mut parts: Vec<_> = markers
+            .map(|marked| part(&marked.log, &marker, IfRefused::Skip))
+            .collect();
+        parts.extend(record.map(|record| part(self.log.id(), &record, IfRefused::FailAll)));
+        let has_record = parts.len() > marked.len();
+        let bytes = parts.iter().map(|part| part.batch.size_bytes()).sum();
+        let logs = &self.runtime.logs;
+        let permit = logs.reserve(bytes, AppendOrigin::Coordinator).await?;
+        let answers = logs
+            .submit_all(permit, parts)
+            .map_err(|error| error.error)?;
+        let mut answers = answers.into_iter();
+        for (Marked { log, loan }, answer) in marked.into_iter().zip(&mut answers) {
+            match (answer, loan) {
+                (Ok(append), Some(loan)) => loan.give_back(end, append),
+                (Ok(_), None) => {}
+                (Err(error), _) => debug!(%log, "no marker for {:?}: {error}", ending.producer),
+            }
+        }
+        match has_record {
+            true => answers.next().transpose(),
+            false => Ok(None),
+        }
+    }
+
+    /// The logs of those partitions that there are, in order. The machine's own topic is not among them: its shards would
+    /// wait for each other.
+    async fn logs_of(&self, partitions: &[Partition]) -> Vec<TopicPartition> {
+        let image = self.runtime.metadata.image();
+        let wanted = partitions.iter().map(|partition| {
+            let topic = match partition.topic_id.is_nil() {
+                true => image.topic(&partition.topic),
+                false => image.topic_by_id(partition.topic_id),
+            };
+            let topic = topic.filter(|topic| *topic.name != *O::TOPIC);
+            let topic = topic.ok_or(ErrorCode::UnknownTopicOrPartition)?;
+            let topic_id = Authorized::internal(topic.topic_id, "the end of a transaction");
+            Ok((topic_id, partition.index))
+        });
+        let found = self.runtime.partitions.get_all(wanted.collect()).await;
+        let found = found.into_iter().flatten();
+        let mut logs: Vec<_> = found.map(|partition| partition.log.id().clone()).collect();
+        logs.sort_unstable_by_key(|log| (log.topic_id, log.partition));
+        logs.dedup();
+        logs
+    }
+}
+
+/// A control batch that ends a producer's transaction (KIP-98).
+///
+/// # Errors
+/// It could not be made, which does not happen.
+pub(crate) fn marker_batch(end: EndTxn, now_ms: i64) -> Result<ValidatedBatch, AppendError> {
+    let marker = EndTxnMarker {
+        result: match end.commit {
+            true => TransactionResult::Commit,
+            false => TransactionResult::Abort,
+        },
+        coordinator_epoch: end.coordinator_epoch,
+    };
+    let mut batch = BatchBuilder::new()
+        .producer(end.producer_id, end.producer_epoch, NO_SEQUENCE)
+        .transactional()
+        .control();
+    batch.append(now_ms, Some(&marker.key()), Some(&marker.value()), &[]);
+    trusted(batch)
+}
+
+/// A batch of the broker's own.
+///
+/// # Errors
+/// No log could take it.
+pub(super) fn trusted(batch: BatchBuilder) -> Result<ValidatedBatch, AppendError> {
+    let unfit = |error: &dyn std::fmt::Display| AppendError::Storage(error.to_string());
+    let bytes = batch.build().map_err(|error| unfit(&error))?;
+    ValidatedBatch::trusted(bytes).map_err(|error| unfit(&error))
+}
+
+fn unavailable(log: &TopicPartition, error: Refused) -> AppendError {
+    AppendError::Storage(format!("{log} takes no marker now: {error:?}"))
+}
