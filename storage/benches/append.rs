@@ -116,11 +116,11 @@ impl Logs {
             let mut pending: Vec<PendingAppend> = Vec::with_capacity(count);
             for log in self.logs.iter().cycle().take(count) {
                 let permit = log
-                    .reserve(batch.bytes.len(), AppendOrigin::Client)
+                    .reserve(batch.bytes.len(), AppendOrigin::CLIENT)
                     .await
                     .unwrap();
                 let submitted =
-                    log.submit(permit, batch.clone(), AppendOrigin::Client, Next::Append);
+                    log.submit(permit, batch.clone(), AppendOrigin::CLIENT, Next::Append);
                 pending.push(submitted.unwrap());
             }
             for append in pending {

@@ -268,10 +268,10 @@ fn batch(bytes: usize) -> ValidatedBatch {
 
 async fn append(log: &Arc<dyn PartitionLog>, batch: &ValidatedBatch) {
     let permit = log
-        .reserve(batch.bytes.len(), AppendOrigin::Client)
+        .reserve(batch.bytes.len(), AppendOrigin::CLIENT)
         .await
         .unwrap();
-    log.submit(permit, batch.clone(), AppendOrigin::Client, Next::Append)
+    log.submit(permit, batch.clone(), AppendOrigin::CLIENT, Next::Append)
         .unwrap()
         .await
         .unwrap();

@@ -279,7 +279,7 @@ async fn end_transaction(log: &Arc<dyn PartitionLog>, result: TransactionResult)
         coordinator_epoch: 1,
     };
     let batch = trusted(marker.to_batch(PRODUCER, 0, 1_000).unwrap());
-    append_as(log, batch, AppendOrigin::Coordinator)
+    append_as(log, batch, AppendOrigin::COORDINATOR)
         .await
         .unwrap();
 }

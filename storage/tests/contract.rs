@@ -3,70 +3,20 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[macro_use]
+#[path = "common/fixture.rs"]
+mod fixture;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
-use storage::local::{self, LocalConfig};
+use fixture::Fixture;
 use storage::log::{
-    AbortedTransaction, AppendError, AppendOrigin, Appended, Durability, FetchWait, Health,
-    IfRefused, Isolation, JointError, JointPart, LogStore, Next, PartitionLog, ReadError,
-    ReadRequest,
+    AbortedTransaction, AppendError, AppendOrigin, Appended, FetchWait, Health, IfRefused,
+    Isolation, JointError, JointPart, Next, PartitionLog, ReadError, ReadRequest,
 };
-use storage::memory;
 use storage::record::{BatchBuilder, BatchHeader, EndTxnMarker, TransactionResult, ValidatedBatch};
-
-/// A manager, and the directory that goes with it.
-struct Fixture {
-    manager: Arc<dyn LogStore>,
-    _dir: Option<tempfile::TempDir>,
-}
-
-impl Fixture {
-    fn in_memory() -> Self {
-        Self {
-            manager: memory::open(),
-            _dir: None,
-        }
-    }
-
-    fn on_files(durability: Durability) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let manager = local::open(LocalConfig {
-            durability,
-            ..small(dir.path())
-        })
-        .expect("an empty directory opens");
-        Self {
-            manager,
-            _dir: Some(dir),
-        }
-    }
-
-    fn log(&self) -> Arc<dyn PartitionLog> {
-        open(&self.manager, "topic", 0)
-    }
-}
-
-/// Makes a test of each rule for each kind of log.
-macro_rules! contract {
-    ($($rule:ident)*) => {
-        mod in_memory {
-            $(#[tokio::test] async fn $rule() { super::$rule(super::Fixture::in_memory()).await })*
-        }
-        mod on_files {
-            $(#[tokio::test] async fn $rule() {
-                super::$rule(super::Fixture::on_files(super::Durability::Strict)).await
-            })*
-        }
-        mod on_files_in_the_page_cache {
-            $(#[tokio::test] async fn $rule() {
-                super::$rule(super::Fixture::on_files(super::Durability::Os)).await
-            })*
-        }
-    };
-}
 
 contract! {
     offsets_are_given_in_the_order_of_submission_without_a_gap
@@ -113,9 +63,9 @@ async fn offsets_are_given_in_the_order_of_submission_without_a_gap(fixture: Fix
     let mut pending = Vec::new();
     for count in 1..=20 {
         let values = vec![&b"value"[..]; count];
-        let permit = log.reserve(1000, AppendOrigin::Client).await.unwrap();
+        let permit = log.reserve(1000, AppendOrigin::CLIENT).await.unwrap();
         pending.push(
-            log.submit(permit, batch(&values), AppendOrigin::Client, Next::Append)
+            log.submit(permit, batch(&values), AppendOrigin::CLIENT, Next::Append)
                 .unwrap(),
         );
     }
@@ -329,7 +279,7 @@ async fn end_transaction(log: &Arc<dyn PartitionLog>, producer_id: i64, result: 
         coordinator_epoch: 0,
     };
     let batch = marker.to_batch(producer_id, 0, 2_000).unwrap();
-    append_as(log, trusted(batch), AppendOrigin::Coordinator)
+    append_as(log, trusted(batch), AppendOrigin::COORDINATOR)
         .await
         .unwrap();
 }
@@ -597,11 +547,11 @@ async fn concurrent_appends_keep_the_order_of_each_producer(fixture: Fixture) {
                     let values: &[&[u8]] = &[value.as_bytes(), &[0; 500]];
                     let batch = produced(producer_id, 0, sequence * 2, values);
                     let permit = log
-                        .reserve(batch.bytes.len(), AppendOrigin::Client)
+                        .reserve(batch.bytes.len(), AppendOrigin::CLIENT)
                         .await
                         .unwrap();
                     pending.push(
-                        log.submit(permit, batch, AppendOrigin::Client, Next::Append)
+                        log.submit(permit, batch, AppendOrigin::CLIENT, Next::Append)
                             .unwrap(),
                     );
                     tokio::task::yield_now().await;
@@ -661,7 +611,7 @@ fn part(log: &Arc<dyn PartitionLog>, batch: ValidatedBatch) -> JointPart {
     JointPart {
         log: log.id().clone(),
         batch,
-        origin: AppendOrigin::Client,
+        origin: AppendOrigin::CLIENT,
         if_refused: IfRefused::FailAll,
     }
 }
@@ -678,7 +628,7 @@ async fn submit_all(
     parts: Vec<JointPart>,
 ) -> Result<Vec<Result<Appended, AppendError>>, JointError> {
     let bytes = parts.iter().map(|part| part.batch.bytes.len()).sum();
-    let origin = AppendOrigin::Coordinator;
+    let origin = AppendOrigin::COORDINATOR;
     let permit = fixture.manager.reserve(bytes, origin).await.unwrap();
     let mut appended = Vec::new();
     for answer in fixture.manager.submit_all(permit, parts)? {

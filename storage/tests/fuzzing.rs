@@ -100,7 +100,7 @@ async fn seed_files() -> [Vec<(String, Vec<u8>)>; 2] {
         coordinator_epoch: 1,
     };
     let marker = trusted(marker.to_batch(8, 0, 2_000).unwrap());
-    append_as(&log, marker, AppendOrigin::Coordinator)
+    append_as(&log, marker, AppendOrigin::COORDINATOR)
         .await
         .unwrap();
     let in_use = files(dir.path());

@@ -68,8 +68,8 @@ impl World {
     /// Lets time pass, and the maintenance see it: wanting all the room there is, while some is taken, wakes it.
     async fn pass(&self, ms: u64, log: &Arc<dyn PartitionLog>) {
         self.clock.0.fetch_add(ms, Ordering::Relaxed);
-        let taken = log.reserve(1, AppendOrigin::Coordinator).await;
-        drop(log.reserve(BUDGET_BYTES as usize, AppendOrigin::Coordinator));
+        let taken = log.reserve(1, AppendOrigin::COORDINATOR).await;
+        drop(log.reserve(BUDGET_BYTES as usize, AppendOrigin::COORDINATOR));
         drop(taken);
     }
 
@@ -276,13 +276,13 @@ async fn below_the_reserve_producers_are_refused_while_all_else_goes_on_and_it_h
     until("producers are refused", async || {
         world.pass(1_000, &own).await;
         matches!(
-            log.reserve(1, AppendOrigin::Client).await,
+            log.reserve(1, AppendOrigin::CLIENT).await,
             Err(AppendError::Storage(why)) if why.contains("space")
         )
     })
     .await;
     assert_eq!(read_all(&log, 0).await.len(), 3);
-    append_as(&own, batch(&[b"a commit"]), AppendOrigin::Coordinator)
+    append_as(&own, batch(&[b"a commit"]), AppendOrigin::COORDINATOR)
         .await
         .unwrap();
     // Whatever the log is called: what counts is who appends.

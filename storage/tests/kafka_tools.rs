@@ -88,7 +88,7 @@ async fn kafka_reads_every_file_of_a_closed_directory() {
             coordinator_epoch: 1,
         };
         let marker = marker.to_batch(producer_id, 0, 5_001).unwrap();
-        append_as(&log, trusted(marker), AppendOrigin::Coordinator)
+        append_as(&log, trusted(marker), AppendOrigin::COORDINATOR)
             .await
             .unwrap();
     }

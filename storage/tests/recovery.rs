@@ -269,7 +269,7 @@ async fn transactions_survive_crash_and_shutdown() {
             coordinator_epoch: 3,
         };
         let marker = trusted(marker.to_batch(1, 0, 5).unwrap());
-        append_as(&log, marker, AppendOrigin::Coordinator)
+        append_as(&log, marker, AppendOrigin::COORDINATOR)
             .await
             .unwrap();
         let before = log.offsets();

@@ -179,7 +179,7 @@ async fn transactions_are_known_from_notes() {
         coordinator_epoch: 3,
     };
     let marker = trusted(marker.to_batch(101, 0, 5).unwrap());
-    append_as(log, marker, AppendOrigin::Coordinator)
+    append_as(log, marker, AppendOrigin::COORDINATOR)
         .await
         .unwrap();
     // Far enough for checkpoints: the transactions are not in the ring any more.

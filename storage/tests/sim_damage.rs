@@ -268,10 +268,10 @@ async fn a_joint_append_that_a_killed_process_left_in_the_page_cache_stays_whole
             let parts = logs.each_ref().map(|log| JointPart {
                 log: log.id().clone(),
                 batch: batch(&[&value(1)]),
-                origin: AppendOrigin::Client,
+                origin: AppendOrigin::CLIENT,
                 if_refused: IfRefused::FailAll,
             });
-            let permit = manager.reserve(1000, AppendOrigin::Client).await;
+            let permit = manager.reserve(1000, AppendOrigin::CLIENT).await;
             let Ok(answers) = manager.submit_all(permit.unwrap(), parts.into()) else {
                 break;
             };

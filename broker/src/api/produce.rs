@@ -31,7 +31,7 @@ use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
 use protocol_shim::header::RequestHeader;
 use storage::log::{AppendError, AppendOrigin, Next, PendingAppend};
-use storage::record::validate::{ValidateError, is_transactional};
+use storage::record::validate::{ValidateError, is_transactional, only_batch};
 use tokio::time::Instant;
 use tracing::{Level, debug};
 use uuid::Uuid;
@@ -52,6 +52,8 @@ const ADMIN_CLIENT_ID: &str = "__admin_client";
 
 /// `acks` of a producer that wants every replica to have the records.
 const ALL_REPLICAS: i16 = -1;
+/// Of a transaction that nobody has begun.
+const NO_TRANSACTION: &str = "The producer attempted to use a producer id which is not currently assigned to its transactional id.";
 /// What a disk may take, however short the timeout of the producer.
 const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -269,6 +271,13 @@ async fn append(
 ) -> Result<StartedAppend, Refusal> {
     let records = data.records.unwrap_or_default();
     let settings = partition.settings.load_full();
+    let only = only_batch(&records, ctx.api_version >= 7);
+    if only.is_ok_and(|batch| is_transactional(&batch)) {
+        return Err(Refusal {
+            message: Some(NO_TRANSACTION.to_owned()),
+            ..ErrorCode::InvalidProducerIdMapping.into()
+        });
+    }
     let batch = validation.validate(&records, &settings, ctx.clock().wall_ms());
     let batch = batch.await.map_err(|error| {
         debug!(log = %partition.log.id(), client_id = %client_text(&ctx.client_id), "refusing a batch: {error}");
@@ -284,7 +293,7 @@ async fn append(
     };
     let permit = partition
         .log
-        .reserve(batch.size_bytes(), AppendOrigin::Client)
+        .reserve(batch.size_bytes(), AppendOrigin::CLIENT)
         .await
         .map_err(refused)?;
     let log = &partition.log;
@@ -293,7 +302,7 @@ async fn append(
         false => Next::Append,
     };
     let pending = log
-        .submit(permit, batch, AppendOrigin::Client, next)
+        .submit(permit, batch, AppendOrigin::CLIENT, next)
         .map_err(refused)?;
     Ok(StartedAppend {
         pending,
@@ -352,7 +361,6 @@ fn refused_batch(error: ValidateError, partition: &Partition) -> Refusal {
         ValidateError::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
         ValidateError::MessageTooLarge(_) => ErrorCode::MessageTooLarge,
         ValidateError::UnsupportedCompressionType(_) => ErrorCode::UnsupportedCompressionType,
-        ValidateError::NoTransaction => ErrorCode::InvalidProducerIdMapping,
     };
     let record_errors = error
         .record_errors()
@@ -365,9 +373,7 @@ fn refused_batch(error: ValidateError, partition: &Partition) -> Refusal {
         record_errors,
         // Kafka tells it where the records are at fault, not the bytes.
         log_start_offset: match code {
-            ErrorCode::CorruptMessage
-            | ErrorCode::MessageTooLarge
-            | ErrorCode::InvalidProducerIdMapping => -1,
+            ErrorCode::CorruptMessage | ErrorCode::MessageTooLarge => -1,
             _ => partition.log.offsets().log_start_offset,
         },
     }

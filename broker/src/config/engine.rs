@@ -33,6 +33,8 @@ section! {
     keys {
         /// A producer that has been silent in a partition for this long, and has no transaction open, is forgotten there.
         producer_id_expiration_ms = kafka("producer.id.expiration.ms"),
+        /// Whether a transaction's coordinator is asked before the transaction's first batch is appended to a partition.
+        transaction_verification_enabled = kafka("transaction.partition.verification.enable"),
     }
     also {}
 }

@@ -28,7 +28,7 @@ impl<O: Outside> Surroundings<O> {
     /// # Errors
     /// Nothing was appended.
     pub(super) async fn append(&self, batch: ValidatedBatch) -> Result<PendingAppend, AppendError> {
-        let origin = AppendOrigin::Coordinator;
+        let origin = AppendOrigin::COORDINATOR;
         let permit = self.log.reserve(batch.size_bytes(), origin).await?;
         self.log.submit(permit, batch, origin, Next::Wait)
     }
@@ -55,21 +55,25 @@ impl<O: Outside> Surroundings<O> {
             commit: ending.commit,
         };
         let marker = marker_batch(end, self.runtime.clock.wall_ms())?;
-        let part = |log: &TopicPartition, batch: &ValidatedBatch, if_refused| JointPart {
-            log: log.clone(),
-            batch: batch.clone(),
-            origin: AppendOrigin::Coordinator,
-            if_refused,
-        };
-        let markers = marked.iter();
-        let mut parts: Vec<_> = markers
-            .map(|marked| part(&marked.log, &marker, IfRefused::Skip))
-            .collect();
-        parts.extend(record.map(|record| part(self.log.id(), &record, IfRefused::FailAll)));
+        let markers = marked.iter().map(|marked| JointPart {
+            log: marked.log.clone(),
+            batch: marker.clone(),
+            origin: AppendOrigin::Marker {
+                transaction_version: ending.transaction_version,
+            },
+            if_refused: IfRefused::Skip,
+        });
+        let mut parts: Vec<_> = markers.collect();
+        parts.extend(record.map(|batch| JointPart {
+            log: self.log.id().clone(),
+            batch,
+            origin: AppendOrigin::COORDINATOR,
+            if_refused: IfRefused::FailAll,
+        }));
         let has_record = parts.len() > marked.len();
         let bytes = parts.iter().map(|part| part.batch.size_bytes()).sum();
         let logs = &self.runtime.logs;
-        let permit = logs.reserve(bytes, AppendOrigin::Coordinator).await?;
+        let permit = logs.reserve(bytes, AppendOrigin::COORDINATOR).await?;
         let answers = logs
             .submit_all(permit, parts)
             .map_err(|error| error.error)?;

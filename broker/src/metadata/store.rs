@@ -157,7 +157,7 @@ impl MetadataStore for LogStore {
             let batch = ValidatedBatch::trusted(bytes).map_err(not_applied)?;
             let permit = self
                 .log
-                .reserve(batch.size_bytes(), AppendOrigin::Coordinator)
+                .reserve(batch.size_bytes(), AppendOrigin::COORDINATOR)
                 .await
                 .map_err(not_applied)?;
             let found = self.log.offsets().log_end_offset;
@@ -169,7 +169,7 @@ impl MetadataStore for LogStore {
             }
             let pending = self
                 .log
-                .submit(permit, batch, AppendOrigin::Coordinator, Next::Append)
+                .submit(permit, batch, AppendOrigin::COORDINATOR, Next::Append)
                 .map_err(not_applied)?;
             match pending.await {
                 Ok(appended) => Ok(appended.last_offset + 1),

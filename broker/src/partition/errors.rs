@@ -19,6 +19,7 @@ pub(crate) fn of_append(error: &AppendError) -> ErrorCode {
         AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
         AppendError::InvalidTxnState { .. } => ErrorCode::InvalidTxnState,
+        AppendError::TransactionCoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
         // Not a fault of the disk, which would be tried again: the producer can only make its batches smaller.
         AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         AppendError::Storage(_) | AppendError::Indeterminate(_) => ErrorCode::KafkaStorageError,

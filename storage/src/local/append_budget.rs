@@ -17,7 +17,7 @@ impl LogDir {
         origin: AppendOrigin,
     ) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
         // Without groups and metadata nothing could be deleted: they may use what is kept free.
-        let refused = origin == AppendOrigin::Client && self.low_on_space.load(Ordering::Relaxed);
+        let refused = origin.is_client() && self.low_on_space.load(Ordering::Relaxed);
         if refused || *self.disk_full.borrow() {
             return Box::pin(std::future::ready(Err(disk_full())));
         }

@@ -72,6 +72,7 @@ pub(crate) struct LogDir {
     pub disk_reserve_bytes: Option<u64>,
     pub note_interval_bytes: u64,
     pub producer_id_expiration_ms: AtomicI64,
+    pub transaction_verification_enabled: AtomicBool,
     pub producer_check_interval_ms: u64,
     /// Ids of logs that know a producer.
     pub with_producers: Mutex<BTreeSet<u32>>,

@@ -20,21 +20,34 @@ pub(crate) fn admit(
     origin: AppendOrigin,
 ) -> Result<Admission, AppendError> {
     let header = &batch.header;
-    let refused = |error| refused(partition, header.producer_id, error);
+    let refused = |error| refused(partition, error);
     if header.is_control() {
         let marker = EndTxnMarker::of_batch(&batch.bytes)
             .map_err(|error| AppendError::Storage(error.to_string()))?;
         if let Some(marker) = marker {
+            let transaction_version = match origin {
+                AppendOrigin::Marker {
+                    transaction_version,
+                } => transaction_version,
+                AppendOrigin::Client(_) | AppendOrigin::Coordinator(_) => 0,
+            };
             producers
-                .check_marker(header.producer_id, header.producer_epoch, marker, 0)
+                .check_marker(
+                    header.producer_id,
+                    header.producer_epoch,
+                    marker,
+                    transaction_version,
+                )
                 .map_err(refused)?;
         }
         return Ok(Admission::Append(marker));
     }
-    if origin == AppendOrigin::Coordinator {
-        return Ok(Admission::Append(None));
-    }
-    match producers.check(header, None).map_err(refused)? {
+    let verdict = match origin {
+        AppendOrigin::Client(guard) => producers.check(header, guard),
+        AppendOrigin::Coordinator(guard) => producers.check_coordinators(header, guard),
+        AppendOrigin::Marker { .. } => producers.check_coordinators(header, None),
+    };
+    match verdict.map_err(refused)? {
         Verdict::Append => Ok(Admission::Append(None)),
         Verdict::Duplicate(original) => Ok(Admission::Duplicate {
             base_offset: original.base_offset(),
@@ -43,7 +56,8 @@ pub(crate) fn admit(
     }
 }
 
-fn refused(partition: &TopicPartition, producer_id: i64, error: ProducerError) -> AppendError {
+/// The error of a log for what its producer state refuses.
+pub(crate) fn refused(partition: &TopicPartition, error: ProducerError) -> AppendError {
     match error {
         ProducerError::OutOfOrderSequence {
             producer_id,
@@ -64,15 +78,18 @@ fn refused(partition: &TopicPartition, producer_id: i64, error: ProducerError) -
             current: current_epoch,
             got: producer_epoch,
         },
-        ProducerError::InvalidTxnState(what) => AppendError::InvalidTxnState {
+        ProducerError::InvalidTxnState { producer_id, what } => AppendError::InvalidTxnState {
             producer_id,
             what: what.to_owned(),
         },
-        ProducerError::TransactionCoordinatorFenced { producer_id, .. } => {
-            AppendError::InvalidTxnState {
-                producer_id,
-                what: error.to_string(),
-            }
-        }
+        ProducerError::TransactionCoordinatorFenced {
+            producer_id,
+            coordinator_epoch,
+            current_epoch,
+        } => AppendError::TransactionCoordinatorFenced {
+            producer_id,
+            current: current_epoch,
+            got: coordinator_epoch,
+        },
     }
 }

@@ -1,14 +1,32 @@
 //! What an append asks for, and what comes of it.
 
-use super::{BoxFuture, TopicPartition};
+use super::{BoxFuture, TopicPartition, VerificationGuard};
 
 /// Where a batch comes from. It decides which checks the batch must pass (Kafka's `AppendOrigin`).
+///
+/// A batch of a transaction that is not open in the log yet needs the guard that was taken before the transaction's
+/// coordinator was asked: see [`PartitionLog::begin_verification`](super::PartitionLog::begin_verification).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendOrigin {
-    /// A producer: idempotence is checked.
-    Client,
-    /// The broker's own coordinators and metadata writer: control batches are allowed.
-    Coordinator,
+    /// A producer: epoch, sequence and transaction are checked.
+    Client(Option<VerificationGuard>),
+    /// The broker's own coordinators and metadata writer: control batches are allowed. Their batches have no sequence, so
+    /// of those with a producer id epoch and transaction are checked.
+    Coordinator(Option<VerificationGuard>),
+    /// The transaction coordinator, with a marker. Version 2 if it gives the producer a new epoch with each transaction
+    /// (KIP-890), else 0.
+    Marker { transaction_version: i16 },
+}
+
+impl AppendOrigin {
+    /// A producer's batch that begins no transaction.
+    pub const CLIENT: Self = Self::Client(None);
+    /// The broker's own batch that begins no transaction.
+    pub const COORDINATOR: Self = Self::Coordinator(None);
+
+    pub fn is_client(self) -> bool {
+        matches!(self, Self::Client(_))
+    }
 }
 
 /// What the caller does next. It lets an engine commit a lone batch at once, and gather those that come together.
@@ -53,6 +71,15 @@ pub enum AppendError {
     /// Not applied: a transactional batch outside of a transaction, or the like.
     #[error("invalid transaction state for producer {producer_id}: {what}")]
     InvalidTxnState { producer_id: i64, what: String },
+    /// Not applied: a newer transaction coordinator has written a marker for the producer here.
+    #[error(
+        "transaction coordinator of producer {producer_id} has epoch {got}, older than {current}"
+    )]
+    TransactionCoordinatorFenced {
+        producer_id: i64,
+        current: i32,
+        got: i32,
+    },
     /// Not applied, and never will be: larger than the write-ahead log takes at once.
     #[error(
         "the record batch takes {bytes} bytes, and the log takes at most {limit_bytes} at once"

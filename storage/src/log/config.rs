@@ -103,6 +103,9 @@ impl Default for CleanerConfig {
 pub struct LiveConfig {
     /// A producer outside a transaction is forgotten after being silent for so long (`producer.id.expiration.ms`).
     pub producer_id_expiration_ms: i64,
+    /// Whether the first batch of a transaction needs the agreement of the coordinator
+    /// (`transaction.partition.verification.enable`).
+    pub transaction_verification_enabled: bool,
     /// Compaction. Whether there is any does not change.
     pub cleaner: CleanerConfig,
 }
@@ -111,6 +114,7 @@ impl Default for LiveConfig {
     fn default() -> Self {
         Self {
             producer_id_expiration_ms: 86_400_000,
+            transaction_verification_enabled: true,
             cleaner: CleanerConfig::default(),
         }
     }

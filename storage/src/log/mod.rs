@@ -24,7 +24,7 @@ pub use log_store::{
     DeletedTopics, Health, IfRefused, JointError, JointPart, LogStore, RecoveryReport, StorageError,
 };
 pub use partition_log::{BoxFuture, PartitionLog};
-pub use producer_state::ActiveProducer;
+pub use producer_state::{ActiveProducer, VerificationGuard};
 pub use read::{
     AbortedTransaction, FetchedRecords, Isolation, LogOffsets, Read, ReadError, ReadRequest,
     TimestampOffset,

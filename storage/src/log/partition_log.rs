@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{
     ActiveProducer, AppendError, AppendOrigin, AppendPermit, FetchWait, Isolation, LogConfig,
     LogOffsets, Next, PendingAppend, Read, ReadError, ReadRequest, TimestampOffset, TopicPartition,
-    WaitRegistration,
+    VerificationGuard, WaitRegistration,
 };
 use crate::record::ValidatedBatch;
 
@@ -52,6 +52,34 @@ pub trait PartitionLog: Send + Sync {
         origin: AppendOrigin,
         next: Next,
     ) -> Result<PendingAppend, AppendError>;
+
+    /// Prepares to ask the transaction's coordinator whether this log is part of the producer's transaction (KIP-890).
+    ///
+    /// `None` if the transaction is open here already: there is nothing to ask. Else the guard goes with the first batch
+    /// when the coordinator has agreed ([`AppendOrigin`]). A marker that comes between takes the guard away, so a late
+    /// batch cannot open a transaction that nobody will end. `supports_epoch_bump`: the client gets a new epoch with each
+    /// transaction.
+    ///
+    /// # Errors
+    /// The producer's epoch is older than the log knows, or the log cannot be used.
+    fn begin_verification(
+        &self,
+        producer_id: i64,
+        producer_epoch: i16,
+        base_sequence: i32,
+        supports_epoch_bump: bool,
+    ) -> Result<Option<VerificationGuard>, AppendError>;
+
+    /// Whether a transactional batch of this producer and guard would be let in now, but for its sequence.
+    ///
+    /// # Errors
+    /// What `submit` would answer.
+    fn check_transaction(
+        &self,
+        producer_id: i64,
+        producer_epoch: i16,
+        guard: Option<VerificationGuard>,
+    ) -> Result<(), AppendError>;
 
     /// The offsets as this log knows them. Those of a log that cannot be used are those of an empty one.
     fn offsets(&self) -> LogOffsets;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::env::sync::{Mutex, MutexGuard};
-use crate::log::admission::{Admission, admit};
+use crate::log::admission::{Admission, admit, refused};
 use crate::log::producer_state::{ProducerState, ProducerStateConfig};
 use crate::log::transaction_index::{AbortedTxn, overlapping};
 use crate::log::waiters::Waiters;
@@ -16,7 +16,7 @@ use crate::log::{
     ActiveProducer, AppendError, AppendOrigin, AppendPermit, Appended, BoxFuture, FetchWait,
     FetchedRecords, IfRefused, Isolation, JointError, JointPart, LogConfig, LogOffsets, Next,
     PartitionLog, PendingAppend, Read, ReadError, ReadRequest, TimestampOffset, TopicPartition,
-    WaitRegistration, timestamp,
+    VerificationGuard, WaitRegistration, timestamp,
 };
 use crate::record::{BatchHeader, EndTxnMarker, ValidatedBatch};
 
@@ -69,6 +69,11 @@ impl MemoryLog {
             0
         };
         self.waiters.advanced(taken_in.bytes, stable_bytes);
+    }
+
+    /// `transaction.partition.verification.enable` is this from now on.
+    pub(crate) fn verify_transactions(&self, enabled: bool) {
+        self.state.lock().producers.verify_transactions(enabled);
     }
 
     /// Ends the log: waiting polls are woken and every later call answers `Deleted`.
@@ -226,6 +231,45 @@ impl PartitionLog for MemoryLog {
         drop(state);
         self.tell(&answer);
         Ok(answered(answer.appended))
+    }
+
+    fn begin_verification(
+        &self,
+        producer_id: i64,
+        producer_epoch: i16,
+        base_sequence: i32,
+        supports_epoch_bump: bool,
+    ) -> Result<Option<VerificationGuard>, AppendError> {
+        let mut state = self.state.lock();
+        if state.deleted {
+            return Err(AppendError::Deleted);
+        }
+        state
+            .producers
+            .begin_verification(
+                producer_id,
+                producer_epoch,
+                base_sequence,
+                supports_epoch_bump,
+                0,
+            )
+            .map_err(|error| refused(&self.id, error))
+    }
+
+    fn check_transaction(
+        &self,
+        producer_id: i64,
+        producer_epoch: i16,
+        guard: Option<VerificationGuard>,
+    ) -> Result<(), AppendError> {
+        let state = self.state.lock();
+        if state.deleted {
+            return Err(AppendError::Deleted);
+        }
+        state
+            .producers
+            .check_transaction(producer_id, producer_epoch, guard)
+            .map_err(|error| refused(&self.id, error))
     }
 
     fn offsets(&self) -> LogOffsets {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
@@ -17,6 +18,7 @@ use crate::log::{
 /// A [`LogStore`] without files.
 pub(crate) struct MemoryStore {
     logs: Mutex<HashMap<TopicPartition, Arc<MemoryLog>>>,
+    verifies_transactions: AtomicBool,
     recovery_report: RecoveryReport,
     failed: watch::Sender<Option<StorageError>>,
 }
@@ -25,6 +27,7 @@ impl MemoryStore {
     pub fn new() -> Self {
         Self {
             logs: Mutex::default(),
+            verifies_transactions: AtomicBool::new(true),
             recovery_report: RecoveryReport {
                 clean: true,
                 ..RecoveryReport::default()
@@ -44,6 +47,7 @@ impl LogStore for MemoryStore {
         let log = logs
             .entry(id.clone())
             .or_insert_with(|| Arc::new(MemoryLog::new(id, config)));
+        log.verify_transactions(self.verifies_transactions.load(Ordering::Relaxed));
         Ok(Arc::clone(log) as Arc<dyn PartitionLog>)
     }
 
@@ -84,7 +88,14 @@ impl LogStore for MemoryStore {
     }
 
     /// Memory is not compacted, and forgets no producer.
-    fn change(&self, _config: &LiveConfig) {}
+    fn change(&self, config: &LiveConfig) {
+        let verifies = config.transaction_verification_enabled;
+        self.verifies_transactions
+            .store(verifies, Ordering::Relaxed);
+        for log in self.logs.lock().values() {
+            log.verify_transactions(verifies);
+        }
+    }
 
     fn recovery_report(&self) -> &RecoveryReport {
         &self.recovery_report

@@ -108,16 +108,29 @@ pub async fn append(
     log: &Arc<dyn PartitionLog>,
     batch: ValidatedBatch,
 ) -> Result<Appended, AppendError> {
-    append_as(log, batch, AppendOrigin::Client).await
+    let origin = verified(log, &batch)?;
+    append_as(log, batch, origin).await
+}
+
+/// The origin of a producer's batch, with the guard that it needs if it begins a transaction.
+pub fn verified(
+    log: &Arc<dyn PartitionLog>,
+    batch: &ValidatedBatch,
+) -> Result<AppendOrigin, AppendError> {
+    let header = &batch.header;
+    if !header.is_transactional() {
+        return Ok(AppendOrigin::CLIENT);
+    }
+    let (id, epoch) = (header.producer_id, header.producer_epoch);
+    let guard = log.begin_verification(id, epoch, header.base_sequence, false)?;
+    Ok(AppendOrigin::Client(guard))
 }
 
 /// Hands a batch in without waiting for the disk.
 pub async fn submit(log: &Arc<dyn PartitionLog>, batch: ValidatedBatch) -> PendingAppend {
-    let permit = log
-        .reserve(batch.bytes.len(), AppendOrigin::Client)
-        .await
-        .expect("room");
-    log.submit(permit, batch, AppendOrigin::Client, Next::Append)
+    let origin = verified(log, &batch).expect("a batch of now");
+    let permit = log.reserve(batch.bytes.len(), origin).await.expect("room");
+    log.submit(permit, batch, origin, Next::Append)
         .expect("the batch is let in")
 }
 

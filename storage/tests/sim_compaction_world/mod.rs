@@ -101,6 +101,7 @@ impl World {
                     dedupe_buffer_bytes: 2_000,
                     ..CleanerConfig::default()
                 },
+                ..LiveConfig::default()
             },
             durability: self.durability,
             fs: Arc::new(self.disk.boot(stop_at)),
@@ -322,11 +323,12 @@ impl World {
             let batch = self.batch_of(&event);
             let next_offset = known_or_zero(&self.events) + i64::from(batch.header.records_count);
             let origin = match event {
-                Event::Data { .. } => AppendOrigin::Client,
-                Event::End { .. } => AppendOrigin::Coordinator,
+                Event::Data { .. } => verified(&log, &batch),
+                Event::End { .. } => Ok(AppendOrigin::COORDINATOR),
             };
+            let append = async { append_as(&log, batch, origin?).await };
             self.events.push((next_offset, event));
-            match self.alive(append_as(&log, batch, origin)).await? {
+            match self.alive(append).await? {
                 Ok(appended) => self.acknowledged = appended.last_offset + 1,
                 Err(_) if self.disk.is_stopped() => return None,
                 Err(error) => panic!("not appended: {error}"),

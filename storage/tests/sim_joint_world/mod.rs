@@ -246,13 +246,13 @@ impl World {
                 JointPart {
                     log: logs[place].id().clone(),
                     batch: batch(&[&value]),
-                    origin: AppendOrigin::Client,
+                    origin: AppendOrigin::CLIENT,
                     if_refused: IfRefused::FailAll,
                 }
             })
             .collect();
         let bytes = parts.iter().map(|part| part.batch.bytes.len()).sum();
-        let reserved = manager.reserve(bytes, AppendOrigin::Client);
+        let reserved = manager.reserve(bytes, AppendOrigin::CLIENT);
         let permit = match self.alive(reserved).await? {
             Ok(permit) => permit,
             Err(_) if self.disk.is_stopped() => return None,

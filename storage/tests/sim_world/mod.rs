@@ -534,7 +534,7 @@ impl World {
         let builder = BatchBuilder::new().producer(producer as i64 + 1, 0, sent.base_sequence);
         let batch = trusted(build(builder, SimClock.now_ms(), &values));
         let permit = match self
-            .until_stopped(log.reserve(batch.bytes.len(), AppendOrigin::Client))
+            .until_stopped(log.reserve(batch.bytes.len(), AppendOrigin::CLIENT))
             .await?
         {
             Some(Ok(permit)) => permit,
@@ -545,7 +545,7 @@ impl World {
             true => Next::Wait,
             false => Next::Append,
         };
-        match log.submit(permit, batch, AppendOrigin::Client, next) {
+        match log.submit(permit, batch, AppendOrigin::CLIENT, next) {
             Ok(answer) => self.pending.push(Pending {
                 topic: at,
                 incarnation: self.topics[at].incarnation,

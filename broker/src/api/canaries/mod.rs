@@ -81,11 +81,11 @@ impl Aviary {
             let batch = ValidatedBatch::trusted(batch(value).build().expect("a batch"));
             let batch = batch.expect("a batch");
             let log = &partition.log;
-            let permit = log.reserve(batch.size_bytes(), AppendOrigin::Client).await;
+            let permit = log.reserve(batch.size_bytes(), AppendOrigin::CLIENT).await;
             let appended = log.submit(
                 permit.expect("room"),
                 batch,
-                AppendOrigin::Client,
+                AppendOrigin::CLIENT,
                 Next::Append,
             );
             appended.expect("submitted").await.expect("appended");

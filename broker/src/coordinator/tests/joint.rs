@@ -63,7 +63,7 @@ impl World {
         batch.append(0, Some(b"k"), None, &[]);
         let batch = ValidatedBatch::trusted(batch.build().expect("built")).expect("a batch");
         let log = Self::log(&self.runtime, "data").await;
-        let (permit, origin) = (AppendPermit::unlimited(), AppendOrigin::Coordinator);
+        let (permit, origin) = (AppendPermit::unlimited(), AppendOrigin::COORDINATOR);
         let appended = log.submit(permit, batch, origin, Next::Wait);
         appended.expect("let in").await.expect("durable");
         let writes = vec![transactional(PRODUCER, &["lent"])];

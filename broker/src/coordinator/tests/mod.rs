@@ -16,9 +16,9 @@ use coordinators::machine::{Machine, Moment, Token};
 use parking_lot::Mutex;
 use protocol_shim::ErrorCode;
 use storage::log::{
-    ActiveProducer, AppendError, AppendOrigin, AppendPermit, FetchWait, Isolation, LogConfig,
-    LogOffsets, Next, PartitionLog, PendingAppend, Read, ReadError, ReadRequest, TimestampOffset,
-    TopicPartition, WaitRegistration,
+    ActiveProducer, AppendError, AppendOrigin, AppendPermit, FetchWait, Isolation, LiveConfig,
+    LogConfig, LogOffsets, Next, PartitionLog, PendingAppend, Read, ReadError, ReadRequest,
+    TimestampOffset, TopicPartition, VerificationGuard, WaitRegistration,
 };
 use storage::memory;
 use storage::record::ValidatedBatch;
@@ -67,7 +67,7 @@ impl TestLog {
             topic_id: Uuid::from_u128(1),
             partition: 0,
         };
-        let inner = memory::open()
+        let inner = logs_in_memory()
             .open_log(id, Arc::new(LogConfig::default()))
             .expect("open");
         Arc::new(Self {
@@ -89,7 +89,7 @@ impl TestLog {
         *self.holds.lock() = false;
         let in_flight: Vec<InFlight> = self.in_flight.lock().drain(..).collect();
         for InFlight { batch, reply } in in_flight {
-            let (permit, origin) = (AppendPermit::unlimited(), AppendOrigin::Coordinator);
+            let (permit, origin) = (AppendPermit::unlimited(), AppendOrigin::COORDINATOR);
             let appended = self.inner.submit(permit, batch, origin, Next::Append);
             let appended = appended.expect("in memory");
             let _ = reply.send(appended.await);
@@ -145,6 +145,31 @@ impl PartitionLog for TestLog {
         let (reply, written) = oneshot::channel();
         self.in_flight.lock().push_back(InFlight { batch, reply });
         Ok(Box::pin(async move { written.await.expect("released") }))
+    }
+
+    fn begin_verification(
+        &self,
+        producer_id: i64,
+        producer_epoch: i16,
+        base_sequence: i32,
+        supports_epoch_bump: bool,
+    ) -> Result<Option<VerificationGuard>, AppendError> {
+        self.inner.begin_verification(
+            producer_id,
+            producer_epoch,
+            base_sequence,
+            supports_epoch_bump,
+        )
+    }
+
+    fn check_transaction(
+        &self,
+        producer_id: i64,
+        producer_epoch: i16,
+        guard: Option<VerificationGuard>,
+    ) -> Result<(), AppendError> {
+        self.inner
+            .check_transaction(producer_id, producer_epoch, guard)
     }
 
     fn offsets(&self) -> LogOffsets {
@@ -203,6 +228,16 @@ impl PartitionLog for TestLog {
     }
 }
 
+/// The machines of these tests begin transactions without asking anybody.
+fn logs_in_memory() -> Arc<dyn storage::log::LogStore> {
+    let logs = memory::open();
+    logs.change(&LiveConfig {
+        transaction_verification_enabled: false,
+        ..LiveConfig::default()
+    });
+    logs
+}
+
 async fn metadata() -> Metadata {
     metadata_with(&memory::open(), Arc::new(|_: &_, _: &_| {})).await
 }
@@ -219,7 +254,7 @@ async fn metadata_with(logs: &Arc<dyn storage::log::LogStore>, observer: Observe
 
 /// The metadata of a broker that has nothing but memory, and what its coordinators work with.
 async fn runtime(shutdown: watch::Receiver<bool>) -> Runtime {
-    let logs = memory::open();
+    let logs = logs_in_memory();
     let partitions = Arc::new(PartitionRegistry::new(RecordValidation::Full));
     let observer = {
         let (logs, partitions) = (Arc::clone(&logs), Arc::clone(&partitions));

@@ -224,7 +224,7 @@ async fn what_transactions_wrote_and_how_they_ended_is_known_again_after_a_load(
         let loan = runtime.lending.borrow(log.id()).await;
         let loan = loan.expect("it can be lent").expect("a shard has it");
         let marker = marker_batch(end, 0).expect("made");
-        let (permit, origin) = (AppendPermit::unlimited(), AppendOrigin::Coordinator);
+        let (permit, origin) = (AppendPermit::unlimited(), AppendOrigin::COORDINATOR);
         let append = log.submit(permit, marker, origin, Next::Append);
         loan.give_back(end, append.expect("let in"));
     }

@@ -101,16 +101,16 @@ impl FileLog {
         Ok(answered(answer))
     }
 
-    /// Checks a batch, and finds out where it goes. Changes nothing.
+    /// Checks a batch, and finds out where it goes. Appends nothing.
     pub(super) fn draft(
         &self,
-        state: &State,
+        state: &mut State,
         validated: &ValidatedBatch,
         origin: AppendOrigin,
         now_ms: i64,
     ) -> Result<Drafted, AppendError> {
         state.check_appendable()?;
-        let marker = match admit(&state.producers, &self.id, validated, origin)? {
+        let marker = match admit(self.producers(state), &self.id, validated, origin)? {
             Admission::Append(marker) => marker,
             Admission::Duplicate {
                 base_offset,

@@ -8,10 +8,11 @@ use tokio::sync::oneshot;
 use super::FileLog;
 use super::plan::ReadPlan;
 use super::search::Search;
+use crate::log::admission::refused;
 use crate::log::{
     ActiveProducer, AppendError, AppendOrigin, AppendPermit, BoxFuture, FetchWait, Isolation,
     LogConfig, LogOffsets, Next, PartitionLog, PendingAppend, Read, ReadError, ReadRequest,
-    TimestampOffset, TopicPartition, WaitRegistration,
+    TimestampOffset, TopicPartition, VerificationGuard, WaitRegistration,
 };
 use crate::record::ValidatedBatch;
 
@@ -53,6 +54,42 @@ impl PartitionLog for FileLogHandle {
         next: Next,
     ) -> Result<PendingAppend, AppendError> {
         self.0.append(permit, batch, origin, next)
+    }
+
+    fn begin_verification(
+        &self,
+        producer_id: i64,
+        producer_epoch: i16,
+        base_sequence: i32,
+        supports_epoch_bump: bool,
+    ) -> Result<Option<VerificationGuard>, AppendError> {
+        let now_ms = self.0.shared.clock.now_ms();
+        let mut state = self.0.state();
+        state.check_appendable()?;
+        self.0
+            .producers(&mut state)
+            .begin_verification(
+                producer_id,
+                producer_epoch,
+                base_sequence,
+                supports_epoch_bump,
+                now_ms,
+            )
+            .map_err(|error| refused(&self.0.id, error))
+    }
+
+    fn check_transaction(
+        &self,
+        producer_id: i64,
+        producer_epoch: i16,
+        guard: Option<VerificationGuard>,
+    ) -> Result<(), AppendError> {
+        let mut state = self.0.state();
+        state.check_appendable()?;
+        self.0
+            .producers(&mut state)
+            .check_transaction(producer_id, producer_epoch, guard)
+            .map_err(|error| refused(&self.0.id, error))
     }
 
     fn offsets(&self) -> LogOffsets {

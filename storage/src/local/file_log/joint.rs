@@ -95,7 +95,7 @@ fn admit<'a>(
         return Err(AppendError::Storage(what));
     }
     let mut state = log.state();
-    let drafted = log.draft(&state, &part.batch, part.origin, now_ms)?;
+    let drafted = log.draft(&mut state, &part.batch, part.origin, now_ms)?;
     Ok(match drafted {
         Drafted::Append(draft) => Outcome::Admitted(log, state, draft),
         Drafted::Duplicate {

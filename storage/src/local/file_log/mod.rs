@@ -29,6 +29,7 @@ use crate::local::log_dir::LogDir;
 use crate::local::segment::open_files::LogPath;
 use crate::local::segment::writer::SegmentWriter;
 use crate::local::segment::{OpenSegment, Segment};
+use crate::log::producer_state::ProducerState;
 use crate::log::waiters::Waiters;
 use crate::log::{LogConfig, TopicPartition};
 
@@ -105,6 +106,16 @@ impl FileLog {
         (self.id.topic.to_string(), self.id.partition)
     }
 
+    /// The producers, under the settings of now.
+    fn producers<'a>(&self, state: &'a mut State) -> &'a mut ProducerState {
+        let shared = &self.shared;
+        let producers = &mut state.producers;
+        producers.set_expiration_ms(shared.producer_id_expiration_ms.load(Ordering::Relaxed));
+        let verification = &shared.transaction_verification_enabled;
+        producers.verify_transactions(verification.load(Ordering::Relaxed));
+        producers
+    }
+
     /// There are producers that may expire.
     fn note_producers(&self, state: &mut State) {
         if !state.listed_with_producers && state.producers.producers().len() > 0 {
@@ -117,12 +128,8 @@ impl FileLog {
     /// Forgets producers that have been silent for too long; says whether any is left.
     pub fn remove_expired_producers(&self) -> bool {
         let mut state = self.state.lock();
-        let expiration_ms = self
-            .shared
-            .producer_id_expiration_ms
-            .load(Ordering::Relaxed);
-        state.producers.set_expiration_ms(expiration_ms);
-        state.producers.remove_expired(self.shared.clock.now_ms());
+        self.producers(&mut state)
+            .remove_expired(self.shared.clock.now_ms());
         let any_left = state.producers.producers().len() > 0;
         state.listed_with_producers = any_left;
         any_left

@@ -110,6 +110,8 @@ impl LogStore for LocalStore {
         }
         let expiration_ms = &self.shared.producer_id_expiration_ms;
         expiration_ms.store(config.producer_id_expiration_ms, Ordering::Relaxed);
+        let verification = &self.shared.transaction_verification_enabled;
+        verification.store(config.transaction_verification_enabled, Ordering::Relaxed);
     }
 
     fn recovery_report(&self) -> &RecoveryReport {

@@ -306,6 +306,9 @@ fn log_dir(config: &LocalConfig, parts: Parts, known: Known, wal: Wal, is_clean:
         disk_reserve_bytes: config.disk_reserve_bytes,
         note_interval_bytes: config.note_interval_bytes,
         producer_id_expiration_ms: AtomicI64::new(config.live.producer_id_expiration_ms),
+        transaction_verification_enabled: AtomicBool::new(
+            config.live.transaction_verification_enabled,
+        ),
         producer_check_interval_ms: config.producer_id_expiration_check_interval_ms.max(1),
         with_producers: Mutex::default(),
         flush_due_ms: AtomicU64::new(u64::MAX),

@@ -35,12 +35,10 @@ pub struct ProducerStateConfig {
 }
 
 impl ProducerStateConfig {
-    /// What every log goes by.
+    /// What every log goes by. Whether it verifies transactions may change with each batch.
     pub(crate) fn of_log(producer_id_expiration_ms: i64) -> Self {
         Self {
             producer_id_expiration_ms,
-            // The coordinator checks that a partition was added to a transaction before it lets data in.
-            transaction_verification_enabled: false,
             ..Self::default()
         }
     }
@@ -88,8 +86,11 @@ pub enum ProducerError {
         current_epoch: i16,
     },
     /// INVALID_TXN_STATE
-    #[error("{0}")]
-    InvalidTxnState(&'static str),
+    #[error("{what}")]
+    InvalidTxnState {
+        producer_id: i64,
+        what: &'static str,
+    },
     /// TRANSACTION_COORDINATOR_FENCED: the marker comes from a coordinator that has been replaced.
     #[error(
         "Invalid coordinator epoch for producerId {producer_id}: {coordinator_epoch} (zombie), {current_epoch} (current)"
@@ -247,24 +248,74 @@ impl ProducerState {
             }
             check_epoch(entry, header.producer_epoch)?;
         }
+        if header.is_transactional() {
+            self.check_transaction(producer_id, header.producer_epoch, guard)?;
+        }
+        check_sequence(entry, self.verifications.get(&producer_id), header)?;
+        self.check_kind(header)?;
+        Ok(Verdict::Append)
+    }
+
+    /// Whether a coordinator's batch may be appended. It has no sequence, so it is never a duplicate. Batches without a
+    /// producer id always may.
+    ///
+    /// # Errors
+    /// What to answer; nothing has changed.
+    pub(crate) fn check_coordinators(
+        &self,
+        header: &BatchHeader,
+        guard: Option<VerificationGuard>,
+    ) -> Result<Verdict, ProducerError> {
+        if !header.has_producer_id() {
+            return Ok(Verdict::Append);
+        }
+        let producer_id = header.producer_id;
+        if header.is_transactional() {
+            self.check_transaction(producer_id, header.producer_epoch, guard)?;
+        } else if let Some(entry) = self.producer(producer_id) {
+            check_epoch(entry, header.producer_epoch)?;
+        }
+        self.check_kind(header)?;
+        Ok(Verdict::Append)
+    }
+
+    /// Whether a transactional batch may be appended: its transaction is open here, or its guard still holds.
+    ///
+    /// # Errors
+    /// `InvalidProducerEpoch` or `InvalidTxnState`.
+    pub(crate) fn check_transaction(
+        &self,
+        producer_id: i64,
+        producer_epoch: i16,
+        guard: Option<VerificationGuard>,
+    ) -> Result<(), ProducerError> {
+        if let Some(entry) = self.producer(producer_id) {
+            check_epoch(entry, producer_epoch)?;
+        }
         let verification = self.verifications.get(&producer_id);
-        if header.is_transactional()
-            && self.config.transaction_verification_enabled
-            && !self.has_ongoing_transaction(producer_id, header.producer_epoch)
+        if self.config.transaction_verification_enabled
+            && !self.has_ongoing_transaction(producer_id, producer_epoch)
             && (guard.is_none() || guard != verification.map(|verification| verification.guard))
         {
-            return Err(ProducerError::InvalidTxnState(
-                "Record was not part of an ongoing transaction",
-            ));
+            return Err(ProducerError::InvalidTxnState {
+                producer_id,
+                what: "Record was not part of an ongoing transaction",
+            });
         }
-        check_sequence(entry, verification, header)?;
+        Ok(())
+    }
+
+    /// While a transaction is open, its producer writes nothing else.
+    fn check_kind(&self, header: &BatchHeader) -> Result<(), ProducerError> {
+        let entry = self.producer(header.producer_id);
         let in_transaction = entry.is_some_and(|entry| entry.current_txn_first_offset.is_some());
         if in_transaction && !header.is_transactional() {
-            return Err(ProducerError::InvalidTxnState(
-                "Expected transactional write from the producer",
-            ));
+            return Err(ProducerError::InvalidTxnState {
+                producer_id: header.producer_id,
+                what: "Expected transactional write from the producer",
+            });
         }
-        Ok(Verdict::Append)
+        Ok(())
     }
 
     /// Whether a transaction marker may be appended. `transaction_version` is 2 if the coordinator bumps the epoch
@@ -387,6 +438,11 @@ impl ProducerState {
     /// `producer.id.expiration.ms` has changed.
     pub fn set_expiration_ms(&mut self, producer_id_expiration_ms: i64) {
         self.config.producer_id_expiration_ms = producer_id_expiration_ms;
+    }
+
+    /// `transaction.partition.verification.enable`, as it is now.
+    pub(crate) fn verify_transactions(&mut self, enabled: bool) {
+        self.config.transaction_verification_enabled = enabled;
     }
 
     /// Forgets producers outside a transaction that have been silent for `producer_id_expiration_ms`, and

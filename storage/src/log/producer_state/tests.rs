@@ -72,7 +72,7 @@ fn name(verdict: Result<Verdict, ProducerError>) -> &'static str {
         Ok(Verdict::Duplicate(_)) => "duplicate",
         Err(ProducerError::OutOfOrderSequence { .. }) => "OUT_OF_ORDER_SEQUENCE_NUMBER",
         Err(ProducerError::InvalidProducerEpoch { .. }) => "INVALID_PRODUCER_EPOCH",
-        Err(ProducerError::InvalidTxnState(_)) => "INVALID_TXN_STATE",
+        Err(ProducerError::InvalidTxnState { .. }) => "INVALID_TXN_STATE",
         Err(ProducerError::TransactionCoordinatorFenced { .. }) => "TRANSACTION_COORDINATOR_FENCED",
     }
 }

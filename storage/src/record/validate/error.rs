@@ -33,12 +33,6 @@ pub enum ValidateError {
     /// UNSUPPORTED_COMPRESSION_TYPE
     #[error("{0}")]
     UnsupportedCompressionType(String),
-    /// INVALID_PRODUCER_ID_MAPPING: a batch of a transaction that nobody has begun. Stored, it would open one that
-    /// nobody can end, and hold up compaction and whoever reads only what is committed.
-    #[error(
-        "The producer attempted to use a producer id which is not currently assigned to its transactional id."
-    )]
-    NoTransaction,
 }
 
 impl ValidateError {

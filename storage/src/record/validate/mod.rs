@@ -107,9 +107,6 @@ pub fn validate_within(
     left_bytes: &mut usize,
 ) -> Result<ValidatedBatch, ValidateError> {
     let bytes = only_batch(records, zstd_allowed)?;
-    if is_transactional(&bytes) {
-        return Err(ValidateError::NoTransaction);
-    }
     let header = check_batch(&bytes, config)?;
     let source = header
         .compression()
@@ -175,7 +172,10 @@ pub fn is_transactional(records: &[u8]) -> bool {
 }
 
 /// The one batch of `records`, with a header of magic 2 that may still lie.
-fn only_batch(records: &Bytes, zstd_allowed: bool) -> Result<Bytes, ValidateError> {
+///
+/// # Errors
+/// What to answer for this partition.
+pub fn only_batch(records: &Bytes, zstd_allowed: bool) -> Result<Bytes, ValidateError> {
     let Some(size_bytes) = first_batch_bytes(records)? else {
         return Err(invalid(
             "Produce requests must have at least one record batch per partition",
