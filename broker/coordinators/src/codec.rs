@@ -15,6 +15,8 @@ pub enum RecordError {
     BadString,
     #[error("record value version {0} is not known")]
     UnknownVersion(i16),
+    #[error("transaction status {0} is not known")]
+    UnknownStatus(i8),
     #[error("a string of {0} bytes does not fit a record")]
     StringTooLong(usize),
     #[error("the end of a transaction is a control batch")]
@@ -127,6 +129,14 @@ impl<'a> Reader<'a> {
     /// The number of elements an array claims to have.
     pub(crate) fn count_of(&mut self, flexible: bool) -> Result<usize, RecordError> {
         self.length(flexible, true)?.ok_or(RecordError::BadLength)
+    }
+
+    /// The number of elements an array claims to have. `None` for null.
+    pub(crate) fn nullable_count_of(
+        &mut self,
+        flexible: bool,
+    ) -> Result<Option<usize>, RecordError> {
+        self.length(flexible, true)
     }
 
     /// Whether the compact array that comes next is null. It is still to be read afterwards.
@@ -255,14 +265,24 @@ impl Writer {
 
     /// The tagged fields of a struct that has at most one, with the number 0.
     pub(crate) fn tagged_field(&mut self, field: Option<Self>) -> Result<(), RecordError> {
-        let Some(field) = field else {
-            self.uvarint(0);
-            return Ok(());
+        self.tagged_fields(&[(0, field.map(Self::finish))])
+    }
+
+    /// The tagged fields of a struct, by their numbers in ascending order. Those that are `None` are left out.
+    pub(crate) fn tagged_fields(
+        &mut self,
+        fields: &[(u32, Option<Vec<u8>>)],
+    ) -> Result<(), RecordError> {
+        let present = || {
+            let fields = fields.iter();
+            fields.filter_map(|(tag, field)| field.as_ref().map(|field| (*tag, field)))
         };
-        self.uvarint(1);
-        self.uvarint(0);
-        self.uvarint(u32::try_from(field.buffer.len()).map_err(|_| RecordError::BadLength)?);
-        self.bytes(&field.buffer);
+        self.uvarint(u32::try_from(present().count()).map_err(|_| RecordError::BadLength)?);
+        for (tag, field) in present() {
+            self.uvarint(tag);
+            self.uvarint(u32::try_from(field.len()).map_err(|_| RecordError::BadLength)?);
+            self.bytes(field);
+        }
         Ok(())
     }
 }

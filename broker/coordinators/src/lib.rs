@@ -1,13 +1,19 @@
 //! Coordinators as pure state machines.
 //!
 //! [`machine`] says what a coordinator is and how its owner drives it. [`group`] is the coordinator of groups and their
-//! committed offsets. Whatever needs time, files, the network or randomness is in the broker, around these machines.
+//! committed offsets, [`txn`] that of transactions. Whatever needs time, files, the network or randomness is in the broker,
+//! around these machines.
 
+mod allowance;
 pub mod batch_size;
 mod codec;
 pub mod group;
+mod id;
 pub mod machine;
+#[cfg(test)]
+mod seed;
 mod timer;
+pub mod txn;
 
 /// The partition of a coordinator's topic that serves a key, such as the id of a group. Every Kafka client and tool
 /// computes the same.

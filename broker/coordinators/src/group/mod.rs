@@ -22,7 +22,6 @@
 //! and the same members wherever a group is settled. The records of a step may take several batches, and a crash may leave
 //! the first ones only. A group recovers from that by itself (`consumer/assignment.rs`).
 
-mod allowance;
 mod any;
 mod assignor;
 mod catalog;
@@ -36,6 +35,7 @@ mod id;
 mod migration;
 mod offsets;
 mod pattern;
+mod prices;
 mod record;
 mod reply;
 mod request;
@@ -45,7 +45,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use allowance::{Allowance, Priced};
+pub use crate::allowance::{Allowance, Priced};
 pub use assignor::Assignor;
 pub use assignor::spec::Partitions;
 pub use catalog::Catalog;

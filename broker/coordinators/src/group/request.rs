@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::group::allowance::Allowance;
+use crate::allowance::Allowance;
 use crate::group::catalog::Catalog;
 use crate::group::id::{GroupId, InstanceId, MemberId, Name};
 

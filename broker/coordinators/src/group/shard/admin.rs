@@ -2,7 +2,7 @@
 
 use protocol_shim::ErrorCode;
 
-use crate::group::allowance::{Allowance, Priced};
+use crate::allowance::{Allowance, Priced};
 use crate::group::any::Group;
 use crate::group::effects::Effects;
 use crate::group::id::GroupId;

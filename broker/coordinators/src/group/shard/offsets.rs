@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use protocol_shim::ErrorCode;
 use uuid::Uuid;
 
+use crate::allowance::{Allowance, Priced};
 use crate::batch_size::BATCH_OVERHEAD_BYTES;
 use crate::codec::MAX_STRING_BYTES;
-use crate::group::allowance::{Allowance, FETCHED_PARTITION_BYTES, Priced};
 use crate::group::any::Group;
 use crate::group::effects::Effects;
 use crate::group::id::{GroupId, Name};
+use crate::group::prices::FETCHED_PARTITION_BYTES;
 use crate::group::record::GroupRecord;
 use crate::group::record::offset::{CommittedOffset, OffsetKey};
 use crate::group::reply::{

@@ -7,10 +7,10 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use uuid::Uuid;
 
-use super::seed::number_from_env;
 use crate::group::assignor::Assignor;
 use crate::group::assignor::spec::{MemberSpec, Partitions, Spec};
 use crate::group::id::{InstanceId, MemberId};
+use crate::seed::number_from_env;
 
 fn topic(number: u128) -> Uuid {
     Uuid::from_u128(number + 1)

@@ -1,7 +1,6 @@
 //! The rules of groups and offsets, each as a sentence.
 
 mod admin;
-mod allowance;
 mod assignor;
 mod consumer;
 mod context;
@@ -10,10 +9,10 @@ mod expiry;
 mod join;
 mod membership;
 mod offsets;
+mod prices;
 mod random;
 mod record;
 mod scale;
-mod seed;
 mod static_members;
 mod sync;
 mod torn_steps;

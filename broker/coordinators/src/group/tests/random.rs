@@ -12,11 +12,11 @@ use uuid::Uuid;
 
 use crate::machine::Token;
 
-use super::seed::number_from_env;
 use super::{
     super::*,
     context::{TestContext, Visible, commit_topic, protocol},
 };
+use crate::seed::number_from_env;
 
 const GROUPS: [&str; 2] = ["g", "h"];
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
-use super::super::seed::number_from_env;
 use super::super::torn_steps::{TornSteps, check_compacted};
 use super::*;
+use crate::seed::number_from_env;
 
 const SCHEDULES: u64 = 300;
 const STEPS: usize = 150;

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
-use super::super::seed::number_from_env;
 use super::super::torn_steps::{TornSteps, check_compacted};
 use super::{mixed::*, *};
 use crate::group::embedded::Subscription;
+use crate::seed::number_from_env;
 
 const SCHEDULES: u64 = 60;
 const STEPS: usize = 200;

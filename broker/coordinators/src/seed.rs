@@ -5,7 +5,7 @@
     clippy::disallowed_methods,
     reason = "a test that failed takes its seed back"
 )]
-pub(super) fn number_from_env(name: &str) -> Option<u64> {
+pub(crate) fn number_from_env(name: &str) -> Option<u64> {
     std::env::var(name)
         .ok()
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))

@@ -5,7 +5,8 @@ use kafka_protocol::messages::{
     describe_groups_response as describe, offset_fetch_response as fetch,
 };
 
-use crate::group::allowance::{FETCHED_PARTITION_BYTES, STRUCT_BYTES};
+use crate::allowance::STRUCT_BYTES;
+use crate::group::prices::FETCHED_PARTITION_BYTES;
 use crate::group::reply::*;
 
 #[test]
