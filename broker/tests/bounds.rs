@@ -22,13 +22,13 @@ use broker::net::session::Session;
 use broker::response::Pending;
 use bytes::Bytes;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
-use kafka_protocol::messages::offset_commit_request::{
-    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-};
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
-use kafka_protocol::messages::{JoinGroupRequest, OffsetCommitRequest, SyncGroupRequest};
+use kafka_protocol::messages::{JoinGroupRequest, SyncGroupRequest};
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::api_spec::ApiSpec;
+use protocol_shim::newer::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use protocol_shim::sample::{self, Values};
 use rustix::time::{ClockId, clock_gettime};
 use support::{batch, connect, group_id, start_broker, string, topic_name};

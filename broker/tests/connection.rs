@@ -11,12 +11,14 @@ use broker::config::BrokerConfig;
 use broker::server::Server;
 use bytes::{Buf, Bytes};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, FetchRequest, FetchResponse, HeartbeatRequest,
-    ListOffsetsRequest, MetadataRequest, ProduceRequest,
+    FetchRequest, FetchResponse, HeartbeatRequest, MetadataRequest, ProduceRequest,
 };
 use kafka_protocol::protocol::Decodable;
+use protocol_shim::newer::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use protocol_shim::newer::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -276,7 +278,7 @@ async fn an_unknown_version_of_api_versions_is_answered_in_version_0_with_the_kn
         .iter()
         .map(|api| (api.api_key, api.min_version, api.max_version))
         .collect();
-    assert_eq!(range, [(18, 0, 4)]);
+    assert_eq!(range, [(18, 0, 5)]);
     assert!(!frame.has_remaining());
     // The client asks again on the same connection.
     let response = client

@@ -14,14 +14,13 @@ use broker::broker::Broker;
 use broker::config::BrokerConfig;
 use broker::metrics;
 use broker::server::{self, Server};
-use kafka_protocol::messages::offset_commit_request::{
-    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-};
 use kafka_protocol::messages::{
-    FetchRequest, MetadataRequest, OffsetCommitRequest, fetch_request::FetchPartition,
-    fetch_request::FetchTopic,
+    FetchRequest, MetadataRequest, fetch_request::FetchPartition, fetch_request::FetchTopic,
 };
 use parking_lot::{Condvar, Mutex};
+use protocol_shim::newer::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use storage::local::{self, LocalConfig};
 use storage::testing::hooked_fs::{HookedFs, Hooks};
 use support::{batch, connect, group_id, produce, topic_name};

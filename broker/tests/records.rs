@@ -9,9 +9,9 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{
-    CreateTopicsRequest, DeleteRecordsRequest, ListOffsetsRequest, TransactionalId,
+use kafka_protocol::messages::{CreateTopicsRequest, DeleteRecordsRequest, TransactionalId};
+use protocol_shim::newer::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
 use storage::record::batch::compute_crc;
 use storage::record::{BatchBuilder, CompressionType};

@@ -3,9 +3,12 @@
 //! A request passes [`frame`] (its length), [`header`], [`api_spec`] (is it served), [`guard`] and [`decode`]; a
 //! response leaves through [`encode`], or through [`fetch_response`] when it carries records.
 //!
-//! The structs of requests and responses are those of [`kafka_protocol::messages`].
+//! The structs of requests and responses are those of [`kafka_protocol::messages`], or of [`newer`] where that crate lacks
+//! a version.
 
 pub mod access;
+#[cfg(any(test, feature = "samples"))]
+pub mod any_message;
 pub mod api_spec;
 pub mod decode;
 pub mod encode;
@@ -15,6 +18,7 @@ mod first_error;
 pub mod frame;
 pub mod guard;
 pub mod header;
+pub mod newer;
 pub mod primitives;
 #[cfg(any(test, feature = "samples"))]
 pub mod sample;

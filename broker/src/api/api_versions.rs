@@ -1,15 +1,15 @@
-//! ApiVersions (key 18), versions 0-4.
+//! ApiVersions (key 18), versions 0-5.
 //!
 //! Announces what is served and nothing else. A version that is not served is answered in version 0
 //! with UNSUPPORTED_VERSION before this handler is reached (KIP-511). From v3 the client must name
-//! itself in a sane way, else INVALID_REQUEST; features that work are announced as finalized (KIP-584).
+//! itself in a sane way, else INVALID_REQUEST; features that work are announced as finalized (KIP-584). From v5 it may say
+//! which cluster and broker it means: if that is somebody else, REBOOTSTRAP_REQUIRED (KIP-1242).
 
-use kafka_protocol::messages::api_versions_response::{
-    ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
-};
-use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::error_code::ErrorCode;
+use protocol_shim::newer::api_versions::{
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
+};
 
 use super::advertised;
 use crate::context::RequestContext;
@@ -18,6 +18,9 @@ use crate::net::session::ClientSoftware;
 /// Features clients may rely on, with their finalized level: only what works.
 const FEATURES: &[(&str, i16)] = &[("group.version", 1)];
 
+/// The client does not say which broker it means.
+const NO_NODE: i32 = -1;
+
 /// Longer than any client's name or version.
 const SOFTWARE_NAME_CHARS: usize = 100;
 
@@ -25,12 +28,8 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: ApiVersionsRequest,
 ) -> ApiVersionsResponse {
-    let named = [
-        &request.client_software_name,
-        &request.client_software_version,
-    ];
-    if ctx.api_version >= 3 && !named.into_iter().all(|name| is_valid_software_name(name)) {
-        return ApiVersionsResponse::default().with_error_code(ErrorCode::InvalidRequest.into());
+    if let Err(error) = check(ctx, &request) {
+        return ApiVersionsResponse::default().with_error_code(error.into());
     }
     if ctx.api_version >= 3 {
         // Said once; a client that says something else later is still the same.
@@ -77,6 +76,28 @@ pub(crate) async fn handle(
                 })
                 .collect(),
         )
+}
+
+/// Whether the client says who it is, and means this broker. Fields that its version does not have pass.
+fn check(ctx: &RequestContext, request: &ApiVersionsRequest) -> Result<(), ErrorCode> {
+    let named = [
+        &request.client_software_name,
+        &request.client_software_version,
+    ];
+    if ctx.api_version >= 3 && !named.into_iter().all(|name| is_valid_software_name(name)) {
+        return Err(ErrorCode::InvalidRequest);
+    }
+    let view = ctx.view();
+    match (request.cluster_id.as_deref(), request.node_id) {
+        (None, NO_NODE) => Ok(()),
+        (None, _) | (Some(_), NO_NODE) => Err(ErrorCode::InvalidRequest),
+        (Some(cluster_id), node_id) => {
+            match cluster_id == view.cluster_id() && node_id == view.cluster().me() {
+                true => Ok(()),
+                false => Err(ErrorCode::RebootstrapRequired),
+            }
+        }
+    }
 }
 
 /// What is kept of a name for as long as the connection lasts. A valid one is ASCII.

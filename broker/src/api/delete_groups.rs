@@ -1,13 +1,14 @@
-//! DeleteGroups (key 42), versions 0-2.
+//! DeleteGroups (key 42), versions 0-3.
 //!
 //! Deletes empty groups with all their offsets; NON_EMPTY_GROUP and GROUP_ID_NOT_FOUND else. A group that is named
-//! several times is answered once.
+//! several times is answered once. v3 has room for an error's text, which Kafka uses for groups of streams alone.
 
 use coordinators::group::{DeleteGroups, GroupId};
 use indexmap::IndexSet;
-use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
-use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
 use protocol_shim::access::Operation;
+use protocol_shim::newer::delete_groups::{
+    DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse,
+};
 
 use super::{PART_BYTES, owned, wire};
 use crate::context::RequestContext;

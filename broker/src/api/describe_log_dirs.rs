@@ -1,18 +1,19 @@
-//! DescribeLogDirs (key 35), versions 1-4 (KIP-113): how large the logs of the one data directory are.
+//! DescribeLogDirs (key 35), versions 1-5 (KIP-113): how large the logs of the one data directory are.
 //!
 //! Null topics mean all. A partition that does not exist is left out, and so is a topic without any that does. v4 tells the
-//! total and the usable bytes of the volume (KIP-827). A replica has no lag and never moves between directories.
+//! total and the usable bytes of the volume (KIP-827), v5 whether the directory takes no new partitions (KIP-1066): the one
+//! that there is always does. A replica has no lag and never moves between directories.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::messages::TopicName;
-use kafka_protocol::messages::describe_log_dirs_request::DescribeLogDirsRequest;
-use kafka_protocol::messages::describe_log_dirs_response::{
-    DescribeLogDirsPartition, DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
-};
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
+use protocol_shim::newer::describe_log_dirs::{
+    DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse,
+    DescribeLogDirsResult, DescribeLogDirsTopic,
+};
 
 use super::wire;
 use crate::context::RequestContext;

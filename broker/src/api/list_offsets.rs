@@ -1,19 +1,20 @@
-//! ListOffsets (key 2), versions 1-10.
+//! ListOffsets (key 2), versions 1-11.
 //!
 //! Timestamps below zero ask for a place: -1 latest (the last stable offset for read-committed
 //! clients), -2 earliest, -3 the record with the largest timestamp (KIP-734), -4 earliest local
-//! (KIP-405), -5 latest tiered (KIP-1005): nothing is tiered, so -1 is answered. Any other one asks
-//! for the first record at or after it. A topic is answered once; a partition that is named again is refused, also once.
+//! (KIP-405), -5 latest tiered (KIP-1005), -6 earliest that waits to be tiered (KIP-1023): nothing is tiered, so -1 is
+//! answered to both. Any other one asks for the first record at or after it. A topic is answered once; a partition that is
+//! named again is refused, also once.
 
 use indexmap::IndexMap;
 use indexmap::map::Entry;
-use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
-use kafka_protocol::messages::list_offsets_response::{
-    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
-};
-use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse, TopicName};
+use kafka_protocol::messages::TopicName;
 use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
+use protocol_shim::newer::list_offsets::{
+    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
+    ListOffsetsTopicResponse,
+};
 use storage::log::{Isolation, ReadError, TimestampOffset};
 
 use crate::context::RequestContext;
@@ -25,6 +26,7 @@ const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
 pub(crate) async fn handle(
     ctx: &RequestContext,
@@ -151,11 +153,9 @@ async fn find(
         EARLIEST => return Ok(place(offsets.log_start_offset)),
         EARLIEST_LOCAL if api_version >= 8 => return Ok(place(offsets.log_start_offset)),
         LATEST_TIERED if api_version >= 9 => return Ok(NOT_FOUND),
+        EARLIEST_PENDING_UPLOAD if api_version >= 11 => return Ok(NOT_FOUND),
         MAX_TIMESTAMP if api_version >= 7 => log.offset_of_max_timestamp().await,
-        MAX_TIMESTAMP | EARLIEST_LOCAL | LATEST_TIERED => {
-            return Err(ErrorCode::UnsupportedVersion);
-        }
-        other if other < 0 => return Err(ErrorCode::UnsupportedVersion),
+        below_zero if below_zero < 0 => return Err(ErrorCode::UnsupportedVersion),
         timestamp => log.offset_for_timestamp(timestamp, isolation).await,
     };
     match found {

@@ -250,6 +250,96 @@ mod tests {
         assert_eq!(served(0, 2).unwrap_err(), too_old);
     }
 
+    /// What a broker of Kafka 4.4.0 announces.
+    #[rustfmt::skip]
+    const BY_KAFKA: &[(&str, i16, i16)] = &[
+        ("Produce", 0, 13),
+        ("Fetch", 4, 18),
+        ("ListOffsets", 1, 11),
+        ("Metadata", 0, 13),
+        ("OffsetCommit", 2, 10),
+        ("OffsetFetch", 1, 10),
+        ("FindCoordinator", 0, 6),
+        ("JoinGroup", 0, 9),
+        ("Heartbeat", 0, 4),
+        ("LeaveGroup", 0, 5),
+        ("SyncGroup", 0, 5),
+        ("DescribeGroups", 0, 6),
+        ("ListGroups", 0, 5),
+        ("SaslHandshake", 0, 1),
+        ("ApiVersions", 0, 5),
+        ("CreateTopics", 2, 7),
+        ("DeleteTopics", 1, 6),
+        ("DeleteRecords", 0, 2),
+        ("InitProducerId", 0, 5),
+        ("OffsetForLeaderEpoch", 2, 4),
+        ("AddPartitionsToTxn", 0, 5),
+        ("AddOffsetsToTxn", 0, 4),
+        ("EndTxn", 0, 5),
+        ("WriteTxnMarkers", 1, 2),
+        ("TxnOffsetCommit", 0, 6),
+        ("DescribeAcls", 1, 3),
+        ("CreateAcls", 1, 3),
+        ("DeleteAcls", 1, 3),
+        ("DescribeConfigs", 1, 4),
+        ("AlterConfigs", 0, 2),
+        ("AlterReplicaLogDirs", 1, 2),
+        ("DescribeLogDirs", 1, 5),
+        ("SaslAuthenticate", 0, 2),
+        ("CreatePartitions", 0, 3),
+        ("CreateDelegationToken", 1, 3),
+        ("RenewDelegationToken", 1, 2),
+        ("ExpireDelegationToken", 1, 2),
+        ("DescribeDelegationToken", 1, 3),
+        ("DeleteGroups", 0, 3),
+        ("ElectLeaders", 0, 2),
+        ("IncrementalAlterConfigs", 0, 1),
+        ("AlterPartitionReassignments", 0, 1),
+        ("ListPartitionReassignments", 0, 0),
+        ("OffsetDelete", 0, 0),
+        ("DescribeClientQuotas", 0, 1),
+        ("AlterClientQuotas", 0, 1),
+        ("DescribeUserScramCredentials", 0, 0),
+        ("AlterUserScramCredentials", 0, 0),
+        ("DescribeQuorum", 0, 2),
+        ("UpdateFeatures", 0, 2),
+        ("DescribeCluster", 0, 2),
+        ("DescribeProducers", 0, 0),
+        ("UnregisterBroker", 0, 0),
+        ("DescribeTransactions", 0, 0),
+        ("ListTransactions", 0, 2),
+        ("ConsumerGroupHeartbeat", 0, 1),
+        ("ConsumerGroupDescribe", 0, 1),
+        ("ListConfigResources", 0, 1),
+        ("DescribeTopicPartitions", 0, 0),
+        ("ShareGroupHeartbeat", 1, 1),
+        ("ShareGroupDescribe", 1, 1),
+        ("ShareFetch", 1, 2),
+        ("ShareAcknowledge", 1, 2),
+        ("AddRaftVoter", 0, 1),
+        ("RemoveRaftVoter", 0, 0),
+        ("InitializeShareGroupState", 0, 0),
+        ("ReadShareGroupState", 0, 0),
+        ("WriteShareGroupState", 0, 1),
+        ("DeleteShareGroupState", 0, 0),
+        ("ReadShareGroupStateSummary", 0, 1),
+        ("StreamsGroupHeartbeat", 0, 1),
+        ("StreamsGroupDescribe", 0, 1),
+        ("DescribeShareGroupOffsets", 0, 1),
+        ("AlterShareGroupOffsets", 0, 0),
+        ("DeleteShareGroupOffsets", 0, 0),
+        ("StreamsGroupTopologyDescriptionUpdate", 0, 0),
+        ("UnregisterController", 0, 0),
+    ];
+
+    #[test]
+    fn versions_are_announced_as_kafka_does() {
+        for spec in advertised() {
+            let ours = (spec.name, spec.advertised_min_version, spec.max_version);
+            assert!(BY_KAFKA.contains(&ours), "{ours:?}");
+        }
+    }
+
     #[test]
     fn apis_are_announced_in_the_order_of_their_keys() {
         let keys: Vec<i16> = advertised().map(|spec| spec.api_key).collect();

@@ -1,27 +1,33 @@
-//! OffsetCommit (key 8), versions 2-9.
+//! OffsetCommit (key 8), versions 2-10.
 //!
 //! Commits offsets durably: the response leaves when they are on stable media. Partitions that
-//! do not exist get UNKNOWN_TOPIC_OR_PARTITION, the others go on. See [`coordinators::group`].
+//! do not exist get UNKNOWN_TOPIC_OR_PARTITION, the others go on. From v10 topics are named by their ids, and one that
+//! does not exist gets UNKNOWN_TOPIC_ID. See [`coordinators::group`].
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use coordinators::group::{
     CommitOffsets, CommitPartition, CommitTopic, PartitionResult, TopicResult,
 };
 use indexmap::IndexMap;
-use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
-use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, TopicName};
+use kafka_protocol::messages::{OffsetCommitResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
+use protocol_shim::newer::offset_commit::{OffsetCommitRequest, OffsetCommitRequestTopic};
+use uuid::Uuid;
 
 use super::{PART_BYTES, owned};
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
 use crate::view::Topic;
+
+/// Topics are named by their ids.
+const TOPIC_IDS_SINCE: i16 = 10;
 
 /// Of an outcome, and encoded.
 const PARTITION_BYTES: usize = size_of::<PartitionResult>() + 8;
@@ -42,7 +48,10 @@ pub(crate) async fn handle(
     let known: Vec<Result<Topic<'_>, ErrorCode>> = request
         .topics
         .iter()
-        .map(|topic| view.topic(&topic.name, Operation::Read))
+        .map(|topic| match ctx.api_version {
+            ..TOPIC_IDS_SINCE => view.topic(&topic.name, Operation::Read),
+            _ => view.topic_by_id(topic.topic_id, Operation::Read),
+        })
         .collect();
     let topics: Vec<CommitTopic> = request
         .topics
@@ -104,7 +113,7 @@ fn answers(
         topic.is_ok() && partitions.all(|partition| exists(topic, partition.partition_index))
     });
     let passes: &[bool] = if all_exist { &[true] } else { &[false, true] };
-    let mut answers: IndexMap<(usize, &TopicName), Vec<OffsetCommitResponsePartition>> =
+    let mut answers: IndexMap<(usize, &TopicName, Uuid), Vec<OffsetCommitResponsePartition>> =
         IndexMap::new();
     for &existing in passes {
         for (place, (asked, topic)) in asked().enumerate() {
@@ -116,7 +125,8 @@ fn answers(
                 continue;
             }
             let mention = if all_exist { place } else { 0 };
-            let answers = answers.entry((mention, &asked.name)).or_default();
+            let named = (mention, &asked.name, asked.topic_id);
+            let answers = answers.entry(named).or_default();
             answers.extend(indexes.map(|index| {
                 OffsetCommitResponsePartition::default()
                     .with_partition_index(index)
@@ -124,11 +134,14 @@ fn answers(
             }));
         }
     }
-    let topics = answers.into_iter().map(|((_, name), partitions)| {
-        OffsetCommitResponseTopic::default()
-            .with_name(name.clone())
-            .with_partitions(partitions)
-    });
+    let topics = answers
+        .into_iter()
+        .map(|((_, name, topic_id), partitions)| {
+            OffsetCommitResponseTopic::default()
+                .with_name(name.clone())
+                .with_topic_id(topic_id)
+                .with_partitions(partitions)
+        });
     topics.collect()
 }
 
@@ -142,6 +155,7 @@ fn refused(request: OffsetCommitRequest, error: ErrorCode) -> OffsetCommitRespon
         });
         OffsetCommitResponseTopic::default()
             .with_name(topic.name)
+            .with_topic_id(topic.topic_id)
             .with_partitions(partitions.collect())
     });
     OffsetCommitResponse::default().with_topics(topics.collect())
@@ -152,7 +166,7 @@ fn commit_topic(asked: &OffsetCommitRequestTopic, topic: Topic<'_>) -> CommitTop
     let existing = asked.partitions.iter();
     let existing = existing.filter(|partition| topic.has_partition(partition.partition_index));
     CommitTopic {
-        name: owned(&asked.name),
+        name: Arc::clone(&topic.name),
         topic_id: topic.topic_id,
         partitions: existing
             .map(|partition| CommitPartition {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
-use kafka_protocol::messages::{ApiKey, ResponseKind};
+
+use protocol_shim::any_message;
 use protocol_shim::api_spec::ApiSpec;
 use protocol_shim::sample::{self, Values};
 use storage::memory;
@@ -84,8 +85,8 @@ pub(super) async fn ask_with(
     let mut body = Bytes::from(answer.to_vec());
     let header_bytes = 8 + usize::from(spec.response_header_version(version) == 1);
     body.advance(header_bytes);
-    let key = ApiKey::try_from(spec.api_key).expect("known");
-    let response = ResponseKind::decode(key, &mut body, version).expect("a response");
+    let response =
+        any_message::decode_response(spec.api_key, version, &mut body).expect("a response");
     assert!(!body.has_remaining(), "{} v{version}", spec.name);
     Ok(Some(format!("{response:?}")))
 }

@@ -2,20 +2,24 @@
 
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use kafka_protocol::messages::fetch_response::FetchResponse;
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use kafka_protocol::messages::{
-    ApiVersionsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+    DescribeClusterRequest, FetchRequest, InitProducerIdRequest, MetadataRequest,
     OffsetForLeaderEpochRequest, TransactionalId,
+};
+use protocol_shim::newer::api_versions::ApiVersionsRequest;
+use protocol_shim::newer::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
 use uuid::Uuid;
 
 use super::Case;
 use super::support::{batch, produce as produce_request, string, topic_name};
 
+const REBOOTSTRAP_REQUIRED: i16 = 129;
 const UNKNOWN_ID: Uuid = Uuid::from_u128(7);
 
 pub async fn produce(case: &mut Case) {
@@ -269,7 +273,10 @@ pub async fn list_offsets(case: &mut Case) {
             (1, -4, known_from(8, (0, 0))),
             (2, -5, known_from(9, (0, -1))),
         ],
-        &[(0, -3, known_from(7, (0, 1)))],
+        &[
+            (0, -3, known_from(7, (0, 1))),
+            (1, -6, known_from(11, (0, -1))),
+        ],
     ];
     let unknown = ListOffsetsTopic::default()
         .with_name(topic_name("unknown"))
@@ -379,11 +386,29 @@ pub async fn api_versions(case: &mut Case) {
         response
             .api_keys
             .iter()
-            .any(|api| api.api_key == 18 && api.max_version == 4)
+            .any(|api| api.api_key == 18 && api.max_version == 5)
     );
     if case.version >= 3 {
-        request.client_software_name = string("no blanks");
-        assert_eq!(case.client.call(case.version, request).await.error_code, 42);
+        let mut nobody = request.clone();
+        nobody.client_software_name = string("no blanks");
+        assert_eq!(case.client.call(case.version, nobody).await.error_code, 42);
+    }
+    if case.version >= 5 {
+        let cluster = DescribeClusterRequest::default();
+        let cluster = case.client.call(0, cluster).await;
+        let (cluster_id, me) = (cluster.cluster_id, cluster.brokers[0].broker_id.0);
+        for (cluster_id, node_id, error) in [
+            (Some(cluster_id.clone()), me, 0),
+            (Some(cluster_id.clone()), me + 1, REBOOTSTRAP_REQUIRED),
+            (Some(string("another")), me, REBOOTSTRAP_REQUIRED),
+            (Some(cluster_id), -1, 42),
+            (None, me, 42),
+        ] {
+            request.cluster_id = cluster_id;
+            request.node_id = node_id;
+            let response = case.client.call(case.version, request.clone()).await;
+            assert_eq!(response.error_code, error);
+        }
     }
 }
 

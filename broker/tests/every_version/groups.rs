@@ -3,27 +3,31 @@
 use bytes::Bytes;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
-use kafka_protocol::messages::offset_commit_request::{
-    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-};
 use kafka_protocol::messages::offset_delete_request::{
     OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
 };
-use kafka_protocol::messages::offset_fetch_request::{
-    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
-};
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, HeartbeatRequest,
-    JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest,
-    OffsetCommitResponse, OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest,
+    DescribeGroupsRequest, FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest,
+    JoinGroupResponse, LeaveGroupRequest, ListGroupsRequest, OffsetCommitResponse,
+    OffsetDeleteRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::newer::delete_groups::DeleteGroupsRequest;
+use protocol_shim::newer::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use protocol_shim::newer::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
+
+use uuid::Uuid;
 
 use super::Case;
 use super::support::{Client, connect, group_id, string, topic_name};
 
 const UNKNOWN_MEMBER_ID: i16 = 25;
+const UNKNOWN_TOPIC_ID: i16 = 100;
 const REBALANCE_IN_PROGRESS: i16 = 27;
 const MEMBER_ID_REQUIRED: i16 = 79;
 
@@ -61,17 +65,29 @@ fn commit_errors(response: &OffsetCommitResponse) -> Vec<(i32, i16)> {
 
 pub async fn offset_commit(case: &mut Case) {
     let mut request = commit("group", &[("topic", 1), ("unknown", 0), ("topic", 9)]);
+    for topic in [0, 2] {
+        request.topics[topic].topic_id = case.topic_id;
+    }
+    let unknown = if case.version >= 10 {
+        UNKNOWN_TOPIC_ID
+    } else {
+        3
+    };
     request.topics[0].partitions[0].committed_metadata = None;
     if case.version >= 6 {
         request.topics[0].partitions[0].committed_leader_epoch = 0;
     }
     let response = case.client.call(case.version, request.clone()).await;
-    assert_eq!(commit_errors(&response), [(0, 3), (1, 0), (9, 3)]);
+    assert_eq!(commit_errors(&response), [(0, unknown), (1, 0), (9, 3)]);
+    if case.version >= 10 {
+        let told = response.topics.iter().map(|topic| topic.topic_id);
+        assert!(told.eq([Uuid::nil(), case.topic_id]), "{response:?}");
+    }
 
     request.generation_id_or_member_epoch = 4;
     request.member_id = string("nobody");
     let response = case.client.call(case.version, request.clone()).await;
-    let refused = [(0, 3), (1, UNKNOWN_MEMBER_ID), (9, 3)];
+    let refused = [(0, unknown), (1, UNKNOWN_MEMBER_ID), (9, 3)];
     assert_eq!(commit_errors(&response), refused);
 
     request.topics.clear();
@@ -118,9 +134,16 @@ pub async fn offset_fetch(case: &mut Case) {
         }
         return;
     }
+    let topic_id = case.topic_id;
     let named = |name, partitions| {
+        let id = if name == "topic" {
+            topic_id
+        } else {
+            Uuid::from_u128(7)
+        };
         OffsetFetchRequestTopics::default()
             .with_name(topic_name(name))
+            .with_topic_id(id)
             .with_partition_indexes(partitions)
     };
     let group = |id, topics| {
@@ -147,6 +170,15 @@ pub async fn offset_fetch(case: &mut Case) {
         2
     );
     assert!(response.groups[1].topics.is_empty());
+    let unknown = &response.groups[0].topics[1];
+    match case.version {
+        ..10 => assert_eq!(unknown.partitions[0].error_code, 0),
+        _ => {
+            assert_eq!(unknown.partitions[0].error_code, UNKNOWN_TOPIC_ID);
+            assert_eq!(unknown.topic_id, Uuid::from_u128(7));
+            assert_eq!(response.groups[0].topics[0].topic_id, topic_id);
+        }
+    }
     assert_eq!(
         response.groups[2].topics[0].partitions[0].committed_offset,
         -1
@@ -159,6 +191,14 @@ pub async fn offset_fetch(case: &mut Case) {
         group("group", None),
     ]);
     let response = case.client.call(case.version, request).await;
+    for group in &response.groups {
+        let expected = if case.version >= 10 {
+            topic_id
+        } else {
+            Uuid::nil()
+        };
+        assert_eq!(group.topics[0].topic_id, expected);
+    }
     let offsets = response.groups.iter().map(|group| {
         let partitions = &group.topics[0].partitions;
         let partitions = partitions.iter();

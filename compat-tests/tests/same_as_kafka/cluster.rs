@@ -2,13 +2,14 @@
 
 use anyhow::Result;
 use compat_tests::scenario::{Talk, string, topic_name};
-use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
-use kafka_protocol::messages::{
-    ApiVersionsRequest, DescribeClusterRequest, DescribeLogDirsRequest, FindCoordinatorRequest,
-};
+use kafka_protocol::messages::{DescribeClusterRequest, FindCoordinatorRequest};
+use protocol_shim::newer::api_versions::ApiVersionsRequest;
+use protocol_shim::newer::describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsRequest};
 
 pub fn api_versions(talk: &mut Talk<'_>) -> Result<()> {
-    for version in 0..=4 {
+    let cluster = talk.quietly(2, &DescribeClusterRequest::default())?;
+    let (cluster_id, node_id) = (cluster.cluster_id, cluster.brokers[0].broker_id.0);
+    for version in 0..=5 {
         let named = |name: &str, software_version: &str| {
             let request = ApiVersionsRequest::default();
             if version < 3 {
@@ -25,6 +26,24 @@ pub fn api_versions(talk: &mut Talk<'_>) -> Result<()> {
             talk.ask("a blank", version, &named("a client", "1.0"))?;
             talk.ask("a dash in front", version, &named("-client", "1.0"))?;
             talk.ask("a dash at the end", version, &named("client", "1.0-"))?;
+        }
+        if version >= 5 {
+            let mut ask = |what: &str, cluster_id: Option<&str>, node_id: i32, name: &str| {
+                let request = named(name, "1.0")
+                    .with_cluster_id(cluster_id.map(string))
+                    .with_node_id(node_id);
+                talk.ask(what, version, &request).map(|_| ())
+            };
+            ask("known, and meant", Some(&cluster_id), node_id, "client")?;
+            ask("no name, and meant", Some(&cluster_id), node_id, "")?;
+            ask("another cluster", Some("another"), node_id, "client")?;
+            ask("another node", Some(&cluster_id), node_id + 1, "client")?;
+            ask("another, no name", Some("another"), node_id, "")?;
+            ask("a cluster alone", Some(&cluster_id), -1, "client")?;
+            ask("another cluster alone", Some("another"), -1, "client")?;
+            ask("a node alone", None, node_id, "client")?;
+            ask("a negative node", None, -2, "client")?;
+            ask("a cluster without a name", Some(""), node_id, "client")?;
         }
     }
     for version in [6, 99, -1] {
@@ -68,7 +87,7 @@ pub fn describe_log_dirs(talk: &mut Talk<'_>) -> Result<()> {
             .with_topic(topic_name(name))
             .with_partitions(partitions.to_vec())
     };
-    for version in 1..=4 {
+    for version in 1..=5 {
         let mut ask = |what: &str, topics: Vec<DescribableLogDirTopic>| {
             let request = DescribeLogDirsRequest::default().with_topics(Some(topics));
             talk.ask(what, version, &request).map(|_| ())

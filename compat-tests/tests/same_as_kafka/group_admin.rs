@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use compat_tests::scenario::{Talk, string};
-use kafka_protocol::messages::{DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest};
+use kafka_protocol::messages::{DescribeGroupsRequest, ListGroupsRequest};
+use protocol_shim::newer::delete_groups::DeleteGroupsRequest;
 
 use super::classic_group::{join, join_as, leave, sync};
 use super::offsets::commit_request;
@@ -94,7 +95,7 @@ pub fn list(talk: &mut Talk<'_>) -> Result<()> {
 }
 
 pub fn delete(talk: &mut Talk<'_>) -> Result<()> {
-    for version in 0..=2 {
+    for version in 0..=3 {
         let topic = format!("delete-groups-{version}");
         talk.create_topic(&topic, 1)?;
         let names = groups(talk, &topic)?;

@@ -6,12 +6,12 @@ use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
-use kafka_protocol::messages::{
-    DeleteRecordsRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest,
+use kafka_protocol::messages::{DeleteRecordsRequest, OffsetForLeaderEpochRequest};
+use protocol_shim::newer::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
 
 use super::produce::{batch, store};
@@ -47,7 +47,7 @@ pub fn places_and_times(talk: &mut Talk<'_>) -> Result<()> {
     for (partition, timestamps) in batches {
         store(talk, "offsets", *partition, batch(timestamps)?)?;
     }
-    for version in 1..=10 {
+    for version in 1..=11 {
         for timestamp in -8..0 {
             let all = (0..3).map(|index| partition(index, timestamp)).collect();
             talk.ask_or_close(

@@ -3,22 +3,23 @@
 use anyhow::{Context as _, Result};
 use bytes::BytesMut;
 use compat_tests::scenario::{Talk, string, topic_name};
-use kafka_protocol::messages::offset_commit_request::{
-    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-};
+use kafka_protocol::messages::OffsetDeleteRequest;
 use kafka_protocol::messages::offset_delete_request::{
     OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
 };
-use kafka_protocol::messages::offset_fetch_request::{
-    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
-};
-use kafka_protocol::messages::{OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest};
 use kafka_protocol::protocol::Encodable as _;
+use protocol_shim::newer::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use protocol_shim::newer::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
+use uuid::Uuid;
 
 use super::classic_group::{heartbeat, join, join_as, leave, subscription, sync};
 
-const COMMIT_VERSIONS: std::ops::RangeInclusive<i16> = 2..=9;
-const FETCH_VERSIONS: std::ops::RangeInclusive<i16> = 1..=9;
+const COMMIT_VERSIONS: std::ops::RangeInclusive<i16> = 2..=10;
+const FETCH_VERSIONS: std::ops::RangeInclusive<i16> = 1..=10;
 
 /// Partitions of a topic, each with an offset to commit.
 type Offsets<'a> = (&'a str, &'a [(i32, i64)]);
@@ -69,6 +70,38 @@ pub fn fetch_request(
     OffsetFetchRequest::default().with_groups(vec![group])
 }
 
+/// What stands for a topic in the versions that name it by its id.
+type TopicIds<'a> = &'a [(&'a str, Uuid)];
+
+/// The id of a topic, or one that no topic has; the name that cannot be one has no id.
+fn topic_id(ids: TopicIds<'_>, name: &str) -> Uuid {
+    let known = ids.iter().find(|(known, _)| *known == name);
+    known.map_or_else(
+        || match name {
+            "not valid" => Uuid::nil(),
+            _ => Uuid::from_u128(77),
+        },
+        |(_, id)| *id,
+    )
+}
+
+/// The request with ids besides the names; its version decides which are sent.
+fn commit_by_id(ids: TopicIds<'_>, mut request: OffsetCommitRequest) -> OffsetCommitRequest {
+    for topic in &mut request.topics {
+        topic.topic_id = topic_id(ids, &topic.name);
+    }
+    request
+}
+
+/// The same for a request that fetches.
+fn fetch_by_id(ids: TopicIds<'_>, mut request: OffsetFetchRequest) -> OffsetFetchRequest {
+    let groups = request.groups.iter_mut();
+    for topic in groups.flat_map(|group| group.topics.iter_mut().flatten()) {
+        topic.topic_id = topic_id(ids, &topic.name);
+    }
+    request
+}
+
 /// Programs keep bytes in the metadata of their commits. Kafka stores U+FFFD for what it cannot read: as many of them as
 /// Java's decoder makes of each malformed sequence.
 pub fn commit_not_utf8(talk: &mut Talk<'_>) -> Result<()> {
@@ -92,13 +125,14 @@ pub fn commit_not_utf8(talk: &mut Talk<'_>) -> Result<()> {
         b"\xed\xa0\xbd\xed\xb8\x80",
         b"\xed\xed\xa0\x80\x80",
     ];
-    talk.create_topic("committed-bytes", 1)?;
     let topic = "committed-bytes";
+    let ids = [(topic, talk.create_topic(topic, 1)?)];
     for version in COMMIT_VERSIONS {
         for bytes in NOT_UTF8 {
             // Both forms of a length are kept by a text of the same length.
             let placeholder = "~".repeat(bytes.len());
-            let mut request = commit_request("commit-not-utf8", &[(topic, &[(0, 5)])]);
+            let request = commit_request("commit-not-utf8", &[(topic, &[(0, 5)])]);
+            let mut request = commit_by_id(&ids, request);
             request.topics[0].partitions[0].committed_metadata = Some(string(&placeholder));
             let mut body = BytesMut::new();
             request.encode(&mut body, version)?;
@@ -117,11 +151,14 @@ pub fn commit_not_utf8(talk: &mut Talk<'_>) -> Result<()> {
 }
 
 pub fn commit(talk: &mut Talk<'_>) -> Result<()> {
-    talk.create_topic("committed", 3)?;
-    talk.create_topic("committed-too", 1)?;
+    let ids = [
+        ("committed", talk.create_topic("committed", 3)?),
+        ("committed-too", talk.create_topic("committed-too", 1)?),
+    ];
     for version in COMMIT_VERSIONS {
         let group = format!("commit-{version}");
         let mut ask = |what: &str, request: OffsetCommitRequest| {
+            let request = commit_by_id(&ids, request);
             talk.ask(what, version, &request).map(|_| ())
         };
         let request = |topics: &[Offsets<'_>]| commit_request(&group, topics);
@@ -221,14 +258,13 @@ pub fn commit(talk: &mut Talk<'_>) -> Result<()> {
 }
 
 pub fn commit_as_member(talk: &mut Talk<'_>) -> Result<()> {
-    talk.create_topic("member-commits", 1)?;
+    let ids = [("member-commits", talk.create_topic("member-commits", 1)?)];
     for version in COMMIT_VERSIONS {
         let group = format!("member-{version}");
         let one = || {
-            commit_request(
-                &group,
-                &[("member-commits", &[(0, 5)]), ("member-unknown", &[(0, 5)])],
-            )
+            let topics: &[Offsets<'_>] =
+                &[("member-commits", &[(0, 5)]), ("member-unknown", &[(0, 5)])];
+            commit_by_id(&ids, commit_request(&group, topics))
         };
         let joined = join_as(talk, "alice", 5, join(5, &group, "", &["range"]))?;
         let alice = joined.member_id.to_string();
@@ -309,8 +345,10 @@ pub fn commit_as_member(talk: &mut Talk<'_>) -> Result<()> {
 }
 
 pub fn fetch(talk: &mut Talk<'_>) -> Result<()> {
-    talk.create_topic("fetched", 3)?;
-    talk.create_topic("fetched-too", 1)?;
+    let ids = [
+        ("fetched", talk.create_topic("fetched", 3)?),
+        ("fetched-too", talk.create_topic("fetched-too", 1)?),
+    ];
     let mut setup = commit_request(
         "fetch",
         &[("fetched", &[(0, 5), (1, 6)]), ("fetched-too", &[(0, 7)])],
@@ -319,8 +357,11 @@ pub fn fetch(talk: &mut Talk<'_>) -> Result<()> {
     setup.topics[0].partitions[1].committed_metadata = None;
     talk.ask("setup", 9, &setup)?;
     for version in FETCH_VERSIONS {
+        let fetch_request = |group: &str, topics: Option<&[(&str, &[i32])]>| {
+            fetch_by_id(&ids, fetch_request(version, group, topics))
+        };
         let mut ask = |what: &str, group: &str, topics: Option<&[(&str, &[i32])]>| {
-            talk.ask(what, version, &fetch_request(version, group, topics))
+            talk.ask(what, version, &fetch_request(group, topics))
                 .map(|_| ())
         };
         ask(
@@ -353,12 +394,12 @@ pub fn fetch(talk: &mut Talk<'_>) -> Result<()> {
             ask("all, no group", "", None)?;
         }
         if version >= 7 {
-            let stable = fetch_request(version, "fetch", Some(&[("fetched", &[0, 2])]))
-                .with_require_stable(true);
+            let stable =
+                fetch_request("fetch", Some(&[("fetched", &[0, 2])])).with_require_stable(true);
             talk.ask("stable", version, &stable)?;
         }
         if version >= 8 {
-            let group = |id: &str| fetch_request(version, id, Some(&[("fetched", &[0])])).groups;
+            let group = |id: &str| fetch_request(id, Some(&[("fetched", &[0])])).groups;
             let several = OffsetFetchRequest::default().with_groups(
                 [
                     group("fetch"),
@@ -369,7 +410,7 @@ pub fn fetch(talk: &mut Talk<'_>) -> Result<()> {
                 .concat(),
             );
             talk.ask("several groups", version, &several)?;
-            let mention = |topics| fetch_request(version, "fetch", topics).groups;
+            let mention = |topics| fetch_request("fetch", topics).groups;
             let one_twice = OffsetFetchRequest::default().with_groups(
                 [
                     mention(Some(&[("fetched", &[0])])),
@@ -384,7 +425,7 @@ pub fn fetch(talk: &mut Talk<'_>) -> Result<()> {
             talk.ask("no groups", version, &OffsetFetchRequest::default())?;
         }
         if version >= 9 {
-            let mut member = fetch_request(version, "fetch", None);
+            let mut member = fetch_request("fetch", None);
             member.groups[0].member_id = Some(string("nobody"));
             member.groups[0].member_epoch = 3;
             talk.ask("as a member", version, &member)?;

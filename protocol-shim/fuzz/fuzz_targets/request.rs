@@ -2,11 +2,10 @@
 
 #![no_main]
 
-use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, RequestKind};
+use bytes::Bytes;
 use protocol_shim::frame::{LENGTH_BYTES, frame_length};
 use protocol_shim::header::parse_request_header;
-use protocol_shim::{api_spec, guard};
+use protocol_shim::{any_message, api_spec, guard};
 
 const MAX_FRAME_BYTES: usize = 1 << 20;
 
@@ -27,14 +26,12 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         return;
     };
     // As `decode_request` does for the type that belongs to the key.
-    let key = ApiKey::try_from(header.api_key).expect("the decoder knows every API of the table");
-    let Ok(request) = RequestKind::decode(key, &mut body, header.api_version) else {
+    let Ok(request) = any_message::decode_request(header.api_key, header.api_version, &mut body) else {
         return;
     };
     assert!(body.is_empty(), "the guard has walked over all of it, the decoder has not");
-    let mut again = BytesMut::new();
     // Unknown tagged fields and non-canonical varints are not written as they came: only the size is bounded.
-    if request.encode(&mut again, header.api_version).is_ok() {
+    if let Ok(again) = request.encode(header.api_version) {
         assert!(again.len() <= 4 * frame.len() + 64);
     }
 });

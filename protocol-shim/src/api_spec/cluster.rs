@@ -12,7 +12,7 @@ pub(super) static APIS: &[ApiSpec] = &[
         string("path"),
         array("topics").of(&[string("name"), int32_array("partitions")]),
     ])]),
-    api(35, "DescribeLogDirs", (1, 4), 2, Cluster, OnCluster(Describe)).body(&[array("topics")
+    api(35, "DescribeLogDirs", (1, 5), 2, Cluster, OnCluster(Describe)).body(&[array("topics")
         .nullable()
         .of(&[string("topic"), int32_array("partitions")])]),
     api(43, "ElectLeaders", (0, 2), 2, Cluster, OnCluster(Alter)).body(&[

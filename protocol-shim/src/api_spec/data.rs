@@ -51,7 +51,7 @@ pub(super) static APIS: &[ApiSpec] = &[
         ]),
         string("rack_id").since(11),
     ]),
-    api(2, "ListOffsets", (1, 10), 6, Data, Named).body(&[
+    api(2, "ListOffsets", (1, 11), 6, Data, Named).body(&[
         int32("replica_id"),
         int8("isolation_level").since(2),
         array("topics").of(&[
@@ -75,9 +75,11 @@ pub(super) static APIS: &[ApiSpec] = &[
             .until(10),
         boolean("include_topic_authorized_operations").since(8),
     ]),
-    api(18, "ApiVersions", (0, 4), 3, Data, Open).body(&[
+    api(18, "ApiVersions", (0, 5), 3, Data, Open).body(&[
         string("client_software_name").since(3),
         string("client_software_version").since(3),
+        string("cluster_id").since(5).nullable(),
+        int32("node_id").since(5),
     ]),
     api(23, "OffsetForLeaderEpoch", (2, 4), 4, Data, Named).body(&[
         int32("replica_id").since(3),

@@ -8,14 +8,15 @@ use crate::guard::field::*;
 
 #[rustfmt::skip] // one line for an API, then the fields of its requests
 pub(super) static APIS: &[ApiSpec] = &[
-    api(8, "OffsetCommit", (2, 9), 8, Group, Named).body(&[
+    api(8, "OffsetCommit", (2, 10), 8, Group, Named).body(&[
         string("group_id"),
         int32("generation_id_or_member_epoch"),
         string("member_id"),
         string("group_instance_id").since(7).nullable(),
         int64("retention_time_ms").until(4),
         array("topics").of(&[
-            string("name"),
+            string("name").until(9),
+            uuid("topic_id").since(10),
             array("partitions").of(&[
                 int32("partition_index"),
                 int64("committed_offset"),
@@ -24,7 +25,7 @@ pub(super) static APIS: &[ApiSpec] = &[
             ]),
         ]),
     ]),
-    api(9, "OffsetFetch", (1, 9), 6, Group, Named).body(&[
+    api(9, "OffsetFetch", (1, 10), 6, Group, Named).body(&[
         string("group_id").until(7),
         array("topics")
             .until(7)
@@ -34,9 +35,11 @@ pub(super) static APIS: &[ApiSpec] = &[
             string("group_id"),
             string("member_id").since(9).nullable(),
             int32("member_epoch").since(9),
-            array("topics")
-                .nullable()
-                .of(&[string("name"), int32_array("partition_indexes")]),
+            array("topics").nullable().of(&[
+                string("name").until(9),
+                uuid("topic_id").since(10),
+                int32_array("partition_indexes"),
+            ]),
         ]),
         boolean("require_stable").since(7),
     ]),
@@ -87,7 +90,7 @@ pub(super) static APIS: &[ApiSpec] = &[
         string_array("states_filter").since(4),
         string_array("types_filter").since(5),
     ]),
-    api(42, "DeleteGroups", (0, 2), 2, Group, Named).body(&[string_array("groups_names")]),
+    api(42, "DeleteGroups", (0, 3), 2, Group, Named).body(&[string_array("groups_names")]),
     api(47, "OffsetDelete", (0, 0), NEVER, Group, Named).body(&[
         string("group_id"),
         array("topics").of(&[

@@ -1,7 +1,7 @@
 //! Every API of a Kafka broker, one row each: its key, its versions, who may use it, and the shape of its requests.
 //!
-//! A range here is what Kafka 4.2 and `kafka-protocol` have in common. The decoder's own ranges are not used: they
-//! overstate some APIs. The shapes are facts from Kafka's message definitions
+//! A range here is what Kafka 4.4 has and either `kafka-protocol` or [`newer`](crate::newer) decodes. The crate's own ranges
+//! are not used: they overstate some APIs. The shapes are facts from Kafka's message definitions
 //! (`clients/src/main/resources/common/message`). To add a version, extend the range and the fields; `guard/tests`
 //! compares both with the decoder.
 //!

@@ -40,23 +40,25 @@ pub(super) static APIS: &[ApiSpec] = &[
         int16("producer_epoch"),
         boolean("committed"),
     ]),
-    api(27, "WriteTxnMarkers", (1, 1), 1, Transaction, Named).body(&[array("markers").of(&[
+    api(27, "WriteTxnMarkers", (1, 2), 1, Transaction, Named).body(&[array("markers").of(&[
         int64("producer_id"),
         int16("producer_epoch"),
         boolean("transaction_result"),
         array("topics").of(&[string("name"), int32_array("partition_indexes")]),
         int32("coordinator_epoch"),
+        int8("transaction_version").since(2),
     ])]),
-    api(28, "TxnOffsetCommit", (0, 5), 3, Transaction, Named).body(&[
+    api(28, "TxnOffsetCommit", (0, 6), 3, Transaction, Named).body(&[
         string("transactional_id"),
         string("group_id"),
         int64("producer_id"),
         int16("producer_epoch"),
-        int32("generation_id").since(3),
+        int32("generation_id_or_member_epoch").since(3),
         string("member_id").since(3),
         string("group_instance_id").since(3).nullable(),
         array("topics").of(&[
-            string("name"),
+            string("name").until(5),
+            uuid("topic_id").since(6),
             array("partitions").of(&[
                 int32("partition_index"),
                 int64("committed_offset"),

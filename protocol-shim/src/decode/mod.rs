@@ -1,12 +1,12 @@
 //! Request bodies to typed requests.
 
 use bytes::Bytes;
-use kafka_protocol::messages::{ApiVersionsResponse, api_versions_response::ApiVersion};
 use kafka_protocol::protocol::Decodable;
 
 use crate::api_spec::{self, API_VERSIONS, ApiSpec};
 use crate::error_code::ErrorCode;
 use crate::guard::{self, GuardError};
+use crate::newer::api_versions::{ApiVersion, ApiVersionsResponse};
 
 /// A body is not a request of its API and version. Kafka answers INVALID_REQUEST where it can, or closes the
 /// connection.

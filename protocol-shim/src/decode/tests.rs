@@ -1,11 +1,12 @@
 use bytes::BytesMut;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, FetchRequest, MetadataRequest, ProduceRequest, TopicName, produce_request,
+    FetchRequest, MetadataRequest, ProduceRequest, TopicName, produce_request,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
 
 use super::*;
 use crate::guard::Violation;
+use crate::newer::ApiVersionsRequest;
 
 fn produce() -> ProduceRequest {
     let partition = produce_request::PartitionProduceData::default()
@@ -107,7 +108,7 @@ fn an_unknown_version_of_api_versions_is_answered_with_the_known_ones() {
     };
     assert_eq!(
         (range.api_key, range.min_version, range.max_version),
-        (18, 0, 4)
+        (18, 0, 5)
     );
     assert!(!encoded(&response, 0).is_empty());
 }

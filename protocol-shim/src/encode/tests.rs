@@ -1,8 +1,9 @@
 use bytes::Buf;
-use kafka_protocol::messages::{ApiVersionsResponse, HeartbeatResponse};
+use kafka_protocol::messages::HeartbeatResponse;
 use kafka_protocol::protocol::Decodable;
 
 use super::*;
+use crate::newer::ApiVersionsResponse;
 
 #[test]
 fn a_response_is_length_then_header_then_body() {
@@ -24,7 +25,7 @@ fn a_response_is_length_then_header_then_body() {
 
 #[test]
 fn api_versions_has_header_0_in_every_version() {
-    for version in 0..=4 {
+    for version in 0..=5 {
         let frame = encode_response(18, version, 1, &ApiVersionsResponse::default()).unwrap();
         let mut body = Bytes::from(frame.to_vec());
         body.advance(8);

@@ -24,9 +24,6 @@ use kafka_protocol::messages::describe_configs_request::{
 use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult,
 };
-use kafka_protocol::messages::describe_log_dirs_request::{
-    DescribableLogDirTopic, DescribeLogDirsRequest,
-};
 use kafka_protocol::messages::describe_topic_partitions_request::{
     Cursor, DescribeTopicPartitionsRequest, TopicRequest,
 };
@@ -40,6 +37,7 @@ use kafka_protocol::messages::{BrokerId, TopicName};
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use protocol_shim::ErrorCode;
 use protocol_shim::header::RequestHeader;
+use protocol_shim::newer::describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsRequest};
 use storage::memory;
 use uuid::Uuid;
 

@@ -1,5 +1,7 @@
 //! The rows: what each API asks for, what that takes, and what is answered without it.
 
+use protocol_shim::newer::{api_versions, describe_log_dirs, offset_commit, offset_fetch};
+
 use super::*;
 
 /// Without a right.
@@ -233,39 +235,65 @@ pub(super) fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
         }
         ApiKey::ListOffsets => vec![Case::sampled("by name", Names).needs(Describe, asked)],
         ApiKey::Metadata => metadata_cases(version, asked_id),
-        ApiKey::ApiVersions => vec![Case::sampled("all", Names)],
+        // Whoever means another broker is told so.
+        ApiKey::ApiVersions => vec![Case::typed("all", |_| {
+            api_versions::ApiVersionsRequest::default()
+                .with_client_software_name(wire("canary"))
+                .with_client_software_version(wire("1"))
+        })],
         ApiKey::OffsetForLeaderEpoch => vec![
             Case::sampled("as a consumer", Names).needs(Describe, asked),
             Case::sampled("as a broker", Names)
                 .needs(ClusterAction, Cluster)
                 .else_tells(29),
         ],
-        ApiKey::OffsetCommit => vec![
-            Case::sampled("by name", Names)
-                .needs(Read, Group(GROUP))
-                .needs(Read, asked),
-        ],
+        ApiKey::OffsetCommit => {
+            let by_id = Case::typed("by id", move |_| {
+                let partition = offset_commit::OffsetCommitRequestPartition::default();
+                let topic = offset_commit::OffsetCommitRequestTopic::default()
+                    .with_topic_id(asked_id)
+                    .with_partitions(vec![partition]);
+                offset_commit::OffsetCommitRequest::default()
+                    .with_group_id(wire(GROUP).into())
+                    .with_topics(vec![topic])
+            });
+            let case = match version {
+                ..10 => Case::sampled("by name", Names),
+                _ => by_id.by_id(),
+            };
+            vec![case.needs(Read, Group(GROUP)).needs(Read, asked)]
+        }
         ApiKey::OffsetFetch => {
-            let by_name = Case::sampled("by name", But("member_id", "", 0))
-                .needs(Describe, Group(GROUP))
-                .needs(Describe, asked);
-            let all = Case::typed("all", |version| {
-                let request = OffsetFetchRequest::default();
-                match version {
-                    ..8 => request.with_group_id(wire(GROUP).into()).with_topics(None),
-                    _ => request.with_groups(vec![
-                        offset_fetch_request::OffsetFetchRequestGroup::default()
-                            .with_group_id(wire(GROUP).into())
-                            .with_topics(None),
-                    ]),
-                }
+            use offset_fetch::{
+                OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics,
+            };
+            let of_group = |topics: Option<Vec<OffsetFetchRequestTopics>>| {
+                let group = OffsetFetchRequestGroup::default()
+                    .with_group_id(wire(GROUP).into())
+                    .with_topics(topics);
+                OffsetFetchRequest::default().with_groups(vec![group])
+            };
+            let by_id = Case::typed("by id", move |_| {
+                let topic = OffsetFetchRequestTopics::default().with_topic_id(asked_id);
+                of_group(Some(vec![topic.with_partition_indexes(vec![0])]))
+            });
+            let named = match version {
+                ..10 => Case::sampled("by name", But("member_id", "", 0)),
+                _ => by_id.by_id(),
+            };
+            let named = named.needs(Describe, Group(GROUP)).needs(Describe, asked);
+            let all = Case::typed("all", move |version| match version {
+                ..8 => OffsetFetchRequest::default()
+                    .with_group_id(wire(GROUP).into())
+                    .with_topics(None),
+                _ => of_group(None),
             });
             let all = all
                 .needs(Describe, Group(GROUP))
                 .or_leaves_out(Describe, asked);
             match version {
-                ..2 => vec![by_name],
-                _ => vec![by_name, all],
+                ..2 => vec![named],
+                _ => vec![named, by_name_or_id(all, 10)],
             }
         }
         ApiKey::FindCoordinator => {
@@ -487,7 +515,7 @@ pub(super) fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
         ApiKey::DescribeCluster => vec![Case::sampled("it", But("endpoint_type", "", 1))],
         ApiKey::DescribeLogDirs => {
             let all = Case::typed("all", |_| {
-                DescribeLogDirsRequest::default().with_topics(None)
+                describe_log_dirs::DescribeLogDirsRequest::default().with_topics(None)
             });
             vec![match version {
                 // These versions have no field for it.

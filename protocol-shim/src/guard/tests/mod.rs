@@ -1,12 +1,14 @@
 mod allocations;
 mod generate;
 
-use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, RequestKind};
+use bytes::Bytes;
+use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::protocol::Decodable;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::field::{Kind, Shape};
 use super::*;
+use crate::any_message::{self, AnyMessage};
 use crate::api_spec::{all, spec};
 
 /// Every API with every version of it.
@@ -28,9 +30,9 @@ fn seeded() -> (StdRng, u64) {
     (StdRng::seed_from_u64(seed), seed)
 }
 
-fn decode(spec: &ApiSpec, version: i16, body: &mut Bytes) -> Result<RequestKind, String> {
-    let api_key = ApiKey::try_from(spec.api_key).expect("the crate knows the API");
-    RequestKind::decode(api_key, body, version).map_err(|error| error.to_string())
+fn decode(spec: &ApiSpec, version: i16, body: &mut Bytes) -> Result<Box<dyn AnyMessage>, String> {
+    let request = any_message::decode_request(spec.api_key, version, body);
+    request.map_err(|error| error.to_string())
 }
 
 fn decodable(spec: &ApiSpec, version: i16, body: &[u8]) -> Result<Bytes, GuardError> {
@@ -64,9 +66,8 @@ fn guard_decoder_and_encoder_agree_on_random_valid_requests_of_every_version() {
             let request = decode(spec, version, &mut input)
                 .unwrap_or_else(|error| panic!("{error}; {}", place()));
             assert!(input.is_empty(), "the decoder stops early; {}", place());
-            let mut output = BytesMut::new();
-            request
-                .encode(&mut output, version)
+            let output = request
+                .encode(version)
                 .unwrap_or_else(|error| panic!("{error}; {}", place()));
             assert_eq!(
                 output,
@@ -346,7 +347,7 @@ fn text_that_is_not_utf8_is_replaced_in_every_string_of_every_api() {
                 // The sizes of tagged fields are those of the text that was replaced: only the decoder can tell.
                 let request = decode(spec, version, &mut checked).expect(&place);
                 let expected = decode(spec, version, &mut Bytes::from(right)).expect(&place);
-                assert_eq!(request, expected, "{place}");
+                assert_eq!(format!("{request:?}"), format!("{expected:?}"), "{place}");
                 assert!(checked.is_empty(), "{place}");
                 replaced += 1;
             }
@@ -431,9 +432,7 @@ fn the_size_of_a_known_tagged_field_is_ignored() {
     };
     let cluster_id = |tagged: &[u8]| {
         let mut input = decodable(spec(1).unwrap(), 12, &fetch(tagged)).unwrap();
-        let Ok(RequestKind::Fetch(request)) = decode(spec(1).unwrap(), 12, &mut input) else {
-            panic!("{tagged:02x?} is not decoded")
-        };
+        let request = FetchRequest::decode(&mut input, 12).unwrap();
         assert!(input.is_empty());
         request.cluster_id.unwrap().to_string()
     };
@@ -534,7 +533,7 @@ fn versions_outside_of_the_range_are_refused() {
     );
     assert_eq!(
         violation(18, -1, &[]),
-        Violation::Version { min: 0, max: 4 }
+        Violation::Version { min: 0, max: 5 }
     );
 }
 
