@@ -129,6 +129,17 @@ impl BrokerProcess {
         self.binary = Some(binary.to_owned());
     }
 
+    /// Puts its directory, which must not be there yet, on another disk.
+    ///
+    /// # Errors
+    /// Nothing can be written there.
+    pub fn put_on(&mut self, disk: &Path) -> Result<()> {
+        self.root = tempfile::Builder::new()
+            .prefix("ottla-compat-")
+            .tempdir_in(disk)?;
+        Ok(())
+    }
+
     /// Replaces the properties that it is started with the next time.
     pub fn configure(&mut self, config: &[(&str, &str)]) {
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());

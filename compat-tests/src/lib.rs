@@ -16,6 +16,9 @@
 //! | `OTTLA_BIN=PATH` | test this binary instead of building one |
 //! | `CI=true` | a suite whose toolchain is missing fails instead of being skipped |
 //! | `SEED=NUMBER` | repeat a random test |
+//! | `WORKLOAD_LOG=1` | the clients of [`workload`] tell what goes wrong |
+//!
+//! [`workload`] lets several clients do random work while bad things happen, and [`checker`] judges what they saw.
 //!
 //! What takes minutes is `#[ignore]`d: `cargo test -p compat-tests -- --ignored`.
 
@@ -36,6 +39,7 @@ pub mod rust;
 pub mod scenario;
 pub mod toolchain;
 pub mod trial;
+pub mod workload;
 
 pub use broker_process::{BrokerKind, BrokerProcess};
 pub use program::Program;

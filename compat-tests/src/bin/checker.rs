@@ -1,0 +1,132 @@
+//! Lets stock clients work on a broker to which bad things happen, and finds out whether it kept its promises:
+//! `cargo run -p compat-tests --bin checker -- --minutes 60 --seed 7`.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum as _};
+use compat_tests::checker::{History, check};
+use compat_tests::workload::{self, Fault, Library, Lie, Settings};
+use compat_tests::{BrokerKind, toolchain};
+
+/// Of one broker's life.
+const ROUND_MINUTES: f64 = 5.0;
+
+/// Sends, polls, commits, transactions and read-process-write by several clients, and faults; then a final read of everything.
+#[derive(Parser)]
+struct Args {
+    /// How long clients work. The final read comes on top.
+    #[arg(long, default_value_t = 1.0)]
+    minutes: f64,
+    /// Decides what clients do and which faults happen. Default: another one each time.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Which broker.
+    #[arg(long, default_value = "ottla")]
+    broker: Broker,
+    /// Only these faults; may be given more than once. Default: all but fill-disk.
+    #[arg(long)]
+    fault: Vec<Fault>,
+    /// No faults at all.
+    #[arg(long, conflicts_with = "fault")]
+    peace: bool,
+    /// Only these client libraries; may be given more than once.
+    #[arg(long)]
+    client: Vec<Library>,
+    /// A small file system for the data, which is filled now and then: `mount -t tmpfs -o size=300m none DIR`.
+    #[arg(long)]
+    disk: Option<PathBuf>,
+    /// Break the broker on purpose, to see what is found.
+    #[arg(long)]
+    lie: Option<Lie>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Broker {
+    Ottla,
+    Kafka,
+}
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    let seed = args.seed.unwrap_or_else(toolchain::seed);
+    let settings = Settings {
+        kind: match args.broker {
+            Broker::Ottla => BrokerKind::Ottla,
+            Broker::Kafka => BrokerKind::Kafka,
+        },
+        seed,
+        duration: Duration::ZERO,
+        enough: usize::MAX,
+        faults: faults(&args),
+        libraries: if args.client.is_empty() {
+            Library::ALL.to_vec()
+        } else {
+            args.client.clone()
+        },
+        disk: args.disk.clone(),
+        lie: args.lie,
+    };
+    // A long run is several: each begins with an empty broker, and its history fits into memory.
+    let rounds = args.minutes.div_euclid(ROUND_MINUTES) + 1.0;
+    let mut exit = ExitCode::SUCCESS;
+    for round in 0..rounds as u64 {
+        let settings = Settings {
+            seed: seed.wrapping_add(round),
+            duration: Duration::from_secs_f64(60.0 * args.minutes / rounds),
+            ..settings.clone()
+        };
+        if !is_good(&settings)? {
+            exit = ExitCode::FAILURE;
+        }
+    }
+    Ok(exit)
+}
+
+/// Lets clients work once, and says what was found.
+fn is_good(settings: &Settings) -> Result<bool> {
+    println!("# seed {}", settings.seed);
+    let history = workload::run(settings)?;
+    println!("# {}", workload::summary(&history));
+    let findings = check(&history);
+    for finding in &findings {
+        println!("{finding}");
+    }
+    if !findings.is_empty() {
+        println!("# {} findings with seed {}", findings.len(), settings.seed);
+        println!("# the history is in {}", write_down(&history)?.display());
+    }
+    Ok(findings.is_empty())
+}
+
+fn faults(args: &Args) -> Vec<Fault> {
+    if args.peace {
+        return Vec::new();
+    }
+    if !args.fault.is_empty() {
+        return args.fault.clone();
+    }
+    let needs_disk = |fault: &Fault| *fault == Fault::FillDisk;
+    let all = Fault::value_variants().iter().copied();
+    all.filter(|fault| args.disk.is_some() || !needs_disk(fault))
+        .collect()
+}
+
+/// One operation a line.
+fn write_down(history: &History) -> Result<PathBuf> {
+    let (mut file, path) = tempfile::Builder::new()
+        .prefix("ottla-history-")
+        .tempfile()?
+        .keep()?;
+    for op in &history.ops {
+        writeln!(file, "{op:?}")?;
+    }
+    for (partition, end) in &history.end.partitions {
+        writeln!(file, "partition {partition}: {end:?}")?;
+    }
+    writeln!(file, "{:?}", history.end.offsets)?;
+    Ok(path)
+}

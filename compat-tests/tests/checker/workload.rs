@@ -1,0 +1,89 @@
+//! Stock clients, the real broker, and faults; and a proxy that breaks the broker on purpose, to see that it is found out.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Result;
+use compat_tests::checker::{Action, Kind, Op, check};
+use compat_tests::toolchain::{seed, skip};
+use compat_tests::workload::{Fault, Library, Lie, Settings, run, summary};
+use compat_tests::{BrokerKind, available};
+
+/// With the start, the healing and the final read, less than two minutes.
+const DURATION: Duration = Duration::from_secs(60);
+/// A lie is told again and again: it is found out in so many operations.
+const OF_A_LIE: usize = 3_000;
+const LIMIT_OF_A_LIE: Duration = Duration::from_secs(300);
+
+fn settings(seed: u64) -> Result<Option<Settings>> {
+    let mut libraries = Vec::new();
+    for library in Library::ALL {
+        if available(library.command(""))?.is_some() {
+            libraries.push(library);
+        }
+    }
+    if libraries.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Settings {
+        kind: BrokerKind::from_env()?,
+        seed,
+        duration: DURATION,
+        enough: usize::MAX,
+        faults: vec![
+            Fault::KillBroker,
+            Fault::PauseBroker,
+            Fault::Cut,
+            Fault::HoldUp,
+            Fault::SwallowAnswers,
+            Fault::KillClient,
+            Fault::PauseClient,
+        ],
+        libraries,
+        disk: None,
+        lie: None,
+    }))
+}
+
+#[test]
+fn the_broker_keeps_its_promises_whatever_happens_to_it() -> Result<()> {
+    let seed = seed();
+    let Some(settings) = settings(seed)? else {
+        return Ok(());
+    };
+    let history = run(&settings)?;
+    println!("{}", summary(&history));
+    let findings = check(&history);
+    assert!(findings.is_empty(), "SEED={seed}: {findings:#?}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "takes minutes: run it with `cargo test -p compat-tests --test checker -- --ignored`"]
+fn every_lie_of_a_broker_is_found_out() -> Result<()> {
+    let seed = seed();
+    let Some(settings) = settings(seed)? else {
+        return Ok(());
+    };
+    for lie in Lie::ALL {
+        let settings = Settings {
+            duration: LIMIT_OF_A_LIE,
+            enough: OF_A_LIE,
+            faults: Vec::new(),
+            libraries: vec![Library::Librdkafka, Library::Java],
+            lie: Some(lie),
+            ..settings.clone()
+        };
+        let history = run(&settings)?;
+        let has_transactions = |op: &Op| matches!(op.action, Action::End { .. });
+        if lie.is_about_transactions() && !history.ops.iter().any(has_transactions) {
+            skip(&format!("{lie:?} takes a broker with transactions"));
+            continue;
+        }
+        let found: BTreeSet<Kind> = check(&history).iter().map(|finding| finding.kind).collect();
+        println!("{lie:?}: {found:?}");
+        let missing = lie.proves().iter().find(|kind| !found.contains(kind));
+        assert_eq!(missing, None, "SEED={seed}: {lie:?} gives {found:?}");
+    }
+    Ok(())
+}
