@@ -34,6 +34,7 @@ contract! {
     an_aborted_transaction_is_named_to_read_committed
     a_poll_wakes_when_enough_bytes_are_visible
     a_poll_wakes_at_once_if_it_has_not_seen_the_end
+    a_poll_for_what_is_committed_wakes_with_the_marker
     a_poll_that_went_away_is_forgotten
     a_timestamp_finds_the_first_record_that_is_not_older
     the_largest_timestamp_finds_its_first_record
@@ -364,6 +365,18 @@ async fn a_poll_wakes_at_once_if_it_has_not_seen_the_end(fixture: Fixture) {
     let up_to_date = FetchWait::new(1);
     let _up_to_date = log.watch(1, Isolation::ReadUncommitted, &up_to_date);
     assert!(!is_woken(&up_to_date));
+}
+
+async fn a_poll_for_what_is_committed_wakes_with_the_marker(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, transactional(9, 0, &[b"a"])).await.unwrap();
+    let wait = FetchWait::new(1);
+    let _registered = log.watch(0, Isolation::ReadCommitted, &wait);
+    append(&log, batch(&[b"behind"])).await.unwrap();
+    append(&log, transactional(9, 1, &[b"b"])).await.unwrap();
+    assert!(!is_woken(&wait), "nothing is decided");
+    end_transaction(&log, 9, TransactionResult::Abort).await;
+    assert!(woken(&wait).await);
 }
 
 async fn a_poll_that_went_away_is_forgotten(fixture: Fixture) {

@@ -9,15 +9,17 @@ mod fixture;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::*;
 use fixture::Fixture;
-use storage::local;
+use storage::local::{self, LocalConfig};
 use storage::log::{
-    AppendError, AppendOrigin, Appended, IfRefused, JointPart, LiveConfig, LogStore, PartitionLog,
-    VerificationGuard,
+    AbortedTransaction, AppendError, AppendOrigin, Appended, IfRefused, Isolation, JointPart,
+    LiveConfig, LogConfig, LogStore, PartitionLog, ReadRequest, VerificationGuard,
 };
 use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult, ValidatedBatch};
+use tempfile::TempDir;
 
 contract! {
     a_transaction_begins_only_with_a_guard
@@ -490,7 +492,28 @@ async fn markers_that_logs_refuse_are_left_out_of_a_joint_append(fixture: Fixtur
 }
 
 fn manager(dir: &Path) -> Arc<dyn LogStore> {
-    local::open(small(dir)).unwrap()
+    local::open(LocalConfig {
+        // Retention goes by bytes here, and looks all the time.
+        retention_check_interval_ms: 1,
+        ..small(dir)
+    })
+    .unwrap()
+}
+
+fn kept() -> LogConfig {
+    LogConfig {
+        retention_ms: -1,
+        ..LogConfig::default()
+    }
+}
+
+/// Ends a manager in order, or like a process that is killed; the directory that it leaves.
+fn restart(manager: Arc<dyn LogStore>, dir: TempDir, is_orderly: bool) -> TempDir {
+    if !is_orderly {
+        return crash(manager, dir.path());
+    }
+    manager.shutdown().unwrap();
+    dir
 }
 
 /// Epochs, open transactions and the epoch of the coordinator outlive the process; guards do not, nor do their holders.
@@ -499,7 +522,7 @@ async fn a_restart_keeps_what_is_open_and_forgets_what_was_being_verified() {
     for is_orderly in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         let manager_before = manager(dir.path());
-        let log = open(&manager_before, "topic", 0);
+        let log = open_with(&manager_before, "topic", 0, kept());
         let mut open_one = Producer::bumping(1, 3);
         open_one.write(&log).await;
         Producer::new(2, 7).write(&log).await;
@@ -510,16 +533,9 @@ async fn a_restart_keeps_what_is_open_and_forgets_what_was_being_verified() {
         let guard = verified.guard(&log);
         let producers = log.producers();
         drop(log);
-        let dir = match is_orderly {
-            true => {
-                manager_before.shutdown().unwrap();
-                drop(manager_before);
-                dir
-            }
-            false => crash(manager_before, dir.path()),
-        };
+        let dir = restart(manager_before, dir, is_orderly);
         let manager = manager(dir.path());
-        let log = open(&manager, "topic", 0);
+        let log = open_with(&manager, "topic", 0, kept());
         assert_eq!(log.producers(), producers, "orderly: {is_orderly}");
         assert_eq!(log.offsets().last_stable_offset, 0);
         let late = verified.send(&log, Some(guard)).await;
@@ -535,5 +551,50 @@ async fn a_restart_keeps_what_is_open_and_forgets_what_was_being_verified() {
         Ending::abort(1, 4).version_2().write(&log).await.unwrap();
         let offsets = log.offsets();
         assert_eq!(offsets.last_stable_offset, offsets.high_watermark);
+    }
+}
+
+/// Retention takes the beginning of a transaction, and its end is written after a restart.
+#[tokio::test]
+async fn a_transaction_survives_the_loss_of_its_beginning() {
+    for is_orderly in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = LogConfig {
+            segment_bytes: 300,
+            retention_bytes: 600,
+            file_delete_delay_ms: 0,
+            ..kept()
+        };
+        let manager_before = manager(dir.path());
+        let log = open_with(&manager_before, "topic", 0, config.clone());
+        let mut producer = Producer::bumping(9, 0);
+        producer.write(&log).await;
+        while log.offsets().log_start_offset == 0 {
+            append(&log, batch(&[&[b'x'; 100]])).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(log);
+        let dir = restart(manager_before, dir, is_orderly);
+        let manager = manager(dir.path());
+        let log = open_with(&manager, "topic", 0, config.clone());
+        let start = log.offsets().log_start_offset;
+        assert!(start > 0);
+        assert_eq!(log.offsets().last_stable_offset, start);
+        assert_eq!(open_at(&log, 9), Some(0));
+        producer.send(&log, None).await.expect("it goes on");
+        let from = log.offsets().log_start_offset;
+        Ending::abort(9, 1).version_2().write(&log).await.unwrap();
+        let offsets = log.offsets();
+        assert_eq!(offsets.last_stable_offset, offsets.high_watermark);
+        let committed = ReadRequest {
+            isolation: Isolation::ReadCommitted,
+            ..request(from)
+        };
+        let aborted = read(&log, committed).await.unwrap().aborted_transactions;
+        let listed = AbortedTransaction {
+            producer_id: 9,
+            first_offset: 0,
+        };
+        assert_eq!(aborted, [listed]);
     }
 }

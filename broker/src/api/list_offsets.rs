@@ -154,7 +154,14 @@ async fn find(
         EARLIEST_LOCAL if api_version >= 8 => return Ok(place(offsets.log_start_offset)),
         LATEST_TIERED if api_version >= 9 => return Ok(NOT_FOUND),
         EARLIEST_PENDING_UPLOAD if api_version >= 11 => return Ok(NOT_FOUND),
-        MAX_TIMESTAMP if api_version >= 7 => log.offset_of_max_timestamp().await,
+        MAX_TIMESTAMP if api_version >= 7 => {
+            let found = log.offset_of_max_timestamp().await;
+            let is_visible = |found: &TimestampOffset| match isolation {
+                Isolation::ReadUncommitted => true,
+                Isolation::ReadCommitted => found.offset < log.offsets().last_stable_offset,
+            };
+            found.map(|found| found.filter(is_visible))
+        }
         below_zero if below_zero < 0 => return Err(ErrorCode::UnsupportedVersion),
         timestamp => log.offset_for_timestamp(timestamp, isolation).await,
     };

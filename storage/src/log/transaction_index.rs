@@ -73,12 +73,24 @@ pub fn parse(bytes: &[u8]) -> Vec<AbortedTxn> {
         .collect()
 }
 
-/// The aborted transactions that a reader of `from..end` must know. `aborted` is sorted by marker.
-pub(crate) fn overlapping(aborted: &[AbortedTxn], from: i64, end: i64) -> Vec<AbortedTransaction> {
+/// The entries that a reader of `from..end` must know. `aborted` is sorted by marker.
+pub(crate) fn reaching(
+    aborted: &[AbortedTxn],
+    from: i64,
+    end: i64,
+) -> impl Iterator<Item = &AbortedTxn> {
     let first = aborted.partition_point(|txn| txn.last_offset < from);
+    // Whatever ends behind a marker begins at or behind its last stable offset.
+    let mut is_behind = false;
     aborted[first..]
         .iter()
-        .filter(|txn| txn.first_offset < end)
+        .take_while(move |txn| !std::mem::replace(&mut is_behind, txn.last_stable_offset >= end))
+        .filter(move |txn| txn.first_offset < end)
+}
+
+/// The aborted transactions that a reader of `from..end` must know. `aborted` is sorted by marker.
+pub(crate) fn overlapping(aborted: &[AbortedTxn], from: i64, end: i64) -> Vec<AbortedTransaction> {
+    reaching(aborted, from, end)
         .map(|txn| AbortedTransaction {
             producer_id: txn.producer_id,
             first_offset: txn.first_offset,

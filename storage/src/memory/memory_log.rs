@@ -176,7 +176,8 @@ impl State {
             last_stable_offset: self
                 .producers
                 .first_unstable_offset()
-                .unwrap_or(self.log_end_offset),
+                .unwrap_or(self.log_end_offset)
+                .max(self.log_start_offset),
             high_watermark: self.log_end_offset,
             log_end_offset: self.log_end_offset,
         }
@@ -315,8 +316,11 @@ impl PartitionLog for MemoryLog {
         let mut records = Vec::new();
         let mut size_bytes = 0;
         let mut next_offset = request.fetch_offset;
+        // The last stable offset may lie within a batch, where the log begins.
+        let is_visible = request.fetch_offset < state.visible_end(request.isolation);
         for batch in state
             .visible(request.isolation)
+            .take_while(|_| is_visible)
             .skip_while(|batch| batch.header.last_offset() < request.fetch_offset)
         {
             let first = records.is_empty() && request.at_least_one_batch;
@@ -329,6 +333,7 @@ impl PartitionLog for MemoryLog {
         }
         let aborted_transactions = match request.isolation {
             Isolation::ReadUncommitted => Vec::new(),
+            Isolation::ReadCommitted if records.is_empty() => Vec::new(),
             Isolation::ReadCommitted => {
                 overlapping(&state.aborted, request.fetch_offset, next_offset)
             }
@@ -372,6 +377,7 @@ impl PartitionLog for MemoryLog {
                         .transpose()
                 })
                 .transpose()
+                .map(|found| found.filter(|found| found.offset < state.visible_end(isolation)))
         };
         Box::pin(std::future::ready(found))
     }

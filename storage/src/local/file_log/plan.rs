@@ -7,7 +7,7 @@ use super::search::Search;
 use super::span::Span;
 use super::state::State;
 use crate::local::wal::chunk::ChunkSlice;
-use crate::log::transaction_index::{AbortedTxn, overlapping};
+use crate::log::transaction_index::{overlapping, reaching};
 use crate::log::{FetchedRecords, Isolation, LogOffsets, ReadError, ReadRequest};
 
 pub(crate) enum ReadPlan {
@@ -48,15 +48,22 @@ impl State {
             .segments
             .partition_point(|segment| segment.base_offset <= request.fetch_offset)
             .saturating_sub(1);
+        // Compaction may have left a segment without the batch that is looked for, or without any.
+        let segments: Vec<_> = self.written_spans(first).take(3).collect();
+        let last_end = segments.last().map_or(0, |span| span.end_offset);
         Ok(ReadPlan::Cold(ColdRead {
             request: *request,
-            // Compaction may have left a segment without the batch that is looked for, or without any.
-            segments: self.written_spans(first).take(3).collect(),
+            segments,
             end_offset,
             offsets,
             aborted: match request.isolation {
                 Isolation::ReadUncommitted => Vec::new(),
-                Isolation::ReadCommitted => self.aborted_from(request.fetch_offset),
+                Isolation::ReadCommitted => {
+                    let end = end_offset.min(last_end);
+                    reaching(&self.aborted, request.fetch_offset, end)
+                        .copied()
+                        .collect()
+                }
             },
         }))
     }
@@ -74,11 +81,6 @@ impl State {
                 end_offset,
                 may_have_gaps: self.may_have_gaps,
             })
-    }
-
-    fn aborted_from(&self, offset: i64) -> Vec<AbortedTxn> {
-        let first = self.aborted.partition_point(|txn| txn.last_offset < offset);
-        self.aborted[first..].to_vec()
     }
 
     fn read_tail(

@@ -64,7 +64,11 @@ impl Search {
                 found.is_some()
             });
         }
-        found.transpose()
+        // The last stable offset may lie within a batch, where the log begins.
+        let is_visible = |found: &TimestampOffset| found.offset < self.end_offset;
+        found
+            .transpose()
+            .map(|found: Option<_>| found.filter(is_visible))
     }
 
     /// The first visible record with the largest timestamp.
