@@ -39,6 +39,7 @@ contract! {
     a_coordinators_batch_is_checked_for_epoch_and_guard_and_not_for_its_sequence
     checking_a_transaction_says_what_an_append_would
     without_verification_a_transaction_begins_without_a_guard
+    a_transaction_may_be_late_while_it_is_open
     a_log_that_is_gone_begins_no_verification
     markers_that_logs_refuse_are_left_out_of_a_joint_append
 }
@@ -443,6 +444,18 @@ async fn without_verification_a_transaction_begins_without_a_guard(fixture: Fixt
         let refused = Producer::new(9, 1).send(log, None).await;
         assert_eq!(code(refused), "INVALID_TXN_STATE");
     }
+}
+
+async fn a_transaction_may_be_late_while_it_is_open(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, batch(&[b"plain"])).await.unwrap();
+    assert_eq!(log.late_transactions(-1), 0);
+    Producer::new(9, 0).write(&log).await;
+    Producer::new(10, 0).write(&log).await;
+    assert_eq!(log.late_transactions(-1), 2);
+    assert_eq!(log.late_transactions(900_000), 0);
+    Ending::abort(9, 0).write(&log).await.unwrap();
+    assert_eq!(log.late_transactions(-1), 1);
 }
 
 async fn a_log_that_is_gone_begins_no_verification(fixture: Fixture) {

@@ -123,6 +123,10 @@ pub trait PartitionLog: Send + Sync {
     /// The idempotent producers that the log knows, in the order of their ids (DescribeProducers, KIP-664).
     fn producers(&self) -> Vec<ActiveProducer>;
 
+    /// How many transactions are open here whose producers have been silent for longer than `silent_for_ms`: longer than any
+    /// timeout, they hang. A log that was not used since the start knows of none.
+    fn late_transactions(&self, silent_for_ms: i64) -> usize;
+
     /// Moves the log start offset up (DeleteRecords); resolves to the new one when durable.
     fn delete_records_before(&self, offset: i64) -> BoxFuture<'static, Result<i64, AppendError>>;
 

@@ -35,6 +35,8 @@ struct State {
     config: Arc<LogConfig>,
     producers: ProducerState,
     aborted: Vec<AbortedTxn>,
+    /// Of all batches, in ms: the clock of this log.
+    newest_timestamp: i64,
     deleted: bool,
 }
 
@@ -55,6 +57,7 @@ impl MemoryLog {
                 config,
                 producers: ProducerState::new(ProducerStateConfig::of_log(86_400_000), 0),
                 aborted: Vec::new(),
+                newest_timestamp: 0,
                 deleted: false,
             }),
             waiters: Arc::default(),
@@ -151,6 +154,7 @@ impl State {
         let header = stored.header;
         let stable_before = self.offsets().last_stable_offset;
         self.log_end_offset = header.next_offset();
+        self.newest_timestamp = self.newest_timestamp.max(header.max_timestamp);
         let completed = self.producers.apply(&header, marker, header.max_timestamp);
         self.producers.on_high_watermark(header.next_offset());
         self.aborted
@@ -296,6 +300,12 @@ impl PartitionLog for MemoryLog {
 
     fn producers(&self) -> Vec<ActiveProducer> {
         self.state.lock().producers.active()
+    }
+
+    fn late_transactions(&self, silent_for_ms: i64) -> usize {
+        let state = self.state.lock();
+        let now_ms = state.newest_timestamp;
+        state.producers.late_transactions(silent_for_ms, now_ms)
     }
 
     fn read(&self, request: ReadRequest) -> Result<Read, ReadError> {

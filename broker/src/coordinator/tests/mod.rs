@@ -147,6 +147,10 @@ impl PartitionLog for TestLog {
         Ok(Box::pin(async move { written.await.expect("released") }))
     }
 
+    fn late_transactions(&self, silent_for_ms: i64) -> usize {
+        self.inner.late_transactions(silent_for_ms)
+    }
+
     fn begin_verification(
         &self,
         producer_id: i64,

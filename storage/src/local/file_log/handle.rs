@@ -114,6 +114,13 @@ impl PartitionLog for FileLogHandle {
         self.0.state().producers.active()
     }
 
+    fn late_transactions(&self, silent_for_ms: i64) -> usize {
+        // Whoever counts must not wait for the disk: the log is not loaded for it.
+        let state = self.0.state.lock();
+        let now_ms = self.0.shared.clock.now_ms();
+        state.producers.late_transactions(silent_for_ms, now_ms)
+    }
+
     fn read(&self, request: ReadRequest) -> Result<Read, ReadError> {
         let plan = self.0.state().plan_read(&request)?;
         match plan {

@@ -411,6 +411,14 @@ impl ProducerState {
         })
     }
 
+    /// How many transactions are open whose producers have been silent for longer than `silent_for_ms`.
+    pub(crate) fn late_transactions(&self, silent_for_ms: i64, now_ms: i64) -> usize {
+        let open = self.ongoing.iter();
+        open.filter_map(|(_, producer_id)| self.producer(*producer_id))
+            .filter(|entry| now_ms.saturating_sub(entry.last_active_ms) > silent_for_ms)
+            .count()
+    }
+
     /// Start of the earliest open transaction.
     pub(crate) fn first_undecided_offset(&self) -> Option<i64> {
         self.ongoing.first().map(|&(first_offset, _)| first_offset)

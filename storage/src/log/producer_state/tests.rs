@@ -409,6 +409,21 @@ fn silent_producers_expire_unless_they_are_in_a_transaction() {
 }
 
 #[test]
+fn a_transaction_is_late_when_its_producer_has_been_silent_for_longer_than_any_timeout() {
+    let mut state = state();
+    let header = transactional(batch(&state, 0, 0, 1));
+    append(&mut state, header).unwrap();
+    let header = of_producer(batch(&state, 0, 0, 1), 43);
+    append(&mut state, header).unwrap();
+    assert_eq!(state.late_transactions(100, NOW_MS + 100), 0);
+    assert_eq!(state.late_transactions(100, NOW_MS + 101), 1);
+    let again = transactional(batch(&state, 0, 1, 1));
+    state.apply(&again, None, NOW_MS + 50);
+    assert_eq!(state.late_transactions(100, NOW_MS + 150), 0);
+    assert_eq!(state.late_transactions(100, NOW_MS + 151), 1);
+}
+
+#[test]
 fn a_producer_of_old_records_is_not_forgotten_while_it_writes() {
     let mut state = state();
     let mut header = batch(&state, 0, 0, 1);
