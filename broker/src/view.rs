@@ -18,6 +18,7 @@ use crate::authorizer::{Asker, Authorized, Named, Resource};
 use crate::broker::Broker;
 use crate::cluster::view::{ClusterView, CoordinatorKind};
 use crate::coordinator::group::GroupCoordinator;
+use crate::coordinator::runtime::Runtime;
 use crate::metadata::operations::{CLUSTER_OPERATIONS, GROUP_OPERATIONS, TOPIC_OPERATIONS};
 use crate::metadata::{
     AlterConfig, Metadata, NewPartitions, NewTopic, Published, ResourceType, TopicImage, TopicRef,
@@ -330,6 +331,11 @@ impl<'a> View<'a> {
     /// Where groups are served.
     pub(crate) fn groups(&self) -> &'a GroupCoordinator {
         &self.broker.groups
+    }
+
+    /// What coordinators work with, for what is to be known to whichever of them has a log.
+    pub(crate) fn coordination(&self) -> &'a Runtime {
+        self.broker.groups.runtime()
     }
 
     /// Where metadata is changed.

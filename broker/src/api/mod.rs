@@ -46,6 +46,7 @@ pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 pub(crate) mod sync_group;
+pub(crate) mod write_txn_markers;
 
 #[cfg(test)]
 mod admin_tests;
@@ -99,6 +100,7 @@ macro_rules! served_apis {
             ElectLeaders                 => elect_leaders                   [on_cluster ?];
             ListPartitionReassignments   => list_partition_reassignments    [on_cluster];
             DescribeQuorum               => describe_quorum                 [on_cluster ? no_throttle_time];
+            WriteTxnMarkers              => write_txn_markers               [? no_throttle_time];
             DescribeProducers            => describe_producers              [?];
             DescribeTransactions         => describe_transactions           [?];
             ListTransactions             => list_transactions               [];

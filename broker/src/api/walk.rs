@@ -156,7 +156,7 @@ mod throttle_time {
         ("SyncGroup", 1),
     ];
     /// Their responses have no such field.
-    const NEVER: [&str; 1] = ["DescribeQuorum"];
+    const NEVER: [&str; 2] = ["DescribeQuorum", "WriteTxnMarkers"];
 
     #[tokio::test(start_paused = true)]
     async fn every_answer_says_for_how_long_its_client_is_throttled_where_its_version_can() {
@@ -194,13 +194,14 @@ mod elsewhere {
     use crate::metadata::{CLUSTER_METADATA_TOPIC, NewTopic, Placement};
 
     /// What is asked of a partition's leader, and of a group's coordinator.
-    const OF_LEADERS: [&str; 6] = [
+    const OF_LEADERS: [&str; 7] = [
         "Produce",
         "Fetch",
         "ListOffsets",
         "OffsetForLeaderEpoch",
         "DeleteRecords",
         "DescribeProducers",
+        "WriteTxnMarkers",
     ];
     const OF_COORDINATORS: [&str; 11] = [
         "JoinGroup",

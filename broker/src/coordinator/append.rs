@@ -6,15 +6,18 @@
 use coordinators::machine::{EndTxn, Ending, Partition, Refused};
 use protocol_shim::ErrorCode;
 use storage::log::{
-    AppendError, AppendOrigin, IfRefused, JointPart, Next, PendingAppend, TopicPartition,
+    AppendError, AppendOrigin, IfRefused, JointPart, Next, PartitionLog, PendingAppend,
+    TopicPartition,
 };
 use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult, ValidatedBatch};
+use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::batches::NO_SEQUENCE;
 use super::lending::Loan;
-use super::runtime::{Outside, Surroundings};
+use super::runtime::{Outside, Runtime, Surroundings};
 use crate::authorizer::Authorized;
+use crate::partition::errors;
 
 /// A log that gets a marker, borrowed if it is a shard's.
 struct Marked {
@@ -111,6 +114,48 @@ impl<O: Outside> Surroundings<O> {
         logs.sort_unstable_by_key(|log| (log.topic_id, log.partition));
         logs.dedup();
         logs
+    }
+}
+
+impl Runtime {
+    /// Ends a producer's transaction in one log, whatever its coordinator knows of it. When the append resolves, the shard
+    /// that has the log knows of it, too.
+    ///
+    /// # Errors
+    /// Nothing was appended; why.
+    pub(crate) async fn append_marker(
+        &self,
+        log: &dyn PartitionLog,
+        end: EndTxn,
+        transaction_version: i16,
+    ) -> Result<PendingAppend, ErrorCode> {
+        let loan = self.lending.borrow(log.id()).await;
+        let loan = loan.map_err(|_| ErrorCode::NotLeaderOrFollower)?;
+        let refused = |error: AppendError| errors::of_append(&error);
+        let marker = marker_batch(end, self.clock.wall_ms()).map_err(refused)?;
+        let origin = AppendOrigin::Marker {
+            transaction_version,
+        };
+        let permit = log.reserve(marker.size_bytes(), origin).await;
+        let append = log.submit(permit.map_err(refused)?, marker, origin, Next::Append);
+        let append = append.map_err(refused)?;
+        let Some(loan) = loan else {
+            return Ok(append);
+        };
+        let (tell, told) = oneshot::channel();
+        loan.give_back(
+            end,
+            Box::pin(async move {
+                let appended = append.await;
+                // Nobody may be waiting.
+                let _ = tell.send(appended.clone());
+                appended
+            }),
+        );
+        let lost = || AppendError::Indeterminate("the shard was unloaded".to_owned());
+        Ok(Box::pin(async move {
+            told.await.unwrap_or_else(|_| Err(lost()))
+        }))
     }
 }
 

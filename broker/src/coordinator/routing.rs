@@ -35,6 +35,11 @@ impl<O: Outside> Coordinator<O> {
         }
     }
 
+    /// What it works with, as all coordinators do.
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     pub(super) fn outside(&self) -> &O {
         &self.outside
     }

@@ -17,6 +17,9 @@ use kafka_protocol::messages::{
     InitProducerIdRequest, ListPartitionReassignmentsRequest, ListTransactionsRequest,
 };
 use protocol_shim::ErrorCode;
+use protocol_shim::newer::write_txn_markers::{
+    WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest,
+};
 use storage::record::builder::BatchBuilder;
 
 use super::Case;
@@ -287,6 +290,47 @@ pub async fn describe_quorum(case: &mut Case) {
             vec![ErrorCode::UnknownTopicOrPartition as i16; count]
         );
     }
+}
+
+pub async fn write_txn_markers(case: &mut Case) {
+    let mut write = async |producer_epoch: i16, coordinator_epoch: i32| {
+        let of = |topic: &'static str, partitions: &[i32]| {
+            WritableTxnMarkerTopic::default()
+                .with_name(topic_name(topic))
+                .with_partition_indexes(partitions.to_vec())
+        };
+        let marker = WritableTxnMarker::default()
+            .with_producer_id(77.into())
+            .with_producer_epoch(producer_epoch)
+            .with_coordinator_epoch(coordinator_epoch)
+            .with_topics(vec![of("topic", &[0, 9]), of("nowhere", &[0])]);
+        let request = WriteTxnMarkersRequest::default().with_markers(vec![marker]);
+        let response = case.client.call(case.version, request).await;
+        let [marker] = &response.markers[..] else {
+            panic!("{response:?}");
+        };
+        assert_eq!(marker.producer_id.0, 77);
+        let partitions = marker.topics.iter().flat_map(|topic| {
+            let partitions = topic.partitions.iter();
+            partitions.map(|one| (topic.name.to_string(), one.partition_index, one.error_code))
+        });
+        partitions.collect::<Vec<_>>()
+    };
+    let unknown = ErrorCode::UnknownTopicOrPartition as i16;
+    let answers = |error: i16| {
+        [
+            ("nowhere", 0, unknown),
+            ("topic", 0, error),
+            ("topic", 9, unknown),
+        ]
+        .map(|(topic, index, error)| (topic.to_owned(), index, error))
+    };
+    assert_eq!(write(5, 3).await, answers(0));
+    assert_eq!(write(5, 3).await, answers(0), "again");
+    let fenced = ErrorCode::InvalidProducerEpoch as i16;
+    assert_eq!(write(4, 3).await, answers(fenced));
+    let fenced = ErrorCode::TransactionCoordinatorFenced as i16;
+    assert_eq!(write(6, 2).await, answers(fenced));
 }
 
 pub async fn describe_producers(case: &mut Case) {

@@ -117,6 +117,7 @@ async fn ask(spec: &ApiSpec, case: &mut Case) {
         ApiKey::ElectLeaders => later::elect_leaders(case).await,
         ApiKey::ListPartitionReassignments => later::list_partition_reassignments(case).await,
         ApiKey::DescribeQuorum => later::describe_quorum(case).await,
+        ApiKey::WriteTxnMarkers => later::write_txn_markers(case).await,
         ApiKey::DescribeProducers => later::describe_producers(case).await,
         ApiKey::DescribeTransactions => later::describe_transactions(case).await,
         ApiKey::ListTransactions => later::list_transactions(case).await,

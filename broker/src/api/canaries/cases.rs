@@ -394,6 +394,20 @@ pub(super) fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
                     .may_tell(&[53]),
             ]
         }
+        ApiKey::WriteTxnMarkers => {
+            use protocol_shim::newer::write_txn_markers::*;
+            let marked = || {
+                Case::typed("by name", |_| {
+                    let topic = WritableTxnMarkerTopic::default().with_name(topic_name());
+                    let marker = WritableTxnMarker::default()
+                        .with_topics(vec![topic.with_partition_indexes(vec![0])]);
+                    WriteTxnMarkersRequest::default().with_markers(vec![marker])
+                })
+            };
+            [Alter, ClusterAction]
+                .map(|right| marked().needs(right, Cluster))
+                .into()
+        }
         ApiKey::DescribeProducers => vec![Case::sampled("by name", Names).needs(Read, asked)],
         ApiKey::DescribeTransactions => vec![
             Case::sampled("by name", Names)

@@ -169,6 +169,33 @@ async fn a_shard_whose_log_is_lent_appends_nothing_until_it_has_it_back() {
 }
 
 #[tokio::test]
+async fn a_marker_that_a_tool_writes_is_known_to_the_shard_when_it_is_answered() {
+    let world = World::new().await;
+    world.begin().await;
+    let end = EndTxn {
+        producer_id: PRODUCER.id,
+        producer_epoch: PRODUCER.epoch,
+        coordinator_epoch: 7,
+        commit: true,
+    };
+    for topic in ["lends", "data"] {
+        let log = World::log(&world.runtime, topic).await;
+        let append = world.runtime.append_marker(&*log, end, 0).await;
+        append.expect("let in").await.expect("durable");
+        assert_eq!(log.offsets().last_stable_offset, 2);
+        let fenced = EndTxn {
+            coordinator_epoch: 6,
+            ..end
+        };
+        let refused = world.runtime.append_marker(&*log, fenced, 0).await;
+        let error = refused.err();
+        assert_eq!(error, Some(ErrorCode::TransactionCoordinatorFenced));
+    }
+    let known = vec!["lent".to_owned()];
+    assert_eq!(world.lent().await, (known, BTreeMap::new()));
+}
+
+#[tokio::test]
 async fn a_shard_whose_lent_log_failed_loads_what_is_really_there() {
     let world = World::new().await;
     world.begin().await;
