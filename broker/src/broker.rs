@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::cluster::view::ClusterView;
 use crate::config::BrokerConfig;
 use crate::coordinator::group::GroupCoordinator;
+use crate::coordinator::txn::TransactionCoordinator;
 use crate::metadata::Metadata;
 use crate::metrics::RequestMetrics;
 use crate::net::budget::{Budget, RequestBudget};
@@ -36,6 +37,7 @@ pub struct Broker {
     pub fetch_sessions: FetchSessionCache,
     pub validators: Validators,
     pub groups: GroupCoordinator,
+    pub transactions: TransactionCoordinator,
     pub request_budget: RequestBudget,
     pub response_budget: Budget,
     /// What requests of many elements take when they are decoded and answered.

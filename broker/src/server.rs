@@ -19,6 +19,7 @@ use crate::cluster::view::{ClusterView, Node};
 use crate::config::{self, BrokerConfig, ConnectionSettings, HostPort};
 use crate::coordinator::group::{GroupCoordinator, Groups};
 use crate::coordinator::runtime::Runtime;
+use crate::coordinator::txn::{TransactionCoordinator, Transactions};
 use crate::import::{self, Foreign, Owner};
 use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata, Published};
 use crate::metrics::{self, RequestMetrics};
@@ -60,7 +61,9 @@ pub enum StartError {
     #[error(transparent)]
     Override(#[from] UnknownHost),
     #[error("cannot load the groups: {0}")]
-    Groups(#[from] ReplayError),
+    Groups(ReplayError),
+    #[error("cannot load the transactions: {0}")]
+    Transactions(ReplayError),
 }
 
 /// Why a running broker cannot go on. It is one line for the operator.
@@ -199,7 +202,7 @@ impl Server {
 /// Everything but the ports: a broker over logs that are open already.
 ///
 /// # Errors
-/// When metadata or groups cannot be read back.
+/// When metadata, groups or transactions cannot be read back.
 pub async fn assemble(
     config: BrokerConfig,
     identity: &MetaProperties,
@@ -240,17 +243,17 @@ pub async fn assemble(
         Arc::new(follow),
     )
     .await?;
-    let groups = GroupCoordinator::new(
-        Groups::new(config.section()),
-        Runtime {
-            metadata: metadata.clone(),
-            clock: clock.clone(),
-            logs: Arc::clone(&logs),
-            partitions: Arc::clone(&partitions),
-            lending: Arc::default(),
-            shutdown: shutdown.subscribe(),
-        },
-    );
+    let runtime = Runtime {
+        metadata: metadata.clone(),
+        clock: clock.clone(),
+        logs: Arc::clone(&logs),
+        partitions: Arc::clone(&partitions),
+        lending: Arc::default(),
+        shutdown: shutdown.subscribe(),
+    };
+    let groups = GroupCoordinator::new(Groups::new(config.section()), runtime.clone());
+    let transactions = Transactions::new(config.section(), metadata.clone());
+    let transactions = TransactionCoordinator::new(transactions, runtime);
     let me = Node {
         id: config.node_id,
         rack: config.serving.rack.as_deref().map(Arc::from),
@@ -265,6 +268,7 @@ pub async fn assemble(
             config.serving.max_incremental_fetch_session_cache_slots,
         ),
         groups,
+        transactions,
         validators: Validators::default(),
         connection_limits,
         request_budget: RequestBudget::new(
@@ -282,7 +286,10 @@ pub async fn assemble(
         logs,
         requests: RequestMetrics::new(api::advertised()),
     });
-    broker.groups.load().await?;
+    broker.groups.load().await.map_err(StartError::Groups)?;
+    // They may have to end what groups have in their logs.
+    let loaded = broker.transactions.load().await;
+    loaded.map_err(StartError::Transactions)?;
     Ok(broker)
 }
 

@@ -9,6 +9,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use coordinators::group::GroupId;
+use coordinators::txn::TransactionalId;
 use kafka_protocol::messages::BrokerId;
 use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
@@ -19,6 +20,7 @@ use crate::broker::Broker;
 use crate::cluster::view::{ClusterView, CoordinatorKind};
 use crate::coordinator::group::GroupCoordinator;
 use crate::coordinator::runtime::Runtime;
+use crate::coordinator::txn::TransactionCoordinator;
 use crate::metadata::operations::{CLUSTER_OPERATIONS, GROUP_OPERATIONS, TOPIC_OPERATIONS};
 use crate::metadata::{
     AlterConfig, Metadata, NewPartitions, NewTopic, Published, ResourceType, TopicImage, TopicRef,
@@ -336,6 +338,50 @@ impl<'a> View<'a> {
     /// What coordinators work with, for what is to be known to whichever of them has a log.
     pub(crate) fn coordination(&self) -> &'a Runtime {
         self.broker.groups.runtime()
+    }
+
+    /// A transactional id that this broker coordinates.
+    ///
+    /// # Errors
+    /// TRANSACTIONAL_ID_AUTHORIZATION_FAILED, whether there is one or not; else NOT_COORDINATOR.
+    pub(crate) fn transactional_id(
+        &self,
+        id: &str,
+        operation: Operation,
+    ) -> Result<Authorized<TransactionalId>, ErrorCode> {
+        self.transactional_id_as(id, operation, Resource::TransactionalId(id))
+    }
+
+    /// A transactional id, for a client that may do something to the cluster.
+    ///
+    /// # Errors
+    /// CLUSTER_AUTHORIZATION_FAILED; else NOT_COORDINATOR.
+    pub(crate) fn transactional_id_of_cluster(
+        &self,
+        id: &str,
+        operation: Operation,
+    ) -> Result<Authorized<TransactionalId>, ErrorCode> {
+        self.transactional_id_as(id, operation, Resource::Cluster)
+    }
+
+    fn transactional_id_as(
+        &self,
+        id: &str,
+        operation: Operation,
+        resource: Resource<'_>,
+    ) -> Result<Authorized<TransactionalId>, ErrorCode> {
+        // Copied, so that it does not pin the request's frame.
+        let transactional_id = self.authorize(operation, resource, TransactionalId::from(id))?;
+        let cluster = &self.broker.cluster;
+        match cluster.coordinator_for(CoordinatorKind::Transaction, id) == cluster.me() {
+            true => Ok(transactional_id),
+            false => Err(ErrorCode::NotCoordinator),
+        }
+    }
+
+    /// Where transactions are served.
+    pub(crate) fn transactions(&self) -> &'a TransactionCoordinator {
+        &self.broker.transactions
     }
 
     /// Where metadata is changed.

@@ -4,12 +4,13 @@
 //! committed offsets, [`txn`] that of transactions. Whatever needs time, files, the network or randomness is in the broker,
 //! around these machines.
 
-mod allowance;
+pub mod allowance;
 pub mod batch_size;
 mod codec;
 pub mod group;
 mod id;
 pub mod machine;
+pub mod pattern;
 #[cfg(test)]
 mod seed;
 mod timer;

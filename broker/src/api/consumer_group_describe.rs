@@ -16,7 +16,7 @@ use kafka_protocol::protocol::StrBytes;
 use protocol_shim::ErrorCode;
 use protocol_shim::access::Operation;
 
-use super::{PART_BYTES, owned, pay_for_groups, wire};
+use super::{PART_BYTES, owned, pay_for_described, wire};
 use crate::authorizer::Resource;
 use crate::context::RequestContext;
 use crate::metadata::operations::OPERATIONS_OMITTED;
@@ -49,7 +49,7 @@ pub(crate) async fn handle(
         allowance,
     };
     let described = view.groups().call_all(groups.collect(), call).await;
-    pay_for_groups(ctx, &described).await?;
+    pay_for_described(ctx, &described).await?;
     let groups = ids
         .into_iter()
         .zip(described)

@@ -11,7 +11,7 @@ use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::access::Operation;
 
-use super::{PART_BYTES, owned, pay_for_groups, wire};
+use super::{PART_BYTES, owned, pay_for_described, wire};
 use crate::context::RequestContext;
 use crate::metadata::operations::OPERATIONS_OMITTED;
 use crate::net::account::Unaffordable;
@@ -33,7 +33,7 @@ pub(crate) async fn handle(
         allowance,
     };
     let described = view.groups().call_all(groups.collect(), call).await;
-    pay_for_groups(ctx, &described).await?;
+    pay_for_described(ctx, &described).await?;
     let groups = ids.into_iter().zip(described).map(|(id, outcome)| {
         let group = outcome.unwrap_or_else(|error| group::DescribedGroup::failed(id, error));
         let include_operations = request.include_authorized_operations && group.error.is_none();

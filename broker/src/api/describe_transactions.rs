@@ -1,36 +1,59 @@
 //! DescribeTransactions (key 65), version 0 (KIP-664).
 //!
-//! There are no transactions yet: no transactional id is known. An empty one is INVALID_REQUEST, as in Kafka.
+//! What is known of transactional ids. An unknown one is TRANSACTIONAL_ID_NOT_FOUND, an empty one INVALID_REQUEST. Partitions
+//! of topics that the client may not describe are left out.
+//!
+//! Deviation: when the answer has become too large, the ids that are left are COORDINATOR_LOAD_IN_PROGRESS.
 
-use kafka_protocol::messages::describe_transactions_response::TransactionState;
+use coordinators::txn::Description;
+use kafka_protocol::messages::describe_transactions_response::{TopicData, TransactionState};
 use kafka_protocol::messages::{DescribeTransactionsRequest, DescribeTransactionsResponse};
-use protocol_shim::ErrorCode;
+use kafka_protocol::protocol::StrBytes;
 use protocol_shim::access::Operation;
 
+use super::{PART_BYTES, pay_for_described, wire};
 use crate::authorizer::Resource;
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
-
-/// What one answer takes, as a struct and encoded, without its id.
-const STATE_BYTES: usize = 256;
+use crate::view::View;
 
 pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DescribeTransactionsRequest,
 ) -> Result<DescribeTransactionsResponse, Unaffordable> {
-    let ids_bytes = ctx.request_bytes;
-    ctx.pay(request.transactional_ids.len() * STATE_BYTES + ids_bytes)
-        .await?;
+    let ids = request.transactional_ids;
+    ctx.pay(PART_BYTES * ids.len() + ctx.request_bytes).await?;
     let view = ctx.view();
-    let states = request.transactional_ids.into_iter().map(|id| {
-        let error = match view.check(Operation::Describe, Resource::TransactionalId(&id)) {
-            Err(denied) => denied,
-            Ok(()) if id.is_empty() => ErrorCode::InvalidRequest,
-            Ok(()) => ErrorCode::TransactionalIdNotFound,
+    let asked = ids
+        .iter()
+        .map(|id| view.transactional_id(id, Operation::Describe));
+    let described = view.transactions().describe(asked.collect()).await;
+    pay_for_described(ctx, &described).await?;
+    let states = ids.into_iter().zip(described).map(|(id, described)| {
+        let outcome = described.and_then(|described| described.outcome);
+        let state = match outcome {
+            Ok(known) => state(&view, known),
+            Err(error) => TransactionState::default().with_error_code(error.into()),
         };
-        TransactionState::default()
-            .with_transactional_id(id)
-            .with_error_code(error.into())
+        state.with_transactional_id(id)
     });
     Ok(DescribeTransactionsResponse::default().with_transaction_states(states.collect()))
+}
+
+fn state(view: &View<'_>, known: Description) -> TransactionState {
+    let may_describe = |name: &str| view.allows(Operation::Describe, Resource::Topic(name));
+    let topics = known.topics.into_iter();
+    let topics = topics.filter(|(name, _)| may_describe(name));
+    let topics = topics.map(|(name, partitions)| {
+        TopicData::default()
+            .with_topic(wire(&name).into())
+            .with_partitions(partitions)
+    });
+    TransactionState::default()
+        .with_transaction_state(StrBytes::from_static_str(known.state.name()))
+        .with_transaction_timeout_ms(known.timeout_ms)
+        .with_transaction_start_time_ms(known.start_ms)
+        .with_producer_id(known.producer.id.into())
+        .with_producer_epoch(known.producer.epoch)
+        .with_topics(topics.collect())
 }

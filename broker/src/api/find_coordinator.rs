@@ -1,10 +1,10 @@
 //! FindCoordinator (key 10), versions 0-6.
 //!
-//! Tells who coordinates a group. The first question for one creates `__consumer_offsets`, as in Kafka. Several keys at
-//! once from v4 (KIP-699).
+//! Tells who coordinates a group (key type 0) or a transactional id (key type 1). The first question for one creates
+//! `__consumer_offsets` or `__transaction_state`, as in Kafka. Several keys at once from v4 (KIP-699).
 //!
-//! Deviations: transactions (key type 1) and share groups (key type 2) are not served; INVALID_REQUEST
-//! with a message ends such a client at once, where COORDINATOR_NOT_AVAILABLE would let it retry for ever.
+//! Deviation: share groups (key type 2) are not served; INVALID_REQUEST with a message ends such a client at once, where
+//! COORDINATOR_NOT_AVAILABLE would let it retry for ever.
 
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -59,27 +59,38 @@ fn check(view: &View<'_>, key_type: i8, key: &str) -> Result<(), ErrorCode> {
     }
 }
 
-/// Whether there is such a coordinator; begins to serve groups if somebody asks who may.
+/// Whether there is such a coordinator; begins to serve if somebody asks who may.
 async fn serve(
     view: &View<'_>,
     key_type: i8,
     may_ask: bool,
 ) -> Result<CoordinatorKind, (ErrorCode, &'static str)> {
-    match key_type {
-        GROUP if may_ask => match view.groups().ensure_started().await {
-            Ok(()) => Ok(CoordinatorKind::Group),
-            Err(_) => Err((
-                ErrorCode::CoordinatorNotAvailable,
-                "the groups could not be loaded",
-            )),
-        },
-        GROUP => Ok(CoordinatorKind::Group),
-        TRANSACTION => Err((ErrorCode::InvalidRequest, "transactions are not served")),
-        _ => Err((
-            ErrorCode::InvalidRequest,
-            "this kind of coordinator is not served",
-        )),
-    }
+    let (kind, started, otherwise) = match key_type {
+        GROUP => {
+            let started = match may_ask {
+                true => view.groups().ensure_started().await,
+                false => Ok(()),
+            };
+            let otherwise = "the groups could not be loaded";
+            (CoordinatorKind::Group, started, otherwise)
+        }
+        TRANSACTION => {
+            let started = match may_ask {
+                true => view.transactions().ensure_started().await,
+                false => Ok(()),
+            };
+            let otherwise = "the transactions could not be loaded";
+            (CoordinatorKind::Transaction, started, otherwise)
+        }
+        _ => {
+            return Err((
+                ErrorCode::InvalidRequest,
+                "this kind of coordinator is not served",
+            ));
+        }
+    };
+    let unavailable = |_| (ErrorCode::CoordinatorNotAvailable, otherwise);
+    started.map(|()| kind).map_err(unavailable)
 }
 
 fn find(

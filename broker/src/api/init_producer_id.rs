@@ -1,14 +1,18 @@
 //! InitProducerId (key 22), versions 0-5.
 //!
-//! Gives an idempotent producer its id; epochs begin at 0. Ids are never given twice, not even after
-//! a crash.
+//! Gives an idempotent producer its id; epochs begin at 0. Ids are never given twice, not even after a crash. A transactional
+//! producer gets the next epoch of its transactional id (KIP-98), which fences whoever had it before. From v3 on it may say
+//! who it is, to go on after an error (KIP-360). Before v4 PRODUCER_FENCED is INVALID_PRODUCER_EPOCH.
 //!
-//! Deviations: transactional ids are refused, since transactions are not served.
+//! Deviation: a transaction that is open is aborted before the answer, where Kafka answers CONCURRENT_TRANSACTIONS and lets
+//! the client ask again.
 
+use coordinators::machine::Producer;
 use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse};
 use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
 
+use super::known_to;
 use crate::authorizer::Resource;
 use crate::context::RequestContext;
 use crate::log_limited;
@@ -20,37 +24,43 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: InitProducerIdRequest,
 ) -> InitProducerIdResponse {
-    let refused = |error: ErrorCode| {
-        InitProducerIdResponse::default()
-            .with_error_code(error.into())
-            .with_producer_id((-1).into())
-            .with_producer_epoch(-1)
-    };
+    match init(ctx, request).await {
+        Ok(producer) => InitProducerIdResponse::default()
+            .with_producer_id(producer.id.into())
+            .with_producer_epoch(producer.epoch),
+        Err(error) => InitProducerIdResponse::default()
+            .with_error_code(known_to(ctx.api_version >= 4, error).into())
+            .with_producer_id(NONE.into())
+            .with_producer_epoch(-1),
+    }
+}
+
+async fn init(ctx: &RequestContext, request: InitProducerIdRequest) -> Result<Producer, ErrorCode> {
     let view = ctx.view();
-    let allowed = match &request.transactional_id {
-        Some(id) => view.check(Operation::Write, Resource::TransactionalId(id)),
-        None if view.allows_on_any_topic(Operation::Write) => Ok(()),
-        None => view.check(Operation::IdempotentWrite, Resource::Cluster),
+    let transactional_id = match &request.transactional_id {
+        Some(id) => Some(view.transactional_id(id, Operation::Write)?),
+        None if view.allows_on_any_topic(Operation::Write) => None,
+        None => {
+            view.check(Operation::IdempotentWrite, Resource::Cluster)?;
+            None
+        }
     };
-    if let Err(denied) = allowed {
-        return refused(denied);
-    }
     // An id and its epoch belong together (KIP-360).
-    if (request.producer_id.0 == NONE) != (i64::from(request.producer_epoch) == NONE) {
-        return refused(ErrorCode::InvalidRequest);
-    }
-    match request.transactional_id {
-        Some(id) if id.is_empty() => return refused(ErrorCode::InvalidRequest),
-        Some(_) => return refused(ErrorCode::TransactionalIdAuthorizationFailed),
-        None => {}
+    let expected = match (request.producer_id.0, request.producer_epoch) {
+        (NONE, -1) => None,
+        (NONE, _) | (_, -1) => return Err(ErrorCode::InvalidRequest),
+        (id, epoch) => Some(Producer { id, epoch }),
+    };
+    if let Some(id) = transactional_id {
+        let timeout_ms = request.transaction_timeout_ms;
+        let transactions = view.transactions();
+        return transactions.init_producer(id, timeout_ms, expected).await;
     }
     match view.metadata().new_producer_id().await {
-        Ok(producer_id) => InitProducerIdResponse::default()
-            .with_producer_id(producer_id.into())
-            .with_producer_epoch(0),
+        Ok(id) => Ok(Producer { id, epoch: 0 }),
         Err(problem) => {
             log_limited!(error, "cannot allocate a producer id: {problem}");
-            refused(ErrorCode::CoordinatorNotAvailable)
+            Err(ErrorCode::CoordinatorNotAvailable)
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Each file has `async fn handle(ctx: &RequestContext, request: …Request) -> …Response`, or a `Result` of it, and opens
 //! with the API's key, versions, behaviour, KIPs and deviations. Wire structs stop here.
 
+pub(crate) mod add_offsets_to_txn;
+pub(crate) mod add_partitions_to_txn;
 pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
 pub(crate) mod consumer_group_describe;
@@ -27,6 +29,7 @@ pub(crate) mod describe_topic_partitions;
 pub(crate) mod describe_transactions;
 pub(crate) mod describe_user_scram_credentials;
 pub(crate) mod elect_leaders;
+pub(crate) mod end_txn;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
 pub(crate) mod heartbeat;
@@ -52,6 +55,8 @@ pub(crate) mod write_txn_markers;
 mod admin_tests;
 #[cfg(test)]
 mod canaries;
+#[cfg(test)]
+mod transaction_tests;
 #[cfg(test)]
 mod walk;
 
@@ -102,8 +107,11 @@ macro_rules! served_apis {
             DescribeQuorum               => describe_quorum                 [on_cluster ? no_throttle_time];
             WriteTxnMarkers              => write_txn_markers               [? no_throttle_time];
             DescribeProducers            => describe_producers              [?];
+            AddPartitionsToTxn           => add_partitions_to_txn           [?];
+            AddOffsetsToTxn              => add_offsets_to_txn              [];
+            EndTxn                       => end_txn                         [];
             DescribeTransactions         => describe_transactions           [?];
-            ListTransactions             => list_transactions               [];
+            ListTransactions             => list_transactions               [?];
             DescribeAcls                 => describe_acls                   [on_cluster];
             CreateAcls                   => create_acls                     [on_cluster ?];
             DeleteAcls                   => delete_acls                     [on_cluster ?];
@@ -175,7 +183,7 @@ pub fn advertised() -> impl Iterator<Item = &'static ApiSpec> {
 }
 
 use bytes::Bytes;
-use coordinators::group::Priced;
+use coordinators::allowance::Priced;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::ErrorCode;
@@ -201,13 +209,21 @@ fn owned_bytes(bytes: &Bytes) -> Bytes {
 /// What one part of an answer takes, as a struct and encoded, besides what it tells: a group, a member, a partition.
 const PART_BYTES: usize = 256;
 
-/// Pays for the answers to a request that names groups, which may be one group again and again.
-async fn pay_for_groups<R: Priced>(
+/// Pays for the answers to a request that names groups or transactional ids, which may be one again and again.
+async fn pay_for_described<R: Priced>(
     ctx: &RequestContext,
     outcomes: &[Result<R, ErrorCode>],
 ) -> Result<(), Unaffordable> {
     let prices = outcomes.iter().flatten().map(Priced::price_bytes);
     ctx.pay(prices.sum()).await
+}
+
+/// PRODUCER_FENCED, for a version that does not know it yet, is INVALID_PRODUCER_EPOCH.
+fn known_to(knows_fencing: bool, error: ErrorCode) -> ErrorCode {
+    match error {
+        ErrorCode::ProducerFenced if !knows_fencing => ErrorCode::InvalidProducerEpoch,
+        error => error,
+    }
 }
 
 /// A client's reason (KIP-800), as much of it as Kafka keeps.

@@ -25,7 +25,7 @@ use protocol_shim::error_code::ErrorCode;
 use protocol_shim::newer::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic};
 use uuid::Uuid;
 
-use super::{PART_BYTES, owned, pay_for_groups, wire};
+use super::{PART_BYTES, owned, pay_for_described, wire};
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
 use crate::view::View;
@@ -195,7 +195,7 @@ async fn fetch(
         }
     };
     let fetched = view.groups().call_all(items, call).await;
-    pay_for_groups(ctx, &fetched).await?;
+    pay_for_described(ctx, &fetched).await?;
     let prices = refused.iter().flatten().flatten();
     let prices = prices.map(|topic| PART_BYTES * (1 + topic.partitions.len()));
     ctx.pay(prices.sum()).await?;

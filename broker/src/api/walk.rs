@@ -23,7 +23,10 @@ const CORRELATION_ID: i32 = 77;
 
 /// A broker over logs in memory, with one partition for groups.
 pub(super) async fn broker() -> Arc<Broker> {
-    let properties = [("offsets.topic.num.partitions", "1")];
+    let properties = [
+        ("offsets.topic.num.partitions", "1"),
+        ("transaction.state.log.num.partitions", "1"),
+    ];
     let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let config = BrokerConfig::from_properties(properties.into_iter().collect());
     let identity = MetaProperties {
@@ -193,7 +196,7 @@ mod elsewhere {
     use crate::cluster::view::{ClusterView, Node};
     use crate::metadata::{CLUSTER_METADATA_TOPIC, NewTopic, Placement};
 
-    /// What is asked of a partition's leader, and of a group's coordinator.
+    /// What is asked of a partition's leader, and of the coordinator of a group or a transactional id.
     const OF_LEADERS: [&str; 7] = [
         "Produce",
         "Fetch",
@@ -203,7 +206,12 @@ mod elsewhere {
         "DescribeProducers",
         "WriteTxnMarkers",
     ];
-    const OF_COORDINATORS: [&str; 11] = [
+    const OF_COORDINATORS: [&str; 16] = [
+        "InitProducerId",
+        "AddPartitionsToTxn",
+        "AddOffsetsToTxn",
+        "EndTxn",
+        "DescribeTransactions",
         "JoinGroup",
         "SyncGroup",
         "Heartbeat",

@@ -30,6 +30,7 @@ pub struct Endpoint<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CoordinatorKind {
     Group,
+    Transaction,
 }
 
 /// See the [module](self).
@@ -91,7 +92,7 @@ impl ClusterView {
         std::slice::from_ref(&self.chief.id)
     }
 
-    /// The broker that coordinates the group of this name.
+    /// The broker that coordinates the group or the transactional id of this name.
     pub fn coordinator_for(&self, _kind: CoordinatorKind, _key: &str) -> i32 {
         self.chief.id
     }

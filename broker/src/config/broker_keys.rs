@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use coordinators::group::GroupConfig;
+use coordinators::txn::TransactionConfig;
 use storage::local::LocalConfig;
 use storage::log::{CleanerConfig, LiveConfig};
 
@@ -28,6 +29,7 @@ fn used() -> impl Iterator<Item = &'static BrokerRow> {
         NewTopicsConfig::ROWS,
         ConnectionSettings::ROWS,
         GroupConfig::ROWS,
+        TransactionConfig::ROWS,
         LocalConfig::ROWS,
         LiveConfig::ROWS,
         CleanerConfig::ROWS,

@@ -38,7 +38,7 @@ const NO_TIERED_STORAGE: &str =
     "there is no tiered storage: nothing would be moved away, and the disk would fill";
 const NO_SHARE_GROUPS: &str = "there are no share groups yet";
 const NO_STREAMS_GROUPS: &str = "there are no streams groups yet";
-const NO_TRANSACTIONS: &str = "there are no transactions yet";
+const NO_TWO_PHASE_COMMIT: &str = "there is no two-phase commit yet";
 const NO_PLUGINS: &str = "there are no plugins; /metrics serves Prometheus (ottla.metrics.listen)";
 
 /// Every key of Kafka's that Ottla does not use, some older ones, and those of its authorizer: the first pattern
@@ -155,8 +155,10 @@ static EFFECTS: &[(&str, Effect)] = {
         ("offsets.topic.replication.factor", Nothing),
         // Transactions.
         ("transaction.state.log.*", Nothing),
-        ("transaction.*", Missed(NO_TRANSACTIONS)),
-        ("transactional.id.expiration.ms", Missed(NO_TRANSACTIONS)),
+        ("transaction.two.phase.commit.enable", Missed(NO_TWO_PHASE_COMMIT)),
+        // Each transaction and each id has a timer of its own.
+        ("transaction.abort.timed.out.transaction.cleanup.interval.ms", Nothing),
+        ("transaction.remove.expired.transaction.cleanup.interval.ms", Nothing),
         ("add.partitions.to.txn.*", Nothing),
         // Tiered storage.
         ("remote.log.storage.system.enable", Protects(NO_TIERED_STORAGE)),

@@ -26,6 +26,7 @@ mod settings;
 mod start_keys;
 pub mod topic;
 mod topic_defaults;
+mod transactions;
 
 #[cfg(test)]
 mod tests;

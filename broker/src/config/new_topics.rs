@@ -29,6 +29,10 @@ section! {
         offsets_topic_num_partitions: i32 = kafka("offsets.topic.num.partitions"),
         /// segment.bytes of __consumer_offsets when it is created.
         offsets_topic_segment_bytes: i32 = kafka("offsets.topic.segment.bytes"),
+        /// Partitions of __transaction_state when it is created.
+        transaction_state_log_num_partitions: i32 = kafka("transaction.state.log.num.partitions"),
+        /// segment.bytes of __transaction_state when it is created.
+        transaction_state_log_segment_bytes: i32 = kafka("transaction.state.log.segment.bytes"),
     }
     also {}
 }

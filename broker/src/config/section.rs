@@ -160,6 +160,7 @@ macro_rules! section {
                 $( $also.doc(concat!($($also_doc),+)), )*
             ];
 
+            #[allow(clippy::needless_update, reason = "some have a row for every field")]
             fn read(values: &$crate::config::section::Values<'_>) -> Self {
                 Self {
                     $( $field: section!(@read values, $row, $key $(, $convert)?), )*

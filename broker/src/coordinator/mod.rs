@@ -10,3 +10,4 @@ mod shard;
 mod shards;
 #[cfg(test)]
 mod tests;
+pub(crate) mod txn;

@@ -42,7 +42,7 @@ pub(crate) use topics::partition_record;
 pub(crate) use topics::plan::{
     CLUSTER_METADATA_TOPIC, NewPartitions, NewTopic, Placement, TopicRef, validate_topic_name,
 };
-pub(crate) use topics::{LEADER_EPOCH, TopicImage};
+pub(crate) use topics::{INTERNAL_TOPICS, LEADER_EPOCH, TopicImage};
 pub(crate) use writer::Observer;
 
 use std::collections::{BTreeMap, HashMap};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use coordinators::group::ListGroups;
+use coordinators::txn::Measures;
 use storage::log::stats::DirectoryStats;
 use storage::log::{Health, RecoveryReport};
 use tokio::sync::Semaphore;
@@ -37,6 +38,9 @@ pub(super) struct Snapshot {
     /// By type and state; `None` while a coordinator does not answer.
     pub groups: Option<BTreeMap<(&'static str, &'static str), u64>>,
     pub groups_load: Option<Duration>,
+    /// `None` while a coordinator does not answer.
+    pub transactions: Option<Measures>,
+    pub transactions_load: Option<Duration>,
     pub process: Option<ProcessStats>,
     pub started: SystemTime,
 }
@@ -60,9 +64,10 @@ impl Gatherer {
 
     pub async fn snapshot(&self) -> Snapshot {
         let broker = &self.broker;
-        let (free_disk_bytes, groups) = tokio::join!(
+        let (free_disk_bytes, groups, transactions) = tokio::join!(
             tokio::time::timeout(PATIENCE, self.free_disk_bytes()),
             tokio::time::timeout(PATIENCE, groups(broker)),
+            tokio::time::timeout(PATIENCE, broker.transactions.measures()),
         );
         Snapshot {
             directory: broker.logs.stats(),
@@ -75,6 +80,8 @@ impl Gatherer {
             response_budget_used_bytes: broker.response_budget.used_bytes() as u64,
             groups: groups.ok().flatten(),
             groups_load: broker.groups.load_time(),
+            transactions: transactions.ok().and_then(Result::ok),
+            transactions_load: broker.transactions.load_time(),
             process: ProcessStats::read(),
             started: self.started,
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use coordinators::txn::{Cause, Ended, Measures, TransactionState};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -32,6 +33,7 @@ impl Collector for Snapshot {
         out.recovery(self)?;
         out.requests(self)?;
         out.groups(self)?;
+        out.transactions(self)?;
         out.process(self)
     }
 }
@@ -137,6 +139,43 @@ impl Out<'_> {
         }
         if let Some(load) = s.groups_load {
             self.gauge("ottla_groups_load_seconds", "How long it took to read all groups back from __consumer_offsets.", load.as_secs_f64())?;
+        }
+        Ok(())
+    }
+
+    #[rustfmt::skip] // a table: one row per metric
+    fn transactions(&mut self, s: &Snapshot) -> fmt::Result {
+        if let Some(measures) = &s.transactions {
+            let mut metric = self.metric("ottla_transactional_ids", "Transactional ids by the state of their transaction; absent while a coordinator does not answer.", MetricType::Gauge)?;
+            for (state, count) in TransactionState::ALL.into_iter().zip(measures.ids) {
+                metric.encode_family(&[("state", state.name())])?.encode_gauge(&count)?;
+            }
+            self.by_cause("ottla_transactions_ended", "Transactions that have ended, by result and by who ended them.", measures, |ended| ended.count as f64)?;
+            self.by_cause("ottla_transactions_ended_open_seconds", "How long the transactions that have ended were open, all together.", measures, |ended| ended.open_ms as f64 / 1e3)?;
+        }
+        if let Some(load) = s.transactions_load {
+            self.gauge("ottla_transactions_load_seconds", "How long it took to read all transactional ids back from __transaction_state.", load.as_secs_f64())?;
+        }
+        Ok(())
+    }
+
+    fn by_cause(
+        &mut self,
+        name: &str,
+        help: &str,
+        measures: &Measures,
+        value: impl Fn(&Ended) -> f64,
+    ) -> fmt::Result {
+        let mut metric = self.metric(name, help, MetricType::Counter)?;
+        for (result, ended) in [
+            ("commit", &measures.committed),
+            ("abort", &measures.aborted),
+        ] {
+            for (cause, ended) in Cause::ALL.into_iter().zip(ended) {
+                let labels = [("result", result), ("cause", cause.name())];
+                let mut metric = metric.encode_family(&labels)?;
+                metric.encode_counter::<NoLabelSet, _, u64>(&value(ended), None)?;
+            }
         }
         Ok(())
     }

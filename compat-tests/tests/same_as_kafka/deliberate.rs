@@ -163,10 +163,6 @@ pub static TABLE: &[Deliberate] = &[
         "an epoch without a member is nobody's; Kafka fails on the null"),
 
     // Every API and version.
-    row("sweep: InitProducerId v* text transactional_id: error_code",
-        "*", "53 TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "without transactions there is nothing to be authorized for"),
-    row("sweep: Metadata v*: topics.(order)", "__transaction_state*", "",
-        "what belongs to transactions, and what earlier scenarios have left, see above"),
     row("sweep: Metadata v* null topics.name: *", "*", "*",
         "no topic has this id; Kafka fails with UNKNOWN_SERVER_ERROR"),
 ];

@@ -34,7 +34,6 @@ mod embedded;
 mod id;
 mod migration;
 mod offsets;
-mod pattern;
 mod prices;
 mod record;
 mod reply;
@@ -45,20 +44,20 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use crate::allowance::{Allowance, Priced};
 pub use assignor::Assignor;
 pub use assignor::spec::Partitions;
 pub use catalog::Catalog;
 pub use config::{GroupConfig, MigrationPolicy};
 pub use effects::{Effects, Note, NoteKind, Outcome, Question, ResolvePatterns};
 pub use id::{GroupId, InstanceId, MemberId, Name};
-pub use pattern::TopicPattern;
 pub use reply::*;
 pub use request::*;
 pub use shard::GroupShard;
 pub use target::{ComputedTarget, TargetQuestion};
 
 // What the tests look into.
+#[cfg(test)]
+use crate::allowance::{Allowance, Priced};
 #[cfg(test)]
 use record::{
     GroupRecord,

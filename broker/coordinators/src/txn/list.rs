@@ -7,12 +7,12 @@ use crate::txn::reply::id_bytes;
 use crate::txn::request::TransactionalId;
 use crate::txn::transaction::{Transaction, TransactionState};
 
-/// ListTransactions 0-2. What is empty or `None` passes every id. The pattern of version 2 is not among this: matching takes
-/// long, so whoever asks does it.
+/// ListTransactions 0-2. What is `None` passes every id. The pattern of version 2 is not among this: matching takes long, so
+/// whoever asks does it.
 #[derive(Debug, Clone, Default)]
 pub struct ListTransactions {
-    pub states: BTreeSet<TransactionState>,
-    pub producer_ids: BTreeSet<i64>,
+    pub states: Option<BTreeSet<TransactionState>>,
+    pub producer_ids: Option<BTreeSet<i64>>,
     /// Version 1 and more: only transactions that began longer ago than this (KIP-994).
     pub longer_than_ms: Option<i64>,
 }
@@ -22,9 +22,9 @@ impl ListTransactions {
     /// ago, as in Kafka.
     pub(super) fn passes(&self, transaction: &Transaction, now_ms: i64) -> bool {
         let open_ms = now_ms.saturating_sub(transaction.start_ms);
-        (self.states.is_empty() || self.states.contains(&transaction.state))
-            && (self.producer_ids.is_empty()
-                || self.producer_ids.contains(&transaction.producer.id))
+        let (states, producer_ids) = (self.states.as_ref(), self.producer_ids.as_ref());
+        states.is_none_or(|states| states.contains(&transaction.state))
+            && producer_ids.is_none_or(|ids| ids.contains(&transaction.producer.id))
             && self
                 .longer_than_ms
                 .is_none_or(|bound_ms| open_ms > bound_ms)

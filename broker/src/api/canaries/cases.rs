@@ -309,9 +309,7 @@ pub(super) fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
             let mut cases = vec![group.needs(Describe, Group(GROUP))];
             if version >= 1 {
                 cases.extend([
-                    transaction
-                        .needs(Describe, TransactionalId(TRANSACTION))
-                        .may_tell(&[42]),
+                    transaction.needs(Describe, TransactionalId(TRANSACTION)),
                     share.needs(ClusterAction, Cluster).may_tell(&[42]),
                 ]);
             }
@@ -384,14 +382,12 @@ pub(super) fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
             let transactional = Case::typed("transactional", |_| {
                 InitProducerIdRequest::default()
                     .with_transactional_id(Some(wire(TRANSACTION).into()))
+                    .with_transaction_timeout_ms(60_000)
             });
             vec![
                 idempotent().needs(IdempotentWrite, Cluster),
                 idempotent().needs(Write, asked).else_tells(31),
-                transactional
-                    .needs(Write, TransactionalId(TRANSACTION))
-                    // There are no transactions yet.
-                    .may_tell(&[53]),
+                transactional.needs(Write, TransactionalId(TRANSACTION)),
             ]
         }
         ApiKey::WriteTxnMarkers => {
@@ -408,13 +404,65 @@ pub(super) fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
                 .map(|right| marked().needs(right, Cluster))
                 .into()
         }
+        ApiKey::AddPartitionsToTxn => {
+            use add_partitions_to_txn_request::{
+                AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
+            };
+            let topics = || {
+                let topic = AddPartitionsToTxnTopic::default().with_name(topic());
+                vec![topic.with_partitions(vec![1])]
+            };
+            let of_producer = Case::typed("as a producer", move |_| {
+                AddPartitionsToTxnRequest::default()
+                    .with_v3_and_below_transactional_id(wire(TRANSACTION).into())
+                    .with_v3_and_below_producer_id(PRODUCER_ID.into())
+                    .with_v3_and_below_topics(topics())
+            });
+            let of_broker = Case::typed("as a broker", move |_| {
+                let transaction = AddPartitionsToTxnTransaction::default()
+                    .with_transactional_id(wire(TRANSACTION).into())
+                    .with_producer_id(PRODUCER_ID.into())
+                    .with_topics(topics());
+                AddPartitionsToTxnRequest::default().with_transactions(vec![transaction])
+            });
+            match version {
+                ..4 => vec![
+                    of_producer
+                        .needs(Write, TransactionalId(TRANSACTION))
+                        .needs(Write, asked),
+                ],
+                4.. => vec![of_broker.needs(ClusterAction, Cluster)],
+            }
+        }
+        ApiKey::AddOffsetsToTxn => vec![
+            Case::typed("for a group", |_| {
+                AddOffsetsToTxnRequest::default()
+                    .with_transactional_id(wire(TRANSACTION).into())
+                    .with_producer_id(PRODUCER_ID.into())
+                    .with_group_id(wire(GROUP).into())
+            })
+            .needs(Write, TransactionalId(TRANSACTION))
+            .needs(Read, Group(GROUP)),
+        ],
+        ApiKey::EndTxn => vec![
+            Case::typed("commit", |_| {
+                EndTxnRequest::default()
+                    .with_transactional_id(wire(TRANSACTION).into())
+                    .with_producer_id(PRODUCER_ID.into())
+                    .with_committed(true)
+            })
+            .needs(Write, TransactionalId(TRANSACTION)),
+        ],
         ApiKey::DescribeProducers => vec![Case::sampled("by name", Names).needs(Read, asked)],
         ApiKey::DescribeTransactions => vec![
             Case::sampled("by name", Names)
                 .needs(Describe, TransactionalId(TRANSACTION))
-                .may_tell(&[105]),
+                .or_leaves_out(Describe, asked),
         ],
-        ApiKey::ListTransactions => vec![Case::sampled("none", Names)],
+        ApiKey::ListTransactions => vec![
+            Case::typed("all", |_| ListTransactionsRequest::default())
+                .or_leaves_out(Describe, TransactionalId(TRANSACTION)),
+        ],
         ApiKey::CreateTopics => {
             let create = || {
                 Case::typed("new", |_| {

@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use coordinators::group::{
     CommitOffsets, CommitPartition, CommitTopic, ConsumerHeartbeat, GroupId,
 };
+use coordinators::{machine, txn};
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::Encodable;
 use protocol_shim::access::Operation::{
@@ -32,7 +33,7 @@ use crate::authorizer::Authorizer;
 use crate::authorizer::Resource::{self, Cluster, Group, Topic, TransactionalId};
 use crate::authorizer::rights::{Right, Rights};
 use crate::broker::Broker;
-use crate::metadata::{NewTopic, Placement};
+use crate::metadata::{NewTopic, Placement, TopicImage};
 use crate::net::session::{Principal, Session};
 
 use cases::{But, Case, Without, batch, cases, topic_name};
@@ -42,12 +43,16 @@ const ASKED: &str = "canary-asked";
 const GROUP: &str = "canary-group";
 /// A group of the consumer protocol. Its member reads [`ASKED`].
 const CONSUMERS: &str = "canary-consumers";
+/// A transactional id with an open transaction in [`ASKED`] and [`HIDDEN`].
 const TRANSACTION: &str = "canary-transaction";
+/// The producer of [`TRANSACTION`].
+const PRODUCER_ID: i64 = 0;
 /// What is not there yet.
 const NEW: &str = "canary-new";
 /// What nobody asks for and nobody may see. Every name and record of it says `hidden`.
 const HIDDEN: &str = "hidden-topic";
 const HIDDEN_GROUP: &str = "hidden-group";
+const HIDDEN_TRANSACTION: &str = "hidden-transaction";
 
 /// A broker with canaries, and a client that may do what it is told to.
 struct Aviary {
@@ -138,6 +143,14 @@ impl Aviary {
             .call(Ok(GroupId::from(CONSUMERS).into()), join)
             .await;
         assert_eq!(joined.expect("joined").refusal, None);
+        begin(&broker, TRANSACTION, [asked, hidden], PRODUCER_ID).await;
+        begin(
+            &broker,
+            HIDDEN_TRANSACTION,
+            [asked, hidden],
+            PRODUCER_ID + 1,
+        )
+        .await;
         let secrets = vec!["hidden".to_owned(), hidden.topic_id.to_string()];
         Self {
             rights,
@@ -147,6 +160,23 @@ impl Aviary {
             broker,
         }
     }
+}
+
+/// Begins a transaction in partition 0 of some topics.
+async fn begin(broker: &Broker, id: &str, topics: [&Arc<TopicImage>; 2], producer_id: i64) {
+    let id = || txn::TransactionalId::from(id).into();
+    let producer = broker.transactions.init_producer(id(), 60_000, None);
+    let producer = producer.await.expect("initialized");
+    assert_eq!(producer.id, producer_id);
+    let partitions = topics.map(|topic| machine::Partition {
+        topic: topic.name.clone(),
+        topic_id: topic.topic_id,
+        index: 0,
+    });
+    let adding = txn::Adding::AddAhead;
+    let transactions = &broker.transactions;
+    let added = transactions.add_partitions(id(), producer, partitions.into(), adding);
+    assert_eq!(added.await, [Ok(()); 2]);
 }
 
 /// What a client is told, and what may be seen of it.
@@ -179,19 +209,21 @@ impl Aviary {
                 offsets.insert((topic.name.clone(), partition), format!("{offsets_now:?}"));
             }
         }
-        let mut groups = Vec::new();
-        for (name, field, group) in [
+        let mut known = Vec::new();
+        for (name, field, id) in [
             ("DescribeGroups", "groups", GROUP),
             ("DescribeGroups", "groups", NEW),
             ("ConsumerGroupDescribe", "group_ids", CONSUMERS),
+            ("DescribeTransactions", "transactional_ids", TRANSACTION),
+            ("DescribeTransactions", "transactional_ids", NEW),
         ] {
             let spec = advertised().find(|spec| spec.name == name).expect("served");
-            let body = sample::body(spec, spec.max_version, usize::MAX, 1, &But(field, group, 0));
+            let body = sample::body(spec, spec.max_version, usize::MAX, 1, &But(field, id, 0));
             let version = spec.max_version;
             let told = walk::ask_with(&self.broker, administrator, spec, version, body).await;
-            groups.push(told.expect("answered"));
+            known.push(told.expect("answered"));
         }
-        (image, offsets, groups)
+        (image, offsets, known)
     }
 }
 

@@ -384,8 +384,8 @@ fn a_key_is_worth_a_warning_that_says_what_is_missing_or_was_meant() {
             "key metric.reporters has no effect: there are no plugins; /metrics serves Prometheus (ottla.metrics.listen)",
         ),
         (
-            "transaction.max.timeout.ms=1000",
-            "key transaction.max.timeout.ms has no effect: there are no transactions yet",
+            "transaction.two.phase.commit.enable=true",
+            "key transaction.two.phase.commit.enable has no effect: there is no two-phase commit yet",
         ),
         (
             "listener.name.x.connections.max.idle.ms=5",

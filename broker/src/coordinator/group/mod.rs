@@ -15,10 +15,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use coordinators::allowance::{Allowance, Priced};
 use coordinators::group::{
-    Allowance, Catalog, DeletedTopic, GroupConfig, GroupId, GroupShard, Note, OFFSETS_TOPIC,
-    Outcome, Priced, Question,
+    Catalog, DeletedTopic, GroupConfig, GroupId, GroupShard, Note, OFFSETS_TOPIC, Outcome, Question,
 };
+use coordinators::machine::Partition;
 use protocol_shim::ErrorCode;
 use tracing::debug;
 
@@ -141,6 +142,25 @@ impl GroupCoordinator {
                 debug!("offsets of deleted topics stay until they expire: {error}");
             }
         }
+    }
+
+    /// The partition that has the group's offsets, in which a transaction commits them. Creates `__consumer_offsets` if need
+    /// be.
+    ///
+    /// # Errors
+    /// Why the group may not be asked for; COORDINATOR_NOT_AVAILABLE while nothing can answer.
+    pub(crate) async fn partition_of(
+        &self,
+        group: Result<Authorized<GroupId>, ErrorCode>,
+    ) -> Result<Partition, ErrorCode> {
+        let group_id = group?.into_inner();
+        let shards = self.serving().await?;
+        let index = i32::try_from(shards.shard_of(&group_id)).unwrap_or(0);
+        Ok(Partition {
+            topic: OFFSETS_TOPIC.into(),
+            topic_id: shards.topic_id(),
+            index,
+        })
     }
 
     /// Puts a request to the group's coordinator, creating `__consumer_offsets` if need be.

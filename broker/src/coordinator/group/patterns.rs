@@ -8,7 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use coordinators::group::{Name, PatternsResolved, ResolvePatterns, TopicPattern};
+use coordinators::group::{Name, PatternsResolved, ResolvePatterns};
+use coordinators::pattern::NamePattern;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
@@ -164,7 +165,7 @@ impl Known {
 
 /// An expression on its way through the names.
 struct Matching {
-    pattern: TopicPattern,
+    pattern: NamePattern,
     /// The names that are still to be looked at, the last one first.
     names: Vec<Name>,
     topics: BTreeSet<Name>,
@@ -176,7 +177,7 @@ impl Matching {
         known: Option<&Resolution>,
         image: &MetadataImage,
     ) -> Result<Self, String> {
-        let pattern = TopicPattern::compile(pattern)?;
+        let pattern = NamePattern::compile(pattern)?;
         let Some(known) = known else {
             return Ok(Self {
                 pattern,

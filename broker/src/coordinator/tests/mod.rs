@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use coordinators::allowance::Allowance;
 use coordinators::group::OFFSETS_TOPIC;
 use coordinators::group::*;
 use coordinators::machine::{Machine, Moment, Token};

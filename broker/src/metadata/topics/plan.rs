@@ -68,7 +68,7 @@ pub(crate) fn default_topic(node: &BrokerConfig, name: &str) -> NewTopic {
     let unread = |key| node.settings.get(key)?.trim().parse().ok();
     let partitions = match name {
         "__consumer_offsets" => Some(node.new_topics.offsets_topic_num_partitions),
-        "__transaction_state" => unread("transaction.state.log.num.partitions"),
+        "__transaction_state" => Some(node.new_topics.transaction_state_log_num_partitions),
         "__share_group_state" => unread("share.coordinator.state.topic.num.partitions"),
         _ => return NewTopic::with_defaults(name),
     };
@@ -230,15 +230,19 @@ fn internal_topic_defaults(node: &BrokerConfig, name: &str) -> Overrides {
     let unread = |key| node.settings.get(key)?.trim().parse().ok();
     let segment_bytes: Option<i32> = match name {
         "__consumer_offsets" => Some(node.new_topics.offsets_topic_segment_bytes),
-        "__transaction_state" => unread("transaction.state.log.segment.bytes"),
+        "__transaction_state" => Some(node.new_topics.transaction_state_log_segment_bytes),
         "__share_group_state" => unread("share.coordinator.state.topic.segment.bytes"),
         _ => return Overrides::new(),
     };
     // Kafka takes any size here; a topic's own setting has a lower bound.
     let segment_bytes = segment_bytes.unwrap_or(100 << 20).max(1 << 20);
+    let compression_type = match name {
+        "__transaction_state" => "uncompressed",
+        _ => "producer",
+    };
     [
         ("cleanup.policy", "compact".to_owned()),
-        ("compression.type", "producer".to_owned()),
+        ("compression.type", compression_type.to_owned()),
         ("segment.bytes", segment_bytes.to_string()),
     ]
     .into_iter()

@@ -107,7 +107,7 @@ pub(super) fn records_of(writes: Vec<Write<GroupRecord>>) -> Vec<GroupRecord> {
 
 /// The topics of a catalog that an expression matches.
 pub(super) fn matching(pattern: &str, catalog: &dyn Catalog) -> Result<BTreeSet<Name>, String> {
-    let pattern = TopicPattern::compile(pattern)?;
+    let pattern = crate::pattern::NamePattern::compile(pattern)?;
     let mut topics = BTreeSet::new();
     catalog.visit_topic_names(&mut |name| {
         if pattern.matches(name) {

@@ -32,12 +32,12 @@ fn a_list_has_what_passes_every_filter() {
     );
     let states = [TransactionState::Ongoing, TransactionState::Empty];
     let of_states = ListTransactions {
-        states: states.into_iter().collect(),
+        states: Some(states.into_iter().collect()),
         ..ListTransactions::default()
     };
     assert_eq!(listed(&mut cx, of_states.clone()), ["a", "c"]);
     let of_both = ListTransactions {
-        producer_ids: [a.id, b.id, 99].into_iter().collect(),
+        producer_ids: Some([a.id, b.id, 99].into_iter().collect()),
         ..of_states
     };
     assert_eq!(listed(&mut cx, of_both), ["a"]);

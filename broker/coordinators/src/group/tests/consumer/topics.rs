@@ -1,6 +1,7 @@
 //! Topics that come, grow and go, and subscriptions by regular expression.
 
 use super::*;
+use crate::pattern::NamePattern;
 
 #[test]
 fn new_partitions_are_assigned_with_the_next_heartbeats() {
@@ -289,15 +290,11 @@ fn classes_are_those_of_re2_and_what_people_write_is_small_enough() {
         &alternatives.replace('.', r"\."),
         &format!("(?i){alternatives}"),
     ] {
-        assert_eq!(
-            TopicPattern::compile(pattern).map(drop),
-            Ok(()),
-            "{pattern}"
-        );
+        assert_eq!(NamePattern::compile(pattern).map(drop), Ok(()), "{pattern}");
     }
-    let any_of = TopicPattern::compile(&alternatives).expect("valid");
+    let any_of = NamePattern::compile(&alternatives).expect("valid");
     assert!(names.iter().all(|name| any_of.matches(name)));
     assert!(!any_of.matches(&names[0][1..]));
-    let words = TopicPattern::compile(r"\w+").expect("valid");
+    let words = NamePattern::compile(r"\w+").expect("valid");
     assert!(words.matches("words") && !words.matches("two-words"));
 }

@@ -1,4 +1,5 @@
-//! Subscriptions by regular expression (KIP-848). The owner of a shard compiles and matches them, on a thread of its own.
+//! Regular expressions of clients: subscriptions (KIP-848) and lists of transactional ids (KIP-1152). The owner of a shard
+//! compiles and matches them, on a thread of its own.
 //!
 //! Kafka uses RE2/J. Rust's `regex` also comes from RE2 and also matches in linear time. As in RE2, `\w`, `\d` and `\s` are
 //! ASCII, and so are the names of topics. The two agree on everything that occurs in names, except for `\Q...\E` and classes
@@ -19,11 +20,11 @@ const MAX_COMPILED_BYTES: usize = 256 << 10;
 /// How deep groups in an expression may nest.
 const MAX_NESTING: u32 = 64;
 
-/// An expression that has to match the whole name of a topic.
+/// An expression that has to match a whole name.
 #[derive(Debug)]
-pub struct TopicPattern(Regex);
+pub struct NamePattern(Regex);
 
-impl TopicPattern {
+impl NamePattern {
     /// Compiles an expression. Takes up to some milliseconds.
     ///
     /// # Errors
@@ -49,8 +50,8 @@ impl TopicPattern {
     }
 
     /// Whether the whole name matches. An expression that is made for it may take some milliseconds.
-    pub fn matches(&self, topic_name: &str) -> bool {
-        self.0.is_match(topic_name.as_bytes())
+    pub fn matches(&self, name: &str) -> bool {
+        self.0.is_match(name.as_bytes())
     }
 }
 
