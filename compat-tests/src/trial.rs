@@ -25,6 +25,11 @@ pub const CONFIG: &[(&str, &str)] = &[
 /// What Kafka takes besides.
 const KAFKA_CONFIG: &[(&str, &str)] = &[
     ("transaction.state.log.num.partitions", "3"),
+    // Kafka looks so often for transactions whose time is up.
+    (
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        "200",
+    ),
     ("share.coordinator.state.topic.num.partitions", "3"),
     ("group.share.min.heartbeat.interval.ms", "200"),
     ("group.share.heartbeat.interval.ms", "200"),

@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, Records
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerFenced
 
 from capabilities import all_public_calls, capability, unique
 
@@ -386,8 +386,8 @@ async def _():
 # --- transactions
 
 
-def transactional():
-    return producer_of(transactional_id=unique("transaction"))
+def transactional(name=None, **config):
+    return producer_of(transactional_id=name or unique("transaction"), **config)
 
 
 @capability("transaction committed")
@@ -416,6 +416,58 @@ async def _():
     async with asyncio.timeout(20), transactional() as producer, producer.transaction():
         await producer.send_offsets_to_transaction({FIRST: 5}, group)
     assert await committed(group) == 5
+
+
+@capability("transaction read-process-write")
+async def _():
+    topic, group = await new_topic("transaction", 2), unique("group")
+    async with asyncio.timeout(60), consumer_of(TOPIC, group=group) as consumer, transactional() as producer:
+        messages = await take(consumer, 20)
+        for prefix, end, offset in [(b"aborted ", producer.abort_transaction, None), (b"committed ", producer.commit_transaction, 10)]:
+            await producer.begin_transaction()
+            for message in messages:
+                await producer.send(topic, prefix + message.value, partition=message.partition)
+            await producer.send_offsets_to_transaction({partition: await consumer.position(partition) for partition in (FIRST, SECOND)}, group)
+            await producer.flush()
+            await end()
+            assert [await committed(group, partition) for partition in (FIRST, SECOND)] == [offset] * 2
+    processed = sorted(b"committed " + message.value for message in messages if message.partition == 0)
+    read = await read_all(topic, 10, isolation_level="read_committed")
+    assert sorted(message.value for message in read) == processed
+
+
+async def refused(call):
+    try:
+        await call
+    except KafkaError as error:
+        return error
+    raise AssertionError("not refused")
+
+
+@capability("transaction of a zombie refused")
+async def _():
+    topic, name = await new_topic("transaction"), unique("transaction")
+    async with asyncio.timeout(60):
+        async with transactional(name) as zombie:
+            await zombie.begin_transaction()
+            await zombie.send_and_wait(topic, b"zombie", partition=0)
+            async with transactional(name) as successor, successor.transaction():
+                await successor.send_and_wait(topic, b"committed", partition=0)
+            assert isinstance(await refused(zombie.commit_transaction()), ProducerFenced)
+    [message] = await read_all(topic, 1, isolation_level="read_committed")
+    assert message.value == b"committed"
+
+
+@capability("transaction timed out")
+async def _():
+    topic = await new_topic("transaction")
+    async with asyncio.timeout(60), transactional(transaction_timeout_ms=1000) as producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, b"late", partition=0)
+        await produce(topic, [(0, None, b"behind it", [], None)])
+        [message] = await read_all(topic, 1, isolation_level="read_committed")
+        assert message.value == b"behind it"
+        await refused(producer.commit_transaction())
 
 
 # --- admin

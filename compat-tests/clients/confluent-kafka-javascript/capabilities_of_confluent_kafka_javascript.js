@@ -260,8 +260,8 @@ async function commits () {
 }
 
 async function transactions () {
-  const transactional = async () => {
-    const producer = kafka.producer({ kafkaJS: { transactionalId: unique('transaction') } })
+  const transactional = async (transactionalId = unique('transaction'), options = {}) => {
+    const producer = kafka.producer({ kafkaJS: { transactionalId, ...options } })
     await producer.connect()
     return producer
   }
@@ -288,6 +288,53 @@ async function transactions () {
     await producer.disconnect()
     await stop()
     await until('committed', async () => (await committed(group))[0] === 5)
+  })
+  const readCommitted = async (topic, values) => {
+    const read = await readAll(topic, values.length)
+    assert.deepEqual(read.map(({ value }) => String(value)).sort(), values.sort())
+  }
+  await capability('transaction read-process-write', async () => {
+    const group = unique('group')
+    const processed = await newTopic('transaction')
+    const { consumer, read, stop } = await reading(group)
+    const producer = await transactional()
+    const partitions = [0, 1].map(partition => ({ partition, offset: '10' }))
+    const copies = prefix => read.map(({ message }) => prefix + message.value)
+    for (const [prefix, end, offsets] of [['aborted ', 'abort', {}], ['committed ', 'commit', { 0: 10, 1: 10 }]]) {
+      const transaction = await producer.transaction()
+      await transaction.send({ topic: processed, messages: copies(prefix).map(value => ({ value })) })
+      await transaction.sendOffsets({ consumer, topics: [{ topic, partitions }] })
+      await transaction[end]()
+      await until(end, async () => JSON.stringify(await committed(group)) === JSON.stringify(offsets))
+    }
+    await producer.disconnect()
+    await stop()
+    await readCommitted(processed, copies('committed '))
+  })
+  await capability('transaction of a zombie refused', async () => {
+    const topic = await newTopic('transaction')
+    const name = unique('transaction')
+    const zombie = await transactional(name)
+    const late = await zombie.transaction()
+    await late.send({ topic, messages: [{ value: 'zombie' }] })
+    const successor = await transactional(name)
+    const transaction = await successor.transaction()
+    await transaction.send({ topic, messages: [{ value: 'committed' }] })
+    await transaction.commit()
+    await successor.disconnect()
+    await assert.rejects(late.commit())
+    await zombie.disconnect()
+    await readCommitted(topic, ['committed'])
+  })
+  await capability('transaction timed out', async () => {
+    const topic = await newTopic('transaction')
+    const producer = await transactional(undefined, { transactionTimeout: 1000 })
+    const transaction = await producer.transaction()
+    await transaction.send({ topic, messages: [{ value: 'late' }] })
+    await produce(topic, [{ value: 'behind it' }])
+    await readCommitted(topic, ['behind it'])
+    await assert.rejects(transaction.commit())
+    await producer.disconnect()
   })
 }
 

@@ -457,8 +457,8 @@ def _():
 # --- transactions
 
 
-def transactional(**config):
-    producer = Producer({**base, "transactional.id": unique("transaction"), **config})
+def transactional(name=None, **config):
+    producer = Producer({**base, "transactional.id": name or unique("transaction"), **config})
     producer.init_transactions(10)
     return producer
 
@@ -492,6 +492,57 @@ def _():
     producer.commit_transaction(10)
     consumer.close()
     assert committed(group).offset == 5
+
+
+@capability("transaction read-process-write")
+def _():
+    topic, group, producer = new_topic("transaction"), unique("group"), transactional()
+    consumer, messages = reading(group)
+    for prefix, end, offset in [(b"aborted ", producer.abort_transaction, -1001), (b"committed ", producer.commit_transaction, 10)]:
+        producer.begin_transaction()
+        for message in messages:
+            producer.produce(topic, prefix + message.value(), partition=message.partition())
+        producer.send_offsets_to_transaction(consumer.position(consumer.assignment()), consumer.consumer_group_metadata(), 30)
+        producer.flush(30)
+        end(10)
+        assert [committed(group, partition).offset for partition in (0, 1)] == [offset] * 2
+    consumer.close()
+    processed = sorted(b"committed " + message.value() for message in messages)
+    assert values(read_all(topic, 20, **{"isolation.level": "read_committed"})) == processed
+
+
+def refused_by_client(call):
+    try:
+        call()
+    except KafkaException as error:
+        return error.args[0]
+    raise AssertionError("not refused")
+
+
+@capability("transaction of a zombie refused")
+def _():
+    topic, name = new_topic("transaction"), unique("transaction")
+    zombie = transactional(name)
+    zombie.begin_transaction()
+    zombie.produce(topic, b"zombie", partition=0)
+    zombie.flush(30)
+    successor = transactional(name)
+    successor.begin_transaction()
+    successor.produce(topic, b"committed", partition=0)
+    successor.commit_transaction(10)
+    assert refused_by_client(lambda: zombie.commit_transaction(10)).fatal()
+    assert values(read_all(topic, 1, **{"isolation.level": "read_committed"})) == [b"committed"]
+
+
+@capability("transaction timed out")
+def _():
+    topic, producer = new_topic("transaction"), transactional(**{"transaction.timeout.ms": 1000})
+    producer.begin_transaction()
+    producer.produce(topic, b"late", partition=0)
+    producer.flush(30)
+    produce(topic, [(0, None, b"behind it", [], 0)])
+    assert values(read_all(topic, 1, **{"isolation.level": "read_committed"})) == [b"behind it"]
+    refused_by_client(lambda: producer.commit_transaction(10))
 
 
 # --- admin

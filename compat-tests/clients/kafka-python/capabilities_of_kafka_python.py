@@ -367,8 +367,8 @@ def _():
 
 if hasattr(KafkaProducer, "init_transactions"):
 
-    def transactional():
-        producer = KafkaProducer(bootstrap_servers=bootstrap, transactional_id=unique("transaction"), max_block_ms=10000)
+    def transactional(name=None, **config):
+        producer = KafkaProducer(bootstrap_servers=bootstrap, transactional_id=name or unique("transaction"), max_block_ms=10000, **config)
         producer.init_transactions()
         return producer
 
@@ -402,6 +402,53 @@ if hasattr(KafkaProducer, "init_transactions"):
         producer.close()
         consumer.close()
         assert committed(group) == 5
+
+    @capability("transaction read-process-write")
+    def _():
+        topic, group, producer = new_topic("transaction"), unique("group"), transactional()
+        consumer = consumer_of(group)
+        consumer.subscribe([TOPIC])
+        messages = take(consumer, 20)
+        for prefix, end, offset in [(b"aborted ", producer.abort_transaction, None), (b"committed ", producer.commit_transaction, 10)]:
+            producer.begin_transaction()
+            for message in messages:
+                producer.send(topic, prefix + message.value, partition=message.partition)
+            metadata = consumer.group_metadata() if hasattr(consumer, "group_metadata") else group
+            positions = {partition: offset_and_metadata(consumer.position(partition)) for partition in (FIRST, SECOND)}
+            producer.send_offsets_to_transaction(positions, metadata)
+            producer.flush()
+            end()
+            assert [committed(group, partition) for partition in (FIRST, SECOND)] == [offset] * 2
+        producer.close()
+        consumer.close()
+        processed = sorted(b"committed " + message.value for message in messages)
+        read = read_all(topic, 20, isolation_level="read_committed")
+        assert sorted(message.value for message in read) == processed
+
+    @capability("transaction of a zombie refused")
+    def _():
+        topic, name = new_topic("transaction"), unique("transaction")
+        zombie = transactional(name)
+        zombie.begin_transaction()
+        zombie.send(topic, b"zombie", partition=0).get(30)
+        successor = transactional(name)
+        successor.begin_transaction()
+        successor.send(topic, b"committed", partition=0)
+        successor.commit_transaction()
+        successor.close()
+        refused(zombie.commit_transaction, errors.KafkaError)
+        zombie.close()
+        assert [message.value for message in read_all(topic, 1, isolation_level="read_committed")] == [b"committed"]
+
+    @capability("transaction timed out")
+    def _():
+        topic, producer = new_topic("transaction"), transactional(transaction_timeout_ms=1000)
+        producer.begin_transaction()
+        producer.send(topic, b"late", partition=0).get(30)
+        produce(topic, [(0, None, b"behind it", [], None)])
+        assert [message.value for message in read_all(topic, 1, isolation_level="read_committed")] == [b"behind it"]
+        refused(producer.commit_transaction, errors.KafkaError)
+        producer.close()
 
 
 # --- admin, what all versions have

@@ -255,8 +255,8 @@ async function commits () {
 }
 
 async function transactions () {
-  const transactional = async () => {
-    const producer = kafka.producer({ transactionalId: unique('transaction'), idempotent: true, maxInFlightRequests: 1, retry: { retries: 3 } })
+  const transactional = async (transactionalId = unique('transaction'), options = {}) => {
+    const producer = kafka.producer({ transactionalId, idempotent: true, maxInFlightRequests: 1, retry: { retries: 3 }, ...options })
     await producer.connect()
     return producer
   }
@@ -281,6 +281,53 @@ async function transactions () {
     await transaction.commit()
     await producer.disconnect()
     await until('committed', async () => (await committed(group))[0] === 5)
+  })
+  const readCommitted = async (topic, values) => {
+    const read = await readAll(topic, values.length, { readUncommitted: false })
+    assert.deepEqual(read.map(({ value }) => String(value)).sort(), values.sort())
+  }
+  await capability('transaction read-process-write', async () => {
+    const group = unique('group')
+    const processed = await newTopic('transaction')
+    const reader = await reading(group)
+    const producer = await transactional()
+    const partitions = [0, 1].map(partition => ({ partition, offset: '10' }))
+    const copies = prefix => reader.read.map(({ message }) => prefix + message.value)
+    for (const [prefix, end, offset] of [['aborted ', 'abort', -1], ['committed ', 'commit', 10]]) {
+      const transaction = await producer.transaction()
+      await transaction.send({ topic: processed, messages: copies(prefix).map(value => ({ value })) })
+      await transaction.sendOffsets({ consumerGroupId: group, topics: [{ topic, partitions }] })
+      await transaction[end]()
+      await until(end, async () => JSON.stringify(await committed(group)) === JSON.stringify({ 0: offset, 1: offset }))
+    }
+    await producer.disconnect()
+    await reader.stop()
+    await readCommitted(processed, copies('committed '))
+  })
+  await capability('transaction of a zombie refused', async () => {
+    const topic = await newTopic('transaction')
+    const name = unique('transaction')
+    const zombie = await transactional(name)
+    const late = await zombie.transaction()
+    await late.send({ topic, messages: [{ value: 'zombie' }] })
+    const successor = await transactional(name)
+    const transaction = await successor.transaction()
+    await transaction.send({ topic, messages: [{ value: 'committed' }] })
+    await transaction.commit()
+    await successor.disconnect()
+    await assert.rejects(late.commit())
+    await zombie.disconnect()
+    await readCommitted(topic, ['committed'])
+  })
+  await capability('transaction timed out', async () => {
+    const topic = await newTopic('transaction')
+    const producer = await transactional(undefined, { transactionTimeout: 1000 })
+    const transaction = await producer.transaction()
+    await transaction.send({ topic, messages: [{ value: 'late' }] })
+    await produce(topic, [{ value: 'behind it' }])
+    await readCommitted(topic, ['behind it'])
+    await assert.rejects(transaction.commit())
+    await producer.disconnect()
   })
 }
 

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -43,7 +44,12 @@ func newTopic(name string, partitions int32, configs ...string) string {
 	capability.Must(created.Error())
 	capability.Must(capability.Until("the topic is known", func() bool {
 		known, err := admin.ListTopics(ctx, made)
-		return err == nil && known[made].Err == nil && len(known[made].Partitions) == int(partitions)
+		if err != nil || known[made].Err != nil || len(known[made].Partitions) != int(partitions) {
+			return false
+		}
+		// It tells who leads a partition before it leads it.
+		ends, err := admin.ListEndOffsets(ctx, made)
+		return err == nil && ends.Error() == nil
 	}))
 	return made
 }
@@ -466,16 +472,20 @@ func commits() {
 }
 
 func transactions() {
-	transactional := func() *kgo.Client {
-		return client(kgo.TransactionalID(capability.Unique("transaction")), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RetryTimeout(10*time.Second))
+	named := func(id string, options ...kgo.Opt) *kgo.Client {
+		return client(append(options, kgo.TransactionalID(id), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RetryTimeout(10*time.Second))...)
 	}
-	one := func(producer *kgo.Client, topic, value string, end kgo.TransactionEndTry) error {
+	transactional := func() *kgo.Client { return named(capability.Unique("transaction")) }
+	begin := func(producer *kgo.Client, topic, value string) error {
 		if err := producer.BeginTransaction(); err != nil {
 			return err
 		}
 		deadline, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
-		if err := producer.ProduceSync(deadline, &kgo.Record{Topic: topic, Value: []byte(value)}).FirstErr(); err != nil {
+		return producer.ProduceSync(deadline, &kgo.Record{Topic: topic, Value: []byte(value)}).FirstErr()
+	}
+	one := func(producer *kgo.Client, topic, value string, end kgo.TransactionEndTry) error {
+		if err := begin(producer, topic, value); err != nil {
 			return err
 		}
 		return producer.EndTransaction(ctx, end)
@@ -531,5 +541,94 @@ func transactions() {
 			return fmt.Errorf("committed: %v, %w", done, err)
 		}
 		return capability.Until("committed", func() bool { return reflect.DeepEqual(committed(group), map[int32]int64{0: 10, 1: 10}) })
+	})
+	capability.Of("transaction read-process-write", func() error {
+		group, made := capability.Unique("group"), newTopic("transaction", 1)
+		session, err := kgo.NewGroupTransactSession(seeds, kgo.TransactionalID(capability.Unique("transaction")), kgo.ConsumerGroup(group),
+			kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(50*time.Millisecond),
+			kgo.RequireStableFetchOffsets(), kgo.RetryTimeout(10*time.Second))
+		if err != nil {
+			return err
+		}
+		defer session.Close()
+		deadline, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		// What an aborted one has read is read again.
+		process := func(prefix string, end kgo.TransactionEndTry) ([]string, error) {
+			if err := session.Begin(); err != nil {
+				return nil, err
+			}
+			var copies []string
+			for len(copies) < 20 {
+				fetches := session.PollFetches(deadline)
+				if err := fetches.Err(); err != nil {
+					return nil, err
+				}
+				for _, record := range fetches.Records() {
+					copies = append(copies, prefix+string(record.Value))
+					session.Produce(deadline, &kgo.Record{Topic: made, Value: []byte(prefix + string(record.Value))}, nil)
+				}
+			}
+			done, err := session.End(deadline, end)
+			if err == nil && done != (end == kgo.TryCommit) {
+				err = fmt.Errorf("%q is committed: %v", prefix, done)
+			}
+			return copies, err
+		}
+		if _, err := process("aborted ", kgo.TryAbort); err != nil {
+			return err
+		}
+		if err := capability.Same(len(committed(group)), 0); err != nil {
+			return err
+		}
+		copies, err := process("committed ", kgo.TryCommit)
+		if err != nil {
+			return err
+		}
+		read, err := readAll(made, 20, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+		if err != nil {
+			return err
+		}
+		var values []string
+		for _, record := range read {
+			values = append(values, string(record.Value))
+		}
+		slices.Sort(values)
+		slices.Sort(copies)
+		if err := capability.Same(values, copies); err != nil {
+			return err
+		}
+		return capability.Same(committed(group), map[int32]int64{0: 10, 1: 10})
+	})
+	capability.Of("transaction of a zombie refused", func() error {
+		id, topic := capability.Unique("transaction"), newTopic("transaction", 1)
+		zombie, successor := named(id), named(id)
+		defer zombie.Close()
+		defer successor.Close()
+		if err := begin(zombie, topic, "zombie"); err != nil {
+			return err
+		}
+		if err := one(successor, topic, "committed", kgo.TryCommit); err != nil {
+			return err
+		}
+		err := zombie.EndTransaction(ctx, kgo.TryCommit)
+		if !errors.Is(err, kerr.ProducerFenced) && !errors.Is(err, kerr.InvalidProducerEpoch) {
+			return fmt.Errorf("%v is no word of a fence", err)
+		}
+		return readCommitted(topic)
+	})
+	capability.Of("transaction timed out", func() error {
+		topic, producer := newTopic("transaction", 1), named(capability.Unique("transaction"), kgo.TransactionTimeout(time.Second))
+		defer producer.Close()
+		if err := begin(producer, topic, "late"); err != nil {
+			return err
+		}
+		if err := produce([]*kgo.Record{{Topic: topic, Value: []byte("committed")}}); err != nil {
+			return err
+		}
+		if err := readCommitted(topic); err != nil {
+			return err
+		}
+		return capability.Check(producer.EndTransaction(ctx, kgo.TryCommit) != nil, "committed")
 	})
 }

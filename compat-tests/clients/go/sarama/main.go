@@ -494,12 +494,20 @@ func commits() {
 }
 
 func transactions() {
-	transactional := func() (sarama.SyncProducer, error) {
+	named := func(id string, timeout time.Duration) (sarama.SyncProducer, error) {
 		return sarama.NewSyncProducer(brokers, config(func(config *sarama.Config) {
-			config.Producer.Transaction.ID = capability.Unique("transaction")
+			config.Producer.Transaction.ID, config.Producer.Transaction.Timeout = id, timeout
 			config.Producer.Idempotent, config.Producer.RequiredAcks, config.Net.MaxOpenRequests = true, sarama.WaitForAll, 1
 			config.Producer.Transaction.Retry.Max = 10
 		}))
+	}
+	transactional := func() (sarama.SyncProducer, error) { return named(capability.Unique("transaction"), time.Minute) }
+	begin := func(producer sarama.SyncProducer, topic, value string) error {
+		if err := producer.BeginTxn(); err != nil {
+			return err
+		}
+		_, _, err := producer.SendMessage(&sarama.ProducerMessage{Topic: topic, Value: sarama.StringEncoder(value)})
+		return err
 	}
 	readCommitted := func(topic string) error {
 		found, err := read(topic, 0, sarama.OffsetOldest, 1, func(config *sarama.Config) { config.Consumer.IsolationLevel = sarama.ReadCommitted })
@@ -517,10 +525,7 @@ func transactions() {
 			}
 			defer producer.Close()
 			for _, value := range values {
-				if err := producer.BeginTxn(); err != nil {
-					return err
-				}
-				if _, _, err := producer.SendMessage(&sarama.ProducerMessage{Topic: topic, Value: sarama.StringEncoder(value)}); err != nil {
+				if err := begin(producer, topic, value); err != nil {
 					return err
 				}
 				end := producer.CommitTxn
@@ -554,5 +559,105 @@ func transactions() {
 			return err
 		}
 		return capability.Until("committed", func() bool { return committed(group)[0] == 5 })
+	})
+	capability.Of("transaction read-process-write", func() error {
+		group, made := capability.Unique("group"), newTopic("transaction", 1)
+		reader, err := join(group, []string{topic}, false, manual)
+		if err != nil {
+			return err
+		}
+		defer reader.leave()
+		messages, err := reader.take(20)
+		if err != nil {
+			return err
+		}
+		producer, err := transactional()
+		if err != nil {
+			return err
+		}
+		defer producer.Close()
+		process := func(prefix string, end func() error) ([]string, error) {
+			if err := producer.BeginTxn(); err != nil {
+				return nil, err
+			}
+			var copies []string
+			for _, message := range messages {
+				copies = append(copies, prefix+string(message.Value))
+				copied := &sarama.ProducerMessage{Topic: made, Value: sarama.StringEncoder(prefix + string(message.Value))}
+				if _, _, err := producer.SendMessage(copied); err != nil {
+					return nil, err
+				}
+				if err := producer.AddMessageToTxn(message, group, nil); err != nil {
+					return nil, err
+				}
+			}
+			return copies, end()
+		}
+		if _, err := process("aborted ", producer.AbortTxn); err != nil {
+			return err
+		}
+		if err := capability.Same(len(committed(group)), 0); err != nil {
+			return err
+		}
+		copies, err := process("committed ", producer.CommitTxn)
+		if err != nil {
+			return err
+		}
+		found, err := read(made, 0, sarama.OffsetOldest, 20, func(config *sarama.Config) { config.Consumer.IsolationLevel = sarama.ReadCommitted })
+		if err != nil {
+			return err
+		}
+		var values []string
+		for _, message := range found {
+			values = append(values, string(message.Value))
+		}
+		if err := capability.Same(values, copies); err != nil {
+			return err
+		}
+		return capability.Same(committed(group), map[int32]int64{0: 10, 1: 10})
+	})
+	capability.Of("transaction of a zombie refused", func() error {
+		id, topic := capability.Unique("transaction"), newTopic("transaction", 1)
+		zombie, err := named(id, time.Minute)
+		if err != nil {
+			return err
+		}
+		defer zombie.Close()
+		if err := begin(zombie, topic, "zombie"); err != nil {
+			return err
+		}
+		successor, err := named(id, time.Minute)
+		if err != nil {
+			return err
+		}
+		defer successor.Close()
+		if err := begin(successor, topic, "committed"); err != nil {
+			return err
+		}
+		if err := successor.CommitTxn(); err != nil {
+			return err
+		}
+		if err := capability.Check(zombie.CommitTxn() != nil, "committed"); err != nil {
+			return err
+		}
+		return readCommitted(topic)
+	})
+	capability.Of("transaction timed out", func() error {
+		topic := newTopic("transaction", 1)
+		producer, err := named(capability.Unique("transaction"), time.Second)
+		if err != nil {
+			return err
+		}
+		defer producer.Close()
+		if err := begin(producer, topic, "late"); err != nil {
+			return err
+		}
+		if err := produce([]*sarama.ProducerMessage{{Topic: topic, Value: sarama.StringEncoder("committed")}}); err != nil {
+			return err
+		}
+		if err := readCommitted(topic); err != nil {
+			return err
+		}
+		return capability.Check(producer.CommitTxn() != nil, "committed")
 	})
 }

@@ -306,9 +306,30 @@ public class Capabilities {
     }
 
     static KafkaProducer<byte[], byte[]> transactional() {
-        var producer = Client.producer(Map.of("transactional.id", Capability.unique("transaction"), "max.block.ms", "10000"));
+        return transactional(Capability.unique("transaction"), 60_000);
+    }
+
+    static KafkaProducer<byte[], byte[]> transactional(String id, int timeoutMs) {
+        var producer = Client.producer(Map.of("transactional.id", id, "max.block.ms", "10000", "transaction.timeout.ms", timeoutMs));
         producer.initTransactions();
         return producer;
+    }
+
+    /** Sends the copies of what the member has read, and its positions. */
+    static void process(KafkaProducer<byte[], byte[]> producer, Consumer<byte[], byte[]> consumer,
+                        List<ConsumerRecord<byte[], byte[]>> read, String topic, String prefix) {
+        producer.beginTransaction();
+        for (var record : read) producer.send(new ProducerRecord<>(topic, record.partition(), null, Client.bytes(prefix + text(record.value()))));
+        Map<TopicPartition, OffsetAndMetadata> positions = new HashMap<>();
+        for (var partition : consumer.assignment()) positions.put(partition, new OffsetAndMetadata(consumer.position(partition)));
+        producer.sendOffsetsToTransaction(positions, consumer.groupMetadata());
+        producer.flush();
+    }
+
+    static void readCommitted(String topic, int partitions, Set<String> values) throws Exception {
+        Set<String> read = new TreeSet<>();
+        for (var record : Client.readAll(topic, partitions, values.size(), "isolation.level", "read_committed")) read.add(text(record.value()));
+        Capability.same(read, values);
     }
 
     static void transactions() {
@@ -342,6 +363,46 @@ public class Capabilities {
                 producer.commitTransaction();
             }
             Capability.same(Client.committed(group, Client.first), 5L);
+        });
+        Capability.of("transaction read-process-write", () -> {
+            String group = Capability.unique("group"), topic = Client.newTopic("transaction", 2);
+            Set<String> processed = new TreeSet<>();
+            try (var producer = transactional(); var consumer = Client.consumer(group)) {
+                consumer.subscribe(List.of(Client.topic));
+                var read = Client.take(consumer, 20);
+                for (var record : read) processed.add("committed " + text(record.value()));
+                process(producer, consumer, read, topic, "aborted ");
+                producer.abortTransaction();
+                Capability.same(Client.committed(group, Client.first), null);
+                process(producer, consumer, read, topic, "committed ");
+                producer.commitTransaction();
+            }
+            for (var partition : List.of(Client.first, Client.second)) Capability.same(Client.committed(group, partition), 10L);
+            readCommitted(topic, 2, processed);
+        });
+        Capability.of("transaction of a zombie refused", () -> {
+            String id = Capability.unique("transaction"), topic = Client.newTopic("transaction", 1);
+            try (var zombie = transactional(id, 60_000)) {
+                zombie.beginTransaction();
+                zombie.send(new ProducerRecord<>(topic, Client.bytes("zombie"))).get();
+                try (var successor = transactional(id, 60_000)) {
+                    successor.beginTransaction();
+                    successor.send(new ProducerRecord<>(topic, Client.bytes("committed")));
+                    successor.commitTransaction();
+                }
+                Capability.refused("ProducerFencedException", zombie::commitTransaction);
+            }
+            readCommitted(topic, 1, Set.of("committed"));
+        });
+        Capability.of("transaction timed out", () -> {
+            String topic = Client.newTopic("transaction", 1);
+            try (var producer = transactional(Capability.unique("transaction"), 1000)) {
+                producer.beginTransaction();
+                producer.send(new ProducerRecord<>(topic, Client.bytes("late"))).get();
+                Client.produce(Map.of(), List.of(new ProducerRecord<>(topic, Client.bytes("behind it"))));
+                readCommitted(topic, 1, Set.of("behind it"));
+                Capability.refused("KafkaException", producer::commitTransaction);
+            }
         });
     }
 }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders, Timestamp};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders, OwnedMessage, Timestamp};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use crate::kit::*;
@@ -262,23 +262,84 @@ async fn positions() {
 }
 
 fn transactional() -> Result<FutureProducer> {
-    let producer = producer(&[("transactional.id", &unique("transaction"))])?;
+    named(&unique("transaction"), "60000")
+}
+
+fn named(id: &str, timeout_ms: &str) -> Result<FutureProducer> {
+    let settings = [
+        ("transactional.id", id),
+        ("transaction.timeout.ms", timeout_ms),
+    ];
+    let producer = producer(&settings)?;
     producer.init_transactions(std::time::Duration::from_secs(10))?;
     Ok(producer)
 }
 
-async fn in_transaction(producer: &FutureProducer, topic: &str, value: &str) -> Result<()> {
+async fn begin(producer: &FutureProducer, topic: &str, value: &str) -> Result<()> {
     producer.begin_transaction()?;
+    send(producer, topic, value).await
+}
+
+async fn send(producer: &FutureProducer, topic: &str, value: &str) -> Result<()> {
     let record = FutureRecord::<str, str>::to(topic).payload(value);
-    producer
-        .send(record, TIMEOUT)
-        .await
-        .map_err(|(error, _)| error)?;
+    let sent = producer.send(record, TIMEOUT).await;
+    sent.map_err(|(error, _)| error)?;
+    Ok(())
+}
+
+/// The values of so many records of partition 0, in order.
+async fn read_committed(topic: &str, count: usize) -> Result<Vec<String>> {
+    let found = read_all(topic, count, &[("isolation.level", "read_committed")]).await?;
+    let values = found.iter().map(|message| value_of(message, ""));
+    Ok(values.collect())
+}
+
+fn value_of(message: &OwnedMessage, prefix: &str) -> String {
+    let value = message.payload().unwrap_or_default();
+    format!("{prefix}{}", String::from_utf8_lossy(value))
+}
+
+async fn in_transaction(producer: &FutureProducer, topic: &str, value: &str) -> Result<()> {
+    begin(producer, topic, value).await?;
     if value == "aborted" {
         producer.abort_transaction(TIMEOUT)?;
     } else {
         producer.commit_transaction(TIMEOUT)?;
     }
+    Ok(())
+}
+
+async fn read_process_write() -> Result<()> {
+    let topic = new_topic("transaction", 1, &[]).await?;
+    let (group, producer) = (unique("group"), transactional()?);
+    let consumer = consumer_of(&group, &[])?;
+    consumer.subscribe(&[crate::kit::topic()])?;
+    let messages = take(&consumer, 20).await?;
+    let metadata = consumer.group_metadata().context("it is a member")?;
+    for (prefix, offset) in [
+        ("aborted ", Offset::Invalid),
+        ("committed ", Offset::Offset(10)),
+    ] {
+        producer.begin_transaction()?;
+        for message in &messages {
+            send(&producer, &topic, &value_of(message, prefix)).await?;
+        }
+        producer.send_offsets_to_transaction(&consumer.position()?, &metadata, TIMEOUT)?;
+        if prefix == "aborted " {
+            producer.abort_transaction(TIMEOUT)?;
+        } else {
+            producer.commit_transaction(TIMEOUT)?;
+        }
+        for partition in [0, 1] {
+            let found = committed(&group, partition)?;
+            ensure!(found == offset, "{prefix}: {found:?}");
+        }
+    }
+    let copies = messages
+        .iter()
+        .map(|message| value_of(message, "committed "));
+    let found = read_committed(&topic, 20).await?;
+    ensure!(copies.eq(found.iter().cloned()), "{found:?}");
     Ok(())
 }
 
@@ -292,12 +353,40 @@ async fn transactions() {
             for value in values {
                 in_transaction(&producer, &topic, value).await?;
             }
-            let found = read_all(&topic, 1, &[("isolation.level", "read_committed")]).await?;
-            ensure!(found[0].payload() == Some(b"committed"), "{found:?}");
+            let found = read_committed(&topic, 1).await?;
+            ensure!(found == ["committed"], "{found:?}");
             Ok(())
         })
         .await;
     }
+    capability("transaction read-process-write", read_process_write()).await;
+    capability("transaction of a zombie refused", async {
+        let (id, topic) = (
+            unique("transaction"),
+            new_topic("transaction", 1, &[]).await?,
+        );
+        let zombie = named(&id, "60000")?;
+        begin(&zombie, &topic, "zombie").await?;
+        in_transaction(&named(&id, "60000")?, &topic, "committed").await?;
+        let refused = zombie.commit_transaction(TIMEOUT);
+        ensure!(refused.is_err(), "committed");
+        let found = read_committed(&topic, 1).await?;
+        ensure!(found == ["committed"], "{found:?}");
+        Ok(())
+    })
+    .await;
+    capability("transaction timed out", async {
+        let topic = new_topic("transaction", 1, &[]).await?;
+        let late = named(&unique("transaction"), "1000")?;
+        begin(&late, &topic, "late").await?;
+        send(&producer(&[])?, &topic, "behind it").await?;
+        let found = read_committed(&topic, 1).await?;
+        ensure!(found == ["behind it"], "{found:?}");
+        let refused = late.commit_transaction(TIMEOUT);
+        ensure!(refused.is_err(), "committed");
+        Ok(())
+    })
+    .await;
     capability("transaction with offsets", async {
         let (group, producer) = (unique("group"), transactional()?);
         let consumer = reading(&group, &[]).await?;
