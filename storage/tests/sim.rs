@@ -7,6 +7,7 @@
 
 mod common;
 mod sim_joint_world;
+mod sim_transaction_world;
 mod sim_world;
 
 use std::time::{Duration, Instant};
@@ -150,6 +151,35 @@ fn a_joint_append_is_in_all_of_its_logs_or_in_none_after_every_crash() {
 fn the_same_seed_is_the_same_run_of_joint_appends() {
     for seed in seeds(10) {
         let run = || sim_joint_world::run(seed).unwrap_or_else(|what| panic!("{what}"));
+        assert_eq!(run(), run(), "OTTLA_SIM_SEED={seed}");
+    }
+}
+
+/// The markers and the record of an end are there or none of them, and all that logs tell of transactions is as before.
+#[test]
+fn a_transaction_ends_in_all_of_its_logs_or_stays_open_in_all_after_every_crash() {
+    let (started, mut lost, mut kept, mut ends) = (Instant::now(), 0, 0, 0);
+    let seeds = seeds(20);
+    let count = seeds.end - seeds.start;
+    for seed in seeds {
+        let ran = sim_transaction_world::run(seed);
+        let outcome = ran.unwrap_or_else(|what| panic!("{what}"));
+        lost += outcome.lost;
+        kept += outcome.kept;
+        ends += outcome.ends;
+    }
+    let took = started.elapsed();
+    eprintln!(
+        "of {ends} ends of transactions {lost} were lost and {kept} kept, in {count} worlds and {took:?}"
+    );
+    let is_telling = lost > 0 && kept > 0;
+    assert!(is_telling || count == 1, "no crash came at the right time");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run_of_transactions() {
+    for seed in seeds(3) {
+        let run = || sim_transaction_world::run(seed).unwrap_or_else(|what| panic!("{what}"));
         assert_eq!(run(), run(), "OTTLA_SIM_SEED={seed}");
     }
 }

@@ -4,6 +4,7 @@
 
 mod common;
 mod sim_compaction_world;
+mod sim_transaction_world;
 mod sim_world;
 
 use std::time::{Duration, Instant};
@@ -52,6 +53,9 @@ fn every_kind_of_world_holds() {
             Kind::new(format!("{variant:?}"), ran)
         })
         .collect();
+    kinds.push(Kind::new("transactions".to_owned(), |seed| {
+        sim_transaction_world::run(seed).map(|outcome| u64::from(outcome.ends))
+    }));
     kinds.push(Kind::new("compaction".to_owned(), |seed| {
         sim_compaction_world::run(seed).map(|_| sim_compaction_world::ENDS)
     }));

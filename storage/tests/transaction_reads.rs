@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,13 +13,11 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::local::{self, LocalConfig};
 use storage::log::{
-    AbortedTransaction, AppendOrigin, Durability, FetchedRecords, Isolation, LogConfig, LogStore,
-    PartitionLog, ReadRequest,
+    AbortedTransaction, AppendOrigin, Durability, Isolation, LogConfig, LogStore, PartitionLog,
+    ReadRequest,
 };
 use storage::memory;
-use storage::record::{
-    BatchBuilder, BatchHeader, EndTxnMarker, TransactionResult, ValidatedBatch, batches,
-};
+use storage::record::{BatchBuilder, BatchHeader, EndTxnMarker, TransactionResult, ValidatedBatch};
 
 const STEPS: usize = 400;
 const PRODUCERS: i64 = 5;
@@ -334,7 +332,7 @@ impl World {
         while next < stable {
             let request = self.committed_request(next);
             let fetched = read(&self.log, request).await.unwrap();
-            next = consume(&fetched, &mut consumed).expect("it goes on");
+            next = take_committed(&fetched, &mut consumed).expect("it goes on");
         }
         consumed.retain(|(offset, _)| *offset >= from);
         let expected = self.model.committed(from);
@@ -395,37 +393,6 @@ impl World {
             assert_eq!(producer.last_sequence, known.sequence - 1, "{producer:?}");
         }
     }
-}
-
-/// Takes the committed records of a fetch; where the next one begins.
-fn consume(fetched: &FetchedRecords, consumed: &mut Vec<(i64, Vec<u8>)>) -> Option<i64> {
-    let mut upcoming = fetched.aborted_transactions.clone();
-    let mut aborting = HashSet::new();
-    let mut next = None;
-    for records in &fetched.records {
-        for batch in batches(records) {
-            let batch = batch.unwrap();
-            let header = batch.header;
-            next = Some(header.next_offset());
-            for begun in upcoming.extract_if(.., |txn| txn.first_offset <= header.last_offset()) {
-                aborting.insert(begun.producer_id);
-            }
-            let bytes = records.slice_ref(batch.bytes);
-            if header.is_control() {
-                let marker = EndTxnMarker::of_batch(&bytes).unwrap().unwrap();
-                if marker.result == TransactionResult::Abort {
-                    aborting.remove(&header.producer_id);
-                }
-            } else if !(header.is_transactional() && aborting.contains(&header.producer_id)) {
-                let one = FetchedRecords {
-                    records: vec![bytes],
-                    ..fetched.clone()
-                };
-                consumed.extend(values(&one));
-            }
-        }
-    }
-    next
 }
 
 impl Drop for World {

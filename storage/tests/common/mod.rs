@@ -6,6 +6,7 @@
 )]
 #![allow(dead_code)]
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +18,9 @@ use storage::log::{
     AppendError, AppendOrigin, Appended, FetchedRecords, Isolation, LogConfig, LogStore, Next,
     PartitionLog, PendingAppend, Read, ReadError, ReadRequest, TopicPartition,
 };
-use storage::record::{BatchBuilder, BatchHeader, RecordSet, ValidatedBatch, batches};
+use storage::record::{
+    BatchBuilder, BatchHeader, EndTxnMarker, RecordSet, TransactionResult, ValidatedBatch, batches,
+};
 use uuid::Uuid;
 
 /// The seeds to run: so many from a random one on, unless the environment says otherwise.
@@ -185,6 +188,35 @@ pub fn values(fetched: &FetchedRecords) -> Vec<(i64, Vec<u8>)> {
         }
     }
     values
+}
+
+/// Adds the records of a fetch that a client takes for committed; where the next fetch begins.
+pub fn take_committed(fetched: &FetchedRecords, taken: &mut Vec<(i64, Vec<u8>)>) -> Option<i64> {
+    let mut upcoming = fetched.aborted_transactions.clone();
+    let (mut aborting, mut next) = (HashSet::new(), None);
+    for records in &fetched.records {
+        for batch in batches(records) {
+            let batch = batch.expect("whole batches");
+            let (header, bytes) = (batch.header, records.slice_ref(batch.bytes));
+            next = Some(header.next_offset());
+            for begun in upcoming.extract_if(.., |txn| txn.first_offset <= header.last_offset()) {
+                aborting.insert(begun.producer_id);
+            }
+            if header.is_control() {
+                let marker = EndTxnMarker::of_batch(&bytes).expect("a control record");
+                if marker.is_some_and(|marker| marker.result == TransactionResult::Abort) {
+                    aborting.remove(&header.producer_id);
+                }
+            } else if !(header.is_transactional() && aborting.contains(&header.producer_id)) {
+                let alone = FetchedRecords {
+                    records: vec![bytes],
+                    ..fetched.clone()
+                };
+                taken.extend(values(&alone));
+            }
+        }
+    }
+    next
 }
 
 /// Everything that a log shows from an offset on.

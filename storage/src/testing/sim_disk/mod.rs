@@ -135,6 +135,12 @@ impl SimDisk {
         }
     }
 
+    /// Lets the process end with the operation that is so many away: 1 is the next.
+    pub fn stop_after(&self, operations: u64) {
+        let mut disk = self.0.lock();
+        disk.stop_at = Some(disk.operations + operations);
+    }
+
     /// Whether the process has reached its last operation.
     pub fn is_stopped(&self) -> bool {
         self.0.lock().stopped
