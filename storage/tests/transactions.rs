@@ -432,6 +432,9 @@ async fn without_verification_a_transaction_begins_without_a_guard(fixture: Fixt
     };
     fixture.manager.change(&with(false));
     let mut producer = Producer::new(9, 0);
+    assert!(producer.verify(&log).unwrap().is_none(), "nobody is asked");
+    let bumping = Producer::bumping(8, 0).verify(&log).unwrap();
+    assert!(bumping.is_some(), "partitions are added all the same");
     producer.send(&log, None).await.unwrap();
     Ending::abort(9, 0).write(&log).await.unwrap();
     log.check_transaction(9, 0, None).unwrap();

@@ -55,7 +55,8 @@ pub trait PartitionLog: Send + Sync {
 
     /// Prepares to ask the transaction's coordinator whether this log is part of the producer's transaction (KIP-890).
     ///
-    /// `None` if the transaction is open here already: there is nothing to ask. Else the guard goes with the first batch
+    /// `None` if the transaction is open here already, or if nobody is to be asked
+    /// (`transaction.partition.verification.enable`). Else the guard goes with the first batch
     /// when the coordinator has agreed ([`AppendOrigin`]). A marker that comes between takes the guard away, so a late
     /// batch cannot open a transaction that nobody will end. `supports_epoch_bump`: the client gets a new epoch with each
     /// transaction.

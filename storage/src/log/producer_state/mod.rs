@@ -188,7 +188,9 @@ impl ProducerState {
 
     /// Prepares to ask the coordinator whether this partition is part of the producer's transaction (KIP-890).
     ///
-    /// `None` if the transaction is already open here, so there is nothing to ask. Else hand the guard to
+    /// `None` if the transaction is already open here, so there is nothing to ask, or if nobody is to be asked
+    /// (`transaction.partition.verification.enable`): a client whose epoch grows with each transaction still has its
+    /// partitions added. Else hand the guard to
     /// [`check`](Self::check) once the coordinator has agreed.
     ///
     /// # Errors
@@ -204,7 +206,8 @@ impl ProducerState {
         if let Some(entry) = self.producer(producer_id) {
             check_epoch(entry, producer_epoch)?;
         }
-        if self.has_ongoing_transaction(producer_id, producer_epoch) {
+        let asks = supports_epoch_bump || self.config.transaction_verification_enabled;
+        if !asks || self.has_ongoing_transaction(producer_id, producer_epoch) {
             return Ok(None);
         }
         self.make_room_for_verification(producer_id, now_ms);
