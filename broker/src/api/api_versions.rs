@@ -16,7 +16,7 @@ use crate::context::RequestContext;
 use crate::net::session::ClientSoftware;
 
 /// Features clients may rely on, with their finalized level: only what works.
-const FEATURES: &[(&str, i16)] = &[("group.version", 1)];
+const FEATURES: &[(&str, i16)] = &[("group.version", 1), ("transaction.version", 2)];
 
 /// The client does not say which broker it means.
 const NO_NODE: i32 = -1;

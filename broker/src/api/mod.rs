@@ -7,6 +7,7 @@ pub(crate) mod add_offsets_to_txn;
 pub(crate) mod add_partitions_to_txn;
 pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
+mod commit_topics;
 pub(crate) mod consumer_group_describe;
 pub(crate) mod consumer_group_heartbeat;
 pub(crate) mod create_acls;
@@ -49,6 +50,7 @@ pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 pub(crate) mod sync_group;
+pub(crate) mod txn_offset_commit;
 pub(crate) mod write_txn_markers;
 
 #[cfg(test)]
@@ -110,6 +112,7 @@ macro_rules! served_apis {
             AddPartitionsToTxn           => add_partitions_to_txn           [?];
             AddOffsetsToTxn              => add_offsets_to_txn              [];
             EndTxn                       => end_txn                         [];
+            TxnOffsetCommit              => txn_offset_commit               [?];
             DescribeTransactions         => describe_transactions           [?];
             ListTransactions             => list_transactions               [?];
             DescribeAcls                 => describe_acls                   [on_cluster];

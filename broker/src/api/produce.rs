@@ -6,9 +6,9 @@
 //! from v13 (KIP-516); refused records are named from v8 (KIP-467). After a failed acks=0 request the
 //! connection is closed, which is how Kafka tells.
 //!
-//! A batch of a transaction is refused, since none can be begun yet: without a transactional id with the whole request,
-//! as by Kafka, else for its partition with INVALID_PRODUCER_ID_MAPPING, which is Kafka's answer for an id that its
-//! coordinator does not know. A transactional id alone means nothing.
+//! Batches of a transaction need a transactional id that the client may use, else the whole request is refused. A partition
+//! that the transaction has not written to yet must belong to it; from v12 the request adds it (KIP-890): see
+//! [`verification`](crate::partition::verification). A transactional id alone means nothing.
 //!
 //! Of a partition that is named again the last mention counts, and it is answered once, as by Kafka: no client sends two.
 //!
@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use coordinators::txn::TransactionalId;
 use indexmap::IndexMap;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::{
@@ -30,8 +31,8 @@ use kafka_protocol::protocol::StrBytes;
 use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
 use protocol_shim::header::RequestHeader;
-use storage::log::{AppendError, AppendOrigin, Next, PendingAppend};
-use storage::record::validate::{ValidateError, is_transactional, only_batch};
+use storage::log::{AppendError, AppendOrigin, Next, PendingAppend, VerificationGuard};
+use storage::record::validate::{ValidateError, is_transactional};
 use tokio::time::Instant;
 use tracing::{Level, debug};
 use uuid::Uuid;
@@ -44,6 +45,7 @@ use crate::log_limited;
 use crate::partition::errors;
 use crate::partition::registry::Partition;
 use crate::partition::validation::RequestValidation;
+use crate::partition::verification::{Transactional, Unverified, verify};
 use crate::response::{self, RequestError};
 use crate::view::View;
 
@@ -52,8 +54,6 @@ const ADMIN_CLIENT_ID: &str = "__admin_client";
 
 /// `acks` of a producer that wants every replica to have the records.
 const ALL_REPLICAS: i16 = -1;
-/// Of a transaction that nobody has begun.
-const NO_TRANSACTION: &str = "The producer attempted to use a producer id which is not currently assigned to its transactional id.";
 /// What a disk may take, however short the timeout of the producer.
 const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -187,18 +187,12 @@ fn keep_last_mentions(topics: &mut Vec<TopicProduceData>) {
 
 async fn append_all(ctx: &RequestContext, mut request: ProduceRequest) -> Vec<StartedTopic> {
     let view = ctx.view();
-    let may_use = |id: &str| view.allows(Operation::Write, Resource::TransactionalId(id));
-    let is_of_nobodys_transaction = !request
-        .transactional_id
-        .as_deref()
-        .is_some_and(|id| may_use(id))
-        && batches_of(&request).any(|records| is_transactional(records));
-    let refused_whole = match request.acks {
-        _ if is_of_nobodys_transaction => Some(ErrorCode::TransactionalIdAuthorizationFailed),
-        -1..=1 => None,
-        _ => Some(ErrorCode::InvalidRequiredAcks),
-    };
     keep_last_mentions(&mut request.topic_data);
+    let (transaction, refused_whole) = match transaction(ctx, &view, &request) {
+        Ok(transaction) if matches!(request.acks, -1..=1) => (transaction, None),
+        Ok(_) => (None, Some(ErrorCode::InvalidRequiredAcks)),
+        Err(code) => (None, Some(code)),
+    };
     let request_bytes = batches_of(&request).map(Bytes::len).sum();
     let mut validation =
         RequestValidation::new(ctx.validators(), request_bytes, ctx.api_version >= 7);
@@ -212,6 +206,11 @@ async fn append_all(ctx: &RequestContext, mut request: ProduceRequest) -> Vec<St
         data.map(move |data| Ok((topic_id?, data.index)))
     });
     let found = view.partitions(wanted.collect(), None).await;
+    let mut guards = match transaction {
+        Some(transaction) => guards(ctx, &view, transaction, &request, &found).await,
+        None => Vec::new(),
+    }
+    .into_iter();
     let is_only = found.len() == 1;
     let mut found = found.into_iter();
     let mut started = Vec::with_capacity(request.topic_data.len());
@@ -220,9 +219,17 @@ async fn append_all(ctx: &RequestContext, mut request: ProduceRequest) -> Vec<St
         for data in topic.partition_data {
             let index = data.index;
             let found = found.next();
-            let outcome = match found.unwrap_or(Err(ErrorCode::UnknownTopicOrPartition)) {
-                Ok(partition) => append(ctx, &mut validation, partition, data, is_only).await,
-                Err(code) => Err(code.into()),
+            let found = found.unwrap_or(Err(ErrorCode::UnknownTopicOrPartition));
+            let outcome = match (found, guards.next().unwrap_or(Ok(None))) {
+                (Ok(partition), Ok(guard)) => {
+                    let origin = AppendOrigin::Client(guard);
+                    append(ctx, &mut validation, partition, data, origin, is_only).await
+                }
+                (Err(code), _) => Err(code.into()),
+                (Ok(_), Err(Unverified { code, message })) => Err(Refusal {
+                    message,
+                    ..code.into()
+                }),
             };
             partitions.push(StartedPartition { index, outcome });
         }
@@ -233,6 +240,51 @@ async fn append_all(ctx: &RequestContext, mut request: ProduceRequest) -> Vec<St
         });
     }
     started
+}
+
+/// What may write the transactional batches of a request, if it has any.
+///
+/// # Errors
+/// TRANSACTIONAL_ID_AUTHORIZATION_FAILED; INVALID_PRODUCER_ID_MAPPING if they are of two producers.
+fn transaction(
+    ctx: &RequestContext,
+    view: &View<'_>,
+    request: &ProduceRequest,
+) -> Result<Option<Authorized<TransactionalId>>, ErrorCode> {
+    let mut batches = batches_of(request);
+    if !batches.any(|records| is_transactional(records)) {
+        return Ok(None);
+    }
+    let denied = ErrorCode::TransactionalIdAuthorizationFailed;
+    let id = request.transactional_id.as_deref().ok_or(denied)?;
+    let id = view.transactional_id(id, Operation::Write)?;
+    let batches =
+        batches_of(request).filter_map(|records| Transactional::of(records, ctx.api_version >= 7));
+    let mut producers = batches.map(|batch| batch.producer);
+    let first = producers.next();
+    match producers.all(|producer| Some(producer) == first) {
+        true => Ok(Some(id)),
+        false => Err(ErrorCode::InvalidProducerIdMapping),
+    }
+}
+
+/// For each partition that was found: the guard that its batch needs.
+async fn guards(
+    ctx: &RequestContext,
+    view: &View<'_>,
+    transactional_id: Authorized<TransactionalId>,
+    request: &ProduceRequest,
+    found: &[Result<Arc<Partition>, ErrorCode>],
+) -> Vec<Result<Option<VerificationGuard>, Unverified>> {
+    let data = request
+        .topic_data
+        .iter()
+        .flat_map(|topic| &topic.partition_data);
+    let batches = data.zip(found).map(|(data, found)| {
+        let batch = Transactional::of(data.records.as_ref()?, ctx.api_version >= 7)?;
+        Some((&**found.as_ref().ok()?, batch))
+    });
+    verify(view, ctx.api_version, transactional_id, batches.collect()).await
 }
 
 fn batches_of(request: &ProduceRequest) -> impl Iterator<Item = &Bytes> {
@@ -267,17 +319,11 @@ async fn append(
     validation: &mut RequestValidation<'_>,
     partition: Arc<Partition>,
     data: PartitionProduceData,
+    origin: AppendOrigin,
     is_only: bool,
 ) -> Result<StartedAppend, Refusal> {
     let records = data.records.unwrap_or_default();
     let settings = partition.settings.load_full();
-    let only = only_batch(&records, ctx.api_version >= 7);
-    if only.is_ok_and(|batch| is_transactional(&batch)) {
-        return Err(Refusal {
-            message: Some(NO_TRANSACTION.to_owned()),
-            ..ErrorCode::InvalidProducerIdMapping.into()
-        });
-    }
     let batch = validation.validate(&records, &settings, ctx.clock().wall_ms());
     let batch = batch.await.map_err(|error| {
         debug!(log = %partition.log.id(), client_id = %client_text(&ctx.client_id), "refusing a batch: {error}");
@@ -293,7 +339,7 @@ async fn append(
     };
     let permit = partition
         .log
-        .reserve(batch.size_bytes(), AppendOrigin::CLIENT)
+        .reserve(batch.size_bytes(), origin)
         .await
         .map_err(refused)?;
     let log = &partition.log;
@@ -301,9 +347,7 @@ async fn append(
         true => Next::Wait,
         false => Next::Append,
     };
-    let pending = log
-        .submit(permit, batch, AppendOrigin::CLIENT, next)
-        .map_err(refused)?;
+    let pending = log.submit(permit, batch, origin, next).map_err(refused)?;
     Ok(StartedAppend {
         pending,
         log_append_time_ms,

@@ -206,7 +206,7 @@ mod elsewhere {
         "DescribeProducers",
         "WriteTxnMarkers",
     ];
-    const OF_COORDINATORS: [&str; 16] = [
+    const OF_COORDINATORS: [&str; 17] = [
         "InitProducerId",
         "AddPartitionsToTxn",
         "AddOffsetsToTxn",
@@ -217,6 +217,7 @@ mod elsewhere {
         "Heartbeat",
         "LeaveGroup",
         "OffsetCommit",
+        "TxnOffsetCommit",
         "OffsetFetch",
         "OffsetDelete",
         "DescribeGroups",

@@ -7,7 +7,7 @@ use coordinators::machine::{EndTxn, Ending, Partition, Refused};
 use protocol_shim::ErrorCode;
 use storage::log::{
     AppendError, AppendOrigin, IfRefused, JointPart, Next, PartitionLog, PendingAppend,
-    TopicPartition,
+    TopicPartition, VerificationGuard,
 };
 use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult, ValidatedBatch};
 use tokio::sync::oneshot;
@@ -26,12 +26,16 @@ struct Marked {
 }
 
 impl<O: Outside> Surroundings<O> {
-    /// Appends a batch to the shard's log.
+    /// Appends a batch to the shard's log. A batch that begins a transaction there needs a guard.
     ///
     /// # Errors
     /// Nothing was appended.
-    pub(super) async fn append(&self, batch: ValidatedBatch) -> Result<PendingAppend, AppendError> {
-        let origin = AppendOrigin::COORDINATOR;
+    pub(super) async fn append(
+        &self,
+        batch: ValidatedBatch,
+        guard: Option<VerificationGuard>,
+    ) -> Result<PendingAppend, AppendError> {
+        let origin = AppendOrigin::Coordinator(guard);
         let permit = self.log.reserve(batch.size_bytes(), origin).await?;
         self.log.submit(permit, batch, origin, Next::Wait)
     }

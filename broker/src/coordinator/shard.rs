@@ -17,7 +17,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use coordinators::machine::{EffectsOf, EndTxn, Ending, Machine, Producer, Refused, Token};
-use storage::log::{AppendError, PendingAppend};
+use protocol_shim::ErrorCode;
+use storage::log::{AppendError, PendingAppend, VerificationGuard};
 use storage::record::{BatchBuilder, TransactionResult};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -28,6 +29,7 @@ use crate::coordinator::batches::{Batch, Batches};
 use crate::coordinator::lending::{Lender, Marked};
 use crate::coordinator::runtime::{Outside, Surroundings};
 use crate::log_limited;
+use crate::partition::errors;
 use crate::replay::{Entry, ReplayError, replay};
 
 /// Requests handled in one step.
@@ -46,7 +48,15 @@ const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Command<M: Machine> {
     pub(super) token: Token,
     pub(super) request: M::Request,
-    pub(super) reply_to: oneshot::Sender<M::Reply>,
+    pub(super) within: Option<Within>,
+    pub(super) reply_to: oneshot::Sender<Result<M::Reply, ErrorCode>>,
+}
+
+/// A transaction that a request writes in, and the guard with which it may begin in the shard's log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Within {
+    pub(crate) producer: Producer,
+    pub(crate) guard: Option<VerificationGuard>,
 }
 
 /// Replays the log into a new machine.
@@ -96,7 +106,7 @@ struct Runner<O: Outside> {
     around: Surroundings<O>,
     /// What the machine has asked.
     asked: JoinSet<Option<<O::Machine as Machine>::Outcome>>,
-    reply_to: HashMap<Token, oneshot::Sender<Reply<O>>>,
+    reply_to: HashMap<Token, oneshot::Sender<Result<Reply<O>, ErrorCode>>>,
     held: VecDeque<Held<Reply<O>>>,
     lender: Lender,
 }
@@ -168,7 +178,7 @@ impl<O: Outside> Runner<O> {
         let mut shutdown = self.around.runtime.shutdown.clone();
         let mut gone = self.around.gone.clone();
         loop {
-            if let Err(error) = self.append(step.drain(..)).await {
+            if let Err(error) = self.append(step.drain(..), None).await {
                 return Ended::AppendFailed(error);
             }
             let deadline = machine
@@ -192,23 +202,8 @@ impl<O: Outside> Runner<O> {
                     if count == 0 {
                         return Ended::Shutdown;
                     }
-                    let now = self.around.now();
-                    for Command { token, request, reply_to } in batch.drain(..) {
-                        self.reply_to.insert(token, reply_to);
-                        let effects = machine.handle(&now, token, request);
-                        let is_heavy = effects.record_count() > HEAVY_RECORDS;
-                        step.push(effects);
-                        if is_heavy {
-                            if let Err(error) = self.append(step.drain(..)).await {
-                                return Ended::AppendFailed(error);
-                            }
-                            // Other tasks of this thread want to go on as well.
-                            tokio::task::yield_now().await;
-                        }
-                    }
-                    // A full mailbox must not keep time from passing.
-                    if machine.next_deadline().is_some_and(|at_ms| at_ms <= now.steady_ms) {
-                        step.push(machine.on_deadline(&now));
+                    if let Err(error) = self.handle(machine, &mut batch, &mut step).await {
+                        return Ended::AppendFailed(error);
                     }
                 }
                 Some(answered) = self.asked.join_next(), if may_handle => match answered {
@@ -228,10 +223,52 @@ impl<O: Outside> Runner<O> {
         }
     }
 
+    /// Handles requests that wait together. What they bring about is appended, or added to the step.
+    async fn handle(
+        &mut self,
+        machine: &mut O::Machine,
+        requests: &mut Vec<Command<O::Machine>>,
+        step: &mut Vec<EffectsOf<O::Machine>>,
+    ) -> Result<(), AppendError> {
+        let now = self.around.now();
+        for command in requests.drain(..) {
+            let (within, token) = (command.within, command.token);
+            if let Some(Within { producer, guard }) = within {
+                // The log can say what it would let in when it has what came before. The machine must not learn of a write
+                // that the log refuses.
+                self.append(step.drain(..), None).await?;
+                let log = &self.around.log;
+                if let Err(error) = log.check_transaction(producer.id, producer.epoch, guard) {
+                    let _ = command.reply_to.send(Err(errors::of_append(&error)));
+                    continue;
+                }
+            }
+            self.reply_to.insert(token, command.reply_to);
+            let effects = machine.handle(&now, token, command.request);
+            let is_heavy = effects.record_count() > HEAVY_RECORDS;
+            step.push(effects);
+            if is_heavy || within.is_some() {
+                let guard = within.and_then(|within| within.guard);
+                self.append(step.drain(..), guard).await?;
+            }
+            if is_heavy {
+                // Other tasks of this thread want to go on as well.
+                tokio::task::yield_now().await;
+            }
+        }
+        // A full mailbox must not keep time from passing.
+        let is_due = |at_ms| at_ms <= now.steady_ms;
+        if machine.next_deadline().is_some_and(is_due) {
+            step.push(machine.on_deadline(&now));
+        }
+        Ok(())
+    }
+
     /// Appends the writes of a step, in batches that the log takes, and holds its replies back until they are durable.
     async fn append(
         &mut self,
         step: impl Iterator<Item = EffectsOf<O::Machine>>,
+        guard: Option<VerificationGuard>,
     ) -> Result<(), AppendError> {
         let published = self.around.runtime.metadata.published();
         let mut batches = Batches::new(
@@ -251,14 +288,18 @@ impl<O: Outside> Runner<O> {
                 .add(effects.writes, effects.replies)
                 .map_err(unfit)?;
             for batch in full {
-                self.append_batch(batch).await?;
+                self.append_batch(batch, guard).await?;
             }
         }
-        self.append_batch(batches.finish()).await
+        self.append_batch(batches.finish(), guard).await
     }
 
     /// Submits a batch and lets its replies wait for it, or for those before it if it has no records.
-    async fn append_batch(&mut self, batch: Batch<O::Machine>) -> Result<(), AppendError> {
+    async fn append_batch(
+        &mut self,
+        batch: Batch<O::Machine>,
+        guard: Option<VerificationGuard>,
+    ) -> Result<(), AppendError> {
         if batch.is_empty() && self.held.is_empty() {
             self.release(batch.replies);
             return Ok(());
@@ -269,7 +310,7 @@ impl<O: Outside> Runner<O> {
             replies,
             ..
         } = batch;
-        let append = self.submit(records, ending).await?;
+        let append = self.submit(records, ending, guard).await?;
         if append.is_some() || !replies.is_empty() {
             self.held.push_back(Held { append, replies });
         }
@@ -282,6 +323,7 @@ impl<O: Outside> Runner<O> {
         &mut self,
         records: BatchBuilder,
         ending: Option<Ending>,
+        guard: Option<VerificationGuard>,
     ) -> Result<Option<PendingAppend>, AppendError> {
         let records = match records.is_empty() {
             true => None,
@@ -291,7 +333,7 @@ impl<O: Outside> Runner<O> {
         loop {
             let submitted = match (&ending, records.clone()) {
                 (Some(ending), record) => self.around.append_jointly(record, ending).await,
-                (None, Some(records)) => self.around.append(records).await.map(Some),
+                (None, Some(records)) => self.around.append(records, guard).await.map(Some),
                 (None, None) => Ok(None),
             };
             match submitted {
@@ -310,7 +352,7 @@ impl<O: Outside> Runner<O> {
         for (token, reply) in replies {
             if let Some(reply_to) = self.reply_to.remove(&token) {
                 // The client may have gone.
-                let _ = reply_to.send(reply);
+                let _ = reply_to.send(Ok(reply));
             }
         }
     }

@@ -6,21 +6,28 @@ use std::time::{Duration, Instant};
 
 use coordinators::machine::{Machine, Refused, Token};
 use coordinators::partition_for;
+use protocol_shim::ErrorCode;
 use storage::log::PartitionLog;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use crate::coordinator::runtime::{Outside, Runtime, Surroundings};
-use crate::coordinator::shard::{self, Command};
+use crate::coordinator::shard::{self, Command, Within};
 use crate::replay::ReplayError;
 
 /// Requests that may wait for one shard. The callers of others wait.
 const MAILBOX_REQUESTS: usize = 1024;
 
+/// The way to one shard.
+struct Shard<M: Machine> {
+    log: Arc<dyn PartitionLog>,
+    mailbox: mpsc::Sender<Command<M>>,
+}
+
 /// The shards of one topic, in the order of its partitions.
 pub(crate) struct Shards<M: Machine> {
     topic_id: Uuid,
-    mailboxes: Vec<mpsc::Sender<Command<M>>>,
+    shards: Vec<Shard<M>>,
     load_time: Duration,
     next_token: AtomicU64,
     /// Turns true when the topic is deleted.
@@ -40,12 +47,12 @@ impl<M: Machine> Shards<M> {
     ) -> Result<Self, ReplayError> {
         let began = Instant::now();
         let gone = watch::Sender::new(false);
-        let mut mailboxes = Vec::with_capacity(logs.len());
+        let mut shards = Vec::with_capacity(logs.len());
         for log in logs {
             let (mailbox, commands) = mpsc::channel(MAILBOX_REQUESTS);
             let lender = runtime.lending.lender(log.id());
             let surroundings = Surroundings {
-                log,
+                log: Arc::clone(&log),
                 runtime: runtime.clone(),
                 outside: Arc::clone(outside),
                 gone: gone.subscribe(),
@@ -53,11 +60,11 @@ impl<M: Machine> Shards<M> {
             let loaded = shard::load(&surroundings).await?;
             let shard = shard::run(surroundings, loaded, commands, lender);
             runtime.metadata.vital().spawn(O::NAME, shard);
-            mailboxes.push(mailbox);
+            shards.push(Shard { log, mailbox });
         }
         Ok(Self {
             topic_id,
-            mailboxes,
+            shards,
             load_time: began.elapsed(),
             next_token: AtomicU64::new(0),
             gone,
@@ -69,7 +76,7 @@ impl<M: Machine> Shards<M> {
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.mailboxes.len()
+        self.shards.len()
     }
 
     /// The shard that serves this key, such as the id of a group.
@@ -88,6 +95,15 @@ impl<M: Machine> Shards<M> {
         self.gone.send_replace(true);
     }
 
+    /// The log of one shard.
+    ///
+    /// # Errors
+    /// The shard is not there.
+    pub(crate) fn log_of(&self, shard: usize) -> Result<&Arc<dyn PartitionLog>, ErrorCode> {
+        let shard = self.shards.get(shard).ok_or_else(|| self.refused())?;
+        Ok(&shard.log)
+    }
+
     /// Puts a request to one shard and waits for its reply, however long it is parked.
     ///
     /// # Errors
@@ -96,20 +112,51 @@ impl<M: Machine> Shards<M> {
         &self,
         shard: usize,
         request: M::Request,
-    ) -> Result<M::Reply, Refused> {
-        let refused = || match *self.gone.borrow() {
-            true => Refused::NotCoordinator,
-            false => Refused::Unavailable,
-        };
-        let mailbox = self.mailboxes.get(shard).ok_or_else(refused)?;
+    ) -> Result<M::Reply, ErrorCode> {
+        self.put(shard, request, None).await
+    }
+
+    /// Puts a request to one shard that writes in a transaction.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request); or the log takes nothing of that transaction.
+    pub(crate) async fn request_within(
+        &self,
+        shard: usize,
+        request: M::Request,
+        within: Within,
+    ) -> Result<M::Reply, ErrorCode> {
+        self.put(shard, request, Some(within)).await
+    }
+
+    async fn put(
+        &self,
+        shard: usize,
+        request: M::Request,
+        within: Option<Within>,
+    ) -> Result<M::Reply, ErrorCode> {
+        let mailbox = &self
+            .shards
+            .get(shard)
+            .ok_or_else(|| self.refused())?
+            .mailbox;
         let (reply_to, reply) = oneshot::channel();
         let token = Token(self.next_token.fetch_add(1, Ordering::Relaxed));
         let command = Command {
             token,
             request,
+            within,
             reply_to,
         };
-        mailbox.send(command).await.map_err(|_| refused())?;
-        reply.await.map_err(|_| refused())
+        mailbox.send(command).await.map_err(|_| self.refused())?;
+        reply.await.map_err(|_| self.refused())?
+    }
+
+    fn refused(&self) -> ErrorCode {
+        let refused = match *self.gone.borrow() {
+            true => Refused::NotCoordinator,
+            false => Refused::Unavailable,
+        };
+        refused.into()
     }
 }

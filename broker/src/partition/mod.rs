@@ -5,3 +5,4 @@ pub(crate) mod errors;
 pub mod fetch_session;
 pub mod registry;
 pub mod validation;
+pub(crate) mod verification;

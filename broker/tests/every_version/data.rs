@@ -452,5 +452,11 @@ pub async fn init_producer_id(case: &mut Case) {
         assert_eq!(case.client.call(case.version, half).await.error_code, 42);
     }
     request.transactional_id = Some(TransactionalId(string("")));
-    assert_eq!(case.client.call(case.version, request).await.error_code, 42);
+    let empty = case.client.call(case.version, request.clone()).await;
+    assert_eq!(empty.error_code, 42);
+    request.transactional_id = Some(TransactionalId(string("id")));
+    for epoch in [0, 1] {
+        let response = case.client.call(case.version, request.clone()).await;
+        assert_eq!((response.error_code, response.producer_epoch), (0, epoch));
+    }
 }

@@ -249,7 +249,7 @@ pub async fn find_coordinator(case: &mut Case) {
         );
         if case.version >= 1 {
             request.key_type = 1;
-            assert_ne!(case.client.call(case.version, request).await.error_code, 0);
+            assert_eq!(case.client.call(case.version, request).await.error_code, 0);
         }
         return;
     }
@@ -267,7 +267,7 @@ pub async fn find_coordinator(case: &mut Case) {
         response
             .coordinators
             .iter()
-            .all(|coordinator| coordinator.error_code != 0)
+            .all(|coordinator| coordinator.error_code == 0)
     );
     request.coordinator_keys.clear();
     assert!(

@@ -16,6 +16,7 @@ mod groups;
 mod later;
 #[path = "../support/mod.rs"]
 mod support;
+mod transactions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,6 +119,10 @@ async fn ask(spec: &ApiSpec, case: &mut Case) {
         ApiKey::ListPartitionReassignments => later::list_partition_reassignments(case).await,
         ApiKey::DescribeQuorum => later::describe_quorum(case).await,
         ApiKey::WriteTxnMarkers => later::write_txn_markers(case).await,
+        ApiKey::AddPartitionsToTxn => transactions::add_partitions(case).await,
+        ApiKey::AddOffsetsToTxn => transactions::add_offsets(case).await,
+        ApiKey::EndTxn => transactions::end(case).await,
+        ApiKey::TxnOffsetCommit => transactions::commit_offsets(case).await,
         ApiKey::DescribeProducers => later::describe_producers(case).await,
         ApiKey::DescribeTransactions => later::describe_transactions(case).await,
         ApiKey::ListTransactions => later::list_transactions(case).await,

@@ -15,7 +15,7 @@ ids! {
 
 impl GroupId {
     /// Whether requests of members may name this group. Commits and descriptions accept the empty id, too, for old clients.
-    pub(crate) fn is_valid(&self) -> bool {
+    pub fn is_valid(&self) -> bool {
         !self.is_empty() && self.len() <= MAX_STRING_BYTES
     }
 }

@@ -1,6 +1,8 @@
 //! The rows: what each API asks for, what that takes, and what is answered without it.
 
-use protocol_shim::newer::{api_versions, describe_log_dirs, offset_commit, offset_fetch};
+use protocol_shim::newer::{
+    api_versions, describe_log_dirs, offset_commit, offset_fetch, txn_offset_commit,
+};
 
 use super::*;
 
@@ -194,7 +196,7 @@ pub(super) fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
                 request(batch("more").build().expect("a batch"), None)
             });
             let of_transaction = Case::typed("a batch of a transaction", move |_| {
-                let batch = batch("more").producer(7, 0, 0).transactional();
+                let batch = batch("more").producer(PRODUCER_ID, 0, 0).transactional();
                 request(batch.build().expect("a batch"), Some(TRANSACTION))
             });
             vec![
@@ -202,8 +204,8 @@ pub(super) fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
                 by_name_or_id(of_transaction, 13)
                     .needs(Write, TransactionalId(TRANSACTION))
                     .needs(Write, asked)
-                    // There are no transactions yet.
-                    .may_tell(&[49]),
+                    // That the partition is not in a transaction.
+                    .may_tell(&[48, 120]),
             ]
         }
         ApiKey::Fetch => {
@@ -453,6 +455,30 @@ pub(super) fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
             })
             .needs(Write, TransactionalId(TRANSACTION)),
         ],
+        ApiKey::TxnOffsetCommit => {
+            let case = Case::typed("an offset", move |version| {
+                let partition = txn_offset_commit::TxnOffsetCommitRequestPartition::default();
+                let topic = txn_offset_commit::TxnOffsetCommitRequestTopic::default()
+                    .with_partitions(vec![partition]);
+                let topic = match version {
+                    6.. => topic.with_topic_id(asked_id),
+                    _ => topic.with_name(self::topic()),
+                };
+                txn_offset_commit::TxnOffsetCommitRequest::default()
+                    .with_transactional_id(wire(TRANSACTION).into())
+                    .with_group_id(wire(GROUP).into())
+                    .with_producer_id(PRODUCER_ID.into())
+                    .with_topics(vec![topic])
+            });
+            vec![
+                by_name_or_id(case, 6)
+                    .needs(Write, TransactionalId(TRANSACTION))
+                    .needs(Read, Group(GROUP))
+                    .needs(Read, asked)
+                    // That the group's partition is not in a transaction.
+                    .may_tell(&[48, 120]),
+            ]
+        }
         ApiKey::DescribeProducers => vec![Case::sampled("by name", Names).needs(Read, asked)],
         ApiKey::DescribeTransactions => vec![
             Case::sampled("by name", Names)

@@ -1,11 +1,11 @@
 //! Typed requests to group shards: which reply belongs to which request.
 
 use coordinators::group::{
-    CommitOffsets, ConsumerHeartbeat, ConsumerHeartbeatReply, DeleteGroups, DeleteOffsets,
-    DeleteOffsetsReply, DeletedGroup, DeletedTopic, DescribeConsumerGroups, DescribeGroups,
-    DescribedConsumerGroup, DescribedGroup, FetchOffsets, FetchedGroup, GroupReply, GroupRequest,
-    Heartbeat, JoinGroup, JoinReply, LeaveGroup, LeaveReply, ListGroups, ListGroupsReply,
-    SyncGroup, SyncReply, TopicResult,
+    CommitOffsets, CommitTxnOffsets, ConsumerHeartbeat, ConsumerHeartbeatReply, DeleteGroups,
+    DeleteOffsets, DeleteOffsetsReply, DeletedGroup, DeletedTopic, DescribeConsumerGroups,
+    DescribeGroups, DescribedConsumerGroup, DescribedGroup, FetchOffsets, FetchedGroup, GroupReply,
+    GroupRequest, Heartbeat, JoinGroup, JoinReply, LeaveGroup, LeaveReply, ListGroups,
+    ListGroupsReply, SyncGroup, SyncReply, TopicResult,
 };
 use protocol_shim::ErrorCode;
 
@@ -46,6 +46,7 @@ calls! {
     LeaveGroup as Leave -> LeaveReply;
     ConsumerHeartbeat as ConsumerHeartbeat -> ConsumerHeartbeatReply;
     CommitOffsets as CommitOffsets -> Vec<TopicResult>;
+    CommitTxnOffsets as CommitTxnOffsets -> Vec<TopicResult>;
     FetchOffsets as FetchOffsets -> Vec<FetchedGroup>;
     DeleteOffsets as DeleteOffsets -> DeleteOffsetsReply;
     DescribeGroups as DescribeGroups -> Vec<DescribedGroup>;

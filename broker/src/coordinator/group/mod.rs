@@ -17,21 +17,25 @@ use std::sync::Arc;
 
 use coordinators::allowance::{Allowance, Priced};
 use coordinators::group::{
-    Catalog, DeletedTopic, GroupConfig, GroupId, GroupShard, Note, OFFSETS_TOPIC, Outcome, Question,
+    Catalog, CommitTxnOffsets, DeletedTopic, GroupConfig, GroupId, GroupShard, Note, OFFSETS_TOPIC,
+    Outcome, Question, TopicResult,
 };
-use coordinators::machine::Partition;
+use coordinators::machine::{Partition, Producer};
 use protocol_shim::ErrorCode;
 use tracing::debug;
 
 use crate::authorizer::Authorized;
+use crate::coordinator::batches::NO_SEQUENCE;
 use crate::coordinator::group::assignors::Assignors;
 use crate::coordinator::group::call::GroupCall;
 use crate::coordinator::group::notes::Line;
 use crate::coordinator::group::patterns::PatternResolver;
 use crate::coordinator::routing::Coordinator;
 use crate::coordinator::runtime::Outside;
+use crate::coordinator::shard::Within;
 use crate::coordinator::shards::Shards;
 use crate::metadata::Published;
+use crate::partition::errors;
 
 /// What the answers to one request about groups may take in memory. It is enough for 100,000 partitions with an offset.
 const GROUP_ANSWER_BYTES: usize = 32 << 20;
@@ -176,6 +180,44 @@ impl GroupCoordinator {
         let shards = self.serving().await?;
         let shard = shards.shard_of(&group_id);
         shards.call_shard(shard, call(group_id)).await
+    }
+
+    /// Commits offsets in a producer's transaction. If it has not written to the group's partition yet, `join` is asked
+    /// whether that belongs to the transaction. `supports_epoch_bump`: the client gets a new epoch with each transaction
+    /// (KIP-890).
+    ///
+    /// # Errors
+    /// What `join` or the partition's log have against it; COORDINATOR_NOT_AVAILABLE while nothing can answer.
+    pub(crate) async fn commit_within(
+        &self,
+        group: Authorized<GroupId>,
+        producer: Producer,
+        supports_epoch_bump: bool,
+        join: impl AsyncFnOnce(Partition) -> Result<(), ErrorCode>,
+        call: impl FnOnce(GroupId) -> CommitTxnOffsets,
+    ) -> Result<Vec<TopicResult>, ErrorCode> {
+        let group_id = group.into_inner();
+        if !group_id.is_valid() {
+            return Err(ErrorCode::InvalidGroupId);
+        }
+        let shards = self.serving().await?;
+        let shard = shards.shard_of(&group_id);
+        let log = shards.log_of(shard)?;
+        let Producer { id, epoch } = producer;
+        let guard = log.begin_verification(id, epoch, NO_SEQUENCE, supports_epoch_bump);
+        let guard = guard.map_err(|error| errors::of_append(&error))?;
+        if guard.is_some() {
+            let log = log.id();
+            join(Partition {
+                topic: log.topic.clone(),
+                topic_id: log.topic_id,
+                index: log.partition,
+            })
+            .await?;
+        }
+        let request = call(group_id).into_request();
+        let within = Within { producer, guard };
+        CommitTxnOffsets::reply(shards.request_within(shard, request, within).await?)
     }
 
     /// Puts each of `items` to the shard of its group. Items of one shard share a request. Each item has an outcome, in the

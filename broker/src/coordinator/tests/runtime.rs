@@ -10,6 +10,7 @@ use super::*;
 use crate::coordinator::append::marker_batch;
 use crate::coordinator::batches::Batches;
 use crate::coordinator::runtime::Outside;
+use crate::coordinator::shard::Within;
 use crate::coordinator::shards::Shards;
 use crate::replay::{Entry, replay};
 
@@ -239,6 +240,36 @@ async fn what_transactions_wrote_and_how_they_ended_is_known_again_after_a_load(
 }
 
 #[tokio::test]
+async fn a_machine_does_not_learn_of_a_transaction_that_its_log_refuses() {
+    let log = TestLog::new();
+    let (shards, _runtime, _stop) = words(&log).await;
+    let older = Producer {
+        epoch: PRODUCER.epoch - 1,
+        ..PRODUCER
+    };
+    let say = async |producer, word| {
+        let request = Request::Say(vec![transactional(producer, &[word])]);
+        let guard = None;
+        let within = Within { producer, guard };
+        shards.request_within(0, request, within).await
+    };
+    assert_eq!(say(PRODUCER, "first").await, Ok(Reply::Said));
+    // Both wait together, so the log is asked before the first of them has reached the disk.
+    let (second, late) = tokio::join!(say(PRODUCER, "second"), say(older, "late"));
+    assert_eq!(second, Ok(Reply::Said));
+    assert_eq!(late, Err(ErrorCode::InvalidProducerEpoch));
+    let words = vec!["first".to_owned(), "second".to_owned()];
+    let pending = BTreeMap::from([(PRODUCER.id, words)]);
+    let listed = shards.request(0, Request::List).await;
+    assert_eq!(listed, Ok(Reply::Listed(Vec::new(), pending, Vec::new())));
+    assert_eq!(
+        log.loads.load(Ordering::Relaxed),
+        1,
+        "nothing was loaded again"
+    );
+}
+
+#[tokio::test]
 async fn steps_that_come_together_share_a_batch_only_with_their_own_kind() {
     let log = TestLog::new();
     let (shards, _runtime, _stop) = words(&log).await;
@@ -344,5 +375,5 @@ async fn an_answer_from_outside_comes_back_and_a_panic_there_is_the_brokers() {
     assert_eq!(asked, Ok(Reply::Said));
     runtime.metadata.vital().failed().await;
     let listed = shards.request(0, Request::List).await;
-    assert_eq!(listed, Err(Refused::Unavailable));
+    assert_eq!(listed, Err(ErrorCode::CoordinatorNotAvailable));
 }
