@@ -24,6 +24,8 @@ const CREATE_TOPICS_VERSION: i16 = 7;
 const INIT_PRODUCER_ID_VERSION: i16 = 4;
 const LIST_OFFSETS_VERSION: i16 = 7;
 const METADATA_VERSION: i16 = 12;
+const READ_UNCOMMITTED: i8 = 0;
+const READ_COMMITTED: i8 = 1;
 /// In ListOffsets, asks for the end of the log.
 const LATEST: i64 = -1;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
@@ -128,6 +130,18 @@ pub fn create_topic(address: SocketAddr, topic: &Topic) -> Result<()> {
 /// # Errors
 /// The broker does not know one of them yet.
 pub fn end_offsets(address: SocketAddr, topic: &Topic) -> Result<Vec<i64>> {
+    latest_offsets(address, topic, READ_UNCOMMITTED)
+}
+
+/// How far each partition can be read by who reads what is committed.
+///
+/// # Errors
+/// As [`end_offsets`].
+pub fn stable_offsets(address: SocketAddr, topic: &Topic) -> Result<Vec<i64>> {
+    latest_offsets(address, topic, READ_COMMITTED)
+}
+
+fn latest_offsets(address: SocketAddr, topic: &Topic, isolation_level: i8) -> Result<Vec<i64>> {
     let partition = |index| {
         ListOffsetsPartition::default()
             .with_partition_index(index)
@@ -138,6 +152,7 @@ pub fn end_offsets(address: SocketAddr, topic: &Topic) -> Result<Vec<i64>> {
         .with_partitions((0..topic.partitions).map(partition).collect());
     let request = ListOffsetsRequest::default()
         .with_replica_id(BrokerId(-1))
+        .with_isolation_level(isolation_level)
         .with_topics(vec![topics]);
     let response = RawClient::connect(address)?.call(LIST_OFFSETS_VERSION, &request)?;
     let partitions = response

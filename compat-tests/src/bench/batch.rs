@@ -13,6 +13,8 @@ const LENGTH_AT: usize = 8;
 const MAGIC_AT: usize = 16;
 const CRC_AT: usize = 17;
 const CRC_FROM: usize = 21;
+const ATTRIBUTES_AT: usize = 21;
+const TRANSACTIONAL: u8 = 0x10;
 const LAST_OFFSET_DELTA_AT: usize = 23;
 const PRODUCER_ID_AT: usize = 43;
 const PRODUCER_EPOCH_AT: usize = 51;
@@ -73,6 +75,11 @@ impl BatchShape {
 pub struct Producer {
     pub id: i64,
     pub epoch: i16,
+}
+
+/// Makes a batch one of a transaction. Its CRC is right again when it is patched.
+pub fn make_transactional(batch: &mut [u8]) {
+    batch[ATTRIBUTES_AT + 1] |= TRANSACTIONAL;
 }
 
 /// Makes a copy of a batch the one that follows in its partition, and its CRC right again.

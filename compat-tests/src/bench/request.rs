@@ -4,11 +4,13 @@ use anyhow::{Context as _, Result};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{BrokerId, FetchRequest, ProduceRequest, RequestHeader, TopicName};
+use kafka_protocol::messages::{
+    BrokerId, FetchRequest, ProduceRequest, RequestHeader, TopicName, TransactionalId,
+};
 use kafka_protocol::protocol::{Encodable, Request, StrBytes};
 
 use super::batch::{self, Producer};
-use super::wire::{FETCH_VERSION, PRODUCE_VERSION};
+use super::wire::{FETCH_VERSION, PRODUCE_VERSION, TRANSACTIONAL_PRODUCE_VERSION};
 
 /// Longer than clients have it: a broker that stalls is to show that in its latencies, not to end the run.
 const REQUEST_TIMEOUT_MS: i32 = 120_000;
@@ -51,6 +53,35 @@ impl ProduceTemplate {
     /// # Errors
     /// It does not encode.
     pub fn new(topic: &str, batch: &Bytes, batches_count: usize) -> Result<Self> {
+        Self::of(topic, batch, batches_count, PRODUCE_VERSION, None)
+    }
+
+    /// The same in a transaction, whose partitions the request adds (KIP-890).
+    ///
+    /// # Errors
+    /// It does not encode.
+    pub fn transactional(
+        topic: &str,
+        batch: &Bytes,
+        batches_count: usize,
+        transactional_id: &str,
+    ) -> Result<Self> {
+        let mut batch = BytesMut::from(&batch[..]);
+        batch::make_transactional(&mut batch);
+        let version = TRANSACTIONAL_PRODUCE_VERSION;
+        let id = Some(transactional_id);
+        Self::of(topic, &batch.freeze(), batches_count, version, id)
+    }
+
+    fn of(
+        topic: &str,
+        batch: &Bytes,
+        batches_count: usize,
+        version: i16,
+        transactional_id: Option<&str>,
+    ) -> Result<Self> {
+        let transactional_id =
+            transactional_id.map(|id| TransactionalId(StrBytes::from_string(id.to_owned())));
         let marks = (MARK..).take(batches_count);
         let partition = |mark: i64| {
             let mut batch = BytesMut::from(&batch[..]);
@@ -61,10 +92,11 @@ impl ProduceTemplate {
             .with_name(topic_name(topic))
             .with_partition_data(marks.clone().map(partition).collect());
         let request = ProduceRequest::default()
+            .with_transactional_id(transactional_id)
             .with_acks(-1)
             .with_timeout_ms(REQUEST_TIMEOUT_MS)
             .with_topic_data(vec![topic]);
-        let mut frame = frame(PRODUCE_VERSION, &request)?;
+        let mut frame = frame(version, &request)?;
         let batches_at = marks
             .map(|mark| find(&frame, mark))
             .collect::<Result<Vec<usize>>>()?;

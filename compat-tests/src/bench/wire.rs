@@ -5,9 +5,10 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Produce requests are sent in this version: the last whose topics have names instead of ids, and
-/// that means no transactions.
+/// Produce requests are sent in this version: the last that means no transactions.
 pub const PRODUCE_VERSION: i16 = 11;
+/// Those of transactions are sent in this version: the last whose topics have names instead of ids. The response is the same.
+pub const TRANSACTIONAL_PRODUCE_VERSION: i16 = 12;
 /// Fetch requests are sent in this version: the last whose topics have names instead of ids.
 pub const FETCH_VERSION: i16 = 12;
 

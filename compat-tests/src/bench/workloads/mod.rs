@@ -24,6 +24,7 @@ mod start_partitions;
 mod stock_clients;
 mod tail_fetch;
 mod tail_read;
+mod transactions;
 
 /// One thing that is measured.
 pub struct Workload {
@@ -60,6 +61,7 @@ pub fn all(options: Options) -> Vec<Workload> {
         memory::workload(),
         offset_commit::workload(),
         group_rebalance::workload(),
+        transactions::workload(),
         idle::workload(),
         stock_clients::workload(),
     ]
