@@ -72,6 +72,10 @@ public class Sweep {
         }
     }
 
+    /** Kafka 4.4 never answers these: it waits for the answer of the last transaction, and there is none. */
+    static final Set<String> UNANSWERED = Set.of("AddPartitionsToTxn v4 no elements",
+            "AddPartitionsToTxn v5 no elements");
+
     final String bootstrap;
     final List<String> lines = new ArrayList<>();
     Uuid topicId;
@@ -106,7 +110,8 @@ public class Sweep {
             JsonNode definition = definition(type.name);
             for (short version = api[1]; version <= api[2]; version++)
                 for (Variant variant : variants(definition, version))
-                    exchange(type, version, variant, new Writer(definition, version, variant).request());
+                    if (!UNANSWERED.contains(type.name + " v" + version + " " + variant.label()))
+                        exchange(type, version, variant, new Writer(definition, version, variant).request());
         }
         if (connection != null)
             connection.close();

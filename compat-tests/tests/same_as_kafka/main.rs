@@ -25,6 +25,7 @@ mod produce;
 mod produce_compressed;
 mod sweep;
 mod topics;
+mod transactions;
 
 use anyhow::{Context as _, Result, bail};
 use compat_tests::scenario::comparison::{differences, judge};
@@ -94,6 +95,12 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("log dirs", cluster::describe_log_dirs),
     ("security", later::security),
     ("transactions", later::transactions),
+    ("transactional producers", transactions::init_producers),
+    ("transactional partitions", transactions::add),
+    ("transactional ends", transactions::end),
+    ("transactional reads", transactions::read),
+    ("transactional offsets", transactions::commit_offsets),
+    ("transactional descriptions", transactions::describe),
     ("replicas", later::replicas),
 ];
 
