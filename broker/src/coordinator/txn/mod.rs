@@ -239,7 +239,7 @@ impl TransactionCoordinator {
         let transactional_id = named(transactional_id)?;
         let shards = self.serving().await?;
         let shard = shards.shard_of(&transactional_id);
-        Ok(shards.request(shard, request(transactional_id)).await?)
+        shards.request(shard, request(transactional_id)).await
     }
 }
 
