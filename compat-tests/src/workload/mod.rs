@@ -6,6 +6,7 @@
 mod client;
 mod ending;
 mod frames;
+mod lie;
 mod nemesis;
 mod observer;
 mod processor;
@@ -25,8 +26,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 
+pub use lie::Lie;
 pub use nemesis::Fault;
-pub use tamper::Lie;
+
 pub use worker::Library;
 
 use crate::bench::admin::create_topics;

@@ -19,6 +19,7 @@ use crate::RawClient;
 use crate::checker::{Action, Outcome, Place};
 
 const ADD_PARTITIONS_TO_TXN: i16 = 24;
+const TXN_OFFSET_COMMIT: i16 = 28;
 const LIST_OFFSETS_VERSION: i16 = 7;
 const LATEST: i64 = -1;
 const OFFSET_FETCH_VERSION: i16 = 7;
@@ -83,8 +84,8 @@ impl Observer {
 /// Whether the broker has transactions.
 pub(super) fn has_transactions(address: SocketAddr) -> Result<bool> {
     let response = RawClient::connect(address)?.call(0, &ApiVersionsRequest::default())?;
-    let mut keys = response.api_keys.iter();
-    Ok(keys.any(|key| key.api_key == ADD_PARTITIONS_TO_TXN))
+    let has = |key| response.api_keys.iter().any(|api| api.api_key == key);
+    Ok(has(ADD_PARTITIONS_TO_TXN) && has(TXN_OFFSET_COMMIT))
 }
 
 /// The ends of all partitions.

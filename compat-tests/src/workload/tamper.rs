@@ -4,107 +4,23 @@ use std::collections::{HashMap, HashSet};
 
 use anyhow::Result;
 use bytes::Bytes;
-use kafka_protocol::messages::txn_offset_commit_response::{
-    TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
-};
 use kafka_protocol::messages::{
     ApiKey, EndTxnRequest, EndTxnResponse, FetchRequest, FetchResponse, InitProducerIdRequest,
-    ListOffsetsRequest, OffsetFetchRequest, ProduceRequest, TxnOffsetCommitRequest,
-    TxnOffsetCommitResponse,
+    ProduceRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::NO_PRODUCER_ID;
+use protocol_shim::newer::txn_offset_commit::{
+    TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
+};
+use protocol_shim::newer::{
+    ListOffsetsRequest, OffsetFetchRequest, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::frames;
-use crate::checker::Kind;
-
-/// A way to be broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Lie {
-    /// Some batches are stored empty.
-    LoseBatches,
-    /// Some fetches leave a batch out.
-    SkipBatches,
-    /// Some batches are handed out with the next offset for their own.
-    ShiftBatches,
-    /// Some requests to produce are done twice.
-    ProduceTwice,
-    /// Records of one request are stored the wrong way round.
-    ReverseRecords,
-    /// Some records are stored with something else in them.
-    ForgeRecords,
-    /// `read_committed` is taken for `read_uncommitted`.
-    IgnoreIsolation,
-    /// Transactions that a client aborts are committed.
-    CommitAborted,
-    /// Transactions that a client commits are aborted.
-    AbortCommitted,
-    /// Ends of transactions are answered and not done, and no transaction times out.
-    NeverEnd,
-    /// Offsets that are sent to a transaction are answered and not stored.
-    ForgetOffsets,
-    /// Offsets that are sent to a transaction are stored as one more.
-    SkipInputs,
-    /// Some answers on offsets are those of long ago.
-    GoBack,
-    /// Ends of transactions arrive a second time, when the next one is open.
-    RepeatEnd,
-}
-
-impl Lie {
-    /// All of them.
-    pub const ALL: [Self; 14] = [
-        Self::LoseBatches,
-        Self::SkipBatches,
-        Self::ShiftBatches,
-        Self::ProduceTwice,
-        Self::ReverseRecords,
-        Self::ForgeRecords,
-        Self::IgnoreIsolation,
-        Self::CommitAborted,
-        Self::AbortCommitted,
-        Self::NeverEnd,
-        Self::ForgetOffsets,
-        Self::SkipInputs,
-        Self::GoBack,
-        Self::RepeatEnd,
-    ];
-
-    /// What must be found of it at least.
-    pub fn proves(self) -> &'static [Kind] {
-        match self {
-            Self::LoseBatches | Self::AbortCommitted => &[Kind::LostWrite],
-            Self::SkipBatches => &[Kind::SkippedPoll],
-            Self::ShiftBatches => &[Kind::Duplicate, Kind::DivergingOffset],
-            Self::ProduceTwice => &[Kind::Duplicate],
-            Self::ReverseRecords => &[Kind::ReorderedSend],
-            Self::ForgeRecords => &[Kind::Phantom, Kind::LostWrite],
-            Self::IgnoreIsolation => &[Kind::AbortedRead, Kind::EarlyRead],
-            Self::CommitAborted => &[Kind::AbortedRead],
-            Self::NeverEnd => &[Kind::StuckTransaction, Kind::LostWrite],
-            Self::ForgetOffsets => &[Kind::TornTransaction],
-            Self::SkipInputs => &[Kind::NeverProcessed],
-            Self::GoBack => &[Kind::HighWatermarkBack],
-            Self::RepeatEnd => &[Kind::AbortedRead],
-        }
-    }
-
-    /// Whether it takes a broker with transactions.
-    pub fn is_about_transactions(self) -> bool {
-        matches!(
-            self,
-            Self::IgnoreIsolation
-                | Self::CommitAborted
-                | Self::AbortCommitted
-                | Self::NeverEnd
-                | Self::ForgetOffsets
-                | Self::SkipInputs
-                | Self::RepeatEnd
-        )
-    }
-}
+use super::lie::Lie;
 
 /// What becomes of a request.
 pub(super) enum Asked {
@@ -359,6 +275,7 @@ fn no_offsets(version: i16, frame: &[u8]) -> Result<Asked> {
         let indexes = topic.partitions.iter().map(|asked| asked.partition_index);
         TxnOffsetCommitResponseTopic::default()
             .with_name(topic.name.clone())
+            .with_topic_id(topic.topic_id)
             .with_partitions(indexes.map(partition).collect())
     });
     let answer = TxnOffsetCommitResponse::default().with_topics(topics.collect());
