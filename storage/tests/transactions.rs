@@ -310,6 +310,12 @@ async fn a_marker_of_an_old_coordinator_is_refused(fixture: Fixture) {
     assert_eq!(code(refused), "TRANSACTION_COORDINATOR_FENCED");
     assert_eq!(open_at(&log, 9), Some(2));
     ending.of_coordinator(8).write(&log).await.unwrap();
+    let nobodys = Ending::abort(10, 0).of_coordinator(-2).write(&log).await;
+    assert_eq!(
+        code(nobodys),
+        "TRANSACTION_COORDINATOR_FENCED",
+        "-1 is none"
+    );
 }
 
 async fn where_epochs_grow_a_marker_needs_a_newer_one(fixture: Fixture) {

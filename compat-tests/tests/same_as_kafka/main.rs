@@ -18,6 +18,7 @@ mod fetch;
 mod group_admin;
 mod later;
 mod list_offsets;
+mod markers;
 mod metadata;
 mod migration;
 mod offsets;
@@ -101,6 +102,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("transactional reads", transactions::read),
     ("transactional offsets", transactions::commit_offsets),
     ("transactional descriptions", transactions::describe),
+    ("markers without data", markers::without_data),
     ("replicas", later::replicas),
 ];
 

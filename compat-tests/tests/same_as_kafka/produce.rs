@@ -34,7 +34,12 @@ fn filled(mut builder: BatchBuilder, timestamps: &[i64]) -> Result<Bytes> {
     Ok(builder.build()?)
 }
 
-fn sequenced(producer_id: i64, epoch: i16, base_sequence: i32, records: usize) -> Result<Bytes> {
+pub fn sequenced(
+    producer_id: i64,
+    epoch: i16,
+    base_sequence: i32,
+    records: usize,
+) -> Result<Bytes> {
     let builder = BatchBuilder::new().producer(producer_id, epoch, base_sequence);
     filled(builder, &vec![1_700_000_000_000; records])
 }

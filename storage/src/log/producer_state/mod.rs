@@ -333,9 +333,8 @@ impl ProducerState {
         marker: EndTxnMarker,
         transaction_version: i16,
     ) -> Result<(), ProducerError> {
-        let Some(entry) = self.producer(producer_id) else {
-            return Ok(());
-        };
+        let unknown = ProducerEntry::new(producer_id);
+        let entry = self.producer(producer_id).unwrap_or(&unknown);
         check_epoch(entry, producer_epoch)?;
         if transaction_version >= 2
             && producer_epoch == entry.producer_epoch
