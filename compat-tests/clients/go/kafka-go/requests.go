@@ -323,7 +323,8 @@ func clusterRequests() {
 func transactionRequests() {
 	id, group := capability.Unique("transaction"), capability.Unique("group")
 	producer := kafka.ProducerSession{}
-	request := kafka.InitProducerIDRequest{TransactionalID: id, TransactionTimeoutMs: 10_000}
+	// No producer yet: 0 and 0 would name the producer with the first id.
+	request := kafka.InitProducerIDRequest{TransactionalID: id, TransactionTimeoutMs: 10_000, ProducerID: -1, ProducerEpoch: -1}
 	capability.Must(capability.Until("the coordinator of transactions is there", func() bool {
 		answer, err := client.InitProducerID(ctx, &request)
 		return err != nil || !slices.Contains([]error{kafka.GroupLoadInProgress, kafka.GroupCoordinatorNotAvailable, kafka.NotCoordinatorForGroup}, answer.Error)
