@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, Result, ensure};
 use compat_tests::broker_process::ottla_binary;
 use compat_tests::java::KafkaTools;
-use compat_tests::{BrokerKind, BrokerProcess, available};
+use compat_tests::{BrokerKind, BrokerProcess, RawClient, available};
+use kafka_protocol::messages::{DescribeTransactionsRequest, ListTransactionsRequest};
 
 const PROGRAM: &str = "KafkaDirectory.java";
 const PARTITIONS: [&str; 4] = ["plain-0", "plain-1", "transactions-0", "compacted-0"];
@@ -39,6 +40,29 @@ fn migrate(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a broker knows of its transactional ids, a line for each.
+fn transactional_ids(broker: &BrokerProcess) -> Result<String> {
+    let mut client = RawClient::connect(broker.address())?;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    // Kafka loads them after it has begun to serve.
+    let ids = loop {
+        let listed = client.call(0, &ListTransactionsRequest::default())?;
+        if listed.error_code == 0 && !listed.transaction_states.is_empty() {
+            let states = listed.transaction_states.into_iter();
+            break states.map(|state| state.transactional_id);
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "no transactional ids: {listed:?}"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let request = DescribeTransactionsRequest::default().with_transactional_ids(ids.collect());
+    let described = client.call(0, &request)?.transaction_states.into_iter();
+    let lines: BTreeSet<String> = described.map(|state| format!("{state:?}")).collect();
+    Ok(Vec::from_iter(lines).join("\n"))
 }
 
 /// Every file with its length, the time of its last change, and what is in it.
@@ -283,8 +307,9 @@ fn import_from(version: &str, protocols: &str) -> Result<()> {
     wait_until_gone(&kafka.data_dir().join("plain-1/00000000000000000000.log"))?;
     run(&kafka, &["append"])?;
     run(&kafka, &["commit", protocols])?;
-    let told = |broker: &BrokerProcess| -> Result<[String; 3]> {
+    let told = |broker: &BrokerProcess| -> Result<[String; 4]> {
         Ok([
+            transactional_ids(broker)?,
             run(broker, &["topics"])?,
             run(broker, &["groups"])?,
             without_present_epoch(&run(broker, &["read"])?).join("\n"),
@@ -329,8 +354,7 @@ fn import_from(version: &str, protocols: &str) -> Result<()> {
     let mut served = BrokerProcess::stopped(BrokerKind::Ottla, &idle, &[])?;
     let (code, summary, progress) = import(&from, &served.data_dir())?;
     assert_eq!(code, Some(0), "{progress}");
-    assert!(summary.starts_with("imported 4 topics with"), "{summary}");
-    assert!(summary.contains("transactional ids"), "{summary}");
+    assert!(summary.starts_with("imported 5 topics with"), "{summary}");
     let (code, _, refusal) = import(&from, &served.data_dir())?;
     assert_eq!(code, Some(1));
     assert!(refusal.contains("not empty"), "{refusal}");
@@ -349,7 +373,7 @@ fn import_from(version: &str, protocols: &str) -> Result<()> {
     served.restart()?;
     let log = served.log();
     assert!(!log.contains("skipping"), "{log}");
-    let compare = |after: &[String; 3]| {
+    let compare = |after: &[String; 4]| {
         for (before, after) in before.iter().zip(after) {
             let lines =
                 |text: &'_ str| -> Vec<String> { text.lines().map(str::to_owned).collect() };

@@ -346,28 +346,21 @@ fn finish(target: &Path, source: &Source, node_id: i32) -> io::Result<()> {
     directory.sync_all()
 }
 
-/// The topics that are Kafka's own and mean nothing here.
-fn is_left_out(topic: &str) -> bool {
-    ["__transaction_state", "__share_group_state"].contains(&topic)
-}
+/// Kafka's topic that means nothing here.
+const LEFT_OUT: &str = "__share_group_state";
 
 impl KafkaMetadata {
     /// The topics that are taken over.
     fn imported(&self) -> impl Iterator<Item = (&uuid::Uuid, &metadata_log::Topic)> {
         self.topics
             .iter()
-            .filter(|(_, topic)| !is_left_out(&topic.name))
+            .filter(|(_, topic)| topic.name != LEFT_OUT)
     }
 
     fn left_out(&self) -> Vec<String> {
         let topics = self.topics.values();
-        let topics = topics.filter(|topic| is_left_out(&topic.name));
-        let topics = topics.map(|topic| match topic.name.as_str() {
-            "__transaction_state" => {
-                "transactional ids (__transaction_state): Ottla has no transactions yet".to_owned()
-            }
-            name => format!("{name}: Ottla has no share groups yet"),
-        });
+        let topics = topics.filter(|topic| topic.name == LEFT_OUT);
+        let topics = topics.map(|topic| format!("{}: Ottla has no share groups yet", topic.name));
         let others = self.other.iter().filter(|(_, count)| **count > 0);
         let others =
             others.map(|(what, count)| format!("{count} {what}: Ottla does not enforce them yet"));
