@@ -1,7 +1,7 @@
 //! The APIs of transactions through their handlers, on a broker in memory.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use kafka_protocol::messages::add_partitions_to_txn_request::{
@@ -44,6 +44,16 @@ impl Client {
         };
         client.init().await;
         client
+    }
+
+    /// The same producer, after a restart of the broker.
+    async fn restarted(self) -> Self {
+        self.broker.shutdown.send_replace(true);
+        let logs = Arc::clone(&self.broker.logs);
+        Self {
+            broker: walk::broker_on(logs).await,
+            ..self
+        }
     }
 
     /// The same producer, which does not know what the other one does.
@@ -236,6 +246,40 @@ async fn a_transaction_goes_its_way_in_every_version() {
             );
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_goes_on_after_a_restart_and_its_end_is_told_again_after_another() {
+    for version in 0..=5 {
+        let client = Client::new().await;
+        client.add(3, &[("a", 0), ("b", 0)]).await;
+        let before = client.describe(ID).await;
+        let client = client.restarted().await;
+        assert_eq!(client.describe(ID).await, before);
+        let ended = client.end(version, true).await;
+        assert_eq!(ended.error_code, 0);
+        assert_eq!(client.markers("a").await, 1);
+        let client = client.restarted().await;
+        assert_eq!(client.state().await, "CompleteCommit");
+        assert_eq!(client.end(version, true).await, ended);
+        assert_eq!(client.markers("a").await, 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_that_is_open_for_too_long_is_aborted() {
+    let client = Client::new().await;
+    client.add(3, &[("a", 0)]).await;
+    tokio::time::advance(Duration::from_millis(TIMEOUT_MS as u64)).await;
+    while client.state().await == "Ongoing" {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.state().await, "CompleteAbort");
+    assert_eq!(client.markers("a").await, 1);
+    // As after an abort of its own.
+    let told = client.end(5, true).await.error_code;
+    assert_eq!(told, ErrorCode::InvalidTxnState as i16);
+    assert_eq!(client.end(5, false).await.error_code, 0);
 }
 
 #[tokio::test(start_paused = true)]

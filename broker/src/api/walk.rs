@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes};
 use protocol_shim::any_message;
 use protocol_shim::api_spec::ApiSpec;
 use protocol_shim::sample::{self, Values};
+use storage::log::LogStore;
 use storage::memory;
 
 use crate::broker::Broker;
@@ -23,6 +24,11 @@ const CORRELATION_ID: i32 = 77;
 
 /// A broker over logs in memory, with one partition for groups.
 pub(super) async fn broker() -> Arc<Broker> {
+    broker_on(memory::open()).await
+}
+
+/// A broker that finds these logs.
+pub(super) async fn broker_on(logs: Arc<dyn LogStore>) -> Arc<Broker> {
     let properties = [
         ("offsets.topic.num.partitions", "1"),
         ("transaction.state.log.num.partitions", "1"),
@@ -34,7 +40,7 @@ pub(super) async fn broker() -> Arc<Broker> {
         ..MetaProperties::random(1)
     };
     let config = config.expect("valid").0;
-    let assembled = server::assemble(config, &identity, memory::open()).await;
+    let assembled = server::assemble(config, &identity, logs).await;
     assembled.expect("broker")
 }
 

@@ -15,6 +15,7 @@ const CHOSEN: &[(&str, &str)] = &[
 /// Fields whose values are one broker's at one moment; that there is one is all they have in common.
 const MEASURED: &[&str] = &[
     "log_append_time_ms",
+    "transaction_start_time_ms",
     "total_bytes",
     "usable_bytes",
     "finalized_features_epoch",

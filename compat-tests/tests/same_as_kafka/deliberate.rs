@@ -167,6 +167,12 @@ pub static TABLE: &[Deliberate] = &[
     row("*: * no partitions: *.(order)", "", "*",
         "a topic without partitions is answered"),
 
+    // Transactions.
+    row("transactional ids grow: AddPartitionsToTxn v* *: *.(order)", "*", "*",
+        "in the order of the request; Kafka's is that of its hashes"),
+    row("transactional ids grow: DescribeTransactions v0 *: *.partitions.(order)", "*", "*",
+        "in their order; Kafka's is that of its hashes"),
+
     // Groups.
     row("find coordinator: FindCoordinator v* *error_message", "*", "None",
         "no error, no message; Kafka says NONE or nothing"),
@@ -179,6 +185,8 @@ pub static TABLE: &[Deliberate] = &[
         "an epoch without a member is nobody's; Kafka fails on the null"),
 
     // Every API and version.
+    row("sweep: Metadata v*: topics.(order)", "delete-f-6 metadata_created.9 x_y", "",
+        "what earlier scenarios have left, see above"),
     row("sweep: Metadata v* null topics.name: *", "*", "*",
         "no topic has this id; Kafka fails with UNKNOWN_SERVER_ERROR"),
 ];

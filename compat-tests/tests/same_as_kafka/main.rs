@@ -26,6 +26,7 @@ mod produce;
 mod produce_compressed;
 mod sweep;
 mod topics;
+mod transactional_ids;
 mod transactions;
 
 use anyhow::{Context as _, Result, bail};
@@ -103,6 +104,10 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("transactional offsets", transactions::commit_offsets),
     ("transactional descriptions", transactions::describe),
     ("markers without data", markers::without_data),
+    ("transactional ids end", transactional_ids::ends),
+    ("transactional ids begin", transactional_ids::inits),
+    ("transactional ids grow", transactional_ids::adds),
+    ("transactional ids time out", transactional_ids::timeout),
     ("replicas", later::replicas),
 ];
 
@@ -120,6 +125,10 @@ const CONFIG: &[(&str, &str)] = &[
     ("group.consumer.min.session.timeout.ms", "1000"),
     ("group.consumer.min.heartbeat.interval.ms", "500"),
     ("group.consumer.assignment.interval.ms", "0"),
+    (
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        "100",
+    ),
     // Their records may be older than the retention time: nothing is deleted while this runs.
     ("log.initial.task.delay.ms", "3600000"),
 ];
