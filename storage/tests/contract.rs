@@ -7,7 +7,8 @@ mod common;
 #[path = "common/fixture.rs"]
 mod fixture;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::task::Context;
 use std::time::Duration;
 
 use common::*;
@@ -49,6 +50,7 @@ contract! {
     current_offsets_have_what_was_appended_before
     a_store_that_nothing_has_befallen_is_in_good_health
     a_joint_append_reaches_every_log
+    whoever_waits_for_the_last_part_finds_the_others_in_their_logs
     a_joint_append_that_one_log_refuses_reaches_none
     a_part_that_may_be_skipped_does_not_hold_up_the_others
     a_joint_append_to_a_log_that_is_gone_reaches_none
@@ -691,6 +693,50 @@ async fn a_joint_append_reaches_every_log(fixture: Fixture) {
     assert_eq!(read_all(&logs[0], 0).await, found(&[b"a", b"aa", b"after"]));
     assert_eq!(read_all(&logs[1], 0).await, found(&[b"before", b"b"]));
     assert_eq!(read_all(&logs[2], 0).await, found(&[b"c"]));
+}
+
+/// Looks at a log in the very moment in which it is woken.
+struct Looker {
+    log: Arc<dyn PartitionLog>,
+    seen: Mutex<Option<i64>>,
+}
+
+impl std::task::Wake for Looker {
+    fn wake(self: Arc<Self>) {
+        let seen = self.log.offsets().high_watermark;
+        self.seen.lock().unwrap().get_or_insert(seen);
+    }
+}
+
+/// The end of a transaction is answered by its last part, and then its markers are to be seen.
+async fn whoever_waits_for_the_last_part_finds_the_others_in_their_logs(fixture: Fixture) {
+    let logs = logs(&fixture, 2);
+    for order in [[0, 1], [1, 0]] {
+        let [first, last] = order.map(|at| &logs[at]);
+        let parts = vec![
+            part(first, batch(&[b"marker"])),
+            part(last, batch(&[b"record"])),
+        ];
+        let before = first.offsets().high_watermark;
+        let looker = Arc::new(Looker {
+            log: Arc::clone(first),
+            seen: Mutex::new(None),
+        });
+        let origin = AppendOrigin::COORDINATOR;
+        let permit = fixture.manager.reserve(1_000, origin).await.unwrap();
+        let mut answers = fixture.manager.submit_all(permit, parts).unwrap();
+        let mut record = answers.pop().unwrap().unwrap();
+        let waker = looker.clone().into();
+        let mut cx = Context::from_waker(&waker);
+        if record.as_mut().poll(&mut cx).is_pending() {
+            while looker.seen.lock().unwrap().is_none() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        let seen = looker.seen.lock().unwrap().take();
+        let seen = seen.unwrap_or_else(|| first.offsets().high_watermark);
+        assert_eq!(seen, before + 1);
+    }
 }
 
 async fn a_joint_append_that_one_log_refuses_reaches_none(fixture: Fixture) {
