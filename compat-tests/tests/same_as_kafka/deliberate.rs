@@ -29,8 +29,6 @@ pub static TABLE: &[Deliberate] = &[
         "every error has a text"),
     row("transactional reads: Fetch v12 *: *.records", "*", "*",
         "batches tell the ids of their producers, and markers when they were written"),
-    row("transactional descriptions: DescribeTransactions v0 *.transaction_start_time_ms", "*", "*",
-        "the time of the request"),
     row("markers without data: DescribeProducers v0 *: *.last_timestamp", "*", "*", "the time of the marker"),
     row("markers without data: Produce v9 fenced: *.error_message", "None", "*", "every error has a text"),
     row("markers without data: WriteTxnMarkers v* known and unknown: *.(order)", "9 0", "0 9",
