@@ -26,6 +26,16 @@ pub mod position {
     pub const CRC: usize = 17;
     /// Where the CRC's coverage begins.
     pub const ATTRIBUTES: usize = 21;
+    /// The time of the first record.
+    pub const FIRST_TIMESTAMP: usize = 27;
+    /// The largest time of a record.
+    pub const MAX_TIMESTAMP: usize = 35;
+    /// Who has written it.
+    pub const PRODUCER_ID: usize = 43;
+    /// The producer's epoch.
+    pub const PRODUCER_EPOCH: usize = 51;
+    /// The sequence of the first record.
+    pub const SEQUENCE: usize = 53;
     /// How many records there are.
     pub const RECORD_COUNT: usize = 57;
 }

@@ -7,21 +7,16 @@
 //!
 //! Needs Java and Maven, for Kafka's jars; skipped where they are not.
 
-use std::process::Command;
-use std::thread;
-use std::time::Duration;
-
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use bytes::Bytes;
 use compat_tests::java::KafkaTools;
 use compat_tests::python::Python;
-use compat_tests::{BrokerKind, BrokerProcess, Program, RawClient, available};
+use compat_tests::tool_answers::{Tool, both, same_answers};
+use compat_tests::{BrokerKind, BrokerProcess, RawClient, available};
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{JoinGroupRequest, SyncGroupRequest};
 use kafka_protocol::protocol::StrBytes;
-
-const LIMIT: Duration = Duration::from_secs(180);
 
 /// What both brokers are started with: groups settle fast, in several partitions, and records of 2020 are not deleted.
 const CONFIG: &[(&str, &str)] = &[
@@ -32,9 +27,6 @@ const CONFIG: &[(&str, &str)] = &[
     ("group.consumer.assignment.interval.ms", "0"),
     ("log.initial.task.delay.ms", "3600000"),
 ];
-
-/// Gives the command of a program that takes the broker's address as its last argument.
-type Tool = fn() -> Result<Command>;
 
 /// Every one of them leaves no group behind.
 const TOOLS: &[(&str, Tool)] = &[
@@ -62,35 +54,9 @@ fn every_group_tool_says_and_does_the_same_as_with_kafka() -> Result<()> {
     join_workers(&kafka)?;
     join_workers(&ottla)?;
 
-    let mut difference_count = 0;
-    for (name, tool) in TOOLS {
-        if available(tool())?.is_none() {
-            continue;
-        }
-        let (by_kafka, by_ottla) = both(
-            || answers(*tool, &kafka.bootstrap()),
-            || answers(*tool, &ottla.bootstrap()),
-        );
-        let by_kafka = by_kafka.with_context(|| format!("{name} with Kafka"))?;
-        let by_ottla =
-            by_ottla.with_context(|| format!("{name} with Ottla\n{}", ottla.log_tail()))?;
-        for (by_kafka, by_ottla) in by_kafka.iter().zip(&by_ottla) {
-            if by_kafka != by_ottla {
-                println!("{name}, with Kafka:\n{by_kafka}\nwith Ottla:\n{by_ottla}\n");
-                difference_count += 1;
-            }
-        }
-        ensure!(
-            by_kafka.len() == by_ottla.len(),
-            "{name}: not as many answers"
-        );
-    }
+    let compared = same_answers(TOOLS, &kafka, &ottla);
     ottla.terminate()?;
-    ensure!(
-        difference_count == 0,
-        "{difference_count} answers differ, see above"
-    );
-    Ok(())
+    compared
 }
 
 /// Makes a group that is none of consumers, as Kafka Connect's workers do, with a member that says nothing any more.
@@ -121,38 +87,4 @@ fn join_workers(broker: &BrokerProcess) -> Result<()> {
     let synced = client.call(3, &sync)?;
     ensure!(synced.error_code == 0, "error {}", synced.error_code);
     Ok(())
-}
-
-/// What the tool was asked and what came back, one text for each.
-fn answers(tool: Tool, bootstrap: &str) -> Result<Vec<String>> {
-    let mut command = tool()?;
-    command.arg(bootstrap);
-    let mut lines = Program::start(command, LIMIT)?.finish_with_lines()?;
-    ensure!(lines.pop().as_deref() == Some("end"), "not run to its end");
-
-    let mut answers: Vec<String> = Vec::new();
-    for line in lines {
-        if line.starts_with("$ ") || line.starts_with("> ") {
-            answers.push(line);
-        } else {
-            let answer = answers.last_mut().context("an answer before a question")?;
-            answer.push('\n');
-            answer.push_str(&line);
-        }
-    }
-    ensure!(!answers.is_empty(), "nothing was asked");
-    Ok(answers)
-}
-
-/// Two things at the same time: most of both is waiting.
-fn both<A: Send, B: Send>(
-    first: impl FnOnce() -> Result<A> + Send,
-    second: impl FnOnce() -> Result<B> + Send,
-) -> (Result<A>, Result<B>) {
-    thread::scope(|scope| {
-        let first = scope.spawn(first);
-        let second = second();
-        let first = first.join().unwrap_or_else(|_| Err(anyhow!("panicked")));
-        (first, second)
-    })
 }

@@ -1,0 +1,93 @@
+//! The same tools with Kafka and with Ottla, and what they say, side by side.
+//!
+//! A tool writes a transcript: a line that begins with `$ ` or `> ` for what it was asked, then what came back; the last line
+//! is `end`. What no two runs have in common has a name in it.
+
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+
+use crate::{BrokerProcess, Program, available};
+
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// Gives the command of a program that takes the broker's address as its last argument.
+pub type Tool = fn() -> Result<Command>;
+
+/// Runs each tool with both brokers at the same time. Those whose toolchain is missing are left out.
+///
+/// # Errors
+/// An answer differs; a tool does not come to its end.
+pub fn same_answers(
+    tools: &[(&str, Tool)],
+    kafka: &BrokerProcess,
+    ottla: &BrokerProcess,
+) -> Result<()> {
+    let mut difference_count = 0;
+    for (name, tool) in tools {
+        if available(tool())?.is_none() {
+            continue;
+        }
+        let (by_kafka, by_ottla) = both(
+            || answers(*tool, &kafka.bootstrap()),
+            || answers(*tool, &ottla.bootstrap()),
+        );
+        let by_kafka = by_kafka.with_context(|| format!("{name} with Kafka"))?;
+        let by_ottla =
+            by_ottla.with_context(|| format!("{name} with Ottla\n{}", ottla.log_tail()))?;
+        for (by_kafka, by_ottla) in by_kafka.iter().zip(&by_ottla) {
+            if by_kafka != by_ottla {
+                println!("{name}, with Kafka:\n{by_kafka}\nwith Ottla:\n{by_ottla}\n");
+                difference_count += 1;
+            }
+        }
+        ensure!(
+            by_kafka.len() == by_ottla.len(),
+            "{name}: not as many answers"
+        );
+    }
+    ensure!(
+        difference_count == 0,
+        "{difference_count} answers differ, see above"
+    );
+    Ok(())
+}
+
+/// What the tool was asked and what came back, one text for each.
+fn answers(tool: Tool, bootstrap: &str) -> Result<Vec<String>> {
+    let mut command = tool()?;
+    command.arg(bootstrap);
+    let mut lines = Program::start(command, LIMIT)?.finish_with_lines()?;
+    ensure!(lines.pop().as_deref() == Some("end"), "not run to its end");
+
+    let mut answers: Vec<String> = Vec::new();
+    for line in lines {
+        if line.starts_with("$ ") || line.starts_with("> ") {
+            answers.push(line);
+        } else {
+            let answer = answers.last_mut().context("an answer before a question")?;
+            answer.push('\n');
+            answer.push_str(&line);
+        }
+    }
+    ensure!(!answers.is_empty(), "nothing was asked");
+    Ok(answers)
+}
+
+/// Two things at the same time: most of both is waiting.
+///
+/// # Errors
+/// Theirs; one panics.
+pub fn both<A: Send, B: Send>(
+    first: impl FnOnce() -> Result<A> + Send,
+    second: impl FnOnce() -> Result<B> + Send,
+) -> (Result<A>, Result<B>) {
+    thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        let first = first.join().unwrap_or_else(|_| Err(anyhow!("panicked")));
+        (first, second)
+    })
+}
