@@ -2,7 +2,7 @@
 //!
 //! A suite tries the capabilities of one subject (a client in a version, a program) and hands over what became of each.
 //! `coverage/SECTION/NAME VERSION.txt` says what is expected, one line each: `produce gzip: works`, or, for what fails
-//! until a feature comes, `transaction committed: with transactions`. Whatever differs fails the test: what has stopped to
+//! until a feature comes, `consumed by a share group: with share groups`. Whatever differs fails the test: what has stopped to
 //! work, and what works by now. `COVERAGE=write` in the environment writes the records and `COVERAGE.md` anew.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,9 +47,6 @@ const SECTIONS: &[(&str, &str, &str)] = &[
 ///
 /// Nothing else may fail. A line whose feature has come is removed.
 const LATER: &[(&str, &str)] = &[
-    ("transaction", "transactions"),
-    ("fenceproducers", "transactions"),
-    ("txn", "transactions"),
     ("share group", "share groups"),
     ("sharegroup", "share groups"),
     ("sharecoordinator", "share groups"),
@@ -74,7 +71,6 @@ const REASONS: &[&str] = &[
     "with SASL",
     "with TLS",
     "with several brokers",
-    "with transactions",
     "fails with Apache Kafka, too",
     // For this version of Kafka, or this protocol.
     "left out by the suite",
