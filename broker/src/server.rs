@@ -16,7 +16,7 @@ use crate::authorizer::Authorizer;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::cluster::view::{ClusterView, Node};
-use crate::config::{self, BrokerConfig, ConnectionSettings, HostPort};
+use crate::config::{self, BrokerConfig, ConnectionSettings, HostPort, SecurityProtocol};
 use crate::coordinator::group::{GroupCoordinator, Groups};
 use crate::coordinator::runtime::Runtime;
 use crate::coordinator::txn::{TransactionCoordinator, Transactions};
@@ -105,6 +105,7 @@ impl Server {
             .map(|address| {
                 listener::bind(&config::Listener {
                     name: "METRICS".to_owned(),
+                    security_protocol: SecurityProtocol::Plaintext,
                     bind: address.clone(),
                     advertised: address.clone(),
                 })

@@ -18,7 +18,7 @@ use broker::api;
 use broker::broker::Broker;
 use broker::config::HostPort;
 use broker::dispatch;
-use broker::net::session::Session;
+use broker::net::session::{ClientListener, Session};
 use broker::response::Pending;
 use bytes::Bytes;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
@@ -134,7 +134,7 @@ impl Fixture {
             port: 9192,
         };
         let peer_addr = ([192, 0, 2, 8], 40_000).into();
-        let session = Session::new(peer_addr, "PLAINTEXT".to_owned(), advertised);
+        let session = Session::anonymous(peer_addr, ClientListener::plaintext(advertised));
         Self {
             broker,
             session: Arc::new(session),

@@ -39,7 +39,7 @@ pub(crate) async fn handle(
             .with_error_message(Some(StrBytes::from_static_str(message)));
     }
     let view = ctx.view();
-    let brokers = view.cluster().brokers(&ctx.session.advertised);
+    let brokers = view.cluster().brokers(&ctx.session.listener.advertised);
     let brokers = brokers.map(|broker| {
         DescribeClusterBroker::default()
             .with_broker_id(BrokerId(broker.id))

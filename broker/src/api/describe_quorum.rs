@@ -59,9 +59,9 @@ pub(crate) async fn handle(
     if ctx.api_version >= 2 {
         voter.replica_directory_id = directory_id;
         let listener = Listener::default()
-            .with_name(wire(&ctx.session.listener_name))
-            .with_host(wire(&ctx.session.advertised.host))
-            .with_port(ctx.session.advertised.port);
+            .with_name(wire(&ctx.session.listener.name))
+            .with_host(wire(&ctx.session.listener.advertised.host))
+            .with_port(ctx.session.listener.advertised.port);
         let node = Node::default()
             .with_node_id(controller)
             .with_listeners(vec![listener]);

@@ -39,7 +39,7 @@ pub(crate) async fn handle(
             .with_port(found.port));
     }
     let keys = request.coordinator_keys;
-    let key_bytes = PART_BYTES + 2 * ctx.session.advertised.host.len();
+    let key_bytes = PART_BYTES + 2 * ctx.session.listener.advertised.host.len();
     ctx.pay(key_bytes * keys.len()).await?;
     let may_ask = keys
         .iter()
@@ -105,7 +105,7 @@ fn find(
     let found = served.and_then(|kind| {
         let cluster = view.cluster();
         let id = cluster.coordinator_for(kind, key);
-        let mut brokers = cluster.brokers(&ctx.session.advertised);
+        let mut brokers = cluster.brokers(&ctx.session.listener.advertised);
         let broker = brokers.find(|broker| broker.id == id);
         broker.ok_or((ErrorCode::CoordinatorNotAvailable, None))
     });

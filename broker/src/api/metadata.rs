@@ -52,7 +52,7 @@ pub(crate) async fn handle(
         } else {
             OPERATIONS_OMITTED
         };
-    let brokers = view.cluster().brokers(&ctx.session.advertised);
+    let brokers = view.cluster().brokers(&ctx.session.listener.advertised);
     let brokers = brokers.map(|broker| {
         MetadataResponseBroker::default()
             .with_node_id(BrokerId(broker.id))

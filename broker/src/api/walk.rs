@@ -16,7 +16,7 @@ use crate::broker::Broker;
 use crate::config::{BrokerConfig, HostPort};
 use crate::dispatch;
 use crate::metadata::MetaProperties;
-use crate::net::session::Session;
+use crate::net::session::{ClientListener, Session};
 use crate::response::{Pending, RequestError};
 use crate::server;
 
@@ -50,7 +50,7 @@ pub(super) fn session() -> Session {
         port: 9092,
     };
     let peer_addr = (Ipv4Addr::LOCALHOST, 50_000).into();
-    Session::new(peer_addr, "PLAINTEXT".to_owned(), advertised)
+    Session::anonymous(peer_addr, ClientListener::plaintext(advertised))
 }
 
 /// Asks with a request in which every array has one element. The answer is the text of the decoded response; `None`: none

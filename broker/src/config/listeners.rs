@@ -9,11 +9,45 @@ use super::settings::Settings;
 
 const PROTOCOL_MAP: &str = "listener.security.protocol.map";
 
+/// How a listener's clients connect: Kafka's `SecurityProtocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecurityProtocol {
+    Plaintext,
+    Ssl,
+    SaslPlaintext,
+    SaslSsl,
+}
+
+impl SecurityProtocol {
+    const ALL: [Self; 4] = [
+        Self::Plaintext,
+        Self::Ssl,
+        Self::SaslPlaintext,
+        Self::SaslSsl,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plaintext => "PLAINTEXT",
+            Self::Ssl => "SSL",
+            Self::SaslPlaintext => "SASL_PLAINTEXT",
+            Self::SaslSsl => "SASL_SSL",
+        }
+    }
+
+    /// By its name, in any case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|protocol| protocol.name().eq_ignore_ascii_case(name))
+    }
+}
+
 /// A port that the broker opens, and what clients are told about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Upper case, unique: `PLAINTEXT` unless named otherwise.
     pub name: String,
+    pub security_protocol: SecurityProtocol,
     /// Where to listen. `localhost` is 127.0.0.1 and, where there is IPv6, `[::1]`.
     pub bind: HostPort,
     /// Where clients are told to connect. Port 0: the port that was bound.
@@ -46,15 +80,13 @@ pub(super) fn listeners(settings: &Settings) -> Result<Vec<Listener>, ConfigErro
             ));
         }
     }
-    for (name, _) in &binds {
-        if !protocols.contains_key(name) {
+    let mut listeners: Vec<Listener> = Vec::with_capacity(binds.len());
+    for (name, bind) in binds {
+        let Some(security_protocol) = protocols.get(&name).copied() else {
             return Err(invalid(format!(
                 "No security protocol defined for listener {name}"
             )));
-        }
-    }
-    let mut listeners: Vec<Listener> = Vec::with_capacity(binds.len());
-    for (name, bind) in binds {
+        };
         if listeners.iter().any(|other| other.name == name) {
             return Err(invalid(
                 "Each listener must have a different name".to_owned(),
@@ -82,6 +114,7 @@ pub(super) fn listeners(settings: &Settings) -> Result<Vec<Listener>, ConfigErro
         }
         listeners.push(Listener {
             name,
+            security_protocol,
             bind,
             advertised,
         });
@@ -98,8 +131,9 @@ pub(super) fn check_protocols(settings: &Settings) -> Result<(), ConfigError> {
         .chain(settings.list("advertised.listeners"));
     let named = endpoints.filter_map(|text| Some(text.split_once("://")?.0.to_uppercase()));
     for name in named.chain(controller_names(settings)) {
-        let Some(protocol) = protocols.get(&name).filter(|name| *name != "PLAINTEXT") else {
-            continue;
+        let protocol = match protocols.get(&name) {
+            None | Some(SecurityProtocol::Plaintext) => continue,
+            Some(protocol) => protocol.name(),
         };
         let key = match settings.explicit(PROTOCOL_MAP) {
             Some(_) => PROTOCOL_MAP,
@@ -136,7 +170,7 @@ pub(super) fn host_name() -> String {
     }
 }
 
-fn protocol_map(settings: &Settings) -> Result<BTreeMap<String, String>, ConfigError> {
+fn protocol_map(settings: &Settings) -> Result<BTreeMap<String, SecurityProtocol>, ConfigError> {
     let mut map = BTreeMap::new();
     for pair in list(settings.get(PROTOCOL_MAP).unwrap_or("")) {
         let Some((name, protocol)) = pair.split_once(':') else {
@@ -144,10 +178,10 @@ fn protocol_map(settings: &Settings) -> Result<BTreeMap<String, String>, ConfigE
             return Err(settings.invalid(PROTOCOL_MAP, expected));
         };
         let protocol = protocol.trim().to_uppercase();
-        if !["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"].contains(&protocol.as_str()) {
+        let Some(protocol) = SecurityProtocol::from_name(&protocol) else {
             let expected = format!("Invalid security protocol `{protocol}`");
             return Err(settings.invalid(PROTOCOL_MAP, expected));
-        }
+        };
         map.insert(name.trim().to_uppercase(), protocol);
     }
     Ok(map)

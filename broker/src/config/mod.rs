@@ -37,6 +37,7 @@ pub use effects::Remark;
 pub use error::ConfigError;
 pub use host_port::{HostPort, parse_host_port};
 pub(crate) use listeners::Listener;
+pub use listeners::SecurityProtocol;
 pub use properties::{Properties, read_properties};
 pub(crate) use serving::RecordValidation;
 #[cfg(test)]

@@ -145,6 +145,16 @@ impl Settings {
         (!null).then_some(value.as_str())
     }
 
+    /// The value of a key for one listener: `listener.name.LISTENER.KEY`, else `KEY`, else the default.
+    #[expect(
+        dead_code,
+        reason = "listeners that encrypt or ask for a log-in read their keys with it"
+    )]
+    pub(super) fn of_listener(&self, listener: &str, key: &str) -> Option<&str> {
+        let own = format!("listener.name.{}.{key}", listener.to_lowercase());
+        self.explicit(&own).or_else(|| self.get(key))
+    }
+
     pub(super) fn int(&self, key: &'static str) -> i32 {
         let parsed = self.get(key).and_then(|value| value.trim().parse().ok());
         debug_assert!(parsed.is_some(), "{key} is not a checked number");

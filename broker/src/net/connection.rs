@@ -60,7 +60,7 @@ fn tell(session: &Session, close: &Close) {
         }
         _ => {
             let why = close.to_string();
-            log_limited!(warn, peer = %session.peer_addr, listener = %session.listener_name, "closing connection: {}", client_text(&why));
+            log_limited!(warn, peer = %session.peer_addr, listener = %session.listener.name, "closing connection: {}", client_text(&why));
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::config::{self, HostPort};
 use crate::log_limited;
 use crate::net::accept::accept;
 use crate::net::connection;
-use crate::net::session::Session;
+use crate::net::session::{ClientListener, Principal, Session};
 
 /// How long connections may take to end when the broker shuts down: what clients do must not keep it from ending.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,17 +39,15 @@ pub enum BindError {
 
 /// Ports that are taken but not open yet. Clients are refused until `BoundListener::open`.
 pub struct BoundListener {
-    name: String,
     sockets: Vec<Socket>,
     addresses: Vec<SocketAddr>,
-    advertised: HostPort,
+    told: ClientListener,
 }
 
-/// One open socket, and the name and address its clients are told.
+/// One open socket, and what its clients are told.
 pub struct Listener {
-    name: String,
     socket: TcpListener,
-    advertised: HostPort,
+    told: Arc<ClientListener>,
 }
 
 /// Takes the ports of a listener: an empty host is every interface, `localhost` is 127.0.0.1 and, where
@@ -81,10 +79,13 @@ pub(crate) fn bind(listener: &config::Listener) -> Result<BoundListener, BindErr
     };
     let mut port = *port;
     let mut bound = BoundListener {
-        name: listener.name.clone(),
         sockets: Vec::new(),
         addresses: Vec::new(),
-        advertised: listener.advertised.clone(),
+        told: ClientListener {
+            name: listener.name.clone(),
+            security_protocol: listener.security_protocol,
+            advertised: listener.advertised.clone(),
+        },
     };
     for ip in required {
         bound.bind(SocketAddr::new(ip, port))?;
@@ -97,8 +98,8 @@ pub(crate) fn bind(listener: &config::Listener) -> Result<BoundListener, BindErr
             return Err(error);
         }
     }
-    if bound.advertised.port == 0 {
-        bound.advertised.port = port;
+    if bound.told.advertised.port == 0 {
+        bound.told.advertised.port = port;
     }
     Ok(bound)
 }
@@ -106,7 +107,7 @@ pub(crate) fn bind(listener: &config::Listener) -> Result<BoundListener, BindErr
 impl BoundListener {
     /// Where its clients are told to connect.
     pub(crate) fn advertised(&self) -> &HostPort {
-        &self.advertised
+        &self.told.advertised
     }
 
     fn bind(&mut self, address: SocketAddr) -> Result<(), BindError> {
@@ -142,6 +143,7 @@ impl BoundListener {
     /// # Errors
     /// When another process opened a port in the meantime.
     pub(crate) fn open(self, backlog: i32) -> Result<Vec<Listener>, BindError> {
+        let told = Arc::new(self.told);
         let open = |(socket, address): (Socket, SocketAddr)| {
             let listen = || {
                 socket.listen(backlog.max(MIN_BACKLOG))?;
@@ -149,9 +151,8 @@ impl BoundListener {
             };
             let socket = listen().map_err(|source| failed(address, source))?;
             Ok(Listener {
-                name: self.name.clone(),
                 socket,
-                advertised: self.advertised.clone(),
+                told: Arc::clone(&told),
             })
         };
         self.sockets
@@ -182,7 +183,7 @@ pub(crate) async fn run(broker: Arc<Broker>, listener: Listener) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener.socket, &listener.name) => accepted,
+            accepted = accept(&listener.socket, &listener.told.name) => accepted,
             Some(ended) = connections.join_next() => {
                 tell_panic(ended);
                 continue;
@@ -205,9 +206,12 @@ pub(crate) async fn run(broker: Arc<Broker>, listener: Listener) {
             log_limited!(warn, peer = %peer_addr, "cannot set socket options: {error}");
             continue;
         }
-        let (name, advertised) = (listener.name.clone(), listener.advertised.clone());
-        let session = Arc::new(Session::new(peer_addr, name, advertised));
-        let served = connection::serve(Arc::clone(&broker), session, stream);
+        let served = serve(
+            Arc::clone(&broker),
+            Arc::clone(&listener.told),
+            stream,
+            peer_addr,
+        );
         connections.spawn(async move {
             served.await;
             drop(place);
@@ -226,6 +230,17 @@ pub(crate) async fn run(broker: Arc<Broker>, listener: Listener) {
         );
         connections.shutdown().await;
     }
+}
+
+/// Finds out who the client is, where its listener asks for that, and answers its requests.
+async fn serve(
+    broker: Arc<Broker>,
+    listener: Arc<ClientListener>,
+    stream: TcpStream,
+    peer_addr: SocketAddr,
+) {
+    let session = Session::new(peer_addr, Principal::anonymous(), listener);
+    connection::serve(broker, Arc::new(session), stream).await;
 }
 
 /// A connection's task that panics takes nothing but its connection with it.

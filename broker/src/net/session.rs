@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::config::HostPort;
+use crate::config::{HostPort, SecurityProtocol};
 use crate::net::account::ResponseAccount;
 
 /// Who asks: Kafka's `KafkaPrincipal`.
@@ -32,14 +32,31 @@ pub struct ClientSoftware {
     pub version: String,
 }
 
-/// One connection.
+/// The listener that a client came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientListener {
+    pub name: String,
+    pub security_protocol: SecurityProtocol,
+    /// Where its clients are told to connect.
+    pub advertised: HostPort,
+}
+
+impl ClientListener {
+    /// One that neither encrypts nor asks who its clients are.
+    pub fn plaintext(advertised: HostPort) -> Self {
+        Self {
+            name: "PLAINTEXT".to_owned(),
+            security_protocol: SecurityProtocol::Plaintext,
+            advertised,
+        }
+    }
+}
+
+/// One connection whose client has said who it is, where the listener asks for that.
 pub struct Session {
     pub peer_addr: SocketAddr,
     pub principal: Principal,
-    /// Which listener it came to.
-    pub listener_name: String,
-    /// Where clients of this listener are told to connect.
-    pub advertised: HostPort,
+    pub listener: Arc<ClientListener>,
     /// Known when the client has said so in ApiVersions.
     pub software: OnceLock<ClientSoftware>,
     /// What the response under way takes of the broker's memory.
@@ -49,13 +66,17 @@ pub struct Session {
 }
 
 impl Session {
-    /// A connection over which nothing has been said yet.
-    pub fn new(peer_addr: SocketAddr, listener_name: String, advertised: HostPort) -> Self {
+    /// A connection to a listener that asks nobody who they are.
+    pub fn anonymous(peer_addr: SocketAddr, listener: ClientListener) -> Self {
+        Self::new(peer_addr, Principal::anonymous(), Arc::new(listener))
+    }
+
+    /// A connection over which nothing has been asked yet.
+    pub fn new(peer_addr: SocketAddr, principal: Principal, listener: Arc<ClientListener>) -> Self {
         Self {
             peer_addr,
-            principal: Principal::anonymous(),
-            listener_name,
-            advertised,
+            principal,
+            listener,
             software: OnceLock::new(),
             account: ResponseAccount::default(),
             throttle_time_ms: AtomicI32::new(0),

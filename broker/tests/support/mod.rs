@@ -12,7 +12,7 @@ use broker::config::BrokerConfig;
 use broker::config::HostPort;
 use broker::metadata::MetaProperties;
 use broker::net::connection;
-use broker::net::session::Session;
+use broker::net::session::{ClientListener, Session};
 use broker::server;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -78,7 +78,7 @@ pub fn connect_stream(
         port: 9192,
     };
     let peer_addr = ([192, 0, 2, 7], 40_000).into();
-    let session = Session::new(peer_addr, "PLAINTEXT".to_owned(), advertised);
+    let session = Session::anonymous(peer_addr, ClientListener::plaintext(advertised));
     tokio::spawn(connection::serve(
         Arc::clone(broker),
         Arc::new(session),

@@ -47,7 +47,7 @@ use crate::config::HostPort;
 use crate::config::{BrokerConfig, Properties};
 use crate::context::RequestContext;
 use crate::metadata::MetaProperties;
-use crate::net::session::Session;
+use crate::net::session::{ClientListener, Session};
 use crate::server;
 
 const NONE: i16 = ErrorCode::None as i16;
@@ -72,7 +72,7 @@ fn at(broker: &Arc<Broker>, api_version: i16) -> RequestContext {
         port: 9092,
     };
     let peer_addr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50_000);
-    let session = Session::new(peer_addr, "PLAINTEXT".to_owned(), advertised);
+    let session = Session::anonymous(peer_addr, ClientListener::plaintext(advertised));
     let header = RequestHeader {
         api_key: 0,
         api_version,
