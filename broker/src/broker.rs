@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::cluster::view::ClusterView;
 use crate::config::BrokerConfig;
 use crate::coordinator::group::GroupCoordinator;
+use crate::coordinator::stats::TransactionStats;
 use crate::coordinator::txn::TransactionCoordinator;
 use crate::metadata::Metadata;
 use crate::metrics::RequestMetrics;
@@ -38,6 +39,7 @@ pub struct Broker {
     pub validators: Validators,
     pub groups: GroupCoordinator,
     pub transactions: TransactionCoordinator,
+    pub(crate) transaction_stats: Arc<TransactionStats>,
     pub request_budget: RequestBudget,
     pub response_budget: Budget,
     /// What requests of many elements take when they are decoded and answered.

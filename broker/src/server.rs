@@ -244,12 +244,14 @@ pub async fn assemble(
         Arc::new(follow),
     )
     .await?;
+    let transaction_stats = Arc::default();
     let runtime = Runtime {
         metadata: metadata.clone(),
         clock: clock.clone(),
         logs: Arc::clone(&logs),
         partitions: Arc::clone(&partitions),
         lending: Arc::default(),
+        stats: Arc::clone(&transaction_stats),
         shutdown: shutdown.subscribe(),
     };
     let groups = GroupCoordinator::new(Groups::new(config.section()), runtime.clone());
@@ -270,6 +272,7 @@ pub async fn assemble(
         ),
         groups,
         transactions,
+        transaction_stats,
         validators: Validators::default(),
         connection_limits,
         request_budget: RequestBudget::new(

@@ -20,6 +20,7 @@ use crate::broker::Broker;
 use crate::cluster::view::{ClusterView, CoordinatorKind};
 use crate::coordinator::group::GroupCoordinator;
 use crate::coordinator::runtime::Runtime;
+use crate::coordinator::stats::TransactionStats;
 use crate::coordinator::txn::TransactionCoordinator;
 use crate::metadata::operations::{CLUSTER_OPERATIONS, GROUP_OPERATIONS, TOPIC_OPERATIONS};
 use crate::metadata::{
@@ -382,6 +383,11 @@ impl<'a> View<'a> {
     /// Where transactions are served.
     pub(crate) fn transactions(&self) -> &'a TransactionCoordinator {
         &self.broker.transactions
+    }
+
+    /// Where it is counted what becomes of transactions.
+    pub(crate) fn transaction_stats(&self) -> &'a TransactionStats {
+        &self.broker.transaction_stats
     }
 
     /// Where metadata is changed.

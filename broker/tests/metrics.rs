@@ -114,6 +114,10 @@ async fn a_scrape_shows_what_was_produced_fetched_and_committed() {
     );
     is("ottla_request_errors_total{api=\"Produce\"}", 0.0);
     is("ottla_groups{type=\"classic\",state=\"Empty\"}", 1.0);
+    is("ottla_late_transactions", 0.0);
+    is("ottla_transaction_markers_written_total", 0.0);
+    is("ottla_transaction_markers_skipped_total", 0.0);
+    is("ottla_transaction_verifications_failed_total", 0.0);
     is("ottla_storage_commit_in_flight_seconds", 0.0);
     is("ottla_storage_offline", 0.0);
     is("ottla_storage_disk_full", 0.0);

@@ -84,12 +84,20 @@ impl<O: Outside> Surroundings<O> {
         let answers = logs
             .submit_all(permit, parts)
             .map_err(|error| error.error)?;
+        let stats = &self.runtime.stats;
         let mut answers = answers.into_iter();
         for (Marked { log, loan }, answer) in marked.into_iter().zip(&mut answers) {
-            match (answer, loan) {
-                (Ok(append), Some(loan)) => loan.give_back(end, append),
-                (Ok(_), None) => {}
-                (Err(error), _) => debug!(%log, "no marker for {:?}: {error}", ending.producer),
+            match answer {
+                Ok(append) => {
+                    stats.marker_written();
+                    if let Some(loan) = loan {
+                        loan.give_back(end, append);
+                    }
+                }
+                Err(error) => {
+                    stats.markers_skipped(1);
+                    debug!(%log, "no marker for {:?}: {error}", ending.producer);
+                }
             }
         }
         match has_record {
@@ -115,6 +123,8 @@ impl<O: Outside> Surroundings<O> {
         let found = self.runtime.partitions.get_all(wanted.collect()).await;
         let found = found.into_iter().flatten();
         let mut logs: Vec<_> = found.map(|partition| partition.log.id().clone()).collect();
+        let without_log = partitions.len() - logs.len();
+        self.runtime.stats.markers_skipped(without_log);
         logs.sort_unstable_by_key(|log| (log.topic_id, log.partition));
         logs.dedup();
         logs
@@ -143,6 +153,7 @@ impl Runtime {
         let permit = log.reserve(marker.size_bytes(), origin).await;
         let append = log.submit(permit.map_err(refused)?, marker, origin, Next::Append);
         let append = append.map_err(refused)?;
+        self.stats.marker_written();
         let Some(loan) = loan else {
             return Ok(append);
         };

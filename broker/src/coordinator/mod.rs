@@ -8,6 +8,7 @@ pub(crate) mod routing;
 pub(crate) mod runtime;
 mod shard;
 mod shards;
+pub(crate) mod stats;
 #[cfg(test)]
 mod tests;
 pub(crate) mod txn;

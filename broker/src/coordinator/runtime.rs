@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::coordinator::lending::Lending;
+use crate::coordinator::stats::TransactionStats;
 use crate::metadata::{Metadata, Published};
 use crate::partition::registry::PartitionRegistry;
 
@@ -29,6 +30,7 @@ pub(crate) struct Runtime {
     pub logs: Arc<dyn LogStore>,
     pub partitions: Arc<PartitionRegistry>,
     pub lending: Arc<Lending>,
+    pub stats: Arc<TransactionStats>,
     /// Turns true when the broker shuts down.
     pub shutdown: watch::Receiver<bool>,
 }

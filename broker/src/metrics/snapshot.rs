@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use coordinators::group::ListGroups;
-use coordinators::txn::Measures;
+use coordinators::txn::{Measures, TransactionConfig};
 use storage::log::stats::DirectoryStats;
 use storage::log::{Health, RecoveryReport};
 use tokio::sync::Semaphore;
@@ -22,6 +22,9 @@ use crate::clock::system_time;
 
 /// What waits for the disk is left out of a scrape when it takes longer.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+/// A transaction that is silent for so much longer than the largest timeout hangs: Kafka's `LATE_TRANSACTION_BUFFER_MS`.
+const LATE_AFTER_MS: i64 = 5 * 60 * 1000;
 
 /// The broker at one moment.
 #[derive(Debug)]
@@ -41,6 +44,10 @@ pub(super) struct Snapshot {
     /// `None` while a coordinator does not answer.
     pub transactions: Option<Measures>,
     pub transactions_load: Option<Duration>,
+    /// `None` while a log does not answer.
+    pub late_transactions: Option<u64>,
+    /// Markers written, markers skipped, verifications failed.
+    pub transaction_counts: [u64; 3],
     pub process: Option<ProcessStats>,
     pub started: SystemTime,
 }
@@ -49,8 +56,9 @@ pub(super) struct Snapshot {
 pub(super) struct Gatherer {
     pub broker: Arc<Broker>,
     started: SystemTime,
-    /// One question to the file system at a time: one that hangs must not collect threads.
-    disk_question: Arc<Semaphore>,
+    /// One question of a kind to the disk at a time: one that hangs must not collect threads.
+    space_question: Arc<Semaphore>,
+    late_question: Arc<Semaphore>,
 }
 
 impl Gatherer {
@@ -58,14 +66,16 @@ impl Gatherer {
         Self {
             broker,
             started: system_time(),
-            disk_question: Arc::new(Semaphore::new(1)),
+            space_question: Arc::new(Semaphore::new(1)),
+            late_question: Arc::new(Semaphore::new(1)),
         }
     }
 
     pub async fn snapshot(&self) -> Snapshot {
         let broker = &self.broker;
-        let (free_disk_bytes, groups, transactions) = tokio::join!(
+        let (free_disk_bytes, late_transactions, groups, transactions) = tokio::join!(
             tokio::time::timeout(PATIENCE, self.free_disk_bytes()),
+            tokio::time::timeout(PATIENCE, self.late_transactions()),
             tokio::time::timeout(PATIENCE, groups(broker)),
             tokio::time::timeout(PATIENCE, broker.transactions.measures()),
         );
@@ -82,21 +92,43 @@ impl Gatherer {
             groups_load: broker.groups.load_time(),
             transactions: transactions.ok().and_then(Result::ok),
             transactions_load: broker.transactions.load_time(),
+            late_transactions: late_transactions.ok().flatten(),
+            transaction_counts: broker.transaction_stats.counts(),
             process: ProcessStats::read(),
             started: self.started,
         }
     }
 
     async fn free_disk_bytes(&self) -> Option<u64> {
-        let place = Arc::clone(&self.disk_question).acquire_owned().await.ok()?;
         let logs = Arc::clone(&self.broker.logs);
-        let asked = tokio::task::spawn_blocking(move || {
-            let free_bytes = logs.free_disk_bytes();
-            drop(place);
-            free_bytes
-        });
-        asked.await.ok().flatten()
+        ask(&self.space_question, move || logs.free_disk_bytes())
+            .await
+            .flatten()
     }
+
+    async fn late_transactions(&self) -> Option<u64> {
+        let partitions = Arc::clone(&self.broker.partitions);
+        let config: TransactionConfig = self.broker.config.section();
+        let silent_for_ms = i64::from(config.max_timeout_ms) + LATE_AFTER_MS;
+        ask(&self.late_question, move || {
+            partitions.late_transactions(silent_for_ms)
+        })
+        .await
+    }
+}
+
+/// Asks what may wait for the disk on a thread for it, when nobody else of this kind does.
+async fn ask<T: Send + 'static>(
+    question: &Arc<Semaphore>,
+    answer: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let place = Arc::clone(question).acquire_owned().await.ok()?;
+    let asked = tokio::task::spawn_blocking(move || {
+        let answer = answer();
+        drop(place);
+        answer
+    });
+    asked.await.ok()
 }
 
 impl Snapshot {

@@ -153,6 +153,13 @@ impl Out<'_> {
             self.by_cause("ottla_transactions_ended", "Transactions that have ended, by result and by who ended them.", measures, |ended| ended.count as f64)?;
             self.by_cause("ottla_transactions_ended_open_seconds", "How long the transactions that have ended were open, all together.", measures, |ended| ended.open_ms as f64 / 1e3)?;
         }
+        if let Some(late) = s.late_transactions {
+            self.gauge("ottla_late_transactions", "Transactions open in a partition whose producer has been silent for five minutes more than transaction.max.timeout.ms: they hang. Absent while a log does not answer.", late as f64)?;
+        }
+        let [written, skipped, failed] = s.transaction_counts;
+        self.counter("ottla_transaction_markers_written", "Markers that have ended a transaction in a partition.", written)?;
+        self.counter("ottla_transaction_markers_skipped", "Markers for partitions that are gone, or have a later epoch of the producer.", skipped)?;
+        self.counter("ottla_transaction_verifications_failed", "Batches refused since their partition is not in the producer's transaction.", failed)?;
         if let Some(load) = s.transactions_load {
             self.gauge("ottla_transactions_load_seconds", "How long it took to read all transactional ids back from __transaction_state.", load.as_secs_f64())?;
         }

@@ -157,6 +157,16 @@ impl PartitionRegistry {
             .map(|entry| Arc::clone(entry.value()))
     }
 
+    /// How many transactions are open whose producers have been silent for longer than `silent_for_ms`. Asks every log, and so
+    /// waits for those that are being looked at for the first time.
+    pub(crate) fn late_transactions(&self, silent_for_ms: i64) -> u64 {
+        let partitions = self.partitions.iter();
+        let partitions: Vec<_> = partitions.map(|entry| Arc::clone(&entry)).collect();
+        let logs = partitions.iter().map(|partition| &partition.log);
+        logs.map(|log| log.late_transactions(silent_for_ms) as u64)
+            .sum()
+    }
+
     /// Opens, deletes and reconfigures logs so that they are those of `new`; called before `new` is published.
     ///
     /// Costs work only for topics that differ, unless the broker's settings do. A name may pass from one topic to another: deletions go first, all of them

@@ -98,6 +98,7 @@ pub(crate) async fn verify(
     let answers = transactions.add_partitions(transactional_id, producer, asked, adding);
     for (place, answer) in places.into_iter().zip(answers.await) {
         if let Err(error) = answer {
+            view.transaction_stats().verification_failed();
             outcomes[place] = Err(told(error, api_version));
         }
     }

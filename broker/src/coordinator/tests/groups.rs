@@ -15,6 +15,7 @@ fn idle_coordinator(metadata: Metadata, shutdown: watch::Receiver<bool>) -> Grou
         logs: memory::open(),
         partitions: Arc::new(PartitionRegistry::new(RecordValidation::Full)),
         lending: Arc::default(),
+        stats: Arc::default(),
         shutdown,
     };
     GroupCoordinator::new(Groups::new(GroupConfig::default()), runtime)

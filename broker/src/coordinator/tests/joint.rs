@@ -132,6 +132,7 @@ async fn an_ending_is_in_all_its_logs_and_known_to_the_shard_that_has_one_of_the
             false => Vec::new(),
         };
         assert_eq!(world.lent().await, (known, BTreeMap::new()));
+        assert_eq!(world.runtime.stats.counts(), [2, 0, 0]);
     }
 }
 
@@ -143,6 +144,7 @@ async fn a_topic_that_is_gone_and_the_machines_own_are_left_out() {
     world.end(true, &["words", "gone", "data", "data"]).await;
     assert_eq!(world.log_of("ends").await, ["done", "after"]);
     assert_eq!(world.log_of("data").await, ["k", "Commit"]);
+    assert_eq!(world.runtime.stats.counts(), [1, 2, 0]);
     // Nobody ended it here.
     assert_eq!(world.lent().await.1.len(), 1);
 }

@@ -271,6 +271,7 @@ async fn runtime(shutdown: watch::Receiver<bool>) -> Runtime {
         logs,
         partitions,
         lending: Arc::default(),
+        stats: Arc::default(),
         shutdown,
     }
 }
