@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use compat_tests::java::KafkaTools;
 use compat_tests::python::Python;
 use compat_tests::toolchain::seed;
 use compat_tests::{BrokerProcess, Program, available, go};
@@ -16,6 +17,9 @@ type Pipeline = fn() -> Result<Command>;
 const BY_LIBRDKAFKA: Pipeline =
     || Ok(Python::with("confluent-kafka", "2.16.1")?.command("exactly_once.py", &[]));
 const BY_FRANZ_GO: Pipeline = || go::program("exactly-once").map(Command::new);
+const BY_JAVA: Pipeline = || Ok(KafkaTools::new()?.command("ExactlyOnce.java", &[]));
+const BY_AIOKAFKA: Pipeline =
+    || Ok(Python::with("aiokafka", "0.14.0")?.command("exactly_once.py", &[]));
 
 fn kill_and_restart(pipeline: Pipeline, kills: u32) -> Result<()> {
     let Some(mut command) = available(pipeline())? else {
@@ -49,24 +53,25 @@ fn kill_and_restart(pipeline: Pipeline, kills: u32) -> Result<()> {
     broker.terminate()
 }
 
-#[test]
-fn librdkafka_copies_exactly_once_through_three_kills() -> Result<()> {
-    kill_and_restart(BY_LIBRDKAFKA, 3)
+/// Makes of each row a test with three kills, and one with twenty that is run by hand.
+macro_rules! pipelines {
+    ($($quick:ident, $long:ident: $pipeline:expr;)*) => {$(
+        #[test]
+        fn $quick() -> Result<()> {
+            kill_and_restart($pipeline, 3)
+        }
+
+        #[test]
+        #[ignore = "takes minutes: run it with `cargo test -p compat-tests --test exactly_once -- --ignored`"]
+        fn $long() -> Result<()> {
+            kill_and_restart($pipeline, 20)
+        }
+    )*};
 }
 
-#[test]
-fn franz_go_copies_exactly_once_through_three_kills() -> Result<()> {
-    kill_and_restart(BY_FRANZ_GO, 3)
-}
-
-#[test]
-#[ignore = "takes minutes: run it with `cargo test -p compat-tests --test exactly_once -- --ignored`"]
-fn librdkafka_copies_exactly_once_through_twenty_kills() -> Result<()> {
-    kill_and_restart(BY_LIBRDKAFKA, 20)
-}
-
-#[test]
-#[ignore = "takes minutes: run it with `cargo test -p compat-tests --test exactly_once -- --ignored`"]
-fn franz_go_copies_exactly_once_through_twenty_kills() -> Result<()> {
-    kill_and_restart(BY_FRANZ_GO, 20)
+pipelines! {
+    librdkafka_copies_exactly_once_through_three_kills, librdkafka_copies_exactly_once_through_twenty_kills: BY_LIBRDKAFKA;
+    franz_go_copies_exactly_once_through_three_kills, franz_go_copies_exactly_once_through_twenty_kills: BY_FRANZ_GO;
+    java_copies_exactly_once_through_three_kills, java_copies_exactly_once_through_twenty_kills: BY_JAVA;
+    aiokafka_copies_exactly_once_through_three_kills, aiokafka_copies_exactly_once_through_twenty_kills: BY_AIOKAFKA;
 }
