@@ -23,6 +23,7 @@ pub mod metadata;
 pub mod metrics;
 pub mod net;
 pub mod partition;
+pub mod quota;
 pub mod replay;
 pub mod response;
 pub mod server;
