@@ -5,6 +5,7 @@
 
 pub(crate) mod add_offsets_to_txn;
 pub(crate) mod add_partitions_to_txn;
+pub(crate) mod alter_client_quotas;
 pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
 mod commit_topics;
@@ -119,7 +120,8 @@ macro_rules! served_apis {
             CreateAcls                   => create_acls                     [on_cluster ?];
             DeleteAcls                   => delete_acls                     [on_cluster ?];
             DescribeDelegationToken      => describe_delegation_token       [];
-            DescribeClientQuotas         => describe_client_quotas          [on_cluster];
+            DescribeClientQuotas         => describe_client_quotas          [on_cluster ?];
+            AlterClientQuotas            => alter_client_quotas             [on_cluster ?];
             DescribeUserScramCredentials => describe_user_scram_credentials [on_cluster ?];
         }
     };

@@ -15,7 +15,7 @@ use storage::record::{BatchHeader, RecordSet};
 use uuid::Uuid;
 
 use super::{ImportError, unreadable};
-use crate::metadata::{Input, RecordError};
+use crate::metadata::{Input, QuotaName, RecordError};
 
 /// Base offset and length of a batch.
 const OVERHEAD_BYTES: usize = 12;
@@ -33,6 +33,8 @@ pub(super) struct KafkaMetadata {
     pub topics: BTreeMap<Uuid, Topic>,
     /// By type and name of the resource.
     pub configs: BTreeMap<(i8, String), Configs>,
+    /// By whom they are for: types and names.
+    pub quotas: BTreeMap<BTreeMap<String, Option<String>>, BTreeMap<String, f64>>,
     pub next_producer_id: i64,
     /// What there is besides, and how much of it.
     pub other: BTreeMap<&'static str, i64>,
@@ -165,7 +167,7 @@ impl KafkaMetadata {
         let version = input.uvarint()?;
         let newest = match record_type {
             3 | 5 => 2,
-            2 | 4 | 9 | 15 => 0,
+            2 | 4 | 9 | 14 | 15 => 0,
             _ => u32::MAX,
         };
         if version > newest || record_type > NEWEST_TYPE {
@@ -218,7 +220,16 @@ impl KafkaMetadata {
             26 => *self.other.entry("delegation tokens").or_default() -= 1,
             11 => *self.other.entry("SCRAM credentials").or_default() += 1,
             22 => *self.other.entry("SCRAM credentials").or_default() -= 1,
-            14 => *self.other.entry("settings of client quotas").or_default() += 1,
+            14 => {
+                let names: Vec<QuotaName> = input.read()?;
+                let entity = names.into_iter().map(|part| (part.kind, part.name));
+                let quotas = self.quotas.entry(entity.collect()).or_default();
+                let (key, value) = (input.read()?, input.read()?);
+                match input.read::<bool>()? {
+                    true => quotas.remove(&key),
+                    false => quotas.insert(key, value),
+                };
+            }
             18 => *self.other.entry("ACLs").or_default() += 1,
             19 => *self.other.entry("ACLs").or_default() -= 1,
             15 => {

@@ -23,8 +23,8 @@ use storage::log::{Durability, LogConfig, PartitionLog, ReadRequest};
 
 use crate::config::BrokerConfig;
 use crate::metadata::{
-    self, AlterConfig, ConfigChange, LogStore, METADATA_VERSION, MetaProperties, MetadataImage,
-    MetadataRecord, Operation, ResourceType,
+    self, AlterConfig, AlterQuotas, ConfigChange, LogStore, METADATA_VERSION, MetaProperties,
+    MetadataImage, MetadataRecord, Operation, ResourceType,
 };
 use metadata_log::KafkaMetadata;
 use source::{Partition, Source};
@@ -228,7 +228,32 @@ fn translate(
         take_configs(config, &mut image, kind, &name, configs, &mut left_out)
             .map_err(|error| refused(&error))?;
     }
+    take_quotas(source, &mut image, &mut left_out).map_err(|error| refused(&error))?;
     Ok((image, left_out))
+}
+
+/// Takes the quotas of clients into the image. Those that cannot be are named: they would limit nobody.
+fn take_quotas(
+    source: &Source,
+    image: &mut MetadataImage,
+    left_out: &mut Vec<String>,
+) -> Result<(), metadata::ApplyError> {
+    for (entity, quotas) in &source.metadata.quotas {
+        for (key, value) in quotas {
+            let alter = AlterQuotas {
+                entity: entity.clone(),
+                changes: vec![(key.clone(), Some(*value))],
+            };
+            match metadata::plan_quotas(image.quotas(), &alter) {
+                Ok(records) => records.iter().try_for_each(|record| image.apply(record))?,
+                Err(error) => {
+                    let whom = alter.entity_text();
+                    left_out.push(format!("the quota {key}={value} of {whom}: {error}"));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Takes the settings of a resource into the image. Settings that have no place there are named.

@@ -9,6 +9,7 @@ use super::configs::{ConfigsImage, Overrides, ResourceType};
 use super::error::ApplyError;
 use super::features::FeaturesImage;
 use super::producer_ids::ProducerIdsImage;
+use super::quotas::QuotasImage;
 use super::record::MetadataRecord;
 use super::topics::{TopicImage, TopicsImage};
 use crate::config::DynamicSettings;
@@ -22,6 +23,7 @@ pub struct MetadataImage {
     cluster_id: Arc<str>,
     topics: TopicsImage,
     configs: ConfigsImage,
+    quotas: QuotasImage,
     pub(super) producer_ids: ProducerIdsImage,
     pub(super) features: FeaturesImage,
 }
@@ -33,6 +35,7 @@ impl MetadataImage {
             cluster_id: cluster_id.into(),
             topics: TopicsImage::default(),
             configs: ConfigsImage::default(),
+            quotas: QuotasImage::default(),
             producer_ids: ProducerIdsImage::default(),
             features: FeaturesImage::default(),
         }
@@ -101,6 +104,10 @@ impl MetadataImage {
         self.configs.names(kind)
     }
 
+    pub(crate) fn quotas(&self) -> &QuotasImage {
+        &self.quotas
+    }
+
     /// What AlterConfigs changed of a broker's own settings.
     pub(crate) fn dynamic_settings(&self, node_id: i32) -> DynamicSettings<'_> {
         DynamicSettings {
@@ -131,6 +138,12 @@ impl MetadataImage {
                 name,
                 value,
             } => self.set_config(*resource_type, resource_name, name, value.as_deref()),
+            MetadataRecord::ClientQuota {
+                entity,
+                key,
+                value,
+                remove,
+            } => self.quotas.set(entity, key, (!remove).then_some(*value)),
             MetadataRecord::ProducerIds {
                 next_producer_id, ..
             } => self.producer_ids.set_next(*next_producer_id),
@@ -168,11 +181,12 @@ impl MetadataImage {
         features
             .chain(self.producer_ids.records(node_id))
             .chain(self.configs.records())
+            .chain(self.quotas.records())
             .chain(self.topics.records(node_id))
     }
 
-    /// How many records [`records`](Self::records) gives, but for the few that are not of topics.
+    /// How many records [`records`](Self::records) gives, but for the few that are of neither topics nor quotas.
     pub(super) fn record_count(&self) -> usize {
-        self.topics.record_count()
+        self.topics.record_count() + self.quotas.record_count()
     }
 }

@@ -14,6 +14,7 @@ mod meta_properties;
 pub(crate) mod operations;
 mod primitives;
 mod producer_ids;
+mod quotas;
 mod recently_deleted;
 mod record;
 mod snapshot;
@@ -34,7 +35,9 @@ pub(crate) use features::metadata_version;
 pub(crate) use image::MetadataImage;
 pub use meta_properties::{MetaProperties, MetaPropertiesError};
 pub(crate) use primitives::Input;
-pub(crate) use record::{METADATA_VERSION, MetadataRecord, RecordError};
+pub(crate) use quotas::plan::{AlterQuotas, plan_quotas};
+pub(crate) use quotas::{EntityType, Part, QuotaEntity};
+pub(crate) use record::{METADATA_VERSION, MetadataRecord, QuotaName, RecordError};
 pub(crate) use snapshot::write_image;
 pub(crate) use store::{LogStore, MetadataStore, StoreError, metadata_log_config, metadata_log_id};
 pub(crate) use topic_configs::Published;
@@ -264,6 +267,27 @@ impl Metadata {
             let draft = target(draft, validate_only, &mut scratch);
             let alter = |alter: &AlterConfig| {
                 let records = plan_alter(draft.node(), draft.image(), alter)?;
+                draft.take(records)
+            };
+            alters.iter().map(alter).collect()
+        });
+        each(planned.await, count)
+    }
+
+    /// Changes the quotas of each entity that allows it; the results are in the order of the request.
+    ///
+    /// As in Kafka, of an entity that is named again the first mention counts, and the others fail.
+    pub(crate) async fn alter_quotas(
+        &self,
+        alters: Vec<AlterQuotas>,
+        validate_only: bool,
+    ) -> Vec<Result<(), MetadataError>> {
+        let count = alters.len();
+        let planned = self.change(count, move |draft| {
+            let mut scratch = None;
+            let draft = target(draft, validate_only, &mut scratch);
+            let alter = |alter: &AlterQuotas| {
+                let records = plan_quotas(draft.image().quotas(), alter)?;
                 draft.take(records)
             };
             alters.iter().map(alter).collect()

@@ -42,6 +42,26 @@ macro_rules! integers {
 
 integers!(i8, i16, i32, i64);
 
+impl Field for f64 {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_be_bytes());
+    }
+
+    fn read(input: &mut Input<'_>) -> Result<Self, Damaged> {
+        Ok(Self::from_be_bytes(input.array()?))
+    }
+}
+
+impl Field for bool {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(*self));
+    }
+
+    fn read(input: &mut Input<'_>) -> Result<Self, Damaged> {
+        Ok(input.array::<1>()? != [0])
+    }
+}
+
 impl Field for Uuid {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.as_bytes());
@@ -106,7 +126,7 @@ impl Field for Vec<i32> {
 }
 
 /// Compact lengths are one more than what they count; 0 is null.
-fn put_length(out: &mut Vec<u8>, length: usize) {
+pub(super) fn put_length(out: &mut Vec<u8>, length: usize) {
     put_uvarint(out, u32::try_from(length + 1).unwrap_or(u32::MAX));
 }
 

@@ -15,14 +15,16 @@
 
 use uuid::Uuid;
 
-use super::primitives::{Damaged, Field, Input, put_uvarint};
+use super::primitives::{Damaged, Field, Input, put_length, put_uvarint};
 
 /// The feature that says which records a log may hold.
 pub(crate) const METADATA_VERSION_FEATURE: &str = "ottla.metadata.version";
-/// The highest level that this version reads, and the one that it writes.
-pub(crate) const METADATA_VERSION: i16 = 1;
+/// The highest level that this version reads, and the one that it writes. Level 2 has quotas.
+pub(crate) const METADATA_VERSION: i16 = 2;
 
 const FRAME_VERSION: u32 = 1;
+/// An entity has a type once, and there are three.
+const MAX_QUOTA_NAMES: u32 = 3;
 
 /// Why a record is not understood; a broker does not start on such a log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +53,7 @@ macro_rules! records {
         } )?
     )*) => {
         /// One change of the metadata.
-        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[derive(Clone, Debug, PartialEq)]
         pub enum MetadataRecord {
             $( $(#[$about])* $name $( { $( $( $field: $type, )? )* } )?, )*
         }
@@ -134,6 +136,13 @@ records! {
         name: String;
         level: i16;
     }
+    /// `remove`: takes the key back; `value` says nothing then.
+    14 => ClientQuota {
+        entity: Vec<QuotaName>;
+        key: String;
+        value: f64;
+        remove: bool;
+    }
     15 => ProducerIds {
         broker_id: i32;
         // The broker's epoch.
@@ -146,6 +155,46 @@ records! {
     24 => EndTransaction
     /// The snapshot that has begun does not count.
     25 => AbortTransaction
+}
+
+/// A part of whom a quota is for: `user`, `client-id` or `ip`, and its name; `None` is the default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuotaName {
+    pub kind: String,
+    pub name: Option<String>,
+}
+
+/// Each of them may have tagged fields, of which none is known.
+impl Field for Vec<QuotaName> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_length(out, self.len());
+        for QuotaName { kind, name } in self {
+            kind.put(out);
+            name.put(out);
+            put_uvarint(out, 0);
+        }
+    }
+
+    fn read(input: &mut Input<'_>) -> Result<Self, Damaged> {
+        let count = input.uvarint()?.checked_sub(1).ok_or(Damaged)?;
+        if count > MAX_QUOTA_NAMES {
+            return Err(Damaged);
+        }
+        let read = |_| {
+            let (kind, name) = (input.read()?, input.read()?);
+            match input.uvarint()? {
+                0 => Ok(QuotaName { kind, name }),
+                _ => Err(Damaged),
+            }
+        };
+        (0..count).map(read).collect()
+    }
+
+    fn text_bytes(&self) -> usize {
+        let names = self.iter();
+        let bytes = names.map(|part| part.kind.text_bytes() + part.name.text_bytes());
+        bytes.sum()
+    }
 }
 
 impl MetadataRecord {

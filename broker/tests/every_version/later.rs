@@ -1,9 +1,8 @@
-//! What belongs to features that are not there yet, and is answered all the same: security, quotas, transactions,
+//! What belongs to features that are not there yet, and is answered all the same: security, transactions,
 //! reassignment and the quorum.
 
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
-use kafka_protocol::messages::describe_client_quotas_request::ComponentData;
 use kafka_protocol::messages::describe_delegation_token_request::DescribeDelegationTokenOwner;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
@@ -11,10 +10,10 @@ use kafka_protocol::messages::describe_user_scram_credentials_request::UserName;
 use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::list_partition_reassignments_request::ListPartitionReassignmentsTopics;
 use kafka_protocol::messages::{
-    CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest, DescribeClientQuotasRequest,
-    DescribeDelegationTokenRequest, DescribeProducersRequest, DescribeQuorumRequest,
-    DescribeTransactionsRequest, DescribeUserScramCredentialsRequest, ElectLeadersRequest,
-    InitProducerIdRequest, ListPartitionReassignmentsRequest, ListTransactionsRequest,
+    CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest, DescribeDelegationTokenRequest,
+    DescribeProducersRequest, DescribeQuorumRequest, DescribeTransactionsRequest,
+    DescribeUserScramCredentialsRequest, ElectLeadersRequest, InitProducerIdRequest,
+    ListPartitionReassignmentsRequest, ListTransactionsRequest,
 };
 use protocol_shim::ErrorCode;
 use protocol_shim::newer::write_txn_markers::{
@@ -77,51 +76,6 @@ pub async fn describe_delegation_token(case: &mut Case) {
         let expected = ErrorCode::DelegationTokenRequestNotAllowed as i16;
         assert_eq!(response.error_code, expected);
         assert_eq!(response.tokens, []);
-    }
-}
-
-pub async fn describe_client_quotas(case: &mut Case) {
-    let component = |entity_type: &'static str, match_type, name: Option<&'static str>| {
-        ComponentData::default()
-            .with_entity_type(string(entity_type))
-            .with_match_type(match_type)
-            .with_match(name.map(string))
-    };
-    let invalid = ErrorCode::InvalidRequest as i16;
-    let cases = [
-        (vec![], 0),
-        (vec![component("user", 0, Some("ann"))], 0),
-        (
-            vec![component("user", 1, None), component("client-id", 2, None)],
-            0,
-        ),
-        (vec![component("ip", 2, None)], 0),
-        (vec![component("", 2, None)], invalid),
-        (
-            vec![component("planet", 2, None)],
-            ErrorCode::UnsupportedVersion as i16,
-        ),
-        (
-            vec![component("user", 2, None), component("user", 1, None)],
-            invalid,
-        ),
-        (vec![component("user", 0, None)], invalid),
-        (vec![component("user", 1, Some("ann"))], invalid),
-        (vec![component("user", 2, Some("ann"))], invalid),
-        (vec![component("user", 3, None)], invalid),
-        (
-            vec![component("user", 2, None), component("ip", 2, None)],
-            invalid,
-        ),
-    ];
-    for (components, error) in cases {
-        let request = DescribeClientQuotasRequest::default().with_components(components.clone());
-        let response = case.client.call(case.version, request).await;
-        assert_eq!(response.error_code, error, "{components:?}");
-        assert_eq!(
-            response.entries.map(|entries| entries.len()),
-            (error == 0).then_some(0)
-        );
     }
 }
 

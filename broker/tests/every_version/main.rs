@@ -14,6 +14,7 @@ mod consumer_groups;
 mod data;
 mod groups;
 mod later;
+mod quotas;
 #[path = "../support/mod.rs"]
 mod support;
 mod transactions;
@@ -130,7 +131,8 @@ async fn ask(spec: &ApiSpec, case: &mut Case) {
         ApiKey::CreateAcls => later::create_acls(case).await,
         ApiKey::DeleteAcls => later::delete_acls(case).await,
         ApiKey::DescribeDelegationToken => later::describe_delegation_token(case).await,
-        ApiKey::DescribeClientQuotas => later::describe_client_quotas(case).await,
+        ApiKey::DescribeClientQuotas => quotas::describe_quotas(case).await,
+        ApiKey::AlterClientQuotas => quotas::alter_quotas(case).await,
         ApiKey::DescribeUserScramCredentials => later::describe_user_scram_credentials(case).await,
         other => panic!("{other:?} is served and has no case here"),
     }

@@ -640,6 +640,22 @@ pub(super) fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
                 .needs(DescribeConfigs, Cluster)
                 .may_tell(&[35]),
         ],
+        ApiKey::AlterClientQuotas => {
+            use alter_client_quotas_request::{EntityData, EntryData, OpData};
+            let quota = |_| {
+                let user = EntityData::default()
+                    .with_entity_type(wire("user"))
+                    .with_entity_name(Some(wire(ASKED)));
+                let op = OpData::default()
+                    .with_key(wire("producer_byte_rate"))
+                    .with_value(1e9);
+                let entry = EntryData::default()
+                    .with_entity(vec![user])
+                    .with_ops(vec![op]);
+                AlterClientQuotasRequest::default().with_entries(vec![entry])
+            };
+            vec![Case::typed("one", quota).needs(AlterConfigs, Cluster)]
+        }
         ApiKey::DescribeUserScramCredentials => vec![
             Case::sampled("by name", Names)
                 .needs(Describe, Cluster)

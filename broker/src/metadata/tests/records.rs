@@ -50,6 +50,24 @@ fn records_are_kafkas_to_the_byte() {
         ),
         (config(4, "", "x", None), "010400040102780000"),
         (
+            MetadataRecord::ClientQuota {
+                entity: vec![
+                    QuotaName {
+                        kind: "client-id".to_owned(),
+                        name: None,
+                    },
+                    QuotaName {
+                        kind: "user".to_owned(),
+                        name: Some("ann".to_owned()),
+                    },
+                ],
+                key: "producer_byte_rate".to_owned(),
+                value: 1024.0,
+                remove: false,
+            },
+            "010e00030a636c69656e742d69640000057573657204616e6e001370726f64756365725f627974655f7261746540900000000000000000",
+        ),
+        (
             MetadataRecord::ProducerIds {
                 broker_id: 1,
                 next_producer_id: 1000,
@@ -133,6 +151,22 @@ fn any_record() -> impl Strategy<Value = MetadataRecord> {
                 next_producer_id,
             }
         }),
+        (
+            proptest::collection::vec((text, proptest::option::of(text)), 0..4),
+            text,
+            any::<i32>(),
+            any::<bool>()
+        )
+            .prop_map(|(entity, key, value, remove)| {
+                let names = entity.into_iter();
+                let names = names.map(|(kind, name)| QuotaName { kind, name });
+                MetadataRecord::ClientQuota {
+                    entity: names.collect(),
+                    key,
+                    value: f64::from(value),
+                    remove,
+                }
+            }),
         (text, any::<i16>()).prop_map(|(name, level)| MetadataRecord::FeatureLevel { name, level }),
     ]
 }
