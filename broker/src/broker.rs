@@ -18,9 +18,11 @@ use crate::metadata::Metadata;
 use crate::metrics::RequestMetrics;
 use crate::net::budget::{Budget, RequestBudget};
 use crate::net::limits::ConnectionLimits;
+use crate::net::unauthenticated::Unauthenticated;
 use crate::partition::fetch_session::FetchSessionCache;
 use crate::partition::registry::PartitionRegistry;
 use crate::partition::validation::Validators;
+use crate::security::logins::Logins;
 
 /// The running broker, shared by all connections.
 pub struct Broker {
@@ -45,6 +47,10 @@ pub struct Broker {
     /// What requests of many elements take when they are decoded and answered.
     pub element_budget: Budget,
     pub connection_limits: Arc<ConnectionLimits>,
+    /// What clients may log in with.
+    pub(crate) logins: Logins,
+    /// Those that have not yet, where they have to.
+    pub(crate) unauthenticated: Unauthenticated,
     pub logs: Arc<dyn LogStore>,
     pub requests: RequestMetrics,
     pub(crate) shutdown: watch::Sender<bool>,

@@ -324,9 +324,18 @@ mod tests {
         );
         for protocol in ["SSL", "SASL_PLAINTEXT", "SASL_SSL"] {
             let listen = format!("{protocol}://127.0.0.1:1");
-            let refused = config(&["--listen", &listen]).expect_err("no TLS, no SASL");
+            let refused = config(&["--listen", &listen]).expect_err("no TLS, no mechanism");
             assert!(refused.to_string().contains(protocol), "{refused}");
         }
+        let scram = "sasl.enabled.mechanisms=SCRAM-SHA-256";
+        let listen = [
+            "--listen",
+            "SASL_PLAINTEXT://127.0.0.1:1",
+            "--override",
+            scram,
+        ];
+        let listeners = config(&listen).expect("configuration").listeners;
+        assert!(listeners[0].mechanisms.is_some());
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod partition;
 pub mod quota;
 pub mod replay;
 pub mod response;
+pub mod security;
 pub mod server;
 mod view;
 pub mod vital;

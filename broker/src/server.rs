@@ -26,10 +26,12 @@ use crate::metrics::{self, RequestMetrics};
 use crate::net::budget::{Budget, RequestBudget};
 use crate::net::limits::{ConnectionLimits, UnknownHost, connections_within};
 use crate::net::listener::{self, BindError, BoundListener};
+use crate::net::unauthenticated::Unauthenticated;
 use crate::partition::fetch_session::FetchSessionCache;
 use crate::partition::registry::PartitionRegistry;
 use crate::partition::validation::Validators;
 use crate::replay::ReplayError;
+use crate::security::logins::Logins;
 use crate::vital::VitalTaskPanicked;
 
 /// Request bytes in memory at once where `queued.max.request.bytes` does not say.
@@ -106,6 +108,7 @@ impl Server {
                 listener::bind(&config::Listener {
                     name: "METRICS".to_owned(),
                     security_protocol: SecurityProtocol::Plaintext,
+                    mechanisms: None,
                     bind: address.clone(),
                     advertised: address.clone(),
                 })
@@ -275,6 +278,11 @@ pub async fn assemble(
         transaction_stats,
         validators: Validators::default(),
         connection_limits,
+        logins: Logins::new(&config.listeners, identity.directory_id),
+        unauthenticated: Unauthenticated::new(
+            config.authentication.unauthenticated_max,
+            Duration::from_millis(config.authentication.timeout_ms),
+        ),
         request_budget: RequestBudget::new(
             config
                 .serving

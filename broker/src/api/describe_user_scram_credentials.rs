@@ -1,18 +1,28 @@
 //! DescribeUserScramCredentials (key 50), version 0 (KIP-554).
 //!
-//! No credentials can be stored yet: asked for all, the answer is empty; a user that is named is RESOURCE_NOT_FOUND,
-//! one that is named twice DUPLICATE_RESOURCE, once, as Kafka's `ScramImage` answers.
+//! Tells which mechanisms users have credentials for, and with how many iterations; nothing else of them. Asked for no user in
+//! particular, it tells of all. A user that is named and not there is RESOURCE_NOT_FOUND, one that is named twice
+//! DUPLICATE_RESOURCE, once, as Kafka's `ScramImage` answers.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "who may describe the cluster may see its users"
+)]
 
 use indexmap::IndexMap;
-use kafka_protocol::messages::describe_user_scram_credentials_response::DescribeUserScramCredentialsResult;
+use kafka_protocol::messages::describe_user_scram_credentials_response::{
+    CredentialInfo, DescribeUserScramCredentialsResult,
+};
 use kafka_protocol::messages::{
     DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::ErrorCode;
 
+use super::wire;
 use crate::authorizer::denial;
 use crate::context::RequestContext;
+use crate::metadata::ScramCredentials;
 use crate::net::account::Unaffordable;
 
 /// What one answer takes, as a struct and encoded, without its name.
@@ -22,29 +32,52 @@ pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DescribeUserScramCredentialsRequest,
 ) -> Result<DescribeUserScramCredentialsResponse, Unaffordable> {
-    let users_count = request.users.as_ref().map_or(0, Vec::len);
-    ctx.pay(users_count * RESULT_BYTES + ctx.request_bytes)
-        .await?;
-    let mut users: IndexMap<StrBytes, ErrorCode> = IndexMap::new();
-    for user in request.users.unwrap_or_default() {
-        users
-            .entry(user.name)
-            .and_modify(|error| *error = ErrorCode::DuplicateResource)
-            .or_insert(ErrorCode::ResourceNotFound);
+    let view = ctx.view();
+    let users = view.whole_metadata().image.scram();
+    let named = request.users.unwrap_or_default();
+    if named.is_empty() {
+        let name_bytes: usize = users.users().map(|(user, _)| 2 * user.len()).sum();
+        let bytes = users.user_count() * RESULT_BYTES + name_bytes;
+        ctx.pay_for_all(bytes).await?;
+        let results = users.users().map(|(user, has)| described(wire(user), has));
+        return Ok(DescribeUserScramCredentialsResponse::default().with_results(results.collect()));
     }
-    let results = users.into_iter().map(|(user, error)| {
-        let message = match error {
-            ErrorCode::DuplicateResource => {
-                "Cannot describe SCRAM credentials for the same user twice in a single request"
-            }
-            _ => "Attempt to describe a user credential that does not exist",
+    ctx.pay(named.len() * RESULT_BYTES + 2 * ctx.request_bytes)
+        .await?;
+    let mut times: IndexMap<StrBytes, usize> = IndexMap::new();
+    for user in named {
+        *times.entry(user.name).or_default() += 1;
+    }
+    let results = times.into_iter().map(|(user, times)| {
+        let has = users.credentials(&user);
+        let (error, message) = match has {
+            _ if times > 1 => (
+                ErrorCode::DuplicateResource,
+                "Cannot describe SCRAM credentials for the same user twice in a single request",
+            ),
+            Some(has) => return described(user, has),
+            None => (
+                ErrorCode::ResourceNotFound,
+                "Attempt to describe a user credential that does not exist",
+            ),
         };
         DescribeUserScramCredentialsResult::default()
-            .with_user(user)
             .with_error_code(error.into())
-            .with_error_message(Some(StrBytes::from_static_str(message)))
+            .with_error_message(Some(StrBytes::from_string(format!("{message}: {user}"))))
+            .with_user(user)
     });
     Ok(DescribeUserScramCredentialsResponse::default().with_results(results.collect()))
+}
+
+fn described(user: StrBytes, has: &ScramCredentials) -> DescribeUserScramCredentialsResult {
+    let infos = has.iter().map(|(mechanism, credential)| {
+        CredentialInfo::default()
+            .with_mechanism(*mechanism as i8)
+            .with_iterations(credential.iterations)
+    });
+    DescribeUserScramCredentialsResult::default()
+        .with_user(user)
+        .with_credential_infos(infos.collect())
 }
 
 /// For a client that may not describe the cluster. As in Kafka, the users are counted and not named.

@@ -7,6 +7,7 @@ pub(crate) mod add_offsets_to_txn;
 pub(crate) mod add_partitions_to_txn;
 pub(crate) mod alter_client_quotas;
 pub(crate) mod alter_configs;
+pub(crate) mod alter_user_scram_credentials;
 pub(crate) mod api_versions;
 mod commit_topics;
 pub(crate) mod consumer_group_describe;
@@ -50,6 +51,8 @@ pub(crate) mod offset_delete;
 pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
+pub(crate) mod sasl_authenticate;
+pub(crate) mod sasl_handshake;
 pub(crate) mod sync_group;
 pub(crate) mod txn_offset_commit;
 pub(crate) mod write_txn_markers;
@@ -123,6 +126,9 @@ macro_rules! served_apis {
             DescribeClientQuotas         => describe_client_quotas          [on_cluster ?];
             AlterClientQuotas            => alter_client_quotas             [on_cluster ?];
             DescribeUserScramCredentials => describe_user_scram_credentials [on_cluster ?];
+            AlterUserScramCredentials    => alter_user_scram_credentials    [on_cluster ?];
+            SaslHandshake                => sasl_handshake                  [no_throttle_time];
+            SaslAuthenticate             => sasl_authenticate               [no_throttle_time];
         }
     };
 }

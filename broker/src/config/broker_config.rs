@@ -7,7 +7,8 @@ use storage::local::LocalConfig;
 use super::alone::check_alone;
 use super::effects::Remark;
 use super::error::ConfigError;
-use super::listeners::{Listener, check_protocols, listeners};
+use super::listeners::{Listener, listeners, refuse_protected};
+use super::login::{AuthenticationConfig, check_used};
 use super::new_topics::NewTopicsConfig;
 use super::properties::Properties;
 use super::rules::check_together;
@@ -30,6 +31,7 @@ pub struct BrokerConfig {
     /// The directory is removed at exit; set by the command line, not by a key.
     pub ephemeral: bool,
     pub serving: ServingConfig,
+    pub authentication: AuthenticationConfig,
     pub new_topics: NewTopicsConfig,
     /// Every key as text.
     pub settings: Settings,
@@ -56,7 +58,7 @@ impl BrokerConfig {
     /// # Errors
     /// The first such listener.
     pub fn refuse_protected_listeners(properties: &Properties) -> Result<(), ConfigError> {
-        check_protocols(&Settings::unchecked(properties.clone()))
+        refuse_protected(&Settings::unchecked(properties.clone()))
     }
 
     /// Checks and reads properties; the second value is what the operator is told about keys without effect.
@@ -65,7 +67,7 @@ impl BrokerConfig {
     /// The first value that cannot be used, with its key and what was expected; a key that protects and is not
     /// served.
     pub fn from_properties(properties: Properties) -> Result<(Self, Vec<Remark>), ConfigError> {
-        let (settings, remarks) = Settings::check(properties)?;
+        let (settings, mut remarks) = Settings::check(properties)?;
         let explicit = |key: &str| settings.explicit(key);
         let node_id = match (explicit("node.id"), explicit("broker.id")) {
             (None, Some(_)) => settings.int("broker.id"),
@@ -80,10 +82,12 @@ impl BrokerConfig {
             data_dir: data_dir(&settings)?,
             ephemeral: false,
             serving: settings.section(DynamicSettings::none()),
+            authentication: settings.section(DynamicSettings::none()),
             new_topics: settings.section(DynamicSettings::none()),
             settings,
         };
         config.check_replication_factor()?;
+        remarks.extend(check_used(&config.settings, &config.listeners)?);
         Ok((config, remarks))
     }
 

@@ -15,6 +15,7 @@ use storage::log::{CleanerConfig, LiveConfig};
 use super::broker_row::BrokerRow;
 use super::connections::ConnectionSettings;
 use super::def::{ConfigDef, Kind, Rule, UpdateMode, def_null};
+use super::login::AuthenticationConfig;
 use super::new_topics::NewTopicsConfig;
 use super::section::Section;
 use super::serving::ServingConfig;
@@ -26,6 +27,7 @@ fn used() -> impl Iterator<Item = &'static BrokerRow> {
     let sections = [
         STARTING,
         ServingConfig::ROWS,
+        AuthenticationConfig::ROWS,
         NewTopicsConfig::ROWS,
         ConnectionSettings::ROWS,
         GroupConfig::ROWS,

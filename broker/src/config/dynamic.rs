@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use super::broker_keys::{broker_config, listener_key, row_behind};
 use super::def::{ConfigDef, Kind, UpdateMode, list};
-use super::effects::unserved_protection;
+use super::effects::{base_name, unserved_protection};
+use super::login::OF_LISTENERS;
 use super::rules::{Misfit, check_together};
 use super::settings::{DynamicSettings, Settings};
 use super::topic::topic_config;
@@ -95,6 +96,9 @@ pub(crate) fn check_change(
     for (key, value) in &change.set {
         if let Some(why) = unserved_protection(key, value) {
             return Err(format!("{key} cannot be set: {why}"));
+        }
+        if OF_LISTENERS.contains(&base_name(key)) {
+            return Err(format!("{key} cannot change while the broker runs yet"));
         }
     }
     let value = |key: &str| settings.effective(key, after).map(str::to_owned);

@@ -7,6 +7,7 @@
 use super::broker_keys::{broker_config, broker_configs, listener_key, row_behind};
 use super::def::{Kind, list};
 use super::error::ConfigError;
+use super::login::OF_LISTENERS;
 use super::topic::{TOPIC_CONFIGS, topic_config};
 
 /// What is said about a key without effect.
@@ -28,7 +29,10 @@ pub enum Remark {
 }
 
 const NO_ACLS: &str = "there are no ACLs yet: everybody could do everything";
-const NO_LOGIN: &str = "there is no SASL yet: everybody could connect";
+const NO_GSSAPI: &str =
+    "there is no GSSAPI yet: nobody could log in with SASL's tickets of Kerberos";
+const NO_OAUTHBEARER: &str = "there is no SASL/OAUTHBEARER yet: no token would be looked at";
+const NO_SASL_CLASS: &str = "there are no plugins: SASL would not ask the class";
 const NO_TLS: &str = "there is no TLS yet: everything could be read on its way";
 const NO_TOKENS: &str = "there are no delegation tokens yet";
 const NO_POLICY: &str = "there are no plugins: the policy would not be asked";
@@ -70,10 +74,12 @@ static EFFECTS: &[(&str, Effect)] = {
         ("sasl.oauthbearer.clock.skew.seconds", Nothing),
         ("sasl.oauthbearer.jwks.endpoint.refresh.ms", Nothing),
         ("sasl.oauthbearer.jwks.endpoint.retry.backoff.*", Nothing),
-        ("sasl.server.max.receive.size", Nothing),
-        ("sasl.*", Protects(NO_LOGIN)),
-        ("connections.max.reauth.ms", Protects(NO_LOGIN)),
-        ("connection.failed.authentication.delay.ms", Nothing),
+        // There are no other brokers to log in at.
+        ("sasl.mechanism.controller.protocol", Nothing),
+        ("sasl.mechanism.inter.broker.protocol", Nothing),
+        ("sasl.kerberos.*", Protects(NO_GSSAPI)),
+        ("sasl.oauthbearer.*", Protects(NO_OAUTHBEARER)),
+        ("sasl.*", Protects(NO_SASL_CLASS)),
         ("delegation.token.expiry.check.interval.ms", Nothing),
         ("delegation.token.*", Protects(NO_TOKENS)),
         ("ssl.allow.dn.changes", Nothing),
@@ -82,7 +88,7 @@ static EFFECTS: &[(&str, Effect)] = {
         ("ssl.keystore.type", Nothing),
         ("ssl.truststore.type", Nothing),
         ("ssl.*", Protects(NO_TLS)),
-        ("security.inter.broker.protocol", Protects(NO_TLS)),
+        ("security.inter.broker.protocol", Nothing),
         ("security.*", Protects(NO_TLS)),
         ("config.providers*", Protects(NO_PROVIDERS)),
         // How much.
@@ -192,7 +198,11 @@ static EFFECTS: &[(&str, Effect)] = {
     ]
 };
 
+/// What is said about a key; nothing if it is used.
 fn effect(key: &str) -> Option<Effect> {
+    if broker_config(key).is_some_and(|row| !row.unused) {
+        return None;
+    }
     let covers = |pattern: &str| match pattern.strip_suffix('*') {
         Some(start) => key.starts_with(start),
         None => pattern == key,
@@ -218,13 +228,13 @@ pub(crate) fn unserved_protection(key: &str, value: &str) -> Option<&'static str
 }
 
 /// The key without the listener and the mechanism that it is for.
-fn base_name(key: &str) -> &str {
+pub(super) fn base_name(key: &str) -> &str {
     let behind = row_behind(key).map(|row| row.name);
     behind.unwrap_or_else(|| listener_key(key).map_or(key, |(_, key)| key))
 }
 
 /// An empty value and the default ask for nothing.
-fn asks_for_nothing(base: &str, value: &str) -> bool {
+pub(super) fn asks_for_nothing(base: &str, value: &str) -> bool {
     let value = value.trim();
     if value.is_empty() {
         return true;
@@ -263,7 +273,9 @@ pub(super) fn find(key: &str, value: &str) -> Result<Finding, ConfigError> {
         return Err(ConfigError::unserved(key, why));
     }
     let (base, known) = (base_name(key), row_behind(key).is_some());
-    if broker_config(key).is_some_and(|row| !row.unused) || known && asks_for_nothing(base, value) {
+    let is_used = broker_config(key).is_some_and(|row| !row.unused);
+    let is_of_listener = listener_key(key).is_some() && OF_LISTENERS.contains(&base);
+    if is_used || is_of_listener || known && asks_for_nothing(base, value) {
         return Ok(Finding::Fine);
     }
     Ok(match effect(base) {

@@ -1,11 +1,14 @@
 //! `listeners`, `advertised.listeners` and `listener.security.protocol.map`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::def::list;
 use super::error::ConfigError;
 use super::host_port::{HostPort, parse_host_port};
+use super::login::mechanisms;
 use super::settings::Settings;
+use crate::security::sasl::mechanisms::Mechanisms;
 
 const PROTOCOL_MAP: &str = "listener.security.protocol.map";
 
@@ -35,6 +38,11 @@ impl SecurityProtocol {
         }
     }
 
+    /// Whether clients have to say who they are.
+    pub const fn has_login(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+
     /// By its name, in any case.
     pub fn from_name(name: &str) -> Option<Self> {
         let mut all = Self::ALL.into_iter();
@@ -48,6 +56,8 @@ pub struct Listener {
     /// Upper case, unique: `PLAINTEXT` unless named otherwise.
     pub name: String,
     pub security_protocol: SecurityProtocol,
+    /// What its clients log in with, where they have to.
+    pub mechanisms: Option<Arc<Mechanisms>>,
     /// Where to listen. `localhost` is 127.0.0.1 and, where there is IPv6, `[::1]`.
     pub bind: HostPort,
     /// Where clients are told to connect. Port 0: the port that was bound.
@@ -113,6 +123,10 @@ pub(super) fn listeners(settings: &Settings) -> Result<Vec<Listener>, ConfigErro
             ));
         }
         listeners.push(Listener {
+            mechanisms: match security_protocol.has_login() {
+                true => Some(Arc::new(mechanisms(settings, &name)?)),
+                false => None,
+            },
             name,
             security_protocol,
             bind,
@@ -122,9 +136,30 @@ pub(super) fn listeners(settings: &Settings) -> Result<Vec<Listener>, ConfigErro
     Ok(listeners)
 }
 
-/// Refuses listeners that encrypt or authenticate. The controller's is not opened, but who protects
-/// that one means to be protected.
-pub(super) fn check_protocols(settings: &Settings) -> Result<(), ConfigError> {
+/// Refuses listeners that encrypt. The controller's is not opened, but who protects that one means to be protected.
+fn check_protocols(settings: &Settings) -> Result<(), ConfigError> {
+    let is_served = |protocol| {
+        matches!(
+            protocol,
+            SecurityProtocol::Plaintext | SecurityProtocol::SaslPlaintext
+        )
+    };
+    let why = "and there is no TLS yet; only PLAINTEXT and SASL_PLAINTEXT are supported";
+    check_each(settings, is_served, why)
+}
+
+/// Refuses listeners that encrypt or ask for a log-in, where options would put others in their place.
+pub(super) fn refuse_protected(settings: &Settings) -> Result<(), ConfigError> {
+    let why = "and --listen would open another in its place; leave it out";
+    let is_open = |protocol| protocol == SecurityProtocol::Plaintext;
+    check_each(settings, is_open, why)
+}
+
+fn check_each(
+    settings: &Settings,
+    passes: impl Fn(SecurityProtocol) -> bool,
+    why: &str,
+) -> Result<(), ConfigError> {
     let protocols = protocol_map(settings)?;
     let endpoints = settings
         .list("listeners")
@@ -132,23 +167,20 @@ pub(super) fn check_protocols(settings: &Settings) -> Result<(), ConfigError> {
     let named = endpoints.filter_map(|text| Some(text.split_once("://")?.0.to_uppercase()));
     for name in named.chain(controller_names(settings)) {
         let protocol = match protocols.get(&name) {
-            None | Some(SecurityProtocol::Plaintext) => continue,
-            Some(protocol) => protocol.name(),
+            Some(protocol) if !passes(*protocol) => protocol.name(),
+            _ => continue,
         };
         let key = match settings.explicit(PROTOCOL_MAP) {
             Some(_) => PROTOCOL_MAP,
             None => "listeners",
         };
-        let expected = format!(
-            "listener {name} has security protocol {protocol}, and only PLAINTEXT is supported yet; \
-             map it to PLAINTEXT to start without"
-        );
+        let expected = format!("listener {name} has security protocol {protocol}, {why}");
         return Err(settings.invalid(key, expected));
     }
     Ok(())
 }
 
-fn controller_names(settings: &Settings) -> Vec<String> {
+pub(super) fn controller_names(settings: &Settings) -> Vec<String> {
     let names = settings.list("controller.listener.names");
     names.map(str::to_uppercase).collect()
 }

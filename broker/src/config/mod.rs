@@ -16,6 +16,7 @@ mod error;
 mod groups;
 mod host_port;
 mod listeners;
+mod login;
 mod new_topics;
 mod properties;
 pub mod resource;

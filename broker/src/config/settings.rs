@@ -146,10 +146,7 @@ impl Settings {
     }
 
     /// The value of a key for one listener: `listener.name.LISTENER.KEY`, else `KEY`, else the default.
-    #[expect(
-        dead_code,
-        reason = "listeners that encrypt or ask for a log-in read their keys with it"
-    )]
+    #[expect(dead_code, reason = "listeners that encrypt read their keys with it")]
     pub(super) fn of_listener(&self, listener: &str, key: &str) -> Option<&str> {
         let own = format!("listener.name.{}.{key}", listener.to_lowercase());
         self.explicit(&own).or_else(|| self.get(key))

@@ -11,8 +11,10 @@ use super::features::FeaturesImage;
 use super::producer_ids::ProducerIdsImage;
 use super::quotas::QuotasImage;
 use super::record::MetadataRecord;
+use super::scram::ScramImage;
 use super::topics::{TopicImage, TopicsImage};
 use crate::config::DynamicSettings;
+use crate::security::scram::ScramCredential;
 
 /// All topics, settings and counters.
 ///
@@ -24,6 +26,7 @@ pub struct MetadataImage {
     topics: TopicsImage,
     configs: ConfigsImage,
     quotas: QuotasImage,
+    scram: ScramImage,
     pub(super) producer_ids: ProducerIdsImage,
     pub(super) features: FeaturesImage,
 }
@@ -36,6 +39,7 @@ impl MetadataImage {
             topics: TopicsImage::default(),
             configs: ConfigsImage::default(),
             quotas: QuotasImage::default(),
+            scram: ScramImage::default(),
             producer_ids: ProducerIdsImage::default(),
             features: FeaturesImage::default(),
         }
@@ -108,6 +112,11 @@ impl MetadataImage {
         &self.quotas
     }
 
+    /// The users that have SCRAM credentials.
+    pub(crate) fn scram(&self) -> &ScramImage {
+        &self.scram
+    }
+
     /// What AlterConfigs changed of a broker's own settings.
     pub(crate) fn dynamic_settings(&self, node_id: i32) -> DynamicSettings<'_> {
         DynamicSettings {
@@ -148,6 +157,25 @@ impl MetadataImage {
                 next_producer_id, ..
             } => self.producer_ids.set_next(*next_producer_id),
             MetadataRecord::FeatureLevel { name, level } => self.features.set_level(name, *level),
+            MetadataRecord::UserScramCredential {
+                name,
+                mechanism,
+                salt,
+                stored_key,
+                server_key,
+                iterations,
+            } => {
+                let credential = ScramCredential {
+                    salt: salt.clone(),
+                    stored_key: stored_key.clone(),
+                    server_key: server_key.clone(),
+                    iterations: *iterations,
+                };
+                self.scram.set(name, *mechanism, credential)
+            }
+            MetadataRecord::RemoveUserScramCredential { name, mechanism } => {
+                self.scram.remove(name, *mechanism)
+            }
             MetadataRecord::BeginTransaction
             | MetadataRecord::EndTransaction
             | MetadataRecord::AbortTransaction => Err(ApplyError::Inconsistent(
@@ -182,11 +210,12 @@ impl MetadataImage {
             .chain(self.producer_ids.records(node_id))
             .chain(self.configs.records())
             .chain(self.quotas.records())
+            .chain(self.scram.records())
             .chain(self.topics.records(node_id))
     }
 
-    /// How many records [`records`](Self::records) gives, but for the few that are of neither topics nor quotas.
+    /// How many records [`records`](Self::records) gives, but for the few that are neither of topics, quotas nor users.
     pub(super) fn record_count(&self) -> usize {
-        self.topics.record_count() + self.quotas.record_count()
+        self.topics.record_count() + self.quotas.record_count() + self.scram.record_count()
     }
 }

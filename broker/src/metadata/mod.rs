@@ -17,6 +17,7 @@ mod producer_ids;
 mod quotas;
 mod recently_deleted;
 mod record;
+mod scram;
 mod snapshot;
 mod sorted_map;
 mod store;
@@ -38,6 +39,8 @@ pub(crate) use primitives::Input;
 pub(crate) use quotas::plan::{AlterQuotas, plan_quotas};
 pub(crate) use quotas::{EntityType, Part, QuotaEntity};
 pub(crate) use record::{METADATA_VERSION, MetadataRecord, QuotaName, RecordError};
+pub(crate) use scram::Credentials as ScramCredentials;
+pub(crate) use scram::plan::{AlterScram, Altered as AlteredScram, SaltedPassword};
 pub(crate) use snapshot::write_image;
 pub(crate) use store::{LogStore, MetadataStore, StoreError, metadata_log_config, metadata_log_id};
 pub(crate) use topic_configs::Published;
@@ -293,6 +296,23 @@ impl Metadata {
             alters.iter().map(alter).collect()
         });
         each(planned.await, count)
+    }
+
+    /// Changes the SCRAM credentials of each user that allows it, by Kafka's rules. Each user is told once.
+    ///
+    /// # Errors
+    /// Nothing was changed, or nobody knows.
+    pub(crate) async fn alter_scram(
+        &self,
+        alters: Vec<AlterScram>,
+    ) -> Result<Vec<AlteredScram>, MetadataError> {
+        let size = alters.len();
+        self.change(size, move |draft| {
+            let (told, records) = scram::plan::plan_alter(draft.image().scram(), &alters);
+            draft.take(records)?;
+            Ok(told)
+        })
+        .await?
     }
 
     /// Whether a topic of this name was deleted a moment ago, and nobody has been told yet.

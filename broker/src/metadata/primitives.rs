@@ -125,6 +125,23 @@ impl Field for Vec<i32> {
     }
 }
 
+/// Bytes that are no text.
+impl Field for Vec<u8> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_length(out, self.len());
+        out.extend_from_slice(self);
+    }
+
+    fn read(input: &mut Input<'_>) -> Result<Self, Damaged> {
+        let length = input.uvarint()?.checked_sub(1).ok_or(Damaged)?;
+        Ok(input.take(length as usize)?.to_vec())
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.len()
+    }
+}
+
 /// Compact lengths are one more than what they count; 0 is null.
 pub(super) fn put_length(out: &mut Vec<u8>, length: usize) {
     put_uvarint(out, u32::try_from(length + 1).unwrap_or(u32::MAX));

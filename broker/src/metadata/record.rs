@@ -19,7 +19,8 @@ use super::primitives::{Damaged, Field, Input, put_length, put_uvarint};
 
 /// The feature that says which records a log may hold.
 pub(crate) const METADATA_VERSION_FEATURE: &str = "ottla.metadata.version";
-/// The highest level that this version reads, and the one that it writes. Level 2 has quotas.
+/// The highest level that this version reads, and the one that it writes. Level 2 has quotas and
+/// SCRAM credentials.
 pub(crate) const METADATA_VERSION: i16 = 2;
 
 const FRAME_VERSION: u32 = 1;
@@ -132,6 +133,15 @@ records! {
     9 => RemoveTopic {
         topic_id: Uuid;
     }
+    /// Since level 2, as is what takes it back.
+    11 => UserScramCredential {
+        name: String;
+        mechanism: i8;
+        salt: Vec<u8>;
+        stored_key: Vec<u8>;
+        server_key: Vec<u8>;
+        iterations: i32;
+    }
     12 => FeatureLevel {
         name: String;
         level: i16;
@@ -148,6 +158,10 @@ records! {
         // The broker's epoch.
         [i64 = -1];
         next_producer_id: i64;
+    }
+    22 => RemoveUserScramCredential {
+        name: String;
+        mechanism: i8;
     }
     /// A snapshot follows: records that lead from nothing to the state.
     23 => BeginTransaction

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tracing::debug;
@@ -14,25 +15,47 @@ use crate::broker::Broker;
 use crate::client_text::client_text;
 use crate::dispatch;
 use crate::log_limited;
-use crate::net::frame_reader::FrameReader;
+use crate::net::frame_reader::{FrameReader, Limits};
 use crate::net::halves::{Close, Connection, Queued};
+use crate::net::login::{Login, Meaning};
 use crate::net::response_writer::write_responses;
 use crate::net::session::Session;
+use crate::response::Pending;
 
 /// Requests of one connection that may be under way at once; a client that sends more is not read.
 const MAX_PIPELINED_REQUESTS: usize = 64;
 /// How long responses under way are waited for once the broker shuts down or the client has erred.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What a log-in leaves behind.
+#[derive(Default)]
+pub(super) struct Begun {
+    pub login: Option<Login>,
+    /// What the client has sent behind it.
+    pub read: BytesMut,
+}
+
 /// Serves one connection until either side ends it.
 pub async fn serve<S>(broker: Arc<Broker>, session: Arc<Session>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
+    serve_begun(broker, session, stream, Begun::default()).await;
+}
+
+/// The same, once the client has said who it is.
+pub(super) async fn serve_begun<S>(
+    broker: Arc<Broker>,
+    session: Arc<Session>,
+    stream: S,
+    begun: Begun,
+) where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
     let (reader, writer) = tokio::io::split(stream);
     let (queue, responses) = mpsc::channel(MAX_PIPELINED_REQUESTS);
     let connection = Connection::new(&broker, &session);
-    let mut requests = std::pin::pin!(read_requests(&connection, reader, queue));
+    let mut requests = std::pin::pin!(read_requests(&connection, reader, begun, queue));
     let mut writing = std::pin::pin!(write_responses(&connection, writer, responses));
     let idle = std::pin::pin!(connection.is_idle());
     // The end is told before the client can see it: whoever looks for the reason finds it in the log.
@@ -53,9 +76,14 @@ where
 }
 
 /// Why a connection ends. That is a warning where somebody has erred.
-fn tell(session: &Session, close: &Close) {
+pub(super) fn tell(session: &Session, close: &Close) {
     match close {
-        Close::ByClient | Close::Shutdown | Close::Idle(_) | Close::Io(_) => {
+        Close::ByClient
+        | Close::Shutdown
+        | Close::Idle(_)
+        | Close::NotLoggedIn
+        | Close::LoginExpired
+        | Close::Io(_) => {
             debug!(peer = %session.peer_addr, "connection ended: {close}");
         }
         _ => {
@@ -68,11 +96,17 @@ fn tell(session: &Session, close: &Close) {
 async fn read_requests(
     connection: &Connection<'_>,
     reader: impl AsyncRead + Unpin,
+    begun: Begun,
     queue: mpsc::Sender<Queued>,
 ) -> Close {
     let broker = connection.broker;
     let shutdown = std::pin::pin!(broker.wait_for_shutdown());
-    let mut frames = FrameReader::new(connection, reader, shutdown);
+    let limits = Limits {
+        max_bytes: broker.config.serving.socket_request_max_bytes,
+        read_before: begun.read,
+    };
+    let mut frames = FrameReader::new(connection, reader, limits, shutdown);
+    let mut login = begun.login;
     loop {
         let (frame, held) = match frames.next().await {
             Ok(frame) => frame,
@@ -85,6 +119,28 @@ async fn read_requests(
             Ok(Err(_)) => return Close::ByClient,
             Err(close) => return close,
         };
+        if let Some(login) = &mut login {
+            match login.meaning(&frame) {
+                Meaning::Request => {}
+                Meaning::Expired => return Close::LoginExpired,
+                Meaning::Login => {
+                    let (answer, close) = match login.go_on(connection, frame).await {
+                        Ok(answer) => (Some(answer), None),
+                        Err((answer, close)) => (answer, Some(close)),
+                    };
+                    let pending = answer.map_or(Pending::NoResponse, Pending::Ready);
+                    place.send(Queued {
+                        pending,
+                        held,
+                        asked,
+                    });
+                    match close {
+                        Some(close) => return close,
+                        None => continue,
+                    }
+                }
+            }
+        }
         match dispatch::dispatch(broker, connection.session, frame, asked.at()).await {
             Ok(pending) => place.send(Queued {
                 pending,

@@ -31,24 +31,42 @@ const PACE_BYTES: usize = 160 << 10;
 /// What the requests of one connection may hold of the budget: a part of it.
 const CONNECTION_PART: usize = 4;
 
+/// What the connection allows, and what was read of it already.
+pub(super) struct Limits {
+    pub max_bytes: usize,
+    pub read_before: BytesMut,
+}
+
 pub(super) struct FrameReader<'a, R, F> {
     connection: &'a Connection<'a>,
     reader: R,
     buffer: BytesMut,
+    max_bytes: usize,
     /// The last request was small: the next one is not given a buffer before it comes.
     after_small: bool,
     shutdown: Pin<&'a mut F>,
 }
 
 impl<'a, R: AsyncRead + Unpin, F: Future<Output = ()>> FrameReader<'a, R, F> {
-    pub(crate) fn new(connection: &'a Connection<'a>, reader: R, shutdown: Pin<&'a mut F>) -> Self {
+    pub(crate) fn new(
+        connection: &'a Connection<'a>,
+        reader: R,
+        limits: Limits,
+        shutdown: Pin<&'a mut F>,
+    ) -> Self {
         Self {
             connection,
             reader,
-            buffer: BytesMut::new(),
+            buffer: limits.read_before,
+            max_bytes: limits.max_bytes,
             after_small: true,
             shutdown,
         }
+    }
+
+    /// What has been read behind the last frame.
+    pub(crate) fn into_rest(self) -> BytesMut {
+        self.buffer
     }
 
     /// The next frame's body, without its length, and what it holds.
@@ -58,13 +76,7 @@ impl<'a, R: AsyncRead + Unpin, F: Future<Output = ()>> FrameReader<'a, R, F> {
         }
         let mut prefix = [0; frame::LENGTH_BYTES];
         self.buffer.copy_to_slice(&mut prefix);
-        let max_bytes = self
-            .connection
-            .broker
-            .config
-            .serving
-            .socket_request_max_bytes;
-        let length = frame::frame_length(prefix, max_bytes).map_err(|error| Close::Frame {
+        let length = frame::frame_length(prefix, self.max_bytes).map_err(|error| Close::Frame {
             error,
             hint: hint(prefix),
         })?;

@@ -41,6 +41,17 @@ pub(super) enum Close {
         "the client does not read its response, {left_bytes} bytes are left, and others wait for the memory"
     )]
     Unread { left_bytes: usize },
+    /// It was told why, and so was the operator.
+    #[error("the client has not logged in")]
+    NotLoggedIn,
+    #[error("the client took longer than {0:?} to log in (ottla.authentication.timeout.ms)")]
+    LoginTimeout(Duration),
+    #[error(
+        "a connection that has logged in may have its place (ottla.unauthenticated.connections.max)"
+    )]
+    Displaced,
+    #[error("the client asks something after its log-in has run out")]
+    LoginExpired,
     #[error(transparent)]
     Request(#[from] RequestError),
     #[error("{0}")]

@@ -15,8 +15,8 @@ use crate::client_text::client_text;
 use crate::config::{self, HostPort};
 use crate::log_limited;
 use crate::net::accept::accept;
-use crate::net::connection;
-use crate::net::session::{ClientListener, Principal, Session};
+use crate::net::login;
+use crate::net::session::ClientListener;
 
 /// How long connections may take to end when the broker shuts down: what clients do must not keep it from ending.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -206,7 +206,7 @@ pub(crate) async fn run(broker: Arc<Broker>, listener: Listener) {
             log_limited!(warn, peer = %peer_addr, "cannot set socket options: {error}");
             continue;
         }
-        let served = serve(
+        let served = login::serve(
             Arc::clone(&broker),
             Arc::clone(&listener.told),
             stream,
@@ -230,17 +230,6 @@ pub(crate) async fn run(broker: Arc<Broker>, listener: Listener) {
         );
         connections.shutdown().await;
     }
-}
-
-/// Finds out who the client is, where its listener asks for that, and answers its requests.
-async fn serve(
-    broker: Arc<Broker>,
-    listener: Arc<ClientListener>,
-    stream: TcpStream,
-    peer_addr: SocketAddr,
-) {
-    let session = Session::new(peer_addr, Principal::anonymous(), listener);
-    connection::serve(broker, Arc::new(session), stream).await;
 }
 
 /// A connection's task that panics takes nothing but its connection with it.

@@ -8,5 +8,7 @@ mod frame_reader;
 mod halves;
 pub mod limits;
 pub mod listener;
+pub mod login;
 mod response_writer;
 pub mod session;
+pub(crate) mod unauthenticated;

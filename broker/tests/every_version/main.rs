@@ -14,6 +14,7 @@ mod consumer_groups;
 mod data;
 mod groups;
 mod later;
+mod logins;
 mod quotas;
 #[path = "../support/mod.rs"]
 mod support;
@@ -134,6 +135,9 @@ async fn ask(spec: &ApiSpec, case: &mut Case) {
         ApiKey::DescribeClientQuotas => quotas::describe_quotas(case).await,
         ApiKey::AlterClientQuotas => quotas::alter_quotas(case).await,
         ApiKey::DescribeUserScramCredentials => later::describe_user_scram_credentials(case).await,
+        ApiKey::AlterUserScramCredentials => logins::alter_user_scram_credentials(case).await,
+        ApiKey::SaslHandshake => logins::sasl_handshake(case).await,
+        ApiKey::SaslAuthenticate => logins::sasl_authenticate(case).await,
         other => panic!("{other:?} is served and has no case here"),
     }
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use broker::broker::Broker;
 use broker::config::BrokerConfig;
-use broker::config::HostPort;
+use broker::config::{HostPort, SecurityProtocol};
 use broker::metadata::MetaProperties;
-use broker::net::connection;
 use broker::net::session::{ClientListener, Session};
+use broker::net::{connection, login};
 use broker::server;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -84,6 +84,23 @@ pub fn connect_stream(
         Arc::new(session),
         served,
     ))
+}
+
+/// A connection to a listener that asks its clients who they are.
+pub fn connect_to_login(broker: &Arc<Broker>, listener: &str) -> (Client, JoinHandle<()>) {
+    let (stream, served) = tokio::io::duplex(PIPE_BYTES);
+    let listener = ClientListener {
+        name: listener.to_owned(),
+        security_protocol: SecurityProtocol::SaslPlaintext,
+        advertised: HostPort {
+            host: "broker.example".to_owned(),
+            port: 9193,
+        },
+    };
+    let peer_addr = ([192, 0, 2, 7], 40_001).into();
+    let broker = Arc::clone(broker);
+    let serving = login::serve(broker, Arc::new(listener), served, peer_addr);
+    (Client::new(stream), tokio::spawn(serving))
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}

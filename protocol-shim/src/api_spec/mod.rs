@@ -94,6 +94,9 @@ impl ApiSpec {
 
 /// Key of Fetch.
 pub const FETCH: i16 = 1;
+/// Keys of what log-ins are made of.
+pub const SASL_HANDSHAKE: i16 = 17;
+pub const SASL_AUTHENTICATE: i16 = 36;
 /// Key of the one API whose versions a client may not know yet.
 pub const API_VERSIONS: i16 = 18;
 

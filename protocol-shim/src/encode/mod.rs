@@ -48,6 +48,17 @@ pub struct ResponseFrame {
 }
 
 impl ResponseFrame {
+    /// Bytes with their length and nothing else: a token of SASL outside of Kafka's requests.
+    pub fn raw(bytes: &[u8]) -> Self {
+        let length = i32::try_from(bytes.len()).unwrap_or(i32::MAX);
+        let head: Bytes = [&length.to_be_bytes()[..], bytes].concat().into();
+        Self {
+            len: head.len(),
+            head,
+            tail: Vec::new(),
+        }
+    }
+
     /// The parts in the order of writing. None is empty.
     pub fn parts(&self) -> impl Iterator<Item = &Bytes> {
         std::iter::once(&self.head).chain(&self.tail)

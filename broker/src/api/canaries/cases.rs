@@ -1,5 +1,8 @@
 //! The rows: what each API asks for, what that takes, and what is answered without it.
 
+use kafka_protocol::messages::alter_user_scram_credentials_request::{
+    ScramCredentialDeletion, ScramCredentialUpsertion,
+};
 use protocol_shim::newer::{
     api_versions, describe_log_dirs, offset_commit, offset_fetch, txn_offset_commit,
 };
@@ -661,6 +664,29 @@ pub(super) fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
                 .needs(Describe, Cluster)
                 .may_tell(&[91]),
         ],
+        ApiKey::AlterUserScramCredentials => vec![
+            Case::typed("a user more", |_| {
+                let upsertion = ScramCredentialUpsertion::default()
+                    .with_name(wire(ASKED))
+                    .with_mechanism(1)
+                    .with_iterations(4096)
+                    .with_salt(Bytes::from_static(b"salt"))
+                    .with_salted_password(Bytes::from_static(b"salted"));
+                AlterUserScramCredentialsRequest::default().with_upsertions(vec![upsertion])
+            })
+            .needs(Alter, Cluster),
+            Case::typed("a user less", |_| {
+                let deletion = ScramCredentialDeletion::default()
+                    .with_name(wire(ASKED))
+                    .with_mechanism(1);
+                AlterUserScramCredentialsRequest::default().with_deletions(vec![deletion])
+            })
+            .needs(Alter, Cluster)
+            .may_tell(&[91]),
+        ],
+        ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => {
+            vec![Case::sampled("too late", Names).may_tell(&[34])]
+        }
         other => panic!("nobody has said what {other:?} needs"),
     }
 }

@@ -13,6 +13,7 @@ use super::topic::{TOPIC_CONFIGS, topic_config, validate_topic_config};
 use super::*;
 
 mod dynamic;
+mod login;
 mod protection;
 
 fn properties(text: &str) -> Properties {
@@ -302,11 +303,11 @@ fn a_listener_that_nobody_can_use_is_refused() {
         ),
         (
             "listeners=SSL://:1",
-            "listener SSL has security protocol SSL, and only PLAINTEXT is supported yet",
+            "listener SSL has security protocol SSL, and there is no TLS yet",
         ),
         (
             "listeners=A://:1\nlistener.security.protocol.map=A:SASL_SSL",
-            "only PLAINTEXT is supported yet",
+            "only PLAINTEXT and SASL_PLAINTEXT are supported",
         ),
         (
             "listener.security.protocol.map=A:FOO",

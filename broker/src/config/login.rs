@@ -1,0 +1,238 @@
+//! How clients of a listener log in: the keys of SASL, for each listener and mechanism.
+//!
+//! Key K for listener X and mechanism M is `listener.name.x.m.K`, else `listener.name.x.K`, else `K`. Only
+//! `sasl.jaas.config` counts for one mechanism of one listener alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::broker_keys::listener_key;
+use super::broker_row::{BrokerRow, kafka, own};
+use super::def::{InvalidValue, Kind, list};
+use super::effects::{Remark, asks_for_nothing, base_name};
+use super::error::ConfigError;
+use super::listeners::{Listener, controller_names};
+use super::section::section;
+use super::settings::Settings;
+use crate::security::jaas::LoginModule;
+use crate::security::sasl::mechanisms::{Mechanism, Mechanisms, Offered};
+use crate::security::sasl::plain::PlainUsers;
+use crate::security::scram::ScramMechanism;
+use crate::security::secret::Secret;
+
+section! {
+    /// How long clients may take to log in, and how many may be about it. Times are milliseconds.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct AuthenticationConfig of BrokerRow {}
+    keys {
+        /// A client whose log-in has failed waits for its answer this long.
+        failed_delay_ms: u64 = kafka("connection.failed.authentication.delay.ms"),
+        /// How long a client may take from connecting until it has logged in.
+        timeout_ms: u64 = own("ottla.authentication.timeout.ms", Kind::Long, "30000").at_least(1),
+        /// Most connections that have not logged in yet, where the listener asks for that; the oldest of them makes room.
+        unauthenticated_max: usize =
+            own("ottla.unauthenticated.connections.max", Kind::Int, "512").at_least(1),
+    }
+    also {
+        /// What clients of SASL listeners may log in with: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512. Kafka's default, GSSAPI, is not
+        /// there: a SASL listener names others. May be set for one listener.
+        _ = kafka(ENABLED_MECHANISMS),
+        /// Login module of one mechanism of one listener (listener.name.LISTENER.MECHANISM.sasl.jaas.config): users of PLAIN as
+        /// user_NAME="PASSWORD". Without one PLAIN takes the passwords of SCRAM users.
+        _ = kafka(JAAS_CONFIG),
+        /// How long a log-in holds before the client has to prove again who it is (KIP-368); 0: as long as the connection. May be
+        /// set for one listener, and for one mechanism of it.
+        _ = kafka(MAX_REAUTH),
+        /// Largest frame of a client that has not logged in. May be set for one listener.
+        _ = kafka(MAX_RECEIVE_SIZE),
+    }
+}
+
+const ENABLED_MECHANISMS: &str = "sasl.enabled.mechanisms";
+const JAAS_CONFIG: &str = "sasl.jaas.config";
+const MAX_REAUTH: &str = "connections.max.reauth.ms";
+const MAX_RECEIVE_SIZE: &str = "sasl.server.max.receive.size";
+
+/// Those that let nobody in, or not for as long, where a listener asks for a log-in.
+const PROTECTING: &[&str] = &[ENABLED_MECHANISMS, JAAS_CONFIG, MAX_REAUTH];
+
+/// Keys that count for one listener, too.
+pub(super) const OF_LISTENERS: &[&str] = &[
+    ENABLED_MECHANISMS,
+    JAAS_CONFIG,
+    MAX_REAUTH,
+    MAX_RECEIVE_SIZE,
+];
+
+const PLAIN_MODULE: &str = "org.apache.kafka.common.security.plain.PlainLoginModule";
+const SCRAM_MODULE: &str = "org.apache.kafka.common.security.scram.ScramLoginModule";
+const USER_OPTION: &str = "user_";
+
+/// The mechanisms of a listener that asks for a log-in.
+///
+/// # Errors
+/// One of them is not there, none is named, or a key of theirs cannot be used.
+pub(super) fn mechanisms(settings: &Settings, listener: &str) -> Result<Mechanisms, ConfigError> {
+    let keys = Keys { settings, listener };
+    let (key, names) = keys.get(None, ENABLED_MECHANISMS);
+    let mut offered = Vec::new();
+    for name in list(names) {
+        let Some(mechanism) = keys.mechanism(name)? else {
+            return Err(refuse(&key, names, not_there(name, listener)));
+        };
+        offered.push(Offered {
+            mechanism,
+            max_reauth: keys.max_reauth(name),
+        });
+    }
+    if offered.is_empty() {
+        let expected = format!("listener {listener} needs a mechanism; {THERE_ARE}");
+        return Err(refuse(&key, names, expected));
+    }
+    let (_, size) = keys.get(None, MAX_RECEIVE_SIZE);
+    Ok(Mechanisms {
+        offered,
+        max_receive_bytes: size.trim().parse().unwrap_or(0),
+    })
+}
+
+/// Refuses keys that protect where no listener asks for a log-in: whoever has set them believes that one does.
+///
+/// # Errors
+/// The first such key.
+pub(super) fn check_used(
+    settings: &Settings,
+    listeners: &[Listener],
+) -> Result<Vec<Remark>, ConfigError> {
+    let mut remarks = Vec::new();
+    let controllers: Vec<String> = controller_names(settings);
+    let has_login = |name: &str| {
+        let named = |listener: &&Listener| listener.name.eq_ignore_ascii_case(name);
+        let found = listeners.iter().find(named);
+        found.map(|listener| listener.mechanisms.is_some())
+    };
+    for key in settings.set_keys() {
+        let (base, value) = (base_name(key), settings.explicit(key).unwrap_or_default());
+        if !PROTECTING.contains(&base) || asks_for_nothing(base, value) {
+            continue;
+        }
+        let unserved = |why| Err(ConfigError::unserved(key, why));
+        match listener_key(key) {
+            Some((name, _)) => match has_login(name) {
+                Some(true) => {}
+                // Of a listener that is not opened.
+                None if controllers.iter().any(|one| one.eq_ignore_ascii_case(name)) => {}
+                Some(false) => {
+                    return unserved("its listener is neither SASL_PLAINTEXT nor SASL_SSL");
+                }
+                None => {
+                    return unserved("there is no listener of this name to log in at with SASL");
+                }
+            },
+            None if listeners.iter().all(|one| one.mechanisms.is_none()) => {
+                return unserved("no listener is SASL_PLAINTEXT or SASL_SSL");
+            }
+            None if base == JAAS_CONFIG => remarks.push(Remark::Warning(format!(
+                "key {key} has no effect: it counts as listener.name.LISTENER.MECHANISM.{key} only"
+            ))),
+            None => {}
+        }
+    }
+    Ok(remarks)
+}
+
+const THERE_ARE: &str = "there are PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512";
+
+fn not_there(name: &str, listener: &str) -> String {
+    let default = match name {
+        "GSSAPI" => ", which is Kafka's default,",
+        _ => "",
+    };
+    format!(
+        "listener {listener} asks for a log-in, and mechanism {name}{default} is not supported; set \
+         listener.name.{}.{ENABLED_MECHANISMS}: {THERE_ARE}",
+        listener.to_lowercase()
+    )
+}
+
+fn refuse(key: &str, value: &str, expected: String) -> ConfigError {
+    ConfigError::InvalidValue(InvalidValue {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        expected,
+    })
+}
+
+struct Keys<'a> {
+    settings: &'a Settings,
+    listener: &'a str,
+}
+
+impl<'a> Keys<'a> {
+    /// The value that counts, and the key that has it.
+    fn get(&self, mechanism: Option<&str>, key: &str) -> (String, &'a str) {
+        let listener = self.listener.to_lowercase();
+        let of_listener = format!("listener.name.{listener}.{key}");
+        let of_mechanism = mechanism.map(|name| self.of_mechanism(name, key));
+        for own in of_mechanism.into_iter().chain([of_listener]) {
+            if let Some(value) = self.settings.explicit(&own) {
+                return (own, value);
+            }
+        }
+        (key.to_owned(), self.settings.get(key).unwrap_or(""))
+    }
+
+    fn of_mechanism(&self, mechanism: &str, key: &str) -> String {
+        let listener = self.listener.to_lowercase();
+        format!(
+            "listener.name.{listener}.{}.{key}",
+            mechanism.to_lowercase()
+        )
+    }
+
+    fn max_reauth(&self, mechanism: &str) -> Option<Duration> {
+        let (_, value) = self.get(Some(mechanism), MAX_REAUTH);
+        let ms = value.trim().parse().ok().filter(|ms| *ms > 0);
+        ms.map(Duration::from_millis)
+    }
+
+    /// `None`: there is no such mechanism.
+    fn mechanism(&self, name: &str) -> Result<Option<Mechanism>, ConfigError> {
+        if name == "PLAIN" {
+            let users = self.options(name, PLAIN_MODULE)?.map(|options| {
+                let users = options.into_iter().filter_map(|(name, password)| {
+                    Some((name.strip_prefix(USER_OPTION)?.to_owned(), password))
+                });
+                PlainUsers::Listed(Arc::new(users.collect()))
+            });
+            return Ok(Some(Mechanism::Plain(users.unwrap_or(PlainUsers::Scram))));
+        }
+        let Some(scram) = ScramMechanism::from_name(name) else {
+            return Ok(None);
+        };
+        // What it says is for connections to other brokers.
+        self.options(name, SCRAM_MODULE)?;
+        Ok(Some(Mechanism::Scram(scram)))
+    }
+
+    /// The options of a mechanism's login module. `None`: it has none.
+    fn options(
+        &self,
+        mechanism: &str,
+        class: &str,
+    ) -> Result<Option<BTreeMap<String, Secret>>, ConfigError> {
+        let key = self.of_mechanism(mechanism, JAAS_CONFIG);
+        let Some(text) = self.settings.explicit(&key) else {
+            return Ok(None);
+        };
+        let hidden = |expected: String| refuse(&key, "[hidden]", expected);
+        let module = LoginModule::parse(text).map_err(|error| hidden(error.to_string()))?;
+        if module.class != class {
+            let expected =
+                format!("expected {class}, there are no other login modules for {mechanism}");
+            return Err(hidden(expected));
+        }
+        Ok(Some(module.options))
+    }
+}

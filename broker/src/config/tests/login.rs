@@ -1,0 +1,157 @@
+//! Which mechanisms a listener offers, as its keys say it.
+
+use super::*;
+use crate::security::sasl::mechanisms::{Mechanism, Mechanisms};
+use crate::security::sasl::plain::PlainUsers;
+
+const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule";
+const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule";
+
+fn of(text: &str) -> Mechanisms {
+    let config = config(&format!(
+        "listeners=SASL_PLAINTEXT://localhost:9092\n{text}"
+    ));
+    let mechanisms = config.listeners[0].mechanisms.as_deref();
+    mechanisms.cloned().expect("it asks for a log-in")
+}
+
+fn names(mechanisms: &Mechanisms) -> Vec<&str> {
+    let offered = mechanisms.offered.iter();
+    offered.map(|offered| offered.mechanism.name()).collect()
+}
+
+fn refused(text: &str) -> String {
+    refusal(&format!(
+        "listeners=SASL_PLAINTEXT://localhost:9092\n{text}"
+    ))
+}
+
+#[test]
+fn a_listener_offers_what_it_is_told_to_in_that_order() {
+    let all = "SCRAM-SHA-512,PLAIN,SCRAM-SHA-256";
+    let text = format!("sasl.enabled.mechanisms={all}");
+    assert_eq!(names(&of(&text)).join(","), all);
+    // The listener's own key goes over the one for all.
+    let own = "listener.name.sasl_plaintext.sasl.enabled.mechanisms=PLAIN";
+    assert_eq!(names(&of(&format!("{text}\n{own}"))), ["PLAIN"]);
+    let mechanisms = of(&format!("{text}\nsasl.server.max.receive.size=77"));
+    assert_eq!(mechanisms.max_receive_bytes, 77);
+    assert_eq!(of(&text).max_receive_bytes, 524_288);
+    assert!(config("").listeners[0].mechanisms.is_none());
+}
+
+#[test]
+fn users_of_plain_are_those_of_the_login_module_of_the_listener() {
+    let enabled = "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256";
+    let jaas = "listener.name.sasl_plaintext.plain.sasl.jaas.config";
+    let text = format!(
+        "{enabled}\n{jaas}={PLAIN} required \\\n username=\"x\" password=\"canary\" user_alice=\"canary\";"
+    );
+    let mechanisms = of(&text);
+    let Mechanism::Plain(PlainUsers::Listed(users)) = &mechanisms.offered[0].mechanism else {
+        panic!("{mechanisms:?}");
+    };
+    assert_eq!(users.keys().collect::<Vec<_>>(), ["alice"]);
+    assert!(users["alice"].is(b"canary"));
+    assert!(!format!("{mechanisms:?}").contains("canary"));
+    let without = of(enabled);
+    assert_eq!(
+        without.offered[0].mechanism,
+        Mechanism::Plain(PlainUsers::Scram)
+    );
+    // What it says is for connections to other brokers.
+    let scram = "listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config";
+    of(&format!(
+        "{enabled}\n{scram}={SCRAM} required username=\"a\" password=\"b\";"
+    ));
+    for (value, expected) in [
+        (
+            format!("{PLAIN} required user_a=\"canary\""),
+            "not terminated",
+        ),
+        (format!("{SCRAM} required user_a=\"canary\";"), PLAIN),
+        (
+            "org.example.Module required x=\"canary\";".to_owned(),
+            PLAIN,
+        ),
+        ("canary".to_owned(), "control flag"),
+    ] {
+        let refused = refused(&format!("{enabled}\n{jaas}={value}"));
+        assert!(
+            refused.contains(expected) && refused.contains(jaas),
+            "{refused}"
+        );
+        assert!(
+            refused.contains("[hidden]") && !refused.contains("canary"),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn how_long_a_log_in_holds_may_be_said_for_each_mechanism() {
+    let text = "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n\
+                connections.max.reauth.ms=1000\n\
+                listener.name.sasl_plaintext.connections.max.reauth.ms=2000\n\
+                listener.name.sasl_plaintext.scram-sha-256.connections.max.reauth.ms=3000\n\
+                listener.name.sasl_plaintext.scram-sha-512.connections.max.reauth.ms=0";
+    let mechanisms = of(text);
+    let seconds = mechanisms.offered.iter();
+    let seconds: Vec<_> = seconds
+        .map(|offered| offered.max_reauth.map(|max| max.as_secs()))
+        .collect();
+    assert_eq!(seconds, [Some(2), Some(3), None]);
+}
+
+#[test]
+fn a_mechanism_that_is_not_there_stops_the_start() {
+    for (text, expected) in [
+        (
+            "",
+            "mechanism GSSAPI, which is Kafka's default, is not supported",
+        ),
+        ("sasl.enabled.mechanisms=PLAIN,GSSAPI", "mechanism GSSAPI"),
+        (
+            "sasl.enabled.mechanisms=SCRAM-SHA-1",
+            "mechanism SCRAM-SHA-1 is not supported",
+        ),
+        (
+            "sasl.enabled.mechanisms=plain",
+            "mechanism plain is not supported",
+        ),
+        ("sasl.enabled.mechanisms=", "needs a mechanism"),
+    ] {
+        let refused = refused(text);
+        assert!(refused.contains(expected), "{text}: {refused}");
+        assert!(
+            refused.contains("SCRAM-SHA-256 and SCRAM-SHA-512"),
+            "{text}: {refused}"
+        );
+    }
+}
+
+#[test]
+fn keys_of_log_ins_that_nobody_is_asked_for_stop_the_start() {
+    let sasl = "listeners=SASL_PLAINTEXT://localhost:1,OPEN://localhost:2,C://localhost:3\n\
+                listener.security.protocol.map=SASL_PLAINTEXT:SASL_PLAINTEXT,OPEN:PLAINTEXT,C:SASL_PLAINTEXT\n\
+                controller.listener.names=C\nsasl.enabled.mechanisms=PLAIN\n";
+    assert_eq!(remarks(sasl), []);
+    let controllers = "listener.name.c.plain.sasl.jaas.config=x required;";
+    assert_eq!(remarks(&format!("{sasl}{controllers}")), []);
+    for (line, expected) in [
+        (
+            "listener.name.open.sasl.enabled.mechanisms=PLAIN",
+            "neither SASL_PLAINTEXT nor SASL_SSL",
+        ),
+        (
+            "listener.name.sasl_plain.plain.sasl.jaas.config=x",
+            "no listener of this name",
+        ),
+        ("listener.name.open.connections.max.reauth.ms=1", "neither"),
+    ] {
+        let refused = refusal(&format!("{sasl}{line}"));
+        assert!(refused.contains(expected), "{line}: {refused}");
+    }
+    let misplaced = remarks(&format!("{sasl}sasl.jaas.config=x"));
+    assert!(matches!(&misplaced[..], [Remark::Warning(text)] if text.contains("has no effect")));
+}

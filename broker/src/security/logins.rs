@@ -1,0 +1,59 @@
+//! What the listeners that ask for a log-in need, shared by all connections.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::sasl::mechanisms::Mechanisms;
+use super::sasl::{Failure, Step, ToClient};
+use super::scram::Disguise;
+use crate::config::Listener;
+
+/// Mechanisms by listener, and the processor time that log-ins may take.
+pub struct Logins {
+    by_listener: HashMap<String, Arc<Mechanisms>>,
+    pub disguise: Disguise,
+    /// One for each processor: whoever tries passwords slows down others who do, and nobody else.
+    processors: Semaphore,
+}
+
+impl Logins {
+    /// `directory_id` is known to nobody who may not see the users themselves.
+    pub(crate) fn new(listeners: &[Listener], directory_id: Uuid) -> Self {
+        let processors = available_parallelism().map_or(1, NonZeroUsize::get);
+        let by_listener = listeners.iter().filter_map(|listener| {
+            let mechanisms = listener.mechanisms.clone()?;
+            Some((listener.name.clone(), mechanisms))
+        });
+        Self {
+            by_listener: by_listener.collect(),
+            disguise: Disguise::new(directory_id.into_bytes()),
+            processors: Semaphore::new(processors),
+        }
+    }
+
+    /// What clients of a listener may log in with. `None`: it does not ask for it.
+    pub(crate) fn of(&self, listener: &str) -> Option<&Arc<Mechanisms>> {
+        self.by_listener.get(listener)
+    }
+
+    /// Does the work of a log-in beside the threads that serve clients.
+    pub(crate) async fn work(&self, work: Box<dyn FnOnce() -> Step + Send>) -> Step {
+        let failed = |why| {
+            Step::Failed(Failure {
+                to_client: ToClient::InvalidCredentials,
+                user: None,
+                why,
+            })
+        };
+        let Ok(_processor) = self.processors.acquire().await else {
+            return failed("the broker is shutting down");
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.unwrap_or_else(|_| failed("a bug of the broker"))
+    }
+}

@@ -1,0 +1,142 @@
+//! SASL: how a client proves who it is.
+//!
+//! Each mechanism is a pure state machine: it takes the client's tokens one after the other and says what comes of each. What
+//! takes long, or has to be fetched, is handed out and done elsewhere. [`conversation`] is what is around the tokens.
+
+pub mod conversation;
+pub mod mechanisms;
+pub mod plain;
+mod scram;
+mod scram_messages;
+
+use std::sync::Arc;
+
+use super::scram::{Disguise, MIN_ITERATIONS, ScramCredential, ScramMechanism};
+use crate::metadata::MetadataImage;
+
+/// What a token of the client leads to.
+pub enum Step {
+    /// The client has to answer this.
+    Challenge(Vec<u8>),
+    Done(Identity),
+    Failed(Failure),
+    /// This takes milliseconds of a processor, and then says what comes of the token.
+    Work(Box<dyn FnOnce() -> Step + Send>),
+}
+
+/// Who the client has proved to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Name of the `User:` principal.
+    pub name: String,
+    /// What the client is told last.
+    pub answer: Vec<u8>,
+    /// When what it has shown runs out, in milliseconds since 1970.
+    pub expires_at_ms: Option<i64>,
+}
+
+/// The client has not proved who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub to_client: ToClient,
+    /// What the operator is told: who it wanted to be, if it said so, and what is wrong. Never a secret.
+    pub user: Option<String>,
+    pub why: &'static str,
+}
+
+/// What a client is told that has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToClient {
+    /// In these words.
+    Message(String),
+    /// That it has failed with this mechanism, and nothing else.
+    InvalidCredentials,
+}
+
+/// A client may only act for itself.
+const OTHER_AUTHORIZATION_ID: &str =
+    "Authentication failed: Client requested an authorization id that is different from username";
+
+/// What is known of users that have SCRAM credentials, at one moment.
+pub struct ScramUsers {
+    pub image: Arc<MetadataImage>,
+    pub disguise: Disguise,
+}
+
+/// A credential to check a proof against, whether its user is there or not.
+struct FoundUser {
+    credential: ScramCredential,
+    is_there: bool,
+}
+
+impl ScramUsers {
+    /// A user that is not there gets a credential that looks like the others.
+    fn find(&self, mechanism: ScramMechanism, user: &str) -> FoundUser {
+        let scram = self.image.scram();
+        match scram.get(mechanism, user) {
+            Some(credential) => FoundUser {
+                credential: credential.clone(),
+                is_there: true,
+            },
+            None => {
+                let usual = scram.usual_iterations(mechanism).unwrap_or(MIN_ITERATIONS);
+                FoundUser {
+                    credential: self.disguise.credential(mechanism, user, usual),
+                    is_there: false,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::metadata::MetadataRecord;
+
+    pub(super) fn done(step: Step) -> Identity {
+        match step {
+            Step::Done(identity) => identity,
+            Step::Work(work) => done(work()),
+            Step::Failed(failure) => panic!("{failure:?}"),
+            Step::Challenge(challenge) => panic!("{challenge:?}"),
+        }
+    }
+
+    pub(super) fn failed(step: Step) -> Failure {
+        match step {
+            Step::Failed(failure) => failure,
+            Step::Work(work) => failed(work()),
+            Step::Done(identity) => panic!("{identity:?}"),
+            Step::Challenge(challenge) => panic!("{challenge:?}"),
+        }
+    }
+
+    /// `alice`, whose password is `alice-secret`.
+    pub(super) fn users() -> ScramUsers {
+        let mechanism = ScramMechanism::Sha512;
+        let credential = ScramCredential::of_password(mechanism, b"alice-secret", b"salt", 4096);
+        users_with("alice", mechanism, credential)
+    }
+
+    pub(super) fn users_with(
+        name: &str,
+        mechanism: ScramMechanism,
+        credential: ScramCredential,
+    ) -> ScramUsers {
+        let mut image = MetadataImage::empty("cluster");
+        let record = MetadataRecord::UserScramCredential {
+            name: name.to_owned(),
+            mechanism: mechanism as i8,
+            salt: credential.salt,
+            stored_key: credential.stored_key,
+            server_key: credential.server_key,
+            iterations: credential.iterations,
+        };
+        image.apply(&record).expect("applied");
+        ScramUsers {
+            image: Arc::new(image),
+            disguise: Disguise::new([1; 16]),
+        }
+    }
+}

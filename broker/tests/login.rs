@@ -1,0 +1,561 @@
+//! What a client has to say before it is known, and again while it is connected.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::broker::Broker;
+use broker::security::scram::ScramMechanism;
+use bytes::Bytes;
+use kafka_protocol::messages::alter_user_scram_credentials_request::{
+    ScramCredentialDeletion, ScramCredentialUpsertion,
+};
+use kafka_protocol::messages::{
+    AlterUserScramCredentialsRequest, MetadataRequest, SaslAuthenticateRequest,
+    SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
+};
+use protocol_shim::newer::api_versions::ApiVersionsRequest;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::time::Instant;
+
+use support::{Client, connect, connect_to_login, start_broker_with, string};
+
+const NONE: i16 = 0;
+const UNSUPPORTED_MECHANISM: i16 = 33;
+const ILLEGAL_STATE: i16 = 34;
+const UNSUPPORTED_VERSION: i16 = 35;
+const FAILED: i16 = 58;
+const METADATA: i16 = 9;
+const PLAIN_MODULE: &str = "org.apache.kafka.common.security.plain.PlainLoginModule";
+/// Its clients log in, with users of a login module.
+const LISTED: &str = "LISTED";
+/// Its clients log in as users of SCRAM.
+const LOGIN: &str = "LOGIN";
+const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+
+async fn start(properties: &[(&str, &str)]) -> Arc<Broker> {
+    let jaas =
+        format!("{PLAIN_MODULE} required user_alice=\"alice-secret\" user_bob=\"bob-secret\";");
+    let common = [
+        (
+            "listeners",
+            "PLAINTEXT://localhost:1,LOGIN://localhost:2,LISTED://localhost:3",
+        ),
+        (
+            "listener.security.protocol.map",
+            "PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT,LISTED:SASL_PLAINTEXT",
+        ),
+        (
+            "sasl.enabled.mechanisms",
+            "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+        ),
+        ("listener.name.listed.plain.sasl.jaas.config", &jaas),
+    ];
+    let properties: Vec<_> = common.iter().chain(properties).copied().collect();
+    let broker = start_broker_with(&properties).await;
+    let mut admin = connect(&broker);
+    for (mechanism, user) in [(2, "alice"), (1, "bob"), (2, "bob")] {
+        set_password(&mut admin, user, mechanism, &format!("{user}-secret")).await;
+    }
+    broker
+}
+
+async fn set_password(admin: &mut Client, user: &'static str, mechanism: i8, password: &str) {
+    let scram = ScramMechanism::from_wire(mechanism).unwrap();
+    let iterations = NonZeroU32::new(4096).unwrap();
+    let salted = scram.salted_password(password.as_bytes(), b"salt", iterations);
+    let upsertion = ScramCredentialUpsertion::default()
+        .with_name(string(user))
+        .with_mechanism(mechanism)
+        .with_iterations(4096)
+        .with_salt(Bytes::from_static(b"salt"))
+        .with_salted_password(salted.into());
+    alter(admin, vec![upsertion], vec![]).await;
+}
+
+async fn remove(admin: &mut Client, user: &'static str, mechanism: i8) {
+    let deletion = ScramCredentialDeletion::default()
+        .with_name(string(user))
+        .with_mechanism(mechanism);
+    alter(admin, vec![], vec![deletion]).await;
+}
+
+async fn alter(
+    admin: &mut Client,
+    upsertions: Vec<ScramCredentialUpsertion>,
+    deletions: Vec<ScramCredentialDeletion>,
+) {
+    let request = AlterUserScramCredentialsRequest::default()
+        .with_upsertions(upsertions)
+        .with_deletions(deletions);
+    let response = admin.call(0, request).await;
+    assert_eq!(response.results[0].error_code, NONE, "{response:?}");
+}
+
+async fn handshake(client: &mut Client, version: i16, mechanism: &'static str) {
+    let response = try_handshake(client, version, mechanism).await;
+    assert_eq!(response.error_code, NONE);
+    assert_eq!(response.mechanisms, MECHANISMS.map(string));
+}
+
+async fn try_handshake(
+    client: &mut Client,
+    version: i16,
+    mechanism: &'static str,
+) -> SaslHandshakeResponse {
+    let request = SaslHandshakeRequest::default().with_mechanism(string(mechanism));
+    client.call(version, request).await
+}
+
+async fn authenticate(client: &mut Client, token: &[u8]) -> SaslAuthenticateResponse {
+    let token = Bytes::copy_from_slice(token);
+    let request = SaslAuthenticateRequest::default().with_auth_bytes(token);
+    client.call(2, request).await
+}
+
+/// Sends a token as it is.
+async fn raw(client: &mut Client, token: &[u8]) -> Option<Bytes> {
+    client.send_frame(token).await;
+    client.next_frame().await
+}
+
+async fn asks(client: &mut Client) {
+    let response = client.call(METADATA, MetadataRequest::default()).await;
+    assert_eq!(response.brokers[0].port, 9193);
+}
+
+/// The client's side of SCRAM.
+struct ScramClient {
+    mechanism: ScramMechanism,
+    bare: String,
+}
+
+impl ScramClient {
+    fn new(mechanism: &str, user: &str) -> Self {
+        Self {
+            mechanism: ScramMechanism::from_name(mechanism).unwrap(),
+            bare: format!("n={user},r=clientnonce"),
+        }
+    }
+
+    fn first(&self) -> Vec<u8> {
+        format!("n,,{}", self.bare).into_bytes()
+    }
+
+    /// The last message, and what the broker has to answer.
+    fn last(&self, server_first: &[u8], password: &str) -> (Vec<u8>, String) {
+        use base64::Engine as _;
+        use base64::prelude::BASE64_STANDARD as BASE64;
+        let server_first = std::str::from_utf8(server_first).unwrap();
+        let mut parts = server_first.split(',');
+        let mut part = |name: &str| parts.next().unwrap().strip_prefix(name).unwrap();
+        let (nonce, salt, iterations) = (part("r="), part("s="), part("i="));
+        assert!(
+            nonce.starts_with("clientnonce") && nonce.len() > 30,
+            "{nonce}"
+        );
+        let iterations = NonZeroU32::new(iterations.parse().unwrap()).unwrap();
+        let salt = BASE64.decode(salt).unwrap();
+        let scram = self.mechanism;
+        let salted = scram.salted_password(password.as_bytes(), &salt, iterations);
+        let client_key = scram.hmac(&salted, b"Client Key");
+        let stored_key = scram.hash(&client_key);
+        let without_proof = format!("c=biws,r={nonce}");
+        let said = format!("{},{server_first},{without_proof}", self.bare);
+        let signature = scram.hmac(&stored_key, said.as_bytes());
+        let proof: Vec<u8> = client_key
+            .iter()
+            .zip(signature)
+            .map(|(a, b)| a ^ b)
+            .collect();
+        let server_key = scram.hmac(&salted, b"Server Key");
+        let verifier = BASE64.encode(scram.hmac(&server_key, said.as_bytes()));
+        let last = format!("{without_proof},p={}", BASE64.encode(proof));
+        (last.into_bytes(), format!("v={verifier}"))
+    }
+
+    /// Logs in over SaslAuthenticate, behind a handshake.
+    async fn log_in(&self, client: &mut Client, password: &str) -> SaslAuthenticateResponse {
+        let challenge = authenticate(client, &self.first()).await;
+        assert_eq!(challenge.error_code, NONE, "{challenge:?}");
+        let (last, verifier) = self.last(&challenge.auth_bytes, password);
+        let done = authenticate(client, &last).await;
+        if done.error_code == NONE {
+            assert_eq!(done.auth_bytes, verifier);
+        }
+        done
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_asks_for_versions_logs_in_with_plain_and_is_served() {
+    let broker = start(&[]).await;
+    for listener in [LISTED, LOGIN] {
+        let (mut client, _) = connect_to_login(&broker, listener);
+        let request = ApiVersionsRequest::default()
+            .with_client_software_name(string("tester"))
+            .with_client_software_version(string("1"));
+        let versions = client.call(3, request).await;
+        assert_eq!(versions.error_code, NONE);
+        let keys: Vec<i16> = versions.api_keys.iter().map(|api| api.api_key).collect();
+        assert!(
+            [17, 36, 50, 51].iter().all(|key| keys.contains(key)),
+            "{keys:?}"
+        );
+        handshake(&mut client, 1, "PLAIN").await;
+        let done = authenticate(&mut client, b"\0alice\0alice-secret").await;
+        assert_eq!((done.error_code, done.auth_bytes.len()), (NONE, 0));
+        assert_eq!(done.session_lifetime_ms, 0);
+        asks(&mut client).await;
+        // Nothing lets it log in again, and it is told so.
+        assert_eq!(
+            try_handshake(&mut client, 1, "PLAIN").await.error_code,
+            ILLEGAL_STATE
+        );
+        assert_eq!(
+            authenticate(&mut client, b"x").await.error_code,
+            ILLEGAL_STATE
+        );
+        asks(&mut client).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_clients_send_their_tokens_as_they_are() {
+    let broker = start(&[]).await;
+    let (mut client, _) = connect_to_login(&broker, LISTED);
+    handshake(&mut client, 0, "PLAIN").await;
+    let done = raw(&mut client, b"\0alice\0alice-secret").await;
+    assert_eq!(done.as_deref(), Some(&b""[..]), "an empty token");
+    asks(&mut client).await;
+
+    let (mut client, _) = connect_to_login(&broker, LOGIN);
+    handshake(&mut client, 0, "SCRAM-SHA-256").await;
+    let scram = ScramClient::new("SCRAM-SHA-256", "bob");
+    let challenge = raw(&mut client, &scram.first()).await.unwrap();
+    let (last, verifier) = scram.last(&challenge, "bob-secret");
+    let done = raw(&mut client, &last).await.unwrap();
+    assert_eq!(done, verifier);
+    asks(&mut client).await;
+
+    let (mut client, _) = connect_to_login(&broker, LISTED);
+    handshake(&mut client, 0, "PLAIN").await;
+    assert_eq!(raw(&mut client, b"\0alice\0wrong").await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_hashes_of_scram_let_in_who_knows_the_password_and_nobody_else() {
+    let broker = start(&[]).await;
+    for (mechanism, user, password, error) in [
+        ("SCRAM-SHA-256", "bob", "bob-secret", NONE),
+        ("SCRAM-SHA-512", "bob", "bob-secret", NONE),
+        ("SCRAM-SHA-512", "alice", "alice-secret", NONE),
+        ("SCRAM-SHA-256", "alice", "alice-secret", FAILED),
+        ("SCRAM-SHA-512", "alice", "alice-secreT", FAILED),
+        ("SCRAM-SHA-512", "nobody", "alice-secret", FAILED),
+    ] {
+        let what = format!("{mechanism} {user} {password}");
+        let (mut client, _) = connect_to_login(&broker, LOGIN);
+        handshake(&mut client, 1, mechanism).await;
+        let done = ScramClient::new(mechanism, user)
+            .log_in(&mut client, password)
+            .await;
+        assert_eq!(done.error_code, error, "{what}");
+        match error {
+            NONE => asks(&mut client).await,
+            _ => {
+                let message = format!(
+                    "Authentication failed during authentication due to invalid credentials with SASL mechanism {mechanism}"
+                );
+                assert_eq!(done.error_message.as_deref(), Some(&*message), "{what}");
+                assert!(client.next_frame().await.is_none(), "{what}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_password_is_answered_after_a_while_and_nothing_behind_it_is_done() {
+    let broker = start(&[("connection.failed.authentication.delay.ms", "700")]).await;
+    for listener in [LISTED, LOGIN] {
+        let (mut client, _) = connect_to_login(&broker, listener);
+        handshake(&mut client, 1, "PLAIN").await;
+        let began = Instant::now();
+        client.hold();
+        let token = Bytes::from_static(b"\0alice\0wrong");
+        let request = SaslAuthenticateRequest::default().with_auth_bytes(token);
+        let asked = client.send(1, request).await;
+        let metadata = MetadataRequest::default();
+        client.send(METADATA, metadata).await;
+        client.release().await;
+        let refused = client.answer(asked).await;
+        assert!(began.elapsed() >= Duration::from_millis(700));
+        assert_eq!(refused.error_code, FAILED);
+        assert_eq!(
+            refused.error_message.as_deref(),
+            Some("Authentication failed: Invalid username or password")
+        );
+        assert!(client.next_frame().await.is_none(), "it is closed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_a_good_token_at_once_is_served() {
+    let broker = start(&[]).await;
+    let (mut client, _) = connect_to_login(&broker, LISTED);
+    client.hold();
+    let request = SaslHandshakeRequest::default().with_mechanism(string("PLAIN"));
+    let shaken = client.send(1, request).await;
+    let token = Bytes::from_static(b"\0alice\0alice-secret");
+    let request = SaslAuthenticateRequest::default().with_auth_bytes(token);
+    let done = client.send(1, request).await;
+    let asked = client.send(METADATA, MetadataRequest::default()).await;
+    client.release().await;
+    assert_eq!(client.answer(shaken).await.error_code, NONE);
+    assert_eq!(client.answer(done).await.error_code, NONE);
+    assert_eq!(client.answer(asked).await.brokers.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_but_versions_once_and_a_handshake_is_looked_at_before() {
+    let broker = start(&[]).await;
+    let open = || connect_to_login(&broker, LISTED).0;
+
+    let mut client = open();
+    client.send(METADATA, MetadataRequest::default()).await;
+    assert!(client.next_frame().await.is_none(), "a request");
+
+    let mut client = open();
+    let token = SaslAuthenticateRequest::default();
+    client.send(1, token).await;
+    assert!(
+        client.next_frame().await.is_none(),
+        "a token without a handshake"
+    );
+
+    let mut client = open();
+    assert_eq!(
+        raw(&mut client, b"\0alice\0alice-secret").await,
+        None,
+        "a token alone"
+    );
+    let mut client = open();
+    assert_eq!(
+        raw(&mut client, b"\x60\x82").await,
+        None,
+        "a ticket of Kerberos"
+    );
+    let mut client = open();
+    assert_eq!(raw(&mut client, b"").await, None, "nothing");
+
+    let mut client = open();
+    client.call(0, ApiVersionsRequest::default()).await;
+    client.send(0, ApiVersionsRequest::default()).await;
+    assert!(client.next_frame().await.is_none(), "versions twice");
+
+    // A newer client asks again, in a version that it has been told of.
+    let mut client = open();
+    client.send_body(18, 99, 2, b"").await;
+    let told = client.next_frame().await.unwrap();
+    assert_eq!(told[4..6], UNSUPPORTED_VERSION.to_be_bytes());
+    client.call(0, ApiVersionsRequest::default()).await;
+    handshake(&mut client, 1, "PLAIN").await;
+
+    let mut client = open();
+    let refused = try_handshake(&mut client, 1, "GSSAPI").await;
+    assert_eq!(refused.error_code, UNSUPPORTED_MECHANISM);
+    assert_eq!(refused.mechanisms, MECHANISMS.map(string));
+    assert!(client.next_frame().await.is_none());
+
+    let mut client = open();
+    client.send_body(17, 9, 1, b"\0\x05PLAIN").await;
+    assert!(
+        client.next_frame().await.is_none(),
+        "a version that is not there"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn something_else_between_tokens_is_told_to_be_illegal_where_that_can_be_said() {
+    let broker = start(&[]).await;
+    let begun = async || {
+        let mut client = connect_to_login(&broker, LISTED).0;
+        handshake(&mut client, 1, "PLAIN").await;
+        client
+    };
+    let mut client = begun().await;
+    let again = try_handshake(&mut client, 1, "PLAIN").await;
+    assert_eq!(again.error_code, ILLEGAL_STATE);
+    assert!(client.next_frame().await.is_none());
+
+    let mut client = begun().await;
+    let versions = client.call(0, ApiVersionsRequest::default()).await;
+    assert_eq!(versions.error_code, ILLEGAL_STATE);
+    assert!(client.next_frame().await.is_none());
+
+    let mut client = begun().await;
+    client.send(METADATA, MetadataRequest::default()).await;
+    assert!(client.next_frame().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_its_time_or_sends_too_much_is_closed() {
+    let broker = start(&[("listener.name.listed.sasl.server.max.receive.size", "100")]).await;
+    let began = Instant::now();
+    let (mut client, _) = connect_to_login(&broker, LISTED);
+    client.send_bytes(&[0, 0]).await;
+    assert!(client.next_frame().await.is_none());
+    assert_eq!(began.elapsed().as_secs(), 30);
+
+    let (mut client, _) = connect_to_login(&broker, LISTED);
+    client.send_bytes(&101i32.to_be_bytes()).await;
+    let began = Instant::now();
+    assert!(client.next_frame().await.is_none());
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_of_too_many_that_have_not_logged_in_gives_way() {
+    let broker = start(&[("ottla.unauthenticated.connections.max", "2")]).await;
+    let mut clients: Vec<Client> = Vec::new();
+    for _ in 0..3 {
+        let mut client = connect_to_login(&broker, LISTED).0;
+        client.call(0, ApiVersionsRequest::default()).await;
+        clients.push(client);
+    }
+    assert!(clients[0].next_frame().await.is_none());
+    for client in &mut clients[1..] {
+        handshake(client, 1, "PLAIN").await;
+        let done = authenticate(client, b"\0alice\0alice-secret").await;
+        assert_eq!(done.error_code, NONE);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_in_runs_out_unless_the_same_user_proves_it_again() {
+    let broker = start(&[("connections.max.reauth.ms", "5000")]).await;
+    let log_in = async || {
+        let mut client = connect_to_login(&broker, LISTED).0;
+        handshake(&mut client, 1, "PLAIN").await;
+        let done = authenticate(&mut client, b"\0alice\0alice-secret").await;
+        assert_eq!((done.error_code, done.session_lifetime_ms), (NONE, 5000));
+        client
+    };
+    let wait = |ms| tokio::time::sleep(Duration::from_millis(ms));
+
+    // In time, again and again.
+    let mut client = log_in().await;
+    for _ in 0..3 {
+        wait(4000).await;
+        asks(&mut client).await;
+        handshake(&mut client, 1, "PLAIN").await;
+        let done = authenticate(&mut client, b"\0alice\0alice-secret").await;
+        assert_eq!((done.error_code, done.session_lifetime_ms), (NONE, 5000));
+        asks(&mut client).await;
+    }
+    // Not twice in a second.
+    assert_eq!(
+        try_handshake(&mut client, 1, "PLAIN").await.error_code,
+        ILLEGAL_STATE
+    );
+    asks(&mut client).await;
+
+    // Too late for a request, and not for a log-in.
+    let mut client = log_in().await;
+    wait(6000).await;
+    handshake(&mut client, 1, "PLAIN").await;
+    authenticate(&mut client, b"\0alice\0alice-secret").await;
+    asks(&mut client).await;
+    wait(6000).await;
+    client.send(METADATA, MetadataRequest::default()).await;
+    assert!(client.next_frame().await.is_none(), "it has run out");
+
+    // Somebody else, a wrong password, another mechanism, another request.
+    let mut client = log_in().await;
+    handshake(&mut client, 1, "PLAIN").await;
+    let refused = authenticate(&mut client, b"\0bob\0bob-secret").await;
+    assert_eq!(refused.error_code, FAILED);
+    let message = "Cannot change principals during re-authentication from User.alice: User.bob";
+    assert_eq!(refused.error_message.as_deref(), Some(message));
+    assert!(client.next_frame().await.is_none());
+    let mut client = log_in().await;
+    handshake(&mut client, 1, "PLAIN").await;
+    assert_eq!(
+        authenticate(&mut client, b"\0alice\0wrong")
+            .await
+            .error_code,
+        FAILED
+    );
+    assert!(client.next_frame().await.is_none());
+    let mut client = log_in().await;
+    handshake(&mut client, 1, "SCRAM-SHA-256").await;
+    assert_eq!(raw(&mut client, b"\0alice\0alice-secret").await, None);
+    let mut client = log_in().await;
+    handshake(&mut client, 1, "PLAIN").await;
+    client.send(METADATA, MetadataRequest::default()).await;
+    assert!(client.next_frame().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_that_is_removed_stays_until_its_log_in_has_run_out() {
+    let broker = start(&[(
+        "listener.name.login.scram-sha-512.connections.max.reauth.ms",
+        "5000",
+    )])
+    .await;
+    let mut admin = connect(&broker);
+    let (mut client, _) = connect_to_login(&broker, LOGIN);
+    let scram = ScramClient::new("SCRAM-SHA-512", "alice");
+    handshake(&mut client, 1, "SCRAM-SHA-512").await;
+    let done = scram.log_in(&mut client, "alice-secret").await;
+    assert_eq!((done.error_code, done.session_lifetime_ms), (NONE, 5000));
+    remove(&mut admin, "alice", 2).await;
+    asks(&mut client).await;
+    handshake(&mut client, 1, "SCRAM-SHA-512").await;
+    let refused = scram.log_in(&mut client, "alice-secret").await;
+    assert_eq!(refused.error_code, FAILED);
+    let message = "Authentication failed during re-authentication due to invalid credentials with SASL mechanism SCRAM-SHA-512";
+    assert_eq!(refused.error_message.as_deref(), Some(message));
+    assert!(client.next_frame().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_a_stranger_sends_ends_no_task_but_its_own() {
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let broker = start(&[("connection.failed.authentication.delay.ms", "0")]).await;
+    // What a good client sends, of which each byte is another in its turn.
+    let mut good = connect_to_login(&broker, LOGIN).0;
+    good.hold();
+    good.send(0, ApiVersionsRequest::default()).await;
+    let request = SaslHandshakeRequest::default().with_mechanism(string("SCRAM-SHA-512"));
+    good.send(1, request).await;
+    let first = ScramClient::new("SCRAM-SHA-512", "alice").first();
+    for token in [&first[..], b"c=biws,r=clientnonce,p=AQID"] {
+        let token = Bytes::copy_from_slice(token);
+        good.send(2, SaslAuthenticateRequest::default().with_auth_bytes(token))
+            .await;
+    }
+    let good = good.take_held();
+    for at in 0..good.len() {
+        for _ in 0..3 {
+            let mut bytes = good.clone();
+            bytes[at] = rng.random();
+            bytes.truncate(rng.random_range(at..bytes.len()) + 1);
+            let (mut client, serving) = connect_to_login(&broker, LOGIN);
+            client.send_bytes(&bytes).await;
+            drop(client);
+            serving.await.expect("no panic");
+        }
+    }
+    let mut client = connect_to_login(&broker, LOGIN).0;
+    handshake(&mut client, 1, "PLAIN").await;
+    let done = authenticate(&mut client, b"\0alice\0alice-secret").await;
+    assert_eq!(done.error_code, NONE);
+}
