@@ -3,13 +3,19 @@
 //! A name in a request says nothing of whether its client may use it, so what a name stands for is handed out as
 //! [`Authorized`] only, and whatever acts on it takes nothing else.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::ops::Deref;
 
 use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
+use tracing::{Level, enabled};
 
-use crate::net::session::{Principal, Session};
+use crate::acl::{AclIndex, CLUSTER_NAME, Decision, Question, ResourceKind};
+use crate::client_text::client_text;
+use crate::config::AuthorizationConfig;
+use crate::log_limited;
+use crate::net::session::Principal;
 
 /// What something is done to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,7 +26,17 @@ pub enum Resource<'a> {
     Cluster,
 }
 
-impl Resource<'_> {
+impl<'a> Resource<'a> {
+    /// As entries have it.
+    pub(crate) fn kind_and_name(self) -> (ResourceKind, &'a str) {
+        match self {
+            Self::Topic(name) => (ResourceKind::Topic, name),
+            Self::Group(name) => (ResourceKind::Group, name),
+            Self::TransactionalId(name) => (ResourceKind::TransactionalId, name),
+            Self::Cluster => (ResourceKind::Cluster, CLUSTER_NAME),
+        }
+    }
+
     /// What a client is told that may not do what it asked for.
     pub const fn denied(self) -> ErrorCode {
         match self {
@@ -43,40 +59,174 @@ pub const fn denial(error: ErrorCode) -> &'static str {
     }
 }
 
-/// Who asks, and from where.
+/// Who asks, from where and with what; and what the entries say at this moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker<'a> {
     pub principal: &'a Principal,
     pub host: IpAddr,
+    pub acls: &'a AclIndex,
+    /// The name of the API.
+    pub api: &'static str,
+    pub audit: Audit,
 }
 
-impl<'a> From<&'a Session> for Asker<'a> {
-    fn from(session: &'a Session) -> Self {
+impl Asker<'_> {
+    /// The same, for what is only looked at to find out what may be shown.
+    pub(crate) fn filtering(self) -> Self {
         Self {
-            principal: &session.principal,
-            host: session.peer_addr.ip(),
+            audit: Audit::Filtering,
+            ..self
+        }
+    }
+
+    fn question(&self, operation: Operation) -> Question<'_> {
+        Question {
+            kind: &self.principal.kind,
+            name: &self.principal.name,
+            host: self.host,
+            operation: operation.into(),
         }
     }
 }
 
-/// Decides. There is no authorizer that denies anything yet.
+/// How loudly the log tells of an answer, as by Kafka.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audit {
+    /// A client has asked for it: a denial is told.
+    Asked,
+    /// It is one of many that are looked at, or one of several rights that would do.
+    Filtering,
+}
+
+/// Decides.
 #[derive(Debug, Default)]
 pub enum Authorizer {
     #[default]
     AllowAll,
+    Standard(StandardAuthorizer),
     #[cfg(test)]
     Only(rights::Rights),
 }
 
+/// Kafka's `StandardAuthorizer`: who may do what is what the entries say.
+#[derive(Debug)]
+pub struct StandardAuthorizer {
+    /// `Type:name` of those who may do everything.
+    super_users: HashSet<(String, String)>,
+    allows_everyone_without_acls: bool,
+}
+
+impl StandardAuthorizer {
+    fn is_super_user(&self, principal: &Principal) -> bool {
+        let is_own = |(kind, name): &(String, String)| {
+            **kind == *principal.kind && **name == *principal.name
+        };
+        self.super_users.iter().any(is_own)
+    }
+
+    fn allows(&self, asker: Asker<'_>, operation: Operation, resource: Resource<'_>) -> bool {
+        let (kind, name) = resource.kind_and_name();
+        let (is_allowed, rule) = match self.is_super_user(asker.principal) {
+            true => (true, "a super user"),
+            false => match asker.acls.decide(asker.question(operation), kind, name) {
+                Decision::Allowed => (true, "an ACL allows it"),
+                Decision::Denied => (false, "an ACL denies it"),
+                Decision::NotAllowed => (false, "no ACL allows it"),
+                Decision::NoEntries => (self.allows_everyone_without_acls, "there is no ACL"),
+            },
+        };
+        tell(asker, operation, (kind, name), is_allowed, rule);
+        is_allowed
+    }
+
+    fn allows_on_any_topic(&self, asker: Asker<'_>, operation: Operation) -> bool {
+        let question = asker.question(operation);
+        let if_no_entries = self.allows_everyone_without_acls;
+        let is_super_user = self.is_super_user(asker.principal);
+        let is_allowed = is_super_user
+            || asker
+                .acls
+                .allows_on_any(question, ResourceKind::Topic, if_no_entries);
+        tell(
+            asker,
+            operation,
+            (ResourceKind::Topic, "any"),
+            is_allowed,
+            "of all ACLs",
+        );
+        is_allowed
+    }
+}
+
+/// Writes down what was asked and answered. Whoever may do nothing can ask as often as it likes.
+fn tell(
+    asker: Asker<'_>,
+    operation: Operation,
+    (kind, name): (ResourceKind, &str),
+    is_allowed: bool,
+    rule: &str,
+) {
+    macro_rules! line {
+        ($write:ident($($level:ident)?), $what:literal) => {
+            $write!(
+                $($level,)?
+                target: "ottla::authorizer",
+                principal = %client_text(&format!("{}:{}", asker.principal.kind, asker.principal.name)),
+                operation = ?operation,
+                host = %asker.host,
+                resource = %kind,
+                name = %client_text(name),
+                api = asker.api,
+                rule,
+                $what
+            )
+        };
+    }
+    use tracing::trace;
+    const TARGET: &str = "ottla::authorizer";
+    match (asker.audit, is_allowed) {
+        (Audit::Asked, false) => {
+            if enabled!(target: TARGET, Level::INFO) {
+                line!(log_limited(info), "denied");
+            }
+        }
+        (Audit::Asked, true) => {
+            if enabled!(target: TARGET, Level::DEBUG) {
+                line!(log_limited(debug), "allowed");
+            }
+        }
+        (Audit::Filtering, false) => line!(trace(), "left out"),
+        (Audit::Filtering, true) => line!(trace(), "let through"),
+    }
+}
+
 impl Authorizer {
+    /// What the settings ask for.
+    pub(crate) fn new(config: AuthorizationConfig) -> Self {
+        if !config.is_on {
+            return Self::AllowAll;
+        }
+        let super_users = config.super_users.iter();
+        let super_users = super_users.filter_map(|principal| principal.split_once(':'));
+        Self::Standard(StandardAuthorizer {
+            super_users: super_users
+                .map(|(kind, name)| (kind.to_owned(), name.to_owned()))
+                .collect(),
+            allows_everyone_without_acls: config.allows_everyone_without_acls,
+        })
+    }
+
+    /// Whether there are rules at all.
+    pub(crate) fn is_on(&self) -> bool {
+        !matches!(self, Self::AllowAll)
+    }
+
     /// Whether somebody may do something.
     #[inline]
     pub fn allows(&self, asker: Asker<'_>, operation: Operation, resource: Resource<'_>) -> bool {
         match self {
-            Self::AllowAll => {
-                let _ = (asker, operation, resource);
-                true
-            }
+            Self::AllowAll => true,
+            Self::Standard(standard) => standard.allows(asker, operation, resource),
             #[cfg(test)]
             Self::Only(rights) => rights.allow(asker, operation, resource),
         }
@@ -85,10 +235,8 @@ impl Authorizer {
     /// Whether somebody may do something to a topic, whichever it is (Kafka's `authorizeByResourceType`).
     pub fn allows_on_any_topic(&self, asker: Asker<'_>, operation: Operation) -> bool {
         match self {
-            Self::AllowAll => {
-                let _ = (asker, operation);
-                true
-            }
+            Self::AllowAll => true,
+            Self::Standard(standard) => standard.allows_on_any_topic(asker, operation),
             #[cfg(test)]
             Self::Only(rights) => rights.allow_on_any_topic(asker, operation),
         }
@@ -138,7 +286,7 @@ impl Authorizer {
         operation: Operation,
         change: T,
     ) -> Result<Authorized<T>, ErrorCode> {
-        match self.allows(asker, operation, Resource::Cluster) {
+        match self.allows(asker.filtering(), operation, Resource::Cluster) {
             true => Ok(Authorized(change)),
             false => self.authorize_change(asker, operation, change),
         }
@@ -149,6 +297,7 @@ impl Authorizer {
         if matches!(self, Self::AllowAll) {
             return operations;
         }
+        let asker = asker.filtering();
         let asked_for = Operation::ALL.into_iter();
         let asked_for = asked_for.filter(|operation| operations & operation.bit() != 0);
         asked_for

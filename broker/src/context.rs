@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use protocol_shim::api_spec;
 use protocol_shim::header::RequestHeader;
 use storage::log::PartitionLog;
 use uuid::Uuid;
@@ -30,6 +31,8 @@ const UNPAID_BYTES: usize = FREE_BYTES;
 pub struct RequestContext {
     broker: Arc<Broker>,
     pub session: Arc<Session>,
+    /// The name of the API.
+    pub api: &'static str,
     pub api_version: i16,
     pub client_id: Arc<str>,
     /// The request's own size, without its length prefix.
@@ -49,6 +52,7 @@ impl RequestContext {
         Self {
             broker: Arc::clone(broker),
             session: Arc::clone(session),
+            api: api_spec::spec(header.api_key).map_or("unknown", |spec| spec.name),
             api_version: header.api_version,
             client_id: header.client_id.clone().unwrap_or_default(),
             request_bytes,
@@ -58,7 +62,7 @@ impl RequestContext {
 
     /// The broker, as the client may see it at this moment. Load it once per request: two views may differ.
     pub(crate) fn view(&self) -> View<'_> {
-        View::new(&self.broker, &self.session)
+        View::new(&self.broker, &self.session, self.api)
     }
 
     pub(crate) fn config(&self) -> &BrokerConfig {

@@ -9,7 +9,7 @@ use storage::local::OpenError;
 use storage::log::{PartitionLog, StorageError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::api;
 use crate::authorizer::Authorizer;
@@ -122,6 +122,7 @@ impl Server {
             .iter()
             .flat_map(|bound| bound.addresses().to_vec())
             .collect();
+        warn_if_nobody_has_a_name(&broker);
         let vital = broker.metadata.vital().clone();
         let advertised = bound.iter().map(|bound| bound.advertised().clone());
         let advertised = advertised.collect();
@@ -265,7 +266,7 @@ pub async fn assemble(
         rack: config.serving.rack.as_deref().map(Arc::from),
     };
     let broker = Arc::new(Broker {
-        authorizer: Authorizer::default(),
+        authorizer: Authorizer::new(config.section()),
         cluster: ClusterView::alone(me),
         metadata,
         metadata_log,
@@ -303,6 +304,17 @@ pub async fn assemble(
     let loaded = broker.transactions.load().await;
     loaded.map_err(StartError::Transactions)?;
     Ok(broker)
+}
+
+/// ACLs say what clients of a name may do, and an operator who sets an authorizer means to be protected.
+fn warn_if_nobody_has_a_name(broker: &Broker) {
+    let mut listeners = broker.config.listeners.iter();
+    let is_nameless = |protocol| protocol == SecurityProtocol::Plaintext;
+    if broker.authorizer.is_on() && listeners.all(|one| is_nameless(one.security_protocol)) {
+        warn!(
+            "there is an authorizer, and no listener on which clients say who they are: each of them is User:ANONYMOUS"
+        );
+    }
 }
 
 /// Whether the directory is one to write to: before the first write, and without one.

@@ -15,7 +15,7 @@ use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
 use uuid::Uuid;
 
-use crate::authorizer::{Asker, Authorized, Named, Resource};
+use crate::authorizer::{Asker, Audit, Authorized, Named, Resource};
 use crate::broker::Broker;
 use crate::cluster::view::{ClusterView, CoordinatorKind};
 use crate::coordinator::group::GroupCoordinator;
@@ -24,7 +24,8 @@ use crate::coordinator::stats::TransactionStats;
 use crate::coordinator::txn::TransactionCoordinator;
 use crate::metadata::operations::{CLUSTER_OPERATIONS, GROUP_OPERATIONS, TOPIC_OPERATIONS};
 use crate::metadata::{
-    AlterConfig, Metadata, NewPartitions, NewTopic, Published, ResourceType, TopicImage, TopicRef,
+    AlterConfig, Metadata, NewAcls, NewPartitions, NewTopic, OldAcls, Published, ResourceType,
+    TopicImage, TopicRef,
 };
 use crate::net::session::Session;
 use crate::partition::registry::Partition;
@@ -33,6 +34,8 @@ use crate::partition::registry::Partition;
 pub(crate) struct View<'a> {
     broker: &'a Broker,
     session: &'a Session,
+    /// The name of the API that is asked for.
+    api: &'static str,
     metadata: Arc<Published>,
 }
 
@@ -83,6 +86,18 @@ impl Named for NewPartitions {
     }
 }
 
+impl Named for NewAcls {
+    fn resource(&self) -> Resource<'_> {
+        Resource::Cluster
+    }
+}
+
+impl Named for OldAcls {
+    fn resource(&self) -> Resource<'_> {
+        Resource::Cluster
+    }
+}
+
 impl Named for AlterConfig {
     fn resource(&self) -> Resource<'_> {
         configured(self.resource_type, &self.resource_name)
@@ -102,16 +117,23 @@ pub(crate) fn configured(kind: ResourceType, name: &str) -> Resource<'_> {
 
 impl<'a> View<'a> {
     /// What the client of `session` may see at this moment.
-    pub(crate) fn new(broker: &'a Broker, session: &'a Session) -> Self {
+    pub(crate) fn new(broker: &'a Broker, session: &'a Session, api: &'static str) -> Self {
         Self {
             broker,
             session,
+            api,
             metadata: broker.metadata.published(),
         }
     }
 
-    fn asker(&self) -> Asker<'a> {
-        Asker::from(self.session)
+    fn asker(&self) -> Asker<'_> {
+        Asker {
+            principal: &self.session.principal,
+            host: self.session.peer_addr.ip(),
+            acls: self.metadata.image.acls(),
+            api: self.api,
+            audit: Audit::Asked,
+        }
     }
 
     /// Whether the client may do something.
@@ -119,6 +141,18 @@ impl<'a> View<'a> {
     pub(crate) fn allows(&self, operation: Operation, resource: Resource<'_>) -> bool {
         let authorizer = &self.broker.authorizer;
         authorizer.allows(self.asker(), operation, resource)
+    }
+
+    /// As [`allows`](Self::allows), of one of many things that are looked at, or of one of several rights that would do.
+    #[inline]
+    pub(crate) fn shows(&self, operation: Operation, resource: Resource<'_>) -> bool {
+        let authorizer = &self.broker.authorizer;
+        authorizer.allows(self.asker().filtering(), operation, resource)
+    }
+
+    /// Whether there are rules at all.
+    pub(crate) fn has_authorizer(&self) -> bool {
+        self.broker.authorizer.is_on()
     }
 
     /// Whether the client may do something to a topic, whichever it is.
@@ -195,8 +229,12 @@ impl<'a> View<'a> {
             .topics_from(first)
             .filter_map(move |image| {
                 let resource = Resource::Topic(&image.name);
-                let id = self.authorize(operation, resource, image.topic_id).ok()?;
-                Some(Topic { image, id })
+                let (authorizer, asker) = (&self.broker.authorizer, self.asker().filtering());
+                let id = authorizer.authorize(asker, operation, resource, image.topic_id);
+                Some(Topic {
+                    image,
+                    id: id.ok()?,
+                })
             })
     }
 
@@ -426,7 +464,7 @@ impl<'a> View<'a> {
     /// # Errors
     /// TOPIC_AUTHORIZATION_FAILED.
     pub(crate) fn creatable(&self, name: &str) -> Result<Authorized<String>, ErrorCode> {
-        let resource = match self.allows(Operation::Create, Resource::Cluster) {
+        let resource = match self.shows(Operation::Create, Resource::Cluster) {
             true => Resource::Cluster,
             false => Resource::Topic(name),
         };
@@ -454,14 +492,14 @@ impl<'a> View<'a> {
             (None, TopicRef::Name(name)) => name.clone(),
             (None, TopicRef::Id(_)) => String::new(),
         };
-        let resource = match self.allows(Operation::Delete, Resource::Cluster) {
+        let resource = match self.shows(Operation::Delete, Resource::Cluster) {
             true => Resource::Cluster,
             false => Resource::Topic(&name),
         };
         let authorized = self.authorize(Operation::Delete, resource, topic);
         authorized.map_err(|error| Undeletable {
             error,
-            name: by_id.filter(|name| self.allows(Operation::Describe, Resource::Topic(name))),
+            name: by_id.filter(|name| self.shows(Operation::Describe, Resource::Topic(name))),
         })
     }
 
@@ -477,7 +515,7 @@ impl<'a> View<'a> {
 
     /// What the client may do to the cluster (KIP-430): nothing that it is told of, unless it may describe it.
     pub(crate) fn cluster_operations(&self) -> i32 {
-        match self.allows(Operation::Describe, Resource::Cluster) {
+        match self.shows(Operation::Describe, Resource::Cluster) {
             true => self.allowed_of(CLUSTER_OPERATIONS, Resource::Cluster),
             false => 0,
         }

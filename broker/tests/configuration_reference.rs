@@ -19,7 +19,7 @@ Ottla reads Kafka's `server.properties`, with Kafka's names, defaults and rules.
 The keys below have an effect. Of the others:
 
 * A value that cannot be used stops the start with one line that says why.
-* **A key that protects stops the start** until Ottla can do what it asks for: `authorizer.class.name`, `super.users`, SSL
+* **A key that protects stops the start** until Ottla can do what it asks for: another authorizer than Kafka's own, SSL
   keys and those of GSSAPI and OAUTHBEARER (also for one listener), listeners that are not PLAINTEXT or SASL_PLAINTEXT, policies,
   quotas, delegation tokens, controllers elsewhere (`process.roles=broker`), and whatever looks like one of them mistyped. So do
   SASL keys where no listener asks for a log-in. With its default or empty value such a

@@ -15,10 +15,13 @@ pub enum Operation {
     DescribeConfigs = 10,
     AlterConfigs = 11,
     IdempotentWrite = 12,
+    CreateTokens = 13,
+    DescribeTokens = 14,
+    TwoPhaseCommit = 15,
 }
 
 impl Operation {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Read,
         Self::Write,
         Self::Create,
@@ -29,6 +32,9 @@ impl Operation {
         Self::DescribeConfigs,
         Self::AlterConfigs,
         Self::IdempotentWrite,
+        Self::CreateTokens,
+        Self::DescribeTokens,
+        Self::TwoPhaseCommit,
     ];
 
     /// Its bit among the authorized operations of a response (KIP-430).

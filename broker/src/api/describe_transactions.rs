@@ -41,7 +41,7 @@ pub(crate) async fn handle(
 }
 
 fn state(view: &View<'_>, known: Description) -> TransactionState {
-    let may_describe = |name: &str| view.allows(Operation::Describe, Resource::Topic(name));
+    let may_describe = |name: &str| view.shows(Operation::Describe, Resource::Topic(name));
     let topics = known.topics.into_iter();
     let topics = topics.filter(|(name, _)| may_describe(name));
     let topics = topics.map(|(name, partitions)| {

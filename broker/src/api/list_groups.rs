@@ -27,9 +27,9 @@ pub(crate) async fn handle(
         request.types_filter.iter().map(|kind| kind.as_str()),
     );
     let view = ctx.view();
-    let may_describe_all = view.allows(Operation::Describe, Resource::Cluster);
+    let may_describe_all = view.shows(Operation::Describe, Resource::Cluster);
     let may_describe = |group_id: &str| {
-        may_describe_all || view.allows(Operation::Describe, Resource::Group(group_id))
+        may_describe_all || view.shows(Operation::Describe, Resource::Group(group_id))
     };
     let mut groups = Vec::new();
     // Before the first group is asked for there are no shards, and no groups.

@@ -55,7 +55,7 @@ pub(crate) async fn handle(
         };
         listed.retain(|listed| {
             let resource = Resource::TransactionalId(&listed.transactional_id);
-            view.allows(Operation::Describe, resource)
+            view.shows(Operation::Describe, resource)
         });
         if let Some(pattern) = &pattern {
             listed = matching(Arc::clone(pattern), listed).await;

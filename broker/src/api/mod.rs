@@ -3,6 +3,7 @@
 //! Each file has `async fn handle(ctx: &RequestContext, request: …Request) -> …Response`, or a `Result` of it, and opens
 //! with the API's key, versions, behaviour, KIPs and deviations. Wire structs stop here.
 
+mod acl_filter;
 pub(crate) mod add_offsets_to_txn;
 pub(crate) mod add_partitions_to_txn;
 pub(crate) mod alter_client_quotas;
@@ -119,7 +120,7 @@ macro_rules! served_apis {
             TxnOffsetCommit              => txn_offset_commit               [?];
             DescribeTransactions         => describe_transactions           [?];
             ListTransactions             => list_transactions               [?];
-            DescribeAcls                 => describe_acls                   [on_cluster];
+            DescribeAcls                 => describe_acls                   [on_cluster ?];
             CreateAcls                   => create_acls                     [on_cluster ?];
             DeleteAcls                   => delete_acls                     [on_cluster ?];
             DescribeDelegationToken      => describe_delegation_token       [];

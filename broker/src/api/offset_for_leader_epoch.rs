@@ -23,7 +23,7 @@ pub(crate) async fn handle(
     request: OffsetForLeaderEpochRequest,
 ) -> OffsetForLeaderEpochResponse {
     let view = ctx.view();
-    let is_broker = view.allows(Operation::ClusterAction, Resource::Cluster);
+    let is_broker = view.shows(Operation::ClusterAction, Resource::Cluster);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let known = match is_broker {

@@ -29,12 +29,18 @@ pub(super) async fn broker() -> Arc<Broker> {
 
 /// A broker that finds these logs.
 pub(super) async fn broker_on(logs: Arc<dyn LogStore>) -> Arc<Broker> {
+    broker_with(&[], logs).await
+}
+
+/// A broker with more settings.
+pub(super) async fn broker_with(settings: &[(&str, &str)], logs: Arc<dyn LogStore>) -> Arc<Broker> {
     let properties = [
         ("offsets.topic.num.partitions", "1"),
         ("transaction.state.log.num.partitions", "1"),
     ];
-    let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let config = BrokerConfig::from_properties(properties.into_iter().collect());
+    let properties = properties.iter().chain(settings);
+    let properties = properties.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let config = BrokerConfig::from_properties(properties.collect());
     let identity = MetaProperties {
         cluster_id: "test-cluster".to_owned(),
         ..MetaProperties::random(1)

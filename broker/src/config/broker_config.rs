@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use storage::local::LocalConfig;
 
 use super::alone::check_alone;
+use super::authorization::check_authorizer;
 use super::effects::Remark;
 use super::error::ConfigError;
 use super::listeners::{Listener, listeners, refuse_protected};
@@ -74,6 +75,7 @@ impl BrokerConfig {
             _ => settings.int("node.id"),
         };
         check_alone(&settings, node_id)?;
+        check_authorizer(&settings)?;
         let value = |key: &str| settings.get(key).map(str::to_owned);
         check_together(&value).map_err(|misfit| settings.invalid(misfit.key, misfit.what))?;
         let config = Self {

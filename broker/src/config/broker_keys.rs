@@ -12,6 +12,7 @@ use coordinators::txn::TransactionConfig;
 use storage::local::LocalConfig;
 use storage::log::{CleanerConfig, LiveConfig};
 
+use super::authorization::AuthorizationConfig;
 use super::broker_row::BrokerRow;
 use super::connections::ConnectionSettings;
 use super::def::{ConfigDef, Kind, Rule, UpdateMode, def_null};
@@ -28,6 +29,7 @@ fn used() -> impl Iterator<Item = &'static BrokerRow> {
         STARTING,
         ServingConfig::ROWS,
         AuthenticationConfig::ROWS,
+        AuthorizationConfig::ROWS,
         NewTopicsConfig::ROWS,
         ConnectionSettings::ROWS,
         GroupConfig::ROWS,

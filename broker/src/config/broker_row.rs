@@ -46,6 +46,14 @@ pub(super) const fn own_null(name: &'static str, kind: Kind) -> BrokerRow {
 }
 
 impl BrokerRow {
+    /// Not described where nobody has set it.
+    pub(super) const fn hidden(mut self) -> Self {
+        if let Some(own) = &mut self.own {
+            own.internal = true;
+        }
+        self
+    }
+
     /// Another default than Kafka's.
     pub(super) const fn default(mut self, default: &'static str) -> Self {
         self.default = Some(default);

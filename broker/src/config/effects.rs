@@ -28,7 +28,8 @@ pub enum Remark {
     Warning(String),
 }
 
-const NO_ACLS: &str = "there are no ACLs yet: everybody could do everything";
+const NO_ZOOKEEPER: &str = "there is no ZooKeeper whose entries could be protected";
+const NO_BUILDER: &str = "there are no plugins: clients would have other names";
 const NO_GSSAPI: &str =
     "there is no GSSAPI yet: nobody could log in with SASL's tickets of Kerberos";
 const NO_OAUTHBEARER: &str = "there is no SASL/OAUTHBEARER yet: no token would be looked at";
@@ -45,17 +46,13 @@ const NO_STREAMS_GROUPS: &str = "there are no streams groups yet";
 const NO_TWO_PHASE_COMMIT: &str = "there is no two-phase commit yet";
 const NO_PLUGINS: &str = "there are no plugins; /metrics serves Prometheus (ottla.metrics.listen)";
 
-/// Every key of Kafka's that Ottla does not use, some older ones, and those of its authorizer: the first pattern
-/// counts. `*` at the end stands for any text.
+/// Every key of Kafka's that Ottla does not use, and some older ones: the first pattern counts. `*` at the end stands for any text.
 #[rustfmt::skip] // a table
 static EFFECTS: &[(&str, Effect)] = {
     use Effect::{Missed, Nothing, Protects};
     &[
         // Who may do what.
-        ("authorizer.*", Protects(NO_ACLS)),
-        ("super.users", Protects(NO_ACLS)),
-        ("allow.everyone.if.no.acl.found", Protects(NO_ACLS)),
-        ("principal.builder.class", Protects(NO_ACLS)),
+        ("principal.builder.class", Protects(NO_BUILDER)),
         ("alter.config.policy.class.name", Protects(NO_POLICY)),
         ("create.topic.policy.class.name", Protects(NO_POLICY)),
         ("early.start.listeners", Nothing),
@@ -179,7 +176,7 @@ static EFFECTS: &[(&str, Effect)] = {
         ("max.decompressed.message.bytes", Missed("compressed batches are bounded by socket.request.max.bytes")),
 
         // Kafka before 4.0, and before it was its own controller.
-        ("zookeeper.set.acl", Protects(NO_ACLS)),
+        ("zookeeper.set.acl", Protects(NO_ZOOKEEPER)),
         ("zookeeper.ssl.*", Protects(NO_TLS)),
         ("zookeeper.*", Nothing),
         ("password.encoder.*", Nothing),
@@ -227,6 +224,17 @@ pub(crate) fn unserved_protection(key: &str, value: &str) -> Option<&'static str
     }
 }
 
+/// Keys that are used and protect.
+const PROTECTING: &[&str] = &[
+    "allow.everyone.if.no.acl.found",
+    "authorizer.class.name",
+    "super.users",
+];
+
+fn protects(key: &str) -> bool {
+    PROTECTING.contains(&key) || matches!(effect(key), Some(Effect::Protects(_)))
+}
+
 /// The key without the listener and the mechanism that it is for.
 pub(super) fn base_name(key: &str) -> &str {
     let behind = row_behind(key).map(|row| row.name);
@@ -242,8 +250,6 @@ pub(super) fn asks_for_nothing(base: &str, value: &str) -> bool {
     let row = broker_config(base);
     let default = match (row.and_then(|row| row.default), base) {
         (Some(default), _) => default,
-        // Without an authorizer everybody is allowed everything.
-        (None, "allow.everyone.if.no.acl.found") => "true",
         (None, "zookeeper.set.acl" | "zookeeper.ssl.client.enable") => "false",
         // How older Kafkas say that there is no limit.
         (None, "quota.producer.default" | "quota.consumer.default") => "9223372036854775807",
@@ -286,7 +292,7 @@ pub(super) fn find(key: &str, value: &str) -> Result<Finding, ConfigError> {
         )),
         None => Finding::Warning(match nearest(key) {
             // A lock that is mistyped leaves the door open.
-            Some(meant) if matches!(effect(meant), Some(Effect::Protects(_))) => {
+            Some(meant) if protects(meant) => {
                 return Err(ConfigError::Misspelt {
                     key: key.to_owned(),
                     meant,

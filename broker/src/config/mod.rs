@@ -4,6 +4,7 @@
 //! tables of all rows. `Settings` is what was set, as text.
 
 mod alone;
+mod authorization;
 mod broker_config;
 pub mod broker_keys;
 mod broker_row;
@@ -32,6 +33,7 @@ mod transactions;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use authorization::AuthorizationConfig;
 pub use broker_config::BrokerConfig;
 pub(crate) use connections::ConnectionSettings;
 pub use effects::Remark;

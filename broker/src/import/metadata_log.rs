@@ -15,7 +15,7 @@ use storage::record::{BatchHeader, RecordSet};
 use uuid::Uuid;
 
 use super::{ImportError, unreadable};
-use crate::metadata::{Input, QuotaName, RecordError};
+use crate::metadata::{Input, MetadataRecord, QuotaName, RecordError};
 
 /// Base offset and length of a batch.
 const OVERHEAD_BYTES: usize = 12;
@@ -35,6 +35,8 @@ pub(super) struct KafkaMetadata {
     pub configs: BTreeMap<(i8, String), Configs>,
     /// By whom they are for: types and names.
     pub quotas: BTreeMap<BTreeMap<String, Option<String>>, BTreeMap<String, f64>>,
+    /// Who may do what: records that are the same here, by the entry's id.
+    pub acls: BTreeMap<Uuid, MetadataRecord>,
     pub next_producer_id: i64,
     /// What there is besides, and how much of it.
     pub other: BTreeMap<&'static str, i64>,
@@ -167,7 +169,7 @@ impl KafkaMetadata {
         let version = input.uvarint()?;
         let newest = match record_type {
             3 | 5 => 2,
-            2 | 4 | 9 | 14 | 15 => 0,
+            2 | 4 | 9 | 14 | 15 | 18 | 19 => 0,
             _ => u32::MAX,
         };
         if version > newest || record_type > NEWEST_TYPE {
@@ -230,8 +232,13 @@ impl KafkaMetadata {
                     false => quotas.insert(key, value),
                 };
             }
-            18 => *self.other.entry("ACLs").or_default() += 1,
-            19 => *self.other.entry("ACLs").or_default() -= 1,
+            18 | 19 => match MetadataRecord::decode(value)? {
+                MetadataRecord::RemoveAccessControlEntry { id } => drop(self.acls.remove(&id)),
+                record @ MetadataRecord::AccessControlEntry { id, .. } => {
+                    self.acls.insert(id, record);
+                }
+                _ => {}
+            },
             15 => {
                 let _broker_id = input.read::<i32>()?;
                 let _broker_epoch = input.read::<i64>()?;

@@ -56,6 +56,7 @@ pub struct Summary {
     pub topics: usize,
     pub partitions: usize,
     pub bytes: u64,
+    pub acls: usize,
     /// One line each.
     pub left_out: Vec<String>,
 }
@@ -68,6 +69,13 @@ impl fmt::Display for Summary {
             "imported {} topics with {} partitions, {mib:.1} MiB",
             self.topics, self.partitions
         )?;
+        if self.acls > 0 {
+            write!(
+                f,
+                "\n{} ACLs are taken over; they hold where authorizer.class.name says so, as in Kafka",
+                self.acls
+            )?;
+        }
         for line in &self.left_out {
             write!(f, "\nnot taken over: {line}")?;
         }
@@ -114,6 +122,7 @@ pub(crate) async fn import(
         topics: image.topic_count(),
         partitions: source.partitions.len(),
         bytes,
+        acls: source.metadata.acls.len(),
         left_out,
     })
 }
@@ -203,6 +212,7 @@ fn translate(
             records.push(record);
         }
     }
+    records.extend(source.metadata.acls.values().cloned());
     let refused = |error: &dyn fmt::Display| {
         let from = source.dir.display();
         ImportError::Refused(format!("the metadata of {from} cannot be used: {error}"))

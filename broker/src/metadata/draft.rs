@@ -34,12 +34,7 @@ impl Draft {
         }
     }
 
-    /// The first change of an empty log says which records the log may hold.
     pub(crate) fn begin_change(&mut self) {
-        if let Some(stamp) = self.image.features.plan_stamp() {
-            let taken = self.take(vec![stamp]);
-            debug_assert!(taken.is_ok(), "a feature level always fits");
-        }
         self.bytes_before_change = self.bytes;
     }
 
@@ -64,7 +59,7 @@ impl Draft {
         &self.node
     }
 
-    /// Takes the records of one planned change in.
+    /// Takes the records of one planned change in, and says before them which records the log may hold.
     ///
     /// # Errors
     /// The change is too large; the draft is as before.
@@ -75,13 +70,21 @@ impl Draft {
             return Err(MetadataError::too_large());
         }
         for record in records {
-            if let Err(error) = self.image.apply(&record) {
-                debug_assert!(false, "a planned record does not fit: {error}");
-                return Err(MetadataError::Storage(error.to_string()));
+            if let Some(stamp) = self.image.features.plan_level(record.level()) {
+                self.add(stamp)?;
             }
-            self.records.push(record);
+            self.add(record)?;
         }
         self.bytes += bytes;
+        Ok(())
+    }
+
+    fn add(&mut self, record: MetadataRecord) -> Result<(), MetadataError> {
+        if let Err(error) = self.image.apply(&record) {
+            debug_assert!(false, "a planned record does not fit: {error}");
+            return Err(MetadataError::Storage(error.to_string()));
+        }
+        self.records.push(record);
         Ok(())
     }
 

@@ -26,10 +26,10 @@ impl FeaturesImage {
         [metadata_version(self.metadata_version)].into_iter()
     }
 
-    /// What the first change of an empty log begins with.
-    pub(crate) fn plan_stamp(&self) -> Option<MetadataRecord> {
-        let is_stamped = self.metadata_version == METADATA_VERSION;
-        (!is_stamped).then(|| metadata_version(METADATA_VERSION))
+    /// What comes before a record that needs this level: before the first of an empty log, and where an older version has
+    /// written so far.
+    pub(crate) fn plan_level(&self, level: i16) -> Option<MetadataRecord> {
+        (self.metadata_version < level).then(|| metadata_version(level))
     }
 }
 

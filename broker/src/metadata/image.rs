@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::acls::{AclsImage, acl_of};
 use super::configs::{ConfigsImage, Overrides, ResourceType};
 use super::error::ApplyError;
 use super::features::FeaturesImage;
@@ -13,6 +14,7 @@ use super::quotas::QuotasImage;
 use super::record::MetadataRecord;
 use super::scram::ScramImage;
 use super::topics::{TopicImage, TopicsImage};
+use crate::acl::AclIndex;
 use crate::config::DynamicSettings;
 use crate::security::scram::ScramCredential;
 
@@ -27,6 +29,7 @@ pub struct MetadataImage {
     configs: ConfigsImage,
     quotas: QuotasImage,
     scram: ScramImage,
+    pub(super) acls: AclsImage,
     pub(super) producer_ids: ProducerIdsImage,
     pub(super) features: FeaturesImage,
 }
@@ -40,6 +43,7 @@ impl MetadataImage {
             configs: ConfigsImage::default(),
             quotas: QuotasImage::default(),
             scram: ScramImage::default(),
+            acls: AclsImage::default(),
             producer_ids: ProducerIdsImage::default(),
             features: FeaturesImage::default(),
         }
@@ -125,6 +129,11 @@ impl MetadataImage {
         }
     }
 
+    /// Who may do what.
+    pub(crate) fn acls(&self) -> &AclIndex {
+        self.acls.index()
+    }
+
     /// Takes one record in. The only way in which an image changes.
     ///
     /// # Errors
@@ -176,6 +185,28 @@ impl MetadataImage {
             MetadataRecord::RemoveUserScramCredential { name, mechanism } => {
                 self.scram.remove(name, *mechanism)
             }
+            MetadataRecord::AccessControlEntry {
+                id,
+                resource_type,
+                resource_name,
+                pattern_type,
+                principal,
+                host,
+                operation,
+                permission_type,
+            } => {
+                let acl = acl_of(
+                    *resource_type,
+                    resource_name,
+                    *pattern_type,
+                    principal,
+                    host,
+                    *operation,
+                    *permission_type,
+                );
+                self.acls.add(*id, acl?)
+            }
+            MetadataRecord::RemoveAccessControlEntry { id } => self.acls.remove(*id),
             MetadataRecord::BeginTransaction
             | MetadataRecord::EndTransaction
             | MetadataRecord::AbortTransaction => Err(ApplyError::Inconsistent(
@@ -211,11 +242,13 @@ impl MetadataImage {
             .chain(self.configs.records())
             .chain(self.quotas.records())
             .chain(self.scram.records())
+            .chain(self.acls.records())
             .chain(self.topics.records(node_id))
     }
 
-    /// How many records [`records`](Self::records) gives, but for the few that are neither of topics, quotas nor users.
+    /// How many records [`records`](Self::records) gives, but for a few.
     pub(super) fn record_count(&self) -> usize {
-        self.topics.record_count() + self.quotas.record_count() + self.scram.record_count()
+        let of_parts = self.quotas.record_count() + self.scram.record_count() + self.acls.len();
+        self.topics.record_count() + of_parts
     }
 }

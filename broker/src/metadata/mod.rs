@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "metadata is its own")]
 
+mod acls;
 mod configs;
 mod draft;
 mod error;
@@ -28,6 +29,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use acls::{MAX_ACLS_PER_CHANGE, NewAcls, OldAcls};
 pub(crate) use configs::plan::plan_alter;
 pub(crate) use configs::plan::{AlterConfig, ConfigChange, Operation, check_broker_name};
 pub(crate) use configs::{Overrides, ResourceType};
@@ -42,6 +44,7 @@ pub(crate) use record::{METADATA_VERSION, MetadataRecord, QuotaName, RecordError
 pub(crate) use scram::Credentials as ScramCredentials;
 pub(crate) use scram::plan::{AlterScram, Altered as AlteredScram, SaltedPassword};
 pub(crate) use snapshot::write_image;
+pub(crate) use sorted_map::SortedMap;
 pub(crate) use store::{LogStore, MetadataStore, StoreError, metadata_log_config, metadata_log_id};
 pub(crate) use topic_configs::Published;
 pub(crate) use topics::partition_record;
@@ -313,6 +316,49 @@ impl Metadata {
             Ok(told)
         })
         .await?
+    }
+
+    /// Makes access control entries; those that are there already stay as they are.
+    ///
+    /// # Errors
+    /// There are too many of them, or the log has failed. Nothing is made then.
+    pub(crate) async fn create_acls(
+        &self,
+        new: impl Into<Authorized<NewAcls>>,
+    ) -> Result<(), MetadataError> {
+        let NewAcls(acls) = new.into().into_inner();
+        let planned = self.change(acls.len(), move |draft| {
+            let mut room = MAX_ACLS_PER_CHANGE;
+            let mut next = draft.clone();
+            for acl in &acls {
+                if let Some(record) = next.image().acls.plan_create(acl) {
+                    room = room.checked_sub(1).ok_or_else(acls::too_many)?;
+                    next.take(vec![record]).map_err(|_| acls::too_many())?;
+                }
+            }
+            *draft = next;
+            Ok(())
+        });
+        planned.await?
+    }
+
+    /// Deletes access control entries; one that is gone already is passed over.
+    ///
+    /// # Errors
+    /// The log has failed. Nothing is deleted then.
+    pub(crate) async fn delete_acls(
+        &self,
+        old: impl Into<Authorized<OldAcls>>,
+    ) -> Result<(), MetadataError> {
+        let OldAcls(ids) = old.into().into_inner();
+        let planned = self.change(ids.len(), move |draft| {
+            let records = ids
+                .iter()
+                .filter_map(|id| draft.image().acls.plan_delete(*id));
+            let records = records.collect();
+            draft.take(records)
+        });
+        planned.await?
     }
 
     /// Whether a topic of this name was deleted a moment ago, and nobody has been told yet.

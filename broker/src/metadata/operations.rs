@@ -1,4 +1,4 @@
-//! What a client may do (KIP-430): everything, as long as there is no authorizer.
+//! What a client may do (KIP-430), of what there is to be done.
 //!
 //! Bit n stands for Kafka's `AclOperation` with code n.
 

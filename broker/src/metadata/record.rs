@@ -11,7 +11,13 @@
 //! | ... | fields in Kafka's flexible encoding, then tagged fields |
 //!
 //! The first record of a log is FeatureLevelRecord `ottla.metadata.version`. A broker refuses to start on a level above its
-//! own, or on a type or version that it does not know: what the record says would be lost.
+//! own, or on a type or version that it does not know: what the record says would be lost. A log keeps its level until a
+//! record comes that needs a higher one, so that an older version can go on with what it understands.
+//!
+//! | level | also has |
+//! |---|---|
+//! | 1 | |
+//! | 2 | UserScramCredential, ClientQuota, AccessControlEntry and what removes them |
 
 use uuid::Uuid;
 
@@ -19,9 +25,10 @@ use super::primitives::{Damaged, Field, Input, put_length, put_uvarint};
 
 /// The feature that says which records a log may hold.
 pub(crate) const METADATA_VERSION_FEATURE: &str = "ottla.metadata.version";
-/// The highest level that this version reads, and the one that it writes. Level 2 has quotas and
-/// SCRAM credentials.
+/// The highest level that this version reads.
 pub(crate) const METADATA_VERSION: i16 = 2;
+/// The level of a log that has nothing that needs a higher one.
+pub(crate) const LOWEST_METADATA_VERSION: i16 = 1;
 
 const FRAME_VERSION: u32 = 1;
 /// An entity has a type once, and there are three.
@@ -44,12 +51,13 @@ impl From<Damaged> for RecordError {
     }
 }
 
-/// Makes a kind of record of each row: its number in the log, its name, and its fields in the order of their bytes. A field
-/// in brackets is only there because Kafka has it: it is written with this value, and passed over when it is read.
+/// Makes a kind of record of each row: its number in the log, the level that it needs if not the lowest, its name, and its
+/// fields in the order of their bytes. A field in brackets is only there because Kafka has it: it is written with this value,
+/// and passed over when it is read.
 macro_rules! records {
     ($(
         $(#[$about:meta])*
-        $number:literal => $name:ident $( {
+        $number:literal $( (level $level:literal) )? => $name:ident $( {
             $( $( $field:ident : $type:ty )? $( [ $filler:ty = $value:expr ] )? ; )*
         } )?
     )*) => {
@@ -90,6 +98,16 @@ macro_rules! records {
                     } )*
                     _ => return Ok(None),
                 }))
+            }
+
+            /// The level that a log with this record has at least.
+            pub(crate) fn level(&self) -> i16 {
+                match self {
+                    $( Self::$name $( { $( $( $field: _, )? )* } )? => {
+                        let levels = [LOWEST_METADATA_VERSION, $( $level )?];
+                        levels[levels.len() - 1]
+                    } )*
+                }
             }
 
             /// How much of the record is text.
@@ -134,7 +152,7 @@ records! {
         topic_id: Uuid;
     }
     /// Since level 2, as is what takes it back.
-    11 => UserScramCredential {
+    11 (level 2) => UserScramCredential {
         name: String;
         mechanism: i8;
         salt: Vec<u8>;
@@ -147,7 +165,7 @@ records! {
         level: i16;
     }
     /// `remove`: takes the key back; `value` says nothing then.
-    14 => ClientQuota {
+    14 (level 2) => ClientQuota {
         entity: Vec<QuotaName>;
         key: String;
         value: f64;
@@ -159,7 +177,20 @@ records! {
         [i64 = -1];
         next_producer_id: i64;
     }
-    22 => RemoveUserScramCredential {
+    18 (level 2) => AccessControlEntry {
+        id: Uuid;
+        resource_type: i8;
+        resource_name: String;
+        pattern_type: i8;
+        principal: String;
+        host: String;
+        operation: i8;
+        permission_type: i8;
+    }
+    19 (level 2) => RemoveAccessControlEntry {
+        id: Uuid;
+    }
+    22 (level 2) => RemoveUserScramCredential {
         name: String;
         mechanism: i8;
     }

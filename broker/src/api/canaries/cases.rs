@@ -628,14 +628,47 @@ pub(super) fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
                 .may_tell(&[3]),
         ],
         ApiKey::DescribeAcls => vec![
-            Case::sampled("some", Names)
-                .needs(Describe, Cluster)
-                .may_tell(&[54]),
+            Case::typed("all", |_| {
+                DescribeAclsRequest::default()
+                    .with_resource_type_filter(1)
+                    .with_resource_name_filter(None)
+                    .with_pattern_type_filter(1)
+                    .with_principal_filter(None)
+                    .with_host_filter(None)
+                    .with_operation(1)
+                    .with_permission_type(1)
+            })
+            .needs(Describe, Cluster)
+            .sees_all(),
         ],
-        ApiKey::CreateAcls | ApiKey::DeleteAcls => vec![
-            Case::sampled("some", Names)
-                .needs(Alter, Cluster)
-                .may_tell(&[54]),
+        ApiKey::CreateAcls => vec![
+            Case::typed("one", |_| {
+                let entry = create_acls_request::AclCreation::default()
+                    .with_resource_type(2)
+                    .with_resource_name(wire(NEW))
+                    .with_resource_pattern_type(3)
+                    .with_principal(wire("User:canary"))
+                    .with_host(wire("*"))
+                    .with_operation(3)
+                    .with_permission_type(3);
+                CreateAclsRequest::default().with_creations(vec![entry])
+            })
+            .needs(Alter, Cluster),
+        ],
+        ApiKey::DeleteAcls => vec![
+            Case::typed("of everybody", |_| {
+                let filter = delete_acls_request::DeleteAclsFilter::default()
+                    .with_resource_type_filter(1)
+                    .with_resource_name_filter(None)
+                    .with_pattern_type_filter(1)
+                    .with_principal_filter(None)
+                    .with_host_filter(None)
+                    .with_operation(1)
+                    .with_permission_type(1);
+                DeleteAclsRequest::default().with_filters(vec![filter])
+            })
+            .needs(Alter, Cluster)
+            .sees_all(),
         ],
         ApiKey::DescribeDelegationToken => vec![Case::sampled("some", Names).may_tell(&[64])],
         ApiKey::DescribeClientQuotas => vec![

@@ -2,7 +2,8 @@
 //! nothing.
 //!
 //! Each case asks for the canaries below, in one request. It says which rights that takes, and what is answered without each
-//! of them (Kafka's `KafkaApis` and `ControllerApis`). The client is given none, then exactly these, then all but one.
+//! of them (Kafka's `KafkaApis` and `ControllerApis`). The client is given none, then exactly these, then all but one: by a list
+//! of what it may do, and by entries that the broker keeps.
 
 mod cases;
 
@@ -23,17 +24,19 @@ use protocol_shim::access::Operation::{
 use protocol_shim::api_spec::ApiSpec;
 use protocol_shim::sample::{self, Values};
 use storage::log::{AppendOrigin, Next};
+use storage::memory;
 use storage::record::builder::BatchBuilder;
 use storage::record::validate::ValidatedBatch;
 use uuid::Uuid;
 
 use super::walk::{self, Plain};
 use super::{advertised, wire};
+use crate::acl::{Acl, PatternKind, Permission};
 use crate::authorizer::Authorizer;
 use crate::authorizer::Resource::{self, Cluster, Group, Topic, TransactionalId};
 use crate::authorizer::rights::{Right, Rights};
 use crate::broker::Broker;
-use crate::metadata::{NewTopic, Placement, TopicImage};
+use crate::metadata::{NewAcls, NewTopic, OldAcls, Placement, TopicImage};
 use crate::net::session::{Principal, Session};
 
 use cases::{But, Case, Without, batch, cases, topic_name};
@@ -57,7 +60,8 @@ const HIDDEN_TRANSACTION: &str = "hidden-transaction";
 /// A broker with canaries, and a client that may do what it is told to.
 struct Aviary {
     broker: Arc<Broker>,
-    rights: Rights,
+    /// `None`: entries of the broker's say what the client may do.
+    rights: Option<Rights>,
     client: Arc<Session>,
     asked_id: Uuid,
     /// What no answer may say.
@@ -65,11 +69,26 @@ struct Aviary {
 }
 
 impl Aviary {
-    async fn new() -> Self {
-        let rights = Rights::default();
-        let mut broker = walk::broker().await;
-        let alone = Arc::get_mut(&mut broker).expect("nobody else has it yet");
-        alone.authorizer = Authorizer::Only(rights.clone());
+    async fn new(by: By) -> Self {
+        let mut broker = match by {
+            By::List => walk::broker().await,
+            By::Acls => {
+                let settings = [
+                    (
+                        "authorizer.class.name",
+                        "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+                    ),
+                    ("super.users", "User:administrator"),
+                ];
+                walk::broker_with(&settings, memory::open()).await
+            }
+        };
+        let rights = (by == By::List).then(|| {
+            let rights = Rights::default();
+            let alone = Arc::get_mut(&mut broker).expect("nobody else has it yet");
+            alone.authorizer = Authorizer::Only(rights.clone());
+            rights
+        });
         let topics = [ASKED, HIDDEN].map(|name| NewTopic {
             name: name.to_owned(),
             placement: Placement::Counts {
@@ -179,6 +198,13 @@ async fn begin(broker: &Broker, id: &str, topics: [&Arc<TopicImage>; 2], produce
     assert_eq!(added.await, [Ok(()); 2]);
 }
 
+/// Who says what the client may do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum By {
+    List,
+    Acls,
+}
+
 /// What a client is told, and what may be seen of it.
 #[derive(Debug)]
 struct Told {
@@ -187,6 +213,24 @@ struct Told {
 }
 
 impl Aviary {
+    /// The client may do this from now on, and nothing else.
+    async fn give(&self, given: impl IntoIterator<Item = Right>) {
+        let Some(rights) = &self.rights else {
+            let metadata = &self.broker.metadata;
+            let old = metadata.image().acls().iter().map(|(id, _)| id).collect();
+            metadata.delete_acls(OldAcls(old)).await.expect("deleted");
+            let nobody = Right(Read, Topic(HIDDEN));
+            let nobody = Acl {
+                principal: "User:hidden-user".into(),
+                ..acl(nobody)
+            };
+            let new = given.into_iter().map(acl).chain([nobody]).collect();
+            metadata.create_acls(NewAcls(new)).await.expect("made");
+            return;
+        };
+        rights.set(given);
+    }
+
     async fn ask(&self, case: &Case, spec: &ApiSpec, version: i16) -> Told {
         let body = (case.body)(spec, version);
         let answer = walk::ask_with(&self.broker, &self.client, spec, version, body).await;
@@ -234,6 +278,19 @@ fn errors_in(text: &str) -> BTreeSet<i16> {
     codes.filter(|code| *code != 0).collect()
 }
 
+fn acl(Right(operation, resource): Right) -> Acl {
+    let (resource, name) = resource.kind_and_name();
+    Acl {
+        resource,
+        pattern: PatternKind::Literal,
+        name: name.into(),
+        principal: "User:ANONYMOUS".into(),
+        host: "*".into(),
+        operation: operation.into(),
+        permission: Permission::Allow,
+    }
+}
+
 fn administrator() -> Arc<Session> {
     let mut session = walk::session();
     session.principal = Principal {
@@ -244,7 +301,7 @@ fn administrator() -> Arc<Session> {
 }
 
 /// One version of one API: every case with no rights, with exactly its rights, and with all but one.
-async fn walk_through(spec: &'static ApiSpec, version: i16, wrong: &mut Vec<String>) {
+async fn walk_through(by: By, spec: &'static ApiSpec, version: i16, wrong: &mut Vec<String>) {
     let api = ApiKey::try_from(spec.api_key).expect("known");
     let count = cases(api, version, Uuid::nil()).len();
     for at in 0..count {
@@ -252,7 +309,7 @@ async fn walk_through(spec: &'static ApiSpec, version: i16, wrong: &mut Vec<Stri
         // Without any, then without each one, then with all.
         let left_out = (0..=needs + 1).filter(|missing| needs > 0 || *missing > 0);
         for missing in left_out {
-            let aviary = Aviary::new().await;
+            let aviary = Aviary::new(by).await;
             let case = cases(api, version, aviary.asked_id).swap_remove(at);
             let all = case.needs.iter().map(|(right, _)| *right);
             let (given, expected): (Vec<Right>, _) = match missing {
@@ -269,7 +326,7 @@ async fn walk_through(spec: &'static ApiSpec, version: i16, wrong: &mut Vec<Stri
                 "{} v{version}, {}, with {given:?} of {:?}",
                 spec.name, case.what, case.needs
             );
-            aviary.rights.set(given);
+            aviary.give(given).await;
             let administrator = administrator();
             let before = aviary.state(&administrator).await;
             let told = aviary.ask(&case, spec, version).await;
@@ -321,8 +378,7 @@ async fn walk_through(spec: &'static ApiSpec, version: i16, wrong: &mut Vec<Stri
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_client_without_rights_learns_and_changes_nothing_and_one_with_exactly_these_succeeds() {
+async fn walk_through_all(by: By) {
     let only = std::env::var("CANARIES_API").ok();
     let mut wrong = Vec::new();
     for spec in advertised() {
@@ -330,15 +386,25 @@ async fn a_client_without_rights_learns_and_changes_nothing_and_one_with_exactly
             continue;
         }
         for version in spec.min_version..=spec.max_version {
-            walk_through(spec, version, &mut wrong).await;
+            walk_through(by, spec, version, &mut wrong).await;
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_without_rights_learns_and_changes_nothing_and_one_with_exactly_these_succeeds() {
+    walk_through_all(By::List).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_without_acls_learns_and_changes_nothing_and_one_with_exactly_these_succeeds() {
+    walk_through_all(By::Acls).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_producer_that_waits_for_no_answer_and_may_not_write_is_told_by_its_connections_end() {
-    let aviary = Aviary::new().await;
+    let aviary = Aviary::new(By::List).await;
     let administrator = administrator();
     let before = aviary.state(&administrator).await;
     let spec = advertised()
@@ -363,16 +429,16 @@ async fn a_producer_that_waits_for_no_answer_and_may_not_write_is_told_by_its_co
         "{refused}"
     );
     assert!(before == aviary.state(&administrator).await);
-    aviary.rights.set([Right(Write, Topic(ASKED))]);
+    aviary.give([Right(Write, Topic(ASKED))]).await;
     assert_eq!(ask().await.expect("taken"), None);
     assert!(before != aviary.state(&administrator).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_is_told_what_it_may_do_and_of_the_cluster_only_if_it_may_describe_it() {
-    let aviary = Aviary::new().await;
+    let aviary = Aviary::new(By::List).await;
     let operations = async |rights: &[Right]| {
-        aviary.rights.set(rights.iter().copied());
+        aviary.give(rights.iter().copied()).await;
         let spec = advertised()
             .find(|spec| spec.name == "Metadata")
             .expect("served");

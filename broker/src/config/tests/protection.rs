@@ -7,10 +7,11 @@ use crate::config::effects::unserved_protection;
 /// Everything that Kafka sets up to keep somebody out, or to hold somebody back.
 #[rustfmt::skip] // a table: key and value, what the refusal says
 const PROTECTING: &[(&str, &str)] = &[
-    ("authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "ACLs"),
-    ("super.users=User:admin", "ACLs"),
-    ("allow.everyone.if.no.acl.found=false", "ACLs"),
-    ("principal.builder.class=org.example.Builder", "ACLs"),
+    ("authorizer.class.name=kafka.security.authorizer.AclAuthorizer", "the one authorizer"),
+    ("super.users=User:admin", "everybody could do everything"),
+    ("super.users=admin\nauthorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "not admin"),
+    ("allow.everyone.if.no.acl.found=false", "everybody could do everything"),
+    ("principal.builder.class=org.example.Builder", "plugins"),
     ("create.topic.policy.class.name=org.example.Policy", "policy"),
     ("alter.config.policy.class.name=org.example.Policy", "policy"),
     ("client.quota.callback.class=org.example.Quota", "limit"),
@@ -37,7 +38,7 @@ const PROTECTING: &[(&str, &str)] = &[
     ("quota.producer.default=1000", "limit"),
     ("quota.consumer.default=1000", "limit"),
     ("remote.log.storage.system.enable=true", "tiered storage"),
-    ("zookeeper.set.acl=true", "ACLs"),
+    ("zookeeper.set.acl=true", "ZooKeeper"),
     ("zookeeper.ssl.client.enable=true", "TLS"),
     ("listener.name.plaintext.ssl.keystore.location=/x", "TLS"),
     ("listener.name.external.ssl.client.auth=required", "TLS"),
@@ -46,7 +47,7 @@ const PROTECTING: &[(&str, &str)] = &[
     ("listener.name.external.scram-sha-512.sasl.server.callback.handler.class=x", "SASL"),
     ("listener.name.external.connections.max.reauth.ms=5", "SASL"),
     ("listener.name.external.oauthbearer.connections.max.reauth.ms=5", "SASL"),
-    ("listener.name.external.principal.builder.class=x", "ACLs"),
+    ("listener.name.external.principal.builder.class=x", "plugins"),
     ("listener.name.external.max.connections=5", "limit"),
     ("listener.name.external.max.connection.creation.rate=5", "limit"),
     ("listener.name.external.ssl.no.such=x", "TLS"),
@@ -86,7 +87,6 @@ fn what_protects_stops_the_start_in_one_line_that_names_it_and_says_why() {
 /// somebody who has set it would believe to be better protected than they are.
 #[rustfmt::skip] // a table
 const DECIDED: &[(&str, bool)] = &[
-    ("authorizer.class.name", true),
     ("connection.failed.authentication.delay.ms", false),
     ("connections.max.reauth.ms", true),
     ("delegation.token.expiry.check.interval.ms", false),
@@ -178,7 +178,6 @@ const DECIDED: &[(&str, bool)] = &[
 
 /// The beginnings of the keys that have to be in [`DECIDED`].
 const ABOUT_PROTECTION: &[&str] = &[
-    "authorizer.",
     "connection.",
     "connections.max.reauth.",
     "delegation.token.",
@@ -299,7 +298,6 @@ fn what_is_asked_of_a_listener_is_asked_of_the_key_behind_it() {
         ("listener.name.x.ssl.client.auth", "none", false),
         ("listener.name.x.num.network.threads", "5", false),
         ("listener.name.x.no.such", "5", false),
-        ("listener.name.x.authorizer.what", "5", true),
         ("no.such", "5", false),
     ] {
         assert_eq!(

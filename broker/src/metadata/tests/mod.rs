@@ -1,5 +1,6 @@
 //! Metadata without a broker around it.
 
+mod acls;
 mod log;
 mod others;
 mod records;
