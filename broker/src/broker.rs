@@ -23,6 +23,7 @@ use crate::partition::fetch_session::FetchSessionCache;
 use crate::partition::registry::PartitionRegistry;
 use crate::partition::validation::Validators;
 use crate::security::logins::Logins;
+use crate::security::tls::listeners::{Reload, TlsListeners};
 
 /// The running broker, shared by all connections.
 pub struct Broker {
@@ -51,6 +52,7 @@ pub struct Broker {
     pub(crate) logins: Logins,
     /// Those that have not yet, where they have to.
     pub(crate) unauthenticated: Unauthenticated,
+    pub(crate) tls: Arc<TlsListeners>,
     pub logs: Arc<dyn LogStore>,
     pub requests: RequestMetrics,
     pub(crate) shutdown: watch::Sender<bool>,
@@ -71,6 +73,21 @@ impl Broker {
         let mut signal = self.shutdown_signal();
         // An error means that the broker is gone altogether.
         let _ = signal.wait_for(|down| *down).await;
+    }
+
+    /// Has new connections served with certificates and keys as they are now.
+    #[expect(clippy::disallowed_methods, reason = "no client sees it")]
+    pub async fn reload_tls(self: &Arc<Self>, reload: Reload) {
+        let broker = Arc::clone(self);
+        let reloading = tokio::task::spawn_blocking(move || {
+            let published = broker.metadata.published();
+            broker
+                .tls
+                .reload(&broker.config, published.dynamic_settings(), reload);
+        });
+        if let Err(error) = reloading.await {
+            tracing::error!("the certificates could not be read again: {error}");
+        }
     }
 
     /// How long a connection may be silent.

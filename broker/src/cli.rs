@@ -71,6 +71,15 @@ pub enum CliError {
     NotKeyValue(String),
     #[error("{given} --advertise for {listeners} listeners: give one, or one for each")]
     AdvertiseCount { given: usize, listeners: usize },
+    #[error(
+        "--listen {address} would be open, and listener {name} of the file has security protocol {protocol}: \
+         write {protocol}://{address}"
+    )]
+    Open {
+        address: String,
+        name: String,
+        protocol: &'static str,
+    },
     #[error("--data-dir {}: a directory with a comma in its name is not supported", .0.display())]
     CommaInDirectory(PathBuf),
     #[error(transparent)]
@@ -126,16 +135,19 @@ impl Cli {
         let listen = addresses("listen", &self.listen)?;
         let advertise = addresses("advertise", &self.advertise)?;
         if !listen.is_empty() {
-            BrokerConfig::refuse_protected_listeners(properties)?;
             let named = listen.iter().zip(1..).map(|(one, number)| Address {
                 name: Some(one.name.clone().unwrap_or_else(|| listener_name(number))),
                 address: one.address.clone(),
             });
             let named: Vec<Address> = named.collect();
+            refuse_open(properties, &named)?;
             set(properties, "listeners", &join(&named));
-            let protocols: Vec<String> = named.iter().map(Address::protocol).collect();
-            let key = "listener.security.protocol.map";
-            set(properties, key, &protocols.join(","));
+            let protocols = named.iter().map(|one| {
+                let name = one.name.as_deref().unwrap_or_default();
+                format!("{name}:{}", one.protocol(properties))
+            });
+            let protocols = protocols.collect::<Vec<_>>().join(",");
+            set(properties, "listener.security.protocol.map", &protocols);
             properties.remove("advertised.listeners");
         }
         if advertise.is_empty() {
@@ -191,14 +203,36 @@ impl Address {
         })
     }
 
-    /// Its entry in `listener.security.protocol.map`: a listener called SSL is to be encrypted.
-    fn protocol(&self) -> String {
+    /// Its security protocol: what the file says of its name, else what it is called after.
+    fn protocol<'a>(&'a self, properties: &'a Properties) -> &'a str {
         let name = self.name.as_deref().unwrap_or_default();
-        let protocol = match name {
+        let map = properties.get("listener.security.protocol.map");
+        let mut pairs = map.map_or("", String::as_str).split(',');
+        let mapped = pairs.find_map(|pair| {
+            let (listener, protocol) = pair.split_once(':')?;
+            let is_it = listener.trim().eq_ignore_ascii_case(name);
+            is_it.then_some(protocol.trim())
+        });
+        mapped.unwrap_or(match name {
             "SSL" | "SASL_PLAINTEXT" | "SASL_SSL" => name,
             _ => "PLAINTEXT",
-        };
-        format!("{name}:{protocol}")
+        })
+    }
+}
+
+/// Never opens a listener in place of one that the file protects.
+fn refuse_open(properties: &Properties, listen: &[Address]) -> Result<(), CliError> {
+    let is_open = |one: &&Address| one.protocol(properties).eq_ignore_ascii_case("PLAINTEXT");
+    let Some(open) = listen.iter().find(is_open) else {
+        return Ok(());
+    };
+    match BrokerConfig::protected_listener(properties)? {
+        None => Ok(()),
+        Some((name, protocol)) => Err(CliError::Open {
+            address: open.address.clone(),
+            name,
+            protocol: protocol.name(),
+        }),
     }
 }
 

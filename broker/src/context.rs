@@ -9,6 +9,7 @@ use storage::log::PartitionLog;
 use uuid::Uuid;
 
 use crate::broker::Broker;
+use crate::certificates::Certificates;
 use crate::clock::Clock;
 use crate::config::BrokerConfig;
 use crate::net::account::{FREE_BYTES, Unaffordable};
@@ -67,6 +68,11 @@ impl RequestContext {
 
     pub(crate) fn config(&self) -> &BrokerConfig {
         &self.broker.config
+    }
+
+    /// The certificates that follow some of the broker's settings.
+    pub(crate) fn certificates(&self) -> Certificates<'_> {
+        Certificates(&self.broker)
     }
 
     pub(crate) fn clock(&self) -> &Clock {

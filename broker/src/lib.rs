@@ -11,6 +11,7 @@ pub(crate) mod acl;
 pub mod api;
 pub mod authorizer;
 pub mod broker;
+mod certificates;
 pub mod client_text;
 pub mod clock;
 pub mod cluster;

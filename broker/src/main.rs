@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use broker::client_text::OneLine;
 use broker::config::{BrokerConfig, Remark};
+use broker::security::tls::listeners::Reload;
 use broker::server::Server;
 use clap::Parser as _;
 use clap::error::ErrorKind;
@@ -109,10 +110,13 @@ async fn serve(config: BrokerConfig, remarks: Vec<Remark>) -> anyhow::Result<Exi
         }
     }
     announce(&running);
-    tokio::select! {
-        _ = signals.next() => {}
-        failure = running.failed() => {
-            return Err(failure.into());
+    loop {
+        tokio::select! {
+            signal = signals.any() => match signal {
+                Told::End(_) => break,
+                Told::ReadAgain => running.broker.reload_tls(Reload::All).await,
+            },
+            failure = running.failed() => return Err(failure.into()),
         }
     }
     tokio::select! {
@@ -127,11 +131,19 @@ async fn serve(config: BrokerConfig, remarks: Vec<Remark>) -> anyhow::Result<Exi
     }
 }
 
-/// SIGTERM and Ctrl-C; a terminal that is closed says SIGHUP, which ends nothing.
+/// SIGTERM and Ctrl-C, and SIGHUP, which ends nothing.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+}
+
+/// What a signal tells the broker to do.
+enum Told {
+    /// The number of the signal.
+    End(i32),
+    /// Certificates and keys may be others.
+    ReadAgain,
 }
 
 impl Signals {
@@ -143,15 +155,24 @@ impl Signals {
         })
     }
 
+    async fn any(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::End(SignalKind::terminate().as_raw_value()),
+            _ = self.interrupt.recv() => Told::End(SignalKind::interrupt().as_raw_value()),
+            _ = self.hang_up.recv() => {
+                tracing::info!(
+                    "SIGHUP: certificates are read again; settings are changed with AlterConfigs or by a restart"
+                );
+                Told::ReadAgain
+            }
+        }
+    }
+
     /// The number of the next signal that ends something.
     async fn next(&mut self) -> i32 {
         loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return SignalKind::terminate().as_raw_value(),
-                _ = self.interrupt.recv() => return SignalKind::interrupt().as_raw_value(),
-                _ = self.hang_up.recv() => tracing::info!(
-                    "SIGHUP: nothing is read again yet; settings are changed with AlterConfigs or by a restart"
-                ),
+            if let Told::End(number) = self.any().await {
+                return number;
             }
         }
     }

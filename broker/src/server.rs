@@ -9,6 +9,7 @@ use storage::local::OpenError;
 use storage::log::{PartitionLog, StorageError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use crate::api;
@@ -32,6 +33,7 @@ use crate::partition::registry::PartitionRegistry;
 use crate::partition::validation::Validators;
 use crate::replay::ReplayError;
 use crate::security::logins::Logins;
+use crate::security::tls::listeners::{Reload, TlsListeners};
 use crate::vital::VitalTaskPanicked;
 
 /// Request bytes in memory at once where `queued.max.request.bytes` does not say.
@@ -42,6 +44,9 @@ const ELEMENT_BUDGET_BYTES: usize = 256 << 20;
 const RESPONSE_BUDGET_BYTES: usize = 256 << 20;
 /// How long the data directory may take to be closed in order.
 const DISK_STOP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether the files of certificates have changed.
+const CERTIFICATE_LOOKS: Duration = Duration::from_secs(30);
 
 /// Why the broker did not start. Each is one line for the operator; nothing keeps running.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +67,8 @@ pub enum StartError {
     Metadata(#[from] metadata::OpenError),
     #[error(transparent)]
     Override(#[from] UnknownHost),
+    #[error("{0}")]
+    Tls(String),
     #[error("cannot load the groups: {0}")]
     Groups(ReplayError),
     #[error("cannot load the transactions: {0}")]
@@ -132,6 +139,10 @@ impl Server {
                 let serving = listener::run(Arc::clone(&broker), listener);
                 vital.spawn_on(&mut listeners, "a listener", serving);
             }
+        }
+        if !broker.tls.is_empty() {
+            let watching = watch_certificates(Arc::clone(&broker));
+            vital.spawn_on(&mut listeners, "the watch over certificates", watching);
         }
         let metrics_addresses = metrics_bound
             .as_ref()
@@ -204,10 +215,25 @@ impl Server {
     }
 }
 
+/// Reads certificates and keys again when their files have changed; returns when the broker shuts down.
+async fn watch_certificates(broker: Arc<Broker>) {
+    let mut looks = tokio::time::interval(CERTIFICATE_LOOKS);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut shutdown = broker.shutdown_signal();
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            _ = shutdown.wait_for(|down| *down) => return,
+        }
+        broker.reload_tls(Reload::Changed).await;
+    }
+}
+
 /// Everything but the ports: a broker over logs that are open already.
 ///
 /// # Errors
-/// When metadata, groups or transactions cannot be read back.
+/// When metadata, groups or transactions cannot be read back, or a listener cannot encrypt.
+#[expect(clippy::disallowed_methods, reason = "no client sees it")]
 pub async fn assemble(
     config: BrokerConfig,
     identity: &MetaProperties,
@@ -249,6 +275,8 @@ pub async fn assemble(
     )
     .await?;
     let transaction_stats = Arc::default();
+    let tls = TlsListeners::open(&config, metadata.published().dynamic_settings());
+    let tls = tls.map_err(StartError::Tls)?;
     let runtime = Runtime {
         metadata: metadata.clone(),
         clock: clock.clone(),
@@ -284,6 +312,7 @@ pub async fn assemble(
             config.authentication.unauthenticated_max,
             Duration::from_millis(config.authentication.timeout_ms),
         ),
+        tls: Arc::new(tls),
         request_budget: RequestBudget::new(
             config
                 .serving

@@ -19,16 +19,18 @@ Ottla reads Kafka's `server.properties`, with Kafka's names, defaults and rules.
 The keys below have an effect. Of the others:
 
 * A value that cannot be used stops the start with one line that says why.
-* **A key that protects stops the start** until Ottla can do what it asks for: another authorizer than Kafka's own, SSL
-  keys and those of GSSAPI and OAUTHBEARER (also for one listener), listeners that are not PLAINTEXT or SASL_PLAINTEXT, policies,
-  quotas, delegation tokens, controllers elsewhere (`process.roles=broker`), and whatever looks like one of them mistyped. So do
-  SASL keys where no listener asks for a log-in. With its default or empty value such a
+* **A key that protects stops the start** until Ottla can do what it asks for: another authorizer than Kafka's own, keys of
+  GSSAPI and OAUTHBEARER (also for one listener), plugins, policies, quotas, delegation tokens, controllers elsewhere
+  (`process.roles=broker`), and whatever looks like one of them mistyped. So do SASL keys where no listener asks for a log-in,
+  and SSL keys where none encrypts. With its default or empty value such a
   key asks for nothing. AlterConfigs refuses them as well.
 * A key that somebody might miss is a warning. The remaining keys of Kafka's have nothing to do here and are one line in the
   log, all together.
 * An unknown key is named together with the key that was most likely meant.
 
-What may change while the broker runs, and how far, is what Kafka 4.4 allows. SIGHUP changes nothing.
+What may change while the broker runs, and how far, is what Kafka 4.4 allows. SIGHUP reads certificates again, nothing else.
+
+SSL keys are read for each listener that encrypts: `listener.name.LISTENER.KEY` (the name in lower case) goes over `KEY`.
 ";
 
 fn rows<'a>(page: &mut String, title: &str, rows: impl Iterator<Item = &'a ConfigDef>) {

@@ -61,6 +61,8 @@ pub(super) async fn alter<'a>(
     let mut alters = Vec::with_capacity(resources.len());
     let mut outcomes: Vec<Result<(), MetadataError>> = Vec::with_capacity(resources.len());
     let mut places = Vec::with_capacity(resources.len());
+    let certificates = ctx.certificates();
+    let mut has_certificates = false;
     for (resource_type, name, change) in &resources {
         let change = match (ResourceType::from_wire(*resource_type), change) {
             (None, _) => invalid(format!("Unknown resource type {resource_type}")),
@@ -81,14 +83,32 @@ pub(super) async fn alter<'a>(
                     authorized.map_err(MetadataError::Denied)
                 }),
         };
+        let change = match change {
+            // What Kafka's rules refuse is told first.
+            Ok(change) if certificates.follow(&change) => {
+                let planned = view
+                    .metadata()
+                    .alter_configs(vec![change.clone()], true)
+                    .await;
+                match planned.into_iter().collect::<Result<(), _>>() {
+                    Ok(()) => certificates.check(&change).await.map(|()| change),
+                    Err(refused) => Err(refused),
+                }
+            }
+            other => other,
+        };
         outcomes.push(change.map(|change| {
             places.push(outcomes.len());
+            has_certificates |= certificates.follow(&change);
             alters.push(change);
         }));
     }
     let altered = view.metadata().alter_configs(alters, validate_only).await;
     for (place, outcome) in places.into_iter().zip(altered) {
         outcomes[place] = outcome;
+    }
+    if has_certificates && !validate_only {
+        certificates.reload().await;
     }
     outcomes
 }

@@ -8,7 +8,7 @@ use super::alone::check_alone;
 use super::authorization::check_authorizer;
 use super::effects::Remark;
 use super::error::ConfigError;
-use super::listeners::{Listener, listeners, refuse_protected};
+use super::listeners::{Listener, SecurityProtocol, listeners, protected_listener};
 use super::login::{AuthenticationConfig, check_used};
 use super::new_topics::NewTopicsConfig;
 use super::properties::Properties;
@@ -16,6 +16,7 @@ use super::rules::check_together;
 use super::section::Section;
 use super::serving::ServingConfig;
 use super::settings::{DynamicSettings, Settings};
+use super::tls;
 
 /// A broker's static configuration.
 ///
@@ -53,13 +54,15 @@ impl BrokerConfig {
         }
     }
 
-    /// Refuses listeners that encrypt or authenticate, whatever else the properties say. Options may put other listeners in
-    /// their place, but never an open one in place of a protected one.
+    /// The first listener that encrypts or authenticates, whatever else the properties say. Options may put other listeners
+    /// in its place, but never an open one.
     ///
     /// # Errors
-    /// The first such listener.
-    pub fn refuse_protected_listeners(properties: &Properties) -> Result<(), ConfigError> {
-        refuse_protected(&Settings::unchecked(properties.clone()))
+    /// The protocols cannot be read.
+    pub fn protected_listener(
+        properties: &Properties,
+    ) -> Result<Option<(String, SecurityProtocol)>, ConfigError> {
+        protected_listener(&Settings::unchecked(properties.clone()))
     }
 
     /// Checks and reads properties; the second value is what the operator is told about keys without effect.
@@ -90,6 +93,7 @@ impl BrokerConfig {
         };
         config.check_replication_factor()?;
         remarks.extend(check_used(&config.settings, &config.listeners)?);
+        remarks.extend(tls::check(&config.settings, &config.listeners)?);
         Ok((config, remarks))
     }
 

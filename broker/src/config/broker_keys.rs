@@ -21,12 +21,14 @@ use super::new_topics::NewTopicsConfig;
 use super::section::Section;
 use super::serving::ServingConfig;
 use super::start_keys::STARTING;
+use super::tls::TLS;
 use super::topic::{HOUR_MS, MINUTE_MS, TOPIC_CONFIGS, TopicConfigDef};
 
 /// The rows of all sections.
 fn used() -> impl Iterator<Item = &'static BrokerRow> {
     let sections = [
         STARTING,
+        TLS,
         ServingConfig::ROWS,
         AuthenticationConfig::ROWS,
         AuthorizationConfig::ROWS,
@@ -181,6 +183,11 @@ pub fn is_dynamic_only(row: &ConfigDef) -> bool {
 /// The listener and the key of `listener.name.LISTENER.KEY`.
 pub fn listener_key(name: &str) -> Option<(&str, &str)> {
     name.strip_prefix("listener.name.")?.split_once('.')
+}
+
+/// Whether a key is read for one listener at a time: its `listener.name.LISTENER.` form goes over the plain one.
+pub(super) fn is_of_listeners(name: &str) -> bool {
+    TLS.iter().any(|row| row.name == name)
 }
 
 /// Keys that are set for one mechanism of one listener: `listener.name.LISTENER.MECHANISM.KEY`.

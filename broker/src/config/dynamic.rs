@@ -11,6 +11,7 @@ use super::effects::{base_name, unserved_protection};
 use super::login::OF_LISTENERS;
 use super::rules::{Misfit, check_together};
 use super::settings::{DynamicSettings, Settings};
+use super::tls::why_without_tls;
 use super::topic::topic_config;
 
 /// Kafka changes these for one listener alone (`SslConfigs.RECONFIGURABLE_CONFIGS`).
@@ -99,6 +100,9 @@ pub(crate) fn check_change(
         }
         if OF_LISTENERS.contains(&base_name(key)) {
             return Err(format!("{key} cannot change while the broker runs yet"));
+        }
+        if let Some(why) = why_without_tls(settings, key) {
+            return Err(format!("{key} cannot be set: {why}"));
         }
     }
     let value = |key: &str| settings.effective(key, after).map(str::to_owned);

@@ -4,7 +4,9 @@
 //! effect people would miss is a warning. **A key that protects stops the start** until Ottla does what the key asks for: an
 //! operator who has set it believes to be protected.
 
-use super::broker_keys::{broker_config, broker_configs, listener_key, row_behind};
+use super::broker_keys::{
+    broker_config, broker_configs, is_of_listeners, listener_key, row_behind,
+};
 use super::def::{Kind, list};
 use super::error::ConfigError;
 use super::login::OF_LISTENERS;
@@ -34,7 +36,9 @@ const NO_GSSAPI: &str =
     "there is no GSSAPI yet: nobody could log in with SASL's tickets of Kerberos";
 const NO_OAUTHBEARER: &str = "there is no SASL/OAUTHBEARER yet: no token would be looked at";
 const NO_SASL_CLASS: &str = "there are no plugins: SASL would not ask the class";
-const NO_TLS: &str = "there is no TLS yet: everything could be read on its way";
+const NO_TLS: &str = "there is no TLS to ZooKeeper, nor ZooKeeper";
+const NO_SUCH_TLS: &str =
+    "this part of TLS is not there: there are no plugins, and one library does it all";
 const NO_TOKENS: &str = "there are no delegation tokens yet";
 const NO_POLICY: &str = "there are no plugins: the policy would not be asked";
 const NO_LIMIT: &str = "this limit is not there yet: nothing would be limited";
@@ -79,14 +83,13 @@ static EFFECTS: &[(&str, Effect)] = {
         ("sasl.*", Protects(NO_SASL_CLASS)),
         ("delegation.token.expiry.check.interval.ms", Nothing),
         ("delegation.token.*", Protects(NO_TOKENS)),
-        ("ssl.allow.dn.changes", Nothing),
-        ("ssl.allow.san.changes", Nothing),
+        // What there is comes first; whatever else protects, too.
+        ("ssl.endpoint.identification.algorithm", Nothing),
         ("ssl.keymanager.algorithm", Nothing),
-        ("ssl.keystore.type", Nothing),
-        ("ssl.truststore.type", Nothing),
-        ("ssl.*", Protects(NO_TLS)),
-        ("security.inter.broker.protocol", Nothing),
-        ("security.*", Protects(NO_TLS)),
+        ("ssl.protocol", Nothing),
+        ("ssl.secure.random.implementation", Nothing),
+        ("ssl.*", Protects(NO_SUCH_TLS)),
+        ("security.*", Protects(NO_SUCH_TLS)),
         ("config.providers*", Protects(NO_PROVIDERS)),
         // How much.
         ("max.connection.creation.rate", Protects(NO_LIMIT)),
@@ -195,11 +198,8 @@ static EFFECTS: &[(&str, Effect)] = {
     ]
 };
 
-/// What is said about a key; nothing if it is used.
+/// What is said about a key, if it is not used.
 fn effect(key: &str) -> Option<Effect> {
-    if broker_config(key).is_some_and(|row| !row.unused) {
-        return None;
-    }
     let covers = |pattern: &str| match pattern.strip_suffix('*') {
         Some(start) => key.starts_with(start),
         None => pattern == key,
@@ -217,7 +217,7 @@ pub(crate) fn unserved_protection(key: &str, value: &str) -> Option<&'static str
         return None;
     }
     match effect(base) {
-        Some(Effect::Protects(why)) => Some(why),
+        Some(Effect::Protects(why)) if !is_read(key, base) => Some(why),
         // There are limits for all listeners together, none for one of them.
         _ if listener_key(key).is_some() && base.starts_with("max.connections") => Some(NO_LIMIT),
         _ => None,
@@ -233,6 +233,12 @@ const PROTECTING: &[&str] = &[
 
 fn protects(key: &str) -> bool {
     PROTECTING.contains(&key) || matches!(effect(key), Some(Effect::Protects(_)))
+}
+
+/// Whether a key has an effect; of a listener's, only some have.
+fn is_read(key: &str, base: &str) -> bool {
+    let is_used = broker_config(base).is_some_and(|row| !row.unused);
+    is_used && (key == base || is_of_listeners(base) || OF_LISTENERS.contains(&base))
 }
 
 /// The key without the listener and the mechanism that it is for.
@@ -279,9 +285,7 @@ pub(super) fn find(key: &str, value: &str) -> Result<Finding, ConfigError> {
         return Err(ConfigError::unserved(key, why));
     }
     let (base, known) = (base_name(key), row_behind(key).is_some());
-    let is_used = broker_config(key).is_some_and(|row| !row.unused);
-    let is_of_listener = listener_key(key).is_some() && OF_LISTENERS.contains(&base);
-    if is_used || is_of_listener || known && asks_for_nothing(base, value) {
+    if is_read(key, base) || known && asks_for_nothing(base, value) {
         return Ok(Finding::Fine);
     }
     Ok(match effect(base) {
@@ -337,8 +341,12 @@ mod tests {
         for row in broker_configs().values() {
             let effect = effect(row.name);
             assert!(effect.is_some() || !row.unused, "{} has none", row.name);
-            let protects = matches!(effect, Some(Effect::Protects(_)));
-            assert!(row.unused || !protects, "{} is used and refused", row.name);
+            let refused = unserved_protection(row.name, "other than the default");
+            assert!(
+                row.unused || refused.is_none(),
+                "{} is used and refused",
+                row.name
+            );
         }
     }
 

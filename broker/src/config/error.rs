@@ -22,6 +22,12 @@ pub enum ConfigError {
     InvalidValue(#[from] InvalidValue),
     #[error("{key} cannot be ignored, and {why}; remove it to start without")]
     Unserved { key: String, why: &'static str },
+    #[error("listener {listener}, {key}: {why}")]
+    Listener {
+        listener: String,
+        key: String,
+        why: String,
+    },
     #[error("key {key} is unknown; did you mean {meant}, which must not be ignored?")]
     Misspelt { key: String, meant: &'static str },
 }

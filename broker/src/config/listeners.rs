@@ -43,6 +43,11 @@ impl SecurityProtocol {
         matches!(self, Self::SaslPlaintext | Self::SaslSsl)
     }
 
+    /// Whether connections are encrypted.
+    pub const fn encrypts(self) -> bool {
+        matches!(self, Self::Ssl | Self::SaslSsl)
+    }
+
     /// By its name, in any case.
     pub fn from_name(name: &str) -> Option<Self> {
         let mut all = Self::ALL.into_iter();
@@ -66,7 +71,6 @@ pub struct Listener {
 
 /// The listeners to open, in the order in which they are configured.
 pub(super) fn listeners(settings: &Settings) -> Result<Vec<Listener>, ConfigError> {
-    check_protocols(settings)?;
     let protocols = protocol_map(settings)?;
     let controller = controller_names(settings);
     let all = parse_endpoints(settings, "listeners")?;
@@ -133,51 +137,65 @@ pub(super) fn listeners(settings: &Settings) -> Result<Vec<Listener>, ConfigErro
             advertised,
         });
     }
+    check_between_brokers(settings, &listeners)?;
     Ok(listeners)
 }
 
-/// Refuses listeners that encrypt. The controller's is not opened, but who protects that one means to be protected.
-fn check_protocols(settings: &Settings) -> Result<(), ConfigError> {
-    let is_served = |protocol| {
-        matches!(
-            protocol,
-            SecurityProtocol::Plaintext | SecurityProtocol::SaslPlaintext
-        )
-    };
-    let why = "and there is no TLS yet; only PLAINTEXT and SASL_PLAINTEXT are supported";
-    check_each(settings, is_served, why)
-}
-
-/// Refuses listeners that encrypt or ask for a log-in, where options would put others in their place.
-pub(super) fn refuse_protected(settings: &Settings) -> Result<(), ConfigError> {
-    let why = "and --listen would open another in its place; leave it out";
-    let is_open = |protocol| protocol == SecurityProtocol::Plaintext;
-    check_each(settings, is_open, why)
-}
-
-fn check_each(
+/// The first listener that encrypts or authenticates. The controller's is not opened, but who protects that one means to
+/// be protected.
+pub(super) fn protected_listener(
     settings: &Settings,
-    passes: impl Fn(SecurityProtocol) -> bool,
-    why: &str,
-) -> Result<(), ConfigError> {
+) -> Result<Option<(String, SecurityProtocol)>, ConfigError> {
     let protocols = protocol_map(settings)?;
+    let mut protected = all_names(settings).filter_map(|name| {
+        let protocol = *protocols.get(&name)?;
+        (protocol != SecurityProtocol::Plaintext).then_some((name, protocol))
+    });
+    Ok(protected.next())
+}
+
+/// Every listener that is named, the controller's too.
+fn all_names(settings: &Settings) -> impl Iterator<Item = String> {
     let endpoints = settings
         .list("listeners")
         .chain(settings.list("advertised.listeners"));
     let named = endpoints.filter_map(|text| Some(text.split_once("://")?.0.to_uppercase()));
-    for name in named.chain(controller_names(settings)) {
-        let protocol = match protocols.get(&name) {
-            Some(protocol) if !passes(*protocol) => protocol.name(),
-            _ => continue,
-        };
-        let key = match settings.explicit(PROTOCOL_MAP) {
-            Some(_) => PROTOCOL_MAP,
-            None => "listeners",
-        };
-        let expected = format!("listener {name} has security protocol {protocol}, {why}");
-        return Err(settings.invalid(key, expected));
+    named.chain(controller_names(settings))
+}
+
+/// How a listener's clients connect; the controller's are among the listeners. `None`: there is no such listener.
+pub(super) fn protocol_of(settings: &Settings, name: &str) -> Option<SecurityProtocol> {
+    let name = name.to_uppercase();
+    let is_there = all_names(settings).any(|known| known == name);
+    let protocols = protocol_map(settings).ok()?;
+    protocols.get(&name).copied().filter(|_| is_there)
+}
+
+/// Whether any listener encrypts, the controller's too.
+pub(super) fn any_encrypts(settings: &Settings) -> bool {
+    all_names(settings)
+        .any(|name| protocol_of(settings, &name).is_some_and(SecurityProtocol::encrypts))
+}
+
+/// There are no other brokers, but a broker that were to speak with them in another way than any listener does is not what
+/// its operator means it to be.
+fn check_between_brokers(settings: &Settings, listeners: &[Listener]) -> Result<(), ConfigError> {
+    const KEY: &str = "security.inter.broker.protocol";
+    let wanted = settings.explicit(KEY).and_then(SecurityProtocol::from_name);
+    match wanted {
+        None | Some(SecurityProtocol::Plaintext) => Ok(()),
+        Some(wanted)
+            if listeners
+                .iter()
+                .any(|listener| listener.security_protocol == wanted) =>
+        {
+            Ok(())
+        }
+        Some(_) => Err(settings.invalid(
+            KEY,
+            "no listener has this security protocol, TLS or SASL".to_owned(),
+        )),
     }
-    Ok(())
 }
 
 pub(super) fn controller_names(settings: &Settings) -> Vec<String> {

@@ -26,6 +26,7 @@ mod section;
 mod serving;
 mod settings;
 mod start_keys;
+pub mod tls;
 pub mod topic;
 mod topic_defaults;
 mod transactions;
@@ -46,5 +47,6 @@ pub(crate) use serving::RecordValidation;
 #[cfg(test)]
 use settings::Settings;
 pub(crate) use settings::{ConfigSource, ConfigSynonym, DynamicSettings};
+pub(crate) use tls::{ClientAuth, is_certificate_key};
 pub(crate) use topic::{CompressionType, TimestampType, TopicConfig};
 pub(crate) use topic_defaults::TopicDefaults;

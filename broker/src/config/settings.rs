@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::broker_keys::{broker_config, broker_synonyms, row_behind};
 use super::def::{InvalidValue, list};
@@ -66,9 +67,16 @@ impl<'a> DynamicSettings<'a> {
 }
 
 /// The checked static settings of a broker.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     set: BTreeMap<String, String>,
+}
+
+/// Without the values, among which are passwords.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.set.keys()).finish()
+    }
 }
 
 impl Settings {
@@ -146,10 +154,25 @@ impl Settings {
     }
 
     /// The value of a key for one listener: `listener.name.LISTENER.KEY`, else `KEY`, else the default.
-    #[expect(dead_code, reason = "listeners that encrypt read their keys with it")]
-    pub(super) fn of_listener(&self, listener: &str, key: &str) -> Option<&str> {
+    pub(crate) fn of_listener<'a>(
+        &'a self,
+        listener: &str,
+        key: &str,
+        dynamic: DynamicSettings<'a>,
+    ) -> Option<&'a str> {
+        let own = self.own_of_listener(listener, key, dynamic);
+        own.or_else(|| self.effective(key, dynamic))
+    }
+
+    /// The value that is set for one listener alone.
+    pub(crate) fn own_of_listener<'a>(
+        &'a self,
+        listener: &str,
+        key: &str,
+        dynamic: DynamicSettings<'a>,
+    ) -> Option<&'a str> {
         let own = format!("listener.name.{}.{key}", listener.to_lowercase());
-        self.explicit(&own).or_else(|| self.get(key))
+        dynamic.get(&own).or_else(|| self.explicit(&own))
     }
 
     pub(super) fn int(&self, key: &'static str) -> i32 {

@@ -19,7 +19,9 @@ pub(super) static STARTING: &[BrokerRow] = &[
     kafka("advertised.listeners")
         .doc("Where clients are told to connect, one LISTENER://host:port each; unset: as listeners."),
     kafka("listener.security.protocol.map")
-        .doc("Security protocol of each listener name: PLAINTEXT or SASL_PLAINTEXT; there is no TLS yet."),
+        .doc("Security protocol of each listener name: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."),
+    kafka("security.inter.broker.protocol")
+        .doc("There are no other brokers; a listener must have this protocol all the same."),
     kafka("controller.listener.names").default("").rule(Rule::Set)
         .doc("Listeners of Kafka's controller; Ottla has none and does not open them."),
     kafka("log.dirs")

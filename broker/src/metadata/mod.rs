@@ -31,7 +31,7 @@ mod tests;
 
 pub(crate) use acls::{MAX_ACLS_PER_CHANGE, NewAcls, OldAcls};
 pub(crate) use configs::plan::plan_alter;
-pub(crate) use configs::plan::{AlterConfig, ConfigChange, Operation, check_broker_name};
+pub(crate) use configs::plan::{AlterConfig, ConfigChange, Operation, changed, check_broker_name};
 pub(crate) use configs::{Overrides, ResourceType};
 pub(crate) use error::{ApplyError, MetadataError};
 pub(crate) use features::metadata_version;

@@ -21,6 +21,7 @@ use crate::net::login::{Login, Meaning};
 use crate::net::response_writer::write_responses;
 use crate::net::session::Session;
 use crate::response::Pending;
+use crate::security::tls::handshake::NoHandshake;
 
 /// Requests of one connection that may be under way at once; a client that sends more is not read.
 const MAX_PIPELINED_REQUESTS: usize = 64;
@@ -81,6 +82,8 @@ pub(super) fn tell(session: &Session, close: &Close) {
         Close::ByClient
         | Close::Shutdown
         | Close::Idle(_)
+        // Scanners and health checks come and go.
+        | Close::Handshake(NoHandshake::Left(_))
         | Close::NotLoggedIn
         | Close::LoginExpired
         | Close::Io(_) => {

@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::time::{Instant, sleep};
 
 use super::budget::{Pool, Share};
+use crate::config::SecurityProtocol;
+
 use super::halves::{Close, Connection, HeldBytes, LargeRequests};
 
 /// What is read at once of a connection that waits for its next request.
@@ -78,7 +80,7 @@ impl<'a, R: AsyncRead + Unpin, F: Future<Output = ()>> FrameReader<'a, R, F> {
         self.buffer.copy_to_slice(&mut prefix);
         let length = frame::frame_length(prefix, self.max_bytes).map_err(|error| Close::Frame {
             error,
-            hint: hint(prefix),
+            hint: hint(prefix, self.connection.session.listener.security_protocol),
         })?;
 
         let small_bytes = &self.connection.small_bytes;
@@ -207,14 +209,17 @@ async fn read(reader: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> i
 }
 
 /// What the first bytes of a connection look like, if they are no length of a frame.
-fn hint(prefix: [u8; frame::LENGTH_BYTES]) -> &'static str {
+fn hint(prefix: [u8; frame::LENGTH_BYTES], protocol: SecurityProtocol) -> String {
     match &prefix {
         // A record of type handshake, of SSL 3 or TLS 1.
-        [0x16, 0x03, ..] => {
-            "; this looks like TLS, and the listener is PLAINTEXT: the client needs security.protocol=PLAINTEXT"
+        [0x16, 0x03, ..] if !protocol.encrypts() => {
+            let name = protocol.name();
+            format!(
+                "; this looks like TLS, and the listener is {name}: the client needs security.protocol={name}"
+            )
         }
         b"GET " | b"HEAD" | b"POST" | b"PUT " | b"DELE" | b"OPTI" | b"CONN" | b"TRAC" | b"PATC"
-        | b"PRI " => "; this looks like HTTP, and the port speaks Kafka's protocol",
-        _ => "",
+        | b"PRI " => "; this looks like HTTP, and the port speaks Kafka's protocol".to_owned(),
+        _ => String::new(),
     }
 }

@@ -13,6 +13,7 @@ use crate::metrics::Asked;
 use crate::net::budget::{Crowd, Pool, Share};
 use crate::net::session::Session;
 use crate::response::{Pending, RequestError};
+use crate::security::tls::handshake::NoHandshake;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -25,10 +26,7 @@ pub(super) enum Close {
     Idle(Duration),
     /// What was sent is no frame; the hint says what else it looks like.
     #[error("{error}{hint}")]
-    Frame {
-        error: FrameError,
-        hint: &'static str,
-    },
+    Frame { error: FrameError, hint: String },
     #[error(
         "{read_bytes} of the {length_bytes} bytes of a request came, then too few for {window:?}"
     )]
@@ -41,10 +39,12 @@ pub(super) enum Close {
         "the client does not read its response, {left_bytes} bytes are left, and others wait for the memory"
     )]
     Unread { left_bytes: usize },
+    #[error(transparent)]
+    Handshake(#[from] NoHandshake),
     /// It was told why, and so was the operator.
     #[error("the client has not logged in")]
     NotLoggedIn,
-    #[error("the client took longer than {0:?} to log in (ottla.authentication.timeout.ms)")]
+    #[error("the client took longer than {0:?} to become known (ottla.authentication.timeout.ms)")]
     LoginTimeout(Duration),
     #[error(
         "a connection that has logged in may have its place (ottla.unauthenticated.connections.max)"

@@ -206,7 +206,7 @@ pub(crate) async fn run(broker: Arc<Broker>, listener: Listener) {
             log_limited!(warn, peer = %peer_addr, "cannot set socket options: {error}");
             continue;
         }
-        let served = login::serve(
+        let served = serve(
             Arc::clone(&broker),
             Arc::clone(&listener.told),
             stream,
@@ -229,6 +229,18 @@ pub(crate) async fn run(broker: Arc<Broker>, listener: Listener) {
             "connections that have not ended by now are cut off"
         );
         connections.shutdown().await;
+    }
+}
+
+async fn serve(
+    broker: Arc<Broker>,
+    listener: Arc<ClientListener>,
+    stream: TcpStream,
+    peer_addr: SocketAddr,
+) {
+    match broker.tls.get(&listener.name).cloned() {
+        Some(tls) => login::serve_encrypted(broker, tls, listener, stream, peer_addr).await,
+        None => login::serve(broker, listener, stream, peer_addr).await,
     }
 }
 

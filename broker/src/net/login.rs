@@ -16,6 +16,7 @@ use protocol_shim::decode;
 use protocol_shim::encode::ResponseFrame;
 use protocol_shim::header::RequestHeader;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use super::connection::{self, Begun};
@@ -31,6 +32,8 @@ use crate::response;
 use crate::security::sasl::ScramUsers;
 use crate::security::sasl::conversation::{Conversation, LoggedIn, Refusal, Turn};
 use crate::security::sasl::mechanisms::Mechanisms;
+use crate::security::tls::handshake::shake_hands;
+use crate::security::tls::listeners::TlsListener;
 
 /// How soon after the last time a client may log in again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -72,6 +75,36 @@ pub async fn serve<S>(
     let known = log_in(&broker, &nobody, mechanisms, &mut stream);
     match broker.unauthenticated.log_in(known).await {
         Ok((session, begun)) => {
+            connection::serve_begun(broker, Arc::new(session), stream, begun).await;
+        }
+        Err(close) => connection::tell(&nobody, &close),
+    }
+}
+
+/// The same over TLS, where the client may also be known by its certificate.
+pub(super) async fn serve_encrypted(
+    broker: Arc<Broker>,
+    tls: Arc<TlsListener>,
+    listener: Arc<ClientListener>,
+    stream: TcpStream,
+    peer_addr: SocketAddr,
+) {
+    let nobody = Session::new(peer_addr, Principal::anonymous(), Arc::clone(&listener));
+    let nobody = Arc::new(nobody);
+    let known = async {
+        let (mut stream, principal) = shake_hands(&tls, stream).await?;
+        let (session, begun) = match broker.logins.of(&listener.name).cloned() {
+            Some(mechanisms) => log_in(&broker, &nobody, mechanisms, &mut stream).await?,
+            None => {
+                let session = Session::new(peer_addr, principal, Arc::clone(&listener));
+                (session, Begun::default())
+            }
+        };
+        Ok((session, begun, stream))
+    };
+    // In a box, so that a connection that is known is small.
+    match broker.unauthenticated.log_in(Box::pin(known)).await {
+        Ok((session, begun, stream)) => {
             connection::serve_begun(broker, Arc::new(session), stream, begun).await;
         }
         Err(close) => connection::tell(&nobody, &close),

@@ -75,9 +75,11 @@ async fn write_response<W: AsyncWrite + Unpin>(
     let mut parts: VecDeque<Bytes> = response.into_parts().collect();
     // All but the first are slices of the log's memory.
     let is_shared = parts.len() > 1;
-    while !parts.is_empty() {
+    loop {
         match poll_fn(|cx| Poll::Ready(poll_write(writer, cx, &parts))).await {
-            Poll::Ready(written) => take_off(&mut parts, written?)?,
+            Poll::Ready(Ok(Written::All)) => break,
+            Poll::Ready(Ok(Written::Some(bytes))) => take_off(&mut parts, bytes)?,
+            Poll::Ready(Err(error)) => return Err(error.into()),
             // In a box, so that a connection that waits is small.
             Poll::Pending => {
                 return Box::pin(write_slowly(connection, writer, parts, is_shared)).await;
@@ -98,14 +100,18 @@ async fn write_slowly<W: AsyncWrite + Unpin>(
     let mut timer = std::pin::pin!(sleep(LET_GO_AFTER));
     let mut has_let_go = false;
     let mut written_bytes = 0;
-    while !parts.is_empty() {
+    loop {
         tokio::select! {
             biased;
             written = poll_fn(|cx| poll_write(writer, cx, &parts)) => {
-                let written = written?;
-                take_off(&mut parts, written)?;
-                written_bytes += written;
                 connection.has_moved();
+                match written? {
+                    Written::All => return Ok(()),
+                    Written::Some(bytes) => {
+                        take_off(&mut parts, bytes)?;
+                        written_bytes += bytes;
+                    }
+                }
             }
             () = &mut timer => {
                 if !has_let_go {
@@ -119,7 +125,6 @@ async fn write_slowly<W: AsyncWrite + Unpin>(
             }
         }
     }
-    Ok(())
 }
 
 /// Makes what is left of a response the connection's own, within the budget.
@@ -164,14 +169,25 @@ fn unread(parts: &VecDeque<Bytes>) -> Close {
     }
 }
 
+/// What one write has achieved.
+enum Written {
+    Some(usize),
+    /// Nothing is left, not even with what encrypts.
+    All,
+}
+
 fn poll_write<W: AsyncWrite + Unpin>(
     writer: &mut W,
     cx: &mut Context<'_>,
     parts: &VecDeque<Bytes>,
-) -> Poll<io::Result<usize>> {
+) -> Poll<io::Result<Written>> {
+    if parts.is_empty() {
+        return Pin::new(writer).poll_flush(cx).map_ok(|()| Written::All);
+    }
     let parts = parts.iter().take(MAX_WRITE_SLICES);
     let slices: Vec<IoSlice<'_>> = parts.map(|part| IoSlice::new(part)).collect();
-    Pin::new(writer).poll_write_vectored(cx, &slices)
+    let written = Pin::new(writer).poll_write_vectored(cx, &slices);
+    written.map_ok(Written::Some)
 }
 
 /// Takes `count` bytes off the front.

@@ -1,7 +1,8 @@
-//! Who a client is: log-ins, and the secrets that they are about.
+//! Who is let in, and what is hidden from others on the way: log-ins, certificates, and the secrets that they are about.
 
 pub mod jaas;
 pub(crate) mod logins;
 pub mod sasl;
 pub mod scram;
 pub mod secret;
+pub mod tls;

@@ -303,11 +303,11 @@ fn a_listener_that_nobody_can_use_is_refused() {
         ),
         (
             "listeners=SSL://:1",
-            "listener SSL has security protocol SSL, and there is no TLS yet",
+            "listener SSL, ssl.keystore.location: the listener is to encrypt, and there is no certificate",
         ),
         (
             "listeners=A://:1\nlistener.security.protocol.map=A:SASL_SSL",
-            "only PLAINTEXT and SASL_PLAINTEXT are supported",
+            "listener A asks for a log-in",
         ),
         (
             "listener.security.protocol.map=A:FOO",

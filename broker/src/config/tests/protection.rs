@@ -56,9 +56,6 @@ const PROTECTING: &[(&str, &str)] = &[
     ("authoriser.class.name=x", "authorizer.class.name"),
     ("create.topic.policy.clas.name=x", "create.topic.policy.class.name"),
     // Listeners.
-    ("listeners=SSL://:9092", "only PLAINTEXT"),
-    ("listener.security.protocol.map=PLAINTEXT:SSL", "only PLAINTEXT"),
-    ("listener.security.protocol.map=PLAINTEXT:PLAINTEXT,C:SASL_SSL\ncontroller.listener.names=C", "only PLAINTEXT"),
     // Controllers elsewhere, and what was before them.
     ("process.roles=broker", "controllers elsewhere"),
     ("process.roles=controller", "expected broker"),
@@ -147,33 +144,34 @@ const DECIDED: &[(&str, bool)] = &[
     ("sasl.oauthbearer.token.endpoint.url", true),
     ("sasl.server.callback.handler.class", true),
     ("sasl.server.max.receive.size", false),
-    ("security.inter.broker.protocol", false),
+    ("security.inter.broker.protocol", true),
     ("security.providers", true),
-    // They ask for less than usual.
-    ("ssl.allow.dn.changes", false),
-    ("ssl.allow.san.changes", false),
+    ("ssl.allow.dn.changes", true),
+    ("ssl.allow.san.changes", true),
     ("ssl.cipher.suites", true),
     ("ssl.client.auth", true),
     ("ssl.enabled.protocols", true),
-    ("ssl.endpoint.identification.algorithm", true),
+    // For a broker that is another's client.
+    ("ssl.endpoint.identification.algorithm", false),
     ("ssl.engine.factory.class", true),
     ("ssl.key.password", true),
-    // Which of the broker's own certificates it shows, and how files are written.
+    // Which of the broker's own certificates it shows.
     ("ssl.keymanager.algorithm", false),
     ("ssl.keystore.certificate.chain", true),
     ("ssl.keystore.key", true),
     ("ssl.keystore.location", true),
     ("ssl.keystore.password", true),
-    ("ssl.keystore.type", false),
+    ("ssl.keystore.type", true),
     ("ssl.principal.mapping.rules", true),
-    ("ssl.protocol", true),
+    // ssl.enabled.protocols decides.
+    ("ssl.protocol", false),
     ("ssl.provider", true),
-    ("ssl.secure.random.implementation", true),
+    ("ssl.secure.random.implementation", false),
     ("ssl.trustmanager.algorithm", true),
     ("ssl.truststore.certificates", true),
     ("ssl.truststore.location", true),
     ("ssl.truststore.password", true),
-    ("ssl.truststore.type", false),
+    ("ssl.truststore.type", true),
 ];
 
 /// The beginnings of the keys that have to be in [`DECIDED`].
@@ -294,7 +292,8 @@ fn a_value_that_asks_for_no_protection_starts() {
 #[test]
 fn what_is_asked_of_a_listener_is_asked_of_the_key_behind_it() {
     for (key, value, protects) in [
-        ("listener.name.x.ssl.client.auth", "required", true),
+        ("listener.name.x.ssl.client.auth", "required", false),
+        ("listener.name.x.ssl.engine.factory.class", "x", true),
         ("listener.name.x.ssl.client.auth", "none", false),
         ("listener.name.x.num.network.threads", "5", false),
         ("listener.name.x.no.such", "5", false),

@@ -43,11 +43,16 @@ pub enum ConfigChange {
 }
 
 impl ConfigChange {
-    fn names(&self, key: &str) -> bool {
+    /// The keys that are to change.
+    pub(crate) fn keys(&self) -> Vec<&String> {
         match self {
-            Self::Replace(configs) => configs.iter().any(|(name, _)| name == key),
-            Self::Incremental(configs) => configs.iter().any(|(name, ..)| name == key),
+            Self::Replace(configs) => configs.iter().map(|(key, _)| key).collect(),
+            Self::Incremental(configs) => configs.iter().map(|(key, ..)| key).collect(),
         }
+    }
+
+    fn names(&self, key: &str) -> bool {
+        self.keys().into_iter().any(|name| name == key)
     }
 }
 
@@ -144,11 +149,9 @@ pub(crate) fn check_broker_name(expected: i32, name: &str) -> Result<(), Metadat
     }
 }
 
-fn changed(alter: &AlterConfig, old: &Overrides) -> Result<Overrides, MetadataError> {
-    let keys: Vec<&String> = match &alter.change {
-        ConfigChange::Replace(configs) => configs.iter().map(|(key, _)| key).collect(),
-        ConfigChange::Incremental(configs) => configs.iter().map(|(key, ..)| key).collect(),
-    };
+/// What the settings of a resource become.
+pub(crate) fn changed(alter: &AlterConfig, old: &Overrides) -> Result<Overrides, MetadataError> {
+    let keys = alter.change.keys();
     if keys.iter().collect::<BTreeSet<_>>().len() != keys.len() {
         return Err(MetadataError::InvalidRequest(
             "Error due to duplicate config keys".to_owned(),

@@ -1,0 +1,263 @@
+//! The listeners that encrypt, and what each of them serves new connections with.
+//!
+//! Certificates run out while brokers run. What a listener serves is one pointer, which is replaced when all that is new has
+//! been read and checked. What cannot be used leaves the old in place, with a warning.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rustls::ServerConfig;
+use tracing::{info, warn};
+
+use super::server_config::{Identity, Loaded, TlsError, load};
+use super::turns::Turns;
+use crate::clock::system_ms;
+use crate::config::tls::TlsSettings;
+use crate::config::{BrokerConfig, ClientAuth, DynamicSettings, Listener, SecurityProtocol};
+
+/// A certificate that ends within these seconds is worth a warning.
+const ENDS_SOON_SECONDS: i64 = 14 * 24 * 60 * 60;
+
+/// The listeners whose connections are encrypted.
+#[derive(Default)]
+pub struct TlsListeners {
+    listeners: Vec<Arc<TlsListener>>,
+}
+
+/// One listener.
+pub struct TlsListener {
+    listener: Listener,
+    current: ArcSwap<Current>,
+    /// What was last tried, one at a time.
+    tried: Mutex<Tried>,
+    pub(super) turns: Arc<Turns>,
+}
+
+/// What new connections are served with.
+pub(super) struct Current {
+    pub config: Arc<ServerConfig>,
+    pub settings: TlsSettings,
+    identity: Identity,
+}
+
+struct Tried {
+    settings: TlsSettings,
+    files: Files,
+}
+
+/// What tells a changed file from one that is as it was; `None`: it cannot be looked at.
+type Files = Vec<Option<(Option<SystemTime>, u64, u64)>>;
+
+/// Whether files that look as they did are read, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    Changed,
+    All,
+}
+
+impl TlsListeners {
+    /// Reads what every listener needs. May wait for the disk.
+    ///
+    /// # Errors
+    /// The first listener that cannot be served, with its name.
+    pub(crate) fn open(
+        config: &BrokerConfig,
+        dynamic: DynamicSettings<'_>,
+    ) -> Result<Self, String> {
+        let turns = Arc::new(Turns::new());
+        let encrypted = config.listeners.iter();
+        let encrypted = encrypted.filter(|listener| listener.security_protocol.encrypts());
+        let opened = encrypted.map(|listener| {
+            let opened = TlsListener::open(listener, config, dynamic, &turns);
+            opened.map_err(|error| format!("listener {} cannot be served: {error}", listener.name))
+        });
+        let listeners = opened.map(|opened| opened.map(Arc::new));
+        Ok(Self {
+            listeners: listeners.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The listener of that name, if it encrypts.
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<TlsListener>> {
+        let mut listeners = self.listeners.iter();
+        listeners.find(|tls| tls.listener.name == name)
+    }
+
+    /// Whether all listeners could be served with these settings. May wait for the disk.
+    ///
+    /// # Errors
+    /// What could not, in one line.
+    pub(crate) fn check(
+        &self,
+        config: &BrokerConfig,
+        dynamic: DynamicSettings<'_>,
+    ) -> Result<(), String> {
+        self.listeners.iter().try_for_each(|tls| {
+            let settings = tls.settings(config, dynamic, &mut Vec::new());
+            let checked = settings.and_then(|settings| tls.load(&settings, &mut Vec::new()));
+            let name = &tls.listener.name;
+            checked
+                .map(|_| ())
+                .map_err(|error| format!("listener {name}: {error}"))
+        })
+    }
+
+    /// Reads again what has changed, and has new connections served with it. May wait for the disk.
+    pub(crate) fn reload(
+        &self,
+        config: &BrokerConfig,
+        dynamic: DynamicSettings<'_>,
+        reload: Reload,
+    ) {
+        for tls in &self.listeners {
+            tls.reload(config, dynamic, reload);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.listeners.is_empty()
+    }
+}
+
+impl TlsListener {
+    fn open(
+        listener: &Listener,
+        config: &BrokerConfig,
+        dynamic: DynamicSettings<'_>,
+        turns: &Arc<Turns>,
+    ) -> Result<Self, TlsError> {
+        let mut warnings = Vec::new();
+        let settings = read_settings(listener, config, dynamic, &mut Vec::new())?;
+        let files = look_at(&settings);
+        let loaded = load(&settings, &mut warnings)?;
+        tell(listener, &loaded, &warnings);
+        let tls = Self {
+            listener: listener.clone(),
+            current: ArcSwap::from_pointee(Current::new(settings.clone(), loaded)),
+            tried: Mutex::new(Tried { settings, files }),
+            turns: Arc::clone(turns),
+        };
+        Ok(tls)
+    }
+
+    pub(super) fn current(&self) -> Arc<Current> {
+        self.current.load_full()
+    }
+
+    pub(super) fn security_protocol(&self) -> SecurityProtocol {
+        self.listener.security_protocol
+    }
+
+    fn settings(
+        &self,
+        config: &BrokerConfig,
+        dynamic: DynamicSettings<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<TlsSettings, TlsError> {
+        read_settings(&self.listener, config, dynamic, warnings)
+    }
+
+    /// What could take the place of what is served now.
+    fn load(&self, settings: &TlsSettings, warnings: &mut Vec<String>) -> Result<Loaded, TlsError> {
+        let loaded = load(settings, warnings)?;
+        loaded
+            .identity
+            .check_against(&self.current.load().identity, settings)?;
+        Ok(loaded)
+    }
+
+    fn reload(&self, config: &BrokerConfig, dynamic: DynamicSettings<'_>, reload: Reload) {
+        let mut tried = self.tried.lock();
+        let mut warnings = Vec::new();
+        let outcome = self
+            .settings(config, dynamic, &mut warnings)
+            .and_then(|settings| {
+                let files = look_at(&settings);
+                let is_same = settings == tried.settings && files == tried.files;
+                if is_same && reload == Reload::Changed {
+                    return Ok(None);
+                }
+                *tried = Tried {
+                    settings: settings.clone(),
+                    files,
+                };
+                let loaded = self.load(&settings, &mut warnings)?;
+                Ok(Some((settings, loaded)))
+            });
+        let name = &self.listener.name;
+        match outcome {
+            Ok(None) => {}
+            Ok(Some((settings, loaded))) => {
+                tell(&self.listener, &loaded, &warnings);
+                self.current.store(Arc::new(Current::new(settings, loaded)));
+                info!(listener = %name, "new connections are served with the certificates that were read again");
+            }
+            Err(error) => warn!(
+                listener = %name,
+                "new connections are served with the old certificates, the others cannot be used: {error}"
+            ),
+        }
+    }
+}
+
+impl Current {
+    fn new(settings: TlsSettings, loaded: Loaded) -> Self {
+        Self {
+            config: loaded.config,
+            settings,
+            identity: loaded.identity,
+        }
+    }
+
+    /// Whether clients are asked who they are.
+    pub(super) fn asks_clients(&self) -> bool {
+        self.settings.client_auth != ClientAuth::None
+    }
+}
+
+fn read_settings(
+    listener: &Listener,
+    config: &BrokerConfig,
+    dynamic: DynamicSettings<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<TlsSettings, TlsError> {
+    let settings = config.settings.tls(listener, dynamic, warnings);
+    settings.map_err(|unusable| TlsError::Setting {
+        key: unusable.key,
+        why: unusable.why,
+    })
+}
+
+fn look_at(settings: &TlsSettings) -> Files {
+    let look = |path: &Path| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.modified().ok(), found.len(), found.ino()))
+    };
+    settings
+        .files()
+        .into_iter()
+        .map(|path| look(path))
+        .collect()
+}
+
+/// What the operator should know of what is served from now on.
+fn tell(listener: &Listener, loaded: &Loaded, warnings: &[String]) {
+    let name = &listener.name;
+    for warning in warnings {
+        warn!(listener = %name, "{warning}");
+    }
+    let left_seconds = loaded
+        .identity
+        .valid_until
+        .saturating_sub(system_ms() / 1000);
+    let days = left_seconds / (24 * 60 * 60);
+    if left_seconds <= 0 {
+        warn!(listener = %name, "the certificate has expired: clients refuse it");
+    } else if left_seconds < ENDS_SOON_SECONDS {
+        warn!(listener = %name, "the certificate expires in {days} days");
+    }
+}
