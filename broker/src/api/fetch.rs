@@ -35,7 +35,8 @@ pub(crate) async fn handle(
 ) -> Result<FetchResponse, Unaffordable> {
     let now_ms = ctx.clock().steady_ms();
     let sessions = ctx.fetch_sessions();
-    let plan = match sessions.plan(&request, ctx.api_version, now_ms, rand::random) {
+    let owner = &ctx.session.principal;
+    let plan = match sessions.plan(&request, ctx.api_version, owner, now_ms, rand::random) {
         Ok(plan) => plan,
         Err(error_code) => {
             return Ok(FetchResponse {

@@ -1,5 +1,6 @@
 //! Incremental fetch sessions (KIP-227): the broker remembers a consumer's partitions, so that a
-//! fetch names only what changed and a response only what is new.
+//! fetch names only what changed and a response only what is new. A session belongs to whoever has begun it: an id is easily
+//! guessed.
 //!
 //! Work is linear in the request and the session, and is done under the session's own lock; the cache's lock is held for
 //! a look-up.
@@ -15,6 +16,8 @@ use kafka_protocol::messages::FetchRequest;
 use parking_lot::Mutex;
 use protocol_shim::error_code::ErrorCode;
 use uuid::Uuid;
+
+use crate::net::session::Principal;
 
 use partitions::{Entry, Partitions};
 
@@ -95,6 +98,7 @@ struct Sessions {
 }
 
 struct Slot {
+    owner: Principal,
     last_used_ms: AtomicI64,
     session: Mutex<Session>,
 }
@@ -131,23 +135,24 @@ impl FetchSessionCache {
         &self,
         request: &FetchRequest,
         api_version: i16,
+        owner: &Principal,
         now_ms: i64,
         new_session_id: impl FnMut() -> i32,
     ) -> Result<FetchPlan, ErrorCode> {
         let by_id = api_version >= 13;
         match request.session_epoch {
             FINAL_EPOCH => {
-                self.remove(request.session_id);
+                self.end(request.session_id, owner);
                 Ok(FetchPlan {
                     partitions: distinct(wanted_partitions(request, by_id).collect()),
                     ..FetchPlan::default()
                 })
             }
             INITIAL_EPOCH => {
-                self.remove(request.session_id);
-                Ok(self.begin(request, by_id, now_ms, new_session_id))
+                self.end(request.session_id, owner);
+                Ok(self.begin(request, by_id, owner, now_ms, new_session_id))
             }
-            epoch => self.resume(request, by_id, epoch, now_ms),
+            epoch => self.resume(request, by_id, owner, epoch, now_ms),
         }
     }
 
@@ -155,11 +160,13 @@ impl FetchSessionCache {
         &self,
         request: &FetchRequest,
         by_id: bool,
+        owner: &Principal,
         epoch: i32,
         now_ms: i64,
     ) -> Result<FetchPlan, ErrorCode> {
         let slot = self
             .find(request.session_id)
+            .filter(|slot| slot.owner == *owner)
             .ok_or(ErrorCode::FetchSessionIdNotFound)?;
         let mut session = slot.session.lock();
         if session.next_epoch != epoch {
@@ -198,6 +205,16 @@ impl FetchSessionCache {
         self.sessions.lock().by_id.get(&session_id).cloned()
     }
 
+    /// Removes a session of somebody's own.
+    fn end(&self, session_id: i32, owner: &Principal) {
+        if self
+            .find(session_id)
+            .is_some_and(|slot| slot.owner == *owner)
+        {
+            self.remove(session_id);
+        }
+    }
+
     fn remove(&self, session_id: i32) {
         // It is let go of, partition by partition, when the lock is free again.
         let _removed = self.sessions.lock().by_id.remove(&session_id);
@@ -208,6 +225,7 @@ impl FetchSessionCache {
         &self,
         request: &FetchRequest,
         by_id: bool,
+        owner: &Principal,
         now_ms: i64,
         new_session_id: impl FnMut() -> i32,
     ) -> FetchPlan {
@@ -224,7 +242,7 @@ impl FetchSessionCache {
         let (places, partitions) = planned(&mut session.partitions);
         let session_id = match places.is_empty() || self.is_full() {
             true => 0,
-            false => self.keep(session, now_ms, new_session_id),
+            false => self.keep(session, owner, now_ms, new_session_id),
         };
         FetchPlan {
             session_id,
@@ -235,8 +253,15 @@ impl FetchSessionCache {
     }
 
     /// Gives a session a slot and an id; 0 if there is no slot: every fetch of this client is a full one then.
-    fn keep(&self, session: Session, now_ms: i64, mut new_session_id: impl FnMut() -> i32) -> i32 {
+    fn keep(
+        &self,
+        session: Session,
+        owner: &Principal,
+        now_ms: i64,
+        mut new_session_id: impl FnMut() -> i32,
+    ) -> i32 {
         let slot = Arc::new(Slot {
+            owner: owner.clone(),
             last_used_ms: AtomicI64::new(now_ms),
             session: Mutex::new(session),
         });

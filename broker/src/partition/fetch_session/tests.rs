@@ -47,6 +47,17 @@ fn ids() -> impl FnMut() -> i32 {
     }
 }
 
+fn principal(name: &str) -> Principal {
+    Principal {
+        kind: "User".into(),
+        name: name.into(),
+    }
+}
+
+fn ann() -> Principal {
+    principal("ann")
+}
+
 fn wanted(plan: &FetchPlan) -> Vec<i32> {
     plan.partitions
         .iter()
@@ -57,7 +68,9 @@ fn wanted(plan: &FetchPlan) -> Vec<i32> {
 /// A cache with one session of partitions 0 and 1, of which both high watermarks are told.
 fn with_session() -> FetchSessionCache {
     let cache = FetchSessionCache::new(1);
-    let plan = cache.plan(&request(0, 0, &[0, 1]), 12, 0, ids()).unwrap();
+    let plan = cache
+        .plan(&request(0, 0, &[0, 1]), 12, &ann(), 0, ids())
+        .unwrap();
     assert_eq!(plan.session_id, 1);
     assert_eq!(
         cache.conclude(&plan, &[outcome(false, 5), outcome(false, 5)]),
@@ -69,7 +82,9 @@ fn with_session() -> FetchSessionCache {
 #[test]
 fn a_full_fetch_answers_every_partition_and_an_incremental_one_only_news() {
     let cache = with_session();
-    let plan = cache.plan(&request(1, 1, &[]), 12, 0, ids()).unwrap();
+    let plan = cache
+        .plan(&request(1, 1, &[]), 12, &ann(), 0, ids())
+        .unwrap();
     assert!(plan.incremental);
     assert_eq!(wanted(&plan), [0, 1]);
     let news = cache.conclude(&plan, &[outcome(false, 5), outcome(false, 6)]);
@@ -83,10 +98,18 @@ fn a_full_fetch_answers_every_partition_and_an_incremental_one_only_news() {
 #[test]
 fn the_epoch_counts_every_fetch_and_a_wrong_one_is_refused() {
     let cache = with_session();
-    assert!(cache.plan(&request(1, 1, &[]), 12, 0, ids()).is_ok());
-    let again = cache.plan(&request(1, 1, &[]), 12, 0, ids());
+    assert!(
+        cache
+            .plan(&request(1, 1, &[]), 12, &ann(), 0, ids())
+            .is_ok()
+    );
+    let again = cache.plan(&request(1, 1, &[]), 12, &ann(), 0, ids());
     assert_eq!(again.unwrap_err(), ErrorCode::InvalidFetchSessionEpoch);
-    assert!(cache.plan(&request(1, 2, &[]), 12, 0, ids()).is_ok());
+    assert!(
+        cache
+            .plan(&request(1, 2, &[]), 12, &ann(), 0, ids())
+            .is_ok()
+    );
     assert_eq!(
         next_epoch(i32::MAX),
         1,
@@ -97,9 +120,9 @@ fn the_epoch_counts_every_fetch_and_a_wrong_one_is_refused() {
 #[test]
 fn an_unknown_session_and_a_change_from_names_to_ids_are_refused() {
     let cache = with_session();
-    let unknown = cache.plan(&request(9, 1, &[]), 12, 0, ids());
+    let unknown = cache.plan(&request(9, 1, &[]), 12, &ann(), 0, ids());
     assert_eq!(unknown.unwrap_err(), ErrorCode::FetchSessionIdNotFound);
-    let by_id = cache.plan(&request(1, 1, &[]), 13, 0, ids());
+    let by_id = cache.plan(&request(1, 1, &[]), 13, &ann(), 0, ids());
     assert_eq!(by_id.unwrap_err(), ErrorCode::FetchSessionTopicIdError);
 }
 
@@ -110,16 +133,20 @@ fn partitions_are_added_and_forgotten_in_place() {
         .with_topic(StrBytes::from_static_str("t").into())
         .with_partitions(vec![0]);
     let request = request(1, 1, &[2]).with_forgotten_topics_data(vec![forgotten]);
-    let plan = cache.plan(&request, 12, 0, ids()).unwrap();
+    let plan = cache.plan(&request, 12, &ann(), 0, ids()).unwrap();
     assert_eq!(wanted(&plan), [1, 2]);
 }
 
 #[test]
 fn a_partition_that_gave_records_goes_to_the_end() {
     let cache = with_session();
-    let plan = cache.plan(&request(1, 1, &[]), 12, 0, ids()).unwrap();
+    let plan = cache
+        .plan(&request(1, 1, &[]), 12, &ann(), 0, ids())
+        .unwrap();
     cache.conclude(&plan, &[outcome(true, 6), outcome(false, 5)]);
-    let plan = cache.plan(&request(1, 2, &[]), 12, 0, ids()).unwrap();
+    let plan = cache
+        .plan(&request(1, 2, &[]), 12, &ann(), 0, ids())
+        .unwrap();
     assert_eq!(wanted(&plan), [1, 0]);
 }
 
@@ -131,13 +158,17 @@ fn a_failed_partition_is_named_until_it_succeeds() {
         ..outcome(false, -1)
     };
     for epoch in 1..3 {
-        let plan = cache.plan(&request(1, epoch, &[]), 12, 0, ids()).unwrap();
+        let plan = cache
+            .plan(&request(1, epoch, &[]), 12, &ann(), 0, ids())
+            .unwrap();
         assert_eq!(
             cache.conclude(&plan, &[failed(), outcome(false, 5)]),
             [true, false]
         );
     }
-    let plan = cache.plan(&request(1, 3, &[]), 12, 0, ids()).unwrap();
+    let plan = cache
+        .plan(&request(1, 3, &[]), 12, &ann(), 0, ids())
+        .unwrap();
     assert_eq!(
         cache.conclude(&plan, &[outcome(false, 5), outcome(false, 5)]),
         [true, false]
@@ -150,14 +181,14 @@ fn without_a_free_slot_there_is_no_session_until_one_has_been_idle_for_two_minut
     let mut next = ids();
     next();
     let plan = cache
-        .plan(&request(0, 0, &[0]), 12, EVICTION_MS - 1, &mut next)
+        .plan(&request(0, 0, &[0]), 12, &ann(), EVICTION_MS - 1, &mut next)
         .unwrap();
     assert_eq!((plan.session_id, plan.incremental), (0, false));
     let plan = cache
-        .plan(&request(0, 0, &[0]), 12, EVICTION_MS, &mut next)
+        .plan(&request(0, 0, &[0]), 12, &ann(), EVICTION_MS, &mut next)
         .unwrap();
     assert_eq!(plan.session_id, 2);
-    let evicted = cache.plan(&request(1, 1, &[]), 12, EVICTION_MS, ids());
+    let evicted = cache.plan(&request(1, 1, &[]), 12, &ann(), EVICTION_MS, ids());
     assert_eq!(evicted.unwrap_err(), ErrorCode::FetchSessionIdNotFound);
 }
 
@@ -165,10 +196,10 @@ fn without_a_free_slot_there_is_no_session_until_one_has_been_idle_for_two_minut
 fn the_final_epoch_closes_the_session_and_fetches_once_more() {
     let cache = with_session();
     let plan = cache
-        .plan(&request(1, FINAL_EPOCH, &[0]), 12, 0, ids())
+        .plan(&request(1, FINAL_EPOCH, &[0]), 12, &ann(), 0, ids())
         .unwrap();
     assert_eq!((plan.session_id, wanted(&plan)), (0, vec![0]));
-    let closed = cache.plan(&request(1, 1, &[]), 12, 0, ids());
+    let closed = cache.plan(&request(1, 1, &[]), 12, &ann(), 0, ids());
     assert_eq!(closed.unwrap_err(), ErrorCode::FetchSessionIdNotFound);
 }
 
@@ -176,7 +207,9 @@ fn the_final_epoch_closes_the_session_and_fetches_once_more() {
 fn with_large_session(count: i32) -> FetchSessionCache {
     let cache = FetchSessionCache::new(1);
     let all: Vec<i32> = (0..count).collect();
-    let plan = cache.plan(&request(0, 0, &all), 12, 0, ids()).unwrap();
+    let plan = cache
+        .plan(&request(0, 0, &all), 12, &ann(), 0, ids())
+        .unwrap();
     let outcomes: Vec<_> = all.iter().map(|_| outcome(false, 5)).collect();
     cache.conclude(&plan, &outcomes);
     cache
@@ -210,7 +243,9 @@ fn the_work_for_a_fetch_grows_no_faster_than_what_it_names_and_remembers() {
         assert!(before <= allowed, "begin: {before} steps");
         // All of them busy, again and again.
         for epoch in 1..20 {
-            let plan = cache.plan(&request(1, epoch, &[]), 12, 0, ids()).unwrap();
+            let plan = cache
+                .plan(&request(1, epoch, &[]), 12, &ann(), 0, ids())
+                .unwrap();
             let busy: Vec<_> = all.iter().map(|_| outcome(true, 5)).collect();
             assert_eq!(cache.conclude(&plan, &busy).len(), count as usize);
             let after = steps(&cache);
@@ -226,7 +261,7 @@ fn the_work_for_a_fetch_grows_no_faster_than_what_it_names_and_remembers() {
                 forgotten.reverse();
             }
             let request = request(1, 1, &[]).with_forgotten_topics_data(forget(forgotten));
-            let plan = cache.plan(&request, 12, 0, ids()).unwrap();
+            let plan = cache.plan(&request, 12, &ann(), 0, ids()).unwrap();
             assert_eq!(wanted(&plan), [0]);
             let taken = steps(&cache) - before;
             assert!(taken <= allowed, "forget: {taken} steps");
@@ -240,7 +275,7 @@ fn a_partition_that_is_named_twice_is_fetched_once_as_it_was_named_last() {
         let cache = FetchSessionCache::new(1);
         let mut twice = request(0, epoch, &[3, 4, 3]);
         twice.topics[0].partitions[2].fetch_offset = 7;
-        let plan = cache.plan(&twice, 12, 0, ids()).unwrap();
+        let plan = cache.plan(&twice, 12, &ann(), 0, ids()).unwrap();
         assert_eq!(wanted(&plan), [3, 4]);
         assert_eq!(plan.partitions[0].fetch_offset, 7);
     }
@@ -251,30 +286,40 @@ fn what_sessions_remember_is_bounded_and_who_finds_no_room_fetches_in_full() {
     let mut cache = FetchSessionCache::new(10);
     cache.max_bytes = 100_000;
     let many: Vec<i32> = (0..1000).collect();
-    let plan = cache.plan(&request(0, 0, &many), 12, 0, ids()).unwrap();
+    let plan = cache
+        .plan(&request(0, 0, &many), 12, &ann(), 0, ids())
+        .unwrap();
     assert_eq!((plan.session_id, plan.partitions.len()), (0, 1000));
     assert_eq!(cache.used_bytes.load(Ordering::Relaxed), 0);
 
-    let plan = cache.plan(&request(0, 0, &[0, 1]), 12, 0, ids()).unwrap();
+    let plan = cache
+        .plan(&request(0, 0, &[0, 1]), 12, &ann(), 0, ids())
+        .unwrap();
     assert_eq!(plan.session_id, 1);
-    assert!(cache.plan(&request(1, 1, &[2]), 12, 0, ids()).is_ok());
-    let grown = cache.plan(&request(1, 2, &many), 12, 0, ids());
+    assert!(
+        cache
+            .plan(&request(1, 1, &[2]), 12, &ann(), 0, ids())
+            .is_ok()
+    );
+    let grown = cache.plan(&request(1, 2, &many), 12, &ann(), 0, ids());
     assert_eq!(grown.unwrap_err(), ErrorCode::FetchSessionIdNotFound);
     assert_eq!(cache.used_bytes.load(Ordering::Relaxed), 0);
 
     // What is forgotten makes room again, and the session's end all of it.
-    let plan = cache.plan(&request(0, 0, &[0]), 12, 0, ids()).unwrap();
+    let plan = cache
+        .plan(&request(0, 0, &[0]), 12, &ann(), 0, ids())
+        .unwrap();
     let one = cache.used_bytes.load(Ordering::Relaxed);
     assert!(
         cache
-            .plan(&request(plan.session_id, 1, &[1, 2]), 12, 0, ids())
+            .plan(&request(plan.session_id, 1, &[1, 2]), 12, &ann(), 0, ids())
             .is_ok()
     );
     let less = request(plan.session_id, 2, &[]).with_forgotten_topics_data(forget(vec![1, 2]));
-    assert!(cache.plan(&less, 12, 0, ids()).is_ok());
+    assert!(cache.plan(&less, 12, &ann(), 0, ids()).is_ok());
     assert_eq!(cache.used_bytes.load(Ordering::Relaxed), one);
     let end = request(plan.session_id, FINAL_EPOCH, &[]);
-    assert!(cache.plan(&end, 12, 0, ids()).is_ok());
+    assert!(cache.plan(&end, 12, &ann(), 0, ids()).is_ok());
     assert_eq!(cache.used_bytes.load(Ordering::Relaxed), 0);
 }
 
@@ -286,6 +331,25 @@ fn one_session_that_is_worked_on_holds_up_no_other() {
     let mut next = ids();
     next();
     // Neither the end of that session nor the begin of another waits for it.
-    let plan = cache.plan(&request(1, INITIAL_EPOCH, &[0]), 12, 0, &mut next);
+    let plan = cache.plan(&request(1, INITIAL_EPOCH, &[0]), 12, &ann(), 0, &mut next);
     assert_eq!(plan.unwrap().session_id, 2);
+}
+
+/// Ids are small numbers: somebody else may name one.
+#[test]
+fn a_session_is_its_owners_alone() {
+    let cache = with_session();
+    let bob = principal("bob");
+    let theirs = cache.plan(&request(1, 1, &[]), 12, &bob, 0, ids());
+    assert_eq!(theirs.unwrap_err(), ErrorCode::FetchSessionIdNotFound);
+    for epoch in [FINAL_EPOCH, INITIAL_EPOCH] {
+        let plan = cache.plan(&request(1, epoch, &[7]), 12, &bob, 0, ids());
+        assert_eq!(
+            wanted(&plan.unwrap()),
+            [7],
+            "what is remembered is not told"
+        );
+    }
+    let own = cache.plan(&request(1, 1, &[]), 12, &ann(), 0, ids());
+    assert_eq!(wanted(&own.unwrap()), [0, 1], "it goes on as it was");
 }
