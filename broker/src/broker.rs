@@ -29,7 +29,7 @@ use crate::security::tls::listeners::{Reload, TlsListeners};
 pub struct Broker {
     pub config: Arc<BrokerConfig>,
     pub clock: Clock,
-    pub authorizer: Authorizer,
+    pub authorizer: Arc<Authorizer>,
     /// Who the brokers are.
     pub cluster: ClusterView,
     pub metadata: Metadata,

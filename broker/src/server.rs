@@ -286,7 +286,9 @@ pub async fn assemble(
         stats: Arc::clone(&transaction_stats),
         shutdown: shutdown.subscribe(),
     };
-    let groups = GroupCoordinator::new(Groups::new(config.section()), runtime.clone());
+    let authorizer = Arc::new(Authorizer::new(config.section()));
+    let groups = Groups::new(config.section(), Arc::clone(&authorizer));
+    let groups = GroupCoordinator::new(groups, runtime.clone());
     let transactions = Transactions::new(config.section(), metadata.clone());
     let transactions = TransactionCoordinator::new(transactions, runtime);
     let me = Node {
@@ -294,7 +296,7 @@ pub async fn assemble(
         rack: config.serving.rack.as_deref().map(Arc::from),
     };
     let broker = Arc::new(Broker {
-        authorizer: Authorizer::new(config.section()),
+        authorizer,
         cluster: ClusterView::alone(me),
         metadata,
         metadata_log,

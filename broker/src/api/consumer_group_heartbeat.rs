@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use coordinators::group::{
-    Catalog, ConsumerHeartbeat, ConsumerHeartbeatReply, Name, Partitions, ResolvedPattern,
+    Catalog, ConsumerHeartbeat, ConsumerHeartbeatReply, Name, Partitions, ResolvedPattern, Viewer,
 };
 use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
@@ -31,6 +31,7 @@ pub(crate) async fn handle(
 ) -> ConsumerGroupHeartbeatResponse {
     let view = ctx.view();
     let named = request.subscribed_topic_names.iter().flatten();
+    let is_shown = |name: &str| view.shows(Operation::Describe, Resource::Topic(name));
     let may_describe = |name: &str| view.allows(Operation::Describe, Resource::Topic(name));
     // Before anything is done for the member.
     let group = view
@@ -55,7 +56,7 @@ pub(crate) async fn handle(
             let matched = patterns.resolve(pattern, &published.image).await;
             // An expression matches what the member may know of, and nothing else.
             let visible = |topics: Arc<BTreeSet<Name>>| {
-                let topics = topics.iter().filter(|name| may_describe(name));
+                let topics = topics.iter().filter(|name| is_shown(name));
                 topics.cloned().collect()
             };
             Some(ResolvedPattern {
@@ -73,6 +74,11 @@ pub(crate) async fn handle(
         rebalance_timeout_ms: request.rebalance_timeout_ms,
         client_id: ctx.client_id.clone(),
         client_host: format!("/{}", ctx.session.peer_addr.ip()).into(),
+        viewer: Viewer {
+            kind: ctx.session.principal.kind.clone(),
+            name: ctx.session.principal.name.clone(),
+            host: ctx.session.peer_addr.ip(),
+        },
         subscribed_topic_names: request
             .subscribed_topic_names
             .as_ref()

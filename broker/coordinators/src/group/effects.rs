@@ -5,7 +5,7 @@ use std::sync::Weak;
 use crate::group::id::{GroupId, MemberId, Name};
 use crate::group::record::GroupRecord;
 use crate::group::reply::GroupReply;
-use crate::group::request::PatternsResolved;
+use crate::group::request::{PatternsResolved, Viewer};
 use crate::group::target::{ComputedTarget, TargetQuestion};
 use crate::machine::Producer;
 
@@ -52,7 +52,8 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvePatterns {
     pub group_id: GroupId,
-    pub patterns: Vec<Name>,
+    /// Each with a member that has it.
+    pub patterns: Vec<(Name, Viewer)>,
 }
 
 /// Something worth a line in the broker's log. The owner puts it into words, since clients chose the names and reasons in it.

@@ -4,6 +4,7 @@
 //! of their own. A slice of a request frame would pin the frame for as long as the member lives.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -133,6 +134,7 @@ pub struct ConsumerHeartbeat {
     pub client_id: Name,
     /// The peer's address as Java prints it: `/127.0.0.1`.
     pub client_host: Name,
+    pub viewer: Viewer,
     pub subscribed_topic_names: Option<Vec<Name>>,
     pub subscribed_topic_regex: Option<Name>,
     /// What the expression matches, if there is one.
@@ -144,6 +146,26 @@ pub struct ConsumerHeartbeat {
     pub api_version: i16,
     /// Random, drawn by the caller. It is the member's id if it needs one.
     pub member_uuid: Uuid,
+}
+
+/// Who a member is, and where: an expression matches the topics that one who has it may know of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Viewer {
+    /// Type and name of the principal.
+    pub kind: Name,
+    pub name: Name,
+    pub host: IpAddr,
+}
+
+impl Viewer {
+    /// Somebody on this machine who has not said who it is.
+    pub fn anonymous() -> Self {
+        Self {
+            kind: "User".into(),
+            name: "ANONYMOUS".into(),
+            host: Ipv4Addr::LOCALHOST.into(),
+        }
+    }
 }
 
 /// What the caller has found out about a regular expression.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use coordinators::group::{
-    CommitOffsets, CommitPartition, CommitTopic, ConsumerHeartbeat, GroupId,
+    CommitOffsets, CommitPartition, CommitTopic, ConsumerHeartbeat, GroupId, Viewer,
 };
 use coordinators::{machine, txn};
 use kafka_protocol::messages::*;
@@ -86,7 +86,7 @@ impl Aviary {
         let rights = (by == By::List).then(|| {
             let rights = Rights::default();
             let alone = Arc::get_mut(&mut broker).expect("nobody else has it yet");
-            alone.authorizer = Authorizer::Only(rights.clone());
+            alone.authorizer = Arc::new(Authorizer::Only(rights.clone()));
             rights
         });
         let topics = [ASKED, HIDDEN].map(|name| NewTopic {
@@ -149,6 +149,7 @@ impl Aviary {
             rebalance_timeout_ms: 10_000,
             client_id: "client".into(),
             client_host: "/127.0.0.1".into(),
+            viewer: Viewer::anonymous(),
             subscribed_topic_names: Some(vec![ASKED.into()]),
             subscribed_topic_regex: None,
             resolved: None,
@@ -468,4 +469,68 @@ async fn a_client_is_told_what_it_may_do_and_of_the_cluster_only_if_it_may_descr
     assert_eq!(operations(&[describe, alter]).await.1, 0);
     let both = [Right(Describe, Cluster), alter];
     assert_eq!(operations(&both).await.1, Describe.bit() | Alter.bit());
+}
+
+/// Not only when it is said: topics come later, and the shard asks anew what it matches.
+#[tokio::test]
+async fn a_pattern_matches_what_its_member_may_describe_and_nothing_that_comes_later_either() {
+    let aviary = Aviary::new(By::Acls).await;
+    let group = Right(Read, Group(NEW));
+    let rights = [
+        group,
+        Right(Read, Topic(ASKED)),
+        Right(Describe, Topic(NEW)),
+    ];
+    aviary.give(rights).await;
+    let spec = advertised()
+        .find(|spec| spec.name == "ConsumerGroupHeartbeat")
+        .expect("served");
+    let heartbeat = async |epoch: i32| {
+        let joins = epoch == 0;
+        let request = ConsumerGroupHeartbeatRequest::default()
+            .with_group_id(wire(NEW).into())
+            .with_member_id(wire("member"))
+            .with_member_epoch(epoch)
+            .with_rebalance_timeout_ms(if joins { 10_000 } else { -1 })
+            .with_subscribed_topic_names(None)
+            .with_subscribed_topic_regex(joins.then(|| wire(".*")))
+            .with_topic_partitions(joins.then(Vec::new));
+        let mut body = BytesMut::new();
+        request.encode(&mut body, 1).expect("version 1");
+        let asked = walk::ask_with(&aviary.broker, &aviary.client, spec, 1, body.to_vec());
+        asked.await.expect("answered").expect("an answer")
+    };
+    let epoch_in = |answer: &str| {
+        let rest = answer.split("member_epoch: ").nth(1);
+        let epoch = rest.and_then(|rest| rest.split(',').next()?.parse::<i32>().ok());
+        epoch.unwrap_or_else(|| panic!("{answer}"))
+    };
+    let first = heartbeat(0).await;
+    let mut epoch = epoch_in(&first);
+    let topics = [NEW, "hidden-later"].map(NewTopic::with_defaults);
+    let created = aviary
+        .broker
+        .metadata
+        .create_topics(topics.into(), false)
+        .await;
+    let [seen, hidden] = &created[..] else {
+        panic!("two")
+    };
+    let ids = [seen, hidden].map(|topic| topic.as_ref().expect("made").topic_id.to_string());
+    let mut told = first;
+    for _ in 0..200 {
+        if told.contains(&ids[0]) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        let answer = heartbeat(epoch).await;
+        epoch = epoch_in(&answer);
+        told += &answer;
+    }
+    assert!(told.contains(&aviary.asked_id.to_string()), "{told}");
+    assert!(told.contains(&ids[0]), "what came later is there: {told}");
+    let secrets = aviary.secrets.iter().chain([&ids[1]]);
+    for secret in secrets {
+        assert!(!told.contains(secret.as_str()), "{secret}: {told}");
+    }
 }

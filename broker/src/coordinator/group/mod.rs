@@ -25,6 +25,7 @@ use protocol_shim::ErrorCode;
 use tracing::debug;
 
 use crate::authorizer::Authorized;
+use crate::authorizer::Authorizer;
 use crate::coordinator::batches::NO_SEQUENCE;
 use crate::coordinator::group::assignors::Assignors;
 use crate::coordinator::group::call::GroupCall;
@@ -49,14 +50,16 @@ pub(crate) type GroupCoordinator = Coordinator<Groups>;
 /// What groups need that takes longer than a step may.
 pub struct Groups {
     config: GroupConfig,
+    authorizer: Arc<Authorizer>,
     patterns: PatternResolver,
     assignors: Assignors,
 }
 
 impl Groups {
-    pub(crate) fn new(config: GroupConfig) -> Self {
+    pub(crate) fn new(config: GroupConfig, authorizer: Arc<Authorizer>) -> Self {
         Self {
             config,
+            authorizer,
             patterns: PatternResolver::default(),
             assignors: Assignors::default(),
         }
@@ -87,7 +90,10 @@ impl Outside for Groups {
     ) -> Option<Outcome> {
         match question {
             Question::Patterns(asked) => {
-                let resolved = self.patterns.resolve_all(asked, published).await;
+                let resolved = self
+                    .patterns
+                    .resolve_all(asked, published, &self.authorizer);
+                let resolved = resolved.await;
                 Some(Outcome::Patterns(resolved))
             }
             Question::Target(asked) => self.assignors.compute(asked).await.map(Outcome::Target),

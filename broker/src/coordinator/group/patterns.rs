@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 use coordinators::group::{Name, PatternsResolved, ResolvePatterns};
 use coordinators::pattern::NamePattern;
 use parking_lot::Mutex;
+use protocol_shim::access::Operation;
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
+use crate::authorizer::{Asker, Audit, Authorizer, Resource};
 use crate::metadata::{MetadataImage, Published};
+use crate::net::session::Principal;
 
 /// How long one expression is matched before it is another's turn.
 const TURN: Duration = Duration::from_millis(5);
@@ -99,7 +102,7 @@ impl PatternResolver {
         Ok(Ok(topics))
     }
 
-    /// Answers the question of a shard.
+    /// Answers the question of a shard: what each expression matches of the topics that its member may know of.
     ///
     /// # Panics
     /// If matching does: a group must not be told that nothing matches.
@@ -107,9 +110,10 @@ impl PatternResolver {
         &self,
         asked: ResolvePatterns,
         published: Arc<Published>,
+        authorizer: &Authorizer,
     ) -> PatternsResolved {
         let mut topics = Vec::with_capacity(asked.patterns.len());
-        for pattern in asked.patterns {
+        for (pattern, viewer) in asked.patterns {
             let matched = match self.try_resolve(&pattern, &published.image).await {
                 // Another version may have let an expression pass that does not compile here. It matches nothing.
                 Ok(matched) => matched.unwrap_or_default(),
@@ -117,7 +121,21 @@ impl PatternResolver {
                 // The runtime goes down.
                 Err(_) => Arc::default(),
             };
-            topics.push((pattern, BTreeSet::clone(&matched)));
+            let principal = Principal {
+                kind: viewer.kind,
+                name: viewer.name,
+            };
+            let asker = Asker {
+                principal: &principal,
+                host: viewer.host,
+                acls: published.image.acls(),
+                api: "ConsumerGroupHeartbeat",
+                audit: Audit::Filtering,
+            };
+            let visible = matched.iter().filter(|name| {
+                authorizer.allows(asker, Operation::Describe, Resource::Topic(name))
+            });
+            topics.push((pattern, visible.cloned().collect()));
         }
         PatternsResolved {
             group_id: asked.group_id,

@@ -18,7 +18,7 @@ fn idle_coordinator(metadata: Metadata, shutdown: watch::Receiver<bool>) -> Grou
         stats: Arc::default(),
         shutdown,
     };
-    GroupCoordinator::new(Groups::new(GroupConfig::default()), runtime)
+    GroupCoordinator::new(Groups::new(GroupConfig::default(), Arc::default()), runtime)
 }
 
 pub(super) async fn coordinator_with(

@@ -13,6 +13,7 @@ fn heartbeat(group: &str, member_epoch: i32, topics: &[Name]) -> ConsumerHeartbe
         rebalance_timeout_ms: 60_000,
         client_id: "client".into(),
         client_host: "/127.0.0.1".into(),
+        viewer: Viewer::anonymous(),
         subscribed_topic_names: Some(topics.to_vec()),
         subscribed_topic_regex: None,
         resolved: None,

@@ -130,6 +130,11 @@ impl ConsumerGroup {
         {
             self.pattern_said(cx, pattern, request.resolved.take())?;
         }
+        if let Some(pattern) = after.pattern() {
+            self.patterns
+                .viewers
+                .insert(pattern.clone(), request.viewer.clone());
+        }
         let topics_may_differ = self.enter(cx, &sender, &member_id, after);
         let assigned_before = assigned_partitions(&self.current_of(&member_id));
         self.refresh_patterns(cx);

@@ -8,7 +8,7 @@ use crate::group::catalog::Catalog;
 use crate::group::consumer::{ConsumerGroup, Member, partitions_of};
 use crate::group::context::TimerKey;
 use crate::group::id::{MemberId, Name};
-use crate::group::request::{ConsumerHeartbeat, GroupRequest, Heartbeat};
+use crate::group::request::{ConsumerHeartbeat, GroupRequest, Heartbeat, Viewer};
 
 impl ConsumerGroup {
     /// Panics unless the group's books agree with each other and with its deadlines.
@@ -164,6 +164,7 @@ impl ConsumerGroup {
             rebalance_timeout_ms: if joins { said.rebalance_timeout_ms } else { -1 },
             client_id: said.client_id.clone(),
             client_host: said.client_host.clone(),
+            viewer: Viewer::anonymous(),
             subscribed_topic_names: joins.then(|| said.topic_names.iter().cloned().collect()),
             subscribed_topic_regex: joins.then(|| said.topic_regex.clone()).flatten(),
             resolved: None,

@@ -40,6 +40,7 @@ use crate::group::record::consumer_member::{
     ClassicMember, CurrentAssignment, MemberState, MemberSubscription,
 };
 use crate::group::reply::{DescribedConsumer, DescribedConsumerGroup, NamedPartitions};
+use crate::group::request::Viewer;
 use crate::group::target::TargetQuestion;
 use crate::timer::Timers;
 
@@ -113,6 +114,8 @@ pub(crate) struct ConsumerGroup {
 #[derive(Debug, Default)]
 #[cfg_attr(test, derive(Clone))]
 struct Patterns {
+    /// The member that has last said something of those with each expression.
+    viewers: BTreeMap<Name, Viewer>,
     /// The version of the catalog that each expression was last matched with.
     matched: BTreeMap<Name, u64>,
     /// Whether some may match other topics now.

@@ -89,6 +89,7 @@ impl ConsumerGroup {
         let newest = Some(&cx.catalog_version);
         let patterns = &mut self.patterns;
         patterns.matched.retain(|pattern, _| used.contains(pattern));
+        patterns.viewers.retain(|pattern, _| used.contains(pattern));
         patterns.are_stale = used
             .iter()
             .any(|pattern| patterns.matched.get(pattern) != newest);
@@ -110,10 +111,18 @@ impl ConsumerGroup {
         let newest = Some(&cx.catalog_version);
         let asked = self.used_patterns().into_iter();
         let asked = asked.filter(|pattern| are_old || self.patterns.matched.get(pattern) != newest);
+        // After a load nobody knows who has an expression until one of its members is heard of.
+        let asked = asked.filter_map(|pattern| {
+            let viewer = self.patterns.viewers.get(&pattern)?.clone();
+            Some((pattern, viewer))
+        });
         let asked = ResolvePatterns {
             group_id: self.id.clone(),
             patterns: asked.collect(),
         };
+        if asked.patterns.is_empty() {
+            return;
+        }
         cx.effects.questions.push(Question::Patterns(asked));
         self.patterns.asked_at_ms = Some(cx.now_ms);
         self.patterns.is_asked = true;

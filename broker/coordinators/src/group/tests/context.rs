@@ -119,7 +119,7 @@ pub(super) fn matching(pattern: &str, catalog: &dyn Catalog) -> Result<BTreeSet<
 
 /// The answer to a question about expressions.
 pub(super) fn resolved(asked: ResolvePatterns, catalog: &Arc<dyn Catalog>) -> PatternsResolved {
-    let topics = asked.patterns.into_iter().map(|pattern| {
+    let topics = asked.patterns.into_iter().map(|(pattern, _)| {
         let topics = matching(&pattern, &**catalog);
         (pattern, topics.unwrap_or_default())
     });

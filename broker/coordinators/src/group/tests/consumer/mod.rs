@@ -67,6 +67,7 @@ impl Consumer {
             rebalance_timeout_ms: -1,
             client_id: "client".into(),
             client_host: "/127.0.0.1".into(),
+            viewer: Viewer::anonymous(),
             subscribed_topic_names: None,
             subscribed_topic_regex: None,
             resolved: None,

@@ -131,7 +131,7 @@ fn expressions_are_matched_anew_ten_seconds_after_the_last_time_at_the_earliest(
     assert_eq!(cx.resolving, [], "who said it knew what it matches");
     let asked = ResolvePatterns {
         group_id: "g".into(),
-        patterns: vec!["u.*".into()],
+        patterns: vec![("u.*".into(), Viewer::anonymous())],
     };
     cx.set_catalog(|catalog| catalog.put("u", 2));
     cx.settle(&mut members);
@@ -177,7 +177,7 @@ fn expressions_are_matched_anew_after_the_refresh_interval_although_no_topic_has
     cx.settle(&mut members);
     let asked = ResolvePatterns {
         group_id: "g".into(),
-        patterns: vec!["t+".into()],
+        patterns: vec![("t+".into(), Viewer::anonymous())],
     };
     assert_eq!(cx.resolving, std::slice::from_ref(&asked), "once");
     cx.resolve_patterns();
