@@ -20,6 +20,7 @@ Examples:
   ottla                                          localhost:9092, data in ./ottla-data
   ottla --ephemeral --listen localhost:0         for a test: any free port, nothing left behind
   ottla --listen 0.0.0.0:9092 --advertise broker.example.org:9092 --data-dir /var/lib/ottla
+  ottla --tls-cert broker.pem --tls-key broker.key    localhost:9092, encrypted
   ottla server.properties --override num.partitions=3"
 )]
 pub struct Cli {
@@ -28,13 +29,26 @@ pub struct Cli {
     pub file: Option<PathBuf>,
 
     /// Listen here, also as NAME://HOST:PORT; an empty host is every interface, port 0 any free one; repeat it for
-    /// several [default: localhost:9092]
+    /// several; SSL://HOST:PORT encrypts [default: localhost:9092]
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     pub listen: Vec<String>,
 
     /// Tell clients to connect here: once for all listeners, or once for each [default: as --listen]
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     pub advertise: Vec<String>,
+
+    /// Encrypt with this certificate and those that it was issued by: a PEM file, which may have the key, too; read
+    /// again when it changes. What --listen opens without a name is encrypted then
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The private key of --tls-cert: a PEM file [default: in the same file]
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Let in only clients whose certificate was issued by one of these: a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_client_ca: Option<PathBuf>,
 
     /// Keep all data in this directory [default: ottla-data]
     #[arg(long, value_name = "DIR")]
@@ -80,6 +94,8 @@ pub enum CliError {
         name: String,
         protocol: &'static str,
     },
+    #[error("--{option} {}: a name that is not UTF-8 is not supported", .path.display())]
+    NotText { option: &'static str, path: PathBuf },
     #[error("--data-dir {}: a directory with a comma in its name is not supported", .0.display())]
     CommaInDirectory(PathBuf),
     #[error(transparent)]
@@ -101,6 +117,7 @@ impl Cli {
             Some(file) => read_properties(file)?,
             None => Properties::new(),
         };
+        self.set_tls(&mut properties)?;
         self.set_listeners(&mut properties)?;
         if let Some(value) = &self.metrics_listen {
             if parse_host_port(value).is_none() {
@@ -131,12 +148,59 @@ impl Cli {
         Ok((config, remarks))
     }
 
+    /// Options win over the stores of the file, of which nothing may be left.
+    fn set_tls(&self, properties: &mut Properties) -> Result<(), CliError> {
+        let text = |option, path: &PathBuf| {
+            let text = path.to_str().map(str::to_owned);
+            let path = path.clone();
+            text.ok_or(CliError::NotText { option, path })
+        };
+        if let Some(path) = &self.tls_cert {
+            properties.retain(|key, _| !key.starts_with("ssl.key"));
+            set(properties, "ssl.keystore.type", "PEM");
+            set(
+                properties,
+                "ssl.keystore.location",
+                &text("tls-cert", path)?,
+            );
+        }
+        if let Some(path) = &self.tls_key {
+            set(
+                properties,
+                "ottla.ssl.key.location",
+                &text("tls-key", path)?,
+            );
+        }
+        if let Some(path) = &self.tls_client_ca {
+            properties.retain(|key, _| !key.starts_with("ssl.truststore."));
+            set(properties, "ssl.truststore.type", "PEM");
+            set(
+                properties,
+                "ssl.truststore.location",
+                &text("tls-client-ca", path)?,
+            );
+            set(properties, "ssl.client.auth", "required");
+        }
+        Ok(())
+    }
+
     fn set_listeners(&self, properties: &mut Properties) -> Result<(), CliError> {
-        let listen = addresses("listen", &self.listen)?;
+        let mut listen = addresses("listen", &self.listen)?;
         let advertise = addresses("advertise", &self.advertise)?;
+        let unnamed = match self.tls_cert {
+            Some(_) => "SSL",
+            None => "PLAINTEXT",
+        };
+        if self.tls_cert.is_some() && listen.is_empty() && !properties.contains_key("listeners") {
+            listen = addresses("listen", &["localhost:9092".to_owned()])?;
+        }
         if !listen.is_empty() {
             let named = listen.iter().zip(1..).map(|(one, number)| Address {
-                name: Some(one.name.clone().unwrap_or_else(|| listener_name(number))),
+                name: Some(
+                    one.name
+                        .clone()
+                        .unwrap_or_else(|| listener_name(unnamed, number)),
+                ),
                 address: one.address.clone(),
             });
             let named: Vec<Address> = named.collect();
@@ -213,10 +277,13 @@ impl Address {
             let is_it = listener.trim().eq_ignore_ascii_case(name);
             is_it.then_some(protocol.trim())
         });
-        mapped.unwrap_or(match name {
-            "SSL" | "SASL_PLAINTEXT" | "SASL_SSL" => name,
-            _ => "PLAINTEXT",
-        })
+        let is_numbered = |rest: &str| {
+            let number = rest.strip_prefix('_').unwrap_or("x");
+            rest.is_empty() || number.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        let mut protected = ["SSL", "SASL_PLAINTEXT", "SASL_SSL"].into_iter();
+        let named = protected.find(|protocol| name.strip_prefix(protocol).is_some_and(is_numbered));
+        mapped.or(named).unwrap_or("PLAINTEXT")
     }
 }
 
@@ -247,10 +314,10 @@ fn addresses(option: &'static str, values: &[String]) -> Result<Vec<Address>, Cl
 }
 
 /// PLAINTEXT, PLAINTEXT_2, PLAINTEXT_3: listener names are unique.
-fn listener_name(number: usize) -> String {
+fn listener_name(protocol: &str, number: usize) -> String {
     match number {
-        1 => "PLAINTEXT".to_owned(),
-        _ => format!("PLAINTEXT_{number}"),
+        1 => protocol.to_owned(),
+        _ => format!("{protocol}_{number}"),
     }
 }
 
@@ -267,7 +334,7 @@ fn configured_names(properties: &Properties) -> Vec<String> {
         .filter(|name| !controllers.contains(name))
         .collect();
     match names.is_empty() {
-        true => vec![listener_name(1)],
+        true => vec![listener_name("PLAINTEXT", 1)],
         false => names,
     }
 }
@@ -390,6 +457,41 @@ mod tests {
             let outcome = config(&["--listen", "127.0.0.1:1", file]);
             assert_eq!(outcome.is_err(), locked, "{line}: {outcome:?}");
         }
+    }
+
+    #[test]
+    fn options_for_certificates_encrypt_what_has_no_name() {
+        let cert = ["--tls-cert", "broker.pem", "--tls-key", "broker.key"];
+        let protocols = |arguments: &[&str]| -> Vec<(String, &'static str)> {
+            let config = config(&[&cert[..], arguments].concat()).expect("configuration");
+            let listeners = config.listeners.into_iter();
+            listeners
+                .map(|one| (one.name, one.security_protocol.name()))
+                .collect()
+        };
+        let named = |name: &str, protocol| (name.to_owned(), protocol);
+        assert_eq!(protocols(&[]), [named("SSL", "SSL")]);
+        assert_eq!(
+            protocols(&["--listen", "h:1,h:2,PLAINTEXT://localhost:3,IN://h:4"]),
+            [
+                named("SSL", "SSL"),
+                named("SSL_2", "SSL"),
+                named("PLAINTEXT", "PLAINTEXT"),
+                named("IN", "PLAINTEXT"),
+            ]
+        );
+        let dir = tempfile::tempdir().expect("directory");
+        let file = dir.path().join("server.properties");
+        let text = "listeners=IN://h:1\nlistener.security.protocol.map=IN:SSL,OUT:SSL\n\
+                    ssl.keystore.location=/x\nssl.keystore.password=x\nssl.client.auth=required\n\
+                    ssl.truststore.location=/y\nssl.truststore.password=y";
+        std::fs::write(&file, text).expect("written");
+        let file = file.to_str().expect("text");
+        assert_eq!(protocols(&[file]), [named("IN", "SSL")]);
+        let ca = ["--tls-client-ca", "ca.pem", "--listen", "OUT://h:2", file];
+        assert_eq!(protocols(&ca), [named("OUT", "SSL")]);
+        let open = config(&["--listen", "h:1", file]).expect_err("open");
+        assert!(open.to_string().contains("SSL://h:1"), "{open}");
     }
 
     #[test]

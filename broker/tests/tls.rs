@@ -207,7 +207,7 @@ impl Tls {
     }
 
     /// Whether a client is answered.
-    async fn is_served(self, address: SocketAddr) -> bool {
+    async fn served(self, address: SocketAddr) -> bool {
         match self.connect(address).await {
             Ok(stream) => is_answered(stream).await,
             Err(_) => false,
@@ -305,7 +305,7 @@ async fn a_client_is_who_its_certificate_says_and_nobody_without_one() {
     }
     let nameless = Issued::for_client(&fixture.authority, "dora");
     let tls = fixture.client().showing(&nameless.both());
-    assert!(!tls.is_served(fixture.address()).await, "no rule is for it");
+    assert!(!tls.served(fixture.address()).await, "no rule is for it");
 }
 
 #[tokio::test]
@@ -357,11 +357,11 @@ async fn only_certificates_that_are_trusted_get_in() {
     for version in [&TLS12, &TLS13] {
         for (pem, expected, what) in &cases {
             let tls = fixture.client().in_version(version).showing(pem);
-            let is_served = tls.is_served(fixture.address()).await;
+            let is_served = tls.served(fixture.address()).await;
             assert_eq!(is_served, *expected, "{what}, {version:?}");
         }
         let without = fixture.client().in_version(version);
-        assert!(!without.is_served(fixture.address()).await, "without any");
+        assert!(!without.served(fixture.address()).await, "without any");
     }
 }
 
@@ -376,7 +376,7 @@ async fn versions_and_ciphers_are_those_that_are_set() {
     ];
     let fixture = Fixture::start(&properties).await;
     let address = fixture.address();
-    assert!(!fixture.client().in_version(&TLS13).is_served(address).await);
+    assert!(!fixture.client().in_version(&TLS13).served(address).await);
     let stream = fixture
         .client()
         .in_version(&TLS12)
@@ -419,7 +419,7 @@ async fn a_handshake_that_is_cut_anywhere_harms_nobody() {
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest).await;
     }
-    assert!(fixture.client().is_served(fixture.address()).await);
+    assert!(fixture.client().served(fixture.address()).await);
 }
 
 #[tokio::test]
@@ -471,7 +471,7 @@ async fn strangers_have_little_time_and_the_oldest_gives_way() {
         ends[1] >= Duration::from_millis(1500),
         "in its time: {ends:?}"
     );
-    assert!(fixture.client().is_served(fixture.address()).await);
+    assert!(fixture.client().served(fixture.address()).await);
 }
 
 fn serial(stream: &TlsStream<TcpStream>) -> Vec<u8> {
