@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use broker::config::{
     BrokerConfig, ConfigError, Properties, Remark, parse_host_port, read_properties,
 };
+use broker::security::first_users::{self, FirstUser, FirstUserError};
+use broker::security::secret::Secret;
 use clap::Parser;
 
 /// A Kafka-compatible broker in one small binary.
@@ -70,6 +72,20 @@ pub struct Cli {
     #[arg(long = "override", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
 
+    /// Make a user before the first start, as kafka-storage does: SCRAM-SHA-512=[name=NAME,password=PASSWORD]. Without
+    /// password= it is in OTTLA_PASSWORD_NAME or in --password-file. A user that is there stays as it is
+    #[arg(long, value_name = "USER")]
+    pub add_scram: Vec<String>,
+
+    /// Let nobody in but this user: with PLAIN or SCRAM. The password is in OTTLA_PASSWORD_NAME or in
+    /// --password-file
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["file", "config"])]
+    pub sasl_user: Option<String>,
+
+    /// The first line of this file is the password of --add-scram and --sasl-user
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+
     /// What is logged to stderr: off, error, warn, info, debug, trace, or RUST_LOG's syntax
     /// [default: RUST_LOG, or info]
     #[arg(long, value_name = "LEVEL")]
@@ -98,6 +114,15 @@ pub enum CliError {
     NotText { option: &'static str, path: PathBuf },
     #[error("--data-dir {}: a directory with a comma in its name is not supported", .0.display())]
     CommaInDirectory(PathBuf),
+    #[error("--add-scram: {0}")]
+    AddScram(FirstUserError),
+    #[error("--sasl-user: {0}")]
+    SaslUser(FirstUserError),
+    #[error("--password-file {}: {source}", .path.display())]
+    PasswordFile {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Config(#[from] ConfigError),
 }
@@ -145,6 +170,7 @@ impl Cli {
         }
         let (mut config, remarks) = BrokerConfig::from_properties(properties)?;
         config.ephemeral = ephemeral_dir.is_some();
+        config.first_users = self.first_users()?;
         Ok((config, remarks))
     }
 
@@ -184,14 +210,49 @@ impl Cli {
         Ok(())
     }
 
+    /// The users that `--add-scram` and `--sasl-user` name.
+    fn first_users(&self) -> Result<Vec<FirstUser>, CliError> {
+        let in_file = match &self.password_file {
+            None => None,
+            Some(path) => {
+                let text = std::fs::read_to_string(path);
+                let text = text.map_err(|source| CliError::PasswordFile {
+                    path: path.clone(),
+                    source,
+                })?;
+                text.lines().next().map(Secret::new)
+            }
+        };
+        let password_of = |user: &str| {
+            let in_environment = std::env::var(first_users::variable(user)).ok();
+            in_environment.map(Secret::new).or_else(|| in_file.clone())
+        };
+        let added = self.add_scram.iter();
+        let added = added.map(|text| FirstUser::parse(text, password_of));
+        let mut users: Vec<_> = added
+            .collect::<Result<_, _>>()
+            .map_err(CliError::AddScram)?;
+        if let Some(name) = &self.sasl_user {
+            let named = FirstUser::of_name(name, password_of);
+            users.extend(named.map_err(CliError::SaslUser)?);
+        }
+        Ok(users)
+    }
+
     fn set_listeners(&self, properties: &mut Properties) -> Result<(), CliError> {
         let mut listen = addresses("listen", &self.listen)?;
+        if self.sasl_user.is_some() {
+            let mechanisms = "SCRAM-SHA-512,SCRAM-SHA-256,PLAIN";
+            set(properties, "sasl.enabled.mechanisms", mechanisms);
+        }
         let advertise = addresses("advertise", &self.advertise)?;
-        let unnamed = match self.tls_cert {
-            Some(_) => "SSL",
-            None => "PLAINTEXT",
+        let unnamed = match (&self.tls_cert, &self.sasl_user) {
+            (Some(_), Some(_)) => "SASL_SSL",
+            (Some(_), None) => "SSL",
+            (None, Some(_)) => "SASL_PLAINTEXT",
+            (None, None) => "PLAINTEXT",
         };
-        if self.tls_cert.is_some() && listen.is_empty() && !properties.contains_key("listeners") {
+        if unnamed != "PLAINTEXT" && listen.is_empty() && !properties.contains_key("listeners") {
             listen = addresses("listen", &["localhost:9092".to_owned()])?;
         }
         if !listen.is_empty() {
@@ -514,6 +575,47 @@ mod tests {
             [pair("0.0.0.0:1", "h:1")]
         );
         assert!(config(&["--listen", "0.0.0.0:1"]).is_err());
+    }
+
+    #[test]
+    fn a_user_of_the_command_line_has_its_password_elsewhere() {
+        let dir = tempfile::tempdir().expect("directory");
+        let file = dir.path().join("password");
+        std::fs::write(&file, "canary\nnot this\n").expect("written");
+        let file = file.to_str().expect("text");
+        let with_file = ["--sasl-user", "ann", "--password-file", file];
+        let with_file = config(&[&with_file[..], &["--listen", "a:1", "--listen", "b:2"]].concat());
+        let with_file = with_file.expect("configuration");
+        let names: Vec<_> = with_file
+            .first_users
+            .iter()
+            .map(|user| &user.name)
+            .collect();
+        assert_eq!(names, ["ann", "ann"]);
+        assert!(
+            with_file
+                .listeners
+                .iter()
+                .all(|one| one.mechanisms.is_some())
+        );
+        assert!(!format!("{with_file:?}").contains("canary"));
+        let one = config(&["--sasl-user", "ann", "--password-file", file]).expect("configuration");
+        assert_eq!(one.listeners[0].name, "SASL_PLAINTEXT");
+        assert_eq!(one.listeners[0].bind.to_string(), "localhost:9092");
+        for (arguments, expected) in [
+            (
+                ["--sasl-user", "ann"],
+                "there is no password for ann: set OTTLA_PASSWORD_ANN",
+            ),
+            (
+                ["--add-scram", "SCRAM-SHA-256=[name=ann]"],
+                "--add-scram: there is no password",
+            ),
+            (["--add-scram", "x"], "expected SCRAM-SHA-256=[name="),
+        ] {
+            let refused = config(&arguments).expect_err("refused").to_string();
+            assert!(refused.contains(expected), "{refused}");
+        }
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub enum StartError {
     Override(#[from] UnknownHost),
     #[error("{0}")]
     Tls(String),
+    #[error("cannot make the users that the command line names: {0}")]
+    FirstUsers(String),
     #[error("cannot load the groups: {0}")]
     Groups(ReplayError),
     #[error("cannot load the transactions: {0}")]
@@ -125,6 +127,8 @@ impl Server {
         let logs = storage::local::open(config.engine())?;
         let identity = MetaProperties::load_or_create(&config.data_dir, config.node_id)?;
         let broker = assemble(config, &identity, logs).await?;
+        let made = broker.metadata.make_first_users(&broker.config.first_users);
+        made.await.map_err(StartError::FirstUsers)?;
         let addresses = bound
             .iter()
             .flat_map(|bound| bound.addresses().to_vec())

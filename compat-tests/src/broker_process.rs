@@ -146,6 +146,19 @@ impl BrokerProcess {
         self.config = config.iter().map(owned).collect();
     }
 
+    /// Sets properties over all others, the listeners among them, from the next start on.
+    pub fn override_with(&mut self, config: &[(&str, &str)]) {
+        match self.kind {
+            BrokerKind::Kafka => self.configure(config),
+            BrokerKind::Ottla => {
+                let pairs = config.iter().map(|(key, value)| format!("{key}={value}"));
+                self.args = pairs
+                    .flat_map(|pair| ["--override".to_owned(), pair])
+                    .collect();
+            }
+        }
+    }
+
     /// `host:port`, as clients want it.
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)

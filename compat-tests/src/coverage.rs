@@ -51,7 +51,6 @@ const LATER: &[(&str, &str)] = &[
     ("sharegroup", "share groups"),
     ("sharecoordinator", "share groups"),
     ("streamsgroup", "streams groups"),
-    ("scram", "SASL"),
     ("delegationtoken", "delegation tokens"),
     ("quota", "quotas"),
     ("raftvoter", "several brokers"),

@@ -17,6 +17,7 @@ use super::section::Section;
 use super::serving::ServingConfig;
 use super::settings::{DynamicSettings, Settings};
 use super::tls;
+use crate::security::first_users::FirstUser;
 
 /// A broker's static configuration.
 ///
@@ -32,6 +33,8 @@ pub struct BrokerConfig {
     pub data_dir: PathBuf,
     /// The directory is removed at exit; set by the command line, not by a key.
     pub ephemeral: bool,
+    /// Users to make if they are not there; set by the command line, not by a key.
+    pub first_users: Vec<FirstUser>,
     pub serving: ServingConfig,
     pub authentication: AuthenticationConfig,
     pub new_topics: NewTopicsConfig,
@@ -86,6 +89,7 @@ impl BrokerConfig {
             listeners: listeners(&settings)?,
             data_dir: data_dir(&settings)?,
             ephemeral: false,
+            first_users: Vec::new(),
             serving: settings.section(DynamicSettings::none()),
             authentication: settings.section(DynamicSettings::none()),
             new_topics: settings.section(DynamicSettings::none()),

@@ -38,6 +38,8 @@ pub(super) struct KafkaMetadata {
     /// Who may do what: records that are the same here, by the entry's id.
     pub acls: BTreeMap<Uuid, MetadataRecord>,
     pub next_producer_id: i64,
+    /// Credentials of SCRAM, by user and mechanism, as they are written down.
+    pub users: BTreeMap<(String, i8), MetadataRecord>,
     /// What there is besides, and how much of it.
     pub other: BTreeMap<&'static str, i64>,
 }
@@ -220,8 +222,7 @@ impl KafkaMetadata {
             }
             10 => *self.other.entry("delegation tokens").or_default() += 1,
             26 => *self.other.entry("delegation tokens").or_default() -= 1,
-            11 => *self.other.entry("SCRAM credentials").or_default() += 1,
-            22 => *self.other.entry("SCRAM credentials").or_default() -= 1,
+            11 | 22 => self.change_user(MetadataRecord::decode(value)?),
             14 => {
                 let names: Vec<QuotaName> = input.read()?;
                 let entity = names.into_iter().map(|part| (part.kind, part.name));
@@ -249,6 +250,20 @@ impl KafkaMetadata {
         Ok(())
     }
 
+    fn change_user(&mut self, record: MetadataRecord) {
+        match &record {
+            MetadataRecord::UserScramCredential {
+                name, mechanism, ..
+            } => {
+                self.users.insert((name.clone(), *mechanism), record);
+            }
+            MetadataRecord::RemoveUserScramCredential { name, mechanism } => {
+                self.users.remove(&(name.clone(), *mechanism));
+            }
+            _ => {}
+        }
+    }
+
     /// A change that names a leader begins a leader epoch, even if it names the same one.
     fn change_partition(&mut self, input: &mut Input<'_>) -> Result<(), RecordError> {
         const LEADER: u32 = 1;
@@ -267,5 +282,41 @@ impl KafkaMetadata {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_that_is_said_of_a_user_counts() {
+        let credential = |name: &str, mechanism, iterations| MetadataRecord::UserScramCredential {
+            name: name.to_owned(),
+            mechanism,
+            salt: vec![1, 2],
+            stored_key: vec![3; 32],
+            server_key: vec![4; 32],
+            iterations,
+        };
+        let gone = MetadataRecord::RemoveUserScramCredential {
+            name: "ben".to_owned(),
+            mechanism: 2,
+        };
+        let mut metadata = KafkaMetadata::default();
+        for record in [
+            credential("ann", 1, 4096),
+            credential("ben", 1, 4096),
+            credential("ben", 2, 4096),
+            gone,
+            credential("ann", 1, 8192),
+        ] {
+            metadata.apply(&record.encode()).expect("known");
+        }
+        let users: Vec<_> = metadata.users.into_values().collect();
+        assert_eq!(
+            users,
+            [credential("ann", 1, 8192), credential("ben", 1, 4096)]
+        );
     }
 }

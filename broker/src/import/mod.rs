@@ -213,6 +213,7 @@ fn translate(
         }
     }
     records.extend(source.metadata.acls.values().cloned());
+    records.extend(source.metadata.users.values().cloned());
     let refused = |error: &dyn fmt::Display| {
         let from = source.dir.display();
         ImportError::Refused(format!("the metadata of {from} cannot be used: {error}"))

@@ -63,6 +63,7 @@ use uuid::Uuid;
 
 use crate::authorizer::Authorized;
 use crate::config::BrokerConfig;
+use crate::security::first_users::FirstUser;
 use crate::vital::Vital;
 use draft::Draft;
 use producer_ids::ProducerIds;
@@ -359,6 +360,26 @@ impl Metadata {
             draft.take(records)
         });
         planned.await?
+    }
+
+    /// Makes the users that the command line names. What somebody has already stays as it is.
+    ///
+    /// # Errors
+    /// They could not be made; one line for the operator.
+    pub(crate) async fn make_first_users(&self, users: &[FirstUser]) -> Result<(), String> {
+        let image = self.image();
+        let is_new = |user: &&FirstUser| image.scram().get(user.mechanism(), &user.name).is_none();
+        for user in users.iter().filter(is_new) {
+            let made = user.clone();
+            let alter = tokio::task::spawn_blocking(move || made.alter()).await;
+            let alter = alter.map_err(|error| error.to_string())?;
+            let told = self.alter_scram(vec![alter]).await;
+            let told = told.map_err(|error| error.to_string())?;
+            if let Some((_, Err(refusal))) = told.first() {
+                return Err(refusal.message.to_owned());
+            }
+        }
+        Ok(())
     }
 
     /// Whether a topic of this name was deleted a moment ago, and nobody has been told yet.

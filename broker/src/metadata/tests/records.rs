@@ -98,6 +98,24 @@ fn records_are_kafkas_to_the_byte() {
             MetadataRecord::RemoveAccessControlEntry { id: TOPIC_ID },
             "0113000102030405060708090a0b0c0d0e0f1000",
         ),
+        (
+            MetadataRecord::UserScramCredential {
+                name: "ann".to_owned(),
+                mechanism: 2,
+                salt: b"salt".to_vec(),
+                stored_key: vec![1, 2],
+                server_key: vec![3],
+                iterations: 4096,
+            },
+            "010b0004616e6e020573616c7403010202030000100000",
+        ),
+        (
+            MetadataRecord::RemoveUserScramCredential {
+                name: "ann".to_owned(),
+                mechanism: 1,
+            },
+            "01160004616e6e0100",
+        ),
     ] {
         let bytes = record.encode();
         assert_eq!(hex(&bytes), expected, "{record:?}");

@@ -1,0 +1,54 @@
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import java.util.concurrent.ExecutionException;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.KafkaException;
+import org.apache.kafka.common.serialization.StringDeserializer;
+import org.apache.kafka.common.serialization.StringSerializer;
+
+/** Logs in, sends records for some seconds, and reads one back: BOOTSTRAP MECHANISM USER PASSWORD TOPIC SECONDS. */
+public final class LogInSince4 {
+    public static void main(String[] args) throws Exception {
+        String module = args[1].startsWith("SCRAM") ? "scram.ScramLoginModule" : "plain.PlainLoginModule";
+        Properties settings = new Properties();
+        settings.putAll(Map.of(
+                "bootstrap.servers", args[0],
+                "security.protocol", "SASL_PLAINTEXT",
+                "sasl.mechanism", args[1],
+                "sasl.jaas.config", String.format(
+                        "org.apache.kafka.common.security.%s required username=\"%s\" password=\"%s\";",
+                        module, args[2], args[3]),
+                "max.block.ms", "15000",
+                "group.id", "java",
+                "auto.offset.reset", "earliest"));
+        try {
+            send(settings, args[4], Long.parseLong(args[5]));
+            try (var consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer())) {
+                consumer.subscribe(List.of(args[4]));
+                for (int i = 0; i < 40; i++) {
+                    for (var record : consumer.poll(Duration.ofMillis(500))) {
+                        System.out.println("read " + record.value());
+                        return;
+                    }
+                }
+            }
+            System.out.println("nothing read");
+        } catch (ExecutionException | KafkaException e) {
+            System.out.println("refused " + e);
+        }
+    }
+
+    private static void send(Properties settings, String topic, long seconds) throws Exception {
+        try (var producer = new KafkaProducer<>(settings, new StringSerializer(), new StringSerializer())) {
+            long until = System.nanoTime() + Duration.ofSeconds(seconds).toNanos();
+            do {
+                producer.send(new ProducerRecord<>(topic, "value")).get();
+                Thread.sleep(300);
+            } while (System.nanoTime() < until);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+"""Logs in, sends records for some seconds, and reads one back: BOOTSTRAP MECHANISM USER PASSWORD TOPIC SECONDS."""
+
+import sys
+import time
+
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaError
+
+bootstrap, mechanism, user, password, topic, seconds = sys.argv[1:]
+settings = {
+    "bootstrap_servers": bootstrap,
+    "security_protocol": "SASL_PLAINTEXT",
+    "sasl_mechanism": mechanism,
+    "sasl_plain_username": user,
+    "sasl_plain_password": password,
+}
+try:
+    # Time enough for one attempt: version 3 tries again and again to find a broker.
+    producer = KafkaProducer(max_block_ms=8000, **settings)
+    until = time.monotonic() + float(seconds)
+    while True:
+        producer.send(topic, b"value").get(timeout=8)
+        if time.monotonic() >= until:
+            break
+        time.sleep(0.3)
+    consumer = KafkaConsumer(
+        topic, auto_offset_reset="earliest", consumer_timeout_ms=8000, **settings
+    )
+    print("read", next(consumer).value.decode())
+except (KafkaError, StopIteration) as error:
+    print("refused", repr(error))
