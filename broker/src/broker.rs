@@ -17,11 +17,13 @@ use crate::coordinator::txn::TransactionCoordinator;
 use crate::metadata::Metadata;
 use crate::metrics::RequestMetrics;
 use crate::net::budget::{Budget, RequestBudget};
+use crate::net::connection_rates::ConnectionRates;
 use crate::net::limits::ConnectionLimits;
 use crate::net::unauthenticated::Unauthenticated;
 use crate::partition::fetch_session::FetchSessionCache;
 use crate::partition::registry::PartitionRegistry;
 use crate::partition::validation::Validators;
+use crate::quota::Quotas;
 use crate::security::logins::Logins;
 use crate::security::tls::listeners::{Reload, TlsListeners};
 
@@ -48,6 +50,8 @@ pub struct Broker {
     /// What requests of many elements take when they are decoded and answered.
     pub element_budget: Budget,
     pub connection_limits: Arc<ConnectionLimits>,
+    pub connection_rates: Arc<ConnectionRates>,
+    pub quotas: Arc<Quotas>,
     /// What clients may log in with.
     pub(crate) logins: Logins,
     /// Those that have not yet, where they have to.

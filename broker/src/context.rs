@@ -12,10 +12,12 @@ use crate::broker::Broker;
 use crate::certificates::Certificates;
 use crate::clock::Clock;
 use crate::config::BrokerConfig;
+use crate::metadata::Metadata;
 use crate::net::account::{FREE_BYTES, Unaffordable};
 use crate::net::session::Session;
 use crate::partition::fetch_session::FetchSessionCache;
 use crate::partition::validation::Validators;
+use crate::quota::toll::Toll;
 use crate::view::View;
 
 /// What an answer whose size the request decides may take, besides a multiple of what the request took.
@@ -28,7 +30,6 @@ const UNPAID_BYTES: usize = FREE_BYTES;
 /// One request on its way through a handler.
 ///
 /// What the request names is asked for through its `view`.
-#[derive(Clone)]
 pub struct RequestContext {
     broker: Arc<Broker>,
     pub session: Arc<Session>,
@@ -40,6 +41,8 @@ pub struct RequestContext {
     pub request_bytes: usize,
     /// When it had been read.
     pub asked_at: Instant,
+    /// `None`: the client has no quotas.
+    toll: Option<Box<Toll>>,
 }
 
 impl RequestContext {
@@ -50,15 +53,43 @@ impl RequestContext {
         request_bytes: usize,
         asked_at: Instant,
     ) -> Self {
+        let client_id = header.client_id.clone().unwrap_or_default();
+        let toll = Toll::of(&broker.quotas, session, &client_id);
         Self {
             broker: Arc::clone(broker),
             session: Arc::clone(session),
             api: api_spec::spec(header.api_key).map_or("unknown", |spec| spec.name),
             api_version: header.api_version,
-            client_id: header.client_id.clone().unwrap_or_default(),
+            client_id,
             request_bytes,
             asked_at,
+            toll,
         }
+    }
+
+    /// What the request takes of its client's quotas; `None`: the client has none.
+    pub(crate) fn toll(&self) -> Option<&Toll> {
+        self.toll.as_deref()
+    }
+
+    /// For how long the client has to wait after this request: see [`Toll::decide`].
+    pub(crate) fn throttle_time_ms(&self) -> i32 {
+        self.toll().map_or(0, Toll::decide)
+    }
+
+    /// The metadata, which charges the client for the partitions that it has created and deleted. Versions from
+    /// `strict_since` on are refused what is above the quota, and older ones have to wait.
+    pub(crate) fn charged_metadata(&self, strict_since: i16) -> Metadata {
+        let is_strict = self.api_version >= strict_since;
+        let mutations = self.toll().and_then(|toll| toll.mutations(is_strict));
+        self.broker.metadata.charging(mutations)
+    }
+
+    /// The same for a client that only asks for topics, which are created on the way: it is refused what is above its quota,
+    /// and does not have to wait.
+    pub(crate) fn charged_metadata_of_bystander(&self) -> Metadata {
+        let mutations = self.toll().and_then(|toll| toll.charge(true));
+        self.broker.metadata.charging(mutations)
     }
 
     /// The broker, as the client may see it at this moment. Load it once per request: two views may differ.

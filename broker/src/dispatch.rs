@@ -8,6 +8,7 @@ use kafka_protocol::messages::ApiKey;
 use protocol_shim::access::Access;
 use protocol_shim::api_spec::{self, ApiSpec, Unsupported};
 use protocol_shim::decode::{self, CheckedBody};
+use protocol_shim::encode::{Response, ResponseFrame};
 use protocol_shim::error_code::ErrorCode;
 use protocol_shim::header::{self, RequestHeader};
 
@@ -17,6 +18,7 @@ use crate::broker::Broker;
 use crate::context::RequestContext;
 use crate::net::budget::Share;
 use crate::net::session::Session;
+use crate::quota::toll::Toll;
 use crate::response::{self, Pending, RequestError};
 
 /// What an element of a request takes, decoded and in the response: topics, partitions, names.
@@ -52,7 +54,8 @@ pub async fn dispatch(
         Err(unsupported) => return Err(unsupported.into()),
     };
 
-    let body = decode::check_request(header.api_key, header.api_version, &body)?;
+    let check = || decode::check_request(header.api_key, header.api_version, &body);
+    let body = Toll::time(ctx.toll(), check)?;
     let elements = hold_elements(broker, session, body.element_count()).await;
 
     let pending = start(ctx, spec, header, body).await;
@@ -74,18 +77,23 @@ async fn start(
     body: CheckedBody,
 ) -> Result<Pending, RequestError> {
     macro_rules! answer {
-        ($module:ident early) => {
-            match api::$module::start(&ctx, &header, body.decode()?).await? {
+        ($module:ident early) => {{
+            let request = Toll::time(ctx.toll(), || body.decode())?;
+            let started = timed!(api::$module::start(&ctx, &header, request))?;
+            let throttle_time_ms = ctx.throttle_time_ms();
+            match started {
                 None => Ok(Pending::NoResponse),
                 Some(started) => Ok(Pending::later(async move {
-                    let response = throttled!(started.answer().await);
-                    response::encode(&ctx, &header, &response)
+                    let mut response = started.answer().await;
+                    response.throttle_time_ms = throttle_time_ms;
+                    encode(&ctx, &header, &response)
                 })),
             }
-        };
+        }};
         ($module:ident on_cluster $($how:tt)*) => {{
             let element_count = body.element_count();
-            let request = body.decode()?;
+            let request = Toll::time(ctx.toll(), || body.decode())?;
+            answer_first(&ctx);
             Ok(Pending::later(async move {
                 let response = match denied_on_cluster(&ctx, spec.access) {
                     Some(error) => {
@@ -93,22 +101,30 @@ async fn start(
                         api::$module::refused(&ctx, &request, error)
                     }
                     None => {
-                        let handled = api::$module::handle(&ctx, request).await;
+                        let handled = timed!(api::$module::handle(&ctx, request));
                         outcome!(handled $($how)*)
                     }
                 };
                 let response = sent!(response $($how)*);
-                response::encode(&ctx, &header, &response)
+                encode(&ctx, &header, &response)
             }))
         }};
         ($module:ident $($how:tt)*) => {{
-            let request = body.decode()?;
+            let request = Toll::time(ctx.toll(), || body.decode())?;
+            answer_first(&ctx);
             Ok(Pending::later(async move {
-                let handled = api::$module::handle(&ctx, request).await;
+                let handled = timed!(api::$module::handle(&ctx, request));
                 let response = outcome!(handled $($how)*);
                 let response = sent!(response $($how)*);
-                response::encode(&ctx, &header, &response)
+                encode(&ctx, &header, &response)
             }))
+        }};
+    }
+    // Pinned where it is made: a function would have it twice.
+    macro_rules! timed {
+        ($work:expr) => {{
+            let mut work = std::pin::pin!($work);
+            std::future::poll_fn(|cx| Toll::time(ctx.toll(), || work.as_mut().poll(cx))).await
         }};
     }
     macro_rules! outcome {
@@ -120,18 +136,14 @@ async fn start(
         };
     }
     macro_rules! sent {
-        ($response:ident $(?)? no_throttle_time) => {
+        ($response:ident $(?)? no_throttle_time) => {{
+            ctx.throttle_time_ms();
             $response
-        };
-        ($response:ident $(?)?) => {
-            throttled!($response)
-        };
-    }
-    // Versions that do not have the field leave it out.
-    macro_rules! throttled {
-        ($response:expr) => {{
+        }};
+        // Versions that do not have the field leave it out.
+        ($response:ident $(?)?) => {{
             let mut response = $response;
-            response.throttle_time_ms = ctx.session.throttle_time_ms();
+            response.throttle_time_ms = ctx.throttle_time_ms();
             response
         }};
     }
@@ -145,6 +157,24 @@ async fn start(
     }
 
     api::served_apis!(by_key)
+}
+
+/// A client that may have to wait after its request asks nothing more before.
+fn answer_first(ctx: &RequestContext) {
+    if ctx.toll().is_some() {
+        ctx.session.answer_first();
+    }
+}
+
+/// Encodes a response. That takes time, too, and nobody is throttled for it any more.
+fn encode(
+    ctx: &RequestContext,
+    header: &RequestHeader,
+    response: &impl Response,
+) -> Result<ResponseFrame, RequestError> {
+    let frame = Toll::time(ctx.toll(), || response::encode(ctx, header, response));
+    ctx.throttle_time_ms();
+    frame
 }
 
 /// What to tell a client that may not do to the cluster what the API is for.

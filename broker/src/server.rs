@@ -17,7 +17,10 @@ use crate::authorizer::Authorizer;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::cluster::view::{ClusterView, Node};
-use crate::config::{self, BrokerConfig, ConnectionSettings, HostPort, SecurityProtocol};
+use crate::config::{
+    self, BrokerConfig, ConnectionSettings, DynamicSettings, HostPort, RateSettings,
+    SecurityProtocol,
+};
 use crate::coordinator::group::{GroupCoordinator, Groups};
 use crate::coordinator::runtime::Runtime;
 use crate::coordinator::txn::{TransactionCoordinator, Transactions};
@@ -25,12 +28,14 @@ use crate::import::{self, Foreign, Owner};
 use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata, Published};
 use crate::metrics::{self, RequestMetrics};
 use crate::net::budget::{Budget, RequestBudget};
+use crate::net::connection_rates::ConnectionRates;
 use crate::net::limits::{ConnectionLimits, UnknownHost, connections_within};
 use crate::net::listener::{self, BindError, BoundListener};
 use crate::net::unauthenticated::Unauthenticated;
 use crate::partition::fetch_session::FetchSessionCache;
 use crate::partition::registry::PartitionRegistry;
 use crate::partition::validation::Validators;
+use crate::quota::Quotas;
 use crate::replay::ReplayError;
 use crate::security::logins::Logins;
 use crate::security::tls::listeners::{Reload, TlsListeners};
@@ -253,7 +258,11 @@ pub async fn assemble(
     )?;
     let connection_limits =
         ConnectionLimits::new(&config.section(), max_connections_by_files(&config))?;
+    let quotas = Arc::new(Quotas::new(&config.section(), clock.clone()));
+    let rates = RateSettings::new(&config.settings, DynamicSettings::none(), &config.listeners);
+    let connection_rates = Arc::new(ConnectionRates::new(rates, Arc::clone(&quotas)));
     let follow = {
+        let (quotas, rates) = (Arc::clone(&quotas), Arc::clone(&connection_rates));
         let (limits, logs) = (Arc::clone(&connection_limits), Arc::clone(&logs));
         let (partitions, config) = (Arc::clone(&partitions), Arc::clone(&config));
         move |old: &Published, new: &Published| {
@@ -263,6 +272,21 @@ pub async fn assemble(
             };
             if limits_of(old) != limits_of(new) {
                 limits.change(limits_of(new));
+            }
+            let (quotas_before, quotas_now) = (old.image.quotas(), new.image.quotas());
+            let is_other = !quotas_before.is_same(quotas_now);
+            if is_other {
+                quotas.change(quotas_now);
+            }
+            let rates_in = |published: &Published| {
+                RateSettings::new(
+                    &config.settings,
+                    published.dynamic_settings(),
+                    &config.listeners,
+                )
+            };
+            if is_other || rates_in(old) != rates_in(new) {
+                rates.change(rates_in(new), quotas_now);
             }
             let live = |published: &Published| config.settings.live(published.dynamic_settings());
             if live(old) != live(new) {
@@ -313,6 +337,8 @@ pub async fn assemble(
         transaction_stats,
         validators: Validators::default(),
         connection_limits,
+        connection_rates,
+        quotas,
         logins: Logins::new(&config.listeners, identity.directory_id),
         unauthenticated: Unauthenticated::new(
             config.authentication.unauthenticated_max,

@@ -52,7 +52,6 @@ const LATER: &[(&str, &str)] = &[
     ("sharecoordinator", "share groups"),
     ("streamsgroup", "streams groups"),
     ("delegationtoken", "delegation tokens"),
-    ("quota", "quotas"),
     ("raftvoter", "several brokers"),
     ("unregister", "several brokers"),
     ("reassignment", "several brokers"),

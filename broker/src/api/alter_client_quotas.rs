@@ -25,8 +25,8 @@ use crate::context::RequestContext;
 use crate::metadata::{AlterQuotas, MetadataError};
 use crate::net::account::Unaffordable;
 
-/// Types and names.
-type Entity = BTreeMap<String, Option<String>>;
+/// Types, each once, and names.
+type Entity = Vec<(String, Option<String>)>;
 
 pub(crate) async fn handle(
     ctx: &RequestContext,
@@ -36,33 +36,35 @@ pub(crate) async fn handle(
     ctx.pay(PART_BYTES * request.entries.len() + 3 * ctx.request_bytes)
         .await?;
     let mut outcomes: IndexMap<Entity, Option<MetadataError>> = IndexMap::new();
-    let mut wanted = Vec::new();
-    for asked in &request.entries {
-        let entity = entity(asked);
+    // What may be tried, and where its outcome belongs.
+    let (mut wanted, mut places) = (Vec::new(), Vec::new());
+    for asked in request.entries {
+        let entity = entity(&asked);
         let mut keys = BTreeSet::new();
         let keys_differ = asked.ops.iter().all(|op| keys.insert(&op.key));
+        let is_first = !outcomes.contains_key(&entity);
+        let changes = asked.ops.iter().map(|op| {
+            let value = (!op.remove).then_some(op.value);
+            (op.key.to_string(), value)
+        });
         let alter = AlterQuotas {
+            changes: changes.collect(),
             entity: entity.clone(),
-            changes: asked
-                .ops
-                .iter()
-                .map(|op| (op.key.to_string(), (!op.remove).then_some(op.value)))
-                .collect(),
         };
-        if outcomes.contains_key(&entity) || !keys_differ {
+        let refused = (!is_first || !keys_differ).then(|| {
             let text = alter.entity_text();
-            let ignored = format!("Ignoring duplicate entity {text}");
-            outcomes.insert(entity, Some(MetadataError::InvalidRequest(ignored)));
-        } else {
-            outcomes.insert(entity, None);
+            MetadataError::InvalidRequest(format!("Ignoring duplicate entity {text}"))
+        });
+        if refused.is_none() {
+            places.push(outcomes.len());
             wanted.push(alter);
         }
+        outcomes.insert(entity, refused);
     }
-    let entities: Vec<Entity> = wanted.iter().map(|alter| alter.entity.clone()).collect();
     let view = ctx.view();
     let altered = view.metadata().alter_quotas(wanted, request.validate_only);
-    for (entity, outcome) in entities.into_iter().zip(altered.await) {
-        if let (Err(error), Some(told @ None)) = (outcome, outcomes.get_mut(&entity)) {
+    for (place, outcome) in places.into_iter().zip(altered.await) {
+        if let (Err(error), Some((_, told @ None))) = (outcome, outcomes.get_index_mut(place)) {
             *told = Some(error);
         }
     }
@@ -86,10 +88,14 @@ pub(crate) async fn handle(
 /// A type that is named again has the last name.
 fn entity(asked: &Asked) -> Entity {
     let parts = asked.entity.iter().map(|part| {
-        let name = part.entity_name.as_ref().map(|name| name.to_string());
-        (part.entity_type.to_string(), name)
+        let name = part.entity_name.as_ref().map(|name| name.as_str());
+        (part.entity_type.as_str(), name)
     });
-    parts.collect()
+    let parts: BTreeMap<&str, Option<&str>> = parts.collect();
+    let owned = parts.into_iter();
+    owned
+        .map(|(kind, name)| (kind.to_owned(), name.map(str::to_owned)))
+        .collect()
 }
 
 /// For a client that may not change the cluster's configuration.

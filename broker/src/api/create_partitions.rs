@@ -21,6 +21,9 @@ use protocol_shim::access::Operation;
 use crate::context::RequestContext;
 use crate::metadata::{MetadataError, NewPartitions};
 
+/// The first version whose clients know that they are above their quota (KIP-599).
+const STRICT_SINCE: i16 = 3;
+
 pub(crate) async fn handle(
     ctx: &RequestContext,
     request: CreatePartitionsRequest,
@@ -36,8 +39,8 @@ pub(crate) async fn handle(
         let authorized = view.change(Operation::Alter, new_partitions(topic));
         denied.push(authorized.map(|new| wanted.push(new)).err());
     }
-    let created = view
-        .metadata()
+    let created = ctx
+        .charged_metadata(STRICT_SINCE)
         .create_partitions(wanted, request.validate_only)
         .await;
     let mut created = created.into_iter();

@@ -28,6 +28,9 @@ use crate::context::RequestContext;
 use crate::metadata::{MetadataError, NewTopic, Placement, TopicImage};
 use crate::view::View;
 
+/// The first version whose clients know that they are above their quota (KIP-599).
+const STRICT_SINCE: i16 = 6;
+
 /// Topics whose settings one response tells; the others' are null.
 const MAX_DESCRIBED_TOPICS: usize = 10_000;
 
@@ -52,7 +55,7 @@ pub(crate) async fn handle(
         .iter()
         .map(|topic| TopicName(wire(&topic.name)))
         .collect();
-    let metadata = view.metadata();
+    let metadata = ctx.charged_metadata(STRICT_SINCE);
     let created = metadata.create_topics(wanted, request.validate_only).await;
     // What is there now.
     let view = ctx.view();

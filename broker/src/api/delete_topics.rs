@@ -22,6 +22,9 @@ use crate::context::RequestContext;
 use crate::metadata::{MetadataError, TopicRef};
 use crate::view::Undeletable;
 
+/// The first version whose clients know that they are above their quota (KIP-599).
+const STRICT_SINCE: i16 = 5;
+
 pub(crate) async fn handle(
     ctx: &RequestContext,
     request: DeleteTopicsRequest,
@@ -48,7 +51,8 @@ pub(crate) async fn handle(
             Err(error) => responses.push(failed(ctx, topic, &error)),
         }
     }
-    let outcomes = view.metadata().delete_topics(wanted).await;
+    let metadata = ctx.charged_metadata(STRICT_SINCE);
+    let outcomes = metadata.delete_topics(wanted).await;
     let deleted = outcomes.iter().flatten().map(|topic| DeletedTopic {
         name: Arc::clone(&topic.name),
         topic_id: topic.topic_id,

@@ -4,11 +4,15 @@
 //! (KIP-227); checks leader epochs (KIP-320) and names diverging ones (KIP-595); topics by id from
 //! v13 (KIP-516). Records leave as they are stored, never decoded and never copied.
 //!
+//! A client that is above its quota is answered without records, and its session stays as it was; what it may have at once is
+//! capped to what its quota allows (KIP-219).
+//!
 //! Deviations: `rack_id` is not looked at, since there is one replica to fetch from (KIP-392).
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::access::Operation;
@@ -27,6 +31,7 @@ use crate::partition::delayed_fetch::{self, FetchLimits, FetchTarget};
 use crate::partition::errors;
 use crate::partition::fetch_session::{Outcome, Told, TopicKey, WantedPartition};
 use crate::partition::registry::{Partition, check_leader_epoch};
+use crate::quota::toll::Toll;
 use crate::view::{Topic, View};
 
 pub(crate) async fn handle(
@@ -49,6 +54,9 @@ pub(crate) async fn handle(
     let (max_bytes, isolation_level) = (request.max_bytes, request.isolation_level);
     let rack = Some(request.rack_id.clone()).filter(|rack| !rack.is_empty());
     let is_follower = request.replica_id.0 >= 0 || request.replica_state.replica_id.0 >= 0;
+    if is_follower && let Some(toll) = ctx.toll() {
+        toll.exempt();
+    }
     // What it names is in the plan.
     drop(request);
     // Its records are not counted: they are slices of the log, or of the cold reads' own budget.
@@ -74,6 +82,9 @@ pub(crate) async fn handle(
         }
     }
 
+    // What a follower reads is not its user's.
+    let toll = ctx.toll().filter(|_| !is_follower);
+    let most_by_quota = toll.map_or(usize::MAX, Toll::most_fetched);
     let limits = FetchLimits {
         // An answer that is known already is not waited for.
         max_wait: if targets.len() < answers.len() {
@@ -81,10 +92,11 @@ pub(crate) async fn handle(
         } else {
             millis(max_wait_ms)
         },
-        min_bytes: usize::try_from(min_bytes).unwrap_or(0),
+        min_bytes: usize::try_from(min_bytes).unwrap_or(0).min(most_by_quota),
         max_bytes: usize::try_from(max_bytes)
             .unwrap_or(0)
-            .min(ctx.config().serving.fetch_max_bytes),
+            .min(ctx.config().serving.fetch_max_bytes)
+            .min(most_by_quota),
         isolation: match isolation_level {
             1 => Isolation::ReadCommitted,
             _ => Isolation::ReadUncommitted,
@@ -98,6 +110,13 @@ pub(crate) async fn handle(
             Ok(records) => answer(partition, records, limits.isolation),
             Err(error) => refusal(partition, &error),
         };
+    }
+    if toll.is_some_and(|toll| !toll.allows_fetch(size(&answers))) {
+        sessions.withdraw(&plan);
+        return Ok(FetchResponse {
+            session_id: if plan.incremental { plan.session_id } else { 0 },
+            ..FetchResponse::default()
+        });
     }
     let outcomes: Vec<Outcome> = answers.iter().map(outcome).collect();
     let news = sessions.conclude(&plan, &outcomes);
@@ -116,6 +135,13 @@ const PARTITION_BYTES: usize = size_of::<WantedPartition>()
     + size_of::<Outcome>()
     + size_of::<FetchPartition>()
     + 64;
+
+/// About as many bytes as an answer takes.
+fn size(answers: &[FetchPartition]) -> usize {
+    const PARTITION_WIRE_BYTES: usize = 48;
+    let records = answers.iter().flat_map(|answer| &answer.records);
+    answers.len() * PARTITION_WIRE_BYTES + records.map(Bytes::len).sum::<usize>()
+}
 
 /// What to read for a wanted partition, or the answer if it is known.
 fn ask(

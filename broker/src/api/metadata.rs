@@ -29,7 +29,7 @@ use crate::client_text::client_text;
 use crate::context::{RequestContext, Tab};
 use crate::log_limited;
 use crate::metadata::operations::OPERATIONS_OMITTED;
-use crate::metadata::{TopicImage, validate_topic_name};
+use crate::metadata::{MetadataError, TopicImage, validate_topic_name};
 use crate::net::account::Unaffordable;
 use crate::view::View;
 
@@ -154,7 +154,7 @@ async fn asked_topics(
         described.push(failed(error, Some(name), Uuid::nil()));
     }
     if !missing.is_empty() {
-        let created = create(view, &mut tab, missing, include_operations).await?;
+        let created = create(ctx, view, &mut tab, missing, include_operations).await?;
         described.extend(created);
     }
     Ok(described)
@@ -162,6 +162,7 @@ async fn asked_topics(
 
 /// Creates the topics that are not there, and describes them.
 async fn create(
+    ctx: &RequestContext,
     view: &View<'_>,
     tab: &mut Tab<'_>,
     missing: Vec<Authorized<String>>,
@@ -169,7 +170,9 @@ async fn create(
 ) -> Result<Vec<MetadataResponseTopic>, Unaffordable> {
     let mut described = Vec::with_capacity(missing.len());
     // All in one change: a producer of a hundred topics waits for the disk once.
-    let created = view.metadata().auto_create(missing.clone()).await;
+    // A topic that is above the quota is not there yet: the client asks again.
+    let metadata = ctx.charged_metadata_of_bystander();
+    let created = metadata.auto_create(missing.clone()).await;
     let mut refused = None;
     let mut refused_count = 0_usize;
     for (name, created) in missing.iter().zip(created) {
@@ -178,6 +181,9 @@ async fn create(
         }
         described.push(match created {
             Ok(topic) => describe(view, &topic, include_operations),
+            Err(MetadataError::Throttled) => {
+                failed(ErrorCode::UnknownTopicOrPartition, Some(name), Uuid::nil())
+            }
             Err(error) => {
                 let code = error.code();
                 refused_count += 1;

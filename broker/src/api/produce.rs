@@ -71,6 +71,12 @@ pub(crate) async fn start(
     // With acks=1 Kafka has no timeout; with acks=all and one replica it answers whatever the timeout.
     let deadline = (acks == ALL_REPLICAS).then(|| Instant::now() + timeout.max(MIN_TIMEOUT));
     let topics = append_all(ctx, request).await;
+    if let Some(toll) = ctx.toll() {
+        toll.produce(ctx.request_bytes);
+        if acks == 0 {
+            toll.exempt();
+        }
+    }
     if acks != 0 {
         return Ok(Some(Started { topics, deadline }));
     }

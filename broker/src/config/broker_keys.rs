@@ -18,6 +18,7 @@ use super::connections::ConnectionSettings;
 use super::def::{ConfigDef, Kind, Rule, UpdateMode, def_null};
 use super::login::AuthenticationConfig;
 use super::new_topics::NewTopicsConfig;
+use super::quotas::QuotaSettings;
 use super::section::Section;
 use super::serving::ServingConfig;
 use super::start_keys::STARTING;
@@ -34,6 +35,7 @@ fn used() -> impl Iterator<Item = &'static BrokerRow> {
         AuthorizationConfig::ROWS,
         NewTopicsConfig::ROWS,
         ConnectionSettings::ROWS,
+        QuotaSettings::ROWS,
         GroupConfig::ROWS,
         TransactionConfig::ROWS,
         LocalConfig::ROWS,

@@ -10,6 +10,7 @@ use super::broker_keys::{
 use super::def::{Kind, list};
 use super::error::ConfigError;
 use super::login::OF_LISTENERS;
+use super::quotas::CREATION_RATE;
 use super::topic::{TOPIC_CONFIGS, topic_config};
 
 /// What is said about a key without effect.
@@ -42,6 +43,9 @@ const NO_SUCH_TLS: &str =
 const NO_TOKENS: &str = "there are no delegation tokens yet";
 const NO_POLICY: &str = "there are no plugins: the policy would not be asked";
 const NO_LIMIT: &str = "this limit is not there yet: nothing would be limited";
+const NO_QUOTA_PLUGIN: &str = "there are no plugins: nothing would be limited";
+const NO_QUOTA_KEY: &str = "Kafka 4 has no such key, and nothing would be limited: set a quota of the default client instead, \
+    with kafka-configs --entity-type clients --entity-default";
 const NO_PROVIDERS: &str = "there are no plugins: ${...} in values would be taken as it stands";
 const NO_TIERED_STORAGE: &str =
     "there is no tiered storage: nothing would be moved away, and the disk would fill";
@@ -92,12 +96,9 @@ static EFFECTS: &[(&str, Effect)] = {
         ("security.*", Protects(NO_SUCH_TLS)),
         ("config.providers*", Protects(NO_PROVIDERS)),
         // How much.
-        ("max.connection.creation.rate", Protects(NO_LIMIT)),
-        ("client.quota.callback.class", Protects(NO_LIMIT)),
-        ("quota.producer.default", Protects(NO_LIMIT)),
-        ("quota.consumer.default", Protects(NO_LIMIT)),
-        ("quota.window.*", Nothing),
-        ("controller.quota.window.*", Nothing),
+        ("client.quota.callback.class", Protects(NO_QUOTA_PLUGIN)),
+        ("quota.producer.default", Protects(NO_QUOTA_KEY)),
+        ("quota.consumer.default", Protects(NO_QUOTA_KEY)),
         ("replication.quota.window.*", Nothing),
         ("alter.log.dirs.replication.quota.window.*", Nothing),
         ("leader.replication.throttled.rate", Nothing),
@@ -238,7 +239,8 @@ fn protects(key: &str) -> bool {
 /// Whether a key has an effect; of a listener's, only some have.
 fn is_read(key: &str, base: &str) -> bool {
     let is_used = broker_config(base).is_some_and(|row| !row.unused);
-    is_used && (key == base || is_of_listeners(base) || OF_LISTENERS.contains(&base))
+    let is_of_one = is_of_listeners(base) || OF_LISTENERS.contains(&base) || base == CREATION_RATE;
+    is_used && (key == base || is_of_one)
 }
 
 /// The key without the listener and the mechanism that it is for.

@@ -20,6 +20,7 @@ mod listeners;
 mod login;
 mod new_topics;
 mod properties;
+mod quotas;
 pub mod resource;
 mod rules;
 mod section;
@@ -43,6 +44,7 @@ pub use host_port::{HostPort, parse_host_port};
 pub(crate) use listeners::Listener;
 pub use listeners::SecurityProtocol;
 pub use properties::{Properties, read_properties};
+pub(crate) use quotas::{QuotaSettings, RateSettings};
 pub(crate) use serving::RecordValidation;
 #[cfg(test)]
 use settings::Settings;

@@ -252,7 +252,7 @@ fn take_quotas(
     for (entity, quotas) in &source.metadata.quotas {
         for (key, value) in quotas {
             let alter = AlterQuotas {
-                entity: entity.clone(),
+                entity: entity.clone().into_iter().collect(),
                 changes: vec![(key.clone(), Some(*value))],
             };
             match metadata::plan_quotas(image.quotas(), &alter) {

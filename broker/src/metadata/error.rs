@@ -34,6 +34,8 @@ pub enum MetadataError {
     /// Whoever asked may not do this.
     #[error("{}", denial(*.0))]
     Denied(ErrorCode),
+    #[error("The throttling quota has been exceeded.")]
+    Throttled,
     #[error("Topic deletion is disabled.")]
     TopicDeletionDisabled,
     /// The metadata log did not take the change.
@@ -66,6 +68,7 @@ impl MetadataError {
             Self::InvalidRequest(_) => ErrorCode::InvalidRequest,
             Self::PolicyViolation(_) => ErrorCode::PolicyViolation,
             Self::Denied(code) => *code,
+            Self::Throttled => ErrorCode::ThrottlingQuotaExceeded,
             Self::TopicDeletionDisabled => ErrorCode::TopicDeletionDisabled,
             Self::Storage(_) | Self::Indeterminate(_) => ErrorCode::KafkaStorageError,
             Self::ShuttingDown => ErrorCode::BrokerNotAvailable,

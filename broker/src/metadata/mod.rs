@@ -39,7 +39,7 @@ pub(crate) use image::MetadataImage;
 pub use meta_properties::{MetaProperties, MetaPropertiesError};
 pub(crate) use primitives::Input;
 pub(crate) use quotas::plan::{AlterQuotas, plan_quotas};
-pub(crate) use quotas::{EntityType, Part, QuotaEntity};
+pub(crate) use quotas::{EntityType, Part, QuotaEntity, QuotaKey, QuotasImage};
 pub(crate) use record::{METADATA_VERSION, MetadataRecord, QuotaName, RecordError};
 pub(crate) use scram::Credentials as ScramCredentials;
 pub(crate) use scram::plan::{AlterScram, Altered as AlteredScram, SaltedPassword};
@@ -63,6 +63,7 @@ use uuid::Uuid;
 
 use crate::authorizer::Authorized;
 use crate::config::BrokerConfig;
+use crate::quota::mutations::Mutations;
 use crate::security::first_users::FirstUser;
 use crate::vital::Vital;
 use draft::Draft;
@@ -98,6 +99,8 @@ pub struct Metadata {
     producer_ids: Arc<ProducerIds>,
     recently_deleted: Arc<RecentlyDeleted>,
     vital: Vital,
+    /// What changes of partitions are charged to.
+    mutations: Option<Arc<Mutations>>,
 }
 
 impl Metadata {
@@ -150,6 +153,7 @@ impl Metadata {
             producer_ids: Arc::default(),
             recently_deleted: Arc::default(),
             vital,
+            mutations: None,
         };
         metadata.ensure_min_insync_replicas().await;
         let deleted = DeletedTopics {
@@ -162,6 +166,14 @@ impl Metadata {
     /// The broker's own tasks. The first of them is the writer of the metadata.
     pub fn vital(&self) -> &Vital {
         &self.vital
+    }
+
+    /// The same metadata, whose changes of partitions count for a client; what is above its quota may be refused.
+    pub(crate) fn charging(&self, mutations: Option<Arc<Mutations>>) -> Self {
+        Self {
+            mutations,
+            ..self.clone()
+        }
     }
 
     /// From the first start on `min.insync.replicas` is set for all brokers, as in Kafka (KIP-966).
@@ -197,15 +209,16 @@ impl Metadata {
         let topics = all_of(topics);
         let count = topics.len();
         let size = topics.iter().map(NewTopic::size).sum();
+        let mutations = self.mutations.clone();
         let planned = self.change(size, move |draft| {
             let names = occurrences(topics.iter().map(|topic| topic.name.as_str()));
             let mut scratch = None;
             let draft = target(draft, validate_only, &mut scratch);
-            let create = |topic: &NewTopic| {
+            let create = |(place, topic): (usize, &NewTopic)| {
                 refuse_duplicate(&names, &topic.name)?;
-                create_topic(draft, topic)
+                create_topic(draft, topic, &|count| charge(&mutations, place, count))
             };
-            topics.iter().map(create).collect()
+            topics.iter().enumerate().map(create).collect()
         });
         each(planned.await, count)
     }
@@ -217,13 +230,16 @@ impl Metadata {
     ) -> Vec<Result<Arc<TopicImage>, MetadataError>> {
         let topics = all_of(topics);
         let count = topics.len();
+        let mutations = self.mutations.clone();
         let planned = self.change(count, move |draft| {
-            let delete = |topic: &TopicRef| {
+            let delete = |(place, topic): (usize, &TopicRef)| {
                 let (found, record) = plan::plan_delete(draft.node(), draft.image(), topic)?;
+                let partitions = usize::try_from(found.partition_count).unwrap_or(0);
+                charge(&mutations, place, partitions)?;
                 draft.take(vec![record])?;
                 Ok(found)
             };
-            topics.iter().map(delete).collect()
+            topics.iter().enumerate().map(delete).collect()
         });
         let deleted = each(planned.await, count);
         let names = deleted.iter().flatten().map(|topic| &topic.name);
@@ -240,17 +256,19 @@ impl Metadata {
         let requests = all_of(requests);
         let count = requests.len();
         let size = requests.iter().map(NewPartitions::size).sum();
+        let mutations = self.mutations.clone();
         let planned = self.change(size, move |draft| {
             let names = occurrences(requests.iter().map(|request| request.name.as_str()));
             let mut scratch = None;
             let draft = target(draft, validate_only, &mut scratch);
-            let grow = |request: &NewPartitions| {
+            let grow = |(place, request): (usize, &NewPartitions)| {
                 refuse_duplicate(&names, &request.name)?;
                 let (node, image, room) = (draft.node(), draft.image(), draft.room());
                 let records = plan::plan_partitions(node, image, request, room)?;
+                charge(&mutations, place, records.len())?;
                 draft.take(records)
             };
-            requests.iter().map(grow).collect()
+            requests.iter().enumerate().map(grow).collect()
         });
         each(planned.await, count)
     }
@@ -403,15 +421,16 @@ impl Metadata {
         }
         drop(image);
         let count = names.len();
+        let mutations = self.mutations.clone();
         let planned = self.change(count, move |draft| {
-            let ensure = |name: &String| match draft.image().topic(name) {
+            let ensure = |(place, name): (usize, &String)| match draft.image().topic(name) {
                 Some(topic) => Ok(Arc::clone(topic)),
                 None => {
                     let topic = plan::default_topic(draft.node(), name);
-                    create_topic(draft, &topic)
+                    create_topic(draft, &topic, &|count| charge(&mutations, place, count))
                 }
             };
-            names.iter().map(ensure).collect()
+            names.iter().enumerate().map(ensure).collect()
         });
         each(planned.await, count)
     }
@@ -478,10 +497,29 @@ fn target<'a>(
     }
 }
 
-fn create_topic(draft: &mut Draft, topic: &NewTopic) -> Result<Arc<TopicImage>, MetadataError> {
+/// Charges for the partitions of the change at a place of its request.
+fn charge(
+    mutations: &Option<Arc<Mutations>>,
+    place: usize,
+    partitions: usize,
+) -> Result<(), MetadataError> {
+    match mutations {
+        Some(mutations) if !mutations.charge(place, partitions) => Err(MetadataError::Throttled),
+        _ => Ok(()),
+    }
+}
+
+fn create_topic(
+    draft: &mut Draft,
+    topic: &NewTopic,
+    charge: &dyn Fn(usize) -> Result<(), MetadataError>,
+) -> Result<Arc<TopicImage>, MetadataError> {
     let topic_id = plan::new_topic_id();
     let (node, image, room) = (draft.node(), draft.image(), draft.room());
     let records = plan::plan_create(node, image, topic, topic_id, room)?;
+    let is_partition =
+        |record: &&MetadataRecord| matches!(record, MetadataRecord::Partition { .. });
+    charge(records.iter().filter(is_partition).count())?;
     draft.take(records)?;
     let created = draft.image().topic_by_id(topic_id).cloned();
     created.ok_or(MetadataError::UnknownTopicId)

@@ -43,6 +43,11 @@ impl<K, V> SortedMap<K, V> {
         self.len
     }
 
+    /// Whether both are one map, of which nothing has changed. Others may be equal all the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.chunks, &other.chunks)
+    }
+
     /// All entries, by key.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.entries((0, 0))

@@ -19,6 +19,7 @@ use super::ApiSnapshot;
 use super::process::ProcessStats;
 use crate::broker::Broker;
 use crate::clock::system_time;
+use crate::quota::{Kind, ThrottleCounts};
 
 /// What waits for the disk is left out of a scrape when it takes longer.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -38,6 +39,9 @@ pub(super) struct Snapshot {
     pub apis: Vec<ApiSnapshot>,
     pub request_budget_used_bytes: u64,
     pub response_budget_used_bytes: u64,
+    /// By kind of quota: how often a client had to wait, and how long all together, in milliseconds.
+    pub throttled: Vec<(&'static str, u64, u64)>,
+    pub muted_connections: u64,
     /// By type and state; `None` while a coordinator does not answer.
     pub groups: Option<BTreeMap<(&'static str, &'static str), u64>>,
     pub groups_load: Option<Duration>,
@@ -88,6 +92,8 @@ impl Gatherer {
             apis: broker.requests.snapshot(),
             request_budget_used_bytes: broker.request_budget.used_bytes() as u64,
             response_budget_used_bytes: broker.response_budget.used_bytes() as u64,
+            throttled: throttled(&broker.quotas.throttled),
+            muted_connections: broker.quotas.throttled.muted(),
             groups: groups.ok().flatten(),
             groups_load: broker.groups.load_time(),
             transactions: transactions.ok().and_then(Result::ok),
@@ -136,6 +142,15 @@ impl Snapshot {
         let since = self.started.duration_since(UNIX_EPOCH);
         since.unwrap_or_default().as_secs_f64()
     }
+}
+
+fn throttled(counts: &ThrottleCounts) -> Vec<(&'static str, u64, u64)> {
+    let kinds = Kind::ALL.into_iter();
+    let row = kinds.map(|kind| {
+        let (count, total_ms) = counts.of(kind);
+        (kind.name(), count, total_ms)
+    });
+    row.collect()
 }
 
 async fn groups(broker: &Broker) -> Option<BTreeMap<(&'static str, &'static str), u64>> {

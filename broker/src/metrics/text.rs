@@ -32,6 +32,7 @@ impl Collector for Snapshot {
         }
         out.recovery(self)?;
         out.requests(self)?;
+        out.quotas(self)?;
         out.groups(self)?;
         out.transactions(self)?;
         out.process(self)
@@ -125,6 +126,21 @@ impl Out<'_> {
             let labels = [("api", api.name)];
             let mut metric = metric.encode_family(&labels)?;
             metric.encode_counter::<NoLabelSet, _, u64>(&value(api), None)?;
+        }
+        Ok(())
+    }
+
+    #[rustfmt::skip] // a table: one row per metric
+    fn quotas(&mut self, s: &Snapshot) -> fmt::Result {
+        self.gauge("ottla_muted_connections", "Connections that are not read because their clients are above a quota.", s.muted_connections as f64)?;
+        let mut metric = self.metric("ottla_throttled", "Requests and connections after which a client had to wait, by the quota that it was above.", MetricType::Counter)?;
+        for (kind, count, _) in &s.throttled {
+            metric.encode_family(&[("quota", *kind)])?.encode_counter::<NoLabelSet, _, u64>(count, None)?;
+        }
+        let mut metric = self.metric("ottla_throttle_seconds", "How long clients had to wait, all together.", MetricType::Counter)?;
+        for (kind, _, total_ms) in &s.throttled {
+            let seconds = *total_ms as f64 / 1e3;
+            metric.encode_family(&[("quota", *kind)])?.encode_counter::<NoLabelSet, _, u64>(&seconds, None)?;
         }
         Ok(())
     }

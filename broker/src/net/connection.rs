@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep_until;
 use tracing::debug;
 
 use crate::broker::Broker;
@@ -111,6 +112,12 @@ async fn read_requests(
     let mut frames = FrameReader::new(connection, reader, limits, shutdown);
     let mut login = begun.login;
     loop {
+        if let Some(until) = connection.session.take_muted_until() {
+            let _muted = broker.quotas.throttled.mute();
+            if let Err(close) = frames.unless_shutdown(sleep_until(until)).await {
+                return close;
+            }
+        }
         let (frame, held) = match frames.next().await {
             Ok(frame) => frame,
             Err(close) => return close,
@@ -136,6 +143,7 @@ async fn read_requests(
                         pending,
                         held,
                         asked,
+                        answered: None,
                     });
                     match close {
                         Some(close) => return close,
@@ -145,11 +153,24 @@ async fn read_requests(
             }
         }
         match dispatch::dispatch(broker, connection.session, frame, asked.at()).await {
-            Ok(pending) => place.send(Queued {
-                pending,
-                held,
-                asked,
-            }),
+            Ok(pending) => {
+                let is_answered_first = connection.session.is_answered_first();
+                let (answered, leaves) = match is_answered_first {
+                    true => Some(oneshot::channel()).unzip(),
+                    false => (None, None),
+                };
+                place.send(Queued {
+                    pending,
+                    held,
+                    asked,
+                    answered,
+                });
+                if let Some(leaves) = leaves
+                    && let Err(close) = frames.unless_shutdown(leaves).await
+                {
+                    return close;
+                }
+            }
             Err(error) => {
                 broker.requests.failed(&asked);
                 return error.into();

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use protocol_shim::frame::FrameError;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use crate::broker::Broker;
@@ -63,6 +64,8 @@ pub(super) struct Queued {
     pub pending: Pending,
     pub held: HeldBytes,
     pub asked: Asked,
+    /// Dropped when the response has left, where somebody waits for that.
+    pub answered: Option<oneshot::Sender<()>>,
 }
 
 /// What a request takes of the broker's memory.

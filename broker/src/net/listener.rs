@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::broker::Broker;
 use crate::client_text::client_text;
@@ -191,6 +191,25 @@ pub(crate) async fn run(broker: Arc<Broker>, listener: Listener) {
             _ = shutdown.wait_for(|down| *down) => break,
         };
         let (stream, peer_addr) = accepted;
+        let rates = &broker.connection_rates;
+        let pause = rates.came(&listener.told.name);
+        if !pause.is_zero() {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = shutdown.wait_for(|down| *down) => break,
+            }
+        }
+        if let Err(delay) = rates.admit(&listener.told.name, peer_addr.ip()) {
+            debug!(peer = %peer_addr, "connections come too fast from there: this one is closed in {delay:?}");
+            if let Some(waiting) = rates.wait() {
+                let closing = close_later(Arc::clone(&broker), stream, delay);
+                connections.spawn(async move {
+                    closing.await;
+                    drop(waiting);
+                });
+            }
+            continue;
+        }
         let place = tokio::select! {
             place = broker.connection_limits.place(peer_addr.ip()) => place,
             _ = shutdown.wait_for(|down| *down) => break,
@@ -242,6 +261,15 @@ async fn serve(
         Some(tls) => login::serve_encrypted(broker, tls, listener, stream, peer_addr).await,
         None => login::serve(broker, listener, stream, peer_addr).await,
     }
+}
+
+/// Keeps a connection that is not served, so that its client does not come back at once.
+async fn close_later(broker: Arc<Broker>, stream: TcpStream, delay: Duration) {
+    tokio::select! {
+        () = tokio::time::sleep(delay) => {}
+        () = broker.wait_for_shutdown() => {}
+    }
+    drop(stream);
 }
 
 /// A connection's task that panics takes nothing but its connection with it.

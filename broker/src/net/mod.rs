@@ -4,6 +4,7 @@ pub mod accept;
 pub mod account;
 pub mod budget;
 pub mod connection;
+pub mod connection_rates;
 mod frame_reader;
 mod halves;
 pub mod limits;

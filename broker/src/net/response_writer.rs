@@ -41,6 +41,7 @@ pub(super) async fn write_responses(
         pending,
         held,
         asked,
+        answered,
     }) = responses.recv().await
     {
         let response = match pending {
@@ -62,6 +63,7 @@ pub(super) async fn write_responses(
         }
         account.settle();
         connection.broker.requests.answered(&asked, bytes);
+        drop(answered);
     }
     Ok(writer.shutdown().await?)
 }

@@ -1,11 +1,16 @@
 //! Who is at the other end of a connection, as its requests see it.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::config::{HostPort, SecurityProtocol};
 use crate::net::account::ResponseAccount;
+use crate::quota::limits::ClientQuotas;
 
 /// Who asks: Kafka's `KafkaPrincipal`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,8 +66,9 @@ pub struct Session {
     pub software: OnceLock<ClientSoftware>,
     /// What the response under way takes of the broker's memory.
     pub account: ResponseAccount,
-    /// For how long the client's next request will have to wait.
-    throttle_time_ms: AtomicI32,
+    /// What counts for the client that has asked last.
+    pub(crate) quotas: Mutex<Option<Arc<ClientQuotas>>>,
+    reading: Reading,
 }
 
 impl Session {
@@ -79,20 +85,52 @@ impl Session {
             listener,
             software: OnceLock::new(),
             account: ResponseAccount::default(),
-            throttle_time_ms: AtomicI32::new(0),
+            quotas: Mutex::default(),
+            reading: Reading::default(),
         }
     }
 
-    /// What a response says of the client's quotas (KIP-219): for how long its next request will have to wait. There are
-    /// no quotas yet, so nobody waits.
-    pub(crate) fn throttle_time_ms(&self) -> i32 {
-        self.throttle_time_ms.load(Ordering::Relaxed)
+    /// The next request is not read before the one under way has been answered: its client has quotas, and may have to wait
+    /// after it.
+    pub(crate) fn answer_first(&self) {
+        self.reading.answer_first.store(true, Ordering::Relaxed);
     }
 
-    /// Lets every response say so.
-    #[cfg(test)]
-    pub(crate) fn throttle(&self, throttle_time_ms: i32) {
-        self.throttle_time_ms
-            .store(throttle_time_ms, Ordering::Relaxed);
+    /// Whether [`answer_first`](Self::answer_first) was said of the last request.
+    #[inline]
+    pub(crate) fn is_answered_first(&self) -> bool {
+        let flag = &self.reading.answer_first;
+        flag.load(Ordering::Relaxed) && flag.swap(false, Ordering::Relaxed)
     }
+
+    /// The connection is not read for this long (KIP-219), or for as long as was said before, if that is longer.
+    pub(crate) fn mute(&self, wait: Duration) {
+        let now = Instant::now();
+        // Longer than the clock reaches is for ever.
+        let until = now.checked_add(wait).unwrap_or(now + FOR_EVER);
+        let mut muted_until = self.reading.muted_until.lock();
+        *muted_until = muted_until.max(Some(until));
+        self.reading.is_muted.store(true, Ordering::Relaxed);
+    }
+
+    /// Until when the connection is not read, if somebody has said so.
+    #[inline]
+    pub(crate) fn take_muted_until(&self) -> Option<Instant> {
+        let flag = &self.reading.is_muted;
+        if !flag.load(Ordering::Relaxed) || !flag.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        self.reading.muted_until.lock().take()
+    }
+}
+
+/// What is thought of as no end: a hundred years.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// When the next request may be read.
+#[derive(Default)]
+struct Reading {
+    answer_first: AtomicBool,
+    is_muted: AtomicBool,
+    muted_until: Mutex<Option<Instant>>,
 }

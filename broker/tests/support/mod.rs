@@ -11,7 +11,7 @@ use broker::broker::Broker;
 use broker::config::BrokerConfig;
 use broker::config::{HostPort, SecurityProtocol};
 use broker::metadata::MetaProperties;
-use broker::net::session::{ClientListener, Session};
+use broker::net::session::{ClientListener, Principal, Session};
 use broker::net::{connection, login};
 use broker::server;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -62,6 +62,20 @@ pub fn connect(broker: &Arc<Broker>) -> Client {
     connect_watched(broker).0
 }
 
+/// A connection of a user, whose requests say that the client is `client_id`.
+pub fn connect_as(broker: &Arc<Broker>, user: &str, client_id: &'static str) -> Client {
+    let (stream, served) = tokio::io::duplex(PIPE_BYTES);
+    let principal = Principal {
+        kind: "User".into(),
+        name: user.into(),
+    };
+    serve_as(broker, principal, served);
+    Client {
+        client_id,
+        ..Client::new(stream)
+    }
+}
+
 /// The same, with the task that serves the connection.
 pub fn connect_watched(broker: &Arc<Broker>) -> (Client, JoinHandle<()>) {
     let (stream, served) = tokio::io::duplex(PIPE_BYTES);
@@ -73,12 +87,21 @@ pub fn connect_stream(
     broker: &Arc<Broker>,
     served: impl AsyncRead + AsyncWrite + Send + 'static,
 ) -> JoinHandle<()> {
+    serve_as(broker, Principal::anonymous(), served)
+}
+
+fn serve_as(
+    broker: &Arc<Broker>,
+    principal: Principal,
+    served: impl AsyncRead + AsyncWrite + Send + 'static,
+) -> JoinHandle<()> {
     let advertised = HostPort {
         host: "broker.example".to_owned(),
         port: 9192,
     };
     let peer_addr = ([192, 0, 2, 7], 40_000).into();
-    let session = Session::anonymous(peer_addr, ClientListener::plaintext(advertised));
+    let listener = Arc::new(ClientListener::plaintext(advertised));
+    let session = Session::new(peer_addr, principal, listener);
     tokio::spawn(connection::serve(
         Arc::clone(broker),
         Arc::new(session),
@@ -114,6 +137,7 @@ pub struct Client {
     held: Option<Vec<u8>>,
     /// Follows the last field of every request.
     pub tail: &'static [u8],
+    client_id: &'static str,
     next_correlation_id: i32,
     /// Reads so many bytes, then pauses.
     slowly: Option<(usize, Duration)>,
@@ -133,6 +157,7 @@ impl Client {
             stream: Box::new(stream),
             held: None,
             tail: &[],
+            client_id: "tester",
             next_correlation_id: 1,
             slowly: None,
         }
@@ -176,7 +201,7 @@ impl Client {
             .with_request_api_key(key)
             .with_request_api_version(version)
             .with_correlation_id(correlation_id)
-            .with_client_id(Some(StrBytes::from_static_str("tester")))
+            .with_client_id(Some(StrBytes::from_static_str(self.client_id)))
             .encode(&mut frame, header_version)
             .unwrap();
         frame.put_slice(body);

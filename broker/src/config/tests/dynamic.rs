@@ -121,7 +121,7 @@ fn what_protects_cannot_be_set_while_the_broker_runs_either() {
         ("listener.name.plaintext.ssl.keystore.location", "/x"),
         ("listener.name.plaintext.plain.sasl.jaas.config", "x"),
         ("listener.name.plaintext.max.connections", "5"),
-        ("max.connection.creation.rate", "5"),
+        ("client.quota.callback.class", "x"),
         ("principal.builder.class", "x"),
     ] {
         let refused = change("", "1", key, value).expect_err(key);
@@ -159,7 +159,8 @@ fn followed(settings: &Settings, dynamic: DynamicSettings<'_>) -> String {
     let topics = TopicDefaults::new(settings, dynamic).config;
     let connections: ConnectionSettings = settings.section(dynamic);
     let live = settings.live(dynamic);
-    format!("{topics:?} {connections:?} {live:?}")
+    let rates = RateSettings::new(settings, dynamic, &[]);
+    format!("{topics:?} {connections:?} {live:?} {rates:?}")
 }
 
 #[test]

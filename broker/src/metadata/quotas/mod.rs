@@ -180,8 +180,21 @@ impl QuotasImage {
         self.entities.len()
     }
 
+    /// Whether nothing has changed between the two.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.entities.is_same(&other.entities)
+    }
+
+    /// Those of addresses. They come first, so the others cost nothing.
+    pub(crate) fn of_addresses(&self) -> impl Iterator<Item = (&Part, &QuotaValues)> {
+        let is_of_address =
+            |entity: &QuotaEntity| entity.user == Part::Any && entity.client_id == Part::Any;
+        self.iter()
+            .take_while(move |(entity, _)| is_of_address(entity))
+            .map(|(entity, values)| (&entity.ip, values))
+    }
+
     /// What is set for exactly this entity.
-    #[allow(dead_code)]
     pub(crate) fn get(&self, entity: &QuotaEntity, key: QuotaKey) -> Option<f64> {
         self.entities.get(entity)?.get(key)
     }
@@ -193,7 +206,7 @@ impl QuotasImage {
             .map(|(entity, values)| (entity, &**values))
     }
 
-    pub(super) fn values(&self, entity: &QuotaEntity) -> Option<&QuotaValues> {
+    fn values(&self, entity: &QuotaEntity) -> Option<&QuotaValues> {
         self.entities.get(entity).map(|values| &**values)
     }
 

@@ -1,6 +1,5 @@
 //! Which quotas may be set: rules and messages are Kafka's (`ClientQuotaControlManager`).
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::{EntityType, Part, QuotaEntity, QuotaKey, QuotasImage, quota_record};
@@ -16,7 +15,7 @@ const MAX_NAME_BYTES: usize = 32_767;
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlterQuotas {
     /// Types and names as somebody asks for them; a name of `None` is the default. Each type once.
-    pub entity: BTreeMap<String, Option<String>>,
+    pub entity: Vec<(String, Option<String>)>,
     /// `None` takes a key back.
     pub changes: Vec<(String, Option<f64>)>,
 }
@@ -62,7 +61,7 @@ fn invalid<T>(what: String) -> Result<T, MetadataError> {
     Err(MetadataError::InvalidRequest(what))
 }
 
-fn checked_entity(entity: &BTreeMap<String, Option<String>>) -> Result<QuotaEntity, MetadataError> {
+fn checked_entity(entity: &[(String, Option<String>)]) -> Result<QuotaEntity, MetadataError> {
     let mut checked = QuotaEntity::default();
     for (kind, name) in entity {
         let Some(known) = EntityType::from_name(kind) else {

@@ -3,6 +3,7 @@
 use protocol_shim::ErrorCode;
 use uuid::Uuid;
 
+use super::super::quotas::plan::MAX_ENTITIES;
 use super::*;
 
 fn manual(name: &str, assignments: &[(i32, &[i32])]) -> NewTopic {
@@ -741,4 +742,31 @@ async fn replacing_all_settings_takes_back_those_that_are_not_named() {
         let error = replace(wrong).await.expect_err("refused");
         assert_eq!(error.code(), ErrorCode::InvalidRequest);
     }
+}
+
+#[tokio::test]
+async fn so_many_entities_may_have_quotas_and_those_that_have_may_change_them() {
+    let metadata = in_memory("").await;
+    let quota = |number: usize, value| AlterQuotas {
+        entity: [("user".to_owned(), Some(number.to_string()))].into(),
+        changes: vec![("producer_byte_rate".to_owned(), value)],
+    };
+    let mut numbers = 0..MAX_ENTITIES;
+    while !numbers.is_empty() {
+        let some = numbers.by_ref().take(20_000);
+        let alters = some.map(|number| quota(number, Some(1.0))).collect();
+        let altered = metadata.alter_quotas(alters, false).await;
+        assert!(altered.iter().all(Result::is_ok));
+    }
+    let one = async |number, value| {
+        let altered = metadata.alter_quotas(vec![quota(number, value)], false);
+        altered.await.remove(0)
+    };
+    let refused = one(MAX_ENTITIES, Some(1.0))
+        .await
+        .expect_err("one too many");
+    assert_eq!(refused.code(), ErrorCode::PolicyViolation);
+    assert_eq!(one(7, Some(2.0)).await, Ok(()));
+    assert_eq!(one(8, None).await, Ok(()));
+    assert_eq!(one(MAX_ENTITIES, Some(1.0)).await, Ok(()));
 }

@@ -285,6 +285,13 @@ impl FetchSessionCache {
         session_id
     }
 
+    /// Takes back the session that a plan has begun and no response tells of. One that there was before stays as it is.
+    pub(crate) fn withdraw(&self, plan: &FetchPlan) {
+        if !plan.incremental {
+            self.remove(plan.session_id);
+        }
+    }
+
     /// Records what a response tells, and says of each outcome whether it belongs into the response. `outcomes` are
     /// those of the plan's partitions, in their order.
     ///
