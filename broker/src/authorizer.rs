@@ -203,16 +203,27 @@ fn tell(
 impl Authorizer {
     /// What the settings ask for.
     pub(crate) fn new(config: AuthorizationConfig) -> Self {
-        if !config.is_on {
-            return Self::AllowAll;
+        match config.is_on {
+            true => Self::standard(
+                config.super_users.iter().map(String::as_str),
+                config.allows_everyone_without_acls,
+            ),
+            false => Self::AllowAll,
         }
-        let super_users = config.super_users.iter();
+    }
+
+    /// Kafka's `StandardAuthorizer`; a super user is `Type:name`.
+    pub fn standard<'a>(
+        super_users: impl IntoIterator<Item = &'a str>,
+        allows_everyone_without_acls: bool,
+    ) -> Self {
+        let super_users = super_users.into_iter();
         let super_users = super_users.filter_map(|principal| principal.split_once(':'));
         Self::Standard(StandardAuthorizer {
             super_users: super_users
                 .map(|(kind, name)| (kind.to_owned(), name.to_owned()))
                 .collect(),
-            allows_everyone_without_acls: config.allows_everyone_without_acls,
+            allows_everyone_without_acls,
         })
     }
 

@@ -7,7 +7,7 @@
     allow(clippy::disallowed_methods, reason = "tests may look at everything")
 )]
 
-pub(crate) mod acl;
+pub mod acl;
 pub mod api;
 pub mod authorizer;
 pub mod broker;

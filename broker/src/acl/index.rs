@@ -48,6 +48,8 @@ struct Rule {
 enum Host {
     Every,
     Only(IpAddr),
+    /// Addresses that begin with these bits, so many of the address.
+    Within(IpAddr, u32),
     /// No address is so written.
     Nowhere,
 }
@@ -86,7 +88,7 @@ impl AclIndex {
     }
 
     /// Whether there is this entry.
-    pub(crate) fn contains(&self, acl: &Acl) -> bool {
+    pub fn contains(&self, acl: &Acl) -> bool {
         let (_, name) = acl.who();
         let of_kind = &self.kinds[place(acl.resource)];
         let on_name = of_kind.names(acl.pattern).get(&*acl.name);
@@ -95,7 +97,7 @@ impl AclIndex {
     }
 
     /// Takes an entry in that is not there.
-    pub(crate) fn add(&mut self, id: Uuid, acl: &Arc<Acl>) {
+    pub fn add(&mut self, id: Uuid, acl: &Arc<Acl>) {
         let (_, name) = acl.who();
         let name: Arc<str> = name.into();
         let rule = Rule {
@@ -273,6 +275,9 @@ impl Rule {
         let is_here = match self.host {
             Host::Every => true,
             Host::Only(address) => address == question.host.to_canonical(),
+            Host::Within(network, length) => {
+                begins_alike(network, question.host.to_canonical(), length)
+            }
             Host::Nowhere => false,
         };
         (is_own || is_everybodys) && is_here
@@ -296,11 +301,49 @@ impl Rule {
 
 impl Host {
     fn parse(text: &str) -> Self {
+        if let Some((network, length)) = parse_range(text) {
+            return Self::Within(network, length);
+        }
         match text.parse::<IpAddr>() {
             _ if text == EVERY => Self::Every,
             Ok(address) => Self::Only(address.to_canonical()),
             Err(_) => Self::Nowhere,
         }
+    }
+}
+
+/// Address and length of `ADDRESS/LENGTH` (CIDR, in Kafka since 4.4).
+fn parse_range(text: &str) -> Option<(IpAddr, u32)> {
+    let (network, length) = text.split_once('/')?;
+    let network: IpAddr = network.parse().ok()?;
+    let length: u8 = length.parse().ok()?;
+    let longest = if network.is_ipv4() { 32 } else { 128 };
+    (length <= longest).then_some((network, u32::from(length)))
+}
+
+/// Whether the first bits of two addresses of the same kind are the same.
+fn begins_alike(one: IpAddr, other: IpAddr, length: u32) -> bool {
+    let differing = match (one, other) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
+        (IpAddr::V6(one), IpAddr::V6(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
+        _ => return false,
+    };
+    differing >= length
+}
+
+/// Says what is wrong with the host of an entry, in Kafka's words.
+///
+/// # Errors
+/// No host is so written. What is neither a range nor an address is let pass, as by Kafka, and means nobody.
+pub(crate) fn check_host(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("Host pattern cannot be null or empty".to_owned());
+    }
+    match text.contains('/') && parse_range(text).is_none() {
+        true => Err(format!(
+            "Invalid CIDR notation '{text}': expected ADDRESS/LENGTH"
+        )),
+        false => Ok(()),
     }
 }
 
@@ -357,6 +400,17 @@ mod tests {
             ("10.0.0.1", "10.0.0.11", Decision::NotAllowed),
             ("localhost", "127.0.0.1", Decision::NotAllowed),
             ("", "127.0.0.1", Decision::NotAllowed),
+            ("10.0.0.0/8", "10.255.0.1", Decision::Allowed),
+            ("10.0.0.0/8", "11.0.0.1", Decision::NotAllowed),
+            ("10.0.0.5/32", "10.0.0.5", Decision::Allowed),
+            ("10.0.0.5/32", "10.0.0.4", Decision::NotAllowed),
+            ("0.0.0.0/0", "10.0.0.4", Decision::Allowed),
+            ("0.0.0.0/0", "::1", Decision::NotAllowed),
+            ("10.0.0.0/8", "::ffff:10.0.0.1", Decision::Allowed),
+            ("fe80::/10", "fe81::1", Decision::Allowed),
+            ("::1/128", "::1", Decision::Allowed),
+            ("10.0.0.0/33", "10.0.0.0", Decision::NotAllowed),
+            ("10.0.0.0/", "10.0.0.0", Decision::NotAllowed),
         ] {
             let acls = format!("ALLOW User:ann {written} READ LITERAL t");
             let said = index(&[&acls]).decide(ann(from, Read), ResourceKind::Topic, "t");

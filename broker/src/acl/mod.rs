@@ -11,7 +11,9 @@ use std::sync::Arc;
 use protocol_shim::access::Operation;
 
 pub(crate) use filter::{AclFilter, Matches, PatternFilter};
-pub(crate) use index::{AclIndex, Decision, Question};
+pub use index::AclIndex;
+pub(crate) use index::check_host;
+pub(crate) use index::{Decision, Question};
 
 /// The one name that a resource of type [`ResourceKind::Cluster`] has.
 pub(crate) const CLUSTER_NAME: &str = "kafka-cluster";
@@ -27,13 +29,13 @@ macro_rules! codes {
         pub enum $name { $( $variant = $code, )* }
 
         impl $name {
-            pub(crate) const ALL: &'static [Self] = &[$( Self::$variant, )*];
+            pub const ALL: &'static [Self] = &[$( Self::$variant, )*];
 
-            pub(crate) fn from_code(code: i8) -> Option<Self> {
+            pub fn from_code(code: i8) -> Option<Self> {
                 Self::ALL.iter().copied().find(|one| one.code() == code)
             }
 
-            pub(crate) const fn code(self) -> i8 {
+            pub const fn code(self) -> i8 {
                 self as i8
             }
         }
@@ -109,7 +111,7 @@ pub struct Acl {
     pub name: Arc<str>,
     /// `Type:name`; `User:*` is everybody.
     pub principal: Arc<str>,
-    /// An address, or [`EVERY`].
+    /// An address, a range of them such as `10.0.0.0/8`, or [`EVERY`].
     pub host: Arc<str>,
     pub operation: AclOperation,
     pub permission: Permission,

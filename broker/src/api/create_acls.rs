@@ -3,7 +3,8 @@
 //! Makes entries; one that is there already is no error. Each that cannot be is refused by itself, but 10,000 is what one
 //! request may make. Without an authorizer SECURITY_DISABLED.
 //!
-//! Deviations: Kafka closes the connection over a code 0 in an entry; here it is INVALID_REQUEST as other unknown codes are.
+//! Deviations: Kafka closes the connection over a code 0 in an entry, and answers UNKNOWN_SERVER_ERROR to all entries if one has
+//! ANY or MATCH; here it is INVALID_REQUEST, as other codes are that an entry cannot have.
 
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::create_acls_response::AclCreationResult;
@@ -13,7 +14,9 @@ use protocol_shim::ErrorCode;
 use protocol_shim::access::Operation;
 
 use super::{NO_AUTHORIZER, wire};
-use crate::acl::{Acl, AclOperation, CLUSTER_NAME, PatternKind, Permission, ResourceKind};
+use crate::acl::{
+    Acl, AclOperation, CLUSTER_NAME, PatternKind, Permission, ResourceKind, check_host,
+};
 use crate::authorizer::denial;
 use crate::context::RequestContext;
 use crate::metadata::{MetadataError, NewAcls};
@@ -84,6 +87,7 @@ fn entry(asked: &AclCreation) -> Result<Acl, String> {
             asked.principal
         ));
     }
+    check_host(&asked.host)?;
     Ok(Acl {
         resource,
         pattern,

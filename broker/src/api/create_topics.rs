@@ -42,7 +42,12 @@ pub(crate) async fn handle(
     let mut wanted = Vec::with_capacity(request.topics.len());
     let view = ctx.view();
     for topic in &request.topics {
-        let authorized = new_topic(topic).and_then(|new| {
+        // Whoever may not create it is not told what else is wrong.
+        let new = new_topic(topic).map_err(|error| match view.creatable(&topic.name) {
+            Ok(_) => error,
+            Err(denied) => MetadataError::Denied(denied),
+        });
+        let authorized = new.and_then(|new| {
             let authorized = view.change_or_on_cluster(Operation::Create, new);
             authorized.map_err(MetadataError::Denied)
         });

@@ -46,7 +46,8 @@ pub(crate) async fn handle(
     let known = filters.iter().enumerate();
     let known = known.filter_map(|(place, filter)| Some((place, *filter.as_ref().ok()?)));
     let meant = Matches::of(known);
-    let mut results = vec![DeleteAclsFilterResult::default(); count];
+    let nothing = DeleteAclsFilterResult::default().with_error_message(None);
+    let mut results = vec![nothing; count];
     let mut ids = BTreeSet::new();
     let mut tab = ctx.tab();
     for (id, acl) in view.whole_metadata().image.acls().iter() {
@@ -96,6 +97,7 @@ fn meaning(asked: &DeleteAclsFilter) -> Result<AclFilter<'_>, UnknownCode> {
 
 fn matching(acl: &Acl) -> DeleteAclsMatchingAcl {
     DeleteAclsMatchingAcl::default()
+        .with_error_message(None)
         .with_resource_type(acl.resource.code())
         .with_resource_name(wire(&acl.name))
         .with_pattern_type(acl.pattern.code())

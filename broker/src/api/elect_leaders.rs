@@ -10,6 +10,7 @@ use protocol_shim::ErrorCode;
 use protocol_shim::access::Operation;
 
 use super::wire;
+use crate::authorizer::denial;
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
 
@@ -91,7 +92,7 @@ pub(crate) fn refused(
             PartitionResult::default()
                 .with_partition_id(*partition)
                 .with_error_code(error.into())
-                .with_error_message(None)
+                .with_error_message(Some(StrBytes::from_static_str(denial(error))))
         });
         ReplicaElectionResult::default()
             .with_topic(asked.topic.clone())

@@ -13,7 +13,7 @@ use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
 
 use super::{PART_BYTES, wire};
-use crate::authorizer::Resource;
+use crate::authorizer::{Resource, denial};
 use crate::cluster::view::CoordinatorKind;
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
@@ -100,7 +100,8 @@ fn find(
     key: &StrBytes,
     served: Result<CoordinatorKind, (ErrorCode, &'static str)>,
 ) -> Coordinator {
-    let allowed = check(view, key_type, key).map_err(|error| (error, None));
+    let allowed = check(view, key_type, key);
+    let allowed = allowed.map_err(|error| (error, Some(denial(error))));
     let served = allowed.and_then(|()| served.map_err(|(error, why)| (error, Some(why))));
     let found = served.and_then(|kind| {
         let cluster = view.cluster();

@@ -44,7 +44,7 @@ pub(crate) use record::{METADATA_VERSION, MetadataRecord, QuotaName, RecordError
 pub(crate) use scram::Credentials as ScramCredentials;
 pub(crate) use scram::plan::{AlterScram, Altered as AlteredScram, SaltedPassword};
 pub(crate) use snapshot::write_image;
-pub(crate) use sorted_map::SortedMap;
+pub use sorted_map::SortedMap;
 pub(crate) use store::{LogStore, MetadataStore, StoreError, metadata_log_config, metadata_log_id};
 pub(crate) use topic_configs::Published;
 pub(crate) use topics::partition_record;
