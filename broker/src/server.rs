@@ -76,6 +76,8 @@ pub enum StartError {
     Tls(String),
     #[error("cannot make the users that the command line names: {0}")]
     FirstUsers(String),
+    #[error("the keys of OAUTHBEARER tokens cannot be used: {0}")]
+    Keys(String),
     #[error("cannot load the groups: {0}")]
     Groups(ReplayError),
     #[error("cannot load the transactions: {0}")]
@@ -134,6 +136,7 @@ impl Server {
         let broker = assemble(config, &identity, logs).await?;
         let made = broker.metadata.make_first_users(&broker.config.first_users);
         made.await.map_err(StartError::FirstUsers)?;
+        broker.logins.begin().await.map_err(StartError::Keys)?;
         let addresses = bound
             .iter()
             .flat_map(|bound| bound.addresses().to_vec())

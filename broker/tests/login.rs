@@ -14,9 +14,11 @@ use bytes::Bytes;
 use kafka_protocol::messages::alter_user_scram_credentials_request::{
     ScramCredentialDeletion, ScramCredentialUpsertion,
 };
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::{
-    AlterUserScramCredentialsRequest, MetadataRequest, SaslAuthenticateRequest,
-    SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
+    AlterUserScramCredentialsRequest, DescribeConfigsRequest, DescribeUserScramCredentialsRequest,
+    MetadataRequest, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
+    SaslHandshakeResponse,
 };
 use protocol_shim::newer::api_versions::ApiVersionsRequest;
 use rand::rngs::StdRng;
@@ -558,4 +560,85 @@ async fn whatever_a_stranger_sends_ends_no_task_but_its_own() {
     handshake(&mut client, 1, "PLAIN").await;
     let done = authenticate(&mut client, b"\0alice\0alice-secret").await;
     assert_eq!(done.error_code, NONE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_lets_in_for_as_long_as_it_holds() {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
+    let class = "org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler";
+    let broker = start(&[
+        ("listener.name.login.sasl.enabled.mechanisms", "OAUTHBEARER"),
+        (
+            "listener.name.login.oauthbearer.sasl.server.callback.handler.class",
+            class,
+        ),
+    ])
+    .await;
+    let message = |seconds: i64| {
+        let now = broker.clock.wall_ms() / 1000;
+        let claims = format!(
+            "{{\"sub\":\"ann\",\"iat\":{now},\"exp\":{}}}",
+            now + seconds
+        );
+        let (header, claims) = (BASE64.encode("{\"alg\":\"none\"}"), BASE64.encode(claims));
+        format!("n,,\x01auth=Bearer {header}.{claims}.\x01\x01")
+    };
+    let begin = async || {
+        let mut client = connect_to_login(&broker, LOGIN).0;
+        let shaken = try_handshake(&mut client, 1, "OAUTHBEARER").await;
+        assert_eq!(shaken.error_code, NONE);
+        client
+    };
+    let mut client = begin().await;
+    let done = authenticate(&mut client, message(20).as_bytes()).await;
+    assert_eq!((done.error_code, done.auth_bytes.len()), (NONE, 0));
+    assert!(
+        (18_000..=20_000).contains(&done.session_lifetime_ms),
+        "{done:?}"
+    );
+    asks(&mut client).await;
+    tokio::time::sleep(Duration::from_secs(21)).await;
+    client.send(METADATA, MetadataRequest::default()).await;
+    assert!(client.next_frame().await.is_none(), "it has run out");
+
+    let mut client = begin().await;
+    let told = authenticate(&mut client, message(-5).as_bytes()).await;
+    assert_eq!(
+        (told.error_code, &told.auth_bytes[..]),
+        (NONE, &b"{\"status\":\"invalid_token\"}"[..])
+    );
+    let refused = authenticate(&mut client, b"\x01").await;
+    assert_eq!(refused.error_code, FAILED);
+    assert_eq!(
+        refused.error_message.as_deref(),
+        Some("{\"status\":\"invalid_token\"}")
+    );
+    assert!(client.next_frame().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_answer_tells_a_password() {
+    let broker = start(&[]).await;
+    let mut admin = connect(&broker);
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(4)
+        .with_resource_name(string("1"));
+    let request = DescribeConfigsRequest::default()
+        .with_resources(vec![resource])
+        .with_include_synonyms(true)
+        .with_include_documentation(true);
+    let told = format!("{:?}", admin.call(4, request).await);
+    assert!(
+        told.contains("listener.name.listed.plain.sasl.jaas.config"),
+        "{told}"
+    );
+    assert!(!told.contains("-secret"), "{told}");
+    let described = DescribeUserScramCredentialsRequest::default();
+    let described = format!("{:?}", admin.call(0, described).await);
+    assert!(
+        described.contains("alice") && !described.contains("salt"),
+        "{described}"
+    );
+    assert!(!format!("{:?}", broker.config.listeners).contains("-secret"));
 }

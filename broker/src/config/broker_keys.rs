@@ -198,6 +198,13 @@ const MECHANISM_KEYS: &[&str] = &[
     "sasl.jaas.config",
     "sasl.login.callback.handler.class",
     "sasl.login.class",
+    "sasl.oauthbearer.clock.skew.seconds",
+    "sasl.oauthbearer.expected.audience",
+    "sasl.oauthbearer.expected.issuer",
+    "sasl.oauthbearer.jwks.endpoint.refresh.ms",
+    "sasl.oauthbearer.jwks.endpoint.url",
+    "sasl.oauthbearer.scope.claim.name",
+    "sasl.oauthbearer.sub.claim.name",
     "sasl.server.callback.handler.class",
 ];
 

@@ -35,7 +35,7 @@ const NO_ZOOKEEPER: &str = "there is no ZooKeeper whose entries could be protect
 const NO_BUILDER: &str = "there are no plugins: clients would have other names";
 const NO_GSSAPI: &str =
     "there is no GSSAPI yet: nobody could log in with SASL's tickets of Kerberos";
-const NO_OAUTHBEARER: &str = "there is no SASL/OAUTHBEARER yet: no token would be looked at";
+const NO_TOKEN_CLIENT: &str = "there are no other brokers to log in at with SASL/OAUTHBEARER";
 const NO_SASL_CLASS: &str = "there are no plugins: SASL would not ask the class";
 const NO_TLS: &str = "there is no TLS to ZooKeeper, nor ZooKeeper";
 const NO_SUCH_TLS: &str =
@@ -76,14 +76,12 @@ static EFFECTS: &[(&str, Effect)] = {
         ("sasl.oauthbearer.allow.unverified.*", Nothing),
         ("sasl.oauthbearer.assertion.claim.exp.seconds", Nothing),
         ("sasl.oauthbearer.assertion.claim.nbf.seconds", Nothing),
-        ("sasl.oauthbearer.clock.skew.seconds", Nothing),
-        ("sasl.oauthbearer.jwks.endpoint.refresh.ms", Nothing),
         ("sasl.oauthbearer.jwks.endpoint.retry.backoff.*", Nothing),
         // There are no other brokers to log in at.
         ("sasl.mechanism.controller.protocol", Nothing),
         ("sasl.mechanism.inter.broker.protocol", Nothing),
         ("sasl.kerberos.*", Protects(NO_GSSAPI)),
-        ("sasl.oauthbearer.*", Protects(NO_OAUTHBEARER)),
+        ("sasl.oauthbearer.*", Protects(NO_TOKEN_CLIENT)),
         ("sasl.*", Protects(NO_SASL_CLASS)),
         ("delegation.token.expiry.check.interval.ms", Nothing),
         ("delegation.token.*", Protects(NO_TOKENS)),

@@ -16,10 +16,12 @@ use super::listeners::{Listener, controller_names};
 use super::section::section;
 use super::settings::Settings;
 use crate::security::jaas::LoginModule;
+use crate::security::jwks::KeySource;
 use crate::security::sasl::mechanisms::{Mechanism, Mechanisms, Offered};
 use crate::security::sasl::plain::PlainUsers;
 use crate::security::scram::ScramMechanism;
 use crate::security::secret::Secret;
+use crate::security::tokens::{SignedTokens, TokenCheck, UnsecuredTokens};
 
 section! {
     /// How long clients may take to log in, and how many may be about it. Times are milliseconds.
@@ -35,7 +37,7 @@ section! {
             own("ottla.unauthenticated.connections.max", Kind::Int, "512").at_least(1),
     }
     also {
-        /// What clients of SASL listeners may log in with: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512. Kafka's default, GSSAPI, is not
+        /// What clients of SASL listeners may log in with: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER. Kafka's default, GSSAPI, is not
         /// there: a SASL listener names others. May be set for one listener.
         _ = kafka(ENABLED_MECHANISMS),
         /// Login module of one mechanism of one listener (listener.name.LISTENER.MECHANISM.sasl.jaas.config): users of PLAIN as
@@ -46,6 +48,25 @@ section! {
         _ = kafka(MAX_REAUTH),
         /// Largest frame of a client that has not logged in. May be set for one listener.
         _ = kafka(MAX_RECEIVE_SIZE),
+        /// How tokens of OAUTHBEARER are checked: Kafka's OAuthBearerValidatorCallbackHandler, or
+        /// OAuthBearerUnsecuredValidatorCallbackHandler, which accepts tokens that anybody may have written. Counts as
+        /// listener.name.LISTENER.oauthbearer.sasl.server.callback.handler.class.
+        _ = kafka(CALLBACK_HANDLER),
+        /// JWK set with the keys that tokens are signed with: file:, http: or https:, with the certificates that the system
+        /// trusts (SSL_CERT_FILE). May be set for one listener, as the other keys of tokens.
+        _ = kafka(JWKS_URL),
+        /// How often that set is read again.
+        _ = kafka(JWKS_REFRESH),
+        /// A token has to be for one of these; unset: it must name no audience.
+        _ = kafka(AUDIENCE),
+        /// A token has to be of this issuer; unset: of any whose key is in the set.
+        _ = kafka(ISSUER),
+        /// How far the clock of an issuer may be off.
+        _ = kafka(CLOCK_SKEW),
+        /// Claim that has a token's scope.
+        _ = kafka(SCOPE_CLAIM),
+        /// Claim that names the user of a token.
+        _ = kafka(SUB_CLAIM),
     }
 }
 
@@ -53,9 +74,27 @@ const ENABLED_MECHANISMS: &str = "sasl.enabled.mechanisms";
 const JAAS_CONFIG: &str = "sasl.jaas.config";
 const MAX_REAUTH: &str = "connections.max.reauth.ms";
 const MAX_RECEIVE_SIZE: &str = "sasl.server.max.receive.size";
+const CALLBACK_HANDLER: &str = "sasl.server.callback.handler.class";
+const JWKS_URL: &str = "sasl.oauthbearer.jwks.endpoint.url";
+const JWKS_REFRESH: &str = "sasl.oauthbearer.jwks.endpoint.refresh.ms";
+const AUDIENCE: &str = "sasl.oauthbearer.expected.audience";
+const ISSUER: &str = "sasl.oauthbearer.expected.issuer";
+const CLOCK_SKEW: &str = "sasl.oauthbearer.clock.skew.seconds";
+const SCOPE_CLAIM: &str = "sasl.oauthbearer.scope.claim.name";
+const SUB_CLAIM: &str = "sasl.oauthbearer.sub.claim.name";
 
 /// Those that let nobody in, or not for as long, where a listener asks for a log-in.
-const PROTECTING: &[&str] = &[ENABLED_MECHANISMS, JAAS_CONFIG, MAX_REAUTH];
+const PROTECTING: &[&str] = &[
+    ENABLED_MECHANISMS,
+    JAAS_CONFIG,
+    MAX_REAUTH,
+    CALLBACK_HANDLER,
+    JWKS_URL,
+    AUDIENCE,
+    ISSUER,
+    SCOPE_CLAIM,
+    SUB_CLAIM,
+];
 
 /// Keys that count for one listener, too.
 pub(super) const OF_LISTENERS: &[&str] = &[
@@ -63,10 +102,24 @@ pub(super) const OF_LISTENERS: &[&str] = &[
     JAAS_CONFIG,
     MAX_REAUTH,
     MAX_RECEIVE_SIZE,
+    CALLBACK_HANDLER,
+    JWKS_URL,
+    JWKS_REFRESH,
+    AUDIENCE,
+    ISSUER,
+    CLOCK_SKEW,
+    SCOPE_CLAIM,
+    SUB_CLAIM,
 ];
 
 const PLAIN_MODULE: &str = "org.apache.kafka.common.security.plain.PlainLoginModule";
 const SCRAM_MODULE: &str = "org.apache.kafka.common.security.scram.ScramLoginModule";
+const TOKEN_MODULE: &str = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule";
+const SIGNED_CLASSES: &[&str] = &[
+    "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler",
+    "org.apache.kafka.common.security.oauthbearer.secured.OAuthBearerValidatorCallbackHandler",
+];
+const UNSECURED_CLASS: &str = "org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler";
 const USER_OPTION: &str = "user_";
 
 /// The mechanisms of a listener that asks for a log-in.
@@ -142,7 +195,7 @@ pub(super) fn check_used(
     Ok(remarks)
 }
 
-const THERE_ARE: &str = "there are PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512";
+const THERE_ARE: &str = "there are PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER";
 
 fn not_there(name: &str, listener: &str) -> String {
     let default = match name {
@@ -199,6 +252,18 @@ impl<'a> Keys<'a> {
 
     /// `None`: there is no such mechanism.
     fn mechanism(&self, name: &str) -> Result<Option<Mechanism>, ConfigError> {
+        if name == "OAUTHBEARER" {
+            return Ok(Some(Mechanism::OAuthBearer(Arc::new(self.tokens(name)?))));
+        }
+        let (key, class) = (self.of_mechanism(name, CALLBACK_HANDLER), CALLBACK_HANDLER);
+        if let Some(class) = self
+            .settings
+            .explicit(&key)
+            .or(self.settings.explicit(class))
+        {
+            let expected = "there are no plugins: SASL would not ask the class".to_owned();
+            return Err(refuse(&key, class, expected));
+        }
         if name == "PLAIN" {
             let users = self.options(name, PLAIN_MODULE)?.map(|options| {
                 let users = options.into_iter().filter_map(|(name, password)| {
@@ -214,6 +279,59 @@ impl<'a> Keys<'a> {
         // What it says is for connections to other brokers.
         self.options(name, SCRAM_MODULE)?;
         Ok(Some(Mechanism::Scram(scram)))
+    }
+
+    /// How tokens are checked.
+    fn tokens(&self, name: &str) -> Result<TokenCheck, ConfigError> {
+        let options = self.options(name, TOKEN_MODULE)?.unwrap_or_default();
+        let key = self.of_mechanism(name, CALLBACK_HANDLER);
+        let class = self.settings.explicit(&key);
+        let (url_key, url) = self.get(Some(name), JWKS_URL);
+        let is_signed = match class {
+            Some(class) if SIGNED_CLASSES.contains(&class) => true,
+            Some(UNSECURED_CLASS) => false,
+            Some(other) => {
+                let expected = format!("expected {} or {UNSECURED_CLASS}", SIGNED_CLASSES[0]);
+                return Err(refuse(&key, other, expected));
+            }
+            None => true,
+        };
+        let text = |option: &str, default: &str| {
+            let text = options
+                .get(option)
+                .map(|text| text.expose().trim().to_owned());
+            text.filter(|text| !text.is_empty())
+                .unwrap_or_else(|| default.to_owned())
+        };
+        if !is_signed {
+            return Ok(TokenCheck::Unsecured(UnsecuredTokens {
+                subject_claim: text("unsecuredValidatorPrincipalClaimName", "sub"),
+                scope_claim: text("unsecuredValidatorScopeClaimName", "scope"),
+                required_scope: text("unsecuredValidatorRequiredScope", "")
+                    .split_whitespace()
+                    .map(str::to_owned)
+                    .collect(),
+                skew_ms: text("unsecuredValidatorAllowableClockSkewMs", "0")
+                    .parse()
+                    .unwrap_or(0),
+            }));
+        }
+        let Some(keys) = KeySource::parse(url.trim()) else {
+            let expected = "OAUTHBEARER needs a URL (file:, http:, https:) of the keys that tokens are signed with";
+            return Err(refuse(&url_key, url, expected.to_owned()));
+        };
+        let value = |key| self.get(Some(name), key).1.trim();
+        let number = |key| value(key).parse::<i64>().unwrap_or(0).max(0);
+        let refresh_ms = u64::try_from(number(JWKS_REFRESH)).unwrap_or(0).max(1000);
+        Ok(TokenCheck::Signed(SignedTokens {
+            keys,
+            refresh: Duration::from_millis(refresh_ms),
+            audience: list(value(AUDIENCE)).map(str::to_owned).collect(),
+            issuer: Some(value(ISSUER).to_owned()).filter(|issuer| !issuer.is_empty()),
+            skew_ms: number(CLOCK_SKEW).saturating_mul(1000),
+            subject_claim: value(SUB_CLAIM).to_owned(),
+            scope_claim: value(SCOPE_CLAIM).to_owned(),
+        }))
     }
 
     /// The options of a mechanism's login module. `None`: it has none.

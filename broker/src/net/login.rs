@@ -29,7 +29,7 @@ use crate::client_text::client_text;
 use crate::context::RequestContext;
 use crate::log_limited;
 use crate::response;
-use crate::security::sasl::ScramUsers;
+use crate::security::sasl::Known;
 use crate::security::sasl::conversation::{Conversation, LoggedIn, Refusal, Turn};
 use crate::security::sasl::mechanisms::Mechanisms;
 use crate::security::tls::handshake::shake_hands;
@@ -178,18 +178,25 @@ async fn talk(
     frame: Bytes,
 ) -> Result<Said, Close> {
     let broker = connection.broker;
-    let users = ScramUsers {
+    let listener = &connection.session.listener.name;
+    let known = || Known {
         image: broker.metadata.image(),
         disguise: broker.logins.disguise.clone(),
+        keys: broker.logins.keys(listener),
     };
     let frame_bytes = frame.len();
-    let mut turn = conversation.take(frame, &users, broker.clock.wall_ms());
+    let mut turn = conversation.take(frame, &known(), broker.clock.wall_ms());
     loop {
         return Ok(match turn {
             Turn::Versions(header, body) => {
                 let (answer, is_ok) = versions(connection, &header, body, frame_bytes).await?;
                 conversation.told_versions(is_ok);
                 Said::Answer(answer)
+            }
+            Turn::Keys => {
+                broker.logins.read_keys_again(listener).await;
+                turn = conversation.retry(&known(), broker.clock.wall_ms());
+                continue;
             }
             Turn::Work(work) => {
                 let step = broker.logins.work(work).await;

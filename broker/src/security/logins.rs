@@ -8,14 +8,18 @@ use std::thread::available_parallelism;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use super::jwks::TokenKeys;
 use super::sasl::mechanisms::Mechanisms;
 use super::sasl::{Failure, Step, ToClient};
 use super::scram::Disguise;
+use super::tokens::KeySet;
 use crate::config::Listener;
 
 /// Mechanisms by listener, and the processor time that log-ins may take.
 pub struct Logins {
     by_listener: HashMap<String, Arc<Mechanisms>>,
+    /// Of listeners to which clients bring signed tokens.
+    keys: HashMap<String, Arc<TokenKeys>>,
     pub disguise: Disguise,
     /// One for each processor: whoever tries passwords slows down others who do, and nobody else.
     processors: Semaphore,
@@ -29,8 +33,15 @@ impl Logins {
             let mechanisms = listener.mechanisms.clone()?;
             Some((listener.name.clone(), mechanisms))
         });
+        let by_listener: HashMap<_, _> = by_listener.collect();
+        let keys = by_listener.iter().filter_map(|(name, mechanisms)| {
+            let tokens = mechanisms.signed_tokens()?;
+            let keys = TokenKeys::new(tokens.keys.clone(), tokens.refresh);
+            Some((name.clone(), Arc::new(keys)))
+        });
         Self {
-            by_listener: by_listener.collect(),
+            keys: keys.collect(),
+            by_listener,
             disguise: Disguise::new(directory_id.into_bytes()),
             processors: Semaphore::new(processors),
         }
@@ -39,6 +50,31 @@ impl Logins {
     /// What clients of a listener may log in with. `None`: it does not ask for it.
     pub(crate) fn of(&self, listener: &str) -> Option<&Arc<Mechanisms>> {
         self.by_listener.get(listener)
+    }
+
+    /// Reads the keys of tokens, and again from time to time.
+    ///
+    /// # Errors
+    /// A file cannot be used; one line for the operator.
+    pub(crate) async fn begin(&self) -> Result<(), String> {
+        for keys in self.keys.values() {
+            keys.begin().await?;
+            tokio::spawn(Arc::clone(keys).keep_up());
+        }
+        Ok(())
+    }
+
+    /// The keys that the tokens of a listener's clients may be signed with.
+    pub(crate) fn keys(&self, listener: &str) -> Arc<KeySet> {
+        let keys = self.keys.get(listener);
+        keys.map_or_else(Arc::default, |keys| keys.now())
+    }
+
+    /// Somebody has a token with a key that is not known.
+    pub(crate) async fn read_keys_again(&self, listener: &str) {
+        if let Some(keys) = self.keys.get(listener) {
+            keys.read_again().await;
+        }
     }
 
     /// Does the work of a log-in beside the threads that serve clients.

@@ -16,7 +16,8 @@ settings = {
 }
 try:
     # Time enough for one attempt: version 3 tries again and again to find a broker.
-    producer = KafkaProducer(max_block_ms=8000, **settings)
+    # Version 2 cannot log in again, and connects anew.
+    producer = KafkaProducer(max_block_ms=8000, retries=3, **settings)
     until = time.monotonic() + float(seconds)
     while True:
         producer.send(topic, b"value").get(timeout=8)

@@ -5,6 +5,8 @@ const { Kafka, logLevel } = require('kafkajs')
 const [bootstrap, mechanism, username, password, topic, seconds] = process.argv.slice(2)
 const kafka = new Kafka({
   brokers: [bootstrap],
+  // It would log in again with every request: its usual threshold is longer than a log-in holds here.
+  reauthenticationThreshold: 500,
   sasl: { mechanism: mechanism.toLowerCase(), username, password },
   logLevel: logLevel.NOTHING,
   retry: { retries: 2 },

@@ -44,6 +44,10 @@ fn every_client(properties: &[(&str, &str)], log_ins: &[(LogIn<'_>, bool)]) -> R
             let LogIn {
                 mechanism, user, ..
             } = log_in;
+            // It leaves SCRAM to others.
+            if client.name.starts_with("sarama") && *mechanism != "PLAIN" {
+                continue;
+            }
             let what = format!("{} with {mechanism} as {user}", client.name);
             let told = run(client, &broker, log_in).with_context(|| what.clone())?;
             let Some(told) = told else {
@@ -78,7 +82,7 @@ fn every_client_logs_in_with_the_right_password_and_with_no_other() -> Result<()
         &[
             (log_in("SCRAM-SHA-512", "alice", "alice-secret"), true),
             (log_in("PLAIN", "bob", "bob-secret"), true),
-            (log_in("SCRAM-SHA-256", "alice", "canary"), false),
+            (log_in("PLAIN", "alice", "canary"), false),
         ],
     )
 }
@@ -98,8 +102,8 @@ fn every_client_goes_on_when_its_log_in_runs_out() -> Result<()> {
         &[
             (good("SCRAM-SHA-256", 7), true),
             (good("PLAIN", 5), true),
+            (log_in("SCRAM-SHA-256", "alice", "canary"), false),
             (log_in("SCRAM-SHA-512", "nobody", "canary"), false),
-            (log_in("PLAIN", "alice", "canary"), false),
         ],
     )
 }

@@ -1,8 +1,10 @@
 //! Which mechanisms a listener offers, as its keys say it.
 
 use super::*;
+use crate::security::jwks::KeySource;
 use crate::security::sasl::mechanisms::{Mechanism, Mechanisms};
 use crate::security::sasl::plain::PlainUsers;
+use crate::security::tokens::TokenCheck;
 
 const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule";
 const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule";
@@ -124,7 +126,7 @@ fn a_mechanism_that_is_not_there_stops_the_start() {
         let refused = refused(text);
         assert!(refused.contains(expected), "{text}: {refused}");
         assert!(
-            refused.contains("SCRAM-SHA-256 and SCRAM-SHA-512"),
+            refused.contains("SCRAM-SHA-512 and OAUTHBEARER"),
             "{text}: {refused}"
         );
     }
@@ -154,4 +156,73 @@ fn keys_of_log_ins_that_nobody_is_asked_for_stop_the_start() {
     }
     let misplaced = remarks(&format!("{sasl}sasl.jaas.config=x"));
     assert!(matches!(&misplaced[..], [Remark::Warning(text)] if text.contains("has no effect")));
+}
+
+#[test]
+fn tokens_are_checked_with_keys_or_not_at_all_where_the_class_for_that_is_named() {
+    let enabled = "sasl.enabled.mechanisms=OAUTHBEARER\n";
+    let own = "listener.name.sasl_plaintext.oauthbearer";
+    let class = format!("{own}.sasl.server.callback.handler.class");
+    let package = "org.apache.kafka.common.security.oauthbearer";
+    let unsecured =
+        format!("{package}.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler");
+    let check = |text: &str| match of(&format!("{enabled}{text}")).offered.remove(0).mechanism {
+        Mechanism::OAuthBearer(check) => check,
+        other => panic!("{other:?}"),
+    };
+    let text = format!(
+        "{class}={package}.OAuthBearerValidatorCallbackHandler\n\
+         {own}.sasl.oauthbearer.jwks.endpoint.url=https://h/keys\n\
+         sasl.oauthbearer.expected.audience=a,b\n\
+         listener.name.sasl_plaintext.sasl.oauthbearer.expected.issuer=me\n\
+         sasl.oauthbearer.clock.skew.seconds=7\n\
+         {own}.sasl.jaas.config={package}.OAuthBearerLoginModule required;"
+    );
+    let TokenCheck::Signed(signed) = &*check(&text) else {
+        panic!("unsigned");
+    };
+    assert_eq!(
+        Some(signed.keys.clone()),
+        KeySource::parse("https://h/keys")
+    );
+    assert_eq!(
+        (signed.audience.join(" "), signed.issuer.as_deref()),
+        ("a b".into(), Some("me"))
+    );
+    assert_eq!((signed.skew_ms, signed.refresh.as_secs()), (7000, 3600));
+    assert_eq!(
+        (signed.subject_claim.as_str(), signed.scope_claim.as_str()),
+        ("sub", "scope")
+    );
+    let text = format!(
+        "{class}={unsecured}\n{own}.sasl.jaas.config={package}.OAuthBearerLoginModule required \
+         unsecuredValidatorPrincipalClaimName=\"user\" unsecuredValidatorRequiredScope=\"a b\";"
+    );
+    let TokenCheck::Unsecured(unsigned) = &*check(&text) else {
+        panic!("signed");
+    };
+    assert_eq!(
+        (
+            unsigned.subject_claim.as_str(),
+            unsigned.required_scope.join(",")
+        ),
+        ("user", "a,b".into())
+    );
+    for (text, expected) in [
+        (String::new(), "needs a URL"),
+        (
+            "sasl.oauthbearer.jwks.endpoint.url=ftp://h".to_owned(),
+            "needs a URL",
+        ),
+        (
+            format!("{class}=org.example.Handler"),
+            "OAuthBearerValidatorCallbackHandler",
+        ),
+    ] {
+        let refused = refused(&format!("{enabled}{text}"));
+        assert!(refused.contains(expected), "{text}: {refused}");
+    }
+    let scram = "listener.name.sasl_plaintext.scram-sha-256.sasl.server.callback.handler.class=x";
+    let refused = refused(&format!("sasl.enabled.mechanisms=SCRAM-SHA-256\n{scram}"));
+    assert!(refused.contains("no plugins"), "{refused}");
 }

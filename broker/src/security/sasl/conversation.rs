@@ -24,7 +24,7 @@ use protocol_shim::error_code::ErrorCode;
 use protocol_shim::header::{self, RequestHeader};
 
 use super::mechanisms::{Exchange, Mechanisms, Offered};
-use super::{Failure, Identity, ScramUsers, Step, ToClient};
+use super::{Failure, Identity, Known, Step, ToClient};
 use crate::api;
 
 /// A conversation up to its end.
@@ -63,6 +63,8 @@ pub enum Turn {
     /// The client asks for versions: answer it, and say so with [`Conversation::told_versions`].
     Versions(RequestHeader, Bytes),
     Answer(ResponseFrame),
+    /// Read the keys of tokens again, and say so with [`Conversation::retry`].
+    Keys,
     /// Do this where it holds nobody up, and hand what comes of it to [`Conversation::go_on`].
     Work(Box<dyn FnOnce() -> Step + Send>),
     Done(LoggedIn, ResponseFrame),
@@ -132,7 +134,7 @@ impl Conversation {
     }
 
     /// Takes the client's next frame, at `now_ms` since 1970.
-    pub fn take(&mut self, frame: Bytes, users: &ScramUsers, now_ms: i64) -> Turn {
+    pub fn take(&mut self, frame: Bytes, users: &Known, now_ms: i64) -> Turn {
         let outcome = match &mut self.state {
             State::Handshake { .. } => self.take_request(frame),
             State::Exchange(_) => self.take_token(frame, users, now_ms),
@@ -208,7 +210,7 @@ impl Conversation {
     fn take_token(
         &mut self,
         frame: Bytes,
-        users: &ScramUsers,
+        users: &Known,
         now_ms: i64,
     ) -> Result<Turn, Box<Refusal>> {
         let State::Exchange(exchanging) = &mut self.state else {
@@ -222,8 +224,20 @@ impl Conversation {
                 token
             }
         };
-        let step = exchanging.exchange.step(&token, users);
+        let step = exchanging.exchange.step(&token, users, now_ms);
         Ok(self.go_on(step, now_ms))
+    }
+
+    /// The keys of tokens have been read again.
+    pub fn retry(&mut self, known: &Known, now_ms: i64) -> Turn {
+        let step = match &mut self.state {
+            State::Exchange(exchanging) => exchanging.exchange.retry(known, now_ms),
+            _ => None,
+        };
+        match step {
+            Some(step) => self.go_on(step, now_ms),
+            None => Refusal::silent("waits for nothing").into(),
+        }
     }
 
     /// Goes on with what has come of a token.
@@ -233,6 +247,7 @@ impl Conversation {
         };
         let outcome = match step {
             Step::Work(work) => Ok(Turn::Work(work)),
+            Step::Keys => Ok(Turn::Keys),
             Step::Challenge(token) => exchanging.answer(&token, None).map(Turn::Answer),
             Step::Done(identity) => exchanging.finish(identity, self.before.as_ref(), now_ms),
             Step::Failed(failure) => Err(exchanging.refuse(failure, self.before.is_some())),

@@ -1,11 +1,14 @@
 //! Which mechanisms a listener offers, and how each checks what it is told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::oauthbearer::{self, OAuthBearer};
 use super::plain::{self, PlainUsers};
 use super::scram::Scram;
-use super::{ScramUsers, Step};
+use super::{Known, Step};
 use crate::security::scram::ScramMechanism;
+use crate::security::tokens::{SignedTokens, TokenCheck};
 
 /// What a listener lets its clients log in with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,7 @@ pub struct Offered {
 pub enum Mechanism {
     Plain(PlainUsers),
     Scram(ScramMechanism),
+    OAuthBearer(Arc<TokenCheck>),
 }
 
 impl Mechanism {
@@ -36,6 +40,7 @@ impl Mechanism {
         match self {
             Self::Plain(_) => plain::NAME,
             Self::Scram(scram) => scram.name(),
+            Self::OAuthBearer(_) => oauthbearer::NAME,
         }
     }
 
@@ -44,6 +49,7 @@ impl Mechanism {
         match self {
             Self::Plain(users) => Exchange::Plain(users.clone()),
             Self::Scram(mechanism) => Exchange::Scram(Scram::new(*mechanism)),
+            Self::OAuthBearer(check) => Exchange::OAuthBearer(OAuthBearer::new(Arc::clone(check))),
         }
     }
 }
@@ -52,6 +58,18 @@ impl Mechanisms {
     pub(super) fn find(&self, name: &str) -> Option<&Offered> {
         let mut offered = self.offered.iter();
         offered.find(|offered| offered.mechanism.name() == name)
+    }
+
+    /// How signed tokens are checked, if clients may bring any.
+    pub(crate) fn signed_tokens(&self) -> Option<&SignedTokens> {
+        let mut offered = self.offered.iter();
+        offered.find_map(|offered| match &offered.mechanism {
+            Mechanism::OAuthBearer(check) => match &**check {
+                TokenCheck::Signed(signed) => Some(signed),
+                TokenCheck::Unsecured(_) => None,
+            },
+            _ => None,
+        })
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
@@ -63,13 +81,24 @@ impl Mechanisms {
 pub(super) enum Exchange {
     Plain(PlainUsers),
     Scram(Scram),
+    OAuthBearer(OAuthBearer),
 }
 
 impl Exchange {
-    pub(super) fn step(&mut self, token: &[u8], scram: &ScramUsers) -> Step {
+    /// What comes of the client's next token, at `now_ms` since 1970.
+    pub(super) fn step(&mut self, token: &[u8], known: &Known, now_ms: i64) -> Step {
         match self {
-            Self::Plain(users) => plain::step(token, users, scram),
-            Self::Scram(exchange) => exchange.step(token, scram),
+            Self::Plain(users) => plain::step(token, users, known),
+            Self::Scram(exchange) => exchange.step(token, known),
+            Self::OAuthBearer(exchange) => exchange.step(token, known, now_ms),
+        }
+    }
+
+    /// What comes of it when the keys of tokens have been read again.
+    pub(super) fn retry(&mut self, known: &Known, now_ms: i64) -> Option<Step> {
+        match self {
+            Self::OAuthBearer(exchange) => Some(exchange.retry(known, now_ms)),
+            Self::Plain(_) | Self::Scram(_) => None,
         }
     }
 }

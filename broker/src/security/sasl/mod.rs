@@ -5,6 +5,7 @@
 
 pub mod conversation;
 pub mod mechanisms;
+mod oauthbearer;
 pub mod plain;
 mod scram;
 mod scram_messages;
@@ -12,6 +13,7 @@ mod scram_messages;
 use std::sync::Arc;
 
 use super::scram::{Disguise, MIN_ITERATIONS, ScramCredential, ScramMechanism};
+use super::tokens::KeySet;
 use crate::metadata::MetadataImage;
 
 /// What a token of the client leads to.
@@ -20,6 +22,8 @@ pub enum Step {
     Challenge(Vec<u8>),
     Done(Identity),
     Failed(Failure),
+    /// The keys that tokens are signed with are to be read again.
+    Keys,
     /// This takes milliseconds of a processor, and then says what comes of the token.
     Work(Box<dyn FnOnce() -> Step + Send>),
 }
@@ -57,10 +61,12 @@ pub enum ToClient {
 const OTHER_AUTHORIZATION_ID: &str =
     "Authentication failed: Client requested an authorization id that is different from username";
 
-/// What is known of users that have SCRAM credentials, at one moment.
-pub struct ScramUsers {
+/// What is known of users and tokens, at one moment.
+pub struct Known {
     pub image: Arc<MetadataImage>,
     pub disguise: Disguise,
+    /// That tokens may be signed with.
+    pub keys: Arc<KeySet>,
 }
 
 /// A credential to check a proof against, whether its user is there or not.
@@ -69,7 +75,7 @@ struct FoundUser {
     is_there: bool,
 }
 
-impl ScramUsers {
+impl Known {
     /// A user that is not there gets a credential that looks like the others.
     fn find(&self, mechanism: ScramMechanism, user: &str) -> FoundUser {
         let scram = self.image.scram();
@@ -100,6 +106,7 @@ pub(crate) mod tests {
             Step::Work(work) => done(work()),
             Step::Failed(failure) => panic!("{failure:?}"),
             Step::Challenge(challenge) => panic!("{challenge:?}"),
+            Step::Keys => panic!("it waits for keys"),
         }
     }
 
@@ -109,11 +116,12 @@ pub(crate) mod tests {
             Step::Work(work) => failed(work()),
             Step::Done(identity) => panic!("{identity:?}"),
             Step::Challenge(challenge) => panic!("{challenge:?}"),
+            Step::Keys => panic!("it waits for keys"),
         }
     }
 
     /// `alice`, whose password is `alice-secret`.
-    pub(super) fn users() -> ScramUsers {
+    pub(super) fn users() -> Known {
         let mechanism = ScramMechanism::Sha512;
         let credential = ScramCredential::of_password(mechanism, b"alice-secret", b"salt", 4096);
         users_with("alice", mechanism, credential)
@@ -123,7 +131,7 @@ pub(crate) mod tests {
         name: &str,
         mechanism: ScramMechanism,
         credential: ScramCredential,
-    ) -> ScramUsers {
+    ) -> Known {
         let mut image = MetadataImage::empty("cluster");
         let record = MetadataRecord::UserScramCredential {
             name: name.to_owned(),
@@ -134,9 +142,10 @@ pub(crate) mod tests {
             iterations: credential.iterations,
         };
         image.apply(&record).expect("applied");
-        ScramUsers {
+        Known {
             image: Arc::new(image),
             disguise: Disguise::new([1; 16]),
+            keys: Arc::default(),
         }
     }
 }

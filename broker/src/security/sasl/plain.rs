@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Failure, Identity, ScramUsers, Step, ToClient};
+use super::{Failure, Identity, Known, Step, ToClient};
 use crate::security::scram::ScramMechanism;
 use crate::security::secret::Secret;
 
@@ -27,7 +27,7 @@ struct Claim {
 }
 
 /// The one token of PLAIN.
-pub(super) fn step(token: &[u8], users: &PlainUsers, scram: &ScramUsers) -> Step {
+pub(super) fn step(token: &[u8], users: &PlainUsers, scram: &Known) -> Step {
     let claim = match Claim::read(token) {
         Ok(claim) => claim,
         Err(failure) => return Step::Failed(failure),

@@ -6,7 +6,7 @@
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
 use super::scram_messages::{ClientFinal, ClientFirst, server_final, server_first};
-use super::{Failure, FoundUser, Identity, ScramUsers, Step, ToClient};
+use super::{Failure, FoundUser, Identity, Known, Step, ToClient};
 use crate::security::scram::{ScramMechanism, random_text};
 
 /// One log-in.
@@ -34,14 +34,14 @@ impl Scram {
         }
     }
 
-    pub(super) fn step(&mut self, token: &[u8], users: &ScramUsers) -> Step {
+    pub(super) fn step(&mut self, token: &[u8], users: &Known) -> Step {
         match self.begun.take() {
             None => self.begin(token, users, &random_text()),
             Some(begun) => begun.end(self.mechanism, token),
         }
     }
 
-    fn begin(&mut self, token: &[u8], users: &ScramUsers, own_nonce: &str) -> Step {
+    fn begin(&mut self, token: &[u8], users: &Known, own_nonce: &str) -> Step {
         let Some(first) = ClientFirst::read(token) else {
             return Step::Failed(fail(None, "no first message of SCRAM"));
         };
@@ -128,13 +128,13 @@ mod tests {
     const FINAL: &str = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
     const VERIFIED: &str = "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=";
 
-    fn begun(users: &ScramUsers, first: &str) -> (Scram, Step) {
+    fn begun(users: &Known, first: &str) -> (Scram, Step) {
         let mut scram = Scram::new(ScramMechanism::Sha256);
         let step = scram.begin(first.as_bytes(), users, NONCE);
         (scram, step)
     }
 
-    fn rfc() -> ScramUsers {
+    fn rfc() -> Known {
         use base64::Engine as _;
         use base64::prelude::BASE64_STANDARD as BASE64;
         let salt = BASE64.decode("W22ZaJ0SNY7soEsUEjb6gQ==").expect("base64");

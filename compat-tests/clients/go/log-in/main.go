@@ -1,5 +1,6 @@
 // Logs in with franz-go or sarama, sends records for some seconds, and reads one back:
-// CLIENT BOOTSTRAP MECHANISM USER PASSWORD TOPIC SECONDS. Of sarama there are two: it can send tokens as they are.
+// CLIENT BOOTSTRAP MECHANISM USER PASSWORD TOPIC SECONDS. Of sarama there are two: it can
+// send tokens as they are. It has no SCRAM of its own.
 package main
 
 import (
@@ -89,6 +90,7 @@ func (l login) sarama(version int16) (string, error) {
 	config := sarama.NewConfig()
 	config.Net.SASL.Enable = true
 	config.Net.SASL.Version = version
+	config.ApiVersionsRequest = version != sarama.SASLHandshakeV0
 	config.Net.SASL.Mechanism = sarama.SASLMechanism(l.mechanism)
 	config.Net.SASL.User, config.Net.SASL.Password = l.user, l.password
 	config.Producer.Return.Successes = true
