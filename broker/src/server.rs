@@ -131,6 +131,7 @@ impl Server {
             })
             .transpose()?;
         check_owner(&config.data_dir)?;
+        make_private(&config.data_dir);
         let logs = storage::local::open(config.engine())?;
         let identity = MetaProperties::load_or_create(&config.data_dir, config.node_id)?;
         let broker = assemble(config, &identity, logs).await?;
@@ -379,6 +380,16 @@ fn warn_if_nobody_has_a_name(broker: &Broker) {
             "there is an authorizer, and no listener on which clients say who they are: each of them is User:ANONYMOUS"
         );
     }
+}
+
+/// A directory that is made here is its owner's alone: it says how passwords are checked.
+fn make_private(dir: &Path) {
+    use std::os::unix::fs::DirBuilderExt as _;
+    if let Some(parent) = dir.parent() {
+        let _ = std::fs::create_dir_all(parent);
+    }
+    // What cannot be made cannot be opened either, which says why.
+    let _ = std::fs::DirBuilder::new().mode(0o700).create(dir);
 }
 
 /// Whether the directory is one to write to: before the first write, and without one.

@@ -4,6 +4,7 @@
 //! `sasl.jaas.config` counts for one mechanism of one listener alone.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -165,6 +166,12 @@ pub(super) fn check_used(
         let found = listeners.iter().find(named);
         found.map(|listener| listener.mechanisms.is_some())
     };
+    for listener in listeners.iter().filter(|one| is_in_clear(one)) {
+        remarks.push(Remark::Warning(format!(
+            "clients of listener {} send passwords in the clear (PLAIN over SASL_PLAINTEXT): use SASL_SSL, or SCRAM",
+            listener.name
+        )));
+    }
     for key in settings.set_keys() {
         let (base, value) = (base_name(key), settings.explicit(key).unwrap_or_default());
         if !PROTECTING.contains(&base) || asks_for_nothing(base, value) {
@@ -193,6 +200,16 @@ pub(super) fn check_used(
         }
     }
     Ok(remarks)
+}
+
+/// Whether passwords can be read on their way, beyond this machine.
+fn is_in_clear(listener: &Listener) -> bool {
+    let is_plain = |offered: &Offered| matches!(offered.mechanism, Mechanism::Plain(_));
+    let takes_plain = listener.mechanisms.as_ref();
+    let takes_plain = takes_plain.is_some_and(|one| one.offered.iter().any(is_plain));
+    let host = listener.bind.host.as_str();
+    let is_near = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    takes_plain && !listener.security_protocol.encrypts() && !is_near
 }
 
 const THERE_ARE: &str = "there are PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER";

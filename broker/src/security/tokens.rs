@@ -439,7 +439,7 @@ pub(crate) mod tests {
     fn no_other_key_and_no_other_algorithm_is_accepted() {
         let (issuer, stranger) = (Issuer::new(), Issuer::new());
         let jwk = issuer.jwk("one");
-        let keys = keys(&[jwk.clone()]);
+        let keys = keys(std::slice::from_ref(&jwk));
         let check = |token: &str| signed().check(token, &keys, NOW_MS);
         assert!(check(&issuer.token("one", &good())).is_ok());
         assert_eq!(

@@ -226,3 +226,24 @@ fn tokens_are_checked_with_keys_or_not_at_all_where_the_class_for_that_is_named(
     let refused = refused(&format!("sasl.enabled.mechanisms=SCRAM-SHA-256\n{scram}"));
     assert!(refused.contains("no plugins"), "{refused}");
 }
+
+#[test]
+fn passwords_in_the_clear_beyond_this_machine_are_warned_of() {
+    let warned = |listener: &str, mechanisms: &str| {
+        let text = format!("listeners={listener}\nsasl.enabled.mechanisms={mechanisms}");
+        let remarks = remarks(&text);
+        let is_it = |remark: &Remark| matches!(remark, Remark::Warning(text) if text.contains("in the clear"));
+        remarks.iter().any(is_it)
+    };
+    assert!(warned(
+        "SASL_PLAINTEXT://192.0.2.1:9092",
+        "SCRAM-SHA-256,PLAIN"
+    ));
+    assert!(!warned("SASL_PLAINTEXT://192.0.2.1:9092", "SCRAM-SHA-256"));
+    for near in ["localhost", "127.0.0.1", "[::1]"] {
+        assert!(
+            !warned(&format!("SASL_PLAINTEXT://{near}:9092"), "PLAIN"),
+            "{near}"
+        );
+    }
+}
