@@ -89,8 +89,10 @@ impl Begun {
             let given = mechanism.hash(&key);
             verify_slices_are_equal(&given, &credential.stored_key).is_ok()
         };
+        // librdkafka before 2.6.1 puts its own nonce before what it was sent, which begins with that already. What is at the end
+        // is of this log-in alone, and the proof is about all of it.
         let is_bound =
-            last.nonce == self.nonce && last.channel_binding == self.gs2_header.as_bytes();
+            last.nonce.ends_with(&self.nonce) && last.channel_binding == self.gs2_header.as_bytes();
         if !fits || !self.found.is_there {
             return Step::Failed(fail(Some(self.user), "wrong user or password"));
         }
@@ -151,6 +153,40 @@ mod tests {
         let identity = done(scram.step(FINAL.as_bytes(), &users));
         assert_eq!(identity.name, "user");
         assert_eq!(identity.answer, VERIFIED.as_bytes());
+    }
+
+    /// A last message with a nonce of one's choice, and the right proof.
+    fn last_message(nonce: &str) -> String {
+        let mechanism = ScramMechanism::Sha256;
+        let users = rfc();
+        let found = users.find(mechanism, "user");
+        let (salt, iterations) = (&found.credential.salt, found.credential.iterations);
+        let rounds = std::num::NonZeroU32::new(iterations as u32).expect("some");
+        let salted = mechanism.salted_password(b"pencil", salt, rounds);
+        let key = mechanism.hmac(&salted, b"Client Key");
+        let without_proof = format!("c=biws,r={nonce}");
+        let said = format!("{},{ANSWER},{without_proof}", &FIRST[3..]);
+        let signature = mechanism.hmac(&mechanism.hash(&key), said.as_bytes());
+        let proof: Vec<u8> = key.iter().zip(&signature).map(|(a, b)| a ^ b).collect();
+        use base64::Engine as _;
+        let proof = base64::prelude::BASE64_STANDARD.encode(proof);
+        format!("{without_proof},p={proof}")
+    }
+
+    #[test]
+    fn the_nonce_of_old_librdkafkas_is_accepted_and_no_other_is() {
+        let users = rfc();
+        let own = "rOprNGfwEbeRWgbNEkqO";
+        let whole = format!("{own}{NONCE}");
+        for nonce in [whole.clone(), format!("{own}{whole}")] {
+            let (mut scram, _) = begun(&users, FIRST);
+            let token = last_message(&nonce);
+            assert_eq!(done(scram.step(token.as_bytes(), &users)).name, "user");
+        }
+        for nonce in [own, NONCE, &whole[1..], &format!("{whole}x")] {
+            let (mut scram, _) = begun(&users, FIRST);
+            failed(scram.step(last_message(nonce).as_bytes(), &users));
+        }
     }
 
     #[test]
