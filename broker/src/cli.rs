@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use broker::config::{
     BrokerConfig, ConfigError, Properties, Remark, parse_host_port, read_properties,
 };
+use broker::secure::{self, Secured};
 use broker::security::first_users::{self, FirstUser, FirstUserError};
 use broker::security::secret::Secret;
 use clap::Parser;
@@ -22,6 +23,7 @@ Examples:
   ottla                                          localhost:9092, data in ./ottla-data
   ottla --ephemeral --listen localhost:0         for a test: any free port, nothing left behind
   ottla --listen 0.0.0.0:9092 --advertise broker.example.org:9092 --data-dir /var/lib/ottla
+  ottla --secure                                 localhost:9092 for those who know the password in ottla-data/secure
   ottla --tls-cert broker.pem --tls-key broker.key    localhost:9092, encrypted
   ottla server.properties --override num.partitions=3"
 )]
@@ -38,6 +40,11 @@ pub struct Cli {
     /// Tell clients to connect here: once for all listeners, or once for each [default: as --listen]
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     pub advertise: Vec<String>,
+
+    /// Encrypt, ask clients who they are, and let them do what they are allowed to and no more. Makes the certificates, the
+    /// user admin and files for clients in DIR/secure
+    #[arg(long, conflicts_with_all = ["tls_cert", "sasl_user"])]
+    pub secure: bool,
 
     /// Encrypt with this certificate and those that it was issued by: a PEM file, which may have the key, too; read
     /// again when it changes. What --listen opens without a name is encrypted then
@@ -123,6 +130,16 @@ pub enum CliError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error("--secure says {0} itself: remove the key, or configure the broker without --secure")]
+    SecuredAlready(String),
+    #[error(
+        "--secure, and listener {name} has security protocol {protocol}: give it without a name, or as SASL_SSL://{address}"
+    )]
+    NotSecured {
+        name: String,
+        protocol: String,
+        address: String,
+    },
     #[error(transparent)]
     Config(#[from] ConfigError),
 }
@@ -142,8 +159,17 @@ impl Cli {
             Some(file) => read_properties(file)?,
             None => Properties::new(),
         };
+        if self.secure {
+            let overrides = self.overrides.iter();
+            let overrides = overrides.filter_map(|pair| Some(pair.split_once('=')?.0.trim()));
+            let keys = properties.keys().map(String::as_str).chain(overrides);
+            if let Some(key) = secure::own_key(keys) {
+                return Err(CliError::SecuredAlready(key.to_owned()));
+            }
+        }
         self.set_tls(&mut properties)?;
         self.set_listeners(&mut properties)?;
+        self.require_certificates(&mut properties);
         if let Some(value) = &self.metrics_listen {
             if parse_host_port(value).is_none() {
                 let option = "metrics-listen";
@@ -168,7 +194,14 @@ impl Cli {
                 _ => return Err(CliError::NotKeyValue(pair.clone())),
             }
         }
+        if self.secure {
+            let data_dir = BrokerConfig::data_dir_of(&properties);
+            for (key, value) in Secured::properties(&data_dir) {
+                set(&mut properties, key, &value);
+            }
+        }
         let (mut config, remarks) = BrokerConfig::from_properties(properties)?;
+        config.secure = self.secure;
         config.ephemeral = ephemeral_dir.is_some();
         config.first_users = self.first_users()?;
         Ok((config, remarks))
@@ -205,9 +238,25 @@ impl Cli {
                 "ssl.truststore.location",
                 &text("tls-client-ca", path)?,
             );
-            set(properties, "ssl.client.auth", "required");
         }
         Ok(())
+    }
+
+    /// Each listener is told by its name: one of SASL_SSL goes by no other key.
+    fn require_certificates(&self, properties: &mut Properties) {
+        if self.tls_client_ca.is_none() {
+            return;
+        }
+        for name in configured_names(properties) {
+            let listener = Address {
+                name: Some(name.clone()),
+                address: String::new(),
+            };
+            if listener.protocol(properties).ends_with("SSL") {
+                let key = format!("listener.name.{}.ssl.client.auth", name.to_lowercase());
+                set(properties, &key, "required");
+            }
+        }
     }
 
     /// The users that `--add-scram` and `--sasl-user` name.
@@ -246,11 +295,12 @@ impl Cli {
             set(properties, "sasl.enabled.mechanisms", mechanisms);
         }
         let advertise = addresses("advertise", &self.advertise)?;
-        let unnamed = match (&self.tls_cert, &self.sasl_user) {
-            (Some(_), Some(_)) => "SASL_SSL",
-            (Some(_), None) => "SSL",
-            (None, Some(_)) => "SASL_PLAINTEXT",
-            (None, None) => "PLAINTEXT",
+        let encrypts = self.secure || self.tls_cert.is_some();
+        let unnamed = match (encrypts, self.secure || self.sasl_user.is_some()) {
+            (true, true) => "SASL_SSL",
+            (true, false) => "SSL",
+            (false, true) => "SASL_PLAINTEXT",
+            (false, false) => "PLAINTEXT",
         };
         if unnamed != "PLAINTEXT" && listen.is_empty() && !properties.contains_key("listeners") {
             listen = addresses("listen", &["localhost:9092".to_owned()])?;
@@ -265,6 +315,9 @@ impl Cli {
                 address: one.address.clone(),
             });
             let named: Vec<Address> = named.collect();
+            if self.secure {
+                check_secured(properties, &named)?;
+            }
             refuse_open(properties, &named)?;
             set(properties, "listeners", &join(&named));
             let protocols = named.iter().map(|one| {
@@ -305,6 +358,21 @@ impl Cli {
         );
         Ok(())
     }
+}
+
+/// A secured broker has no door without a lock.
+fn check_secured(properties: &Properties, listen: &[Address]) -> Result<(), CliError> {
+    for one in listen {
+        let protocol = one.protocol(properties);
+        if protocol != "SASL_SSL" {
+            return Err(CliError::NotSecured {
+                name: one.name.clone().unwrap_or_default(),
+                protocol: protocol.to_owned(),
+                address: one.address.clone(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// `HOST:PORT`, or `NAME://HOST:PORT` as in Kafka's `listeners`.
@@ -575,6 +643,57 @@ mod tests {
             [pair("0.0.0.0:1", "h:1")]
         );
         assert!(config(&["--listen", "0.0.0.0:1"]).is_err());
+    }
+
+    #[test]
+    fn a_secured_broker_is_said_with_one_word_and_has_no_open_door() {
+        let alone = config(&["--secure"]).expect("configuration");
+        assert!(alone.secure);
+        let told = |config: &BrokerConfig| -> Vec<String> {
+            let listeners = config.listeners.iter();
+            listeners
+                .map(|one| format!("{} {} {}", one.name, one.security_protocol.name(), one.bind))
+                .collect()
+        };
+        assert_eq!(told(&alone), ["SASL_SSL SASL_SSL localhost:9092"]);
+        let two = config(&["--secure", "--listen", "a:1,b:2", "--advertise", "c:3"]);
+        let two = two.expect("configuration");
+        assert_eq!(
+            told(&two),
+            ["SASL_SSL SASL_SSL a:1", "SASL_SSL_2 SASL_SSL b:2"]
+        );
+        assert!(two.host_names().contains(&"c".to_owned()));
+        let open = config(&["--secure", "--listen", "PLAINTEXT://a:1"]).expect_err("open");
+        assert!(open.to_string().contains("SASL_SSL://a:1"), "{open}");
+        for key in [
+            "super.users=User:x",
+            "ssl.client.auth=none",
+            "listeners=SASL_SSL://a:1",
+        ] {
+            let refused = config(&["--secure", "--override", key]).expect_err("said twice");
+            let expected = key.split_once('=').expect("a key").0;
+            assert!(refused.to_string().contains(expected), "{refused}");
+        }
+        assert!(config(&["--secure", "--override", "num.partitions=3"]).is_ok());
+    }
+
+    #[test]
+    fn a_certificate_is_required_of_clients_that_log_in_too() {
+        for (user, key) in [
+            (&[][..], "listener.name.ssl.ssl.client.auth"),
+            (
+                &["--sasl-user", "ann"],
+                "listener.name.sasl_ssl.ssl.client.auth",
+            ),
+        ] {
+            let tls = ["ottla", "--tls-cert", "a.pem", "--tls-client-ca", "b.pem"];
+            let cli = Cli::try_parse_from(tls.iter().chain(user)).expect("arguments");
+            let mut properties = Properties::new();
+            cli.set_tls(&mut properties).expect("text");
+            cli.set_listeners(&mut properties).expect("addresses");
+            cli.require_certificates(&mut properties);
+            assert_eq!(properties.get(key).map(String::as_str), Some("required"));
+        }
     }
 
     #[test]

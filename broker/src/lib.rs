@@ -28,6 +28,7 @@ pub mod partition;
 pub mod quota;
 pub mod replay;
 pub mod response;
+pub mod secure;
 pub mod security;
 pub mod server;
 mod view;

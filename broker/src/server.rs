@@ -37,6 +37,7 @@ use crate::partition::registry::PartitionRegistry;
 use crate::partition::validation::Validators;
 use crate::quota::Quotas;
 use crate::replay::ReplayError;
+use crate::secure::{self, SecureError, Secured};
 use crate::security::logins::Logins;
 use crate::security::tls::listeners::{Reload, TlsListeners};
 use crate::vital::VitalTaskPanicked;
@@ -78,6 +79,8 @@ pub enum StartError {
     FirstUsers(String),
     #[error("the keys of OAUTHBEARER tokens cannot be used: {0}")]
     Keys(String),
+    #[error(transparent)]
+    Secure(#[from] SecureError),
     #[error("cannot load the groups: {0}")]
     Groups(ReplayError),
     #[error("cannot load the transactions: {0}")]
@@ -110,7 +113,7 @@ impl Server {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(config: BrokerConfig) -> Result<Self, StartError> {
+    pub async fn start(mut config: BrokerConfig) -> Result<Self, StartError> {
         let bound: Vec<BoundListener> = config
             .listeners
             .iter()
@@ -132,6 +135,7 @@ impl Server {
             .transpose()?;
         check_owner(&config.data_dir)?;
         make_private(&config.data_dir);
+        let secured = secured(&mut config)?;
         let logs = storage::local::open(config.engine())?;
         let identity = MetaProperties::load_or_create(&config.data_dir, config.node_id)?;
         let broker = assemble(config, &identity, logs).await?;
@@ -145,7 +149,15 @@ impl Server {
         warn_if_nobody_has_a_name(&broker);
         let vital = broker.metadata.vital().clone();
         let advertised = bound.iter().map(|bound| bound.advertised().clone());
-        let advertised = advertised.collect();
+        let advertised: Vec<_> = advertised.collect();
+        if let Some(secured) = secured {
+            secured.write_client_files(&advertised)?;
+            info!(
+                user = secure::ADMIN,
+                "clients connect with what is in {}",
+                secured.dir().display()
+            );
+        }
         let mut listeners = JoinSet::new();
         for bound in bound {
             for listener in bound.open(broker.config.serving.socket_listen_backlog_size)? {
@@ -240,6 +252,16 @@ async fn watch_certificates(broker: Arc<Broker>) {
         }
         broker.reload_tls(Reload::Changed).await;
     }
+}
+
+/// What `--secure` makes, and the user that it adds to those of the command line.
+fn secured(config: &mut BrokerConfig) -> Result<Option<Secured>, SecureError> {
+    if !config.secure {
+        return Ok(None);
+    }
+    let secured = Secured::prepare(&config.data_dir, &config.host_names())?;
+    config.first_users.push(secured.admin());
+    Ok(Some(secured))
 }
 
 /// Everything but the ports: a broker over logs that are open already.

@@ -1,5 +1,6 @@
 //! The broker's configuration as the code reads it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use storage::local::LocalConfig;
@@ -8,7 +9,7 @@ use super::alone::check_alone;
 use super::authorization::check_authorizer;
 use super::effects::Remark;
 use super::error::ConfigError;
-use super::listeners::{Listener, SecurityProtocol, listeners, protected_listener};
+use super::listeners::{Listener, SecurityProtocol, host_name, listeners, protected_listener};
 use super::login::{AuthenticationConfig, check_used};
 use super::new_topics::NewTopicsConfig;
 use super::properties::Properties;
@@ -35,6 +36,8 @@ pub struct BrokerConfig {
     pub ephemeral: bool,
     /// Users to make if they are not there; set by the command line, not by a key.
     pub first_users: Vec<FirstUser>,
+    /// What `--secure` needs is made at the start; set by the command line, too.
+    pub secure: bool,
     pub serving: ServingConfig,
     pub authentication: AuthenticationConfig,
     pub new_topics: NewTopicsConfig,
@@ -46,6 +49,17 @@ impl BrokerConfig {
     /// A part of the configuration that somebody else reads.
     pub fn section<S: Section>(&self) -> S {
         self.settings.section(DynamicSettings::none())
+    }
+
+    /// What clients may call this broker: names and addresses, each once.
+    pub fn host_names(&self) -> Vec<String> {
+        let own = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let listeners = self.listeners.iter();
+        let told = listeners.flat_map(|one| [&one.bind.host, &one.advertised.host]);
+        let every = ["", "0.0.0.0", "::"];
+        let told = told.filter(|host| !every.contains(&host.as_str()));
+        let hosts = own.into_iter().chain([host_name()]).chain(told.cloned());
+        Vec::from_iter(BTreeSet::from_iter(hosts))
     }
 
     /// How the engine opens the data directory.
@@ -66,6 +80,13 @@ impl BrokerConfig {
         properties: &Properties,
     ) -> Result<Option<(String, SecurityProtocol)>, ConfigError> {
         protected_listener(&Settings::unchecked(properties.clone()))
+    }
+
+    /// Where the data of a broker with these properties is, as an absolute path.
+    pub fn data_dir_of(properties: &Properties) -> PathBuf {
+        let settings = Settings::unchecked(properties.clone());
+        let dir = data_dir(&settings).unwrap_or_default();
+        std::path::absolute(&dir).unwrap_or(dir)
     }
 
     /// Checks and reads properties; the second value is what the operator is told about keys without effect.
@@ -90,6 +111,7 @@ impl BrokerConfig {
             data_dir: data_dir(&settings)?,
             ephemeral: false,
             first_users: Vec::new(),
+            secure: false,
             serving: settings.section(DynamicSettings::none()),
             authentication: settings.section(DynamicSettings::none()),
             new_topics: settings.section(DynamicSettings::none()),

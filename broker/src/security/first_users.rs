@@ -51,6 +51,17 @@ pub enum FirstUserError {
 }
 
 impl FirstUser {
+    /// A user with a password for one mechanism.
+    pub fn new(name: &str, mechanism: ScramMechanism, password: Secret) -> Self {
+        Self {
+            name: name.to_owned(),
+            mechanism,
+            iterations: MIN_ITERATIONS,
+            salt: None,
+            password: Password::Clear(password),
+        }
+    }
+
     /// Reads `--add-scram`. `password_of` is asked for a password that does not stand there.
     ///
     /// # Errors
@@ -117,13 +128,8 @@ impl FirstUser {
             return Err(FirstUserError::NoName);
         }
         let password = asked(name, password_of)?;
-        let users = ScramMechanism::ALL.into_iter().map(|mechanism| Self {
-            name: name.to_owned(),
-            mechanism,
-            iterations: MIN_ITERATIONS,
-            salt: None,
-            password: Password::Clear(password.clone()),
-        });
+        let users = ScramMechanism::ALL.into_iter();
+        let users = users.map(|mechanism| Self::new(name, mechanism, password.clone()));
         Ok(users.collect())
     }
 
