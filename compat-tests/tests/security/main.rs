@@ -3,6 +3,7 @@
 mod client_programs;
 mod same_log_ins;
 mod sasl;
+mod secured;
 
 use std::net::SocketAddr;
 
