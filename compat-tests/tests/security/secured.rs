@@ -71,7 +71,7 @@ fn stock_clients_connect_with_the_files_of_a_secured_broker_and_strangers_do_not
         ensure!(ok && said.contains("from kcat"), "{said}");
         let wrong = [&["-X", "sasl.password=wrong"], &READ[..]].concat();
         let (ok, said) = broker.kcat(&wrong, "")?;
-        ensure!(!ok && said.contains("invalid credentials"), "{said}");
+        ensure!(!ok && !said.contains("from kcat"), "{said}");
     }
     if let Some(tools) = available(KafkaTools::new())? {
         let (bootstrap, config) = (
