@@ -31,7 +31,16 @@ use protocol_shim::newer::offset_commit::{
 };
 use protocol_shim::sample::{self, Values};
 use rustix::time::{ClockId, clock_gettime};
-use support::{batch, connect, group_id, start_broker, string, topic_name};
+use support::{batch, connect, group_id, start_broker_with, string, topic_name};
+
+/// Everybody may do everything, and is asked each time.
+const AUTHORIZER: &[(&str, &str)] = &[
+    (
+        "authorizer.class.name",
+        "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    ),
+    ("allow.everyone.if.no.acl.found", "true"),
+];
 use uuid::Uuid;
 
 const PARTITIONS: i32 = 100;
@@ -88,7 +97,7 @@ struct Fixture {
 
 impl Fixture {
     async fn new() -> Self {
-        let broker = start_broker().await;
+        let broker = start_broker_with(AUTHORIZER).await;
         let mut client = connect(&broker);
         let topic_id = client.create_topic("topic", PARTITIONS).await;
         client.create_topic("other", 1).await;
