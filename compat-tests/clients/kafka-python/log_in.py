@@ -3,6 +3,7 @@
 import sys
 import time
 
+import kafka
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 
@@ -14,8 +15,10 @@ settings = {
     "sasl_plain_username": user,
     "sasl_plain_password": password,
 }
+# Version 3 tries again and again to find a broker that lets it in.
+if not kafka.__version__.startswith("2."):
+    settings["bootstrap_timeout_ms"] = 3000
 try:
-    # Time enough for one attempt: version 3 tries again and again to find a broker.
     # Version 2 cannot log in again, and connects anew.
     producer = KafkaProducer(max_block_ms=8000, retries=3, **settings)
     until = time.monotonic() + float(seconds)
