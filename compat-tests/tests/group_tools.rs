@@ -1,7 +1,7 @@
 //! The tools that administer groups: whatever they are asked to do, they say and do the same with Ottla as with Kafka.
 //!
-//! Kafka's `kafka-consumer-groups` in all its forms and its Java `Admin`, then the admin clients of confluent-kafka and
-//! kafka-python. Each program works on groups of the classic and, where its client has it, of the consumer protocol,
+//! Kafka's `kafka-consumer-groups` in all its forms and its Java `Admin`, `kafka-configs` with quotas and a producer that is held
+//! to one, then the admin clients of confluent-kafka and kafka-python. Each program works on groups of the classic and, where its client has it, of the consumer protocol,
 //! with members and without, and writes a transcript in which what no two runs have in common has a name. Both brokers
 //! get the same programs at the same time; an answer that is not Kafka's fails.
 //!
@@ -26,12 +26,17 @@ const CONFIG: &[(&str, &str)] = &[
     ("group.consumer.heartbeat.interval.ms", "200"),
     ("group.consumer.assignment.interval.ms", "0"),
     ("log.initial.task.delay.ms", "3600000"),
+    // A client that has just begun is held to its quota soon.
+    ("quota.window.num", "2"),
 ];
 
 /// Every one of them leaves no group behind.
 const TOOLS: &[(&str, Tool)] = &[
     ("kafka-consumer-groups and Admin", || {
         Ok(KafkaTools::new()?.command("GroupTools.java", &[]))
+    }),
+    ("kafka-configs with quotas", || {
+        Ok(KafkaTools::new()?.command("QuotaTools.java", &[]))
     }),
     ("confluent-kafka 2.16.1", || {
         Ok(Python::with("confluent-kafka", "2.16.1")?.command("group_admin.py", &[]))

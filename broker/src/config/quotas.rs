@@ -82,3 +82,36 @@ impl RateSettings {
             .map(|(_, limit)| *limit)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{BrokerConfig, Properties};
+
+    #[test]
+    fn a_listener_has_the_rate_that_is_set_for_it_and_what_changes_goes_over_the_file() {
+        let text = [
+            ("listeners", "PLAINTEXT://:9092,EXTERNAL://:9093"),
+            (
+                "listener.security.protocol.map",
+                "PLAINTEXT:PLAINTEXT,EXTERNAL:PLAINTEXT",
+            ),
+            ("max.connection.creation.rate", "7"),
+            ("listener.name.external.max.connection.creation.rate", "5"),
+        ];
+        let text = text.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let set: Properties = text.into_iter().collect();
+        let (config, _) = BrokerConfig::from_properties(set).expect("valid");
+        let rates = |dynamic| RateSettings::new(&config.settings, dynamic, &config.listeners);
+        let found = rates(DynamicSettings::none());
+        assert_eq!((found.broker, found.of("EXTERNAL")), (Some(7.0), Some(5.0)));
+        assert_eq!(found.of("PLAINTEXT"), None);
+        let key = "listener.name.external.max.connection.creation.rate";
+        let changed = [(key.to_owned(), "2147483647".to_owned())].into();
+        let dynamic = DynamicSettings {
+            cluster_wide: &changed,
+            ..DynamicSettings::none()
+        };
+        assert_eq!(rates(dynamic).of("EXTERNAL"), None, "as many as there are");
+    }
+}

@@ -249,6 +249,21 @@ impl<'b> Talk<'b> {
         self.connection("main")?.call(version, request)
     }
 
+    /// A connection of a client that calls itself `client_id`; what it asks is not written down.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn client(&self, client_id: &str) -> Result<RawClient> {
+        let mut client = RawClient::connect(self.broker.address())?;
+        client.set_client_id(&string(client_id));
+        Ok(client)
+    }
+
+    /// Writes down what was found out otherwise than by an answer.
+    pub fn fact(&mut self, what: &str, value: String) {
+        self.note(what.to_owned(), Tree::Value(value));
+    }
+
     /// Calls `value` by `name` in the transcript.
     pub fn name(&mut self, value: &str, name: &str) {
         self.names.set(value, name);

@@ -24,6 +24,7 @@ mod migration;
 mod offsets;
 mod produce;
 mod produce_compressed;
+mod quotas;
 mod sweep;
 mod topics;
 mod transactional_ids;
@@ -96,6 +97,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("migration timeouts", migration::timeouts),
     ("log dirs", cluster::describe_log_dirs),
     ("security", later::security),
+    ("quotas", quotas::alter_and_describe),
+    ("quotas throttle", quotas::throttle),
     ("transactions", later::transactions),
     ("transactional producers", transactions::init_producers),
     ("transactional partitions", transactions::add),

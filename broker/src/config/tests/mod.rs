@@ -15,7 +15,6 @@ use super::*;
 mod dynamic;
 mod login;
 mod protection;
-mod tls;
 
 fn properties(text: &str) -> Properties {
     parse_properties(text.as_bytes()).expect("properties syntax")
