@@ -1,20 +1,32 @@
-"""Logs in, sends records for some seconds, and reads one back: BOOTSTRAP MECHANISM USER PASSWORD TOPIC SECONDS."""
+"""Logs in, sends records for some seconds, and reads one back: BOOTSTRAP MECHANISM USER PASSWORD TOPIC SECONDS.
+
+With TLS_CA in the environment it encrypts, and shows TLS_CERT; mechanism NONE logs in with no more than that.
+"""
 
 import asyncio
+import os
 import sys
 import time
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.helpers import create_ssl_context
 
 bootstrap, mechanism, user, password, topic, seconds = sys.argv[1:]
-settings = {
-    "bootstrap_servers": bootstrap,
-    "security_protocol": "SASL_PLAINTEXT",
-    "sasl_mechanism": mechanism,
-    "sasl_plain_username": user,
-    "sasl_plain_password": password,
-}
+is_encrypted = "TLS_CA" in os.environ
+settings = {"bootstrap_servers": bootstrap}
+if mechanism == "NONE":
+    settings["security_protocol"] = "SSL"
+else:
+    settings |= {
+        "security_protocol": "SASL_SSL" if is_encrypted else "SASL_PLAINTEXT",
+        "sasl_mechanism": mechanism,
+        "sasl_plain_username": user,
+        "sasl_plain_password": password,
+    }
+if is_encrypted:
+    shown = os.environ.get("TLS_CERT")
+    settings["ssl_context"] = create_ssl_context(cafile=os.environ["TLS_CA"], certfile=shown)
 
 
 async def main():

@@ -1,5 +1,9 @@
-"""Logs in, sends records for some seconds, and reads one back: BOOTSTRAP MECHANISM USER PASSWORD TOPIC SECONDS."""
+"""Logs in, sends records for some seconds, and reads one back: BOOTSTRAP MECHANISM USER PASSWORD TOPIC SECONDS.
 
+With TLS_CA in the environment it encrypts, and shows TLS_CERT; mechanism NONE logs in with no more than that.
+"""
+
+import os
 import sys
 import time
 
@@ -8,13 +12,21 @@ from kafka import KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 
 bootstrap, mechanism, user, password, topic, seconds = sys.argv[1:]
-settings = {
-    "bootstrap_servers": bootstrap,
-    "security_protocol": "SASL_PLAINTEXT",
-    "sasl_mechanism": mechanism,
-    "sasl_plain_username": user,
-    "sasl_plain_password": password,
-}
+is_encrypted = "TLS_CA" in os.environ
+settings = {"bootstrap_servers": bootstrap}
+if mechanism == "NONE":
+    settings["security_protocol"] = "SSL"
+else:
+    settings |= {
+        "security_protocol": "SASL_SSL" if is_encrypted else "SASL_PLAINTEXT",
+        "sasl_mechanism": mechanism,
+        "sasl_plain_username": user,
+        "sasl_plain_password": password,
+    }
+if is_encrypted:
+    settings["ssl_cafile"] = os.environ["TLS_CA"]
+if "TLS_CERT" in os.environ:
+    settings["ssl_certfile"] = os.environ["TLS_CERT"]
 # Version 3 tries again and again to find a broker that lets it in.
 if not kafka.__version__.startswith("2."):
     settings["bootstrap_timeout_ms"] = 3000

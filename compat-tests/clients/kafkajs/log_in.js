@@ -1,13 +1,18 @@
 // Logs in, sends records for some seconds, and reads one back: BOOTSTRAP MECHANISM USER PASSWORD TOPIC SECONDS.
+// With TLS_CA in the environment it encrypts, and shows TLS_CERT; mechanism NONE logs in with no more than that.
 
+const fs = require('fs')
 const { Kafka, logLevel } = require('kafkajs')
 
 const [bootstrap, mechanism, username, password, topic, seconds] = process.argv.slice(2)
+const { TLS_CA: authority, TLS_CERT: shown } = process.env
+const file = path => (path ? fs.readFileSync(path) : undefined)
 const kafka = new Kafka({
   brokers: [bootstrap],
+  ssl: authority ? { ca: file(authority), cert: file(shown), key: file(shown) } : undefined,
+  sasl: mechanism === 'NONE' ? undefined : { mechanism: mechanism.toLowerCase(), username, password },
   // It would log in again with every request: its usual threshold is longer than a log-in holds here.
   reauthenticationThreshold: 500,
-  sasl: { mechanism: mechanism.toLowerCase(), username, password },
   logLevel: logLevel.NOTHING,
   retry: { retries: 2 },
 })

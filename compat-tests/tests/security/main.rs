@@ -4,6 +4,7 @@ mod client_programs;
 mod same_log_ins;
 mod sasl;
 mod secured;
+mod tls;
 
 use std::net::SocketAddr;
 

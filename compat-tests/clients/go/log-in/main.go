@@ -1,10 +1,13 @@
 // Logs in with franz-go or sarama, sends records for some seconds, and reads one back:
 // CLIENT BOOTSTRAP MECHANISM USER PASSWORD TOPIC SECONDS. Of sarama there are two: it can
 // send tokens as they are. It has no SCRAM of its own.
+// With TLS_CA in the environment it encrypts, and shows TLS_CERT; mechanism NONE logs in with no more than that.
 package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"os"
 	"strconv"
@@ -47,6 +50,28 @@ func main() {
 	fmt.Println("read", value)
 }
 
+// How it encrypts; nil: not at all.
+func encrypted() *tls.Config {
+	ca, found := os.LookupEnv("TLS_CA")
+	if !found {
+		return nil
+	}
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		panic(err)
+	}
+	config := &tls.Config{RootCAs: x509.NewCertPool()}
+	config.RootCAs.AppendCertsFromPEM(pem)
+	if shown, found := os.LookupEnv("TLS_CERT"); found {
+		certificate, err := tls.LoadX509KeyPair(shown, shown)
+		if err != nil {
+			panic(err)
+		}
+		config.Certificates = []tls.Certificate{certificate}
+	}
+	return config
+}
+
 func (l login) franz() (string, error) {
 	var mechanism sasl.Mechanism
 	switch l.mechanism {
@@ -57,10 +82,17 @@ func (l login) franz() (string, error) {
 	case "SCRAM-SHA-512":
 		mechanism = scram.Auth{User: l.user, Pass: l.password}.AsSha512Mechanism()
 	}
-	client, err := kgo.NewClient(
-		kgo.SeedBrokers(l.bootstrap), kgo.SASL(mechanism), kgo.ConsumeTopics(l.topic), kgo.DefaultProduceTopic(l.topic),
-		kgo.AllowAutoTopicCreation(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.RetryTimeout(8*time.Second),
-	)
+	options := []kgo.Opt{
+		kgo.SeedBrokers(l.bootstrap), kgo.ConsumeTopics(l.topic), kgo.DefaultProduceTopic(l.topic),
+		kgo.AllowAutoTopicCreation(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.RetryTimeout(8 * time.Second),
+	}
+	if mechanism != nil {
+		options = append(options, kgo.SASL(mechanism))
+	}
+	if config := encrypted(); config != nil {
+		options = append(options, kgo.DialTLSConfig(config))
+	}
+	client, err := kgo.NewClient(options...)
 	if err != nil {
 		return "", err
 	}
@@ -88,7 +120,9 @@ func (l login) franz() (string, error) {
 
 func (l login) sarama(version int16) (string, error) {
 	config := sarama.NewConfig()
-	config.Net.SASL.Enable = true
+	config.Net.SASL.Enable = l.mechanism != "NONE"
+	config.Net.TLS.Config = encrypted()
+	config.Net.TLS.Enable = config.Net.TLS.Config != nil
 	config.Net.SASL.Version = version
 	config.ApiVersionsRequest = version != sarama.SASLHandshakeV0
 	config.Net.SASL.Mechanism = sarama.SASLMechanism(l.mechanism)

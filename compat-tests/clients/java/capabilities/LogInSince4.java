@@ -10,21 +10,37 @@ import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
-/** Logs in, sends records for some seconds, and reads one back: BOOTSTRAP MECHANISM USER PASSWORD TOPIC SECONDS. */
+/**
+ * Logs in, sends records for some seconds, and reads one back: BOOTSTRAP MECHANISM USER PASSWORD TOPIC SECONDS.
+ *
+ * With TLS_CA in the environment it encrypts, and shows TLS_CERT; mechanism NONE logs in with no more than that.
+ */
 public final class LogInSince4 {
     public static void main(String[] args) throws Exception {
         String module = args[1].startsWith("SCRAM") ? "scram.ScramLoginModule" : "plain.PlainLoginModule";
         Properties settings = new Properties();
         settings.putAll(Map.of(
                 "bootstrap.servers", args[0],
-                "security.protocol", "SASL_PLAINTEXT",
-                "sasl.mechanism", args[1],
-                "sasl.jaas.config", String.format(
-                        "org.apache.kafka.common.security.%s required username=\"%s\" password=\"%s\";",
-                        module, args[2], args[3]),
                 "max.block.ms", "15000",
                 "group.id", "java",
                 "auto.offset.reset", "earliest"));
+        String authority = System.getenv("TLS_CA");
+        if (args[1].equals("NONE")) {
+            settings.put("security.protocol", "SSL");
+        } else {
+            settings.putAll(Map.of(
+                    "security.protocol", authority == null ? "SASL_PLAINTEXT" : "SASL_SSL",
+                    "sasl.mechanism", args[1],
+                    "sasl.jaas.config", String.format(
+                            "org.apache.kafka.common.security.%s required username=\"%s\" password=\"%s\";",
+                            module, args[2], args[3])));
+        }
+        if (authority != null) {
+            settings.putAll(Map.of("ssl.truststore.type", "PEM", "ssl.truststore.location", authority));
+        }
+        if (System.getenv("TLS_CERT") != null) {
+            settings.putAll(Map.of("ssl.keystore.type", "PEM", "ssl.keystore.location", System.getenv("TLS_CERT")));
+        }
         try {
             send(settings, args[4], Long.parseLong(args[5]));
             try (var consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer())) {
