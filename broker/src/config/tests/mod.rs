@@ -15,6 +15,7 @@ use super::*;
 mod dynamic;
 mod login;
 mod protection;
+mod tls;
 
 fn properties(text: &str) -> Properties {
     parse_properties(text.as_bytes()).expect("properties syntax")

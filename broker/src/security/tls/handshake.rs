@@ -66,7 +66,9 @@ async fn accept(
     check_first_bytes(tls.security_protocol(), &stream).await?;
     let current = tls.current();
     let acceptor = TlsAcceptor::from(current.config.clone());
-    let accepted = tls.turns.run(acceptor.accept(stream).into_fallible()).await;
+    let handshake = acceptor.accept(stream).into_fallible();
+    let accepted = tls.turns.run(handshake).await;
+    let accepted = accepted.map_err(|error| NoHandshake::Left(io::Error::other(error)))?;
     let encrypted = match accepted {
         Ok(encrypted) => encrypted,
         Err((error, stream)) => {
