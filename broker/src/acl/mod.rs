@@ -111,7 +111,7 @@ pub struct Acl {
     pub name: Arc<str>,
     /// `Type:name`; `User:*` is everybody.
     pub principal: Arc<str>,
-    /// An address, a range of them such as `10.0.0.0/8`, or [`EVERY`].
+    /// An address, a range of them such as `10.0.0.0/8`, or `*`.
     pub host: Arc<str>,
     pub operation: AclOperation,
     pub permission: Permission,

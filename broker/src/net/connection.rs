@@ -1,6 +1,6 @@
 //! One connection: frames in, responses out, in the order of the requests.
 //!
-//! Stage 1 of every request runs here, in order, and gives a [`Pending`](crate::response::Pending) response; the writer half
+//! Stage 1 of every request runs here, in order, and gives a [`Pending`] response; the writer half
 //! drains those from a bounded queue. One task serves both halves.
 
 use std::sync::Arc;
