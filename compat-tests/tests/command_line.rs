@@ -621,7 +621,7 @@ fn a_key_that_protects_stops_the_start_in_one_line_and_nothing_is_written() -> R
     let data = shell.path("data");
     for (line, named) in [
         (
-            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "authorizer.class.name=org.example.Own",
             "authorizer.class.name",
         ),
         ("super.users=User:admin", "super.users"),
@@ -641,9 +641,9 @@ fn a_key_that_protects_stops_the_start_in_one_line_and_nothing_is_written() -> R
         ),
         (
             "listener.security.protocol.map=PLAINTEXT:SASL_SSL",
-            "SASL_SSL",
+            "sasl.enabled.mechanisms",
         ),
-        ("listeners=SSL://:9092", "listeners"),
+        ("listeners=SSL://:9092", "SSL://127.0.0.1"),
         ("process.roles=broker", "process.roles"),
         (
             "controller.quorum.voters=1@a:9093,2@b:9093",
@@ -654,8 +654,8 @@ fn a_key_that_protects_stops_the_start_in_one_line_and_nothing_is_written() -> R
             "delegation.token.secret.key",
         ),
         (
-            "max.connection.creation.rate=5",
-            "max.connection.creation.rate",
+            "client.quota.callback.class=x",
+            "client.quota.callback.class",
         ),
         (
             "create.topic.policy.class.name=x",
