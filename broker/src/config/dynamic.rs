@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::broker_keys::{broker_config, listener_key, row_behind};
 use super::def::{ConfigDef, Kind, UpdateMode, list};
-use super::effects::{base_name, unserved_protection};
+use super::effects::{asks_for_nothing, base_name, unserved_protection};
 use super::login::OF_LISTENERS;
 use super::rules::{Misfit, check_together};
 use super::settings::{DynamicSettings, Settings};
@@ -98,7 +98,13 @@ pub(crate) fn check_change(
         if let Some(why) = unserved_protection(key, value) {
             return Err(format!("{key} cannot be set: {why}"));
         }
-        if OF_LISTENERS.contains(&base_name(key)) {
+        let base = base_name(key);
+        let asks = |value: &str| !asks_for_nothing(base, value);
+        // What is so anyway may be said.
+        if !asks(value) && !settings.explicit(key).is_some_and(asks) {
+            continue;
+        }
+        if OF_LISTENERS.contains(&base) {
             return Err(format!("{key} cannot change while the broker runs yet"));
         }
         if let Some(why) = why_without_tls(settings, key) {

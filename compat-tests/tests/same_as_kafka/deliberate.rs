@@ -78,7 +78,7 @@ pub static TABLE: &[Deliberate] = &[
 
     // The broker's own configs.
     row("describe broker configs: * broker: *.configs.(order)",
-        "", "ottla.accept.any.replication.factor ottla.disk.reserve.bytes ottla.durability ottla.max.partitions ottla.max.topics ottla.metrics.listen ottla.open.files.max ottla.record.validation ottla.wal.ring.bytes",
+        "", "ottla.accept.any.replication.factor ottla.authentication.timeout.ms ottla.disk.reserve.bytes ottla.durability ottla.max.partitions ottla.max.topics ottla.metrics.listen ottla.open.files.max ottla.record.validation ottla.ssl.key.location ottla.unauthenticated.connections.max ottla.wal.ring.bytes",
         "configs of our own"),
     row("describe broker configs: * broker: *.configs[*listener*].*", "*", "*",
         "one listener, no controller's; listeners do not change while the broker runs"),
@@ -109,10 +109,6 @@ pub static TABLE: &[Deliberate] = &[
     row("broker configs*: *AlterConfigs v* * *ssl.*.error_code", "0 NONE", "42 INVALID_REQUEST",
         "what protects or takes part in it is refused until it is there"),
     row("broker configs*: *AlterConfigs v* * *ssl.*.error_message", "None", "*",
-        "what protects or takes part in it is refused until it is there"),
-    row("broker configs*: *AlterConfigs v* * *max.connection.creation.rate*.error_code", "0 NONE", "42 INVALID_REQUEST",
-        "what protects or takes part in it is refused until it is there"),
-    row("broker configs*: *AlterConfigs v* * *max.connection.creation.rate*.error_message", "None", "*",
         "what protects or takes part in it is refused until it is there"),
     row("broker configs*: *AlterConfigs v* * *config.providers*.error_code", "0 NONE", "42 INVALID_REQUEST",
         "what protects or takes part in it is refused until it is there"),

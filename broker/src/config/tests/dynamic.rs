@@ -131,6 +131,28 @@ fn what_protects_cannot_be_set_while_the_broker_runs_either() {
 }
 
 #[test]
+fn what_is_so_anyway_may_be_said() {
+    let jaas = "listener.name.login.plain.sasl.jaas.config";
+    for (key, value) in [
+        ("listener.name.plaintext.ssl.client.auth", "none"),
+        ("listener.name.plaintext.ssl.key.password", ""),
+        (jaas, ""),
+    ] {
+        assert_eq!(change("", "1", key, value), Ok(()), "{key}");
+    }
+    let users = format!(
+        "listeners=LOGIN://localhost:1\nlistener.security.protocol.map=LOGIN:SASL_PLAINTEXT\n\
+         sasl.enabled.mechanisms=PLAIN\n\
+         {jaas}=org.apache.kafka.common.security.plain.PlainLoginModule required user_a=\"b\";"
+    );
+    let refused = change(&users, "1", jaas, "").expect_err("its users would stay");
+    assert!(
+        refused.contains("cannot change while the broker runs"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn what_limits_connections_may_change_if_it_can_be_understood() {
     let overrides = "max.connections.per.ip.overrides";
     for value in ["", "127.0.0.1:3", "localhost:3,::1:0"] {
