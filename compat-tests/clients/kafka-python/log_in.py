@@ -27,6 +27,8 @@ if is_encrypted:
     settings["ssl_cafile"] = os.environ["TLS_CA"]
 if "TLS_CERT" in os.environ:
     settings["ssl_certfile"] = os.environ["TLS_CERT"]
+    # Version 2 wants the key by its own name, too.
+    settings["ssl_keyfile"] = os.environ["TLS_CERT"]
 # Version 3 tries again and again to find a broker that lets it in.
 if not kafka.__version__.startswith("2."):
     settings["bootstrap_timeout_ms"] = 3000
@@ -43,5 +45,5 @@ try:
         topic, auto_offset_reset="earliest", consumer_timeout_ms=8000, **settings
     )
     print("read", next(consumer).value.decode())
-except (KafkaError, StopIteration) as error:
+except (KafkaError, StopIteration, OSError) as error:
     print("refused", repr(error))
