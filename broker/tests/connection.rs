@@ -4,11 +4,8 @@
 
 mod support;
 
-use std::path::Path;
 use std::time::Duration;
 
-use broker::config::BrokerConfig;
-use broker::server::Server;
 use bytes::{Buf, Bytes};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{
@@ -24,7 +21,7 @@ use tokio::time::Instant;
 
 use support::{
     Client, batch, connect, connect_watched, group_id, produce, start_broker, start_broker_with,
-    topic_name,
+    start_on, topic_name,
 };
 
 const FETCH: i16 = 12;
@@ -444,17 +441,6 @@ async fn a_client_that_goes_away_during_a_long_poll_leaves_nothing_behind() {
     drop(client);
     serving.await.unwrap();
     assert_eq!(left.elapsed(), Duration::ZERO);
-}
-
-/// A broker with a port and a data directory.
-async fn start_on(data: &Path) -> Server {
-    let properties = [
-        ("listeners", "PLAINTEXT://127.0.0.1:0"),
-        ("log.dirs", data.to_str().unwrap()),
-    ];
-    let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let (config, _) = BrokerConfig::from_properties(properties.into()).unwrap();
-    Server::start(config).await.unwrap()
 }
 
 #[tokio::test]

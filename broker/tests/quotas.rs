@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::broker::Broker;
-use broker::config::BrokerConfig;
-use broker::server::Server;
 use bytes::Bytes;
 use kafka_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
@@ -27,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use support::{
-    Client, batch, connect, connect_as, produce, start_broker, start_broker_with, string,
+    Client, batch, connect, connect_as, produce, start_broker, start_broker_with, start_on, string,
     topic_name,
 };
 
@@ -397,20 +395,10 @@ async fn a_connection_that_is_not_read_is_closed_when_it_has_been_silent_for_too
     assert_eq!(started.elapsed().as_secs(), 60);
 }
 
-async fn start_server(data: &std::path::Path) -> Server {
-    let properties = [
-        ("listeners", "PLAINTEXT://127.0.0.1:0"),
-        ("log.dirs", data.to_str().unwrap()),
-    ];
-    let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let (config, _) = BrokerConfig::from_properties(properties.into()).unwrap();
-    Server::start(config).await.unwrap()
-}
-
 #[tokio::test]
 async fn a_shutdown_waits_for_nobody_who_has_to_wait() {
     let data = tempfile::tempdir().unwrap();
-    let server = start_server(data.path()).await;
+    let server = start_on(data.path()).await;
     let mut client = Client::new(TcpStream::connect(server.addresses()[0]).await.unwrap());
     client.create_topic("topic", 1).await;
     limit(&mut client, ANYBODY, "producer_byte_rate", Some(1.0)).await;
@@ -425,7 +413,7 @@ async fn a_shutdown_waits_for_nobody_who_has_to_wait() {
 #[tokio::test]
 async fn connections_of_an_address_beyond_its_quota_are_closed_after_a_while() {
     let data = tempfile::tempdir().unwrap();
-    let server = start_server(data.path()).await;
+    let server = start_on(data.path()).await;
     let address = server.addresses()[0];
     let mut admin = Client::new(TcpStream::connect(address).await.unwrap());
     let entity: Entity = &[("ip", Some("127.0.0.1"))];

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 #![allow(clippy::unwrap_used)]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use broker::config::{HostPort, SecurityProtocol};
 use broker::metadata::MetaProperties;
 use broker::net::session::{ClientListener, Principal, Session};
 use broker::net::{connection, login};
-use broker::server;
+use broker::server::{self, Server};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -80,6 +81,17 @@ pub fn connect_as(broker: &Arc<Broker>, user: &str, client_id: &'static str) -> 
 pub fn connect_watched(broker: &Arc<Broker>) -> (Client, JoinHandle<()>) {
     let (stream, served) = tokio::io::duplex(PIPE_BYTES);
     (Client::new(stream), connect_stream(broker, served))
+}
+
+/// A broker with a port and a data directory.
+pub async fn start_on(data: &Path) -> Server {
+    let properties = [
+        ("listeners", "PLAINTEXT://127.0.0.1:0"),
+        ("log.dirs", data.to_str().unwrap()),
+    ];
+    let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let (config, _) = BrokerConfig::from_properties(properties.into()).unwrap();
+    Server::start(config).await.unwrap()
 }
 
 /// Serves whatever is at the other end of `served`.
