@@ -32,6 +32,9 @@ use crate::security::secret::Secret;
 const DIR: &str = "secure";
 /// The broker's key and certificate.
 const SERVER: &str = "server.pem";
+const PASSWORD: &str = "admin.password";
+/// A password that the user may not have yet.
+const NEW_PASSWORD: &str = "admin.password-to-be";
 /// The user who may do everything.
 pub const ADMIN: &str = "admin";
 /// Keys that say what `--secure` says itself.
@@ -66,6 +69,8 @@ pub struct Secured {
     dir: PathBuf,
     /// Of [`ADMIN`].
     pub password: Secret,
+    /// The user may have another one so far.
+    is_new: bool,
 }
 
 impl Secured {
@@ -80,8 +85,13 @@ impl Secured {
         made.map_err(of(&dir))?;
         // Client files are used from anywhere.
         let dir = dir.canonicalize().map_err(of(&dir))?;
+        let known = read(&dir.join(PASSWORD))?;
         let secured = Self {
-            password: password(&dir.join("admin.password"))?,
+            is_new: known.is_none(),
+            password: match known {
+                Some(text) => Secret::new(text.trim()),
+                None => new_password(&dir.join(NEW_PASSWORD))?,
+            },
             dir,
         };
         let (ca, key) = secured.authority()?;
@@ -104,9 +114,27 @@ impl Secured {
         ]
     }
 
-    /// The first user. One that is there already stays as it is.
+    /// The first user. One that is there already stays as it is, unless its password is lost.
     pub(crate) fn admin(&self) -> FirstUser {
-        FirstUser::new(ADMIN, ScramMechanism::Sha512, self.password.clone())
+        let admin = FirstUser::new(ADMIN, ScramMechanism::Sha512, self.password.clone());
+        match self.is_new {
+            true => admin.replacing(),
+            false => admin,
+        }
+    }
+
+    /// The user has the password from now on. Until then a start that is cut short leaves it under another name, and the next
+    /// one sets it again.
+    ///
+    /// # Errors
+    /// The file cannot be renamed.
+    pub(crate) fn keep_password(&self) -> Result<(), SecureError> {
+        if !self.is_new {
+            return Ok(());
+        }
+        let path = self.dir.join(PASSWORD);
+        let kept = fs::rename(self.dir.join(NEW_PASSWORD), &path);
+        kept.and_then(|()| sync_dir(&path)).map_err(of(&path))
     }
 
     /// Writes what clients need to connect to `bootstrap`.
@@ -192,8 +220,8 @@ pub fn own_key<'a>(keys: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     keys.into_iter().find(is_own)
 }
 
-/// The password in the file; a new one, which goes there, if there is none.
-fn password(path: &Path) -> Result<Secret, SecureError> {
+/// The password that a start which was cut short has made, or else a new one, which goes there.
+fn new_password(path: &Path) -> Result<Secret, SecureError> {
     if let Some(text) = read(path)? {
         return Ok(Secret::new(text.trim()));
     }
@@ -244,9 +272,16 @@ fn write(path: &Path, text: &str) -> Result<(), SecureError> {
             .open(&new)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&new, path)
+        fs::rename(&new, path)?;
+        sync_dir(path)
     };
     write().map_err(of(path))
+}
+
+/// Makes a name in the directory of `path` as durable as the file.
+fn sync_dir(path: &Path) -> io::Result<()> {
+    path.parent()
+        .map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
 }
 
 /// `None`: there is no such file.
@@ -331,14 +366,21 @@ mod tests {
     #[test]
     fn another_start_keeps_the_authority_and_the_password_and_renews_the_certificate() {
         let dir = tempfile::tempdir().expect("directory");
+        let cut_short = Secured::prepare(dir.path(), &hosts()).expect("prepared");
         let first = Secured::prepare(dir.path(), &hosts()).expect("prepared");
+        assert_eq!(first, cut_short, "its password is set again");
+        first.keep_password().expect("kept");
         let names = ["ca.pem", "ca-key.pem", "admin.password", "server.pem"];
         let before = names.map(|name| text(&first, name));
         let more = ["new.example".to_owned()];
         let again = Secured::prepare(dir.path(), &more).expect("prepared");
         let after = names.map(|name| text(&again, name));
-        assert_eq!((&before[..3], &first), (&after[..3], &again));
+        assert_eq!(before[..3], after[..3]);
+        assert_eq!((&again.password, again.is_new), (&first.password, false));
         assert!(is_trusted(&before[0], &after[3], "new.example"));
+        fs::remove_file(again.dir().join(PASSWORD)).expect("removed");
+        let lost = Secured::prepare(dir.path(), &more).expect("prepared");
+        assert!(lost.is_new && lost.password != first.password);
         // A first start that was cut short.
         fs::remove_file(again.dir().join("ca.pem")).expect("removed");
         let anew = Secured::prepare(dir.path(), &more).expect("prepared");
@@ -353,6 +395,7 @@ mod tests {
         let bootstrap = ["localhost:9092", "[::1]:9093"]
             .map(|text| crate::config::parse_host_port(text).expect("an address"));
         secured.write_client_files(&bootstrap).expect("written");
+        secured.keep_password().expect("kept");
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
         assert_eq!(mode(secured.dir()), 0o700);
         let mut count = 0;

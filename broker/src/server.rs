@@ -151,6 +151,7 @@ impl Server {
         let advertised = bound.iter().map(|bound| bound.advertised().clone());
         let advertised: Vec<_> = advertised.collect();
         if let Some(secured) = secured {
+            secured.keep_password()?;
             secured.write_client_files(&advertised)?;
             info!(
                 user = secure::ADMIN,

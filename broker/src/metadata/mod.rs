@@ -380,13 +380,16 @@ impl Metadata {
         planned.await?
     }
 
-    /// Makes the users that the command line names. What somebody has already stays as it is.
+    /// Makes the users that the command line names. What somebody has already stays as it is, unless
+    /// it is to be replaced.
     ///
     /// # Errors
     /// They could not be made; one line for the operator.
     pub(crate) async fn make_first_users(&self, users: &[FirstUser]) -> Result<(), String> {
         let image = self.image();
-        let is_new = |user: &&FirstUser| image.scram().get(user.mechanism(), &user.name).is_none();
+        let is_new = |user: &&FirstUser| {
+            user.replaces() || image.scram().get(user.mechanism(), &user.name).is_none()
+        };
         for user in users.iter().filter(is_new) {
             let made = user.clone();
             let alter = tokio::task::spawn_blocking(move || made.alter()).await;

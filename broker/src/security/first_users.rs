@@ -20,6 +20,8 @@ pub struct FirstUser {
     iterations: i32,
     salt: Option<Vec<u8>>,
     password: Password,
+    /// Also in place of a credential that is there.
+    replaces: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +61,20 @@ impl FirstUser {
             iterations: MIN_ITERATIONS,
             salt: None,
             password: Password::Clear(password),
+            replaces: false,
         }
+    }
+
+    /// The same, in place of a credential that is there.
+    pub(crate) fn replacing(self) -> Self {
+        Self {
+            replaces: true,
+            ..self
+        }
+    }
+
+    pub(crate) fn replaces(&self) -> bool {
+        self.replaces
     }
 
     /// Reads `--add-scram`. `password_of` is asked for a password that does not stand there.
@@ -83,6 +98,7 @@ impl FirstUser {
             iterations: MIN_ITERATIONS,
             salt: None,
             password: Password::Clear(Secret::default()),
+            replaces: false,
         };
         let mut password = None;
         for part in rest.ok_or(FirstUserError::Syntax)?.split(',') {

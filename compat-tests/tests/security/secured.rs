@@ -110,7 +110,7 @@ fn stock_clients_connect_with_the_files_of_a_secured_broker_and_strangers_do_not
 #[test]
 fn another_start_of_a_secured_broker_knows_the_clients_of_the_first() -> Result<()> {
     let port = free_port()?;
-    let Some(broker) = Broker::start(tempfile::tempdir()?, port)? else {
+    let Some(mut broker) = Broker::start(tempfile::tempdir()?, port)? else {
         return Ok(());
     };
     if available(find("kcat"))?.is_none() {
@@ -118,11 +118,22 @@ fn another_start_of_a_secured_broker_knows_the_clients_of_the_first() -> Result<
     }
     let (ok, said) = broker.kcat(&["-P", "-t", "t"], "before\n")?;
     ensure!(ok, "{said}");
-    let Broker { program, dir, .. } = broker;
-    // With SIGKILL.
-    drop(program);
-    let broker = Broker::start(dir, port)?.context("Ottla")?;
-    let (ok, said) = broker.kcat(&READ, "")?;
-    ensure!(ok && said.contains("before"), "{said}");
+    let password = broker.file("admin.password");
+    for is_lost in [false, true] {
+        let Broker { program, dir, .. } = broker;
+        // With SIGKILL.
+        drop(program);
+        let before = fs::read_to_string(&password)?;
+        if is_lost {
+            fs::remove_file(&password)?;
+        }
+        broker = Broker::start(dir, port)?.context("Ottla")?;
+        ensure!(
+            (fs::read_to_string(&password)? != before) == is_lost,
+            "the password"
+        );
+        let (ok, said) = broker.kcat(&READ, "")?;
+        ensure!(ok && said.contains("before"), "{said}");
+    }
     Ok(())
 }
