@@ -78,8 +78,29 @@ fn built(name: &str, source: &Path, classes: &[PathBuf], client_version: &str) -
 
 fn java(class_path: &str, main: &str) -> Command {
     let mut java = Command::new("java");
-    java.args(["-Xmx256m", "-cp", class_path, main]);
+    java.arg("-Xmx256m").args(SHORT_LIVED);
+    java.args(["-cp", class_path, main]);
     java
+}
+
+/// A program that runs for seconds ends before the better compiler has paid for itself.
+const SHORT_LIVED: [&str; 2] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"];
+
+/// The classes of the programs that are one file each, compiled together on first use.
+fn compiled(sources: &Path, libs: &Path) -> Result<PathBuf> {
+    let programs = classes_in(sources)?;
+    let mut inputs = String::new();
+    for path in &programs {
+        inputs += &std::fs::read_to_string(path)?;
+    }
+    let name = libs.file_name().context("the jars have a directory")?;
+    let classes = libs.with_file_name(format!("{}-programs", name.display()));
+    prepare_once(&classes, &inputs, || {
+        let mut compiler = Command::new("javac");
+        compiler.arg("-nowarn").arg("-cp").arg(libs.join("*"));
+        run(compiler.arg("-d").arg(&classes).args(&programs)).map(|_| ())
+    })?;
+    Ok(classes)
 }
 
 fn classes_in(dir: &Path) -> Result<Vec<PathBuf>> {
@@ -107,10 +128,11 @@ fn is_for(class: &str, major: u32) -> bool {
         && bound("Until").is_none_or(|last| major <= last)
 }
 
-/// The jars of `clients/java/pom.xml`, downloaded on first use.
+/// The jars of `clients/java/pom.xml`, downloaded on first use, and the programs of `clients/java`, compiled then.
 pub struct KafkaTools {
     libs: PathBuf,
-    programs: PathBuf,
+    /// The directory with the classes of our own programs; there are none of them for another version.
+    programs: Option<PathBuf>,
 }
 
 impl KafkaTools {
@@ -132,9 +154,10 @@ impl KafkaTools {
 
     fn prepare(version: Option<&str>) -> Result<Self> {
         find("java")?;
+        find("javac")?;
         find("mvn")?;
-        let programs = crate_dir().join("clients/java");
-        let pom = programs.join(match version {
+        let sources = crate_dir().join("clients/java");
+        let pom = sources.join(match version {
             None => "pom.xml",
             Some(_) => "versions/pom.xml",
         });
@@ -160,6 +183,10 @@ impl KafkaTools {
             maven.arg(format!("-DoutputDirectory={}", libs.display()));
             run(&mut maven).map(|_| ())
         })?;
+        let programs = match version {
+            None => Some(compiled(&sources, &libs)?),
+            Some(_) => None,
+        };
         Ok(Self { libs, programs })
     }
 
@@ -168,8 +195,15 @@ impl KafkaTools {
         &self.libs
     }
 
-    /// A command that runs a main class, or a single `.java` file of `clients/java`.
+    /// A command that runs a main class of the jars or of `clients/java`.
     pub fn command(&self, main: &str, args: &[&str]) -> Command {
+        let mut options = vec!["-Xmx256m"];
+        options.extend(SHORT_LIVED);
+        self.java(&options, main, args)
+    }
+
+    /// The same with all that Java does for programs that run for long: for what is measured.
+    pub fn measured(&self, main: &str, args: &[&str]) -> Command {
         self.java(&["-Xmx256m"], main, args)
     }
 
@@ -183,16 +217,15 @@ impl KafkaTools {
 
     fn java(&self, options: &[&str], main: &str, args: &[&str]) -> Command {
         let mut java = Command::new("java");
-        let log4j = self.programs.join("log4j2.properties");
+        let log4j = crate_dir().join("clients/java/log4j2.properties");
         java.args(options)
             .arg(format!("-Dlog4j2.configurationFile={}", log4j.display()));
-        java.arg("-cp").arg(self.libs.join("*"));
-        if main.ends_with(".java") {
-            java.arg(self.programs.join(main));
-        } else {
-            java.arg(main);
+        let mut class_path = self.libs.join("*").into_os_string();
+        if let Some(programs) = &self.programs {
+            class_path.push(":");
+            class_path.push(programs);
         }
-        java.args(args);
+        java.arg("-cp").arg(class_path).arg(main).args(args);
         java
     }
 

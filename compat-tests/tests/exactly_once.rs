@@ -17,7 +17,7 @@ type Pipeline = fn() -> Result<Command>;
 const BY_LIBRDKAFKA: Pipeline =
     || Ok(Python::with("confluent-kafka", "2.16.1")?.command("exactly_once.py", &[]));
 const BY_FRANZ_GO: Pipeline = || go::program("exactly-once").map(Command::new);
-const BY_JAVA: Pipeline = || Ok(KafkaTools::new()?.command("ExactlyOnce.java", &[]));
+const BY_JAVA: Pipeline = || Ok(KafkaTools::new()?.command("ExactlyOnce", &[]));
 const BY_AIOKAFKA: Pipeline =
     || Ok(Python::with("aiokafka", "0.14.0")?.command("exactly_once.py", &[]));
 

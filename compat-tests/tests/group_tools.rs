@@ -33,10 +33,10 @@ const CONFIG: &[(&str, &str)] = &[
 /// Every one of them leaves no group behind.
 const TOOLS: &[(&str, Tool)] = &[
     ("kafka-consumer-groups and Admin", || {
-        Ok(KafkaTools::new()?.command("GroupTools.java", &[]))
+        Ok(KafkaTools::new()?.command("GroupTools", &[]))
     }),
     ("kafka-configs with quotas", || {
-        Ok(KafkaTools::new()?.command("QuotaTools.java", &[]))
+        Ok(KafkaTools::new()?.command("QuotaTools", &[]))
     }),
     ("confluent-kafka 2.16.1", || {
         Ok(Python::with("confluent-kafka", "2.16.1")?.command("group_admin.py", &[]))

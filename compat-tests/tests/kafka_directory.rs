@@ -13,7 +13,7 @@ use compat_tests::java::KafkaTools;
 use compat_tests::{BrokerKind, BrokerProcess, RawClient, available};
 use kafka_protocol::messages::{DescribeTransactionsRequest, ListTransactionsRequest};
 
-const PROGRAM: &str = "KafkaDirectory.java";
+const PROGRAM: &str = "KafkaDirectory";
 const PARTITIONS: [&str; 4] = ["plain-0", "plain-1", "transactions-0", "compacted-0"];
 
 /// The files of a directory with one of these extensions.

@@ -34,7 +34,7 @@ fn every_transaction_tool_says_and_does_the_same_as_with_kafka() -> Result<()> {
     let mut ottla = ottla?;
     hang(&kafka)?;
     hang(&ottla)?;
-    let tools = || Ok(KafkaTools::new()?.command("TransactionTools.java", &[]));
+    let tools = || Ok(KafkaTools::new()?.command("TransactionTools", &[]));
     let compared = same_answers(&[("kafka-transactions", tools)], &kafka, &ottla);
     ottla.terminate()?;
     compared

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -11,9 +12,10 @@ use kafka_protocol::messages::metadata_response::{
     MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{
-    ApiVersionsRequest, BrokerId, CreateTopicsRequest, InitProducerIdRequest, ListOffsetsRequest,
-    MetadataRequest, ProducerId,
+    ApiVersionsRequest, BrokerId, CreateAclsRequest, CreateTopicsRequest, InitProducerIdRequest,
+    ListOffsetsRequest, MetadataRequest, ProducerId,
 };
+use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::batch::Producer;
@@ -21,9 +23,16 @@ use super::request::topic_name;
 use crate::RawClient;
 
 const CREATE_TOPICS_VERSION: i16 = 7;
+const CREATE_ACLS_VERSION: i16 = 3;
 const INIT_PRODUCER_ID_VERSION: i16 = 4;
 const LIST_OFFSETS_VERSION: i16 = 7;
 const METADATA_VERSION: i16 = 12;
+// As codes of an entry.
+const RESOURCE_TOPIC: i8 = 2;
+const PATTERN_LITERAL: i8 = 3;
+const PATTERN_PREFIXED: i8 = 4;
+const OPERATION_ALL: i8 = 2;
+const PERMISSION_ALLOW: i8 = 3;
 const READ_UNCOMMITTED: i8 = 0;
 const READ_COMMITTED: i8 = 1;
 /// In ListOffsets, asks for the end of the log.
@@ -118,6 +127,51 @@ pub fn create_topic(address: SocketAddr, topic: &Topic) -> Result<()> {
             [0, TOPIC_ALREADY_EXISTS].contains(&created.error_code),
             "creating {}: error {} {:?}",
             topic.name,
+            created.error_code,
+            created.error_message
+        );
+    }
+    Ok(())
+}
+
+/// Creates access control entries, `count` in all: everybody may do everything with the topic `served`. The others are about
+/// it, about its beginnings, and about other topics, for users that never come.
+///
+/// # Errors
+/// The broker refuses.
+pub fn create_acls(address: SocketAddr, served: &str, count: usize) -> Result<()> {
+    let text = |text: String| StrBytes::from_string(text);
+    let entry = |name: String, pattern: i8, principal: String| {
+        AclCreation::default()
+            .with_resource_type(RESOURCE_TOPIC)
+            .with_resource_name(text(name))
+            .with_resource_pattern_type(pattern)
+            .with_principal(text(principal))
+            .with_host(text("*".to_owned()))
+            .with_operation(OPERATION_ALL)
+            .with_permission_type(PERMISSION_ALLOW)
+    };
+    let other = |number: usize| {
+        let user = format!("User:user-{number}");
+        match number % 4 {
+            0 => entry(served.to_owned(), PATTERN_LITERAL, user),
+            1 => entry(
+                served[..1 + number % served.len()].to_owned(),
+                PATTERN_PREFIXED,
+                user,
+            ),
+            2 => entry(format!("team-{number}-"), PATTERN_PREFIXED, user),
+            _ => entry(format!("topic-{number}"), PATTERN_LITERAL, user),
+        }
+    };
+    let everybody = entry(served.to_owned(), PATTERN_LITERAL, "User:*".to_owned());
+    let creations = std::iter::once(everybody).chain((1..count).map(other));
+    let request = CreateAclsRequest::default().with_creations(creations.collect());
+    let response = RawClient::connect(address)?.call(CREATE_ACLS_VERSION, &request)?;
+    for created in response.results {
+        ensure!(
+            created.error_code == 0,
+            "creating an entry: error {} {:?}",
             created.error_code,
             created.error_message
         );

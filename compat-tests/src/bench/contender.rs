@@ -32,6 +32,19 @@ pub const OTTLA_OS: Contender = Contender {
     config: &[("ottla.durability", "os")],
     binary: None,
 };
+/// Asks 1,000 access control entries about everything.
+pub const OTTLA_ACLS: Contender = Contender {
+    name: "ottla acls",
+    kind: BrokerKind::Ottla,
+    config: &[
+        (
+            "authorizer.class.name",
+            "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        ),
+        ("allow.everyone.if.no.acl.found", "true"),
+    ],
+    binary: None,
+};
 /// Opens no compressed batch that nothing in the broker has to open.
 pub const OTTLA_UNOPENED: Contender = Contender {
     name: "ottla unopened",
@@ -60,11 +73,20 @@ impl Contender {
     /// # Errors
     /// As [`BrokerProcess::start_as`].
     pub fn start(&self) -> Result<BrokerProcess> {
+        let mut broker = self.stopped()?;
+        broker.restart()?;
+        Ok(broker)
+    }
+
+    /// One that has to be told more before it starts.
+    ///
+    /// # Errors
+    /// As [`BrokerProcess::stopped`].
+    pub fn stopped(&self) -> Result<BrokerProcess> {
         let mut broker = BrokerProcess::stopped(self.kind, self.config, &[])?;
         if let Some(binary) = &self.binary {
             broker.use_binary(binary);
         }
-        broker.restart()?;
         Ok(broker)
     }
 

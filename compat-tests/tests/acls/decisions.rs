@@ -158,7 +158,7 @@ fn whatever_entries_there_are_we_decide_as_kafkas_authorizer_does() -> Result<()
         return Ok(());
     };
     let (asked, said) = conversation(&mut StdRng::seed_from_u64(seed()))?;
-    let mut kafka = tools.command("Decisions.java", &[]);
+    let mut kafka = tools.command("Decisions", &[]);
     let mut kafka = kafka.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut stdin = kafka.stdin.take().context("it was piped")?;
     let text = asked.clone();

@@ -30,7 +30,7 @@ const CONFIG: &[(&str, &str)] = &[
 ];
 
 const TOOLS: &[(&str, Tool)] = &[("kafka-acls", || {
-    Ok(KafkaTools::new()?.command("AclTools.java", &[]))
+    Ok(KafkaTools::new()?.command("AclTools", &[]))
 })];
 
 type Scenario = fn(&BrokerProcess) -> Result<Vec<Exchange>>;

@@ -304,7 +304,7 @@ fn kafkas_keys_are_what_its_own_definitions_say() -> Result<()> {
     let Some(tools) = available(KafkaTools::new())? else {
         return Ok(());
     };
-    let defined = tools.run("BrokerKeys.java", &[])?;
+    let defined = tools.run("BrokerKeys", &[])?;
     for (ours, kafkas) in KEYS.lines().zip(defined.lines()) {
         assert_eq!(ours, kafkas, "broker/src/config/kafka_keys.txt");
     }

@@ -434,7 +434,7 @@ fn the_windows_in_the_tests_of_quotas_are_those_of_kafkas_classes() -> Result<()
     let Some(tools) = available(KafkaTools::new())? else {
         return Ok(());
     };
-    let said = tools.run("QuotaWindows.java", &[])?;
+    let said = tools.run("QuotaWindows", &[])?;
     assert!(said == WINDOWS, "broker/src/quota/kafka_windows.txt");
     Ok(())
 }

@@ -61,7 +61,7 @@ fn run(
     announced: &[(&'static ApiSpec, RangeInclusive<i16>)],
 ) -> Result<String> {
     let brokers: Vec<&str> = brokers.iter().map(String::as_str).collect();
-    let mut program = KafkaTools::new()?.command("Sweep.java", &brokers);
+    let mut program = KafkaTools::new()?.command("Sweep", &brokers);
     program
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -200,7 +200,7 @@ fn java_and_kafka_make_of_names_what_the_lists_say() -> Result<()> {
     };
     let fixtures = crate_dir().join("../broker/src/security/tls/fixtures");
     let compare = |what: &str, file: &Path| -> Result<()> {
-        let told = tools.run("TlsNames.java", &[what])?;
+        let told = tools.run("TlsNames", &[what])?;
         ensure!(
             told == fs::read_to_string(file)?,
             "{} is not what Java says",

@@ -24,6 +24,7 @@ mod start_partitions;
 mod stock_clients;
 mod tail_fetch;
 mod tail_read;
+mod tls;
 mod transactions;
 
 /// One thing that is measured.
@@ -64,6 +65,7 @@ pub fn all(options: Options) -> Vec<Workload> {
         transactions::workload(),
         idle::workload(),
         stock_clients::workload(),
+        tls::workload(),
     ]
 }
 

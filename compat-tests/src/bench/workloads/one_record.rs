@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{Workload, window};
 use crate::bench::admin::{self, Topic};
 use crate::bench::batch::BatchShape;
-use crate::bench::contender::{Contender, KAFKA, OTTLA, OTTLA_OS, Settings};
+use crate::bench::contender::{Contender, KAFKA, OTTLA, OTTLA_ACLS, OTTLA_OS, Settings};
 use crate::bench::figures::{Figures, Limit, Target};
 use crate::bench::load::producer::ProduceLoad;
 use crate::bench::load::readback;
@@ -15,15 +15,19 @@ pub(super) fn workload() -> Workload {
     Workload {
         name: "one-record",
         about: "64 connections, each with one request in flight that holds one record of 100 bytes; 12 \
-                partitions, acks=all, idempotent.",
-        contenders: vec![OTTLA, KAFKA, OTTLA_OS],
+                partitions, acks=all, idempotent. `ottla acls` asks 1,000 access control entries whether it may.",
+        contenders: vec![OTTLA, OTTLA_ACLS, KAFKA, OTTLA_OS],
         targets: vec![
             Target::ratio("requests", &OTTLA, &KAFKA, Limit::AtLeast(4.0)),
             Target::ratio("CPU per request", &OTTLA, &KAFKA, Limit::AtMost(0.25)),
+            Target::ratio("CPU per request", &OTTLA_ACLS, &OTTLA, Limit::AtMost(1.03)),
         ],
         run,
     }
 }
+
+/// Access control entries, where there are any.
+const ENTRIES: usize = 1000;
 
 fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
     let load = ProduceLoad {
@@ -39,6 +43,9 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
     };
     let broker = contender.start()?;
     admin::create_topics(broker.address(), &load.topics)?;
+    if contender.name.starts_with(OTTLA_ACLS.name) {
+        admin::create_acls(broker.address(), &load.topics[0].name, ENTRIES)?;
+    }
     let (produced, usage) = load.run_polled(&broker, window(settings))?;
     readback::check(
         broker.address(),

@@ -3,6 +3,8 @@
 //! Not through Rust's `rdkafka`: that builds librdkafka's C sources, for minutes, with every build of this
 //! crate. The wheel brings the library ready, and the program keeps Python out of the way.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 
 use super::{RECORD_BYTES, with_cpu};
@@ -15,9 +17,10 @@ use crate::toolchain::{crate_dir, run};
 const VERSION: &str = "2.16.1";
 const PROGRAM: &str = "src/bench/workloads/stock_clients/rdkafka_perf.py";
 
-/// Writes `records` to a topic of 12 partitions and reads them again.
-pub(super) fn measure(
+/// Writes `records` to a topic of 12 partitions and reads them again; encrypted if it is told whom to trust.
+pub(in crate::bench::workloads) fn measure(
     broker: &BrokerProcess,
+    (bootstrap, trusted): (&str, Option<&Path>),
     topic: &str,
     records: u64,
     figures: &mut Figures,
@@ -28,12 +31,16 @@ pub(super) fn measure(
     for mode in ["produce", "consume"] {
         let arguments = [
             mode,
-            &broker.bootstrap(),
+            bootstrap,
             topic,
             &records.to_string(),
             &RECORD_BYTES.to_string(),
         ];
-        let (output, cpu) = with_cpu(broker, || run(&mut python.command(&program, &arguments)))?;
+        let mut command = python.command(&program, &arguments);
+        if let Some(trusted) = trusted {
+            command.env("TLS_CA", trusted);
+        }
+        let (output, cpu) = with_cpu(broker, || run(&mut command))?;
         for line in output.lines() {
             let (name, value) = line.split_once(' ').with_context(|| output.clone())?;
             let (name, unit) = match name {

@@ -10,11 +10,12 @@ use crate::bench::admin::{self, Topic};
 use crate::bench::contender::{Contender, KAFKA, OTTLA, OTTLA_OS, Settings};
 use crate::bench::figures::Figures;
 use crate::java::KafkaTools;
+use crate::toolchain::run as run_to_end;
 
-mod librdkafka;
+pub(super) mod librdkafka;
 
-const RECORD_BYTES: u64 = 1024;
-const RECORDS_A_SECOND: u64 = 60_000;
+pub(super) const RECORD_BYTES: u64 = 1024;
+pub(super) const RECORDS_A_SECOND: u64 = 60_000;
 const END_TO_END_RECORDS: u64 = 3000;
 
 pub(super) fn workload() -> Workload {
@@ -137,7 +138,9 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
             number_after(line, mark)?,
         );
     }
-    librdkafka::measure(&broker, "librdkafka", records, &mut figures)?;
+    let bootstrap = broker.bootstrap();
+    let open = (bootstrap.as_str(), None);
+    librdkafka::measure(&broker, open, "librdkafka", records, &mut figures)?;
     Ok(figures)
 }
 
@@ -145,7 +148,9 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
 fn tool(broker: &BrokerProcess, arguments: &[&str]) -> Result<(String, f64)> {
     let (name, arguments) = arguments.split_first().context("a tool has a name")?;
     let class = format!("org.apache.kafka.tools.{name}");
-    with_cpu(broker, || KafkaTools::new()?.run(&class, arguments))
+    with_cpu(broker, || {
+        run_to_end(&mut KafkaTools::new()?.measured(&class, arguments))
+    })
 }
 
 /// The same for any program.

@@ -1,9 +1,10 @@
 """Loads a broker with librdkafka: rdkafka_perf.py produce|consume BOOTSTRAP TOPIC RECORDS RECORD_BYTES
 
-Prints figures as `name value` lines. What Python does for each record is one call into librdkafka for a
+With TLS_CA, the file of the authorities that it trusts, it encrypts. Prints figures as `name value` lines. What Python does for each record is one call into librdkafka for a
 produced one, and a thousandth of a call for a consumed one; all the protocol is done by librdkafka's threads.
 """
 
+import os
 import sys
 import time
 
@@ -12,6 +13,7 @@ from confluent_kafka import Consumer, OFFSET_BEGINNING, Producer, TopicPartition
 # Every so many records are asked for their latency: a callback for each would measure Python.
 SAMPLE = 100
 PATIENCE_S = 60
+TLS = {"security.protocol": "ssl", "ssl.ca.location": os.environ["TLS_CA"]} if "TLS_CA" in os.environ else {}
 
 
 def produce(bootstrap, topic, records, record_bytes):
@@ -22,7 +24,7 @@ def produce(bootstrap, topic, records, record_bytes):
             sys.exit(f"not delivered: {error}")
         latencies.append(message.latency())
 
-    producer = Producer({
+    producer = Producer(TLS | {
         "bootstrap.servers": bootstrap,
         "acks": "all",
         "enable.idempotence": True,
@@ -53,7 +55,7 @@ def produce(bootstrap, topic, records, record_bytes):
 
 
 def consume(bootstrap, topic, records, record_bytes):
-    consumer = Consumer({
+    consumer = Consumer(TLS | {
         "bootstrap.servers": bootstrap,
         "group.id": "rdkafka-perf",
         "enable.auto.commit": False,
