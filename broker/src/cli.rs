@@ -93,6 +93,10 @@ pub struct Cli {
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
 
+    /// Stop when standard input ends: for a program that starts a broker with a pipe, and may be killed
+    #[arg(long)]
+    pub stop_with_stdin: bool,
+
     /// What is logged to stderr: off, error, warn, info, debug, trace, or RUST_LOG's syntax
     /// [default: RUST_LOG, or info]
     #[arg(long, value_name = "LEVEL")]

@@ -31,5 +31,6 @@ pub mod response;
 pub mod secure;
 pub mod security;
 pub mod server;
+pub mod testing;
 mod view;
 pub mod vital;

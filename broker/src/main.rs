@@ -7,6 +7,8 @@
 //! | 2 | wrong arguments or configuration; one line on stderr says which |
 //! | 128 + n | a second signal n cut the shutdown short |
 
+extern crate ottla as broker;
+
 mod cli;
 
 use std::io::Write as _;
@@ -21,6 +23,7 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 use storage::log::Durability;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
@@ -60,7 +63,7 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return refuse(WRONG_ARGUMENTS, &error.into()),
     };
-    match run(config, remarks) {
+    match run(&cli, config, remarks) {
         Ok(code) => code,
         Err(error) => refuse(FAILED, &error),
     }
@@ -81,26 +84,28 @@ fn raise_open_files_limit() {
     }
 }
 
-fn run(config: BrokerConfig, remarks: Vec<Remark>) -> anyhow::Result<ExitCode> {
+fn run(cli: &Cli, config: BrokerConfig, remarks: Vec<Remark>) -> anyhow::Result<ExitCode> {
     raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| anyhow!("cannot start the runtime: {error}"))?;
-    let served = runtime.block_on(serve(config, remarks));
+    let served = runtime.block_on(serve(cli, config, remarks));
     // Whoever waits for the disk still is not waited for: the stop has had its time.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(config: BrokerConfig, remarks: Vec<Remark>) -> anyhow::Result<ExitCode> {
+async fn serve(cli: &Cli, config: BrokerConfig, remarks: Vec<Remark>) -> anyhow::Result<ExitCode> {
     let mut signals =
         Signals::new().map_err(|error| anyhow!("cannot listen to signals: {error}"))?;
+    let mut stdin = StdinEnd::new(cli.stop_with_stdin)?;
     let running = tokio::select! {
         // Its message tells the cause already; the chain would tell it twice.
         started = Server::start(config) => started.map_err(|error| anyhow!("{error}"))?,
         // Nothing has been promised to anybody yet.
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
+        () = stdin.wait() => return Ok(ExitCode::SUCCESS),
     };
     // Not before: a start that is refused is one line, the one that says why.
     for remark in remarks {
@@ -116,6 +121,7 @@ async fn serve(config: BrokerConfig, remarks: Vec<Remark>) -> anyhow::Result<Exi
                 Told::End(_) => break,
                 Told::ReadAgain => running.broker.reload_tls(Reload::All).await,
             },
+            () = stdin.wait() => break,
             failure = running.failed() => return Err(failure.into()),
         }
     }
@@ -127,6 +133,40 @@ async fn serve(config: BrokerConfig, remarks: Vec<Remark>) -> anyhow::Result<Exi
         number = signals.next() => {
             // At once: not even waiting for tasks that the runtime would wait for.
             std::process::exit(128 + number);
+        }
+    }
+}
+
+/// The end of standard input, if it is one that ends the broker.
+///
+/// A program that is killed cannot stop the brokers that it has started, but the system closes its ends of their pipes.
+struct StdinEnd(Option<oneshot::Receiver<()>>);
+
+impl StdinEnd {
+    fn new(is_awaited: bool) -> anyhow::Result<Self> {
+        if !is_awaited {
+            return Ok(Self(None));
+        }
+        let (ended, end) = oneshot::channel();
+        // A thread of its own: nothing can take it back from a read.
+        let watch = std::thread::Builder::new().name("stdin".to_owned());
+        let watched = watch.spawn(move || {
+            let read = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            tracing::info!(?read, "standard input has ended, and with it the broker");
+            drop(ended);
+        });
+        watched.map_err(|error| anyhow!("cannot watch standard input: {error}"))?;
+        Ok(Self(Some(end)))
+    }
+
+    /// Resolves once, when standard input has ended.
+    async fn wait(&mut self) {
+        match &mut self.0 {
+            Some(end) => {
+                let _ = end.await;
+                self.0 = None;
+            }
+            None => std::future::pending().await,
         }
     }
 }

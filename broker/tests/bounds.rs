@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+extern crate ottla as broker;
+
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+extern crate ottla as broker;
+
 use std::fmt::Write as _;
 use std::path::Path;
 

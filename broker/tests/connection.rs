@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+extern crate ottla as broker;
+
 mod support;
 
 use std::time::Duration;
 
+use broker::testing;
 use bytes::{Buf, Bytes};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{
@@ -477,4 +480,53 @@ async fn a_shutdown_answers_a_long_poll_at_once_and_closes_the_connection() {
         TcpStream::connect(address).await.is_err(),
         "the port is closed"
     );
+}
+
+/// The topics that a client of `bootstrap` sees, and how many partitions they have.
+async fn topics_of(bootstrap: &str) -> Vec<(String, usize)> {
+    let mut client = Client::new(TcpStream::connect(bootstrap).await.unwrap());
+    let everything = MetadataRequest::default().with_topics(None);
+    let response = client.call(METADATA, everything).await;
+    let topics = response.topics.into_iter();
+    let told = topics.map(|topic| (topic.name.unwrap().to_string(), topic.partitions.len()));
+    told.collect()
+}
+
+#[tokio::test]
+async fn a_process_may_have_two_brokers_that_share_nothing() {
+    let ours = testing::Broker::start([("num.partitions", "3")]).unwrap();
+    let theirs = testing::Broker::start([("num.partitions", "4")]).unwrap();
+    assert_ne!(ours.bootstrap(), theirs.bootstrap());
+    let mut client = Client::new(TcpStream::connect(ours.bootstrap()).await.unwrap());
+    client.create_topic("ours", -1).await;
+    let mut client = Client::new(TcpStream::connect(theirs.bootstrap()).await.unwrap());
+    client.create_topic("theirs", -1).await;
+    assert_eq!(topics_of(ours.bootstrap()).await, [("ours".to_owned(), 3)]);
+    assert_eq!(
+        topics_of(theirs.bootstrap()).await,
+        [("theirs".to_owned(), 4)]
+    );
+
+    // One that stops, or is forgotten, gives its port back and leaves the other alone.
+    let (stopped, forgotten) = (ours.bootstrap().to_owned(), theirs.bootstrap().to_owned());
+    ours.stop().unwrap();
+    TcpStream::connect(stopped).await.unwrap_err();
+    assert_eq!(topics_of(&forgotten).await, [("theirs".to_owned(), 4)]);
+    drop(theirs);
+    TcpStream::connect(forgotten).await.unwrap_err();
+}
+
+#[test]
+fn a_broker_for_tests_needs_no_runtime_and_says_why_it_does_not_start() {
+    let broker = testing::Broker::start([("listeners", "PLAINTEXT://localhost:0")]).unwrap();
+    let in_use = format!("PLAINTEXT://{}", broker.bootstrap());
+    let error = testing::Broker::start([("listeners", in_use)])
+        .err()
+        .unwrap();
+    assert!(matches!(error, testing::Error::Start(_)), "{error}");
+    let error = testing::Broker::start([("num.partitions", "many")])
+        .err()
+        .unwrap();
+    assert!(matches!(error, testing::Error::Config(_)), "{error}");
+    broker.stop().unwrap();
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+extern crate ottla as broker;
+
 mod support;
 
 use std::sync::Arc;

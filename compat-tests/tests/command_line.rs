@@ -1,6 +1,7 @@
 //! The binary as a shell sees it: options, exit codes, one clear line where it cannot start.
 
 use std::fs::{self, File};
+use std::io::BufRead as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -375,6 +376,33 @@ fn ephemeral_leaves_nothing_behind() -> Result<()> {
         "its temporary directory is still there"
     );
     assert!(!shell.dir.path().join("ottla-data").exists());
+    Ok(())
+}
+
+#[test]
+fn a_program_that_ends_takes_the_broker_along_that_it_has_started() -> Result<()> {
+    let Some(shell) = Shell::new()? else {
+        return Ok(());
+    };
+    let mut command = Command::new(ottla_binary()?);
+    command.args([
+        "--ephemeral",
+        "--listen",
+        "127.0.0.1:0",
+        "--stop-with-stdin",
+    ]);
+    command.env("TMPDIR", shell.dir.path());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::null()).spawn()?;
+    let mut line = String::new();
+    let stdout = child.stdout.take().context("it is piped")?;
+    std::io::BufReader::new(stdout).read_line(&mut line)?;
+    assert!(line.contains("clients connect to"), "{line}");
+    assert!(!is_empty(shell.dir.path()));
+    // This program has ended, as the broker sees it.
+    drop(child.stdin.take());
+    assert_eq!(wait(&mut child)?.code(), Some(0));
+    assert!(is_empty(shell.dir.path()), "its data is still there");
     Ok(())
 }
 

@@ -9,6 +9,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+extern crate ottla as broker;
+
 mod admin;
 mod consumer_groups;
 mod data;

@@ -15,6 +15,7 @@ use broker::metadata::MetaProperties;
 use broker::net::session::{ClientListener, Principal, Session};
 use broker::net::{connection, login};
 use broker::server::{self, Server};
+use broker::testing;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -85,12 +86,7 @@ pub fn connect_watched(broker: &Arc<Broker>) -> (Client, JoinHandle<()>) {
 
 /// A broker with a port and a data directory.
 pub async fn start_on(data: &Path) -> Server {
-    let properties = [
-        ("listeners", "PLAINTEXT://127.0.0.1:0"),
-        ("log.dirs", data.to_str().unwrap()),
-    ];
-    let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let (config, _) = BrokerConfig::from_properties(properties.into()).unwrap();
+    let config = testing::config(data, [("ottla.durability", "strict")]).unwrap();
     Server::start(config).await.unwrap()
 }
 
