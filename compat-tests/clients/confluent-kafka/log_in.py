@@ -1,6 +1,7 @@
 """Logs in, sends records for some seconds, and reads one back: BOOTSTRAP MECHANISM USER PASSWORD TOPIC SECONDS.
 
-With TLS_CA in the environment it encrypts, and shows TLS_CERT; mechanism NONE logs in with no more than that.
+With TLS_CA in the environment it encrypts, and shows TLS_CERT; mechanism NONE logs in with no more than that. The password of
+OAUTHBEARER is a token.
 """
 
 import os
@@ -31,6 +32,8 @@ else:
         "sasl.username": user,
         "sasl.password": password,
     }
+if mechanism == "OAUTHBEARER":
+    settings["oauth_cb"] = lambda _: (password, time.time() + 300)
 if is_encrypted:
     settings["ssl.ca.location"] = os.environ["TLS_CA"]
 if "TLS_CERT" in os.environ:

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use compat_tests::python::Python;
 use compat_tests::{go, java, node};
 
@@ -51,6 +51,13 @@ pub const CLIENTS: &[Client] = &[
         command: || java::client("4.4.0", "LogInSince4"),
     },
 ];
+
+/// The client of this name.
+pub fn client(name: &str) -> Result<&'static Client> {
+    let mut clients = CLIENTS.iter();
+    let client = clients.find(|client| client.name == name);
+    client.with_context(|| format!("there is no {name}"))
+}
 
 fn python(client: &str, version: &str) -> Result<Command> {
     Ok(Python::with(client, version)?.command("log_in.py", &[]))
