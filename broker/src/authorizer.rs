@@ -24,6 +24,10 @@ pub enum Resource<'a> {
     Group(&'a str),
     TransactionalId(&'a str),
     Cluster,
+    /// A delegation token, by its id.
+    DelegationToken(&'a str),
+    /// A principal, `Type:name`.
+    User(&'a str),
 }
 
 impl<'a> Resource<'a> {
@@ -34,6 +38,8 @@ impl<'a> Resource<'a> {
             Self::Group(name) => (ResourceKind::Group, name),
             Self::TransactionalId(name) => (ResourceKind::TransactionalId, name),
             Self::Cluster => (ResourceKind::Cluster, CLUSTER_NAME),
+            Self::DelegationToken(id) => (ResourceKind::DelegationToken, id),
+            Self::User(principal) => (ResourceKind::User, principal),
         }
     }
 
@@ -44,6 +50,9 @@ impl<'a> Resource<'a> {
             Self::Group(_) => ErrorCode::GroupAuthorizationFailed,
             Self::TransactionalId(_) => ErrorCode::TransactionalIdAuthorizationFailed,
             Self::Cluster => ErrorCode::ClusterAuthorizationFailed,
+            Self::DelegationToken(_) | Self::User(_) => {
+                ErrorCode::DelegationTokenAuthorizationFailed
+            }
         }
     }
 }
@@ -55,6 +64,7 @@ pub const fn denial(error: ErrorCode) -> &'static str {
         ErrorCode::GroupAuthorizationFailed => "Group authorization failed.",
         ErrorCode::TransactionalIdAuthorizationFailed => "Transactional Id authorization failed.",
         ErrorCode::ClusterAuthorizationFailed => "Cluster authorization failed.",
+        ErrorCode::DelegationTokenAuthorizationFailed => "Delegation Token authorization failed.",
         _ => error.name(),
     }
 }

@@ -24,6 +24,7 @@ use crate::partition::fetch_session::FetchSessionCache;
 use crate::partition::registry::PartitionRegistry;
 use crate::partition::validation::Validators;
 use crate::quota::Quotas;
+use crate::security::delegation::DelegationTokens;
 use crate::security::logins::Logins;
 use crate::security::tls::listeners::{Reload, TlsListeners};
 
@@ -54,6 +55,7 @@ pub struct Broker {
     pub quotas: Arc<Quotas>,
     /// What clients may log in with.
     pub(crate) logins: Logins,
+    pub(crate) delegation: Arc<DelegationTokens>,
     /// Those that have not yet, where they have to.
     pub(crate) unauthenticated: Unauthenticated,
     pub(crate) tls: Arc<TlsListeners>,

@@ -18,6 +18,7 @@ use crate::net::session::Session;
 use crate::partition::fetch_session::FetchSessionCache;
 use crate::partition::validation::Validators;
 use crate::quota::toll::Toll;
+use crate::security::delegation::DelegationTokens;
 use crate::view::View;
 
 /// What an answer whose size the request decides may take, besides a multiple of what the request took.
@@ -104,6 +105,11 @@ impl RequestContext {
     /// The certificates that follow some of the broker's settings.
     pub(crate) fn certificates(&self) -> Certificates<'_> {
         Certificates(&self.broker)
+    }
+
+    /// How delegation tokens are made.
+    pub(crate) fn delegation(&self) -> &DelegationTokens {
+        &self.broker.delegation
     }
 
     pub(crate) fn clock(&self) -> &Clock {

@@ -38,6 +38,7 @@ use crate::partition::validation::Validators;
 use crate::quota::Quotas;
 use crate::replay::ReplayError;
 use crate::secure::{self, SecureError, Secured};
+use crate::security::delegation::DelegationTokens;
 use crate::security::logins::Logins;
 use crate::security::tls::listeners::{Reload, TlsListeners};
 use crate::vital::VitalTaskPanicked;
@@ -170,6 +171,10 @@ impl Server {
             let watching = watch_certificates(Arc::clone(&broker));
             vital.spawn_on(&mut listeners, "the watch over certificates", watching);
         }
+        if broker.delegation.is_on() {
+            let removing = remove_expired_tokens(Arc::clone(&broker));
+            vital.spawn_on(&mut listeners, "the removal of expired tokens", removing);
+        }
         let metrics_addresses = metrics_bound
             .as_ref()
             .map_or_else(Vec::new, |bound| bound.addresses().to_vec());
@@ -255,6 +260,25 @@ async fn watch_certificates(broker: Arc<Broker>) {
     }
 }
 
+/// Removes delegation tokens that hold no longer; returns when the broker shuts down.
+async fn remove_expired_tokens(broker: Arc<Broker>) {
+    let mut looks = tokio::time::interval(broker.delegation.check_interval());
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut shutdown = broker.shutdown_signal();
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            _ = shutdown.wait_for(|down| *down) => return,
+        }
+        let now_ms = broker.clock.wall_ms();
+        match broker.metadata.remove_expired_tokens(now_ms).await {
+            Ok(0) => {}
+            Ok(count) => info!(count, "expired delegation tokens are removed"),
+            Err(error) => warn!(%error, "expired delegation tokens could not be removed"),
+        }
+    }
+}
+
 /// What `--secure` makes, and the user that it adds to those of the command line.
 fn secured(config: &mut BrokerConfig) -> Result<Option<Secured>, SecureError> {
     if !config.secure {
@@ -286,14 +310,17 @@ pub async fn assemble(
     let connection_limits =
         ConnectionLimits::new(&config.section(), max_connections_by_files(&config))?;
     let quotas = Arc::new(Quotas::new(&config.section(), clock.clone()));
+    let delegation = Arc::new(DelegationTokens::new(config.section()));
     let rates = RateSettings::new(&config.settings, DynamicSettings::none(), &config.listeners);
     let connection_rates = Arc::new(ConnectionRates::new(rates, Arc::clone(&quotas)));
     let follow = {
         let (quotas, rates) = (Arc::clone(&quotas), Arc::clone(&connection_rates));
         let (limits, logs) = (Arc::clone(&connection_limits), Arc::clone(&logs));
         let (partitions, config) = (Arc::clone(&partitions), Arc::clone(&config));
+        let delegation = Arc::clone(&delegation);
         move |old: &Published, new: &Published| {
             partitions.follow(&*logs, old, new);
+            delegation.follow(old.image.tokens(), new.image.tokens());
             let limits_of = |published: &Published| -> ConnectionSettings {
                 config.settings.section(published.dynamic_settings())
             };
@@ -367,6 +394,7 @@ pub async fn assemble(
         connection_rates,
         quotas,
         logins: Logins::new(&config.listeners, identity.directory_id),
+        delegation,
         unauthenticated: Unauthenticated::new(
             config.authentication.unauthenticated_max,
             Duration::from_millis(config.authentication.timeout_ms),

@@ -18,16 +18,17 @@ use uuid::Uuid;
 use crate::authorizer::{Asker, Audit, Authorized, Named, Resource};
 use crate::broker::Broker;
 use crate::cluster::view::{ClusterView, CoordinatorKind};
+use crate::config::SecurityProtocol;
 use crate::coordinator::group::GroupCoordinator;
 use crate::coordinator::runtime::Runtime;
 use crate::coordinator::stats::TransactionStats;
 use crate::coordinator::txn::TransactionCoordinator;
 use crate::metadata::operations::{CLUSTER_OPERATIONS, GROUP_OPERATIONS, TOPIC_OPERATIONS};
 use crate::metadata::{
-    AlterConfig, Metadata, NewAcls, NewPartitions, NewTopic, OldAcls, Published, ResourceType,
-    TopicImage, TopicRef,
+    AlterConfig, DelegationToken, Metadata, NewAcls, NewPartitions, NewToken, NewTopic, OldAcls,
+    Published, ResourceType, TopicImage, TopicRef,
 };
-use crate::net::session::Session;
+use crate::net::session::{Principal, Session};
 use crate::partition::registry::Partition;
 
 /// See the [module](self). The metadata is that of one moment.
@@ -83,6 +84,12 @@ impl Named for NewTopic {
 impl Named for NewPartitions {
     fn resource(&self) -> Resource<'_> {
         Resource::Topic(&self.name)
+    }
+}
+
+impl Named for NewToken {
+    fn resource(&self) -> Resource<'_> {
+        Resource::User(&self.owner)
     }
 }
 
@@ -500,6 +507,47 @@ impl<'a> View<'a> {
         authorized.map_err(|error| Undeletable {
             error,
             name: by_id.filter(|name| self.shows(Operation::Describe, Resource::Topic(name))),
+        })
+    }
+
+    /// Whether the client may ask for delegation tokens, or about them: somebody has to know who it is, and it has to have
+    /// shown more than a token itself.
+    pub(crate) fn may_ask_for_tokens(&self) -> bool {
+        let protocol = self.session.listener.security_protocol;
+        let is_nobody = self.session.principal == Principal::anonymous();
+        match protocol {
+            SecurityProtocol::Plaintext => false,
+            SecurityProtocol::Ssl if is_nobody => false,
+            _ => !self.session.is_by_token(),
+        }
+    }
+
+    /// A token, if the client may have it: for itself, or for whom it may.
+    ///
+    /// # Errors
+    /// DELEGATION_TOKEN_AUTHORIZATION_FAILED.
+    pub(crate) fn new_token(&self, new: NewToken) -> Result<Authorized<NewToken>, ErrorCode> {
+        match new.owner == new.requester {
+            true => Ok(Authorized::internal(new, "whoever it is may have tokens")),
+            false => self.change(Operation::CreateTokens, new),
+        }
+    }
+
+    /// The delegation tokens that the client may see, by id: its own, those that it may renew or has asked for, and others
+    /// that it may describe. Those that are not wanted are not asked about.
+    pub(crate) fn tokens<'v>(
+        &'v self,
+        is_wanted: impl Fn(&DelegationToken) -> bool + 'v,
+    ) -> impl Iterator<Item = &'v DelegationToken> {
+        let own_name = self.session.principal.to_string();
+        let tokens = self.metadata.image.tokens().iter();
+        let wanted = tokens
+            .map(|token| &**token)
+            .filter(move |token| is_wanted(token));
+        wanted.filter(move |token| {
+            token.concerns(&own_name)
+                || self.shows(Operation::Describe, Resource::DelegationToken(&token.id))
+                || self.shows(Operation::DescribeTokens, Resource::User(&token.owner))
         })
     }
 

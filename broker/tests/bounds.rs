@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use broker::api;
 use broker::broker::Broker;
-use broker::config::HostPort;
+use broker::config::{HostPort, SecurityProtocol};
 use broker::dispatch;
 use broker::net::session::{ClientListener, Session};
 use broker::response::Pending;
@@ -37,6 +37,7 @@ use support::{batch, connect, group_id, start_broker_with, string, topic_name};
 
 /// Everybody may do everything, and is asked each time.
 const AUTHORIZER: &[(&str, &str)] = &[
+    ("delegation.token.secret.key", "key"),
     (
         "authorizer.class.name",
         "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -145,7 +146,12 @@ impl Fixture {
             port: 9192,
         };
         let peer_addr = ([192, 0, 2, 8], 40_000).into();
-        let session = Session::anonymous(peer_addr, ClientListener::plaintext(advertised));
+        // Others have nothing to do with delegation tokens.
+        let listener = ClientListener {
+            security_protocol: SecurityProtocol::SaslPlaintext,
+            ..ClientListener::plaintext(advertised)
+        };
+        let session = Session::anonymous(peer_addr, listener);
         Self {
             broker,
             session: Arc::new(session),
@@ -213,6 +219,7 @@ impl Values for Named {
             "group_id" | "groups" | "groups_names" | "group_ids" | "coordinator_keys" | "key" => {
                 "group"
             }
+            "principal_type" => return "User".to_owned(),
             _ => "topic",
         };
         match position {

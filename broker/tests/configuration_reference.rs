@@ -22,7 +22,7 @@ The keys below have an effect. Of the others:
 
 * A value that cannot be used stops the start with one line that says why.
 * **A key that protects stops the start** until Ottla can do what it asks for: another authorizer than Kafka's own, keys of
-  GSSAPI (also for one listener), plugins, policies, delegation tokens, controllers elsewhere
+  GSSAPI (also for one listener), plugins, policies, controllers elsewhere
   (`process.roles=broker`), and whatever looks like one of them mistyped. So do SASL keys where no listener asks for a log-in,
   and SSL keys where none encrypts. With its default or empty value such a
   key asks for nothing. AlterConfigs refuses them as well.

@@ -11,16 +11,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::broker::Broker;
+use broker::config::BrokerConfig;
 use broker::security::scram::ScramMechanism;
+use broker::server::Server;
 use bytes::Bytes;
 use kafka_protocol::messages::alter_user_scram_credentials_request::{
     ScramCredentialDeletion, ScramCredentialUpsertion,
 };
+use kafka_protocol::messages::create_acls_request::AclCreation;
+use kafka_protocol::messages::create_delegation_token_request::CreatableRenewers;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_delegation_token_request::DescribeDelegationTokenOwner;
 use kafka_protocol::messages::{
-    AlterUserScramCredentialsRequest, DescribeConfigsRequest, DescribeUserScramCredentialsRequest,
-    MetadataRequest, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
-    SaslHandshakeResponse,
+    AlterUserScramCredentialsRequest, CreateAclsRequest, CreateDelegationTokenRequest,
+    CreateDelegationTokenResponse, DescribeConfigsRequest, DescribeDelegationTokenRequest,
+    DescribeUserScramCredentialsRequest, ExpireDelegationTokenRequest, MetadataRequest,
+    RenewDelegationTokenRequest, SaslAuthenticateRequest, SaslAuthenticateResponse,
+    SaslHandshakeRequest, SaslHandshakeResponse,
 };
 use protocol_shim::newer::api_versions::ApiVersionsRequest;
 use rand::rngs::StdRng;
@@ -145,6 +152,13 @@ impl ScramClient {
             mechanism: ScramMechanism::from_name(mechanism).unwrap(),
             bare: format!("n={user},r=clientnonce"),
         }
+    }
+
+    /// With a delegation token in the place of a user.
+    fn with_token(mechanism: &str, id: &str) -> Self {
+        let mut client = Self::new(mechanism, id);
+        client.bare += ",tokenauth=true";
+        client
     }
 
     fn first(&self) -> Vec<u8> {
@@ -619,9 +633,313 @@ async fn a_token_lets_in_for_as_long_as_it_holds() {
     assert!(client.next_frame().await.is_none());
 }
 
+/// A broker with delegation tokens that hold for 20 s, and an authorizer.
+async fn start_with_tokens() -> Arc<Broker> {
+    start(&[
+        ("delegation.token.secret.key", "key-secret"),
+        ("delegation.token.expiry.time.ms", "20000"),
+        ("delegation.token.max.lifetime.ms", "60000"),
+        (
+            "authorizer.class.name",
+            "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        ),
+        ("super.users", "User:alice;User:ANONYMOUS"),
+    ])
+    .await
+}
+
+async fn logged_in(broker: &Arc<Broker>, user: &str) -> Client {
+    let (mut client, _) = connect_to_login(broker, LOGIN);
+    handshake(&mut client, 1, "SCRAM-SHA-512").await;
+    let scram = ScramClient::new("SCRAM-SHA-512", user);
+    let done = scram.log_in(&mut client, &format!("{user}-secret")).await;
+    assert_eq!(done.error_code, NONE);
+    client
+}
+
+fn password_of(token: &CreateDelegationTokenResponse) -> String {
+    use base64::Engine as _;
+    base64::prelude::BASE64_STANDARD.encode(&token.hmac)
+}
+
+/// Logs in with a token.
+async fn with_token(
+    broker: &Arc<Broker>,
+    mechanism: &'static str,
+    id: &str,
+    password: &str,
+) -> (Client, SaslAuthenticateResponse) {
+    let (mut client, _) = connect_to_login(broker, LOGIN);
+    handshake(&mut client, 1, mechanism).await;
+    let scram = ScramClient::with_token(mechanism, id);
+    let done = scram.log_in(&mut client, password).await;
+    (client, done)
+}
+
+fn new_token(renewers: &[&'static str]) -> CreateDelegationTokenRequest {
+    let renewer = |name: &&'static str| {
+        CreatableRenewers::default()
+            .with_principal_type(string("User"))
+            .with_principal_name(string(name))
+    };
+    CreateDelegationTokenRequest::default()
+        .with_renewers(renewers.iter().map(renewer).collect())
+        .with_max_lifetime_ms(-1)
+}
+
+async fn renew(client: &mut Client, hmac: &Bytes, period_ms: i64) -> (i16, i64) {
+    let request = RenewDelegationTokenRequest::default()
+        .with_hmac(hmac.clone())
+        .with_renew_period_ms(period_ms);
+    let response = client.call(2, request).await;
+    (response.error_code, response.expiry_timestamp_ms)
+}
+
+async fn expire(client: &mut Client, hmac: &Bytes, period_ms: i64) -> (i16, i64) {
+    let request = ExpireDelegationTokenRequest::default()
+        .with_hmac(hmac.clone())
+        .with_expiry_time_period_ms(period_ms);
+    let response = client.call(2, request).await;
+    (response.error_code, response.expiry_timestamp_ms)
+}
+
+/// The owners of the tokens that a client sees.
+async fn described(client: &mut Client, owners: Option<&[&'static str]>) -> Vec<String> {
+    let owner = |name: &&'static str| {
+        DescribeDelegationTokenOwner::default()
+            .with_principal_type(string("User"))
+            .with_principal_name(string(name))
+    };
+    let owners = owners.map(|owners| owners.iter().map(owner).collect());
+    let request = DescribeDelegationTokenRequest::default().with_owners(owners);
+    let response = client.call(3, request).await;
+    assert_eq!(response.error_code, NONE);
+    let tokens = response.tokens.iter();
+    tokens
+        .map(|token| token.principal_name.to_string())
+        .collect()
+}
+
+const NO_TOKENS: i16 = 61;
+const NOT_FOUND: i16 = 62;
+const OWNER_MISMATCH: i16 = 63;
+const NOT_ALLOWED: i16 = 64;
+const DENIED: i16 = 65;
+const EXPIRED: i16 = 66;
+const PRINCIPAL_TYPE: i16 = 67;
+
+#[tokio::test(start_paused = true)]
+async fn a_delegation_token_lets_in_as_its_owner_and_makes_no_other_tokens() {
+    let broker = start_with_tokens().await;
+    let mut alice = logged_in(&broker, "alice").await;
+    let token = alice.call(3, new_token(&["bob"])).await;
+    assert_eq!(token.error_code, NONE);
+    assert_eq!(token.expiry_timestamp_ms, token.issue_timestamp_ms + 20_000);
+    assert_eq!(token.max_timestamp_ms, token.issue_timestamp_ms + 60_000);
+    let password = password_of(&token);
+    for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        let (mut bearer, done) = with_token(&broker, mechanism, &token.token_id, &password).await;
+        assert_eq!(done.error_code, NONE, "{done:?}");
+        let lifetime_ms = done.session_lifetime_ms;
+        assert!((15_000..=20_000).contains(&lifetime_ms), "{done:?}");
+        // Only alice may ask this.
+        let users = DescribeUserScramCredentialsRequest::default();
+        assert_eq!(bearer.call(0, users).await.error_code, NONE);
+        let refused = bearer.call(3, new_token(&[])).await;
+        assert_eq!(refused.error_code, NOT_ALLOWED);
+        let times = (refused.issue_timestamp_ms, refused.max_timestamp_ms);
+        assert_eq!((times, refused.hmac.len()), ((-1, -1), 0));
+        assert_eq!(renew(&mut bearer, &token.hmac, -1).await, (NOT_ALLOWED, -1));
+        assert_eq!(
+            expire(&mut bearer, &token.hmac, -1).await,
+            (NOT_ALLOWED, -1)
+        );
+        let all = DescribeDelegationTokenRequest::default().with_owners(None);
+        assert_eq!(bearer.call(3, all).await.error_code, NOT_ALLOWED);
+        tokio::time::sleep(Duration::from_secs(21)).await;
+        bearer.send(METADATA, MetadataRequest::default()).await;
+        assert!(bearer.next_frame().await.is_none(), "it has run out");
+    }
+    for wrong in ["", "wrong", &password[1..]] {
+        let (_, done) = with_token(&broker, "SCRAM-SHA-512", &token.token_id, wrong).await;
+        assert_eq!(done.error_code, FAILED, "{wrong}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_logged_in_with_a_token_and_then_proves_more_may_ask_for_tokens() {
+    let broker = start_with_tokens().await;
+    let mut alice = logged_in(&broker, "alice").await;
+    let token = alice.call(3, new_token(&[])).await;
+    let password = password_of(&token);
+    let (mut client, _) = with_token(&broker, "SCRAM-SHA-512", &token.token_id, &password).await;
+    assert_eq!(client.call(3, new_token(&[])).await.error_code, NOT_ALLOWED);
+    handshake(&mut client, 1, "SCRAM-SHA-512").await;
+    let by_password = ScramClient::new("SCRAM-SHA-512", "alice");
+    let done = by_password.log_in(&mut client, "alice-secret").await;
+    assert_eq!(done.error_code, NONE, "{done:?}");
+    assert_eq!(client.call(3, new_token(&[])).await.error_code, NONE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn owner_and_renewers_renew_a_token_and_end_it() {
+    let broker = start_with_tokens().await;
+    let (mut alice, mut bob) = (
+        logged_in(&broker, "alice").await,
+        logged_in(&broker, "bob").await,
+    );
+    let token = alice.call(3, new_token(&["bob"])).await;
+    let own = alice.call(1, new_token(&[])).await;
+    assert_eq!(renew(&mut bob, &own.hmac, -1).await, (OWNER_MISMATCH, 0));
+    assert_eq!(expire(&mut bob, &own.hmac, -1).await, (OWNER_MISMATCH, 0));
+    for wrong in [&b""[..], b"x", &[7; 64]] {
+        let wrong = Bytes::from_static(wrong);
+        assert_eq!(renew(&mut bob, &wrong, -1).await, (NOT_FOUND, 0));
+        assert_eq!(expire(&mut bob, &wrong, -1).await, (NOT_FOUND, 0));
+    }
+    broker.clock.step_wall(15_000);
+    let (error, renewed_ms) = renew(&mut bob, &token.hmac, -1).await;
+    assert_eq!(error, NONE);
+    assert!(renewed_ms >= token.issue_timestamp_ms + 35_000);
+    let (_, shortened_ms) = renew(&mut bob, &token.hmac, 1000).await;
+    assert!(shortened_ms < renewed_ms);
+    let (error, longest_ms) = expire(&mut alice, &token.hmac, i64::MAX).await;
+    assert_eq!((error, longest_ms), (NONE, token.max_timestamp_ms));
+    broker.clock.step_wall(60_000);
+    let password = password_of(&token);
+    let (_, done) = with_token(&broker, "SCRAM-SHA-512", &token.token_id, &password).await;
+    assert_eq!(done.error_code, FAILED, "it has expired");
+    assert_eq!(renew(&mut bob, &token.hmac, -1).await, (EXPIRED, 0));
+    assert_eq!(expire(&mut bob, &token.hmac, 5).await, (EXPIRED, 0));
+    assert_eq!(expire(&mut bob, &token.hmac, -1).await.0, NONE);
+    assert_eq!(expire(&mut bob, &token.hmac, -1).await, (NOT_FOUND, 0));
+    assert_eq!(
+        described(&mut alice, None).await,
+        ["alice"],
+        "the other one"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_for_somebody_else_and_the_sight_of_one_take_rights() {
+    let broker = start_with_tokens().await;
+    let mut admin = connect(&broker);
+    let mut alice = logged_in(&broker, "alice").await;
+    let mut bob = logged_in(&broker, "bob").await;
+    let for_carol = || {
+        new_token(&[])
+            .with_owner_principal_type(Some(string("User")))
+            .with_owner_principal_name(Some(string("carol")))
+    };
+    let refused = bob.call(3, for_carol()).await;
+    assert_eq!(
+        (refused.error_code, &*refused.principal_name),
+        (DENIED, "carol")
+    );
+    assert_eq!(&*refused.token_requester_principal_name, "bob");
+    // For itself it may, named or not.
+    let own = new_token(&[])
+        .with_owner_principal_type(Some(string("User")))
+        .with_owner_principal_name(Some(string("bob")));
+    assert_eq!(bob.call(3, own).await.error_code, NONE);
+    let mut typeless = for_carol();
+    typeless.owner_principal_type = None;
+    assert_eq!(alice.call(3, typeless).await.error_code, PRINCIPAL_TYPE);
+    let mut group = new_token(&["bob"]);
+    group.renewers[0].principal_type = string("Group");
+    assert_eq!(bob.call(3, group).await.error_code, PRINCIPAL_TYPE);
+
+    assert_eq!(alice.call(3, for_carol()).await.error_code, NONE);
+    assert_eq!(alice.call(3, new_token(&[])).await.error_code, NONE);
+    // Alice may do everything.
+    let mut all = described(&mut alice, None).await;
+    all.sort();
+    assert_eq!(all, ["alice", "bob", "carol"]);
+    assert_eq!(described(&mut alice, Some(&["carol"])).await, ["carol"]);
+    assert_eq!(described(&mut alice, Some(&[])).await, [""; 0]);
+    assert_eq!(described(&mut bob, None).await, ["bob"]);
+    assert_eq!(described(&mut bob, Some(&["carol"])).await, [""; 0]);
+    let entry = |operation| {
+        AclCreation::default()
+            .with_resource_type(7)
+            .with_resource_name(string("User:carol"))
+            .with_resource_pattern_type(3)
+            .with_principal(string("User:bob"))
+            .with_host(string("*"))
+            .with_operation(operation)
+            .with_permission_type(3)
+    };
+    let acls = CreateAclsRequest::default().with_creations(vec![entry(13), entry(14)]);
+    let made = admin.call(3, acls).await;
+    assert!(made.results.iter().all(|result| result.error_code == NONE));
+    assert_eq!(described(&mut bob, Some(&["carol"])).await, ["carol"]);
+    let token = bob.call(3, for_carol()).await;
+    assert_eq!(token.error_code, NONE);
+    // It is carol's: who has asked for it sees it, and no more.
+    assert_eq!(renew(&mut bob, &token.hmac, -1).await, (OWNER_MISMATCH, 0));
+    let password = password_of(&token);
+    let (mut carol, done) = with_token(&broker, "SCRAM-SHA-512", &token.token_id, &password).await;
+    assert_eq!(done.error_code, NONE);
+    let users = DescribeUserScramCredentialsRequest::default();
+    assert_ne!(carol.call(0, users).await.error_code, NONE);
+}
+
+#[tokio::test]
+async fn tokens_that_hold_no_longer_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let jaas = format!("{PLAIN_MODULE} required user_alice=\"alice-secret\";");
+    let properties = [
+        ("listeners", "LOGIN://127.0.0.1:0"),
+        ("listener.security.protocol.map", "LOGIN:SASL_PLAINTEXT"),
+        ("sasl.enabled.mechanisms", "PLAIN"),
+        ("listener.name.login.plain.sasl.jaas.config", &jaas),
+        ("log.dirs", dir.path().to_str().unwrap()),
+        ("delegation.token.secret.key", "key-secret"),
+        ("delegation.token.expiry.check.interval.ms", "20"),
+    ];
+    let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let (config, _) = BrokerConfig::from_properties(properties.into()).unwrap();
+    let running = Server::start(config).await.unwrap();
+    let (mut alice, _) = connect_to_login(&running.broker, LOGIN);
+    try_handshake(&mut alice, 1, "PLAIN").await;
+    let done = authenticate(&mut alice, b"\0alice\0alice-secret").await;
+    assert_eq!(done.error_code, NONE);
+    let kept = alice.call(3, new_token(&[])).await;
+    let short = alice.call(3, new_token(&[]).with_max_lifetime_ms(1)).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    // It has expired, and then it is gone.
+    loop {
+        match expire(&mut alice, &short.hmac, 0).await.0 {
+            NOT_FOUND => break,
+            NONE | EXPIRED => assert!(Instant::now() < deadline, "it is still there"),
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(renew(&mut alice, &kept.hmac, -1).await.0, NONE);
+    running.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_key_there_are_no_tokens() {
+    let broker = start(&[]).await;
+    let mut alice = logged_in(&broker, "alice").await;
+    let refused = alice.call(3, new_token(&[])).await;
+    assert_eq!(
+        (refused.error_code, &*refused.principal_name),
+        (NO_TOKENS, "alice")
+    );
+    let hmac = Bytes::from_static(&[1; 64]);
+    assert_eq!(renew(&mut alice, &hmac, -1).await, (NO_TOKENS, 0));
+    assert_eq!(expire(&mut alice, &hmac, -1).await, (NO_TOKENS, 0));
+    let all = DescribeDelegationTokenRequest::default().with_owners(None);
+    assert_eq!(alice.call(3, all).await.error_code, NO_TOKENS);
+    let (_, done) = with_token(&broker, "SCRAM-SHA-512", "id", "password").await;
+    assert_eq!(done.error_code, FAILED);
+}
+
 #[tokio::test(start_paused = true)]
 async fn no_answer_tells_a_password() {
-    let broker = start(&[]).await;
+    let broker = start(&[("delegation.token.secret.key", "key-secret")]).await;
     let mut admin = connect(&broker);
     let resource = DescribeConfigsResource::default()
         .with_resource_type(4)
@@ -642,5 +960,6 @@ async fn no_answer_tells_a_password() {
         described.contains("alice") && !described.contains("salt"),
         "{described}"
     );
+    assert!(told.contains("delegation.token.secret.key"), "{told}");
     assert!(!format!("{:?}", broker.config.listeners).contains("-secret"));
 }

@@ -51,7 +51,6 @@ const LATER: &[(&str, &str)] = &[
     ("sharegroup", "share groups"),
     ("sharecoordinator", "share groups"),
     ("streamsgroup", "streams groups"),
-    ("delegationtoken", "delegation tokens"),
     ("raftvoter", "several brokers"),
     ("unregister", "several brokers"),
     ("reassignment", "several brokers"),

@@ -678,8 +678,8 @@ fn a_key_that_protects_stops_the_start_in_one_line_and_nothing_is_written() -> R
             "controller.quorum.voters",
         ),
         (
-            "delegation.token.secret.key=x",
-            "delegation.token.secret.key",
+            "delegation.token.master.key=x",
+            "delegation.token.master.key",
         ),
         (
             "client.quota.callback.class=x",

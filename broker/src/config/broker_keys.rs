@@ -23,6 +23,7 @@ use super::section::Section;
 use super::serving::ServingConfig;
 use super::start_keys::STARTING;
 use super::tls::TLS;
+use super::tokens::TokensConfig;
 use super::topic::{HOUR_MS, MINUTE_MS, TOPIC_CONFIGS, TopicConfigDef};
 
 /// The rows of all sections.
@@ -33,6 +34,7 @@ fn used() -> impl Iterator<Item = &'static BrokerRow> {
         ServingConfig::ROWS,
         AuthenticationConfig::ROWS,
         AuthorizationConfig::ROWS,
+        TokensConfig::ROWS,
         NewTopicsConfig::ROWS,
         ConnectionSettings::ROWS,
         QuotaSettings::ROWS,

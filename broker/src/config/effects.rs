@@ -40,7 +40,8 @@ const NO_SASL_CLASS: &str = "there are no plugins: SASL would not ask the class"
 const NO_TLS: &str = "there is no TLS to ZooKeeper, nor ZooKeeper";
 const NO_SUCH_TLS: &str =
     "this part of TLS is not there: there are no plugins, and one library does it all";
-const NO_TOKENS: &str = "there are no delegation tokens yet";
+const NO_MASTER_KEY: &str =
+    "Kafka 4 has no such key: there would be no delegation tokens; set delegation.token.secret.key";
 const NO_POLICY: &str = "there are no plugins: the policy would not be asked";
 const NO_LIMIT: &str = "this limit is not there yet: nothing would be limited";
 const NO_QUOTA_PLUGIN: &str = "there are no plugins: nothing would be limited";
@@ -83,8 +84,7 @@ static EFFECTS: &[(&str, Effect)] = {
         ("sasl.kerberos.*", Protects(NO_GSSAPI)),
         ("sasl.oauthbearer.*", Protects(NO_TOKEN_CLIENT)),
         ("sasl.*", Protects(NO_SASL_CLASS)),
-        ("delegation.token.expiry.check.interval.ms", Nothing),
-        ("delegation.token.*", Protects(NO_TOKENS)),
+        ("delegation.token.master.key", Protects(NO_MASTER_KEY)),
         // What there is comes first; whatever else protects, too.
         ("ssl.endpoint.identification.algorithm", Nothing),
         ("ssl.keymanager.algorithm", Nothing),

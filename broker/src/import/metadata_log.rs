@@ -40,8 +40,8 @@ pub(super) struct KafkaMetadata {
     pub next_producer_id: i64,
     /// Credentials of SCRAM, by user and mechanism, as they are written down.
     pub users: BTreeMap<(String, i8), MetadataRecord>,
-    /// What there is besides, and how much of it.
-    pub other: BTreeMap<&'static str, i64>,
+    /// Delegation tokens, as they are written down.
+    pub tokens: BTreeMap<String, MetadataRecord>,
 }
 
 #[derive(Debug, Default)]
@@ -220,8 +220,16 @@ impl KafkaMetadata {
                     self.configs.remove(&(topic_kind, topic.name));
                 }
             }
-            10 => *self.other.entry("delegation tokens").or_default() += 1,
-            26 => *self.other.entry("delegation tokens").or_default() -= 1,
+            10 | 26 => match MetadataRecord::decode(value)? {
+                MetadataRecord::RemoveDelegationToken { token_id } => {
+                    self.tokens.remove(&token_id);
+                }
+                record => {
+                    if let MetadataRecord::DelegationToken { token_id, .. } = &record {
+                        self.tokens.insert(token_id.clone(), record);
+                    }
+                }
+            },
             11 | 22 => self.change_user(MetadataRecord::decode(value)?),
             14 => {
                 let names: Vec<QuotaName> = input.read()?;

@@ -13,6 +13,7 @@ use super::producer_ids::ProducerIdsImage;
 use super::quotas::QuotasImage;
 use super::record::MetadataRecord;
 use super::scram::ScramImage;
+use super::tokens::{DelegationToken, TokensImage};
 use super::topics::{TopicImage, TopicsImage};
 use crate::acl::AclIndex;
 use crate::config::DynamicSettings;
@@ -29,6 +30,7 @@ pub struct MetadataImage {
     configs: ConfigsImage,
     quotas: QuotasImage,
     scram: ScramImage,
+    tokens: TokensImage,
     pub(super) acls: AclsImage,
     pub(super) producer_ids: ProducerIdsImage,
     pub(super) features: FeaturesImage,
@@ -43,6 +45,7 @@ impl MetadataImage {
             configs: ConfigsImage::default(),
             quotas: QuotasImage::default(),
             scram: ScramImage::default(),
+            tokens: TokensImage::default(),
             acls: AclsImage::default(),
             producer_ids: ProducerIdsImage::default(),
             features: FeaturesImage::default(),
@@ -121,6 +124,11 @@ impl MetadataImage {
         &self.scram
     }
 
+    /// The delegation tokens.
+    pub(crate) fn tokens(&self) -> &TokensImage {
+        &self.tokens
+    }
+
     /// What AlterConfigs changed of a broker's own settings.
     pub(crate) fn dynamic_settings(&self, node_id: i32) -> DynamicSettings<'_> {
         DynamicSettings {
@@ -185,6 +193,27 @@ impl MetadataImage {
             MetadataRecord::RemoveUserScramCredential { name, mechanism } => {
                 self.scram.remove(name, *mechanism)
             }
+            MetadataRecord::DelegationToken {
+                owner,
+                requester,
+                renewers,
+                issued_at_ms,
+                max_at_ms,
+                expires_at_ms,
+                token_id,
+            } => self.tokens.set(DelegationToken {
+                id: token_id.as_str().into(),
+                owner: owner.as_str().into(),
+                requester: requester.as_str().into(),
+                renewers: renewers.clone(),
+                issued_at_ms: *issued_at_ms,
+                max_at_ms: *max_at_ms,
+                expires_at_ms: *expires_at_ms,
+            }),
+            MetadataRecord::RemoveDelegationToken { token_id } => {
+                self.tokens.remove(token_id);
+                Ok(())
+            }
             MetadataRecord::AccessControlEntry {
                 id,
                 resource_type,
@@ -242,13 +271,15 @@ impl MetadataImage {
             .chain(self.configs.records())
             .chain(self.quotas.records())
             .chain(self.scram.records())
+            .chain(self.tokens.records())
             .chain(self.acls.records())
             .chain(self.topics.records(node_id))
     }
 
     /// How many records [`records`](Self::records) gives, but for a few.
     pub(super) fn record_count(&self) -> usize {
-        let of_parts = self.quotas.record_count() + self.scram.record_count() + self.acls.len();
-        self.topics.record_count() + of_parts
+        let of_users = self.quotas.record_count() + self.scram.record_count();
+        let of_rights = self.tokens.record_count() + self.acls.len();
+        self.topics.record_count() + of_users + of_rights
     }
 }

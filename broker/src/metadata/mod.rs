@@ -22,6 +22,7 @@ mod scram;
 mod snapshot;
 mod sorted_map;
 mod store;
+mod tokens;
 mod topic_configs;
 mod topics;
 mod writer;
@@ -46,6 +47,8 @@ pub(crate) use scram::plan::{AlterScram, Altered as AlteredScram, SaltedPassword
 pub(crate) use snapshot::write_image;
 pub use sorted_map::SortedMap;
 pub(crate) use store::{LogStore, MetadataStore, StoreError, metadata_log_config, metadata_log_id};
+pub(crate) use tokens::plan::{NewToken, TokenChange, TokenWish, new_token_id};
+pub use tokens::{DelegationToken, TokensImage};
 pub(crate) use topic_configs::Published;
 pub(crate) use topics::partition_record;
 pub(crate) use topics::plan::{
@@ -58,6 +61,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use protocol_shim::ErrorCode;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -75,6 +79,9 @@ use writer::{Asked, Change, Writer};
 
 /// Changes that may wait for the writer; further ones wait to be queued.
 const MAILBOX_SIZE: usize = 256;
+
+/// Expired delegation tokens in one change.
+const REMOVED_TOGETHER: usize = 10_000;
 
 /// Why metadata cannot be opened; the broker does not start.
 #[derive(Debug, thiserror::Error)]
@@ -335,6 +342,60 @@ impl Metadata {
             Ok(told)
         })
         .await?
+    }
+
+    /// Makes a delegation token.
+    ///
+    /// # Errors
+    /// POLICY_VIOLATION: there are too many. Or the log has failed.
+    pub(crate) async fn create_token(
+        &self,
+        new: impl Into<Authorized<NewToken>>,
+    ) -> Result<DelegationToken, ErrorCode> {
+        let new = new.into().into_inner();
+        let planned = self.change(1, move |draft| {
+            let token = tokens::plan::plan_create(draft.image().tokens(), &new)?;
+            let taken = draft.take(vec![token.record()]);
+            taken.map_err(|error| error.code())?;
+            Ok(token)
+        });
+        planned.await.map_err(|error| error.code())?
+    }
+
+    /// Renews or ends a delegation token, if who wants it may. Says when it holds no longer.
+    ///
+    /// # Errors
+    /// See [`plan_change`](tokens::plan::plan_change). Or the log has failed.
+    pub(crate) async fn change_token(&self, change: TokenChange) -> Result<i64, ErrorCode> {
+        let planned = self.change(1, move |draft| {
+            let tokens = draft.image().tokens();
+            let (record, expires_at_ms) = tokens::plan::plan_change(tokens, &change)?;
+            let taken = draft.take(vec![record]);
+            taken.map_err(|error| error.code())?;
+            Ok(expires_at_ms)
+        });
+        planned.await.map_err(|error| error.code())?
+    }
+
+    /// Removes the delegation tokens that hold no longer. Says how many.
+    ///
+    /// # Errors
+    /// The log has failed.
+    pub(crate) async fn remove_expired_tokens(&self, now_ms: i64) -> Result<usize, MetadataError> {
+        let mut removed = 0;
+        loop {
+            let expired = self.change(self.image().tokens().record_count(), move |draft| {
+                let room = draft.room().min(REMOVED_TOGETHER);
+                let tokens = draft.image().tokens();
+                let records = tokens::plan::plan_removal(tokens, now_ms, room);
+                let count = records.len();
+                draft.take(records).map(|()| count)
+            });
+            match expired.await?? {
+                0 => return Ok(removed),
+                count => removed += count,
+            }
+        }
     }
 
     /// Makes access control entries; those that are there already stay as they are.

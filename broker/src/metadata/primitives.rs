@@ -125,6 +125,23 @@ impl Field for Vec<i32> {
     }
 }
 
+/// Names. Each takes a byte at least, so damage makes no list that is longer than the input.
+impl Field for Vec<String> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_length(out, self.len());
+        self.iter().for_each(|name| name.put(out));
+    }
+
+    fn read(input: &mut Input<'_>) -> Result<Self, Damaged> {
+        let count = input.uvarint()?.checked_sub(1).ok_or(Damaged)?;
+        (0..count).map(|_| input.read()).collect()
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.iter().map(|name| size_of::<Self>() + name.len()).sum()
+    }
+}
+
 /// Bytes that are no text.
 impl Field for Vec<u8> {
     fn put(&self, out: &mut Vec<u8>) {

@@ -17,7 +17,7 @@
 //! | level | also has |
 //! |---|---|
 //! | 1 | |
-//! | 2 | UserScramCredential, ClientQuota, AccessControlEntry and what removes them |
+//! | 2 | UserScramCredential, ClientQuota, AccessControlEntry, DelegationToken and what removes them |
 
 use uuid::Uuid;
 
@@ -151,6 +151,16 @@ records! {
     9 => RemoveTopic {
         topic_id: Uuid;
     }
+    /// A new one, or one that has been renewed. The secret of a token is not in it: that is made of the id.
+    10 (level 2) => DelegationToken {
+        owner: String;
+        requester: String;
+        renewers: Vec<String>;
+        issued_at_ms: i64;
+        max_at_ms: i64;
+        expires_at_ms: i64;
+        token_id: String;
+    }
     /// Since level 2, as is what takes it back.
     11 (level 2) => UserScramCredential {
         name: String;
@@ -200,6 +210,9 @@ records! {
     24 => EndTransaction
     /// The snapshot that has begun does not count.
     25 => AbortTransaction
+    26 (level 2) => RemoveDelegationToken {
+        token_id: String;
+    }
 }
 
 /// A part of whom a quota is for: `user`, `client-id` or `ip`, and its name; `None` is the default.

@@ -141,6 +141,7 @@ where
                 tell(nobody, &who);
                 let listener = Arc::clone(&nobody.listener);
                 let session = Session::new(nobody.peer_addr, principal(&who), listener);
+                session.set_by_token(who.by_token);
                 if let Some(software) = nobody.software.get() {
                     let _ = session.software.set(software.clone());
                 }
@@ -183,6 +184,7 @@ async fn talk(
         image: broker.metadata.image(),
         disguise: broker.logins.disguise.clone(),
         keys: broker.logins.keys(listener),
+        delegation: Arc::clone(&broker.delegation),
     };
     let frame_bytes = frame.len();
     let mut turn = conversation.take(frame, &known(), broker.clock.wall_ms());
@@ -334,6 +336,7 @@ impl Login {
             Ok(Said::Answer(answer)) => Ok(answer),
             Ok(Said::Done(who, answer)) => {
                 tell(connection.session, &who);
+                connection.session.set_by_token(who.by_token);
                 self.who = who;
                 self.again = None;
                 self.begin_lifetime();

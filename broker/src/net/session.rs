@@ -15,7 +15,7 @@ use crate::quota::limits::ClientQuotas;
 /// Who asks: Kafka's `KafkaPrincipal`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal {
-    /// `User` for everybody who is not a delegation token's bearer.
+    /// `User` for every client.
     pub kind: Arc<str>,
     pub name: Arc<str>,
 }
@@ -27,6 +27,13 @@ impl Principal {
             kind: "User".into(),
             name: "ANONYMOUS".into(),
         }
+    }
+}
+
+/// `Type:name`, as access control entries and delegation tokens have it.
+impl std::fmt::Display for Principal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.kind, self.name)
     }
 }
 
@@ -68,6 +75,8 @@ pub struct Session {
     pub account: ResponseAccount,
     /// What counts for the client that has asked last.
     pub(crate) quotas: Mutex<Option<Arc<ClientQuotas>>>,
+    /// Its client has logged in with a delegation token (KIP-48).
+    by_token: AtomicBool,
     reading: Reading,
 }
 
@@ -86,8 +95,19 @@ impl Session {
             software: OnceLock::new(),
             account: ResponseAccount::default(),
             quotas: Mutex::default(),
+            by_token: AtomicBool::default(),
             reading: Reading::default(),
         }
+    }
+
+    /// The client has logged in, with a delegation token or in another way.
+    pub(crate) fn set_by_token(&self, by_token: bool) {
+        self.by_token.store(by_token, Ordering::Relaxed);
+    }
+
+    /// Whether all that its client has shown is a delegation token.
+    pub(crate) fn is_by_token(&self) -> bool {
+        self.by_token.load(Ordering::Relaxed)
     }
 
     /// The next request is not read before the one under way has been answered: its client has quotas, and may have to wait

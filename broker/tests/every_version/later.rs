@@ -2,6 +2,7 @@
 //! reassignment and the quorum.
 
 use kafka_protocol::messages::create_acls_request::AclCreation;
+use kafka_protocol::messages::create_delegation_token_request::CreatableRenewers;
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_protocol::messages::describe_delegation_token_request::DescribeDelegationTokenOwner;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
@@ -10,10 +11,11 @@ use kafka_protocol::messages::describe_user_scram_credentials_request::UserName;
 use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::list_partition_reassignments_request::ListPartitionReassignmentsTopics;
 use kafka_protocol::messages::{
-    CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest, DescribeDelegationTokenRequest,
-    DescribeProducersRequest, DescribeQuorumRequest, DescribeTransactionsRequest,
-    DescribeUserScramCredentialsRequest, ElectLeadersRequest, InitProducerIdRequest,
-    ListPartitionReassignmentsRequest, ListTransactionsRequest,
+    CreateAclsRequest, CreateDelegationTokenRequest, DeleteAclsRequest, DescribeAclsRequest,
+    DescribeDelegationTokenRequest, DescribeProducersRequest, DescribeQuorumRequest,
+    DescribeTransactionsRequest, DescribeUserScramCredentialsRequest, ElectLeadersRequest,
+    ExpireDelegationTokenRequest, InitProducerIdRequest, ListPartitionReassignmentsRequest,
+    ListTransactionsRequest, RenewDelegationTokenRequest,
 };
 use protocol_shim::ErrorCode;
 use protocol_shim::newer::write_txn_markers::{
@@ -64,6 +66,53 @@ pub async fn delete_acls(case: &mut Case) {
     let results = response.filter_results.iter();
     let errors: Vec<_> = results.map(|one| one.error_code).collect();
     assert_eq!(errors, [SECURITY_DISABLED; 2]);
+}
+
+/// A client that nobody knows has no tokens. Those that have some are in `tests/login.rs`.
+pub async fn create_delegation_token(case: &mut Case) {
+    let renewer = CreatableRenewers::default()
+        .with_principal_type(string("User"))
+        .with_principal_name(string("ann"));
+    let mut request = CreateDelegationTokenRequest::default()
+        .with_renewers(vec![renewer])
+        .with_max_lifetime_ms(-1);
+    if case.version >= 3 {
+        request.owner_principal_type = Some(string("User"));
+        request.owner_principal_name = Some(string("ben"));
+    }
+    let response = case.client.call(case.version, request).await;
+    let expected = ErrorCode::DelegationTokenRequestNotAllowed as i16;
+    assert_eq!(response.error_code, expected);
+    let owner = if case.version >= 3 {
+        "ben"
+    } else {
+        "ANONYMOUS"
+    };
+    assert_eq!(&*response.principal_name, owner);
+    assert_eq!(response.max_timestamp_ms, -1);
+    assert!(response.token_id.is_empty() && response.hmac.is_empty());
+}
+
+pub async fn renew_delegation_token(case: &mut Case) {
+    let request = RenewDelegationTokenRequest::default().with_hmac(vec![1; 64].into());
+    let response = case.client.call(case.version, request).await;
+    let expected = ErrorCode::DelegationTokenRequestNotAllowed as i16;
+    assert_eq!(
+        (response.error_code, response.expiry_timestamp_ms),
+        (expected, -1)
+    );
+}
+
+pub async fn expire_delegation_token(case: &mut Case) {
+    let request = ExpireDelegationTokenRequest::default()
+        .with_hmac(vec![1; 64].into())
+        .with_expiry_time_period_ms(-1);
+    let response = case.client.call(case.version, request).await;
+    let expected = ErrorCode::DelegationTokenRequestNotAllowed as i16;
+    assert_eq!(
+        (response.error_code, response.expiry_timestamp_ms),
+        (expected, -1)
+    );
 }
 
 pub async fn describe_delegation_token(case: &mut Case) {

@@ -5,6 +5,7 @@ mod same_log_ins;
 mod sasl;
 mod secured;
 mod tls;
+mod tokens;
 
 use std::net::SocketAddr;
 
@@ -23,6 +24,13 @@ const PLAIN_MODULE: &str = "org.apache.kafka.common.security.plain.PlainLoginMod
 impl Secured {
     /// Starts it with further properties, in which `LOGIN` names the listener.
     fn start(kind: BrokerKind, properties: &[(&str, &str)]) -> Result<Self> {
+        let mut secured = Self::stopped(kind, properties)?;
+        secured.broker.restart()?;
+        Ok(secured)
+    }
+
+    /// The same before its first start.
+    fn stopped(kind: BrokerKind, properties: &[(&str, &str)]) -> Result<Self> {
         let mut broker = BrokerProcess::stopped(kind, &[], &[])?;
         let (open, login) = (
             broker.address(),
@@ -51,7 +59,6 @@ impl Secured {
         ];
         all.extend(properties);
         broker.override_with(&all);
-        broker.restart()?;
         Ok(Self { broker, login })
     }
 }

@@ -14,7 +14,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::Secured;
+use super::{Secured, tokens};
 
 /// What a client says.
 enum Say {
@@ -283,10 +283,14 @@ fn users(broker: &Secured) -> Result<Vec<String>> {
 
 #[test]
 fn a_log_in_goes_as_with_kafka_whatever_the_client_says() -> Result<()> {
-    let Some(kafka) = toolchain::available(Secured::start(BrokerKind::Kafka, &[]))? else {
+    let Some(kafka) = toolchain::available(Secured::start(BrokerKind::Kafka, tokens::PROPERTIES))?
+    else {
         return Ok(());
     };
-    let both = [Secured::start(BrokerKind::Ottla, &[])?, kafka];
+    let both = [
+        Secured::start(BrokerKind::Ottla, tokens::PROPERTIES)?,
+        kafka,
+    ];
     for broker in &both {
         make_alice(&broker.broker)?;
     }
@@ -298,6 +302,8 @@ fn a_log_in_goes_as_with_kafka_whatever_the_client_says() -> Result<()> {
             wrong.push(format!("Ottla {ottla}\nKafka {kafka}"));
         }
     }
+    tokens::compare_tool(&both, &mut wrong)?;
+    tokens::compare(&both, &mut wrong)?;
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }

@@ -8,6 +8,8 @@ use protocol_shim::newer::{
 };
 
 use super::*;
+use crate::config::BrokerConfig;
+use crate::security::delegation::DelegationTokens;
 
 /// Without a right.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -670,7 +672,44 @@ pub(super) fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
             .needs(Alter, Cluster)
             .sees_all(),
         ],
-        ApiKey::DescribeDelegationToken => vec![Case::sampled("some", Names).may_tell(&[64])],
+        ApiKey::CreateDelegationToken => {
+            let request = || CreateDelegationTokenRequest::default().with_max_lifetime_ms(-1);
+            let own = Case::typed("its own", move |_| request());
+            let of_another = Case::typed("somebody else's", move |_| {
+                request()
+                    .with_owner_principal_type(Some(wire("User")))
+                    .with_owner_principal_name(Some(wire(ASKED)))
+            });
+            match version {
+                ..3 => vec![own],
+                _ => vec![own, of_another.needs(CreateTokens, User(ASKED_USER))],
+            }
+        }
+        ApiKey::RenewDelegationToken => vec![
+            Case::typed("of another", |_| {
+                RenewDelegationTokenRequest::default().with_hmac(token_secret())
+            })
+            .may_tell(&[63]),
+        ],
+        ApiKey::ExpireDelegationToken => vec![
+            Case::typed("of another", |_| {
+                ExpireDelegationTokenRequest::default()
+                    .with_hmac(token_secret())
+                    .with_expiry_time_period_ms(-1)
+            })
+            .may_tell(&[63]),
+        ],
+        ApiKey::DescribeDelegationToken => {
+            let all = || {
+                Case::typed("all", |_| {
+                    DescribeDelegationTokenRequest::default().with_owners(None)
+                })
+            };
+            vec![
+                all().or_leaves_out(Describe, DelegationToken(TOKEN)),
+                all().or_leaves_out(DescribeTokens, User(ASKED_USER)),
+            ]
+        }
         ApiKey::DescribeClientQuotas => vec![
             Case::sampled("some", Names)
                 .needs(DescribeConfigs, Cluster)
@@ -722,6 +761,15 @@ pub(super) fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
         }
         other => panic!("nobody has said what {other:?} needs"),
     }
+}
+
+/// The secret of [`TOKEN`].
+fn token_secret() -> Bytes {
+    let settings =
+        BrokerConfig::from_properties([(TOKEN_KEY.0.to_owned(), TOKEN_KEY.1.to_owned())].into());
+    let tokens = DelegationTokens::new(settings.expect("valid").0.section());
+    let secret = tokens.secret(TOKEN).expect("on");
+    Bytes::copy_from_slice(secret.expose())
 }
 
 pub(super) fn topic_name() -> TopicName {

@@ -18,8 +18,8 @@ use coordinators::{machine, txn};
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::Encodable;
 use protocol_shim::access::Operation::{
-    self, Alter, AlterConfigs, ClusterAction, Create, Delete, Describe, DescribeConfigs,
-    IdempotentWrite, Read, Write,
+    self, Alter, AlterConfigs, ClusterAction, Create, CreateTokens, Delete, Describe,
+    DescribeConfigs, DescribeTokens, IdempotentWrite, Read, Write,
 };
 use protocol_shim::api_spec::ApiSpec;
 use protocol_shim::sample::{self, Values};
@@ -33,11 +33,14 @@ use super::walk::{self, Plain};
 use super::{advertised, wire};
 use crate::acl::{Acl, PatternKind, Permission};
 use crate::authorizer::Authorizer;
-use crate::authorizer::Resource::{self, Cluster, Group, Topic, TransactionalId};
+use crate::authorizer::Resource::{
+    self, Cluster, DelegationToken, Group, Topic, TransactionalId, User,
+};
 use crate::authorizer::rights::{Right, Rights};
 use crate::broker::Broker;
-use crate::metadata::{NewAcls, NewTopic, OldAcls, Placement, TopicImage};
-use crate::net::session::{Principal, Session};
+use crate::config::SecurityProtocol;
+use crate::metadata::{NewAcls, NewToken, NewTopic, OldAcls, Placement, TopicImage};
+use crate::net::session::{ClientListener, Principal, Session};
 
 use cases::{But, Case, Without, batch, cases, topic_name};
 
@@ -56,6 +59,12 @@ const NEW: &str = "canary-new";
 const HIDDEN: &str = "hidden-topic";
 const HIDDEN_GROUP: &str = "hidden-group";
 const HIDDEN_TRANSACTION: &str = "hidden-transaction";
+/// A delegation token of [`ASKED_USER`]'s, and one of somebody's whom nobody asks for.
+const TOKEN: &str = "canary-token";
+const HIDDEN_TOKEN: &str = "hidden-token";
+const ASKED_USER: &str = "User:canary-asked";
+/// Makes the secrets of tokens.
+const TOKEN_KEY: (&str, &str) = ("delegation.token.secret.key", "canary-key");
 
 /// A broker with canaries, and a client that may do what it is told to.
 struct Aviary {
@@ -71,7 +80,7 @@ struct Aviary {
 impl Aviary {
     async fn new(by: By) -> Self {
         let mut broker = match by {
-            By::List => walk::broker().await,
+            By::List => walk::broker_with(&[TOKEN_KEY], memory::open()).await,
             By::Acls => {
                 let settings = [
                     (
@@ -79,6 +88,7 @@ impl Aviary {
                         "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
                     ),
                     ("super.users", "User:administrator"),
+                    TOKEN_KEY,
                 ];
                 walk::broker_with(&settings, memory::open()).await
             }
@@ -171,10 +181,22 @@ impl Aviary {
             PRODUCER_ID + 1,
         )
         .await;
+        for (id, owner) in [(TOKEN, ASKED_USER), (HIDDEN_TOKEN, "User:hidden-user")] {
+            let new = NewToken {
+                id: id.into(),
+                owner: owner.to_owned(),
+                requester: owner.to_owned(),
+                renewers: Vec::new(),
+                now_ms: broker.clock.wall_ms(),
+                lifetime_ms: 60_000,
+                period_ms: 60_000,
+            };
+            broker.metadata.create_token(new).await.expect("made");
+        }
         let secrets = vec!["hidden".to_owned(), hidden.topic_id.to_string()];
         Self {
             rights,
-            client: Arc::new(walk::session()),
+            client: Arc::new(session()),
             asked_id: asked.topic_id,
             secrets,
             broker,
@@ -292,8 +314,18 @@ fn acl(Right(operation, resource): Right) -> Acl {
     }
 }
 
-fn administrator() -> Arc<Session> {
+/// A client that has come to a listener at which it could have logged in: others have nothing to do with delegation tokens.
+fn session() -> Session {
     let mut session = walk::session();
+    session.listener = Arc::new(ClientListener {
+        security_protocol: SecurityProtocol::SaslPlaintext,
+        ..ClientListener::clone(&session.listener)
+    });
+    session
+}
+
+fn administrator() -> Arc<Session> {
+    let mut session = session();
     session.principal = Principal {
         kind: "User".into(),
         name: "administrator".into(),

@@ -116,6 +116,25 @@ fn records_are_kafkas_to_the_byte() {
             },
             "01160004616e6e0100",
         ),
+        (
+            MetadataRecord::DelegationToken {
+                owner: "User:ann".to_owned(),
+                requester: "User:cho".to_owned(),
+                renewers: vec!["User:b".to_owned(), "User:c".to_owned()],
+                issued_at_ms: 1,
+                max_at_ms: 3,
+                expires_at_ms: 2,
+                token_id: "id".to_owned(),
+            },
+            "010a0009557365723a616e6e09557365723a63686f0307557365723a6207557365723a63\
+             00000000000000010000000000000003000000000000000203696400",
+        ),
+        (
+            MetadataRecord::RemoveDelegationToken {
+                token_id: "id".to_owned(),
+            },
+            "011a0003696400",
+        ),
     ] {
         let bytes = record.encode();
         assert_eq!(hex(&bytes), expected, "{record:?}");
@@ -203,6 +222,29 @@ fn any_record() -> impl Strategy<Value = MetadataRecord> {
                     remove,
                 }
             }),
+        (
+            (text, text, text),
+            proptest::collection::vec(text, 0..4),
+            any::<[i64; 3]>()
+        )
+            .prop_map(
+                |(
+                    (owner, requester, token_id),
+                    renewers,
+                    [issued_at_ms, max_at_ms, expires_at_ms],
+                )| {
+                    MetadataRecord::DelegationToken {
+                        owner,
+                        requester,
+                        renewers,
+                        issued_at_ms,
+                        max_at_ms,
+                        expires_at_ms,
+                        token_id,
+                    }
+                }
+            ),
+        text.prop_map(|token_id| MetadataRecord::RemoveDelegationToken { token_id }),
         (text, any::<i16>()).prop_map(|(name, level)| MetadataRecord::FeatureLevel { name, level }),
         (id.clone(), text, text, text, any::<[i8; 4]>()).prop_map(
             |(

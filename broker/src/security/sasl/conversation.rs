@@ -79,6 +79,8 @@ pub struct LoggedIn {
     pub mechanism: &'static str,
     /// For how long, from now on. `None`: as long as the connection lasts.
     pub lifetime: Option<Duration>,
+    /// It has shown a delegation token (KIP-48).
+    pub by_token: bool,
 }
 
 /// The conversation has ended without one. The connection is to be closed.
@@ -308,6 +310,7 @@ impl Exchanging {
             name: identity.name,
             mechanism: self.offered.mechanism.name(),
             lifetime,
+            by_token: identity.by_token,
         };
         Ok(Turn::Done(logged_in, answer))
     }

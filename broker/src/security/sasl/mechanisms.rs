@@ -89,7 +89,7 @@ impl Exchange {
     pub(super) fn step(&mut self, token: &[u8], known: &Known, now_ms: i64) -> Step {
         match self {
             Self::Plain(users) => plain::step(token, users, known),
-            Self::Scram(exchange) => exchange.step(token, known),
+            Self::Scram(exchange) => exchange.step(token, known, now_ms),
             Self::OAuthBearer(exchange) => exchange.step(token, known, now_ms),
         }
     }

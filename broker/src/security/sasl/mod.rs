@@ -12,6 +12,7 @@ mod scram_messages;
 
 use std::sync::Arc;
 
+use super::delegation::{DelegationTokens, KnownToken, of_token};
 use super::scram::{Disguise, MIN_ITERATIONS, ScramCredential, ScramMechanism};
 use super::tokens::KeySet;
 use crate::metadata::MetadataImage;
@@ -37,6 +38,8 @@ pub struct Identity {
     pub answer: Vec<u8>,
     /// When what it has shown runs out, in milliseconds since 1970.
     pub expires_at_ms: Option<i64>,
+    /// It has shown a delegation token (KIP-48).
+    pub by_token: bool,
 }
 
 /// The client has not proved who it is.
@@ -67,30 +70,59 @@ pub struct Known {
     pub disguise: Disguise,
     /// That tokens may be signed with.
     pub keys: Arc<KeySet>,
+    pub(crate) delegation: Arc<DelegationTokens>,
 }
 
 /// A credential to check a proof against, whether its user is there or not.
 struct FoundUser {
+    /// Who it is that has the credential.
+    name: String,
     credential: ScramCredential,
     is_there: bool,
+    token: Option<FoundToken>,
+}
+
+/// A delegation token whose id is in the place of the user.
+struct FoundToken {
+    /// What the credential is to be made of. `None`: it is not there, or holds no longer.
+    known: Option<Arc<KnownToken>>,
+    expires_at_ms: i64,
 }
 
 impl Known {
     /// A user that is not there gets a credential that looks like the others.
     fn find(&self, mechanism: ScramMechanism, user: &str) -> FoundUser {
         let scram = self.image.scram();
-        match scram.get(mechanism, user) {
-            Some(credential) => FoundUser {
-                credential: credential.clone(),
-                is_there: true,
-            },
-            None => {
-                let usual = scram.usual_iterations(mechanism).unwrap_or(MIN_ITERATIONS);
-                FoundUser {
-                    credential: self.disguise.credential(mechanism, user, usual),
-                    is_there: false,
-                }
-            }
+        let found = scram.get(mechanism, user).cloned();
+        let is_there = found.is_some();
+        let credential = found.unwrap_or_else(|| {
+            let usual = scram.usual_iterations(mechanism).unwrap_or(MIN_ITERATIONS);
+            self.disguise.credential(mechanism, user, usual)
+        });
+        FoundUser {
+            name: user.to_owned(),
+            credential,
+            is_there,
+            token: None,
+        }
+    }
+
+    /// The owner of a delegation token. Kafka lets in whoever has one that has expired and is not removed yet, for no time;
+    /// here it is as one that is not there.
+    fn find_token(&self, mechanism: ScramMechanism, id: &str, now_ms: i64) -> FoundUser {
+        let token = self.image.tokens().get(id);
+        let token = token.filter(|token| !token.has_expired(now_ms));
+        let known = token.and_then(|_| self.delegation.known(id));
+        // Who logs in is a `User`, whatever type the owner's principal has, as in Kafka.
+        let owner = token.and_then(|token| token.owner.split_once(':'));
+        FoundUser {
+            name: owner.map_or(id, |(_, name)| name).to_owned(),
+            credential: of_token(&self.disguise, mechanism, id),
+            is_there: known.is_some(),
+            token: Some(FoundToken {
+                known,
+                expires_at_ms: token.map_or(0, |token| token.expires_at_ms),
+            }),
         }
     }
 }
@@ -99,6 +131,7 @@ impl Known {
 pub(crate) mod tests {
     use super::*;
     use crate::metadata::MetadataRecord;
+    use crate::security::delegation;
 
     pub(super) fn done(step: Step) -> Identity {
         match step {
@@ -146,6 +179,7 @@ pub(crate) mod tests {
             image: Arc::new(image),
             disguise: Disguise::new([1; 16]),
             keys: Arc::default(),
+            delegation: Arc::new(delegation::tests::tokens("")),
         }
     }
 }

@@ -78,6 +78,7 @@ impl OAuthBearer {
                     name,
                     answer: Vec::new(),
                     expires_at_ms: Some(accepted.expires_at_ms),
+                    by_token: false,
                 });
             }
             Err(Rejected::UnknownKey) if may_wait => {

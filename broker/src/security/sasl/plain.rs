@@ -100,6 +100,7 @@ impl Claim {
             name: self.user,
             answer: Vec::new(),
             expires_at_ms: None,
+            by_token: false,
         })
     }
 }
