@@ -6,12 +6,13 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
 use tracing::{Level, enabled};
 
-use crate::acl::{AclIndex, CLUSTER_NAME, Decision, Question, ResourceKind};
+use crate::acl::{AclIndex, AclOperation, CLUSTER_NAME, Decision, Question, ResourceKind};
 use crate::client_text::client_text;
 use crate::config::AuthorizationConfig;
 use crate::log_limited;
@@ -124,6 +125,17 @@ pub struct StandardAuthorizer {
     /// `Type:name` of those who may do everything.
     super_users: HashSet<(String, String)>,
     allows_everyone_without_acls: bool,
+    denied: Denied,
+}
+
+/// How often something was denied that a client had asked for, by operation.
+#[derive(Debug, Default)]
+struct Denied([AtomicU64; 16]);
+
+impl Denied {
+    fn of(&self, operation: Operation) -> Option<&AtomicU64> {
+        self.0.get(operation as usize)
+    }
 }
 
 impl StandardAuthorizer {
@@ -145,7 +157,7 @@ impl StandardAuthorizer {
                 Decision::NoEntries => (self.allows_everyone_without_acls, "there is no ACL"),
             },
         };
-        tell(asker, operation, (kind, name), is_allowed, rule);
+        self.tell(asker, operation, (kind, name), is_allowed, rule);
         is_allowed
     }
 
@@ -157,14 +169,27 @@ impl StandardAuthorizer {
             || asker
                 .acls
                 .allows_on_any(question, ResourceKind::Topic, if_no_entries);
-        tell(
-            asker,
-            operation,
-            (ResourceKind::Topic, "any"),
-            is_allowed,
-            "of all ACLs",
-        );
+        let resource = (ResourceKind::Topic, "any");
+        self.tell(asker, operation, resource, is_allowed, "of all ACLs");
         is_allowed
+    }
+
+    /// Counts a denial, and writes down what was asked and answered.
+    fn tell(
+        &self,
+        asker: Asker<'_>,
+        operation: Operation,
+        resource: (ResourceKind, &str),
+        is_allowed: bool,
+        rule: &str,
+    ) {
+        if !is_allowed
+            && asker.audit == Audit::Asked
+            && let Some(counter) = self.denied.of(operation)
+        {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        tell(asker, operation, resource, is_allowed, rule);
     }
 }
 
@@ -234,12 +259,25 @@ impl Authorizer {
                 .map(|(kind, name)| (kind.to_owned(), name.to_owned()))
                 .collect(),
             allows_everyone_without_acls,
+            denied: Denied::default(),
         })
     }
 
     /// Whether there are rules at all.
     pub(crate) fn is_on(&self) -> bool {
         !matches!(self, Self::AllowAll)
+    }
+
+    /// How often each operation was denied to a client that had asked for it; nothing where there is no authorizer.
+    pub(crate) fn denied_counts(&self) -> Vec<(AclOperation, u64)> {
+        let Self::Standard(standard) = self else {
+            return Vec::new();
+        };
+        let count = |operation: Operation| {
+            let counter = standard.denied.of(operation)?;
+            Some((operation.into(), counter.load(Ordering::Relaxed)))
+        };
+        Operation::ALL.into_iter().filter_map(count).collect()
     }
 
     /// Whether somebody may do something.

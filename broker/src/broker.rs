@@ -16,6 +16,7 @@ use crate::coordinator::stats::TransactionStats;
 use crate::coordinator::txn::TransactionCoordinator;
 use crate::metadata::Metadata;
 use crate::metrics::RequestMetrics;
+use crate::metrics::logins::LoginMetrics;
 use crate::net::budget::{Budget, RequestBudget};
 use crate::net::connection_rates::ConnectionRates;
 use crate::net::limits::ConnectionLimits;
@@ -61,6 +62,7 @@ pub struct Broker {
     pub(crate) tls: Arc<TlsListeners>,
     pub logs: Arc<dyn LogStore>,
     pub requests: RequestMetrics,
+    pub(crate) login_counts: LoginMetrics,
     pub(crate) shutdown: watch::Sender<bool>,
 }
 

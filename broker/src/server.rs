@@ -26,6 +26,7 @@ use crate::coordinator::runtime::Runtime;
 use crate::coordinator::txn::{TransactionCoordinator, Transactions};
 use crate::import::{self, Foreign, Owner};
 use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata, Published};
+use crate::metrics::logins::LoginMetrics;
 use crate::metrics::{self, RequestMetrics};
 use crate::net::budget::{Budget, RequestBudget};
 use crate::net::connection_rates::ConnectionRates;
@@ -408,6 +409,7 @@ pub async fn assemble(
         ),
         response_budget: Budget::new(RESPONSE_BUDGET_BYTES),
         element_budget: Budget::new(ELEMENT_BUDGET_BYTES),
+        login_counts: LoginMetrics::new(&config.listeners),
         shutdown,
         config,
         clock,

@@ -16,8 +16,10 @@ use broker::broker::Broker;
 use broker::config::BrokerConfig;
 use broker::metrics;
 use broker::server::{self, Server};
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::{
-    FetchRequest, MetadataRequest, fetch_request::FetchPartition, fetch_request::FetchTopic,
+    CreateTopicsRequest, FetchRequest, MetadataRequest, SaslAuthenticateRequest,
+    SaslHandshakeRequest, fetch_request::FetchPartition, fetch_request::FetchTopic,
 };
 use parking_lot::{Condvar, Mutex};
 use protocol_shim::newer::offset_commit::{
@@ -25,7 +27,7 @@ use protocol_shim::newer::offset_commit::{
 };
 use storage::local::{self, LocalConfig};
 use storage::testing::hooked_fs::{HookedFs, Hooks};
-use support::{batch, connect, group_id, produce, topic_name};
+use support::{batch, connect, connect_to_login, group_id, produce, string, topic_name};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -145,6 +147,70 @@ async fn a_scrape_shows_what_was_produced_fetched_and_committed() {
     assert_eq!(get(address, "/").await.0, 404);
     running.shutdown().await.unwrap();
     assert!(TcpStream::connect(address).await.is_err(), "it ends too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scrape_counts_log_ins_and_denials_and_names_nobody() {
+    let dir = TempDir::new().unwrap();
+    let jaas =
+        "org.apache.kafka.common.security.plain.PlainLoginModule required user_ann=\"right\";";
+    let more = [
+        ("ottla.metrics.listen", "127.0.0.1:0"),
+        ("listeners", "PLAINTEXT://127.0.0.1:0,LOGIN://127.0.0.1:0"),
+        (
+            "listener.security.protocol.map",
+            "PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT",
+        ),
+        ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-512"),
+        ("listener.name.login.plain.sasl.jaas.config", jaas),
+        ("connection.failed.authentication.delay.ms", "0"),
+        (
+            "authorizer.class.name",
+            "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        ),
+        ("super.users", "User:ann"),
+    ];
+    let running = Server::start(config(&dir, &more)).await.unwrap();
+    let address = running.metrics_addresses()[0];
+    for (password, error) in [("right", 0), ("wrong", 58), ("wrong", 58)] {
+        let (mut client, _) = connect_to_login(&running.broker, "LOGIN");
+        let shaken = SaslHandshakeRequest::default().with_mechanism(string("PLAIN"));
+        client.call(1, shaken).await;
+        let token = format!("\0ann\0{password}").into_bytes();
+        let token = SaslAuthenticateRequest::default().with_auth_bytes(token.into());
+        assert_eq!(client.call(1, token).await.error_code, error);
+    }
+    // It names no mechanism that there is.
+    let (mut client, _) = connect_to_login(&running.broker, "LOGIN");
+    let shaken = SaslHandshakeRequest::default().with_mechanism(string("MALLORY"));
+    assert_eq!(client.call(1, shaken).await.error_code, 33);
+    // Nobody may create a topic.
+    let mut nobody = connect(&running.broker);
+    let topic = CreatableTopic::default().with_name(topic_name("mallory"));
+    let create = CreateTopicsRequest::default().with_topics(vec![topic]);
+    assert_eq!(nobody.call(5, create).await.topics[0].error_code, 29);
+
+    let (_, text) = get(address, "/metrics").await;
+    let login = |mechanism: &str, result: &str| {
+        let labels = format!("listener=\"LOGIN\",mechanism=\"{mechanism}\",result=\"{result}\"");
+        value(&text, &format!("ottla_authentications_total{{{labels}}}"))
+    };
+    assert_eq!(
+        (login("PLAIN", "success"), login("PLAIN", "failure")),
+        (1.0, 2.0)
+    );
+    assert_eq!(login("SCRAM-SHA-512", "failure"), 0.0);
+    assert_eq!(
+        (login("none", "success"), login("none", "failure")),
+        (0.0, 1.0)
+    );
+    let denied = |operation: &str| {
+        let name = format!("ottla_authorizations_denied_total{{operation=\"{operation}\"}}");
+        value(&text, &name)
+    };
+    assert_eq!((denied("CREATE"), denied("WRITE")), (1.0, 0.0));
+    assert!(!text.to_lowercase().contains("mallory"), "{text}");
+    running.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,7 +20,9 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
-use kafka_protocol::messages::{CreateTopicsRequest, FetchRequest, MetadataRequest};
+use kafka_protocol::messages::{
+    CreateTopicsRequest, DescribeDelegationTokenRequest, FetchRequest, MetadataRequest,
+};
 use protocol_shim::newer::api_versions::ApiVersionsRequest;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
@@ -272,6 +274,7 @@ async fn requests_are_served_over_both_versions_and_large_answers_arrive_whole()
 #[tokio::test]
 async fn a_client_is_who_its_certificate_says_and_nobody_without_one() {
     let properties = [
+        ("ottla.metrics.listen", "127.0.0.1:0"),
         ("ssl.client.auth", "requested"),
         (
             "authorizer.class.name",
@@ -304,10 +307,39 @@ async fn a_client_is_who_its_certificate_says_and_nobody_without_one() {
         let is_expected =
             code == expected || expected != NONE && code == CLUSTER_AUTHORIZATION_FAILED;
         assert!(is_expected, "{name:?}: {code}");
+        // There are no delegation tokens here, and somebody that nobody knows has nothing to do with them.
+        let tokens = DescribeDelegationTokenRequest::default();
+        let code = client.call(3, tokens).await.error_code;
+        let expected = if name.is_some() { 61 } else { 64 };
+        assert_eq!(code, expected, "{name:?}");
     }
     let nameless = Issued::for_client(&fixture.authority, "dora");
     let tls = fixture.client().showing(&nameless.both());
     assert!(!tls.served(fixture.address()).await, "no rule is for it");
+
+    let metrics = metrics(fixture.running.metrics_addresses()[0]).await;
+    let value = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        let line = line.unwrap_or_else(|| panic!("no {name} in {metrics}"));
+        line.trim().parse::<f64>().unwrap()
+    };
+    let login = |result: &str| {
+        let labels = format!("listener=\"SSL\",mechanism=\"SSL\",result=\"{result}\"");
+        value(&format!("ottla_authentications_total{{{labels}}}"))
+    };
+    assert_eq!((login("success"), login("failure")), (3.0, 1.0));
+    let expiry = "ottla_tls_certificate_expiry_timestamp_seconds{listener=\"SSL\"}";
+    let end = date_time_ymd(2990, 1, 1).unix_timestamp() as f64;
+    assert!(value(expiry) > end, "rcgen's certificates last until 4096");
+}
+
+async fn metrics(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nHost: broker\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 #[tokio::test]

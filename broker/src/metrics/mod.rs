@@ -4,6 +4,7 @@
 //! relaxed atomics, without a lock and without an allocation. Nothing runs between scrapes.
 
 pub mod http;
+pub(crate) mod logins;
 mod process;
 mod snapshot;
 mod text;

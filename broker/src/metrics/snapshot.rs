@@ -16,7 +16,9 @@ use storage::log::{Health, RecoveryReport};
 use tokio::sync::Semaphore;
 
 use super::ApiSnapshot;
+use super::logins::LoginCounts;
 use super::process::ProcessStats;
+use crate::acl::AclOperation;
 use crate::broker::Broker;
 use crate::clock::system_time;
 use crate::quota::{Kind, ThrottleCounts};
@@ -42,6 +44,11 @@ pub(super) struct Snapshot {
     /// By kind of quota: how often a client had to wait, and how long all together, in milliseconds.
     pub throttled: Vec<(&'static str, u64, u64)>,
     pub muted_connections: u64,
+    pub logins: Vec<LoginCounts>,
+    /// By operation; empty without an authorizer.
+    pub denied: Vec<(AclOperation, u64)>,
+    /// By listener, in seconds since 1970.
+    pub certificate_expiries: Vec<(String, i64)>,
     /// By type and state; `None` while a coordinator does not answer.
     pub groups: Option<BTreeMap<(&'static str, &'static str), u64>>,
     pub groups_load: Option<Duration>,
@@ -94,6 +101,9 @@ impl Gatherer {
             response_budget_used_bytes: broker.response_budget.used_bytes() as u64,
             throttled: throttled(&broker.quotas.throttled),
             muted_connections: broker.quotas.throttled.muted(),
+            logins: broker.login_counts.snapshot(),
+            denied: broker.authorizer.denied_counts(),
+            certificate_expiries: broker.tls.expiries(),
             groups: groups.ok().flatten(),
             groups_load: broker.groups.load_time(),
             transactions: transactions.ok().and_then(Result::ok),

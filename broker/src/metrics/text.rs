@@ -33,6 +33,7 @@ impl Collector for Snapshot {
         out.recovery(self)?;
         out.requests(self)?;
         out.quotas(self)?;
+        out.security(self)?;
         out.groups(self)?;
         out.transactions(self)?;
         out.process(self)
@@ -141,6 +142,26 @@ impl Out<'_> {
         for (kind, _, total_ms) in &s.throttled {
             let seconds = *total_ms as f64 / 1e3;
             metric.encode_family(&[("quota", *kind)])?.encode_counter::<NoLabelSet, _, u64>(&seconds, None)?;
+        }
+        Ok(())
+    }
+
+    #[rustfmt::skip] // a table: one row per metric
+    fn security(&mut self, s: &Snapshot) -> fmt::Result {
+        let mut metric = self.metric("ottla_authentications", "Log-ins by listener, mechanism and result. Mechanism SSL is a handshake of TLS where nothing else is asked for, none is a client that was refused before it had named one.", MetricType::Counter)?;
+        for counts in &s.logins {
+            for (result, count) in [("success", counts.succeeded), ("failure", counts.failed)] {
+                let labels = [("listener", counts.listener.as_str()), ("mechanism", counts.mechanism), ("result", result)];
+                metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            }
+        }
+        let mut metric = self.metric("ottla_authorizations_denied", "What clients have asked for and may not do, by operation; absent without an authorizer.", MetricType::Counter)?;
+        for (operation, count) in &s.denied {
+            metric.encode_family(&[("operation", operation.to_string())])?.encode_counter::<NoLabelSet, _, u64>(count, None)?;
+        }
+        let mut metric = self.metric("ottla_tls_certificate_expiry_timestamp_seconds", "When the certificate runs out that a listener shows new clients, in seconds since 1970.", MetricType::Gauge)?;
+        for (listener, seconds) in &s.certificate_expiries {
+            metric.encode_family(&[("listener", listener.as_str())])?.encode_gauge(seconds)?;
         }
         Ok(())
     }

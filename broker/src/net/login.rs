@@ -28,6 +28,7 @@ use crate::broker::Broker;
 use crate::client_text::client_text;
 use crate::context::RequestContext;
 use crate::log_limited;
+use crate::metrics::logins::BY_TLS;
 use crate::response;
 use crate::security::sasl::Known;
 use crate::security::sasl::conversation::{Conversation, LoggedIn, Refusal, Turn};
@@ -92,10 +93,16 @@ pub(super) async fn serve_encrypted(
     let nobody = Session::new(peer_addr, Principal::anonymous(), Arc::clone(&listener));
     let nobody = Arc::new(nobody);
     let known = async {
-        let (mut stream, principal) = shake_hands(&tls, stream).await?;
+        let counts = &broker.login_counts;
+        let shaken = shake_hands(&tls, stream).await;
+        let (mut stream, principal) = shaken.inspect_err(|_| {
+            let by_tls = broker.logins.of(&listener.name).is_none().then_some(BY_TLS);
+            counts.count(&listener.name, by_tls, false);
+        })?;
         let (session, begun) = match broker.logins.of(&listener.name).cloned() {
             Some(mechanisms) => log_in(&broker, &nobody, mechanisms, &mut stream).await?,
             None => {
+                counts.count(&listener.name, Some(BY_TLS), true);
                 let session = Session::new(peer_addr, principal, Arc::clone(&listener));
                 (session, Begun::default())
             }
@@ -138,7 +145,7 @@ where
         match talk(&connection, &mut conversation, frame).await? {
             Said::Answer(answer) => send(&mut writer, answer).await?,
             Said::Done(who, answer) => {
-                tell(nobody, &who);
+                tell(&connection, &who);
                 let listener = Arc::clone(&nobody.listener);
                 let session = Session::new(nobody.peer_addr, principal(&who), listener);
                 session.set_by_token(who.by_token);
@@ -245,7 +252,11 @@ fn principal(who: &LoggedIn) -> Principal {
     }
 }
 
-fn tell(session: &Session, who: &LoggedIn) {
+/// Tells of a log-in, and counts it.
+fn tell(connection: &Connection<'_>, who: &LoggedIn) {
+    let session = connection.session;
+    let counts = &connection.broker.login_counts;
+    counts.count(&session.listener.name, Some(who.mechanism), true);
     log_limited!(
         debug,
         target: "ottla::authentication",
@@ -260,6 +271,8 @@ fn tell(session: &Session, who: &LoggedIn) {
 /// Tells the operator of a log-in that has failed, and has the client wait for its answer: whoever tries passwords waits, too.
 async fn refuse(connection: &Connection<'_>, refusal: &Refusal) {
     let session = connection.session;
+    let counts = &connection.broker.login_counts;
+    counts.count(&session.listener.name, refusal.mechanism, false);
     log_limited!(
         warn,
         target: "ottla::authentication",
@@ -335,7 +348,7 @@ impl Login {
         match talk(connection, conversation, frame).await {
             Ok(Said::Answer(answer)) => Ok(answer),
             Ok(Said::Done(who, answer)) => {
-                tell(connection.session, &who);
+                tell(connection, &who);
                 connection.session.set_by_token(who.by_token);
                 self.who = who;
                 self.again = None;

@@ -72,7 +72,7 @@ impl Mechanisms {
         })
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.offered.iter().map(|offered| offered.mechanism.name())
     }
 }

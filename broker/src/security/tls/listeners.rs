@@ -118,6 +118,16 @@ impl TlsListeners {
         }
     }
 
+    /// When the certificate that each listener shows new clients runs out, in seconds since 1970.
+    pub(crate) fn expiries(&self) -> Vec<(String, i64)> {
+        let listeners = self.listeners.iter();
+        let expiry = listeners.map(|tls| {
+            let until = tls.current.load().identity.valid_until;
+            (tls.listener.name.clone(), until)
+        });
+        expiry.collect()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.listeners.is_empty()
     }
