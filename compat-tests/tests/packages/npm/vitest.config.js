@@ -1,0 +1,1 @@
+module.exports = { test: { globalSetup: 'ottla/vitest', include: ['whole-run.vitest.mjs'] } };

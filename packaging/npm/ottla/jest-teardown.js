@@ -1,0 +1,3 @@
+'use strict';
+// globalTeardown of Jest.
+module.exports = () => globalThis.__OTTLA__?.stop();
