@@ -95,6 +95,8 @@ pub(crate) struct LogDir {
     pub dirty: Mutex<BTreeSet<u32>>,
     /// Up to where each log is clean.
     pub cleaner_offsets: Mutex<Offsets>,
+    /// No segment is removed or replaced for now: a snapshot takes hold of them.
+    pub segments_held: AtomicBool,
     /// Wakes the maintenance thread.
     pub maintenance: Arc<Wakeup>,
     pub counters: Counters,

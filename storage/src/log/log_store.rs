@@ -1,6 +1,8 @@
 //! The seam between the broker and whatever keeps its logs: [`LogStore`].
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use uuid::Uuid;
 use super::stats::DirectoryStats;
 use super::{
     AppendError, AppendOrigin, AppendPermit, BoxFuture, LiveConfig, LogConfig, PartitionLog,
-    PendingAppend, TopicPartition,
+    PendingAppend, Snapshot, SnapshotProgress, TopicPartition,
 };
 use crate::record::ValidatedBatch;
 
@@ -140,6 +142,24 @@ pub trait LogStore: Send + Sync {
 
     /// Free bytes where the logs are; `None` if that cannot be told.
     fn free_disk_bytes(&self) -> Option<u64>;
+
+    /// Copies the store, as it is at one moment, into a directory of its own that is empty or not there, but for
+    /// [`SNAPSHOT_MANIFEST`](super::SNAPSHOT_MANIFEST), while it is served.
+    /// Afterwards [`crate::local::open`] opens it as after an orderly stop.
+    ///
+    /// Everything is durable when this returns. `watch` is told how far it has come, and can break it off.
+    ///
+    /// # Errors
+    /// Nothing was copied, and what was written into `to` is removed, as far as that is possible.
+    fn snapshot(
+        &self,
+        to: &Path,
+        _watch: &mut dyn FnMut(SnapshotProgress) -> ControlFlow<()>,
+    ) -> Result<Snapshot, StorageError> {
+        let to = to.display();
+        let what = format!("there is nothing on the disk that could be copied to {to}");
+        Err(StorageError(what))
+    }
 
     /// Writes everything out and leaves the store clean. Calling it again does nothing.
     ///

@@ -12,6 +12,7 @@ mod log_store;
 mod partition_log;
 pub mod producer_state;
 mod read;
+mod snapshot;
 pub mod stats;
 pub(crate) mod timestamp;
 mod topic_partition;
@@ -29,5 +30,6 @@ pub use read::{
     AbortedTransaction, FetchedRecords, Isolation, LogOffsets, Read, ReadError, ReadRequest,
     TimestampOffset,
 };
+pub use snapshot::{SNAPSHOT_MANIFEST, Snapshot, SnapshotFile, SnapshotProgress};
 pub use topic_partition::{TopicPartition, kafka_uuid, parse_kafka_uuid};
 pub use waiters::{FetchWait, WaitRegistration};

@@ -25,6 +25,10 @@ pub trait Hooks: Debug + Send + Sync + 'static {
     fn sync(&self, _path: &Path) -> io::Result<()> {
         Ok(())
     }
+    /// A file is to be given this name, too.
+    fn link(&self, _to: &Path) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// [`RealFs`] behind [`Hooks`].
@@ -65,6 +69,10 @@ impl<H: Hooks> Fs for HookedFs<H> {
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         RealFs.rename(from, to)
+    }
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.link(to)?;
+        RealFs.hard_link(from, to)
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         RealFs.remove_file(path)

@@ -3,7 +3,8 @@
 pub mod variants;
 
 use std::future::Future;
-use std::path::Path;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use storage::log::{
 use storage::record::{BatchBuilder, BatchHeader};
 use storage::testing::scheduler::thread::{self, JoinHandle};
 use storage::testing::scheduler::{SimClock, sleep, timeout};
-use storage::testing::sim_disk::SimDisk;
+use storage::testing::sim_disk::{SimDisk, SimFs};
 use uuid::Uuid;
 
 use crate::common::{build, headers, read, request, trusted, values};
@@ -85,6 +86,21 @@ struct PendingStart {
     answer: BoxFuture<'static, Result<i64, AppendError>>,
 }
 
+/// A finished snapshot, and what is known of each topic in it.
+struct Copied {
+    dir: PathBuf,
+    topics: Vec<CopiedTopic>,
+}
+
+struct CopiedTopic {
+    id: TopicPartition,
+    /// What had been acknowledged when the snapshot was asked for.
+    acknowledged: usize,
+    log_start: usize,
+    /// What had been sent when it was there.
+    attempted: Vec<Vec<u8>>,
+}
+
 struct Pending {
     topic: usize,
     incarnation: u128,
@@ -114,6 +130,8 @@ pub struct World {
     topics: Vec<Topic>,
     pending: Vec<Pending>,
     pending_starts: Vec<PendingStart>,
+    copied: Option<Copied>,
+    copies: u64,
     attempts: u64,
     pub trace: Vec<String>,
 }
@@ -156,6 +174,8 @@ impl World {
             topics,
             pending: Vec::new(),
             pending_starts: Vec::new(),
+            copied: None,
+            copies: 0,
             attempts: 0,
             trace: Vec::new(),
         }
@@ -198,7 +218,28 @@ impl World {
         let fs = self.disk.boot(stop_at);
         let io_threads = self.random.random_range(1..4);
         self.note(format!("start, to stop at {stop_at:?}"));
-        let opened = local::open(LocalConfig {
+        let opened = local::open(self.config(fs.clone(), io_threads, Path::new(DIR)));
+        match opened {
+            Ok(manager) => {
+                self.note(format!("{:?}", manager.recovery_report()));
+                self.manager = Some(manager);
+                self.verify().await?;
+                self.verify_copy(fs, io_threads).await?;
+                for _ in 0..steps {
+                    if self.disk.is_stopped() {
+                        break;
+                    }
+                    self.step().await?;
+                }
+            }
+            Err(_) if self.disk.is_stopped() => {}
+            Err(error) => return Err(format!("refuses to start: {error}")),
+        }
+        self.end(steps == 0).await
+    }
+
+    fn config(&self, fs: SimFs, io_threads: usize, dir: &Path) -> LocalConfig {
+        LocalConfig {
             wal_ring_bytes: self.ring_bytes,
             wal_region_bytes: 32 << 10,
             wal_first_region_bytes: 16 << 10,
@@ -220,24 +261,8 @@ impl World {
                 producer_id_expiration_ms: i64::MAX,
                 ..LiveConfig::default()
             },
-            ..LocalConfig::new(Path::new(DIR))
-        });
-        match opened {
-            Ok(manager) => {
-                self.note(format!("{:?}", manager.recovery_report()));
-                self.manager = Some(manager);
-                self.verify().await?;
-                for _ in 0..steps {
-                    if self.disk.is_stopped() {
-                        break;
-                    }
-                    self.step().await?;
-                }
-            }
-            Err(_) if self.disk.is_stopped() => {}
-            Err(error) => return Err(format!("refuses to start: {error}")),
+            ..LocalConfig::new(dir)
         }
-        self.end(steps == 0).await
     }
 
     async fn end(&mut self, last: bool) -> Check {
@@ -461,9 +486,15 @@ impl World {
             90..96 => self.delete_records(at).await,
             _ => {
                 self.settle().await?;
-                match self.deletes_topics {
+                match self.deletes_topics && self.random.random_bool(0.7) {
                     true => self.delete_topic(at).await,
-                    false => Ok(()),
+                    false => {
+                        for _ in 0..self.random.random_range(0..3) {
+                            // They are on their way meanwhile.
+                            self.append(at).await?;
+                        }
+                        self.copy().await
+                    }
                 }
             }
         }
@@ -709,6 +740,95 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Makes a snapshot. What is in it is looked at after the next end of the process.
+    async fn copy(&mut self) -> Check {
+        let Some(manager) = self.manager.clone() else {
+            return Ok(());
+        };
+        self.copies += 1;
+        let dir = PathBuf::from(format!("/copy{}", self.copies));
+        self.note(format!("a snapshot in {}", dir.display()));
+        let known = |topic: &Topic| (topic.acknowledged, topic.log_start);
+        let before: Vec<_> = self.topics.iter().map(known).collect();
+        let to = dir.clone();
+        let copying = move || manager.snapshot(&to, &mut |_| ControlFlow::Continue(()));
+        match self.off_thread(copying).await? {
+            Some(Ok(copied)) => self.note(format!("{} files", copied.files.len())),
+            _ if self.disk.is_stopped() => return Ok(()),
+            other => return Err(format!("no snapshot: {other:?}")),
+        }
+        let topics = before.iter().enumerate();
+        let topics = topics.map(|(at, (acknowledged, log_start))| CopiedTopic {
+            id: self.id(at),
+            acknowledged: *acknowledged,
+            log_start: *log_start,
+            attempted: self.topics[at].attempted.clone(),
+        });
+        let topics = topics.collect();
+        self.copied = Some(Copied { dir, topics });
+        Ok(())
+    }
+
+    /// A snapshot that was finished starts, whatever has happened since, and has what had been acknowledged before.
+    async fn verify_copy(&mut self, fs: SimFs, io_threads: usize) -> Check {
+        let Some(copied) = self.copied.take() else {
+            return Ok(());
+        };
+        self.note(format!("look at {}", copied.dir.display()));
+        let opened = local::open(self.config(fs, io_threads, &copied.dir));
+        let manager = match opened {
+            Ok(manager) => manager,
+            Err(_) if self.disk.is_stopped() => return Ok(()),
+            Err(error) => return Err(format!("the snapshot does not start: {error}")),
+        };
+        for topic in &copied.topics {
+            let config = Arc::new(LogConfig {
+                retention_ms: -1,
+                ..self.config.clone()
+            });
+            let log = match manager.open_log(topic.id.clone(), config) {
+                Ok(log) => log,
+                Err(_) if self.disk.is_stopped() => break,
+                Err(error) => return Err(error.to_string()),
+            };
+            let offsets = log.offsets();
+            let (start, end) = (
+                offsets.log_start_offset as usize,
+                offsets.log_end_offset as usize,
+            );
+            let (sent, known) = (topic.attempted.len(), topic.acknowledged);
+            let (mut next, mut failed) = (start, None);
+            while next < end && failed.is_none() {
+                match self.until_stopped(read(&log, request(next as i64))).await? {
+                    Some(Ok(fetched)) => {
+                        for (offset, value) in values(&fetched) {
+                            if offset as usize == next {
+                                let right = topic.attempted.get(next) == Some(&value);
+                                ensure!(right, "{} has wrong data at {next}", topic.id);
+                                next += 1;
+                            }
+                        }
+                    }
+                    Some(Err(error)) => failed = Some(error.to_string()),
+                    None => failed = Some("stopped".to_owned()),
+                }
+            }
+            if self.disk.is_stopped() {
+                break;
+            }
+            ensure!(failed.is_none(), "a snapshot's {}: {failed:?}", topic.id);
+            ensure!(
+                start >= topic.log_start && (known.max(start)..=sent).contains(&end),
+                "a snapshot's {} has {start}..{end} of {}..{known}, {sent} were sent",
+                topic.id,
+                topic.log_start
+            );
+        }
+        self.off_thread(move || manager.shutdown())
+            .await
+            .map(|_| ())
     }
 
     /// Deletes a topic and creates it again.

@@ -76,6 +76,11 @@ impl LogCleaner {
         self.wakeup.wake();
     }
 
+    /// Whether to break off, even in the middle of a segment.
+    fn is_held_up(&self) -> bool {
+        self.is_stopped() || self.shared.segments_held.load(Ordering::SeqCst)
+    }
+
     fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }
@@ -170,6 +175,9 @@ impl LogCleaner {
         range: &LogToClean,
     ) -> Result<(), CompactionError> {
         let _changing = log.segments_change.lock();
+        if self.is_held_up() {
+            return Err(CompactionError::Cancelled);
+        }
         // Asked before the checkpoint, which makes it durable: in `os` mode a power cut may take what comes behind.
         let last_records = log.last_records()?;
         if let Err(error) = self.checkpointer.checkpoint() {
@@ -225,12 +233,12 @@ impl LogCleaner {
     fn pace(&self, bytes: usize) -> ControlFlow<()> {
         let clock = &self.shared.clock;
         let mut pause_ms = self.limiter.lock().take(bytes as u64, clock.monotonic_ms());
-        while pause_ms > 0 && !self.is_stopped() {
+        while pause_ms > 0 && !self.is_held_up() {
             let step_ms = pause_ms.min(PAUSE_MS);
             thread::sleep(Duration::from_millis(step_ms));
             pause_ms -= step_ms;
         }
-        if self.is_stopped() {
+        if self.is_held_up() {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())

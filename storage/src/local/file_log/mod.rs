@@ -15,6 +15,7 @@ mod plan;
 mod read;
 mod retention;
 mod search;
+pub(crate) mod snapshot;
 mod span;
 pub(crate) mod state;
 mod write_back;

@@ -309,6 +309,10 @@ impl FileLog {
         while self.free_wanted.load(Ordering::SeqCst)
             && let Some(_changing) = self.segments_change.try_lock()
         {
+            if self.shared.segments_held.load(Ordering::SeqCst) {
+                // The caller comes back, since they are still there.
+                return Ok(());
+            }
             self.free_wanted.store(false, Ordering::SeqCst);
             self.free_segments_now()?;
         }

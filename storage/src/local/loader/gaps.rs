@@ -7,7 +7,7 @@ use super::context::{LoadError, io_error};
 use crate::env::fs::{self, Fs};
 
 /// Stores the offset below which this log may have gaps. Kafka ignores the file.
-const GAPS_FILE: &str = "offset-gaps";
+pub(crate) const GAPS_FILE: &str = "offset-gaps";
 
 /// Notes, durably, that offsets below `gaps_below` may be missing from now on.
 pub(crate) fn note_gaps(fs: &dyn Fs, dir: &Path, gaps_below: i64) -> io::Result<()> {

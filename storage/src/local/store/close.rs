@@ -16,6 +16,8 @@ use crate::local::wal::logs::LogTable;
 use crate::local::wal::ring::{Shortage, list_regions, region_path};
 use crate::log::StorageError;
 
+/// What Kafka writes into the file that says that it was stopped in order.
+pub(super) const CLEAN_MARK: &[u8] = br#"{"version":0,"brokerEpoch":-1}"#;
 /// How often a shutdown looks whether the last writes wait for room.
 const MAKE_ROOM_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -111,11 +113,7 @@ impl LocalStore {
         })?;
         self.checkpointer.checkpoint_closed()?;
         remove_wal(&*shared.fs, &shared.path.join(WAL_DIR))?;
-        fs::replace(
-            &*shared.fs,
-            &shared.path.join(CLEAN_SHUTDOWN),
-            br#"{"version":0,"brokerEpoch":-1}"#,
-        )
+        fs::replace(&*shared.fs, &shared.path.join(CLEAN_SHUTDOWN), CLEAN_MARK)
     }
 
     /// Gives up everything, so that nothing touches the directory any more.

@@ -17,6 +17,10 @@ const MOVED_AT_ONCE: usize = 256;
 impl LocalStore {
     /// See [`crate::log::LogStore::delete_logs`].
     pub(super) fn delete(&self, ids: &[TopicPartition]) -> Result<(), StorageError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let _deleting = self.deleting.lock();
         let mut first_failure = None;
         let mut failures = 0;
         for some in ids.chunks(DELETED_TOGETHER) {

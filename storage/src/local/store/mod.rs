@@ -3,8 +3,11 @@
 mod close;
 mod delete;
 mod open;
+mod snapshot;
 mod threads;
 
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,7 +29,7 @@ use crate::log::stats::DirectoryStats;
 use crate::log::{
     AppendError, AppendOrigin, AppendPermit, BoxFuture, DeletedTopics, Health, JointError,
     JointPart, LiveConfig, LogConfig, LogStore, PartitionLog, PendingAppend, RecoveryReport,
-    StorageError, TopicPartition,
+    Snapshot, SnapshotProgress, StorageError, TopicPartition,
 };
 
 const WAL_DIR: &str = "wal";
@@ -45,6 +48,10 @@ pub(crate) struct LocalStore {
     closing_threads: usize,
     recovery_report: RecoveryReport,
     failed: watch::Receiver<Option<StorageError>>,
+    /// Held by whoever deletes logs, or keeps them from being deleted.
+    deleting: Mutex<()>,
+    /// Held while a snapshot is made.
+    copying: Mutex<()>,
     /// Taken when the directory is closed.
     lock: Mutex<Option<LockGuard>>,
 }
@@ -170,6 +177,14 @@ impl LogStore for LocalStore {
             cleaner_read_bytes: count(&counters.cleaner_read_bytes),
             cleaner_written_bytes: count(&counters.cleaner_written_bytes),
         })
+    }
+
+    fn snapshot(
+        &self,
+        to: &Path,
+        watch: &mut dyn FnMut(SnapshotProgress) -> ControlFlow<()>,
+    ) -> Result<Snapshot, StorageError> {
+        self.copy_to(to, watch)
     }
 
     fn shutdown(&self) -> Result<(), StorageError> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
+use super::snapshot::STAGING;
 use super::threads::{Panicked, start_threads};
 use super::{LocalStore, WAL_DIR};
 use crate::env::fs::{Access, Fs, LockGuard, if_found};
@@ -52,6 +53,8 @@ impl LocalStore {
         let dir = config.dir.clone();
         let lock = lock(&*config.fs, &dir)?;
         let wal_dir = make_wal_dir(&config)?;
+        let staging = dir.join(STAGING);
+        if_found(config.fs.remove_dir_all(&staging)).map_err(OpenError::io(&staging))?;
         let parts = Parts::new(&config)?;
         let mut known = Known::read(&config)?;
         let previous = read_checkpoint(&*config.fs, &wal_dir)?;
@@ -124,6 +127,8 @@ impl LocalStore {
             closing_threads: config.recovery_threads.max(1),
             recovery_report: report,
             failed,
+            deleting: Mutex::default(),
+            copying: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         };
         store.finish_deletions(deleted);
@@ -321,6 +326,7 @@ fn log_dir(config: &LocalConfig, parts: Parts, known: Known, wal: Wal, is_clean:
         departures: Departures::default(),
         dirty: Mutex::default(),
         cleaner_offsets: Mutex::new(known.cleaner_offsets),
+        segments_held: AtomicBool::new(false),
         maintenance: parts.wakeup,
         counters: Counters::default(),
     }

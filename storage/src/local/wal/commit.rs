@@ -38,6 +38,8 @@ pub struct Wal {
     filling: Mutex<Filling>,
     arrived: Condvar,
     committed: Mutex<Committed>,
+    /// Held while the owners of what one write has made durable are told: between two writes, all logs are of one moment.
+    telling: Mutex<()>,
     /// Woken when the ring needs to grow or a checkpoint.
     maintenance: Arc<Wakeup>,
     stats: CommitStats,
@@ -83,6 +85,7 @@ impl Wal {
             }),
             arrived: Condvar::new(),
             committed: Mutex::new(Committed { next_sequence, end }),
+            telling: Mutex::default(),
             maintenance,
             stats: CommitStats::default(),
         }
@@ -297,6 +300,7 @@ impl Wal {
             }
             Err(error) => self.fail(&error.to_string()),
         }
+        let _telling = self.telling.lock();
         for (bytes, owners) in groups {
             for (range, on_durable) in owners {
                 on_durable(match &written {
@@ -349,6 +353,13 @@ impl Wal {
         }
         drop(filling);
         self.arrived.notify_all();
+    }
+
+    /// Looks at logs as they are between two writes: what was appended together has arrived in all of them, or in none, and
+    /// whatever has arrived somewhere was preceded by all that was durable before. Commits wait meanwhile.
+    pub fn between_commits<T>(&self, look: impl FnOnce() -> T) -> T {
+        let _telling = self.telling.lock();
+        look()
     }
 
     /// How far the log is durable. A checkpoint may let replay begin there once the segments have what lies before.

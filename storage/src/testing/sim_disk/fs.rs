@@ -156,6 +156,15 @@ impl Fs for SimFs {
         })
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change("link", from, |disk, _| {
+            to.hash(&mut disk.history);
+            let (inode, place) = (disk.find(from)?, disk.place(to)?);
+            disk.change_name(NameChange::Set(place, inode));
+            Ok(())
+        })
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.change("remove", path, |disk, _| {
             disk.find(path)?;

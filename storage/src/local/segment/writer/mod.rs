@@ -48,7 +48,7 @@ pub(crate) const SNAPSHOT_SUFFIX: &str = "snapshot";
 pub(crate) const SIDECAR_SUFFIX: &str = "producers";
 /// Sidecars that checkpoints overwrite in turn. They are not synced: a torn or old one costs the next start reading.
 pub(crate) const NOTES: [&str; 2] = ["producers-a", "producers-b"];
-const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
+pub(crate) const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
 const NEW_EPOCHS_FILE: &str = "leader-epoch-checkpoint.tmp";
 
 /// What is not durable yet.
