@@ -11,6 +11,7 @@ extern crate ottla as broker;
 
 mod cli;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -38,9 +39,10 @@ const WRONG_ARGUMENTS: u8 = 2;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
-    if arguments.next_if(|first| first == "import").is_some() {
-        let name = std::iter::once("ottla import".into());
-        return match broker::import::command::run(name.chain(arguments)) {
+    let command = arguments.peek().and_then(|first| command(first.to_str()?));
+    if let Some((name, run)) = command {
+        let name = std::iter::once(name.into());
+        return match run(&mut name.chain(arguments.skip(1))) {
             Ok(Ok(())) => ExitCode::SUCCESS,
             Ok(Err(error)) => refuse(FAILED, &anyhow!(error)),
             Err(error) => usage(&error),
@@ -67,6 +69,25 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => refuse(FAILED, &error),
     }
+}
+
+/// What a first argument stands for that is no option of the broker.
+type Command = fn(&mut dyn Iterator<Item = OsString>) -> Result<Result<(), String>, clap::Error>;
+
+fn command(first: &str) -> Option<(&'static str, Command)> {
+    use broker::{import, snapshot, users};
+    let command: (_, Command) = match first {
+        "import" => ("ottla import", |arguments| import::command::run(arguments)),
+        "restore" => ("ottla restore", |arguments| {
+            snapshot::command::run_restore(arguments)
+        }),
+        "snapshot" => ("ottla snapshot", |arguments| {
+            snapshot::command::run_snapshot(arguments)
+        }),
+        "users" => ("ottla users", |arguments| users::run(arguments)),
+        _ => return None,
+    };
+    Some(command)
 }
 
 /// Every connection and every open segment takes a file descriptor, and the usual soft limit is for other programs.

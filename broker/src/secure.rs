@@ -29,7 +29,7 @@ use crate::security::scram::{ScramMechanism, random_text};
 use crate::security::secret::Secret;
 
 /// Where the files are, in the data directory.
-const DIR: &str = "secure";
+pub(crate) const DIR: &str = "secure";
 /// The broker's key and certificate.
 const SERVER: &str = "server.pem";
 const PASSWORD: &str = "admin.password";

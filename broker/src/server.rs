@@ -21,6 +21,7 @@ use crate::config::{
     self, BrokerConfig, ConnectionSettings, DynamicSettings, HostPort, RateSettings,
     SecurityProtocol,
 };
+use crate::control::{self, ControlSocket};
 use crate::coordinator::group::{GroupCoordinator, Groups};
 use crate::coordinator::runtime::Runtime;
 use crate::coordinator::txn::{TransactionCoordinator, Transactions};
@@ -37,6 +38,7 @@ use crate::partition::fetch_session::FetchSessionCache;
 use crate::partition::registry::PartitionRegistry;
 use crate::partition::validation::Validators;
 use crate::quota::Quotas;
+use crate::release::{self, RELEASE};
 use crate::replay::ReplayError;
 use crate::secure::{self, SecureError, Secured};
 use crate::security::delegation::DelegationTokens;
@@ -65,8 +67,20 @@ pub enum StartError {
     Foreign(Foreign),
     #[error("an import into {} was not finished: remove it and import again", .0.display())]
     UnfinishedImport(PathBuf),
+    #[error(
+        "{} is a snapshot, or what is left of one: `ottla restore {} --data-dir DIR` makes a data directory of it and says if it is not whole", .0.display(), .0.display()
+    )]
+    Snapshot(PathBuf),
     #[error(transparent)]
     Storage(#[from] OpenError),
+    /// Something in the directory is of a later release.
+    #[error("{what}; {advice}")]
+    Newer { what: String, advice: String },
+    #[error("{}: {source}", .dir.display())]
+    Release {
+        dir: PathBuf,
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Identity(#[from] MetaPropertiesError),
     #[error(transparent)]
@@ -115,7 +129,23 @@ impl Server {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(mut config: BrokerConfig) -> Result<Self, StartError> {
+    pub async fn start(config: BrokerConfig) -> Result<Self, StartError> {
+        let dir = config.data_dir.clone();
+        let started = Self::start_on(config).await;
+        started.map_err(|error| match (&error, release::advice(&dir)) {
+            (
+                StartError::Storage(OpenError::NewerFormat { .. })
+                | StartError::Metadata(metadata::OpenError::Replay { .. }),
+                Some(advice),
+            ) => StartError::Newer {
+                what: error.to_string(),
+                advice,
+            },
+            _ => error,
+        })
+    }
+
+    async fn start_on(mut config: BrokerConfig) -> Result<Self, StartError> {
         let bound: Vec<BoundListener> = config
             .listeners
             .iter()
@@ -141,6 +171,11 @@ impl Server {
         let logs = storage::local::open(config.engine())?;
         let identity = MetaProperties::load_or_create(&config.data_dir, config.node_id)?;
         let broker = assemble(config, &identity, logs).await?;
+        // Before anything is written that the release before would not read.
+        release::leave(&broker.config.data_dir, RELEASE).map_err(|source| StartError::Release {
+            dir: broker.config.data_dir.clone(),
+            source,
+        })?;
         let made = broker.metadata.make_first_users(&broker.config.first_users);
         made.await.map_err(StartError::FirstUsers)?;
         broker.logins.begin().await.map_err(StartError::Keys)?;
@@ -167,6 +202,10 @@ impl Server {
                 let serving = listener::run(Arc::clone(&broker), listener);
                 vital.spawn_on(&mut listeners, "a listener", serving);
             }
+        }
+        if let Some(socket) = ControlSocket::open(&broker.config.data_dir) {
+            let serving = control::run(Arc::clone(&broker), socket);
+            vital.spawn_on(&mut listeners, "the control socket", serving);
         }
         if !broker.tls.is_empty() {
             let watching = watch_certificates(Arc::clone(&broker));
@@ -450,6 +489,7 @@ fn check_owner(dir: &Path) -> Result<(), StartError> {
     match import::owner(dir) {
         Ok(Owner::Kafka(foreign)) => Err(StartError::Foreign(foreign)),
         Ok(Owner::UnfinishedImport) => Err(StartError::UnfinishedImport(dir.to_owned())),
+        Ok(Owner::Snapshot) => Err(StartError::Snapshot(dir.to_owned())),
         // What cannot be read cannot be opened either, which says why.
         Ok(Owner::Ottla | Owner::Nobody) | Err(_) => Ok(()),
     }

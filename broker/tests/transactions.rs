@@ -7,6 +7,7 @@ extern crate ottla as broker;
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use broker::broker::Broker;
@@ -14,17 +15,22 @@ use bytes::Bytes;
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, FetchRequest,
-    FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, OffsetFetchRequest,
-    TransactionalId, TxnOffsetCommitRequest,
+    FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, OffsetCommitRequest,
+    OffsetFetchRequest, TransactionalId, TxnOffsetCommitRequest,
 };
 use storage::record::{BatchBuilder, RecordSet, batches};
-use support::{Client, batch, connect, group_id, produce, start_broker_with, string, topic_name};
+use support::{
+    Client, batch, connect, group_id, produce, start_broker_with, start_on, string, topic_name,
+};
 
 const TOPIC: &str = "topic";
 const GROUP: &str = "group";
@@ -183,8 +189,24 @@ impl Producer {
 
 /// What a reader of a partition gets: values, without those of aborted transactions if it reads what is committed.
 async fn read(client: &mut Client, partition: i32, committed: bool) -> Vec<String> {
+    let (mut values, mut from) = (Vec::new(), 0);
+    while let Some(next) = read_some(client, partition, committed, from, &mut values).await {
+        from = next;
+    }
+    values
+}
+
+/// One fetch of it. Gives where the next one begins, if there was anything: what comes from the disk may come in parts.
+async fn read_some(
+    client: &mut Client,
+    partition: i32,
+    committed: bool,
+    from: i64,
+    values: &mut Vec<String>,
+) -> Option<i64> {
     let wanted = FetchPartition::default()
         .with_partition(partition)
+        .with_fetch_offset(from)
         .with_current_leader_epoch(-1)
         .with_partition_max_bytes(1 << 20);
     let topic = FetchTopic::default()
@@ -199,11 +221,12 @@ async fn read(client: &mut Client, partition: i32, committed: bool) -> Vec<Strin
     let partition = &response.responses[0].partitions[0];
     assert_eq!(partition.error_code, 0);
     let mut aborted = partition.aborted_transactions.clone().unwrap_or_default();
-    let mut values = Vec::new();
+    let mut next = None;
     let records = partition.records.clone().unwrap_or_default();
     for batch in batches(&records) {
         let batch = batch.unwrap();
         let header = &batch.header;
+        next = Some(header.next_offset());
         let ended = |of: &kafka_protocol::messages::fetch_response::AbortedTransaction| {
             of.producer_id.0 == header.producer_id && of.first_offset <= header.base_offset
         };
@@ -223,7 +246,7 @@ async fn read(client: &mut Client, partition: i32, committed: bool) -> Vec<Strin
             values.push(String::from_utf8(value).unwrap());
         }
     }
-    values
+    next
 }
 
 /// How far a reader of what is committed gets.
@@ -399,4 +422,181 @@ async fn a_transaction_that_takes_too_long_is_aborted() {
     assert_eq!(producer.end(true).await, 48);
     assert_eq!(producer.end(false).await, 0);
     assert_eq!(read(&mut reader, 0, true).await, [""; 0]);
+}
+
+/// Runs what blocks beside the broker.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+fn words(words: &[&std::ffi::OsStr]) -> std::vec::IntoIter<std::ffi::OsString> {
+    let words: Vec<_> = words.iter().map(|&word| word.to_owned()).collect();
+    words.into_iter()
+}
+
+/// A transaction is one value in each of three partitions and an offset of a group; every third one is aborted. Beside it
+/// somebody writes without transactions, and a group follows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_snapshot_of_a_broker_under_load_is_of_one_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let server = start_on(&path("data")).await;
+    let broker = Arc::clone(&server.broker);
+    let mut admin = connect(&broker);
+    admin.create_topic(TOPIC, 3).await;
+    admin.create_topic("plain", 1).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (ended, written) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicI64::new(0)));
+    let transactions = {
+        let (broker, stop, ended) = (Arc::clone(&broker), Arc::clone(&stop), Arc::clone(&ended));
+        tokio::spawn(async move {
+            let mut producer = Producer::new(&broker, "id", true).await;
+            let mut number = 0;
+            while !stop.load(Ordering::Relaxed) {
+                for partition in 0..3 {
+                    producer.write(partition, &number.to_string()).await;
+                }
+                assert_eq!(producer.commit_offset(number + 1).await, 0);
+                assert_eq!(producer.end(number % 3 != 2).await, 0);
+                number += 1;
+                ended.store(number, Ordering::SeqCst);
+            }
+        })
+    };
+    let plain = {
+        let (broker, stop, written) =
+            (Arc::clone(&broker), Arc::clone(&stop), Arc::clone(&written));
+        tokio::spawn(async move {
+            let mut client = connect(&broker);
+            let mut number = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let text = number.to_string();
+                let request = produce("plain", vec![(0, batch(&[&text]))]);
+                let answer = client.call(9, request).await;
+                assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+                number += 1;
+                written.store(number, Ordering::SeqCst);
+                follow(&mut client, number).await;
+            }
+        })
+    };
+    let mut snapshots = Vec::new();
+    for number in 0..2 {
+        let wanted = [&ended, &written].map(|count| count.load(Ordering::SeqCst) + 10);
+        let now = || [&ended, &written].map(|count| count.load(Ordering::SeqCst));
+        while now().iter().zip(wanted).any(|(now, wanted)| *now < wanted) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let before = now();
+        let (to, data) = (path(&format!("snapshot{number}")), path("data"));
+        let place = to.clone();
+        let made = beside(move || {
+            let named = [
+                "ottla snapshot".as_ref(),
+                to.as_os_str(),
+                "--data-dir".as_ref(),
+                data.as_os_str(),
+            ];
+            broker::snapshot::command::run_snapshot(words(&named))
+        });
+        made.await.unwrap().unwrap();
+        snapshots.push((place, before));
+    }
+    stop.store(true, Ordering::Relaxed);
+    transactions.await.unwrap();
+    plain.await.unwrap();
+    drop(admin);
+    drop(broker);
+    server.shutdown().await.unwrap();
+    for (snapshot, before) in snapshots {
+        let restored = snapshot.with_extension("restored");
+        let named = [
+            "ottla restore".as_ref(),
+            snapshot.as_os_str(),
+            "--data-dir".as_ref(),
+            restored.as_os_str(),
+        ];
+        let named = words(&named);
+        beside(move || broker::snapshot::command::run_restore(named))
+            .await
+            .unwrap()
+            .unwrap();
+        let server = start_on(&restored).await;
+        let broker = Arc::clone(&server.broker);
+        // Whatever transaction was open is over now.
+        Producer::new(&broker, "id", true).await;
+        let mut client = connect(&broker);
+        let values = read(&mut client, 0, true).await;
+        let last: i64 = values.last().map_or(0, |value| value.parse().unwrap());
+        let committed_before = (0..=last).filter(|number| number % 3 != 2);
+        let expected: Vec<String> = committed_before.map(|number| number.to_string()).collect();
+        assert_eq!(values, expected);
+        for partition in 1..3 {
+            assert_eq!(read(&mut client, partition, true).await, expected);
+        }
+        assert_eq!(committed(&mut client).await, Ok(last + 1));
+        let acknowledged = (0..before[0]).rfind(|number| number % 3 != 2);
+        assert!(Some(last) >= acknowledged, "{last} of {before:?}");
+        let end = end_of_plain(&mut client).await;
+        let followed = followed(&mut client).await;
+        assert!(end >= before[1], "{end} of {before:?}");
+        assert!(
+            (before[1] - 1..=end).contains(&followed),
+            "{followed} of {end}"
+        );
+        drop(client);
+        drop(broker);
+        server.shutdown().await.unwrap();
+        // The broker that serves its copy has left it alone.
+        let named = [
+            "ottla snapshot".as_ref(),
+            "--verify".as_ref(),
+            snapshot.as_os_str(),
+        ];
+        let named = words(&named);
+        beside(move || broker::snapshot::command::run_snapshot(named))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}
+
+/// Commits an offset of a group that follows what is written without transactions.
+async fn follow(client: &mut Client, offset: i64) {
+    let partition = OffsetCommitRequestPartition::default()
+        .with_partition_index(0)
+        .with_committed_offset(offset)
+        .with_committed_metadata(Some(string("")));
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(topic_name("plain"))
+        .with_partitions(vec![partition]);
+    let request = OffsetCommitRequest::default()
+        .with_group_id(group_id("follower"))
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic]);
+    let response = client.call(8, request).await;
+    assert_eq!(response.topics[0].partitions[0].error_code, 0);
+}
+
+async fn followed(client: &mut Client) -> i64 {
+    let topic = OffsetFetchRequestTopic::default()
+        .with_name(topic_name("plain"))
+        .with_partition_indexes(vec![0]);
+    let request = OffsetFetchRequest::default()
+        .with_group_id(group_id("follower"))
+        .with_topics(Some(vec![topic]));
+    client.call(7, request).await.topics[0].partitions[0].committed_offset
+}
+
+async fn end_of_plain(client: &mut Client) -> i64 {
+    let partition = ListOffsetsPartition::default()
+        .with_partition_index(0)
+        .with_timestamp(-1);
+    let topic = ListOffsetsTopic::default()
+        .with_name(topic_name("plain"))
+        .with_partitions(vec![partition]);
+    let request = ListOffsetsRequest::default()
+        .with_replica_id((-1).into())
+        .with_topics(vec![topic]);
+    client.call(5, request).await.topics[0].partitions[0].offset
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use crate::config::{Properties, read_properties};
+use crate::snapshot;
 
 /// In a directory that an import has not finished.
 pub(crate) const UNFINISHED: &str = "import-unfinished";
@@ -36,6 +37,8 @@ pub enum Owner {
     Ottla,
     /// An import into it was cut short.
     UnfinishedImport,
+    /// A snapshot, or what is left of one, or of a restore.
+    Snapshot,
     Kafka(Foreign),
 }
 
@@ -89,6 +92,9 @@ pub(crate) fn owner(dir: &Path) -> io::Result<Owner> {
     };
     if dir.join(UNFINISHED).exists() {
         return Ok(Owner::UnfinishedImport);
+    }
+    if snapshot::is_snapshot(dir) {
+        return Ok(Owner::Snapshot);
     }
     match fs::read(dir.join(META_PROPERTIES)) {
         Ok(text) if String::from_utf8_lossy(&text).contains(OUR_MARK) => return Ok(Owner::Ottla),

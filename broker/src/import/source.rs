@@ -55,7 +55,7 @@ impl Source {
         let shown = dir.display();
         let kafka = match owner(dir).map_err(unreadable(dir))? {
             Owner::Kafka(kafka) => kafka,
-            Owner::Ottla | Owner::UnfinishedImport => {
+            Owner::Ottla | Owner::UnfinishedImport | Owner::Snapshot => {
                 return refused(format!(
                     "{shown} is a data directory of Ottla: start on it with --data-dir, or copy it while Ottla is stopped"
                 ));
