@@ -6,25 +6,36 @@ extern crate ottla as broker;
 
 mod support;
 
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use broker::testing;
 use bytes::{Buf, Bytes};
+use kafka_protocol::messages::alter_user_scram_credentials_request::ScramCredentialUpsertion;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::{
-    FetchRequest, FetchResponse, HeartbeatRequest, MetadataRequest, ProduceRequest,
+    AlterUserScramCredentialsRequest, DescribeUserScramCredentialsRequest, FetchRequest,
+    FetchResponse, HeartbeatRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
+    ProduceRequest,
 };
 use kafka_protocol::protocol::Decodable;
 use protocol_shim::newer::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use protocol_shim::newer::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
+use storage::record::batches;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use support::{
     Client, batch, connect, connect_watched, group_id, produce, start_broker, start_broker_with,
-    start_on, topic_name,
+    start_on, string, topic_name, try_start_on,
 };
 
 const FETCH: i16 = 12;
@@ -529,4 +540,182 @@ fn a_broker_for_tests_needs_no_runtime_and_says_why_it_does_not_start() {
         .unwrap();
     assert!(matches!(error, testing::Error::Config(_)), "{error}");
     broker.stop().unwrap();
+}
+
+/// What each release has left of a broker that was killed, kept as it was: `broker/tests/directories/RELEASE`. A later release
+/// has to start on each of them, the last one at least.
+///
+/// A release adds its own before it is made: `cargo test -p ottla --test connection -- --ignored leave_a_directory`. What is
+/// there already stays as it is.
+const DIRECTORIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/directories");
+/// The length of the first region of the write-ahead log. Zeros at the end of one are not kept.
+const REGION_BYTES: u64 = 4 << 20;
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => copy_dir(&entry.path(), &target),
+            kind if kind.is_file() => drop(std::fs::copy(entry.path(), target).unwrap()),
+            _ => {}
+        }
+    }
+}
+
+fn regions(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir.join("wal")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let is_region = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "wal");
+    paths.filter(is_region).collect()
+}
+
+#[tokio::test]
+#[ignore = "adds a directory to the tree"]
+async fn leave_a_directory() {
+    let data = tempfile::tempdir().unwrap();
+    let running = start_on(data.path()).await;
+    let mut client = Client::new(TcpStream::connect(running.addresses()[0]).await.unwrap());
+    client.create_topic("topic", 1).await;
+    for values in [["a", "b"], ["c", "d"]] {
+        let request = produce("topic", vec![(0, batch(&values))]);
+        client.call(PRODUCE, request).await;
+        // It takes a checkpoint. So the first batch is in its segment, and the other one in the write-ahead log.
+        let (logs, elsewhere) = (
+            Arc::clone(&running.broker.logs),
+            tempfile::tempdir().unwrap(),
+        );
+        let work = move || {
+            logs.snapshot(elsewhere.path(), &mut |_| ControlFlow::Break(()))
+                .is_err()
+        };
+        if values == ["a", "b"] {
+            assert!(
+                tokio::task::spawn_blocking(work).await.unwrap(),
+                "it is broken off"
+            );
+        }
+    }
+    commit(&mut client, 3).await;
+    // Level 2 of the metadata.
+    client.call(0, a_user()).await;
+    let kept = Path::new(DIRECTORIES).join(env!("CARGO_PKG_VERSION"));
+    assert!(!kept.exists(), "{} is there already", kept.display());
+    copy_dir(data.path(), &kept);
+    for region in regions(&kept) {
+        let bytes = std::fs::read(&region).unwrap();
+        let end = bytes
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last + 1);
+        assert!(end as u64 <= REGION_BYTES);
+        std::fs::write(&region, &bytes[..end.next_multiple_of(4096)]).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_earlier_releases_have_left_is_read() {
+    let mut releases = 0;
+    for entry in std::fs::read_dir(DIRECTORIES).unwrap() {
+        let kept = entry.unwrap().path();
+        let data = tempfile::tempdir().unwrap();
+        copy_dir(&kept, data.path());
+        for region in regions(data.path()) {
+            let file = std::fs::File::options().write(true).open(region).unwrap();
+            if file.metadata().unwrap().len() > 0 {
+                file.set_len(REGION_BYTES).unwrap();
+            }
+        }
+        // Once more after an orderly stop: then it is all of this release's making.
+        for is_recovered in [true, false] {
+            let running = start_on(data.path()).await;
+            let report = running.broker.logs.recovery_report();
+            assert_eq!(
+                report.replayed_batches > 0,
+                is_recovered,
+                "{}",
+                kept.display()
+            );
+            let mut client = Client::new(TcpStream::connect(running.addresses()[0]).await.unwrap());
+            let request = fetch("topic", &[(0, 0)], Duration::ZERO);
+            let fetched = client.call(FETCH, request).await;
+            let records = fetched.responses[0].partitions[0].records.clone().unwrap();
+            let offsets: Vec<_> = batches(&records)
+                .map(|batch| batch.unwrap().header)
+                .map(|header| (header.base_offset, header.last_offset()))
+                .collect();
+            assert_eq!(offsets, [(0, 1), (2, 3)], "{}", kept.display());
+            assert_eq!(committed(&mut client).await, 3);
+            let users = DescribeUserScramCredentialsRequest::default();
+            let users = client.call(0, users).await.results;
+            assert_eq!(users.len(), 1);
+            drop(client);
+            running.shutdown().await.unwrap();
+        }
+        releases += 1;
+    }
+    assert!(releases > 0);
+}
+
+/// Another release has left something that this one does not know.
+#[tokio::test]
+async fn a_later_format_is_refused_with_the_release_that_reads_it() {
+    let data = tempfile::tempdir().unwrap();
+    let running = start_on(data.path()).await;
+    // As a kill would leave it.
+    let left = tempfile::tempdir().unwrap();
+    copy_dir(data.path(), left.path());
+    running.shutdown().await.unwrap();
+    std::fs::write(left.path().join("ottla-release"), "99.9.0\n").unwrap();
+    for name in ["checkpoint-a", "checkpoint-b"] {
+        let path = left.path().join("wal").join(name);
+        let Ok(mut bytes) = std::fs::read(&path) else {
+            continue;
+        };
+        bytes[4..6].copy_from_slice(&2_u16.to_le_bytes());
+        let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &bytes[..44]);
+        bytes[44..48].copy_from_slice(&(sum as u32).to_le_bytes());
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let refused = try_start_on(left.path())
+        .await
+        .err()
+        .expect("refused")
+        .to_string();
+    assert!(refused.contains("format 2"), "{refused}");
+    assert!(refused.contains("start it with Ottla 99.9.0"), "{refused}");
+}
+
+async fn commit(client: &mut Client, offset: i64) {
+    let partition = OffsetCommitRequestPartition::default().with_committed_offset(offset);
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(topic_name("topic"))
+        .with_partitions(vec![partition]);
+    let request = OffsetCommitRequest::default()
+        .with_group_id(group_id("group"))
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic]);
+    let answer = client.call(8, request).await;
+    assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+}
+
+async fn committed(client: &mut Client) -> i64 {
+    let topic = OffsetFetchRequestTopic::default()
+        .with_name(topic_name("topic"))
+        .with_partition_indexes(vec![0]);
+    let request = OffsetFetchRequest::default()
+        .with_group_id(group_id("group"))
+        .with_topics(Some(vec![topic]));
+    client.call(7, request).await.topics[0].partitions[0].committed_offset
+}
+
+fn a_user() -> AlterUserScramCredentialsRequest {
+    let upsertion = ScramCredentialUpsertion::default()
+        .with_name(string("ann"))
+        .with_mechanism(1)
+        .with_iterations(4096)
+        .with_salt(Bytes::from_static(b"salt"))
+        .with_salted_password(Bytes::from_static(&[7; 32]));
+    AlterUserScramCredentialsRequest::default().with_upsertions(vec![upsertion])
 }

@@ -14,7 +14,7 @@ use broker::config::{HostPort, SecurityProtocol};
 use broker::metadata::MetaProperties;
 use broker::net::session::{ClientListener, Principal, Session};
 use broker::net::{connection, login};
-use broker::server::{self, Server};
+use broker::server::{self, Server, StartError};
 use broker::testing;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -86,8 +86,13 @@ pub fn connect_watched(broker: &Arc<Broker>) -> (Client, JoinHandle<()>) {
 
 /// A broker with a port and a data directory.
 pub async fn start_on(data: &Path) -> Server {
+    try_start_on(data).await.unwrap()
+}
+
+/// The same, where it may be refused.
+pub async fn try_start_on(data: &Path) -> Result<Server, StartError> {
     let config = testing::config(data, [("ottla.durability", "strict")]).unwrap();
-    Server::start(config).await.unwrap()
+    Server::start(config).await
 }
 
 /// Serves whatever is at the other end of `served`.
