@@ -255,7 +255,7 @@ pub fn compare_tool([ottla, kafka]: &[Secured; 2], wrong: &mut Vec<String>) -> R
         return Ok(());
     };
     let run = |broker: &Secured| {
-        let mut command = tools.command("TokenTools.java", &[&broker.login.to_string()]);
+        let mut command = tools.command("TokenTools", &[&broker.login.to_string()]);
         toolchain::run(&mut command)
     };
     let (by_ottla, by_kafka) = both(|| run(ottla), || run(kafka));
