@@ -287,7 +287,7 @@ fn a_log_in_goes_as_with_kafka_whatever_the_client_says() -> Result<()> {
     else {
         return Ok(());
     };
-    let both = [
+    let mut both = [
         Secured::start(BrokerKind::Ottla, tokens::PROPERTIES)?,
         kafka,
     ];
@@ -305,7 +305,7 @@ fn a_log_in_goes_as_with_kafka_whatever_the_client_says() -> Result<()> {
     tokens::compare_tool(&both, &mut wrong)?;
     tokens::compare(&both, &mut wrong)?;
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-    Ok(())
+    tokens::import(&mut both[1])
 }
 
 #[test]

@@ -1,23 +1,31 @@
 //! Delegation tokens (KIP-48): what clients are told of them, in every version, by Ottla and by Kafka; and what
 //! `kafka-delegation-tokens` and Java clients make of it.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
+use compat_tests::broker_process::ottla_binary;
 use compat_tests::java::KafkaTools;
 use compat_tests::tool_answers::both;
-use compat_tests::{RawClient, toolchain};
+use compat_tests::{BrokerKind, RawClient, toolchain};
+use kafka_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
+use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::create_delegation_token_request::CreatableRenewers;
 use kafka_protocol::messages::describe_delegation_token_request::DescribeDelegationTokenOwner;
 use kafka_protocol::messages::{
-    CreateDelegationTokenRequest, CreateDelegationTokenResponse, DescribeDelegationTokenRequest,
-    DescribeDelegationTokenResponse, ExpireDelegationTokenRequest, RenewDelegationTokenRequest,
+    AlterClientQuotasRequest, CreateAclsRequest, CreateDelegationTokenRequest,
+    CreateDelegationTokenResponse, DescribeAclsRequest, DescribeClientQuotasRequest,
+    DescribeDelegationTokenRequest, DescribeDelegationTokenResponse,
+    DescribeUserScramCredentialsRequest, ExpireDelegationTokenRequest, RenewDelegationTokenRequest,
     SaslAuthenticateRequest, SaslHandshakeRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
 use super::Secured;
+use super::client_programs::client;
+use super::sasl::{log_in, run};
 
 /// Tokens, and an authorizer to which alice is a super user.
 pub const PROPERTIES: &[(&str, &str)] = &[
@@ -266,5 +274,117 @@ pub fn compare_tool([ottla, kafka]: &[Secured; 2], wrong: &mut Vec<String>) -> R
     }
     let log = ottla.broker.log();
     ensure!(!log.contains("key-secret"), "{log}");
+    Ok(())
+}
+
+/// What a broker has of users, rights, quotas and tokens; none of them by chance.
+fn kept(broker: &Secured) -> Result<String> {
+    let mut admin = RawClient::connect(broker.broker.address())?;
+    let every = DescribeAclsRequest::default()
+        .with_resource_type_filter(1)
+        .with_resource_name_filter(None)
+        .with_pattern_type_filter(1)
+        .with_principal_filter(None)
+        .with_host_filter(None)
+        .with_operation(1)
+        .with_permission_type(1);
+    let acls = admin.call(3, &every)?.resources;
+    let quotas = admin.call(1, &DescribeClientQuotasRequest::default())?;
+    let users = DescribeUserScramCredentialsRequest::default().with_users(None);
+    let mut users = admin.call(0, &users)?.results;
+    users.sort_by(|one, other| one.user.cmp(&other.user));
+    for user in &mut users {
+        user.credential_infos.sort_by_key(|info| info.mechanism);
+    }
+    let mut tokens = logged_in(broker, "alice")?.call(3, &describe(None))?.tokens;
+    tokens.retain(|token| token.max_timestamp - token.issue_timestamp > 60_000);
+    tokens.sort_by(|one, other| one.token_id.cmp(&other.token_id));
+    ensure!(
+        !users.is_empty() && !tokens.is_empty(),
+        "{users:?} {tokens:?}"
+    );
+    Ok(format!(
+        "{acls:#?}\n{:#?}\n{users:#?}\n{tokens:#?}",
+        quotas.entries
+    ))
+}
+
+fn set_quota(broker: &Secured, bytes: f64) -> Result<()> {
+    let user = EntityData::default()
+        .with_entity_type(string("user"))
+        .with_entity_name(Some(string("alice")));
+    let rate = OpData::default()
+        .with_key(string("producer_byte_rate"))
+        .with_value(bytes);
+    let entry = EntryData::default()
+        .with_entity(vec![user])
+        .with_ops(vec![rate]);
+    let request = AlterClientQuotasRequest::default().with_entries(vec![entry]);
+    let answer = RawClient::connect(broker.broker.address())?.call(1, &request)?;
+    ensure!(answer.entries[0].error_code == 0, "{answer:?}");
+    Ok(())
+}
+
+/// What Kafka's directory says of users, rights, quotas and tokens is so with Ottla, too; and a kill takes back nothing that
+/// is changed there.
+pub fn import(kafka: &mut Secured) -> Result<()> {
+    let entry = AclCreation::default()
+        .with_resource_type(7)
+        .with_resource_name(string("User:carol"))
+        .with_resource_pattern_type(3)
+        .with_principal(string("User:bob"))
+        .with_host(string("*"))
+        .with_operation(14)
+        .with_permission_type(3);
+    let acls = CreateAclsRequest::default().with_creations(vec![entry]);
+    let made = RawClient::connect(kafka.broker.address())?.call(3, &acls)?;
+    ensure!(made.results[0].error_code == 0, "{made:?}");
+    set_quota(kafka, 1e9)?;
+    // What Kafka has answered everybody can see a moment later.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let before = loop {
+        let kept = kept(kafka)?;
+        if kept.contains("User:bob") && kept.contains("producer_byte_rate") {
+            break kept;
+        }
+        ensure!(Instant::now() < deadline, "{kept}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    kafka.broker.terminate()?;
+
+    let mut ottla = Secured::stopped(BrokerKind::Ottla, PROPERTIES)?;
+    let imported = Command::new(ottla_binary()?)
+        .arg("import")
+        .arg(kafka.broker.data_dir())
+        .arg("--data-dir")
+        .arg(ottla.broker.data_dir())
+        .output()?;
+    let said = String::from_utf8_lossy(&imported.stdout);
+    ensure!(
+        imported.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&imported.stderr)
+    );
+    ensure!(said.contains("delegation tokens are taken over"), "{said}");
+    ottla.broker.restart()?;
+    let after = kept(&ottla)?;
+    ensure!(after == before, "Ottla {after}\nKafka {before}");
+    let told = run(
+        client("confluent-kafka")?,
+        &ottla,
+        &log_in("SCRAM-SHA-512", "alice", "alice-secret"),
+    )?;
+    ensure!(
+        told.as_ref().is_none_or(|told| told.contains("read value")),
+        "{told:?}"
+    );
+
+    set_quota(&ottla, 2e9)?;
+    let changed = kept(&ottla)?;
+    ensure!(changed != before);
+    ottla.broker.kill9()?;
+    ottla.broker.restart()?;
+    let after = kept(&ottla)?;
+    ensure!(after == changed, "{after}\nbefore the kill {changed}");
     Ok(())
 }
