@@ -20,6 +20,7 @@ pub mod context;
 pub mod control;
 pub(crate) mod coordinator;
 pub mod dispatch;
+mod features;
 pub mod import;
 pub mod log_limit;
 pub mod metadata;

@@ -2,7 +2,8 @@
 //!
 //! Announces what is served and nothing else. A version that is not served is answered in version 0
 //! with UNSUPPORTED_VERSION before this handler is reached (KIP-511). From v3 the client must name
-//! itself in a sane way, else INVALID_REQUEST; features that work are announced as finalized (KIP-584). From v5 it may say
+//! itself in a sane way, else INVALID_REQUEST; it is told of the features that work, each at the one level that is both
+//! supported and finalized (KIP-584). From v5 it may say
 //! which cluster and broker it means: if that is somebody else, REBOOTSTRAP_REQUIRED (KIP-1242).
 
 use kafka_protocol::protocol::StrBytes;
@@ -13,10 +14,8 @@ use protocol_shim::newer::api_versions::{
 
 use super::advertised;
 use crate::context::RequestContext;
+use crate::features::FEATURES;
 use crate::net::session::ClientSoftware;
-
-/// Features clients may rely on, with their finalized level: only what works.
-const FEATURES: &[(&str, i16)] = &[("group.version", 1), ("transaction.version", 2)];
 
 /// The client does not say which broker it means.
 const NO_NODE: i32 = -1;
@@ -50,17 +49,17 @@ pub(crate) async fn handle(
     if ctx.api_version < 3 {
         return response;
     }
+    // Clients look again when it has grown.
+    let epoch = ctx.metadata_log().0.offsets().high_watermark;
     response
-        .with_finalized_features_epoch(0)
+        .with_finalized_features_epoch(epoch)
         .with_supported_features(
             FEATURES
                 .iter()
-                // A range from 0 was not allowed before v4 (KIP-1022).
-                .filter(|_| ctx.api_version >= 4)
                 .map(|(name, level)| {
                     SupportedFeatureKey::default()
                         .with_name(StrBytes::from_static_str(name))
-                        .with_min_version(0)
+                        .with_min_version(*level)
                         .with_max_version(*level)
                 })
                 .collect(),

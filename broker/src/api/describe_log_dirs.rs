@@ -58,9 +58,8 @@ pub(crate) async fn handle(
             }
         }
     }
-    let dir = &ctx.config().data_dir;
-    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
-    let (total_bytes, usable_bytes) = match rustix::fs::statvfs(&dir) {
+    let dir = log_dir(ctx);
+    let (total_bytes, usable_bytes) = match rustix::fs::statvfs(&*dir) {
         Ok(volume) => (
             bytes(volume.f_blocks, volume.f_frsize),
             bytes(volume.f_bavail, volume.f_frsize),
@@ -68,11 +67,18 @@ pub(crate) async fn handle(
         Err(_) => (UNKNOWN_BYTES, UNKNOWN_BYTES),
     };
     let result = DescribeLogDirsResult::default()
-        .with_log_dir(StrBytes::from_string(dir.display().to_string()))
+        .with_log_dir(StrBytes::from_string(dir))
         .with_topics(topics)
         .with_total_bytes(total_bytes)
         .with_usable_bytes(usable_bytes);
     Ok(DescribeLogDirsResponse::default().with_results(vec![result]))
+}
+
+/// The name of the one data directory.
+pub(super) fn log_dir(ctx: &RequestContext) -> String {
+    let dir = &ctx.config().data_dir;
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
+    dir.display().to_string()
 }
 
 /// For a client that may not describe the cluster.

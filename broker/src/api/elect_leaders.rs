@@ -11,14 +11,15 @@ use protocol_shim::access::Operation;
 
 use super::wire;
 use crate::authorizer::denial;
+use crate::client_text::client_text;
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
 
 /// 0 is preferred, 1 is unclean.
 const ELECTION_TYPES: std::ops::RangeInclusive<i8> = 0..=1;
 
-/// What the answer for one partition or topic takes, as a struct and encoded, without its name.
-const RESULT_BYTES: usize = 192;
+/// What the answer for one partition or topic takes, as a struct and encoded, its text included, and without its name.
+const RESULT_BYTES: usize = 512;
 
 pub(crate) async fn handle(
     ctx: &RequestContext,
@@ -45,29 +46,33 @@ pub(crate) async fn handle(
         Some(topics) => topics
             .into_iter()
             .map(|asked| {
-                let topic = view.topic_of_cluster(&asked.topic, Operation::Alter);
-                let partition_count = topic.ok().map(|topic| topic.partition_count);
-                let results = asked.partitions.into_iter().map(|partition| {
-                    let (error, message) = match partition_count {
-                        _ if !known_type => (ErrorCode::InvalidRequest, "Unknown type of election"),
-                        None => (ErrorCode::UnknownTopicOrPartition, "No such topic"),
-                        Some(count) if !(0..count).contains(&partition) => {
-                            (ErrorCode::UnknownTopicOrPartition, "No such partition")
+                let topic = view.topic_of_cluster(&asked.topic, Operation::Alter).ok();
+                let name = client_text(&asked.topic);
+                let results = asked.partitions.iter().map(|partition| {
+                    let unknown = ErrorCode::UnknownTopicOrPartition;
+                    let (error, message) = match topic {
+                        _ if !known_type => (
+                            ErrorCode::InvalidRequest,
+                            "Unknown type of election".to_owned(),
+                        ),
+                        None => (unknown, format!("No such topic as {name}")),
+                        Some(topic) if !topic.has_partition(*partition) => {
+                            (unknown, format!("No such partition as {name}-{partition}"))
                         }
                         Some(_) => (
                             ErrorCode::ElectionNotNeeded,
-                            "Leader election not needed for topic partition.",
+                            "Leader election not needed for topic partition.".to_owned(),
                         ),
                     };
                     PartitionResult::default()
-                        .with_partition_id(partition)
+                        .with_partition_id(*partition)
                         .with_error_code(error.into())
-                        .with_error_message(Some(StrBytes::from_static_str(message)))
+                        .with_error_message(Some(StrBytes::from_string(message)))
                 });
                 let results = results.collect();
                 ReplicaElectionResult::default()
-                    .with_topic(asked.topic)
                     .with_partition_result(results)
+                    .with_topic(asked.topic)
             })
             .collect(),
     };

@@ -8,6 +8,8 @@ pub(crate) mod add_offsets_to_txn;
 pub(crate) mod add_partitions_to_txn;
 pub(crate) mod alter_client_quotas;
 pub(crate) mod alter_configs;
+pub(crate) mod alter_partition_reassignments;
+pub(crate) mod alter_replica_log_dirs;
 pub(crate) mod alter_user_scram_credentials;
 pub(crate) mod api_versions;
 mod commit_topics;
@@ -59,6 +61,8 @@ pub(crate) mod sasl_authenticate;
 pub(crate) mod sasl_handshake;
 pub(crate) mod sync_group;
 pub(crate) mod txn_offset_commit;
+pub(crate) mod unregister_broker;
+pub(crate) mod update_features;
 pub(crate) mod write_txn_markers;
 
 #[cfg(test)]
@@ -112,9 +116,13 @@ macro_rules! served_apis {
             DescribeCluster              => describe_cluster                [];
             DescribeTopicPartitions      => describe_topic_partitions       [?];
             DescribeLogDirs              => describe_log_dirs               [on_cluster ?];
+            AlterReplicaLogDirs          => alter_replica_log_dirs          [on_cluster ?];
             ElectLeaders                 => elect_leaders                   [on_cluster ?];
+            AlterPartitionReassignments  => alter_partition_reassignments   [on_cluster ?];
             ListPartitionReassignments   => list_partition_reassignments    [on_cluster];
             DescribeQuorum               => describe_quorum                 [on_cluster ? no_throttle_time];
+            UpdateFeatures               => update_features                 [on_cluster ?];
+            UnregisterBroker             => unregister_broker               [on_cluster];
             WriteTxnMarkers              => write_txn_markers               [? no_throttle_time];
             DescribeProducers            => describe_producers              [?];
             AddPartitionsToTxn           => add_partitions_to_txn           [?];

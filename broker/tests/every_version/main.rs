@@ -18,6 +18,7 @@ mod groups;
 mod later;
 mod logins;
 mod quotas;
+mod replicas;
 #[path = "../support/mod.rs"]
 mod support;
 mod transactions;
@@ -119,6 +120,10 @@ async fn ask(spec: &ApiSpec, case: &mut Case) {
         ApiKey::DescribeTopicPartitions => admin::describe_topic_partitions(case).await,
         ApiKey::DescribeCluster => admin::describe_cluster(case).await,
         ApiKey::DescribeLogDirs => admin::describe_log_dirs(case).await,
+        ApiKey::AlterReplicaLogDirs => replicas::alter_log_dirs(case).await,
+        ApiKey::AlterPartitionReassignments => replicas::alter_reassignments(case).await,
+        ApiKey::UpdateFeatures => replicas::update_features(case).await,
+        ApiKey::UnregisterBroker => replicas::unregister_broker(case).await,
         ApiKey::ElectLeaders => later::elect_leaders(case).await,
         ApiKey::ListPartitionReassignments => later::list_partition_reassignments(case).await,
         ApiKey::DescribeQuorum => later::describe_quorum(case).await,

@@ -10,12 +10,10 @@ pub static TABLE: &[Deliberate] = &[
     // What is not there yet.
     row("api versions: ApiVersions v* known*: api_keys.(order)", "*", "",
         "an API that is not served is not announced"),
-    row("api versions: ApiVersions v* known*: *_features.(order)", "*", "group.version transaction.version",
+    row("api versions: ApiVersions v* known*: *_features.(order)", "*", "group.version metadata.version transaction.version",
         "no feature is announced before it works"),
-    row("api versions: ApiVersions v* known*: supported_features.(order)", "*", "",
-        "no feature is announced before it works"),
-    row("api versions: ApiVersions v* known*: finalized_features_epoch", "<some>", "0",
-        "no feature is announced before it works"),
+    row("api versions: ApiVersions v* known*: supported_features[*].min_version", "*", "*",
+        "a feature works at one level; Kafka has had others, and leaves out those that begin at 0 before v4"),
 
     row("transactions: DescribeProducers v0 some: *.error_message", "None", "*",
         "every error has a text"),

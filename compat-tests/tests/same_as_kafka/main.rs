@@ -25,6 +25,7 @@ mod offsets;
 mod produce;
 mod produce_compressed;
 mod quotas;
+mod replicas;
 mod sweep;
 mod topics;
 mod transactional_ids;
@@ -112,6 +113,10 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("transactional ids grow", transactional_ids::adds),
     ("transactional ids time out", transactional_ids::timeout),
     ("replicas", later::replicas),
+    ("replicas' directories", replicas::log_dirs),
+    ("reassignments", replicas::reassignments),
+    ("features", replicas::features),
+    ("unregister broker", replicas::unregister),
 ];
 
 /// What both brokers are started with; most of it is what makes Kafka run as a single node.

@@ -621,6 +621,26 @@ pub(super) fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
                 .needs(Alter, Cluster)
                 .may_tell(&[84]),
         ],
+        ApiKey::AlterReplicaLogDirs => vec![
+            Case::sampled("to another directory", Names)
+                .needs(Alter, Cluster)
+                .may_tell(&[57]),
+        ],
+        ApiKey::AlterPartitionReassignments => vec![
+            Case::sampled("by name", Names)
+                .needs(Alter, Cluster)
+                .may_tell(&[39]),
+        ],
+        ApiKey::UpdateFeatures => vec![
+            Case::sampled("another one", Names)
+                .needs(Alter, Cluster)
+                .may_tell(&[95]),
+        ],
+        ApiKey::UnregisterBroker => vec![
+            Case::sampled("another one", Names)
+                .needs(Alter, Cluster)
+                .may_tell(&[102]),
+        ],
         ApiKey::ListPartitionReassignments => {
             vec![Case::sampled("by name", Names).needs(Describe, Cluster)]
         }
