@@ -1,9 +1,5 @@
-import java.io.ByteArrayOutputStream;
-import java.io.PrintStream;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
-import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.common.acl.AccessControlEntry;
@@ -13,26 +9,21 @@ import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.resource.PatternType;
 import org.apache.kafka.common.resource.ResourcePattern;
 import org.apache.kafka.common.resource.ResourceType;
-import org.apache.kafka.common.utils.internals.Exit;
 import org.apache.kafka.tools.AclCommand;
 
 /**
  * kafka-acls in its usual forms. Writes a transcript: what was asked, and what came back; lines whose order means nothing are
  * sorted. The last line is "end". It leaves no entry behind that it has not found.
  *
- * usage: AclTools.java BOOTSTRAP
+ * usage: AclTools BOOTSTRAP
  */
 public class AclTools {
-    static final PrintStream transcript = System.out;
     static String bootstrap;
     static Admin admin;
 
     public static void main(String[] args) throws Exception {
         bootstrap = args[0];
         admin = Admin.create(Map.of("bootstrap.servers", bootstrap));
-        Exit.setExitProcedure((code, message) -> {
-            throw new IllegalStateException("exit " + code);
-        });
         list();
         // Before anybody else has an entry on the cluster: Kafka's own requests are anonymous, too.
         tool("--add", "--allow-principal", "User:ANONYMOUS", "--operation", "All", "--cluster");
@@ -75,8 +66,7 @@ public class AclTools {
         list();
         tool("--remove", "--force", "--allow-principal", "User:ANONYMOUS", "--operation", "All", "--cluster");
         list();
-        transcript.println("end");
-        System.exit(0);
+        Transcript.end();
     }
 
     static void list() throws Exception {
@@ -95,25 +85,11 @@ public class AclTools {
     }
 
     static void tool(String... args) {
-        transcript.println("$ kafka-acls " + String.join(" ", args));
-        ByteArrayOutputStream written = new ByteArrayOutputStream();
-        PrintStream out = System.out, err = System.err;
-        String outcome = "done";
-        try (PrintStream both = new PrintStream(written, true)) {
-            System.setOut(both);
-            System.setErr(both);
-            AclCommand.main(Stream.concat(Stream.of("--bootstrap-server", bootstrap), Arrays.stream(args)).toArray(String[]::new));
-        } catch (IllegalStateException exit) {
-            outcome = exit.getMessage();
-        } finally {
-            System.setOut(out);
-            System.setErr(err);
-        }
+        var said = Transcript.run(AclCommand::main, Transcript.join(List.of("--bootstrap-server", bootstrap), args));
         // The tool's own usage is not what is compared, nor what it shows when Kafka may not be ready to.
         boolean isList = args[0].equals("--list");
-        String said = written.toString().lines().filter(line -> !line.isBlank() && !line.matches("\\s*at .*"))
-            .takeWhile(line -> !line.startsWith("Option ") && (isList || !line.startsWith("Current ACLs"))).map(String::strip).sorted().collect(Collectors.joining("\n"));
-        transcript.println(said.replace(bootstrap, "BROKER"));
-        transcript.println(outcome);
+        Stream<String> lines = (said.out() + said.err()).lines().filter(line -> !line.matches("\\s*at .*"))
+            .takeWhile(line -> !line.startsWith("Option ") && (isList || !line.startsWith("Current ACLs"))).map(String::strip).sorted();
+        Transcript.tell("kafka-acls " + String.join(" ", args), said, lines.map(line -> line.replace(bootstrap, "BROKER")), Stream.empty());
     }
 }

@@ -1,4 +1,3 @@
-import java.io.*;
 import java.nio.file.*;
 import java.time.Duration;
 import java.util.*;
@@ -10,7 +9,6 @@ import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.clients.producer.*;
 import org.apache.kafka.common.*;
 import org.apache.kafka.common.serialization.*;
-import org.apache.kafka.common.utils.internals.Exit;
 import org.apache.kafka.tools.consumer.group.ConsumerGroupCommand;
 
 /**
@@ -21,7 +19,7 @@ import org.apache.kafka.tools.consumer.group.ConsumerGroupCommand;
  *
  * There must be a group "workers" with one member, of the protocol type "connect".
  *
- * usage: GroupTools.java BOOTSTRAP
+ * usage: GroupTools BOOTSTRAP
  */
 public class GroupTools {
     static final TopicPartition ORDERS_0 = new TopicPartition("orders", 0), ORDERS_1 = new TopicPartition("orders", 1);
@@ -29,7 +27,6 @@ public class GroupTools {
     static final long YEAR_2020_MS = 1_577_836_800_000L, MINUTE_MS = 60_000;
     static final List<String> PROTOCOLS = List.of("classic", "consumer");
 
-    static final PrintStream transcript = System.out;
     /** What differs from run to run, and what stands for it. */
     static final Map<String, String> names = new ConcurrentHashMap<>();
     static String bootstrap;
@@ -87,8 +84,7 @@ public class GroupTools {
         tool("--list", "--state");
         tool("--delete", "--all-groups");
         tool("--list");
-        transcript.println("end");
-        System.exit(0);
+        Transcript.end();
     }
 
     // What there is to see.
@@ -494,40 +490,17 @@ public class GroupTools {
 
     // The transcript.
 
-    /** What ends a tool; thrown, where System.exit would end this program. */
-    static final class Ended extends Error {}
-
     /** Runs kafka-consumer-groups and gives what it wrote to stdout. */
     static String tool(String... args) throws Exception {
-        var out = new ByteArrayOutputStream();
-        var err = new ByteArrayOutputStream();
-        var exit = new int[1];
-        Exit.setExitProcedure((code, message) -> {
-            // The tool goes on where it catches everything, and that does not count.
-            System.setOut(new PrintStream(OutputStream.nullOutputStream()));
-            System.setErr(System.out);
-            exit[0] = code;
-            throw new Ended();
-        });
-        PrintStream stderr = System.err;
-        System.setOut(new PrintStream(out, true));
-        System.setErr(new PrintStream(err, true));
-        try {
-            ConsumerGroupCommand.main(join(new String[] {"--bootstrap-server", bootstrap}, args));
-        } catch (Ended ended) {
-            // `exit` says how.
-        } finally {
-            System.setOut(transcript);
-            System.setErr(stderr);
-        }
+        var said = Transcript.run(ConsumerGroupCommand::main, join(new String[] {"--bootstrap-server", bootstrap}, args));
         say("$ kafka-consumer-groups " + String.join(" ", args));
-        lines(groupsSorted(out.toString())).forEach(GroupTools::say);
+        lines(groupsSorted(said.out())).forEach(GroupTools::say);
         // A usage error shows all options, in two columns under this headline.
-        String errors = err.toString().split("(?m)^Option +Description")[0];
-        lines(exit[0] == 0 ? errors : listsSorted(errors)).forEach(line -> say("! " + line));
-        if (exit[0] != 0) say("exit code " + exit[0]);
+        String errors = said.err().split("(?m)^Option +Description")[0];
+        lines(said.exit() == 0 ? errors : listsSorted(errors)).forEach(line -> say("! " + line));
+        if (said.exit() != 0) say("exit code " + said.exit());
         say("");
-        return out.toString();
+        return said.out();
     }
 
     /** Its lines in an order of their own, but for the head of a table; neither stack traces nor wide columns. */
@@ -594,7 +567,7 @@ public class GroupTools {
     }
 
     static void say(String line) {
-        transcript.println(named(line).stripTrailing());
+        Transcript.out.println(named(line).stripTrailing());
     }
 
     static String[] join(String[]... parts) {

@@ -1,23 +1,16 @@
-import java.io.*;
 import java.util.*;
-import java.util.stream.*;
 import org.apache.kafka.clients.admin.*;
 import org.apache.kafka.clients.producer.*;
 import org.apache.kafka.common.serialization.*;
-import org.apache.kafka.common.utils.internals.Exit;
 import org.apache.kafka.tools.ConfigCommand;
 
 /**
  * kafka-configs with the quotas of users, clients and addresses, and a producer that is held to one. Writes a transcript:
  * what was asked, and what came back. The last line is "end". It leaves no quota behind.
  *
- * usage: QuotaTools.java BOOTSTRAP
+ * usage: QuotaTools BOOTSTRAP
  */
 public class QuotaTools {
-    /** Ends a tool where it would end the process. */
-    static final class Ended extends RuntimeException {}
-
-    static final PrintStream transcript = System.out;
     static final String[][] ENTITIES = {
         {"--entity-type", "users", "--entity-name", "ann"},
         {"--entity-type", "users", "--entity-default"},
@@ -47,8 +40,7 @@ public class QuotaTools {
         for (String[] entity : ADDRESSES) configs(entity, "--alter", "--delete-config", "connection_creation_rate");
         configs(new String[] {"--entity-type", "users"}, "--describe");
         produce();
-        transcript.println("end");
-        System.exit(0);
+        Transcript.end();
     }
 
     static void refusals() throws Exception {
@@ -79,40 +71,18 @@ public class QuotaTools {
                 if (since >= unmeasured) sent += size;
             }
             double held = sent / (since - unmeasured) / rate;
-            transcript.println("> a producer of " + rate + " bytes a second");
-            transcript.println(held > 0.8 && held < 1.2 ? "is held to it" : "sends " + held + " times that");
-            transcript.println();
+            Transcript.out.println("> a producer of " + rate + " bytes a second");
+            Transcript.out.println(held > 0.8 && held < 1.2 ? "is held to it" : "sends " + held + " times that");
         }
         configs(entity, "--alter", "--delete-config", "producer_byte_rate");
     }
 
     static void configs(String[] entity, String... args) throws Exception {
-        var out = new ByteArrayOutputStream();
-        var err = new ByteArrayOutputStream();
-        var exit = new int[1];
-        Exit.setExitProcedure((code, message) -> {
-            exit[0] = code;
-            throw new Ended();
-        });
-        String[] all = Stream.of(Stream.of(entity), Stream.of(args)).flatMap(words -> words).toArray(String[]::new);
-        PrintStream stderr = System.err;
-        System.setOut(new PrintStream(out, true));
-        System.setErr(new PrintStream(err, true));
-        try {
-            ConfigCommand.main(Stream.concat(Stream.of("--bootstrap-server", bootstrap), Stream.of(all)).toArray(String[]::new));
-        } catch (Ended ended) {
-            // `exit` says how.
-        } finally {
-            System.setOut(transcript);
-            System.setErr(stderr);
-        }
-        transcript.println("$ kafka-configs " + String.join(" ", all));
+        String[] all = Transcript.join(List.of(entity), args);
+        var said = Transcript.run(ConfigCommand::main, Transcript.join(List.of("--bootstrap-server", bootstrap), all));
         // Entities and their settings are in no order.
-        out.toString().lines().map(QuotaTools::settings).sorted().forEach(transcript::println);
-        err.toString().lines().filter(line -> !line.startsWith("\tat") && !line.startsWith("\t...")).limit(1)
-            .forEach(line -> transcript.println("! " + line.replace(bootstrap, "BROKER")));
-        if (exit[0] != 0) transcript.println("exit code " + exit[0]);
-        transcript.println();
+        Transcript.tell("kafka-configs " + String.join(" ", all), said, said.lines().map(QuotaTools::settings).sorted(),
+            said.errors().limit(1).map(line -> line.replace(bootstrap, "BROKER")));
     }
 
     static String settings(String line) {

@@ -1,4 +1,3 @@
-import java.io.*;
 import java.util.*;
 import java.util.concurrent.*;
 import java.util.stream.*;
@@ -7,7 +6,6 @@ import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.clients.producer.*;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.*;
-import org.apache.kafka.common.utils.internals.Exit;
 import org.apache.kafka.tools.GetOffsetShell;
 import org.apache.kafka.tools.TransactionsCommand;
 
@@ -19,18 +17,10 @@ import org.apache.kafka.tools.TransactionsCommand;
  *
  * The topic "hung" must have a transaction in partition 0 that no coordinator knows, an hour old.
  *
- * usage: TransactionTools.java BOOTSTRAP
+ * usage: TransactionTools BOOTSTRAP
  */
 public class TransactionTools {
-    interface Tool {
-        void main(String[] args) throws Exception;
-    }
-
-    /** Ends a tool where it would end the process. */
-    static final class Ended extends RuntimeException {}
-
-    static final Tool TRANSACTIONS = TransactionsCommand::main, OFFSETS = GetOffsetShell::main;
-    static final PrintStream transcript = System.out;
+    static final Transcript.Tool TRANSACTIONS = TransactionsCommand::main, OFFSETS = GetOffsetShell::main;
     /** Producer ids, and whose they are. */
     static final Map<String, String> names = new LinkedHashMap<>();
     static String bootstrap;
@@ -73,8 +63,7 @@ public class TransactionTools {
         tool(TRANSACTIONS, "describe", "--transactional-id", "open");
         tool(TRANSACTIONS, "list");
         look();
-        transcript.println("end");
-        System.exit(0);
+        Transcript.end();
     }
 
     static KafkaProducer<String, String> producer(String id) {
@@ -141,34 +130,12 @@ public class TransactionTools {
 
     // How it is asked and told.
 
-    static void tool(Tool tool, String... args) throws Exception {
+    static void tool(Transcript.Tool tool, String... args) throws Exception {
         for (var listed : admin.listTransactions().all().get())
             names.put(String.valueOf(listed.producerId()), "PRODUCER-OF-" + listed.transactionalId());
-        var out = new ByteArrayOutputStream();
-        var err = new ByteArrayOutputStream();
-        var exit = new int[1];
-        Exit.setExitProcedure((code, message) -> {
-            exit[0] = code;
-            throw new Ended();
-        });
-        PrintStream stderr = System.err;
-        System.setOut(new PrintStream(out, true));
-        System.setErr(new PrintStream(err, true));
-        try {
-            tool.main(Stream.concat(Stream.of("--bootstrap-server", bootstrap), Stream.of(args)).toArray(String[]::new));
-        } catch (Ended ended) {
-            // `exit` says how.
-        } finally {
-            System.setOut(transcript);
-            System.setErr(stderr);
-        }
-        transcript.println((tool == OFFSETS ? "$ kafka-get-offsets " : "$ kafka-transactions ") + named(String.join(" ", args)));
-        table(out.toString()).forEach(transcript::println);
-        // Of usage and stack traces the first line says it.
-        err.toString().lines().filter(line -> !line.startsWith("\tat") && !line.startsWith("usage") && !line.startsWith(" "))
-            .map(TransactionTools::named).forEach(line -> transcript.println("! " + line));
-        if (exit[0] != 0) transcript.println("exit code " + exit[0]);
-        transcript.println();
+        var said = Transcript.run(tool, Transcript.join(List.of("--bootstrap-server", bootstrap), args));
+        String name = tool == OFFSETS ? "kafka-get-offsets " : "kafka-transactions ";
+        Transcript.tell(name + named(String.join(" ", args)), said, table(said.out()).stream(), said.errors().map(TransactionTools::named));
     }
 
     /** The rows of a table in an order of their own, with a name for what differs from run to run. */
@@ -206,12 +173,12 @@ public class TransactionTools {
     }
 
     static void call(String what, Callable<Object> called) throws Exception {
-        transcript.println("> " + what);
+        Transcript.out.println("> " + what);
         try {
-            transcript.println(named(String.valueOf(called.call())));
+            Transcript.out.println(named(String.valueOf(called.call())));
         } catch (ExecutionException error) {
-            transcript.println("! " + named(String.valueOf(error.getCause())));
+            Transcript.out.println("! " + named(String.valueOf(error.getCause())));
         }
-        transcript.println();
+        Transcript.out.println();
     }
 }
