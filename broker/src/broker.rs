@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::authorizer::Authorizer;
+use crate::client_metrics::ClientMetrics;
 use crate::clock::Clock;
 use crate::cluster::view::ClusterView;
 use crate::config::BrokerConfig;
@@ -60,6 +61,7 @@ pub struct Broker {
     /// Those that have not yet, where they have to.
     pub(crate) unauthenticated: Unauthenticated,
     pub(crate) tls: Arc<TlsListeners>,
+    pub(crate) client_metrics: Arc<ClientMetrics>,
     pub logs: Arc<dyn LogStore>,
     pub requests: RequestMetrics,
     pub(crate) login_counts: LoginMetrics,

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::broker::Broker;
 use crate::certificates::Certificates;
+use crate::client_metrics::{Client, ClientMetrics};
 use crate::clock::Clock;
 use crate::config::BrokerConfig;
 use crate::metadata::Metadata;
@@ -120,8 +121,23 @@ impl RequestContext {
         &self.broker.fetch_sessions
     }
 
+    pub(crate) fn client_metrics(&self) -> &ClientMetrics {
+        &self.broker.client_metrics
+    }
+
     pub(crate) fn validators(&self) -> &Validators {
         &self.broker.validators
+    }
+
+    /// The client, as it is told apart from others that report metrics under an id.
+    pub(crate) fn reporting_client(&self, instance_id: Uuid) -> Client<'_> {
+        let software = self.session.software.get();
+        Client {
+            instance_id,
+            client_id: &self.client_id,
+            software: software.map(|software| (&*software.name, &*software.version)),
+            address: self.session.peer_addr,
+        }
     }
 
     /// Where the metadata is kept, and the id of the directory that it is in.

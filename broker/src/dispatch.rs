@@ -44,7 +44,11 @@ pub async fn dispatch(
     let body = frame;
     let ctx = RequestContext::new(broker, session, &header, request_bytes, asked_at);
     let spec = match api::served(header.api_key, header.api_version) {
-        Ok(spec) => spec,
+        Ok(spec) if api::is_switched_on(spec, &broker.config) => spec,
+        Ok(spec) => {
+            let api_key = spec.api_key;
+            return Err(Unsupported::Api { api_key }.into());
+        }
         Err(Unsupported::Version { .. }) if header.api_key == api_spec::API_VERSIONS => {
             let response = decode::api_versions_fallback();
             return Ok(Pending::Ready(response::encode_in(

@@ -12,6 +12,7 @@ pub mod api;
 pub mod authorizer;
 pub mod broker;
 mod certificates;
+pub mod client_metrics;
 pub mod client_text;
 pub mod clock;
 pub mod cluster;

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::api;
 use crate::authorizer::Authorizer;
 use crate::broker::Broker;
+use crate::client_metrics::ClientMetrics;
 use crate::clock::Clock;
 use crate::cluster::view::{ClusterView, Node};
 use crate::config::{
@@ -353,7 +354,9 @@ pub async fn assemble(
     let delegation = Arc::new(DelegationTokens::new(config.section()));
     let rates = RateSettings::new(&config.settings, DynamicSettings::none(), &config.listeners);
     let connection_rates = Arc::new(ConnectionRates::new(rates, Arc::clone(&quotas)));
+    let client_metrics = Arc::new(ClientMetrics::new(config.serving.telemetry_max_bytes));
     let follow = {
+        let client_metrics = Arc::clone(&client_metrics);
         let (quotas, rates) = (Arc::clone(&quotas), Arc::clone(&connection_rates));
         let (limits, logs) = (Arc::clone(&connection_limits), Arc::clone(&logs));
         let (partitions, config) = (Arc::clone(&partitions), Arc::clone(&config));
@@ -361,6 +364,7 @@ pub async fn assemble(
         move |old: &Published, new: &Published| {
             partitions.follow(&*logs, old, new);
             delegation.follow(old.image.tokens(), new.image.tokens());
+            client_metrics.follow(&old.image, &new.image);
             let limits_of = |published: &Published| -> ConnectionSettings {
                 config.settings.section(published.dynamic_settings())
             };
@@ -449,6 +453,7 @@ pub async fn assemble(
         response_budget: Budget::new(RESPONSE_BUDGET_BYTES),
         element_budget: Budget::new(ELEMENT_BUDGET_BYTES),
         login_counts: LoginMetrics::new(&config.listeners),
+        client_metrics,
         shutdown,
         config,
         clock,

@@ -12,7 +12,7 @@ use protocol_shim::newer::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
 
-use super::advertised;
+use super::{advertised, is_switched_on};
 use crate::context::RequestContext;
 use crate::features::FEATURES;
 use crate::net::session::ClientSoftware;
@@ -38,6 +38,7 @@ pub(crate) async fn handle(
         });
     }
     let api_keys = advertised()
+        .filter(|spec| is_switched_on(spec, ctx.config()))
         .map(|spec| {
             ApiVersion::default()
                 .with_api_key(spec.api_key)

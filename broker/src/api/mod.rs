@@ -40,6 +40,7 @@ pub(crate) mod end_txn;
 pub(crate) mod expire_delegation_token;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
+pub(crate) mod get_telemetry_subscriptions;
 pub(crate) mod heartbeat;
 pub(crate) mod incremental_alter_configs;
 pub(crate) mod init_producer_id;
@@ -56,6 +57,7 @@ pub(crate) mod offset_delete;
 pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
+pub(crate) mod push_telemetry;
 pub(crate) mod renew_delegation_token;
 pub(crate) mod sasl_authenticate;
 pub(crate) mod sasl_handshake;
@@ -123,6 +125,8 @@ macro_rules! served_apis {
             DescribeQuorum               => describe_quorum                 [on_cluster ? no_throttle_time];
             UpdateFeatures               => update_features                 [on_cluster ?];
             UnregisterBroker             => unregister_broker               [on_cluster];
+            GetTelemetrySubscriptions    => get_telemetry_subscriptions     [?];
+            PushTelemetry                => push_telemetry                  [];
             WriteTxnMarkers              => write_txn_markers               [? no_throttle_time];
             DescribeProducers            => describe_producers              [?];
             AddPartitionsToTxn           => add_partitions_to_txn           [?];
@@ -203,7 +207,17 @@ pub fn served(api_key: i16, version: i16) -> Result<&'static ApiSpec, Unsupporte
     }
 }
 
-/// What ApiVersions announces, in the order of the keys: each from `advertised_min_version` to `max_version`.
+/// Whether a broker of this configuration serves the API: clients are asked for metrics where somebody wants them.
+pub(crate) fn is_switched_on(spec: &ApiSpec, config: &BrokerConfig) -> bool {
+    const OF_CLIENT_METRICS: [i16; 2] = [
+        ApiKey::GetTelemetrySubscriptions as i16,
+        ApiKey::PushTelemetry as i16,
+    ];
+    config.serving.client_metrics || !OF_CLIENT_METRICS.contains(&spec.api_key)
+}
+
+/// What ApiVersions announces where everything is switched on, in the order of the keys: each from `advertised_min_version` to
+/// `max_version`.
 pub fn advertised() -> impl Iterator<Item = &'static ApiSpec> {
     api_spec::all().filter(|spec| IS_SERVED[spec.api_key as usize])
 }
@@ -216,6 +230,7 @@ use protocol_shim::ErrorCode;
 use protocol_shim::access::Access;
 use protocol_shim::api_spec::{self, ApiSpec, KEY_COUNT, Unsupported};
 
+use crate::config::BrokerConfig;
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
 
@@ -354,6 +369,9 @@ mod tests {
         ("ListTransactions", 0, 2),
         ("ConsumerGroupHeartbeat", 0, 1),
         ("ConsumerGroupDescribe", 0, 1),
+        // Where there is somebody to take them.
+        ("GetTelemetrySubscriptions", 0, 0),
+        ("PushTelemetry", 0, 0),
         ("ListConfigResources", 0, 1),
         ("DescribeTopicPartitions", 0, 0),
         ("ShareGroupHeartbeat", 1, 1),

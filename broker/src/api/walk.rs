@@ -35,6 +35,7 @@ pub(super) async fn broker_on(logs: Arc<dyn LogStore>) -> Arc<Broker> {
 /// A broker with more settings.
 pub(super) async fn broker_with(settings: &[(&str, &str)], logs: Arc<dyn LogStore>) -> Arc<Broker> {
     let properties = [
+        ("ottla.client.metrics", "true"),
         ("offsets.topic.num.partitions", "1"),
         ("transaction.state.log.num.partitions", "1"),
     ];

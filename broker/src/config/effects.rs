@@ -144,7 +144,6 @@ static EFFECTS: &[(&str, Effect)] = {
         ("internal.metadata.*", Nothing),
         ("server.max.startup.time.ms", Nothing),
         ("unstable.*", Nothing),
-        ("telemetry.max.bytes", Nothing),
         // Groups.
         ("group.coordinator.rebalance.protocols", Missed("classic and consumer are served, no other")),
         ("group.coordinator.*", Nothing),

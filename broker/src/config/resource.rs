@@ -1,5 +1,7 @@
 //! Settings of the resources that only AlterConfigs knows: groups and client metrics.
 
+use coordinators::pattern::NamePattern;
+
 use super::def::{ConfigDef, Kind, Rule, def, def_null};
 
 /// Every setting of a group (KIP-848, KIP-932, KIP-1071), sorted by name.
@@ -64,21 +66,120 @@ pub static CLIENT_METRICS_CONFIGS: &[ConfigDef] = &[
     def("metrics", Kind::List, "").doc("Prefixes of the metrics that are reported; * is all."),
 ];
 
-/// The keys that a `match` pattern may name.
-const CLIENT_MATCH_KEYS: &[&str] = &[
-    "client_instance_id",
-    "client_id",
-    "client_software_name",
-    "client_software_version",
-    "client_source_address",
-    "client_source_port",
-];
+/// What of a client a `match` pattern may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAttribute {
+    InstanceId,
+    ClientId,
+    SoftwareName,
+    SoftwareVersion,
+    SourceAddress,
+    SourcePort,
+}
 
-/// Whether every pattern of a `match` list has the form `key=expression` with a known key.
-pub fn illegal_client_match(value: &str) -> Option<&str> {
-    super::def::list(value).find(|pattern| {
-        !pattern.split_once('=').is_some_and(|(key, expression)| {
-            CLIENT_MATCH_KEYS.contains(&key.trim()) && !expression.trim().is_empty()
+impl ClientAttribute {
+    fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "client_instance_id" => Self::InstanceId,
+            "client_id" => Self::ClientId,
+            "client_software_name" => Self::SoftwareName,
+            "client_software_version" => Self::SoftwareVersion,
+            "client_source_address" => Self::SourceAddress,
+            "client_source_port" => Self::SourcePort,
+            _ => return None,
         })
+    }
+}
+
+/// A pattern of a `match` list.
+#[derive(Debug)]
+pub struct ClientMatch {
+    pub attribute: ClientAttribute,
+    expression: NamePattern,
+}
+
+impl ClientMatch {
+    pub fn is_met_by(&self, value: &str) -> bool {
+        self.expression.matches(value)
+    }
+}
+
+/// The patterns of a `match` list, `attribute=regular expression`; of two for the same attribute the last one counts, as in
+/// Kafka. Takes up to some milliseconds for each.
+///
+/// # Errors
+/// The first that is none.
+pub fn client_matches(value: &str) -> Result<Vec<ClientMatch>, &str> {
+    let mut matches: Vec<ClientMatch> = Vec::new();
+    for pattern in super::def::list(value) {
+        let parsed = client_match(pattern).ok_or(pattern)?;
+        matches.retain(|before| before.attribute != parsed.attribute);
+        matches.push(parsed);
+    }
+    Ok(matches)
+}
+
+fn client_match(pattern: &str) -> Option<ClientMatch> {
+    // As Java splits: what is empty at the end is nothing.
+    let (name, expression) = pattern.trim_end_matches('=').split_once('=')?;
+    if expression.contains('=') {
+        return None;
+    }
+    Some(ClientMatch {
+        attribute: ClientAttribute::from_name(name.trim())?,
+        expression: NamePattern::compile(expression.trim()).ok()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Kafka 4.4.0 said to each.
+    #[test]
+    fn patterns_of_clients_are_those_that_kafka_takes() {
+        for legal in [
+            "client_id=a",
+            " client_id = a.* ",
+            "client_id=a=",
+            "client_id=a==",
+            "client_source_port=[0-9]+",
+        ] {
+            assert!(client_match(legal).is_some(), "{legal}");
+        }
+        for illegal in [
+            "",
+            "client_id",
+            "client_id=",
+            "=a",
+            "planet=earth",
+            "client_id=a=b",
+            "client_id==a",
+            "client_id=(",
+            "Client_id=a",
+        ] {
+            assert!(client_match(illegal).is_none(), "{illegal}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_for_the_whole_value_and_the_last_one_of_an_attribute_counts() {
+        let matches =
+            client_matches("client_id=b,client_source_port=9.,client_id=a").expect("legal");
+        assert_eq!(matches.len(), 2);
+        let of = |attribute| {
+            matches
+                .iter()
+                .find(|one| one.attribute == attribute)
+                .expect("named")
+        };
+        assert!(of(ClientAttribute::ClientId).is_met_by("a"));
+        assert!(!of(ClientAttribute::ClientId).is_met_by("b"));
+        assert!(!of(ClientAttribute::ClientId).is_met_by("aa"));
+        assert!(of(ClientAttribute::SourcePort).is_met_by("99"));
+        assert_eq!(
+            client_matches("client_id=a,planet=earth").expect_err("one is none"),
+            "planet=earth"
+        );
+    }
 }

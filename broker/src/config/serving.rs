@@ -3,7 +3,7 @@
 use super::broker_row::{BrokerRow, kafka, own, own_null};
 use super::def::{Kind, Rule};
 use super::host_port::HostPort;
-use super::section::{FromText, section};
+use super::section::{FromText, count, section};
 
 section! {
     /// How clients are served. Times are milliseconds, sizes bytes.
@@ -14,6 +14,11 @@ section! {
         rack: Option<String> = kafka("broker.rack"),
         /// Serve /metrics and /health over HTTP at this host:port; unset: nowhere.
         metrics_listen: Option<HostPort> = own_null("ottla.metrics.listen", Kind::String).rule(Rule::HostPort),
+        /// Ask clients for metrics of their own (KIP-714), as client-metrics settings say; what they report is counted and not
+        /// kept.
+        client_metrics: bool = own("ottla.client.metrics", Kind::Boolean, "false"),
+        /// Largest report of a client's metrics, compressed and not.
+        telemetry_max_bytes: usize = kafka("telemetry.max.bytes") => count,
         /// full: compressed batches are opened on arrival, and those that do not open are refused. compacted: only those of
         /// compacted topics, and those that are stored with another compression.
         record_validation: RecordValidation =

@@ -59,6 +59,10 @@ pub(super) struct Snapshot {
     pub late_transactions: Option<u64>,
     /// Markers written, markers skipped, verifications failed.
     pub transaction_counts: [u64; 3],
+    /// Clients that report metrics of their own.
+    pub client_instances: usize,
+    /// Their reports, the bytes of these, and requests refused.
+    pub client_metrics: [u64; 3],
     pub process: Option<ProcessStats>,
     pub started: SystemTime,
 }
@@ -110,6 +114,8 @@ impl Gatherer {
             transactions_load: broker.transactions.load_time(),
             late_transactions: late_transactions.ok().flatten(),
             transaction_counts: broker.transaction_stats.counts(),
+            client_instances: broker.client_metrics.instance_count(),
+            client_metrics: broker.client_metrics.counts(),
             process: ProcessStats::read(),
             started: self.started,
         }

@@ -36,6 +36,7 @@ impl Collector for Snapshot {
         out.security(self)?;
         out.groups(self)?;
         out.transactions(self)?;
+        out.client_metrics(self)?;
         out.process(self)
     }
 }
@@ -201,6 +202,15 @@ impl Out<'_> {
             self.gauge("ottla_transactions_load_seconds", "How long it took to read all transactional ids back from __transaction_state.", load.as_secs_f64())?;
         }
         Ok(())
+    }
+
+    #[rustfmt::skip] // a table: one row per metric
+    fn client_metrics(&mut self, s: &Snapshot) -> fmt::Result {
+        let [pushes, pushed_bytes, refused] = s.client_metrics;
+        self.gauge("ottla_client_metrics_instances", "Clients that report metrics of their own, and are remembered.", s.client_instances as f64)?;
+        self.counter("ottla_client_metrics_pushes", "Reports of clients about themselves.", pushes)?;
+        self.counter("ottla_client_metrics_pushed_bytes", "Bytes of these reports, decompressed.", pushed_bytes)?;
+        self.counter("ottla_client_metrics_refused", "Requests about reports that were refused: too early, too large, with terms that have changed, or not to be opened.", refused)
     }
 
     fn by_cause(

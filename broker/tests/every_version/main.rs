@@ -21,6 +21,7 @@ mod quotas;
 mod replicas;
 #[path = "../support/mod.rs"]
 mod support;
+mod telemetry;
 mod transactions;
 
 use std::sync::Arc;
@@ -146,6 +147,8 @@ async fn ask(spec: &ApiSpec, case: &mut Case) {
         ApiKey::AlterClientQuotas => quotas::alter_quotas(case).await,
         ApiKey::DescribeUserScramCredentials => later::describe_user_scram_credentials(case).await,
         ApiKey::AlterUserScramCredentials => logins::alter_user_scram_credentials(case).await,
+        ApiKey::GetTelemetrySubscriptions => telemetry::subscriptions(case).await,
+        ApiKey::PushTelemetry => telemetry::push(case).await,
         ApiKey::SaslHandshake => logins::sasl_handshake(case).await,
         ApiKey::SaslAuthenticate => logins::sasl_authenticate(case).await,
         other => panic!("{other:?} is served and has no case here"),

@@ -41,7 +41,10 @@ pub async fn start_broker() -> Arc<Broker> {
 
 /// The same, with further server properties.
 pub async fn start_broker_with(properties: &[(&str, &str)]) -> Arc<Broker> {
-    let defaults = [("offsets.topic.num.partitions", "3")];
+    let defaults = [
+        ("offsets.topic.num.partitions", "3"),
+        ("ottla.client.metrics", "true"),
+    ];
     let properties = defaults.iter().chain(properties);
     let properties = properties.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     let (config, remarks) = BrokerConfig::from_properties(properties.collect()).unwrap();

@@ -76,7 +76,7 @@ pub static TABLE: &[Deliberate] = &[
 
     // The broker's own configs.
     row("describe broker configs: * broker: *.configs.(order)",
-        "", "ottla.accept.any.replication.factor ottla.authentication.timeout.ms ottla.disk.reserve.bytes ottla.durability ottla.max.partitions ottla.max.topics ottla.metrics.listen ottla.open.files.max ottla.record.validation ottla.ssl.key.location ottla.unauthenticated.connections.max ottla.wal.ring.bytes",
+        "", "ottla.accept.any.replication.factor ottla.authentication.timeout.ms ottla.client.metrics ottla.disk.reserve.bytes ottla.durability ottla.max.partitions ottla.max.topics ottla.metrics.listen ottla.open.files.max ottla.record.validation ottla.ssl.key.location ottla.unauthenticated.connections.max ottla.wal.ring.bytes",
         "configs of our own"),
     row("describe broker configs: * broker: *.configs[*listener*].*", "*", "*",
         "one listener, no controller's; listeners do not change while the broker runs"),

@@ -776,6 +776,12 @@ pub(super) fn cases(api: ApiKey, version: i16, asked_id: Uuid) -> Vec<Case> {
             .needs(Alter, Cluster)
             .may_tell(&[91]),
         ],
+        ApiKey::GetTelemetrySubscriptions => {
+            vec![Case::sampled("again and again", Names).may_tell(&[89])]
+        }
+        ApiKey::PushTelemetry => {
+            vec![Case::sampled("unasked", Names).may_tell(&[42, 76, 89, 117])]
+        }
         ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => {
             vec![Case::sampled("too late", Names).may_tell(&[34])]
         }

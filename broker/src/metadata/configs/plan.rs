@@ -9,7 +9,7 @@ use crate::config::BrokerConfig;
 use crate::config::broker_keys::broker_config;
 use crate::config::def::{ConfigDef, Kind, list};
 use crate::config::dynamic::{Change, check_change};
-use crate::config::resource::{CLIENT_METRICS_CONFIGS, GROUP_CONFIGS, illegal_client_match};
+use crate::config::resource::{CLIENT_METRICS_CONFIGS, GROUP_CONFIGS, client_matches};
 use crate::config::topic::{topic_config, validate_topic_config};
 use crate::metadata::error::MetadataError;
 use crate::metadata::image::MetadataImage;
@@ -305,7 +305,7 @@ fn check_client_metrics(new: &Overrides) -> Result<(), MetadataError> {
             )));
         }
         if key == "match"
-            && let Some(pattern) = illegal_client_match(value)
+            && let Err(pattern) = client_matches(value)
         {
             return Err(MetadataError::InvalidConfig(format!(
                 "Illegal client matching pattern: {pattern}"
