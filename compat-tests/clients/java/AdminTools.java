@@ -10,6 +10,9 @@ import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.tools.*;
 import org.apache.kafka.tools.consumer.ConsoleConsumer;
 import org.apache.kafka.tools.consumer.group.ShareGroupCommand;
@@ -39,6 +42,8 @@ public class AdminTools {
         Map.entry("kafka-share-groups", ShareGroupCommand::main), Map.entry("kafka-streams-groups", StreamsGroupCommand::main));
 
     static String bootstrap;
+    static Admin admin;
+    static int changes;
     static Path directory;
     /** What differs from run to run, and what stands for it. */
     static final Map<String, String> names = new LinkedHashMap<>();
@@ -46,11 +51,10 @@ public class AdminTools {
     public static void main(String[] args) throws Exception {
         bootstrap = args[0];
         directory = Files.createTempDirectory("admin-tools");
-        try (var admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
-            var dirs = admin.describeLogDirs(List.of(1)).allDescriptions().get().get(1).keySet();
-            for (String dir : dirs) names.put(dir, "DIRECTORY");
-            names.put(admin.describeCluster().clusterId().get(), "CLUSTER");
-        }
+        admin = Admin.create(Map.of("bootstrap.servers", bootstrap));
+        var dirs = admin.describeLogDirs(List.of(1)).allDescriptions().get().get(1).keySet();
+        for (String dir : dirs) names.put(dir, "DIRECTORY");
+        names.put(admin.describeCluster().clusterId().get(), "CLUSTER");
         names.put(directory.toString(), "HERE");
         names.put(bootstrap, "BROKER");
         names.put(bootstrap.replace(":", " "), "BROKER");
@@ -66,7 +70,7 @@ public class AdminTools {
         Transcript.end();
     }
 
-    static void topics() {
+    static void topics() throws Exception {
         tool("kafka-topics --list");
         tool("kafka-topics --describe");
         tool("kafka-topics --create --topic orders --partitions 3");
@@ -99,7 +103,7 @@ public class AdminTools {
         tool("kafka-topics --describe --topic orders");
     }
 
-    static void topicsDeleted() {
+    static void topicsDeleted() throws Exception {
         tool("kafka-topics --delete --topic placed");
         tool("kafka-topics --delete --topic absent");
         tool("kafka-topics --delete --topic absent --if-exists");
@@ -131,7 +135,7 @@ public class AdminTools {
         tool("kafka-get-offsets --topic lines --time earliest");
     }
 
-    static void configs() {
+    static void configs() throws Exception {
         String[] entities = {
             "--entity-type topics --entity-name orders", "--entity-type brokers --entity-name 1",
             "--entity-type brokers --entity-default", "--entity-type groups --entity-name readers"};
@@ -208,7 +212,7 @@ public class AdminTools {
         tool("kafka-log-dirs --describe --broker-list 7");
     }
 
-    static void cluster() {
+    static void cluster() throws Exception {
         tool("kafka-metadata-quorum describe --status");
         tool("kafka-metadata-quorum describe --replication");
         tool("kafka-metadata-quorum describe --replication --human-readable");
@@ -221,7 +225,7 @@ public class AdminTools {
         tool("kafka-broker-api-versions");
     }
 
-    static void features() {
+    static void features() throws Exception {
         tool("kafka-features describe");
         tool("kafka-features version-mapping");
         tool("kafka-features version-mapping --release-version 4.3");
@@ -241,7 +245,7 @@ public class AdminTools {
         tool("kafka-features upgrade");
     }
 
-    static void groups() {
+    static void groups() throws Exception {
         tool("kafka-groups --list");
         tool("kafka-groups --list --consumer");
         tool("kafka-groups --list --share");
@@ -258,7 +262,7 @@ public class AdminTools {
         }
     }
 
-    static void clientMetrics() {
+    static void clientMetrics() throws Exception {
         tool("kafka-client-metrics --list");
         tool("kafka-client-metrics --describe");
         tool("kafka-client-metrics --describe --name absent");
@@ -281,11 +285,11 @@ public class AdminTools {
 
     // How they are asked and told.
 
-    static void tool(String command) {
+    static void tool(String command) throws Exception {
         read("", command);
     }
 
-    static void read(String input, String command) {
+    static void read(String input, String command) throws Exception {
         List<String> words = List.of(command.split(" "));
         String name = words.get(0);
         // Their commands have words of their own, which come behind.
@@ -297,7 +301,19 @@ public class AdminTools {
         if (name.equals("kafka-log-dirs")) lines = lines.stream().map(AdminTools::partitionsSorted).toList();
         if (SORTED.matcher(command).find()) lines = lines.stream().map(AdminTools::sortedList).sorted().toList();
         Transcript.tell(named(command), said, lines.stream(), said.errors().map(AdminTools::named).map(AdminTools::measured).limit(2));
+        if (CHANGES.matcher(command).find()) settle();
     }
+
+    /** What Kafka has answered everybody can see a moment later: what comes after it, too, when that can be seen. */
+    static void settle() throws Exception {
+        var mark = new ConfigResource(ConfigResource.Type.GROUP, "mark");
+        String key = "consumer.session.timeout.ms", value = String.valueOf(46_000 + ++changes);
+        var change = new AlterConfigOp(new ConfigEntry(key, value), AlterConfigOp.OpType.SET);
+        admin.incrementalAlterConfigs(Map.of(mark, List.of(change))).all().get();
+        while (!value.equals(admin.describeConfigs(List.of(mark)).all().get().get(mark).get(key).value())) Thread.sleep(5);
+    }
+
+    static final Pattern CHANGES = Pattern.compile("--(alter|create|delete|execute|verify|cancel)\\b");
 
     /** What these say is in the order of a hash. */
     static final Pattern SORTED = Pattern.compile("kafka-configs|kafka-topics --(describe|list)|kafka-groups|kafka-client-metrics|kafka-get-offsets|kafka-acls");
