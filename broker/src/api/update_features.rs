@@ -4,7 +4,7 @@
 //! any other is INVALID_UPDATE_VERSION, for all features of the request, with the reason of the first. Validating is the same
 //! (v1). A success has a row for each feature up to v1, and none from v2 on.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::update_features_response::UpdatableFeatureResult;
@@ -32,14 +32,14 @@ pub(crate) async fn handle(
     ctx.pay(request.feature_updates.len() * RESULT_BYTES + ctx.request_bytes)
         .await?;
     let node_id = ctx.view().cluster().me();
-    // As in Kafka, what is named again does not count.
-    let mut named = BTreeSet::new();
-    let mut results = Vec::new();
-    for update in request.feature_updates {
-        if !named.insert(update.feature.clone()) {
-            continue;
-        }
-        if let Err(reason) = check(&update, node_id) {
+    // As in Kafka, of a feature that is named twice the last one counts.
+    let wanted: BTreeMap<&StrBytes, &FeatureUpdateKey> = request
+        .feature_updates
+        .iter()
+        .map(|update| (&update.feature, update))
+        .collect();
+    for update in wanted.values() {
+        if let Err(reason) = check(update, node_id) {
             let message = format!(
                 "The update failed for all features since the following feature had an error: \
                  Invalid update version {} for feature {}. {reason}",
@@ -50,15 +50,15 @@ pub(crate) async fn handle(
                 .with_error_code(ErrorCode::InvalidUpdateVersion.into())
                 .with_error_message(Some(wire(&message))));
         }
-        results.push(
-            UpdatableFeatureResult::default()
-                .with_feature(update.feature)
-                .with_error_message(None),
-        );
     }
+    let results = request.feature_updates.into_iter().map(|update| {
+        UpdatableFeatureResult::default()
+            .with_feature(update.feature)
+            .with_error_message(None)
+    });
     let response = UpdateFeaturesResponse::default().with_error_message(None);
     Ok(match ctx.api_version {
-        ..2 => response.with_results(results),
+        ..2 => response.with_results(results.collect()),
         _ => response,
     })
 }

@@ -122,7 +122,7 @@ public class AdminTools {
         tool("kafka-verifiable-consumer --topic lines --max-messages 3 --group-id verifiers --reset-policy earliest --group-protocol consumer");
         tool("kafka-verifiable-consumer --topic lines --max-messages 3 --group-id verifiers2 --reset-policy earliest --group-protocol classic --session-timeout 10000");
         tool("kafka-get-offsets");
-        for (String time : List.of("earliest", "latest", "max-timestamp", "0", "-1", "earliest-local", "latest-tiered"))
+        for (String time : List.of("earliest", "latest", "0", "-1", "earliest-local", "latest-tiered"))
             tool("kafka-get-offsets --topic lines --time " + time);
         tool("kafka-get-offsets --topic-partitions lines:0,orders:1-3");
         tool("kafka-get-offsets --topic absent");

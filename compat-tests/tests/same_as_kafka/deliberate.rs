@@ -37,6 +37,12 @@ pub static TABLE: &[Deliberate] = &[
     row("replicas: DescribeQuorum v* metadata: *_timestamp", "*", "*", "the time of the answer"),
     row("replicas: DescribeQuorum v2 metadata: nodes[1].listeners.(order)", "CONTROLLER", "PLAINTEXT",
         "one listener, no controller's"),
+    row("reassignments: AlterPartitionReassignments v* *: responses[*].partitions[*].error_message", "None", "*",
+        "every error has a text"),
+    row("reassignments: AlterPartitionReassignments v* nothing*: error_message", "", "None", "no error, no message"),
+    row("reassignments: AlterPartitionReassignments v1 nothing, as many: allow_replication_factor_change", "true", "false",
+        "as it was asked, where Kafka looks no further when there is nothing to do"),
+    row("features: UpdateFeatures v* *: results[*].error_message", "NONE", "None", "no error, no message"),
 
     // Metadata.
     row("metadata creates topics: Metadata v* unknown: topics[metadata-created-*", "*", "*",

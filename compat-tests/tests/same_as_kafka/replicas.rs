@@ -191,6 +191,8 @@ pub fn features(talk: &mut Talk<'_>) -> Result<()> {
             ask("all", all.to_vec())?;
             let twice = [update("group.version", 1, 1), update("group.version", 7, 1)];
             ask("one twice", twice.to_vec())?;
+            let twice = [update("group.version", 7, 1), update("group.version", 1, 1)];
+            ask("one twice, the last one good", twice.to_vec())?;
             let good_and_bad = [
                 update("group.version", 1, 1),
                 update("transaction.version", 7, 1),
