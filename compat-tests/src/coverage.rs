@@ -52,12 +52,6 @@ const LATER: &[(&str, &str)] = &[
     ("sharecoordinator", "share groups"),
     ("streamsgroup", "streams groups"),
     ("raftvoter", "several brokers"),
-    ("unregister", "several brokers"),
-    ("reassignment", "several brokers"),
-    ("partitionassignments", "several brokers"),
-    ("replicalogdirs", "several log directories"),
-    ("alter_replica_log_dirs", "several log directories"),
-    ("feature", "features"),
 ];
 
 const WORKS: &str = "works";
