@@ -31,7 +31,7 @@ const UNSTEADY: &[(GroupProtocol, &str)] = &[
 ];
 
 /// Of each protocol; both run beside each other. They mostly wait.
-const AT_A_TIME: usize = 3;
+const AT_A_TIME: usize = 5;
 
 /// As librdkafka starts its own clusters.
 const CONFIG: &[(&str, &str)] = &[
