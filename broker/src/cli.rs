@@ -7,8 +7,8 @@ use broker::config::{
 };
 use broker::secure::{self, Secured};
 use broker::security::first_users::{self, FirstUser, FirstUserError};
-use broker::security::secret::Secret;
 use clap::Parser;
+use credentials::secret::Secret;
 
 /// A Kafka-compatible broker in one small binary.
 ///

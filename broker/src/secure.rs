@@ -25,8 +25,8 @@ use rcgen::{
 
 use crate::config::HostPort;
 use crate::security::first_users::FirstUser;
-use crate::security::scram::{ScramMechanism, random_text};
-use crate::security::secret::Secret;
+use credentials::scram::{ScramMechanism, random_text};
+use credentials::secret::Secret;
 
 /// Where the files are, in the data directory.
 pub(crate) const DIR: &str = "secure";

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::control;
 use crate::security::first_users::variable;
-use crate::security::secret::Secret;
+use credentials::secret::Secret;
 
 /// Users that log in with SCRAM
 #[derive(Debug, Parser)]

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use broker::broker::Broker;
 use broker::config::BrokerConfig;
-use broker::security::scram::ScramMechanism;
 use broker::server::Server;
 use bytes::Bytes;
+use credentials::scram::ScramMechanism;
 use kafka_protocol::messages::alter_user_scram_credentials_request::{
     ScramCredentialDeletion, ScramCredentialUpsertion,
 };

@@ -16,13 +16,13 @@ use super::error::ConfigError;
 use super::listeners::{Listener, controller_names};
 use super::section::section;
 use super::settings::Settings;
-use crate::security::jaas::LoginModule;
 use crate::security::jwks::KeySource;
 use crate::security::sasl::mechanisms::{Mechanism, Mechanisms, Offered};
 use crate::security::sasl::plain::PlainUsers;
-use crate::security::scram::ScramMechanism;
-use crate::security::secret::Secret;
 use crate::security::tokens::{SignedTokens, TokenCheck, UnsecuredTokens};
+use credentials::jaas::LoginModule;
+use credentials::scram::ScramMechanism;
+use credentials::secret::Secret;
 
 section! {
     /// How long clients may take to log in, and how many may be about it. Times are milliseconds.

@@ -9,8 +9,8 @@ use super::effects::{Remark, asks_for_nothing};
 use super::error::ConfigError;
 use super::listeners::{Listener, SecurityProtocol, any_encrypts, protocol_of};
 use super::settings::{DynamicSettings, Settings};
-use crate::security::secret::Secret;
 use crate::security::tls::mapping::MappingRules;
+use credentials::secret::Secret;
 
 /// A private key that is in a file of its own.
 const KEY_LOCATION: &str = "ottla.ssl.key.location";

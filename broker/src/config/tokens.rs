@@ -2,7 +2,7 @@
 
 use super::broker_row::{BrokerRow, kafka};
 use super::section::section;
-use crate::security::secret::Secret;
+use credentials::secret::Secret;
 
 section! {
     /// How delegation tokens are made, and for how long they hold (KIP-48). Times are milliseconds.

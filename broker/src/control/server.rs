@@ -26,7 +26,7 @@ use crate::broker::Broker;
 use crate::client_text::client_text;
 use crate::release::RELEASE;
 use crate::security::first_users::FirstUser;
-use crate::security::secret::Secret;
+use credentials::secret::Secret;
 use crate::snapshot;
 
 /// How many may ask at once; further ones are hung up on.

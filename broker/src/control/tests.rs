@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::SOCKET;
 use crate::config::BrokerConfig;
-use crate::security::scram::ScramMechanism;
+use credentials::scram::ScramMechanism;
 use crate::server::Server;
 
 async fn start(data: &Path) -> Server {

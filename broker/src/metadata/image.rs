@@ -17,7 +17,7 @@ use super::tokens::{DelegationToken, TokensImage};
 use super::topics::{TopicImage, TopicsImage};
 use crate::acl::AclIndex;
 use crate::config::DynamicSettings;
-use crate::security::scram::ScramCredential;
+use credentials::scram::ScramCredential;
 
 /// All topics, settings and counters.
 ///

@@ -12,9 +12,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use parking_lot::RwLock;
 
-use super::scram::{Disguise, MIN_ITERATIONS, ScramCredential, ScramMechanism};
 use crate::config::TokensConfig;
 use crate::metadata::TokensImage;
+use credentials::scram::{Disguise, MIN_ITERATIONS, ScramCredential, ScramMechanism};
 
 /// Bytes of a token's secret: HMAC-SHA-512.
 const SECRET_BYTES: usize = 64;
@@ -170,7 +170,7 @@ pub(crate) fn of_token(
 pub(crate) mod tests {
     use super::*;
     use crate::metadata::{MetadataImage, MetadataRecord};
-    use crate::security::secret::Secret;
+    use credentials::secret::Secret;
 
     pub(crate) fn tokens(key: &str) -> DelegationTokens {
         DelegationTokens::new(TokensConfig {

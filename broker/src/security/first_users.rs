@@ -8,9 +8,9 @@ use std::num::NonZeroU32;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 
-use super::scram::{MAX_ITERATIONS, MIN_ITERATIONS, ScramMechanism, random_text};
-use super::secret::Secret;
 use crate::metadata::{AlterScram, SaltedPassword};
+use credentials::scram::{MAX_ITERATIONS, MIN_ITERATIONS, ScramMechanism, random_text};
+use credentials::secret::Secret;
 
 /// A user and what it logs in with.
 #[derive(Clone, Debug, PartialEq, Eq)]

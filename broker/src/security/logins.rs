@@ -11,9 +11,9 @@ use uuid::Uuid;
 use super::jwks::TokenKeys;
 use super::sasl::mechanisms::Mechanisms;
 use super::sasl::{Failure, Step, ToClient};
-use super::scram::Disguise;
 use super::tokens::KeySet;
 use crate::config::Listener;
+use credentials::scram::Disguise;
 
 /// Mechanisms by listener, and the processor time that log-ins may take.
 pub struct Logins {

@@ -2,11 +2,8 @@
 
 pub(crate) mod delegation;
 pub mod first_users;
-pub mod jaas;
 pub mod jwks;
 pub(crate) mod logins;
 pub mod sasl;
-pub mod scram;
-pub mod secret;
 pub mod tls;
 pub mod tokens;

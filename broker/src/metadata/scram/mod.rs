@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::error::ApplyError;
 use super::record::MetadataRecord;
 use super::sorted_map::SortedMap;
-use crate::security::scram::{ScramCredential, ScramMechanism};
+use credentials::scram::{ScramCredential, ScramMechanism};
 
 /// Credentials by user.
 #[derive(Clone, Debug, Default, PartialEq)]

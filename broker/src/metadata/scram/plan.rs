@@ -6,7 +6,7 @@ use protocol_shim::ErrorCode;
 
 use super::{ScramImage, record};
 use crate::metadata::record::MetadataRecord;
-use crate::security::scram::{MAX_ITERATIONS, MIN_ITERATIONS, ScramCredential, ScramMechanism};
+use credentials::scram::{MAX_ITERATIONS, MIN_ITERATIONS, ScramCredential, ScramMechanism};
 
 /// A longer salt is not kept: whoever asks to log in is sent it. Kafka's tools make 26 bytes of it.
 const MAX_SALT_BYTES: usize = 1024;

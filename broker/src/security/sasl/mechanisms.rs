@@ -7,8 +7,8 @@ use super::oauthbearer::{self, OAuthBearer};
 use super::plain::{self, PlainUsers};
 use super::scram::Scram;
 use super::{Known, Step};
-use crate::security::scram::ScramMechanism;
 use crate::security::tokens::{SignedTokens, TokenCheck};
+use credentials::scram::ScramMechanism;
 
 /// What a listener lets its clients log in with.
 #[derive(Clone, Debug, PartialEq, Eq)]

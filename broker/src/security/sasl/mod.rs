@@ -13,9 +13,9 @@ mod scram_messages;
 use std::sync::Arc;
 
 use super::delegation::{DelegationTokens, KnownToken, of_token};
-use super::scram::{Disguise, MIN_ITERATIONS, ScramCredential, ScramMechanism};
 use super::tokens::KeySet;
 use crate::metadata::MetadataImage;
+use credentials::scram::{Disguise, MIN_ITERATIONS, ScramCredential, ScramMechanism};
 
 /// What a token of the client leads to.
 pub enum Step {

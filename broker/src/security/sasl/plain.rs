@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Failure, Identity, Known, Step, ToClient};
-use crate::security::scram::ScramMechanism;
-use crate::security::secret::Secret;
+use credentials::scram::ScramMechanism;
+use credentials::secret::Secret;
 
 /// The mechanism's name.
 pub(super) const NAME: &str = "PLAIN";

@@ -7,7 +7,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 
 use super::scram_messages::{ClientFinal, ClientFirst, server_final, server_first};
 use super::{Failure, FoundUser, Identity, Known, Step, ToClient};
-use crate::security::scram::{ScramMechanism, random_text};
+use credentials::scram::{ScramMechanism, random_text};
 
 /// One log-in.
 pub struct Scram {
@@ -142,7 +142,7 @@ mod tests {
     use super::super::tests::{done, failed, users, users_with};
     use super::*;
     use crate::metadata::{MetadataImage, MetadataRecord};
-    use crate::security::scram::ScramCredential;
+    use credentials::scram::ScramCredential;
     use std::sync::Arc;
 
     /// RFC 7677, section 3.

@@ -7,7 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::parse_x509_certificate;
 
 use super::jks;
-use crate::security::secret::Secret;
+use credentials::secret::Secret;
 
 /// A private key and the chain of its certificate, the certificate itself first.
 #[derive(Debug)]

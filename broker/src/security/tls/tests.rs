@@ -9,7 +9,7 @@ use super::mapping::MappingRules;
 use super::stores::{
     KeyEntry, StoreError, open_keystore, open_truststore, pem_certificates, pem_key,
 };
-use crate::security::secret::Secret;
+use credentials::secret::Secret;
 
 macro_rules! fixture {
     ($name:literal) => {

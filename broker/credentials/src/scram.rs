@@ -166,7 +166,7 @@ impl Disguise {
     }
 
     /// No password fits it.
-    pub(crate) fn credential(
+    pub fn credential(
         &self,
         mechanism: ScramMechanism,
         user: &str,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::secret::Secret;
+use crate::secret::Secret;
 
 /// A login module and what it is told.
 #[derive(Clone, Debug)]

@@ -1,0 +1,7 @@
+//! What those who log in and those who let in have in common: secrets, the arithmetic of SCRAM, and the lines of JAAS.
+//!
+//! The broker and its command line (`console`) use it, and see nothing else of each other.
+
+pub mod jaas;
+pub mod scram;
+pub mod secret;
