@@ -1,13 +1,14 @@
 //! The command line, turned into the properties that the rest of the configuration reads.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use broker::config::{
     BrokerConfig, ConfigError, Properties, Remark, parse_host_port, read_properties,
 };
 use broker::secure::{self, Secured};
 use broker::security::first_users::{self, FirstUser, FirstUserError};
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use credentials::secret::Secret;
 
 /// A Kafka-compatible broker in one small binary.
@@ -25,7 +26,15 @@ Examples:
   ottla --listen 0.0.0.0:9092 --advertise broker.example.org:9092 --data-dir /var/lib/ottla
   ottla --secure                                 localhost:9092 for those who know the password in ottla-data/secure
   ottla --tls-cert broker.pem --tls-key broker.key    localhost:9092, encrypted
-  ottla server.properties --override num.partitions=3"
+  ottla server.properties --override num.partitions=3
+
+Commands (ottla COMMAND --help):
+  topics, groups, produce, consume, configs, acls, users, quotas, health
+                          ask a broker on localhost:9092, or at --bootstrap HOST:PORT; any Kafka will do
+  import                  take over the data directory of a Kafka
+  snapshot, restore       copy the data of a broker while it serves, and make a data directory of the copy
+  completions             complete command lines in bash, zsh and fish
+A file with the name of a command is ./NAME."
 )]
 pub struct Cli {
     /// Kafka's server.properties; options win over it
@@ -102,6 +111,41 @@ pub struct Cli {
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
 }
+
+/// The command line without the `console`'s commands.
+pub fn serving() -> clap::Command {
+    let about = |name, about| clap::Command::new(name).about(about);
+    Cli::command().subcommands([
+        broker::import::command::command_line(),
+        about("snapshot", "Copy the data of a broker while it serves"),
+        about("restore", "Make a data directory of a snapshot"),
+    ])
+}
+
+/// What to say of a first word that looks like a command and is none, nor a file.
+pub fn slip(word: &OsStr) -> Option<String> {
+    let word = word.to_str()?;
+    let is_word = word.starts_with(|first: char| first.is_ascii_lowercase())
+        && word
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    if !is_word || LOCAL.contains(&word) || Path::new(word).exists() {
+        return None;
+    }
+    let commands: Vec<String> = console::names().chain(LOCAL.map(str::to_owned)).collect();
+    let alike = |command: &&String| strsim::jaro(word, command) > 0.7;
+    let nearest = commands
+        .iter()
+        .filter(alike)
+        .max_by(|one, other| strsim::jaro(word, one).total_cmp(&strsim::jaro(word, other)));
+    let meant = nearest.map_or_else(String::new, |name| format!("; was `ottla {name}` meant?"));
+    Some(format!(
+        "{word}: there is no such command, and no such file to serve with{meant}; ottla --help tells both"
+    ))
+}
+
+/// Commands that are about this machine.
+const LOCAL: [&str; 3] = ["import", "restore", "snapshot"];
 
 /// Why the arguments cannot be used; one line.
 #[derive(Debug, thiserror::Error)]
@@ -738,6 +782,24 @@ mod tests {
         ] {
             let refused = config(&arguments).expect_err("refused").to_string();
             assert!(refused.contains(expected), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_slip_is_told_from_a_file_and_an_option() {
+        let meant = slip("topcs".as_ref()).expect("a slip");
+        assert!(meant.contains("was `ottla topics` meant?"), "{meant}");
+        assert!(slip("serve".as_ref()).is_some());
+        // This crate's own directory is where its tests run.
+        for other in [
+            "src",
+            "import",
+            "server.properties",
+            "a/b",
+            "--ephemeral",
+            "",
+        ] {
+            assert_eq!(slip(other.as_ref()), None, "{other}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Arguments, configuration, signals and exit codes.
+//! Arguments, configuration, signals and exit codes. What is not about serving is the `console`'s.
 //!
 //! | exit code | meaning |
 //! |---|---|
@@ -38,15 +38,20 @@ const FAILED: u8 = 1;
 const WRONG_ARGUMENTS: u8 = 2;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1).peekable();
-    let command = arguments.peek().and_then(|first| command(first.to_str()?));
-    if let Some((name, run)) = command {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some((name, run)) = command(&arguments) {
         let name = std::iter::once(name.into());
-        return match run(&mut name.chain(arguments.skip(1))) {
+        return match run(&mut name.chain(arguments.into_iter().skip(2))) {
             Ok(Ok(())) => ExitCode::SUCCESS,
             Ok(Err(error)) => refuse(FAILED, &anyhow!(error)),
             Err(error) => usage(&error),
         };
+    }
+    if let Some(code) = console::run(&arguments, cli::serving) {
+        return code;
+    }
+    if let Some(error) = arguments.get(1).and_then(|word| cli::slip(word)) {
+        return refuse(WRONG_ARGUMENTS, &anyhow!(error));
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -71,12 +76,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// What a first argument stands for that is no option of the broker.
+/// What a first argument stands for that is about this machine: no option of the broker, and no command of the console.
 type Command = fn(&mut dyn Iterator<Item = OsString>) -> Result<Result<(), String>, clap::Error>;
 
-fn command(first: &str) -> Option<(&'static str, Command)> {
+fn command(arguments: &[OsString]) -> Option<(&'static str, Command)> {
     use broker::{import, snapshot, users};
-    let command: (_, Command) = match first {
+    // The console's goes over the wire, and has no directory.
+    let is_local = || {
+        let mut texts = arguments.iter().filter_map(|argument| argument.to_str());
+        texts.any(|text| text == "--data-dir" || text.starts_with("--data-dir="))
+    };
+    let command: (_, Command) = match arguments.get(1)?.to_str()? {
         "import" => ("ottla import", |arguments| import::command::run(arguments)),
         "restore" => ("ottla restore", |arguments| {
             snapshot::command::run_restore(arguments)
@@ -84,7 +94,7 @@ fn command(first: &str) -> Option<(&'static str, Command)> {
         "snapshot" => ("ottla snapshot", |arguments| {
             snapshot::command::run_snapshot(arguments)
         }),
-        "users" => ("ottla users", |arguments| users::run(arguments)),
+        "users" if is_local() => ("ottla users", |arguments| users::run(arguments)),
         _ => return None,
     };
     Some(command)

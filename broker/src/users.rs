@@ -1,4 +1,4 @@
-//! `ottla users add`: the first password of a broker, and the way back in when nobody knows one.
+//! `ottla users add --data-dir DIR`: the first password of a broker, and the way back in when nobody knows one.
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
@@ -30,7 +30,7 @@ enum Verb {
         name: String,
 
         /// The data directory of the broker
-        #[arg(long, value_name = "DIR", default_value = "ottla-data")]
+        #[arg(long, value_name = "DIR")]
         data_dir: PathBuf,
 
         /// The first line of this file is the password

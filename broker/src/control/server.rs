@@ -26,8 +26,8 @@ use crate::broker::Broker;
 use crate::client_text::client_text;
 use crate::release::RELEASE;
 use crate::security::first_users::FirstUser;
-use credentials::secret::Secret;
 use crate::snapshot;
+use credentials::secret::Secret;
 
 /// How many may ask at once; further ones are hung up on.
 const CONNECTIONS_MAX: usize = 4;

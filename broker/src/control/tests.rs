@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::SOCKET;
 use crate::config::BrokerConfig;
-use credentials::scram::ScramMechanism;
 use crate::server::Server;
+use credentials::scram::ScramMechanism;
 
 async fn start(data: &Path) -> Server {
     let properties = [

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 
 use super::import;
 use crate::config::{BrokerConfig, Properties, read_properties};
@@ -27,6 +27,11 @@ struct Arguments {
     /// Kafka's server.properties, if Ottla is going to be started with it: it has the node.id
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+/// Its command line, for completions and the manual.
+pub fn command_line() -> clap::Command {
+    Arguments::command().name("import")
 }
 
 /// Runs the command; `arguments` begin with its name.
