@@ -31,6 +31,8 @@ impl LocalStore {
         // A start looks for directories that it does not know of only after a stop that was not in order.
         let departed = self.shared.finish_departures();
         self.shared.wal.close();
+        // A snapshot breaks off then. It uses the pool.
+        let _copying = self.copying.lock();
         self.stop_threads();
         let closed = match refused_before {
             Some(error) => Err(io::Error::other(error.to_string())),

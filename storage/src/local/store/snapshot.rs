@@ -22,6 +22,7 @@ use crate::local::file_log::snapshot::{Cut, Taken};
 use crate::local::text_files::{
     CLEAN_SHUTDOWN, CLEANER_OFFSETS, LOG_START_OFFSETS, Offsets, RECOVERY_POINTS, write_offsets,
 };
+use crate::local::wal::commit::Wal;
 use crate::log::{SNAPSHOT_MANIFEST, Snapshot, SnapshotFile, SnapshotProgress, StorageError};
 
 /// Where files have their second names. The next start removes what a crash has left there.
@@ -47,6 +48,9 @@ impl LocalStore {
         let Some(_copying) = self.copying.try_lock() else {
             return Err(StorageError("another snapshot is being made".to_owned()));
         };
+        if self.lock.lock().is_none() {
+            return Err(StorageError("the directory is closed".to_owned()));
+        }
         let fs = &*self.shared.fs;
         let entries = if_found(fs.list(to)).map_err(|error| told(to, &error))?;
         let is_others = |entry: &fs::DirEntry| entry.name != SNAPSHOT_MANIFEST;
@@ -81,6 +85,7 @@ impl LocalStore {
         self.checkpointer.checkpoint()?;
         let mut copy = Copy {
             fs,
+            wal: &self.shared.wal,
             staging,
             to,
             watch,
@@ -143,6 +148,7 @@ impl Drop for Held<'_> {
 /// The second half: from the staging directory to the snapshot.
 struct Copy<'a> {
     fs: &'a dyn Fs,
+    wal: &'a Wal,
     staging: &'a Path,
     to: &'a Path,
     watch: Watch<'a>,
@@ -277,6 +283,9 @@ impl Copy<'_> {
             each(&self.buffer[..count], position)?;
             position += count as u64;
             self.progress.done_bytes += count as u64;
+            if let Some(error) = self.wal.refused() {
+                return Err(io::Error::other(error.to_string()));
+            }
             if (self.watch)(self.progress).is_break() {
                 return Err(io::Error::other("it was broken off"));
             }
