@@ -40,6 +40,8 @@ contract! {
     a_timestamp_finds_the_first_record_that_is_not_older
     the_largest_timestamp_finds_its_first_record
     an_empty_log_has_no_timestamps
+    a_batch_is_as_old_as_its_newest_record
+    a_glance_tells_the_offsets_and_the_size
     records_are_deleted_up_to_an_offset_but_not_beyond_the_high_watermark
     the_current_epoch_ends_at_the_high_watermark
     a_deleted_log_wakes_its_polls_and_refuses_everything
@@ -431,6 +433,36 @@ async fn an_empty_log_has_no_timestamps(fixture: Fixture) {
     assert_eq!(log.offset_of_max_timestamp().await.unwrap(), None);
     assert!(read(&log, request(0)).await.unwrap().records.is_empty());
     assert_eq!(log.size_bytes(), 0);
+}
+
+async fn a_batch_is_as_old_as_its_newest_record(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, batch_at(100, &[b"a", b"b", b"c"]))
+        .await
+        .unwrap();
+    append(&log, batch_at(300, &[b"d"])).await.unwrap();
+    append(&log, batch_at(200, &[b"e", b"f"])).await.unwrap();
+    let mut told = Vec::new();
+    for offset in 0..=6 {
+        told.push(log.timestamp_at(offset).await.unwrap());
+    }
+    let [first, second, third] = [Some(102), Some(300), Some(201)];
+    assert_eq!(told, [first, first, first, second, third, third, None]);
+    log.delete_records_before(4).await.unwrap();
+    assert_eq!(log.timestamp_at(5).await.unwrap(), third);
+}
+
+async fn a_glance_tells_the_offsets_and_the_size(fixture: Fixture) {
+    let log = fixture.log();
+    for _ in 0..3 {
+        append(&log, batch(&[b"a", b"b"])).await.unwrap();
+    }
+    log.delete_records_before(3).await.unwrap();
+    let glance = log.glance().unwrap();
+    let more = glance.more.unwrap();
+    assert_eq!((more.log_start_offset, glance.high_watermark), (3, 6));
+    assert_eq!(more.size_bytes, log.size_bytes());
+    assert!(more.size_bytes > 0);
 }
 
 async fn records_are_deleted_up_to_an_offset_but_not_beyond_the_high_watermark(fixture: Fixture) {

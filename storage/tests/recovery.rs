@@ -94,13 +94,33 @@ async fn what_was_acknowledged_survives_a_crash() {
         fill(&open(&running, "topic", 0), 0, 10, 100).await;
         fill(&open(&running, "topic", 1), 0, 3, 5_000).await;
         let crashed = crash(running, dir.path());
-        let manager = local::open(config(crashed.path())).unwrap();
+        let with_progress = config(crashed.path());
+        let progress = Arc::clone(&with_progress.progress);
+        assert_eq!(progress.percent(), 0);
+        let manager = local::open(with_progress).unwrap();
         let report = manager.recovery_report();
         assert!(!report.clean);
         assert_eq!(report.replayed_partitions, 2);
         assert_eq!(report.replayed_batches, 13);
-        expect(&open(&manager, "topic", 0), 10, 100).await;
+        assert_eq!(progress.percent(), 100);
+        let log = open(&manager, "topic", 0);
+        assert_eq!(log.glance(), None, "nobody has looked at it");
+        expect(&log, 10, 100).await;
+        assert_eq!(log.glance().unwrap().high_watermark, 10);
         expect(&open(&manager, "topic", 1), 3, 5_000).await;
+        manager.shutdown().unwrap();
+        drop((log, manager));
+        // Only the stop has left something to tell, and batches are in segments now.
+        let manager = local::open(config(crashed.path())).unwrap();
+        let log = open(&manager, "topic", 0);
+        let glance = log.glance().unwrap();
+        assert_eq!((glance.high_watermark, glance.more), (10, None));
+        log.ready().unwrap().await;
+        assert_eq!(log.glance().unwrap().more.unwrap().log_start_offset, 0);
+        let header = |bytes: &[u8]| storage::record::BatchHeader::parse(bytes).unwrap();
+        let read = read(&log, request(7)).await.unwrap();
+        let expected = header(&read.records[0]).max_timestamp;
+        assert_eq!(log.timestamp_at(7).await.unwrap(), Some(expected));
     }
 }
 

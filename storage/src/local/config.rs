@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::env::clock::{Clock, SystemClock};
 use crate::env::fs::{Fs, RealFs};
-use crate::log::{Durability, LiveConfig};
+use crate::log::{Durability, LiveConfig, RecoveryProgress};
 
 /// How a log directory is kept.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ pub struct LocalConfig {
     pub disk_reserve_bytes: Option<u64>,
     /// What [`LogStore::change`](crate::log::LogStore::change) may change later.
     pub live: LiveConfig,
+    /// Told how far the recovery is.
+    pub progress: Arc<RecoveryProgress>,
     pub fs: Arc<dyn Fs>,
     pub clock: Arc<dyn Clock>,
 }
@@ -75,6 +77,7 @@ impl LocalConfig {
             producer_id_expiration_check_interval_ms: 600_000,
             disk_reserve_bytes: None,
             live: LiveConfig::default(),
+            progress: Arc::default(),
             fs: Arc::new(RealFs),
             clock: Arc::new(SystemClock::default()),
         }

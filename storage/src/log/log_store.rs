@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -35,6 +36,35 @@ pub struct RecoveryReport {
     /// Bytes at the end of the write-ahead log that were not completely written, hence not acknowledged, and dropped.
     pub truncated_bytes: u64,
     pub took: Duration,
+}
+
+/// How far opening a store has come, for whoever looks on meanwhile.
+#[derive(Debug, Default)]
+pub struct RecoveryProgress {
+    found_bytes: AtomicU64,
+    replayed_bytes: AtomicU64,
+}
+
+impl RecoveryProgress {
+    /// So many bytes of batches are to be replayed.
+    pub fn found(&self, bytes: u64) {
+        self.found_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// So many more are replayed.
+    pub fn replayed(&self, bytes: u64) {
+        self.replayed_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How much of what was found is replayed; 0 while it is not known yet what is to be.
+    pub fn percent(&self) -> u64 {
+        let replayed = self.replayed_bytes.load(Ordering::Relaxed);
+        let found = self.found_bytes.load(Ordering::Relaxed);
+        (replayed.saturating_mul(100))
+            .checked_div(found)
+            .unwrap_or(0)
+            .min(100)
+    }
 }
 
 /// How a store does.

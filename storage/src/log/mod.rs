@@ -22,13 +22,14 @@ pub(crate) mod waiters;
 pub use append::{AppendError, AppendOrigin, AppendPermit, Appended, Next, PendingAppend};
 pub use config::{CleanerConfig, Durability, LiveConfig, LogConfig};
 pub use log_store::{
-    DeletedTopics, Health, IfRefused, JointError, JointPart, LogStore, RecoveryReport, StorageError,
+    DeletedTopics, Health, IfRefused, JointError, JointPart, LogStore, RecoveryProgress,
+    RecoveryReport, StorageError,
 };
 pub use partition_log::{BoxFuture, PartitionLog};
 pub use producer_state::{ActiveProducer, VerificationGuard};
 pub use read::{
-    AbortedTransaction, FetchedRecords, Isolation, LogOffsets, Read, ReadError, ReadRequest,
-    TimestampOffset,
+    AbortedTransaction, FetchedRecords, Glance, GlanceInside, Isolation, LogOffsets, Read,
+    ReadError, ReadRequest, TimestampOffset,
 };
 pub use snapshot::{SNAPSHOT_MANIFEST, Snapshot, SnapshotFile, SnapshotProgress};
 pub use topic_partition::{TopicPartition, kafka_uuid, parse_kafka_uuid};

@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::{
-    ActiveProducer, AppendError, AppendOrigin, AppendPermit, FetchWait, Isolation, LogConfig,
-    LogOffsets, Next, PendingAppend, Read, ReadError, ReadRequest, TimestampOffset, TopicPartition,
-    VerificationGuard, WaitRegistration,
+    ActiveProducer, AppendError, AppendOrigin, AppendPermit, FetchWait, Glance, Isolation,
+    LogConfig, LogOffsets, Next, PendingAppend, Read, ReadError, ReadRequest, TimestampOffset,
+    TopicPartition, VerificationGuard, WaitRegistration,
 };
 use crate::record::ValidatedBatch;
 
@@ -93,6 +93,10 @@ pub trait PartitionLog: Send + Sync {
     /// [`offsets`](Self::offsets).
     fn current_offsets(&self) -> BoxFuture<'static, Result<LogOffsets, ReadError>>;
 
+    /// What is known of the log at this moment; `None` where that is nothing, as of a log that was not used since the start.
+    /// Never waits, and has nothing looked at: for whoever only looks on.
+    fn glance(&self) -> Option<Glance>;
+
     fn leader_epoch(&self) -> i32;
 
     /// Bytes that the log takes, and those that are still on their way to where they will stay.
@@ -117,6 +121,10 @@ pub trait PartitionLog: Send + Sync {
     fn offset_of_max_timestamp(
         &self,
     ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>>;
+
+    /// The largest timestamp of the batch that holds the record at `offset`, or of the next one if that is gone. `None`: there
+    /// is none that is visible.
+    fn timestamp_at(&self, offset: i64) -> BoxFuture<'static, Result<Option<i64>, ReadError>>;
 
     /// The largest epoch that is not above `leader_epoch`, and where it ends (OffsetForLeaderEpoch).
     fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)>;

@@ -91,3 +91,18 @@ pub struct TimestampOffset {
     pub offset: i64,
     pub leader_epoch: i32,
 }
+
+/// A log as it is known without looking at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance {
+    pub high_watermark: i64,
+    /// `None`: only where the log ends is known, from an orderly stop.
+    pub more: Option<GlanceInside>,
+}
+
+/// What a log knows of itself that was used since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GlanceInside {
+    pub log_start_offset: i64,
+    pub size_bytes: u64,
+}

@@ -14,9 +14,9 @@ use crate::log::transaction_index::{AbortedTxn, overlapping};
 use crate::log::waiters::Waiters;
 use crate::log::{
     ActiveProducer, AppendError, AppendOrigin, AppendPermit, Appended, BoxFuture, FetchWait,
-    FetchedRecords, IfRefused, Isolation, JointError, JointPart, LogConfig, LogOffsets, Next,
-    PartitionLog, PendingAppend, Read, ReadError, ReadRequest, TimestampOffset, TopicPartition,
-    VerificationGuard, WaitRegistration, timestamp,
+    FetchedRecords, Glance, GlanceInside, IfRefused, Isolation, JointError, JointPart, LogConfig,
+    LogOffsets, Next, PartitionLog, PendingAppend, Read, ReadError, ReadRequest, TimestampOffset,
+    TopicPartition, VerificationGuard, WaitRegistration, timestamp,
 };
 use crate::record::{BatchHeader, EndTxnMarker, ValidatedBatch};
 
@@ -290,6 +290,19 @@ impl PartitionLog for MemoryLog {
         Box::pin(std::future::ready(offsets))
     }
 
+    fn glance(&self) -> Option<Glance> {
+        let state = self.state.lock();
+        let offsets = state.offsets();
+        let glance = Glance {
+            high_watermark: offsets.high_watermark,
+            more: Some(GlanceInside {
+                log_start_offset: offsets.log_start_offset,
+                size_bytes: state.size_bytes,
+            }),
+        };
+        (!state.deleted).then_some(glance)
+    }
+
     fn leader_epoch(&self) -> i32 {
         0
     }
@@ -416,6 +429,18 @@ impl PartitionLog for MemoryLog {
             .map_err(|error| ReadError::Storage(error.to_string())),
         };
         Box::pin(std::future::ready(found))
+    }
+
+    fn timestamp_at(&self, offset: i64) -> BoxFuture<'static, Result<Option<i64>, ReadError>> {
+        let state = self.state.lock();
+        let mut batches = state.visible(Isolation::ReadUncommitted);
+        let found = batches.find(|batch| batch.header.last_offset() >= offset);
+        let found = found.map(|batch| batch.header.max_timestamp);
+        let answer = match state.deleted {
+            true => Err(ReadError::Deleted),
+            false => Ok(found),
+        };
+        Box::pin(std::future::ready(answer))
     }
 
     fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)> {

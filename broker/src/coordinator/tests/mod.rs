@@ -17,9 +17,9 @@ use coordinators::machine::{Machine, Moment, Token};
 use parking_lot::Mutex;
 use protocol_shim::ErrorCode;
 use storage::log::{
-    ActiveProducer, AppendError, AppendOrigin, AppendPermit, FetchWait, Isolation, LiveConfig,
-    LogConfig, LogOffsets, Next, PartitionLog, PendingAppend, Read, ReadError, ReadRequest,
-    TimestampOffset, TopicPartition, VerificationGuard, WaitRegistration,
+    ActiveProducer, AppendError, AppendOrigin, AppendPermit, FetchWait, Glance, Isolation,
+    LiveConfig, LogConfig, LogOffsets, Next, PartitionLog, PendingAppend, Read, ReadError,
+    ReadRequest, TimestampOffset, TopicPartition, VerificationGuard, WaitRegistration,
 };
 use storage::memory;
 use storage::record::ValidatedBatch;
@@ -184,6 +184,14 @@ impl PartitionLog for TestLog {
     fn current_offsets(&self) -> BoxFuture<'static, Result<LogOffsets, ReadError>> {
         self.loads.fetch_add(1, Ordering::Relaxed);
         self.inner.current_offsets()
+    }
+
+    fn glance(&self) -> Option<Glance> {
+        self.inner.glance()
+    }
+
+    fn timestamp_at(&self, offset: i64) -> BoxFuture<'static, Result<Option<i64>, ReadError>> {
+        self.inner.timestamp_at(offset)
     }
 
     fn leader_epoch(&self) -> i32 {

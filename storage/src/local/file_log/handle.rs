@@ -8,11 +8,13 @@ use tokio::sync::oneshot;
 use super::FileLog;
 use super::plan::ReadPlan;
 use super::search::Search;
+use super::state::State;
+use crate::env::fs::Fs;
 use crate::log::admission::refused;
 use crate::log::{
-    ActiveProducer, AppendError, AppendOrigin, AppendPermit, BoxFuture, FetchWait, Isolation,
-    LogConfig, LogOffsets, Next, PartitionLog, PendingAppend, Read, ReadError, ReadRequest,
-    TimestampOffset, TopicPartition, VerificationGuard, WaitRegistration,
+    ActiveProducer, AppendError, AppendOrigin, AppendPermit, BoxFuture, FetchWait, Glance,
+    GlanceInside, Isolation, LogConfig, LogOffsets, Next, PartitionLog, PendingAppend, Read,
+    ReadError, ReadRequest, TimestampOffset, TopicPartition, VerificationGuard, WaitRegistration,
 };
 use crate::record::ValidatedBatch;
 
@@ -102,6 +104,28 @@ impl PartitionLog for FileLogHandle {
         Box::pin(std::future::ready(offsets))
     }
 
+    fn glance(&self) -> Option<Glance> {
+        let log = &self.0;
+        // Of a log that is being looked at for the first time the lock is held over I/O.
+        if !log.prepared.load(Ordering::Acquire) {
+            let closed_at = log.shared.closed_at.lock().get(&log.key()).copied();
+            return closed_at.map(|high_watermark| Glance {
+                high_watermark,
+                more: None,
+            });
+        }
+        let state = log.state.lock();
+        state.check_readable().ok()?;
+        let offsets = state.offsets();
+        Some(Glance {
+            high_watermark: offsets.high_watermark,
+            more: Some(GlanceInside {
+                log_start_offset: offsets.log_start_offset,
+                size_bytes: state.size_bytes,
+            }),
+        })
+    }
+
     fn leader_epoch(&self) -> i32 {
         self.0.state().leader_epoch()
     }
@@ -148,15 +172,22 @@ impl PartitionLog for FileLogHandle {
         timestamp: i64,
         isolation: Isolation,
     ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>> {
-        self.0.search(isolation, move |search, fs, id| {
+        let plan = move |state: &State| state.plan_search(isolation);
+        let job = move |search: &Search, fs: &dyn Fs, id: &TopicPartition| {
             search.first_at_or_after(fs, id, timestamp)
-        })
+        };
+        self.0.search(plan, job)
     }
 
     fn offset_of_max_timestamp(
         &self,
     ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>> {
-        self.0.search(Isolation::ReadUncommitted, Search::max)
+        let plan = |state: &State| state.plan_search(Isolation::ReadUncommitted);
+        self.0.search(plan, Search::max)
+    }
+
+    fn timestamp_at(&self, offset: i64) -> BoxFuture<'static, Result<Option<i64>, ReadError>> {
+        self.0.timestamp_at(offset)
     }
 
     fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)> {

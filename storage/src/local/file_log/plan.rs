@@ -9,6 +9,7 @@ use super::state::State;
 use crate::local::wal::chunk::ChunkSlice;
 use crate::log::transaction_index::{overlapping, reaching};
 use crate::log::{FetchedRecords, Isolation, LogOffsets, ReadError, ReadRequest};
+use crate::record::BatchHeader;
 
 pub(crate) enum ReadPlan {
     Ready(FetchedRecords),
@@ -44,12 +45,7 @@ impl State {
                 self.read_tail(request, end_offset, offsets),
             ));
         }
-        let first = self
-            .segments
-            .partition_point(|segment| segment.base_offset <= request.fetch_offset)
-            .saturating_sub(1);
-        // Compaction may have left a segment without the batch that is looked for, or without any.
-        let segments: Vec<_> = self.written_spans(first).take(3).collect();
+        let segments = self.spans_at(request.fetch_offset);
         let last_end = segments.last().map_or(0, |span| span.end_offset);
         Ok(ReadPlan::Cold(ColdRead {
             request: *request,
@@ -66,6 +62,16 @@ impl State {
                 }
             },
         }))
+    }
+
+    /// The segments that may hold an offset, or the batch that comes after it.
+    fn spans_at(&self, offset: i64) -> Vec<Span> {
+        let first = self
+            .segments
+            .partition_point(|segment| segment.base_offset <= offset)
+            .saturating_sub(1);
+        // Compaction may have left a segment without the batch that is looked for, or without any.
+        self.written_spans(first).take(3).collect()
     }
 
     /// The segments from one on that have files.
@@ -122,6 +128,35 @@ impl State {
             offsets,
             aborted_transactions,
         }
+    }
+
+    /// The largest timestamp of the batch at an offset, `Some(None)` if there is no batch; `None`: it is in a segment.
+    pub fn timestamp_in_memory(&self, offset: i64) -> Option<Option<i64>> {
+        if offset >= self.high_watermark {
+            return Some(None);
+        }
+        let first = self.tail.front()?;
+        if first.base_offset > offset {
+            return None;
+        }
+        let at = self
+            .tail
+            .partition_point(|batch| batch.last_offset < offset);
+        let batch = self.tail.get(at)?.bytes.to_bytes();
+        let header = BatchHeader::parse(&batch).ok()?;
+        Some(Some(header.max_timestamp))
+    }
+
+    /// What a look-up of the batch at an offset needs.
+    pub fn plan_look_at(&self, offset: i64) -> Result<Search, ReadError> {
+        self.check_readable()?;
+        Ok(Search {
+            segments: self.spans_at(offset),
+            open_from: None,
+            tail: Vec::new(),
+            from_offset: offset.max(self.log_start_offset),
+            end_offset: self.high_watermark,
+        })
     }
 
     /// Everything that a look-up by time needs.

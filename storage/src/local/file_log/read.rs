@@ -8,11 +8,10 @@ use super::FileLog;
 use super::cold_read::ColdRead;
 use super::plan::ReadPlan;
 use super::search::{Search, SearchResult};
+use super::state::State;
 use crate::env::fs::Fs;
 use crate::local::cold_budget::ColdPermit;
-use crate::log::{
-    BoxFuture, FetchedRecords, Isolation, Read, ReadError, ReadRequest, TopicPartition,
-};
+use crate::log::{BoxFuture, FetchedRecords, Read, ReadError, ReadRequest, TopicPartition};
 
 impl FileLog {
     /// Answers with what was read ahead, or reads from segments when there is room for what they give.
@@ -77,10 +76,10 @@ impl FileLog {
     /// Looks for a time, from the segments to the tail.
     pub(super) fn search(
         self: &Arc<Self>,
-        isolation: Isolation,
+        plan: impl Fn(&State) -> Result<Search, ReadError> + Send + 'static,
         job: impl Fn(&Search, &dyn Fs, &TopicPartition) -> SearchResult + Send + 'static,
     ) -> BoxFuture<'static, SearchResult> {
-        let mut search = match self.state().plan_search(isolation) {
+        let mut search = match plan(&self.state()) {
             Ok(search) => search,
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
@@ -92,7 +91,7 @@ impl FileLog {
                 if found.is_ok() || !log.may_be_planned_anew(|| search.is_outdated()) {
                     break found;
                 }
-                search = match log.state().plan_search(isolation) {
+                search = match plan(&log.state()) {
                     Ok(search) => search,
                     Err(error) => break Err(error),
                 };
@@ -100,6 +99,19 @@ impl FileLog {
             let _ = sender.send(found);
         });
         read_answer(answer)
+    }
+
+    /// See [`PartitionLog::timestamp_at`](crate::log::PartitionLog::timestamp_at).
+    pub(super) fn timestamp_at(
+        self: &Arc<Self>,
+        offset: i64,
+    ) -> BoxFuture<'static, Result<Option<i64>, ReadError>> {
+        if let Some(known) = self.state().timestamp_in_memory(offset) {
+            return Box::pin(std::future::ready(Ok(known)));
+        }
+        let plan = move |state: &State| state.plan_look_at(offset);
+        let found = self.search(plan, Search::first);
+        Box::pin(async move { Ok(found.await?.map(|found| found.timestamp)) })
     }
 
     /// Whether a read that has failed may have met segments that are not there any more.

@@ -105,6 +105,26 @@ impl Search {
         }
     }
 
+    /// The first batch that is visible, with its largest timestamp.
+    pub fn first(&self, fs: &dyn Fs, id: &TopicPartition) -> SearchResult {
+        let mut found = None;
+        for span in &self.segments {
+            let from = self.from_offset.max(span.segment.base_offset);
+            self.scan_segment(fs, id, span, from, &mut |batch| {
+                found = BatchHeader::parse(batch).ok();
+                true
+            })?;
+            if found.is_some() {
+                break;
+            }
+        }
+        Ok(found.map(|header| TimestampOffset {
+            timestamp: header.max_timestamp,
+            offset: header.base_offset,
+            leader_epoch: header.partition_leader_epoch,
+        }))
+    }
+
     /// Whether a segment was removed or replaced meanwhile.
     pub fn is_outdated(&self) -> bool {
         self.segments.iter().any(|span| span.segment.is_gone())

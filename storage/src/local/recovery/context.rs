@@ -10,6 +10,7 @@ use crate::local::loader::LoadError;
 use crate::local::segment::direct::DirectIo;
 use crate::local::segment::open_files::OpenFiles;
 use crate::local::wal::replay::ReplayError;
+use crate::log::RecoveryProgress;
 
 /// Why the logs could not be recovered. Nothing that was acknowledged has been deleted.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,7 @@ pub(crate) struct Recovery {
     /// The log directory.
     pub dir: PathBuf,
     pub wal_dir: PathBuf,
+    pub progress: Arc<RecoveryProgress>,
     /// Segments may hold batches that the write-ahead log has lost.
     pub may_cut_tails: bool,
 }

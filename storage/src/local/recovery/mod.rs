@@ -19,7 +19,7 @@ use restored::{Restored, Unwritten};
 use super::io_pool::{IoPool, Results};
 use super::text_files::Offsets;
 use super::wal::checkpoint::Checkpoint;
-use super::wal::format::EntryKind;
+use super::wal::format::{Entry, EntryKind};
 use super::wal::logs::LogTable;
 use super::wal::replay::{LogEnd, Replay};
 use super::wal::ring::{list_regions, region_path};
@@ -57,11 +57,15 @@ impl Recovery {
             ahead: Some(pool),
             ..Replay::new(&*self.fs, &self.wal_dir)
         };
+        let mut found_bytes = 0;
         let end = replay.run(checkpoint, |entries| {
+            found_bytes += payload_bytes(entries);
             entries
                 .iter()
                 .try_for_each(|entry| contents.note(entry, &self.wal_dir))
         })?;
+        // Not before all is found, or the progress would go back.
+        self.progress.found(found_bytes);
         if end.groups > 0 {
             self.sync_log()?;
         }
@@ -153,6 +157,7 @@ impl Recovery {
         let (mut held_bytes, mut writing) = (0, None);
         let (batches, bytes) = (&mut recovered.batches, &mut recovered.bytes);
         replay.repeat(checkpoint, &recovered.end, |entries| {
+            self.progress.replayed(payload_bytes(entries));
             for entry in entries {
                 if entry.row.kind != EntryKind::Batch {
                     continue;
@@ -192,6 +197,10 @@ impl Recovery {
         }
         Ok(contents)
     }
+}
+
+fn payload_bytes(entries: &[Entry<'_>]) -> u64 {
+    entries.iter().map(|entry| entry.payload.len() as u64).sum()
 }
 
 /// Waits until what is being written is in its segments.

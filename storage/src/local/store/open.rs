@@ -248,6 +248,7 @@ fn recover(
         open_files: Arc::clone(&parts.open_files),
         dir: dir.clone(),
         wal_dir: wal_dir.to_owned(),
+        progress: Arc::clone(&config.progress),
         may_cut_tails: config.durability == Durability::Os,
     });
     let pool = IoPool::start(config.recovery_threads.max(1)).map_err(OpenError::io(dir))?;

@@ -42,6 +42,11 @@ impl ValidatedBatch {
         self.bytes.len()
     }
 
+    /// How many records the batch says that it has.
+    pub fn record_count(&self) -> u64 {
+        u64::try_from(self.header.records_count).unwrap_or(0)
+    }
+
     /// The largest timestamp in the batch as it will be stored, in ms. Kafka indexes it at the batch's last offset.
     pub fn max_timestamp(&self) -> i64 {
         self.max_timestamp
