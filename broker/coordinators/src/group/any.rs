@@ -9,7 +9,7 @@ use crate::group::consumer::{ConsumerGroup, DescribeContext};
 use crate::group::context::{Context, TimerKey};
 use crate::group::id::{GroupId, MemberId, Name};
 use crate::group::migration;
-use crate::group::reply::{DescribedConsumerGroup, GroupReply};
+use crate::group::reply::{AssignedTopics, DescribedConsumerGroup, GroupReply};
 use crate::machine::Token;
 use crate::timer::Timers;
 
@@ -99,6 +99,29 @@ impl Group {
         match self {
             Self::Classic(group) => group.protocol_type(),
             Self::Consumer(group) => group.protocol_type(),
+        }
+    }
+
+    /// The protocol of a classic group that is stable.
+    pub(super) fn stable_protocol(&self) -> Name {
+        match self {
+            Self::Classic(group) => group.stable_protocol(),
+            Self::Consumer(_) => Name::default(),
+        }
+    }
+
+    pub(super) fn member_count(&self) -> usize {
+        match self {
+            Self::Classic(group) => group.member_count(),
+            Self::Consumer(group) => group.member_count(),
+        }
+    }
+
+    /// What members are assigned of each topic. Of a classic group that is known if its members are plain consumers.
+    pub(super) fn assigned(&self, catalog: &dyn Catalog) -> AssignedTopics {
+        match self {
+            Self::Classic(group) => group.assigned(),
+            Self::Consumer(group) => group.assigned(catalog),
         }
     }
 

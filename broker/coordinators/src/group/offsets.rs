@@ -1,6 +1,7 @@
 //! Committed offsets, and those of transactions that are still open.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::group::any::Group;
 use crate::group::classic::RetentionBase;
@@ -122,6 +123,29 @@ impl Offsets {
                 topic,
                 partitions.map(|(index, stored)| (*index, &stored.value)),
             )
+        })
+    }
+
+    /// Topic, partition and committed offset of a group, in their order, from behind a place on.
+    pub(super) fn committed_after(
+        &self,
+        group_id: &str,
+        after: Option<(Name, i32)>,
+    ) -> impl Iterator<Item = (&Name, i32, i64)> {
+        let topics = self.committed.get(group_id).into_iter();
+        topics.flat_map(move |topics| {
+            let after = after.clone();
+            let first = after.as_ref().map(|(topic, _)| topic.clone());
+            let from = first.map_or(Bound::Unbounded, Bound::Included);
+            let topics = topics.range::<Name, _>((from, Bound::Unbounded));
+            topics.flat_map(move |(topic, partitions)| {
+                let from = match &after {
+                    Some((first, partition)) if first == topic => Bound::Excluded(*partition),
+                    _ => Bound::Unbounded,
+                };
+                let partitions = partitions.range((from, Bound::Unbounded));
+                partitions.map(move |(index, stored)| (topic, *index, stored.value.offset))
+            })
         })
     }
 

@@ -1,11 +1,14 @@
 //! What comes out of a [`GroupShard`](super::GroupShard): one reply per request, free of wire types.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use protocol_shim::ErrorCode;
 use uuid::Uuid;
 
 use crate::group::assignor::spec::Partitions;
 use crate::group::id::{GroupId, InstanceId, MemberId, Name};
+use crate::group::request::SurveyPlace;
 use crate::machine::Refused;
 
 /// The reply to the [`GroupRequest`](super::request::GroupRequest) of the same name.
@@ -23,6 +26,7 @@ pub enum GroupReply {
     DescribeGroups(Vec<DescribedGroup>),
     DescribeConsumerGroups(Vec<DescribedConsumerGroup>),
     ListGroups(ListGroupsReply),
+    Survey(GroupsSurveyed),
     DeleteGroups(Vec<DeletedGroup>),
     TopicsDeleted(Option<ErrorCode>),
     /// To any request, by the owner of the shard.
@@ -339,6 +343,63 @@ pub struct ListedGroup {
     pub state: &'static str,
     /// `classic` or `consumer`.
     pub group_type: &'static str,
+}
+
+/// A part of what metrics want to know of groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupsSurveyed {
+    pub groups: Vec<SurveyedGroup>,
+    /// Where the next part begins, if there is one. It may be in the last group of this one.
+    pub next: Option<SurveyPlace>,
+}
+
+/// One group of a survey, or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SurveyedGroup {
+    pub group_id: GroupId,
+    /// The last part had the group already, and these are more of its offsets.
+    pub goes_on: bool,
+    /// `classic` or `consumer`.
+    pub group_type: &'static str,
+    pub state: &'static str,
+    pub protocol_type: Name,
+    /// The protocol of a classic group that is stable.
+    pub protocol_name: Name,
+    pub member_count: usize,
+    /// Where that was asked for, in the first part of a group.
+    pub assigned: AssignedTopics,
+    /// Topic, partition and committed offset.
+    pub offsets: Vec<(Name, i32, i64)>,
+}
+
+/// What members of a group are assigned. Nothing is known of classic groups that are not stable.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AssignedTopics {
+    pub topics: BTreeMap<Name, AssignedTopic>,
+    /// Members without any partition.
+    pub empty_members: usize,
+}
+
+impl AssignedTopics {
+    /// Adds what one member has: topics, and how many partitions of each.
+    pub(super) fn add(&mut self, partitions: impl IntoIterator<Item = (Name, usize)>) {
+        let mut is_empty = true;
+        for (topic, count) in partitions {
+            let of_topic = self.topics.entry(topic).or_default();
+            of_topic.members += 1;
+            of_topic.partitions += count;
+            is_empty = false;
+        }
+        self.empty_members += usize::from(is_empty);
+    }
+}
+
+/// What members of a group are assigned of one topic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AssignedTopic {
+    /// Members with at least one partition.
+    pub members: usize,
+    pub partitions: usize,
 }
 
 /// DeleteGroups response, one group.

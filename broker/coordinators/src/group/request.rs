@@ -41,6 +41,8 @@ pub enum GroupRequest {
     DescribeConsumerGroups(DescribeConsumerGroups),
     /// ListGroups, this shard's part.
     ListGroups(ListGroups),
+    /// What metrics want to know of this shard's groups.
+    Survey(SurveyGroups),
     /// DeleteGroups, of the groups that live in this shard.
     DeleteGroups(DeleteGroups),
     /// Topics were deleted: forget the offsets committed for them.
@@ -352,6 +354,28 @@ impl<const N: usize> NameFilter<N> {
         let passing = self.0.as_ref();
         passing.is_none_or(|passing| passing.iter().flatten().any(|passing| *passing == name))
     }
+}
+
+/// Asks for groups and committed offsets, a part at a time.
+#[derive(Debug, Clone)]
+pub struct SurveyGroups {
+    /// Where the last part ended; `None` begins.
+    pub from: Option<SurveyPlace>,
+    /// How many groups, offsets and members whose assignments are counted may be looked at; the members of one group are
+    /// looked at together.
+    pub rows_max: usize,
+    /// Count what members are assigned, too.
+    pub with_assignments: bool,
+}
+
+/// Where a survey goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SurveyPlace {
+    pub group_id: GroupId,
+    /// The group itself was told, and some of its offsets were not.
+    pub is_told: bool,
+    /// The last offset of the group that was told.
+    pub after: Option<(Name, i32)>,
 }
 
 /// DeleteGroups 0-2.

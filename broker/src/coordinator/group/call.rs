@@ -4,8 +4,8 @@ use coordinators::group::{
     CommitOffsets, CommitTxnOffsets, ConsumerHeartbeat, ConsumerHeartbeatReply, DeleteGroups,
     DeleteOffsets, DeleteOffsetsReply, DeletedGroup, DeletedTopic, DescribeConsumerGroups,
     DescribeGroups, DescribedConsumerGroup, DescribedGroup, FetchOffsets, FetchedGroup, GroupReply,
-    GroupRequest, Heartbeat, JoinGroup, JoinReply, LeaveGroup, LeaveReply, ListGroups,
-    ListGroupsReply, SyncGroup, SyncReply, TopicResult,
+    GroupRequest, GroupsSurveyed, Heartbeat, JoinGroup, JoinReply, LeaveGroup, LeaveReply,
+    ListGroups, ListGroupsReply, SurveyGroups, SyncGroup, SyncReply, TopicResult,
 };
 use protocol_shim::ErrorCode;
 
@@ -52,6 +52,7 @@ calls! {
     DescribeGroups as DescribeGroups -> Vec<DescribedGroup>;
     DescribeConsumerGroups as DescribeConsumerGroups -> Vec<DescribedConsumerGroup>;
     ListGroups as ListGroups -> ListGroupsReply;
+    SurveyGroups as Survey -> GroupsSurveyed;
     DeleteGroups as DeleteGroups -> Vec<DeletedGroup>;
     Vec<DeletedTopic> as TopicsDeleted -> Option<ErrorCode>;
 }

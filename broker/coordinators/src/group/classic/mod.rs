@@ -36,7 +36,8 @@ use crate::group::id::{GroupId, InstanceId, MemberId, Name};
 use crate::group::record::GroupRecord;
 use crate::group::record::classic::{GroupMetadata, MemberMetadata};
 use crate::group::reply::{
-    DescribedGroup, DescribedMember, GroupReply, JoinReply, JoinReplyMember, SyncReply,
+    AssignedTopics, DescribedGroup, DescribedMember, GroupReply, JoinReply, JoinReplyMember,
+    SyncReply,
 };
 use crate::group::request::{JoinGroup, Protocol};
 use crate::machine::Token;
@@ -161,6 +162,29 @@ impl ClassicGroup {
         }
         group.subscribed_topics = group.compute_subscribed_topics();
         group
+    }
+
+    /// As the description of a group has it, where it is empty unless the group is stable.
+    pub(crate) fn stable_protocol(&self) -> Name {
+        let is_stable = self.state == State::Stable;
+        self.protocol_name
+            .clone()
+            .filter(|_| is_stable)
+            .unwrap_or_default()
+    }
+
+    /// What members are assigned, if they are plain consumers. Assignments that cannot be read count for nothing.
+    pub(crate) fn assigned(&self) -> AssignedTopics {
+        let mut assigned = AssignedTopics::default();
+        if self.state != State::Stable || !self.uses_consumer_protocol() {
+            return assigned;
+        }
+        for member in self.members.values() {
+            let read = embedded::Assignment::read(&member.assignment).unwrap_or_default();
+            let partitions = read.partitions.into_iter();
+            assigned.add(partitions.map(|(topic, indexes)| (topic, indexes.len())));
+        }
+        assigned
     }
 
     /// The record of the group as it is now.

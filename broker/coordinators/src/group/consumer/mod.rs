@@ -39,7 +39,9 @@ use crate::group::record::consumer::{ConsumerRecord, GroupEpoch, ResolvedRegex, 
 use crate::group::record::consumer_member::{
     ClassicMember, CurrentAssignment, MemberState, MemberSubscription,
 };
-use crate::group::reply::{DescribedConsumer, DescribedConsumerGroup, NamedPartitions};
+use crate::group::reply::{
+    AssignedTopics, DescribedConsumer, DescribedConsumerGroup, NamedPartitions,
+};
 use crate::group::request::Viewer;
 use crate::group::target::TargetQuestion;
 use crate::timer::Timers;
@@ -143,6 +145,24 @@ impl ConsumerGroup {
             checked_catalog: None,
             patterns: Patterns::default(),
         }
+    }
+
+    pub(crate) fn member_count(&self) -> usize {
+        self.members.len()
+    }
+
+    /// What members have of each topic that is there.
+    pub(crate) fn assigned(&self, catalog: &dyn Catalog) -> AssignedTopics {
+        let mut assigned = AssignedTopics::default();
+        for member in self.members.values() {
+            let mut counts: BTreeMap<Uuid, usize> = BTreeMap::new();
+            for (topic_id, _) in partitions_of(&member.current) {
+                *counts.entry(topic_id).or_default() += 1;
+            }
+            let counts = counts.into_iter();
+            assigned.add(counts.filter_map(|(id, count)| Some((catalog.topic_name(id)?, count))));
+        }
+        assigned
     }
 
     /// Takes over one record. Nothing else changes what is durable. A compacted log may bring records in an order in which

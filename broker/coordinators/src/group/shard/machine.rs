@@ -99,6 +99,9 @@ impl Machine for GroupShard {
             GroupRequest::ListGroups(request) => {
                 effects.reply(token, GroupReply::ListGroups(self.list_groups(&request)));
             }
+            GroupRequest::Survey(request) => {
+                effects.reply(token, GroupReply::Survey(self.survey(&request)));
+            }
             GroupRequest::DeleteGroups(request) => {
                 let reply = self.delete_groups(request, &mut effects);
                 effects.reply(token, GroupReply::DeleteGroups(reply));

@@ -4,6 +4,7 @@ mod admin;
 mod machine;
 mod members;
 mod offsets;
+mod survey;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

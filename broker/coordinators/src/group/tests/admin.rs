@@ -169,3 +169,74 @@ fn descriptions_of_one_group_again_and_again_end_where_their_allowance_does() {
     assert_eq!(errors, [None, None, again, again]);
     assert!(groups.iter().all(|group| &*group.group_id == "g"));
 }
+
+#[test]
+fn a_survey_in_parts_tells_what_one_as_a_whole_does() {
+    let mut cx = TestContext::new();
+    cx.stable_group("m", 3);
+    for (group, topics) in [("a", 1), ("b", 3), ("empty", 0), ("z", 2)] {
+        for topic in 0..topics {
+            let partitions = (0..4).map(|partition_index| CommitPartition {
+                partition_index,
+                committed_offset: i64::from(10 * topic + partition_index),
+                committed_leader_epoch: -1,
+                metadata: "".into(),
+            });
+            let topic = CommitTopic {
+                name: format!("topic-{topic}").into(),
+                topic_id: uuid::Uuid::nil(),
+                partitions: partitions.collect(),
+            };
+            cx.commit_with(group, &nobody(), 0, |request| request.topics = vec![topic]);
+        }
+    }
+    let mut survey = |from: Option<SurveyPlace>, rows_max| {
+        let request = SurveyGroups {
+            from,
+            rows_max,
+            with_assignments: true,
+        };
+        let token = cx.send(GroupRequest::Survey(request));
+        match cx.reply(token) {
+            GroupReply::Survey(part) => part,
+            other => panic!("{other:?}"),
+        }
+    };
+    let whole = survey(None, usize::MAX);
+    assert_eq!(whole.next, None);
+    let seen = |groups: &[SurveyedGroup]| -> Vec<(String, usize, usize)> {
+        let of = |group: &SurveyedGroup| {
+            let id = group.group_id.to_string();
+            (id, group.member_count, group.offsets.len())
+        };
+        groups.iter().map(of).collect()
+    };
+    let expected = [("a", 0, 4), ("b", 0, 12), ("m", 3, 0), ("z", 0, 8)];
+    let expected = expected.map(|(id, members, offsets)| (id.to_owned(), members, offsets));
+    assert_eq!(seen(&whole.groups), expected);
+    for rows_max in 0..30 {
+        let (mut groups, mut from) = (Vec::<SurveyedGroup>::new(), None);
+        loop {
+            let part = survey(from, rows_max);
+            let rows = part.groups.iter().map(|group| group.offsets.len());
+            assert!(rows.sum::<usize>() <= rows_max.max(1));
+            for group in part.groups {
+                match groups.last_mut() {
+                    Some(last) if group.goes_on => {
+                        assert_eq!(last.group_id, group.group_id);
+                        last.offsets.extend(group.offsets);
+                    }
+                    _ => {
+                        assert!(!group.goes_on);
+                        groups.push(group);
+                    }
+                }
+            }
+            match part.next {
+                None => break,
+                next => from = next,
+            }
+        }
+        assert_eq!(groups, whole.groups, "{rows_max} rows at a time");
+    }
+}
