@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use storage::local::OpenError;
+use storage::local::{LocalConfig, OpenError};
 use storage::log::{PartitionLog, StorageError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,8 +19,7 @@ use crate::client_metrics::ClientMetrics;
 use crate::clock::Clock;
 use crate::cluster::view::{ClusterView, Node};
 use crate::config::{
-    self, BrokerConfig, ConnectionSettings, DynamicSettings, HostPort, RateSettings,
-    SecurityProtocol,
+    BrokerConfig, ConnectionSettings, DynamicSettings, HostPort, RateSettings, SecurityProtocol,
 };
 use crate::control::{self, ControlSocket};
 use crate::coordinator::group::{GroupCoordinator, Groups};
@@ -28,8 +27,9 @@ use crate::coordinator::runtime::Runtime;
 use crate::coordinator::txn::{TransactionCoordinator, Transactions};
 use crate::import::{self, Foreign, Owner};
 use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata, Published};
+use crate::metrics::RequestMetrics;
 use crate::metrics::logins::LoginMetrics;
-use crate::metrics::{self, RequestMetrics};
+use crate::metrics::port::{MetricsPort, PortError};
 use crate::net::budget::{Budget, RequestBudget};
 use crate::net::connection_rates::ConnectionRates;
 use crate::net::limits::{ConnectionLimits, UnknownHost, connections_within};
@@ -64,6 +64,8 @@ const CERTIFICATE_LOOKS: Duration = Duration::from_secs(30);
 pub enum StartError {
     #[error(transparent)]
     Bind(#[from] BindError),
+    #[error(transparent)]
+    Metrics(#[from] PortError),
     #[error("{0}")]
     Foreign(Foreign),
     #[error("an import into {} was not finished: remove it and import again", .0.display())]
@@ -119,8 +121,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     advertised: Vec<HostPort>,
     listeners: JoinSet<()>,
-    metrics_addresses: Vec<SocketAddr>,
-    metrics: JoinSet<()>,
+    metrics: MetricsPort,
 }
 
 impl Server {
@@ -152,24 +153,13 @@ impl Server {
             .iter()
             .map(listener::bind)
             .collect::<Result<_, _>>()?;
-        let metrics_bound = config
-            .serving
-            .metrics_listen
-            .as_ref()
-            .map(|address| {
-                listener::bind(&config::Listener {
-                    name: "METRICS".to_owned(),
-                    security_protocol: SecurityProtocol::Plaintext,
-                    mechanisms: None,
-                    bind: address.clone(),
-                    advertised: address.clone(),
-                })
-            })
-            .transpose()?;
+        let engine = config.engine();
+        let metrics = MetricsPort::open(&config, Arc::clone(&engine.progress))?;
         check_owner(&config.data_dir)?;
         make_private(&config.data_dir);
         let secured = secured(&mut config)?;
-        let logs = storage::local::open(config.engine())?;
+        let logs = open_logs(engine).await?;
+        metrics.loads();
         let identity = MetaProperties::load_or_create(&config.data_dir, config.node_id)?;
         let broker = assemble(config, &identity, logs).await?;
         // Before anything is written that the release before would not read.
@@ -216,22 +206,12 @@ impl Server {
             let removing = remove_expired_tokens(Arc::clone(&broker));
             vital.spawn_on(&mut listeners, "the removal of expired tokens", removing);
         }
-        let metrics_addresses = metrics_bound
-            .as_ref()
-            .map_or_else(Vec::new, |bound| bound.addresses().to_vec());
-        let mut metrics = JoinSet::new();
-        if let Some(bound) = metrics_bound {
-            for listener in bound.open(broker.config.serving.socket_listen_backlog_size)? {
-                let serving = metrics::http::run(Arc::clone(&broker), listener.into_socket());
-                vital.spawn_on(&mut metrics, "the listener of metrics", serving);
-            }
-        }
+        metrics.serves(&broker, &advertised[0]);
         Ok(Self {
             broker,
             addresses,
             advertised,
             listeners,
-            metrics_addresses,
             metrics,
         })
     }
@@ -246,9 +226,15 @@ impl Server {
         &self.addresses
     }
 
-    /// Where `/metrics` and `/health` are; nowhere unless `ottla.metrics.listen` says so.
+    /// Where metrics and health are; empty if they are nowhere.
     pub fn metrics_addresses(&self) -> &[SocketAddr] {
-        &self.metrics_addresses
+        self.metrics.addresses()
+    }
+
+    /// Reads again what may change under a running broker: certificates with their keys, and the token of metrics.
+    pub async fn reload(&self) {
+        self.metrics.reload();
+        self.broker.reload_tls(Reload::All).await;
     }
 
     /// Resolves when the broker can serve no longer: its data directory or one of its own tasks has failed.
@@ -260,6 +246,7 @@ impl Server {
                 _ => std::future::pending().await,
             },
             panicked = self.broker.metadata.vital().failed() => Failure::Task(panicked),
+            panicked = self.metrics.failed() => Failure::Task(panicked),
         }
     }
 
@@ -282,7 +269,7 @@ impl Server {
             ))),
         };
         // Last, so that a long shutdown can be watched; waited for, so that the port is free after.
-        self.metrics.shutdown().await;
+        self.metrics.close().await;
         outcome
     }
 }
@@ -317,6 +304,19 @@ async fn remove_expired_tokens(broker: Arc<Broker>) {
             Ok(count) => info!(count, "expired delegation tokens are removed"),
             Err(error) => warn!(%error, "expired delegation tokens could not be removed"),
         }
+    }
+}
+
+/// Opens the logs beside the threads that serve: meanwhile health is told, and a signal ends the start.
+async fn open_logs(engine: LocalConfig) -> Result<Arc<dyn storage::log::LogStore>, OpenError> {
+    let opening = tokio::task::spawn_blocking(move || storage::local::open(engine));
+    match opening.await {
+        Ok(opened) => opened,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 

@@ -30,7 +30,7 @@ The keys below have an effect. Of the others:
   log, all together.
 * An unknown key is named together with the key that was most likely meant.
 
-What may change while the broker runs, and how far, is what Kafka 4.4 allows. SIGHUP reads certificates again, nothing else.
+What may change while the broker runs, and how far, is what Kafka 4.4 allows. SIGHUP reads certificates and the token of metrics again, nothing else.
 
 SSL keys are read for each listener that encrypts: `listener.name.LISTENER.KEY` (the name in lower case) goes over `KEY`.
 ";

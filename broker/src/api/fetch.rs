@@ -103,8 +103,7 @@ pub(crate) async fn handle(
         },
     };
     let results = delayed_fetch::fetch(limits, &targets, ctx.interrupted()).await;
-    drop(targets);
-    for (place, result) in places.into_iter().zip(results) {
+    for (&place, result) in places.iter().zip(results) {
         let partition = plan.partitions[place].partition;
         answers[place] = match result {
             Ok(records) => answer(partition, records, limits.isolation),
@@ -118,6 +117,11 @@ pub(crate) async fn handle(
             ..FetchResponse::default()
         });
     }
+    for (target, &place) in targets.iter().zip(&places) {
+        let bytes = answers[place].records.iter().map(Bytes::len).sum();
+        target.partition.traffic.went_out(bytes);
+    }
+    drop(targets);
     let outcomes: Vec<Outcome> = answers.iter().map(outcome).collect();
     let news = sessions.conclude(&plan, &outcomes);
     drop(outcomes);

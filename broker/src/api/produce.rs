@@ -353,7 +353,9 @@ async fn append(
         true => Next::Wait,
         false => Next::Append,
     };
+    let (records, bytes) = (batch.record_count(), batch.size_bytes());
     let pending = log.submit(permit, batch, origin, next).map_err(refused)?;
+    partition.traffic.came_in(records, bytes);
     Ok(StartedAppend {
         pending,
         log_append_time_ms,

@@ -83,7 +83,8 @@ pub enum Rule {
     /// A list of different values, at least one.
     NonEmptySet,
     NonEmptyString,
-    HostPort,
+    /// `host:port`, or this one value.
+    HostPortOr(&'static str),
     /// `*` or `partition:broker,…`.
     ThrottledReplicas,
 }
@@ -256,8 +257,10 @@ impl ConfigDef {
             Rule::NonEmptyString if value.trim().is_empty() => {
                 Err((None, "String must be non-empty".to_owned()))
             }
-            Rule::HostPort if parse_host_port(value).is_none() => {
-                Err((None, "expected host:port".to_owned()))
+            Rule::HostPortOr(other)
+                if value.trim() != other && parse_host_port(value).is_none() =>
+            {
+                Err((None, format!("expected host:port, or {other}")))
             }
             Rule::ThrottledReplicas if !is_throttled_replicas(value) => Err((
                 Some(format!("[{}]", list(value).collect::<Vec<_>>().join(", "))),

@@ -46,7 +46,7 @@ pub(crate) use listeners::Listener;
 pub use listeners::SecurityProtocol;
 pub use properties::{Properties, read_properties};
 pub(crate) use quotas::{QuotaSettings, RateSettings};
-pub(crate) use serving::RecordValidation;
+pub(crate) use serving::{MetricsListen, RecordValidation};
 #[cfg(test)]
 use settings::Settings;
 pub(crate) use settings::{ConfigSource, ConfigSynonym, DynamicSettings};

@@ -12,8 +12,14 @@ section! {
     keys {
         /// Rack of this broker, as Metadata reports it.
         rack: Option<String> = kafka("broker.rack"),
-        /// Serve /metrics and /health over HTTP at this host:port; unset: nowhere.
-        metrics_listen: Option<HostPort> = own_null("ottla.metrics.listen", Kind::String).rule(Rule::HostPort),
+        /// Serve metrics and health over HTTP at this host:port; off: nowhere. Unset: at localhost:9404 if that is free, a
+        /// PLAINTEXT listener and no authorizer let everybody see the same names, and the broker is not --ephemeral.
+        metrics_listen: Option<MetricsListen> = own_null("ottla.metrics.listen", Kind::String).rule(Rule::HostPortOr(OFF)),
+        /// Metrics only for those who send the first line of this file as a bearer token. Health needs none. Read again on SIGHUP.
+        metrics_token_file: Option<String> = own_null("ottla.metrics.token.file", Kind::String).rule(Rule::NonEmptyString),
+        /// Most partitions, and most partitions with an offset of a group, that metrics show one by one. If there are more, topics
+        /// are shown, or their sum, and ottla_metrics_truncated is 1.
+        metrics_partitions_max: usize = own("ottla.metrics.partitions.max", Kind::Int, "10000").at_least(1),
         /// Ask clients for metrics of their own (KIP-714), as client-metrics settings say; what they report is counted and not
         /// kept.
         client_metrics: bool = own("ottla.client.metrics", Kind::Boolean, "false"),
@@ -42,6 +48,25 @@ section! {
         max_request_partition_size_limit: i32 = kafka("max.request.partition.size.limit"),
     }
     also {}
+}
+
+/// What `ottla.metrics.listen` says to open no port at all.
+const OFF: &str = "off";
+
+/// Where metrics are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MetricsListen {
+    Nowhere,
+    At(HostPort),
+}
+
+impl FromText for MetricsListen {
+    fn from_text(text: &str) -> Option<Self> {
+        match text {
+            OFF => Some(Self::Nowhere),
+            text => HostPort::from_text(text).map(Self::At),
+        }
+    }
 }
 
 /// Which compressed batches are opened when they arrive.

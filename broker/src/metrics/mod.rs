@@ -1,10 +1,15 @@
-//! Metrics for whoever runs the broker: `/metrics` and `/health` over HTTP, where `ottla.metrics.listen` says so.
+//! Metrics and health for whoever runs the broker, over HTTP (`port.rs` says where).
 //!
 //! Most values are looked up when they are asked for (`snapshot.rs`); what has to be counted is counted here with
 //! relaxed atomics, without a lock and without an allocation. Nothing runs between scrapes.
 
+mod census;
+mod exporters;
 pub mod http;
+mod label;
+mod lag_times;
 pub(crate) mod logins;
+pub mod port;
 mod process;
 mod snapshot;
 mod text;

@@ -1,26 +1,24 @@
 //! Everything that a scrape shows, gathered when it is asked for.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "counts groups and tells no names"
-)]
+#![expect(clippy::disallowed_methods, reason = "no client sees it")]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use coordinators::group::ListGroups;
 use coordinators::txn::{Measures, TransactionConfig};
 use storage::log::stats::DirectoryStats;
 use storage::log::{Health, RecoveryReport};
 use tokio::sync::Semaphore;
 
 use super::ApiSnapshot;
+use super::census::{Groups, Topics};
+use super::lag_times::LagTimes;
 use super::logins::LoginCounts;
 use super::process::ProcessStats;
 use crate::acl::AclOperation;
 use crate::broker::Broker;
 use crate::clock::system_time;
+use crate::config::HostPort;
 use crate::quota::{Kind, ThrottleCounts};
 
 /// What waits for the disk is left out of a scrape when it takes longer.
@@ -29,9 +27,20 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// A transaction that is silent for so much longer than the largest timeout hangs: Kafka's `LATE_TRANSACTION_BUFFER_MS`.
 const LATE_AFTER_MS: i64 = 5 * 60 * 1000;
 
+/// Who the broker is.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub node_id: i32,
+    pub cluster_id: String,
+    /// Where clients of the first listener are told to connect.
+    pub advertised: HostPort,
+    pub rack: Option<String>,
+}
+
 /// The broker at one moment.
 #[derive(Debug)]
 pub(super) struct Snapshot {
+    pub identity: Identity,
     pub directory: Option<DirectoryStats>,
     pub offline: bool,
     /// `None` while the file system does not answer.
@@ -49,8 +58,10 @@ pub(super) struct Snapshot {
     pub denied: Vec<(AclOperation, u64)>,
     /// By listener, in seconds since 1970.
     pub certificate_expiries: Vec<(String, i64)>,
-    /// By type and state; `None` while a coordinator does not answer.
-    pub groups: Option<BTreeMap<(&'static str, &'static str), u64>>,
+    /// `None` while the threads for what may block are all taken.
+    pub topics: Option<Topics>,
+    /// `None` while a coordinator does not answer.
+    pub groups: Option<Groups>,
     pub groups_load: Option<Duration>,
     /// `None` while a coordinator does not answer.
     pub transactions: Option<Measures>,
@@ -71,30 +82,46 @@ pub(super) struct Snapshot {
 pub(super) struct Gatherer {
     pub broker: Arc<Broker>,
     started: SystemTime,
+    identity: Identity,
     /// One question of a kind to the disk at a time: one that hangs must not collect threads.
     space_question: Arc<Semaphore>,
     late_question: Arc<Semaphore>,
+    topics_question: Arc<Semaphore>,
+    lag_times: LagTimes,
 }
 
 impl Gatherer {
-    pub fn new(broker: Arc<Broker>) -> Self {
+    /// `advertised`: where clients are told to connect.
+    pub fn new(broker: Arc<Broker>, advertised: HostPort) -> Self {
+        let identity = Identity {
+            node_id: broker.config.node_id,
+            cluster_id: broker.metadata.image().cluster_id().to_owned(),
+            advertised,
+            rack: broker.config.serving.rack.clone(),
+        };
         Self {
+            identity,
             broker,
             started: system_time(),
             space_question: Arc::new(Semaphore::new(1)),
             late_question: Arc::new(Semaphore::new(1)),
+            topics_question: Arc::new(Semaphore::new(1)),
+            lag_times: LagTimes::default(),
         }
     }
 
-    pub async fn snapshot(&self) -> Snapshot {
+    /// `with_assignments`: groups tell what their members are assigned, too.
+    pub async fn snapshot(&self, with_assignments: bool) -> Snapshot {
         let broker = &self.broker;
-        let (free_disk_bytes, late_transactions, groups, transactions) = tokio::join!(
+        let (free_disk_bytes, late_transactions, topics, groups, transactions) = tokio::join!(
             tokio::time::timeout(PATIENCE, self.free_disk_bytes()),
             tokio::time::timeout(PATIENCE, self.late_transactions()),
-            tokio::time::timeout(PATIENCE, groups(broker)),
+            tokio::time::timeout(PATIENCE, self.topics()),
+            self.groups(with_assignments),
             tokio::time::timeout(PATIENCE, broker.transactions.measures()),
         );
         Snapshot {
+            identity: self.identity.clone(),
             directory: broker.logs.stats(),
             offline: matches!(broker.logs.health(), Health::Offline(_)),
             free_disk_bytes: free_disk_bytes.ok().flatten(),
@@ -108,7 +135,8 @@ impl Gatherer {
             logins: broker.login_counts.snapshot(),
             denied: broker.authorizer.denied_counts(),
             certificate_expiries: broker.tls.expiries(),
-            groups: groups.ok().flatten(),
+            topics: topics.ok().flatten(),
+            groups,
             groups_load: broker.groups.load_time(),
             transactions: transactions.ok().and_then(Result::ok),
             transactions_load: broker.transactions.load_time(),
@@ -126,6 +154,25 @@ impl Gatherer {
         ask(&self.space_question, move || logs.free_disk_bytes())
             .await
             .flatten()
+    }
+
+    /// Many logs are asked, none of which waits: that is done beside the threads that serve clients.
+    async fn topics(&self) -> Option<Topics> {
+        let partitions = Arc::clone(&self.broker.partitions);
+        let published = self.broker.metadata.published();
+        let rows_max = self.broker.config.serving.metrics_partitions_max;
+        ask(&self.topics_question, move || {
+            Topics::gather(&published, &partitions, rows_max)
+        })
+        .await
+    }
+
+    async fn groups(&self, with_assignments: bool) -> Option<Groups> {
+        let rows_max = self.broker.config.serving.metrics_partitions_max;
+        let mut groups = Groups::gather(&self.broker, rows_max, with_assignments).await?;
+        let now_ms = self.broker.clock.wall_ms();
+        self.lag_times.fill_in(&mut groups, now_ms).await;
+        Some(groups)
     }
 
     async fn late_transactions(&self) -> Option<u64> {
@@ -167,22 +214,4 @@ fn throttled(counts: &ThrottleCounts) -> Vec<(&'static str, u64, u64)> {
         (kind.name(), count, total_ms)
     });
     row.collect()
-}
-
-async fn groups(broker: &Broker) -> Option<BTreeMap<(&'static str, &'static str), u64>> {
-    let mut counts = BTreeMap::new();
-    let Ok(shards) = broker.groups.shards() else {
-        return Some(counts);
-    };
-    for shard in 0..shards.count() {
-        let everything = ListGroups::default();
-        let reply = shards.call_shard(shard, everything).await.ok()?;
-        if reply.error.is_some() {
-            return None;
-        }
-        for group in reply.groups {
-            *counts.entry((group.group_type, group.state)).or_default() += 1;
-        }
-    }
-    Some(counts)
 }

@@ -10,15 +10,17 @@ use prometheus_client::registry::Registry;
 use storage::log::stats::{DirectoryStats, LatencySnapshot};
 
 use super::ApiSnapshot;
+use super::census::{Groups, Lag, PartitionSum, TopicRow, Topics};
+use super::label::Label;
 use super::snapshot::Snapshot;
 
 /// What [`render`] gives.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The text of a snapshot.
-pub(super) fn render(snapshot: Snapshot) -> Result<String, fmt::Error> {
+/// The text of a snapshot, under some names.
+pub(super) fn render(told: impl Collector) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(snapshot));
+    registry.register_collector(Box::new(told));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
@@ -34,6 +36,7 @@ impl Collector for Snapshot {
         out.requests(self)?;
         out.quotas(self)?;
         out.security(self)?;
+        out.topics(self)?;
         out.groups(self)?;
         out.transactions(self)?;
         out.client_metrics(self)?;
@@ -168,15 +171,112 @@ impl Out<'_> {
     }
 
     #[rustfmt::skip] // a table: one row per metric
+    fn topics(&mut self, s: &Snapshot) -> fmt::Result {
+        let Some(topics) = &s.topics else { return Ok(()) };
+        self.by_topic("ottla_topic_bytes_in", "Bytes of batches that clients have written.", topics, |topic| topic.traffic.bytes_in)?;
+        self.by_topic("ottla_topic_bytes_out", "Bytes of batches that clients were given.", topics, |topic| topic.traffic.bytes_out)?;
+        self.by_topic("ottla_topic_records_in", "Records that clients have written.", topics, |topic| topic.traffic.records_in)?;
+        self.by_partition("ottla_partition_log_start_offset", "The first offset. Partitions that were not used since the start are left out.", topics, |sum| sum.log_start_offset.map(|offset| offset as f64))?;
+        self.by_partition("ottla_partition_high_watermark", "The offset after the last record that readers may see. Left out where it is not known.", topics, |sum| sum.high_watermark.map(|offset| offset as f64))?;
+        self.by_partition("ottla_partition_size_bytes", "Bytes of the log. Partitions that were not used since the start are left out.", topics, |sum| sum.size_bytes.map(|bytes| bytes as f64))
+    }
+
+    fn by_topic(
+        &mut self,
+        name: &str,
+        help: &str,
+        topics: &Topics,
+        value: impl Fn(&TopicRow) -> u64,
+    ) -> fmt::Result {
+        let mut metric = self.metric(name, help, MetricType::Counter)?;
+        for topic in &topics.topics {
+            let labels = [("topic", Label(&topic.name))];
+            let mut metric = metric.encode_family(&labels)?;
+            metric.encode_counter::<NoLabelSet, _, u64>(&value(topic), None)?;
+        }
+        Ok(())
+    }
+
+    /// By topic where there are too many partitions.
+    fn by_partition(
+        &mut self,
+        name: &str,
+        help: &str,
+        topics: &Topics,
+        value: impl Fn(&PartitionSum) -> Option<f64>,
+    ) -> fmt::Result {
+        let mut metric = self.metric(name, help, MetricType::Gauge)?;
+        if topics.is_truncated {
+            for topic in &topics.topics {
+                if let Some(value) = value(&topic.sum) {
+                    let labels = [("topic", Label(&topic.name))];
+                    metric.encode_family(&labels)?.encode_gauge(&value)?;
+                }
+            }
+            return Ok(());
+        }
+        for row in &topics.partitions {
+            let mut sum = PartitionSum::default();
+            row.glance.iter().for_each(|glance| sum.add(glance));
+            if let Some(value) = value(&sum) {
+                let partition = row.partition.to_string();
+                let labels = [
+                    ("topic", Label(&row.topic)),
+                    ("partition", Label(&partition)),
+                ];
+                metric.encode_family(&labels)?.encode_gauge(&value)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[rustfmt::skip] // a table: one row per metric
     fn groups(&mut self, s: &Snapshot) -> fmt::Result {
         if let Some(groups) = &s.groups {
-            let mut metric = self.metric("ottla_groups", "Groups by type and state; absent while a coordinator does not answer.", MetricType::Gauge)?;
-            for ((kind, state), count) in groups {
+            let mut metric = self.metric("ottla_groups", "Groups by type and state; absent while a coordinator does not answer, as all metrics of groups are.", MetricType::Gauge)?;
+            for ((kind, state), count) in &groups.counts {
                 metric.encode_family(&[("type", *kind), ("state", *state)])?.encode_gauge(count)?;
             }
+            let mut metric = self.metric("ottla_group_members", "Members of a group.", MetricType::Gauge)?;
+            for (group, row) in &groups.groups {
+                metric.encode_family(&[("group", Label(group))])?.encode_gauge(&row.member_count)?;
+            }
+            let mut metric = self.metric("ottla_group_state", "1 for the state that a group is in.", MetricType::Gauge)?;
+            for (group, row) in groups.groups.iter().filter(|(_, row)| !row.state.is_empty()) {
+                let labels = [("group", Label(group)), ("type", Label(row.group_type)), ("state", Label(row.state))];
+                metric.encode_family(&labels)?.encode_gauge(&1u64)?;
+            }
+            self.by_lag("ottla_group_committed_offset", "What a group reads next of a partition.", groups, |lag| Some(lag.committed as f64))?;
+            self.by_lag("ottla_group_lag_records", "Offsets between what a group has committed and the high watermark. Left out where the high watermark is not known.", groups, |lag| lag.records.map(|records| records as f64))?;
+            self.by_lag("ottla_group_lag_seconds", "How old the batch is that a group reads next; 0 without lag. Left out until it is known.", groups, |lag| lag.seconds)?;
         }
         if let Some(load) = s.groups_load {
             self.gauge("ottla_groups_load_seconds", "How long it took to read all groups back from __consumer_offsets.", load.as_secs_f64())?;
+        }
+        let is_truncated = s.topics.as_ref().is_some_and(|topics| topics.is_truncated) || s.groups.as_ref().is_some_and(Groups::is_truncated);
+        self.gauge("ottla_metrics_truncated", "1 if there are more partitions, or more offsets of groups, than ottla.metrics.partitions.max: sums are shown then.", f64::from(u8::from(is_truncated)))
+    }
+
+    fn by_lag(
+        &mut self,
+        name: &str,
+        help: &str,
+        groups: &Groups,
+        value: impl Fn(&Lag) -> Option<f64>,
+    ) -> fmt::Result {
+        let mut metric = self.metric(name, help, MetricType::Gauge)?;
+        for (key, lag) in &groups.lags {
+            let Some(value) = value(lag) else { continue };
+            // An empty label is none.
+            let partition = key
+                .partition
+                .map_or(String::new(), |partition| partition.to_string());
+            let labels = [
+                ("group", Label(&key.group)),
+                ("topic", Label(key.topic.as_deref().unwrap_or_default())),
+                ("partition", Label(&partition)),
+            ];
+            metric.encode_family(&labels)?.encode_gauge(&value)?;
         }
         Ok(())
     }

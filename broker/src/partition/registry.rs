@@ -1,7 +1,7 @@
 //! Topic-partition to handle.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -66,8 +66,55 @@ pub struct Partition {
     pub log: Arc<dyn PartitionLog>,
     /// Replaced when the topic's configuration changes.
     pub settings: ArcSwap<TopicSettings>,
+    /// What clients have written and read.
+    pub traffic: Traffic,
     /// Of the log, once its files have been looked at.
     leader_epoch: AtomicI32,
+}
+
+/// What clients have written to a partition and read from it since the start. To count is one relaxed addition each.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    records_in: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+}
+
+/// [`Traffic`] at one moment, of one partition or of several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TrafficCounts {
+    pub records_in: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+impl Traffic {
+    /// A batch was appended.
+    pub(crate) fn came_in(&self, records: u64, bytes: usize) {
+        self.records_in.fetch_add(records, Ordering::Relaxed);
+        self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Records were given to a client.
+    pub(crate) fn went_out(&self, bytes: usize) {
+        self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn counts(&self) -> TrafficCounts {
+        TrafficCounts {
+            records_in: self.records_in.load(Ordering::Relaxed),
+            bytes_in: self.bytes_in.load(Ordering::Relaxed),
+            bytes_out: self.bytes_out.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl TrafficCounts {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.records_in += other.records_in;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+    }
 }
 
 /// All partitions of this broker. Guards of the map never leave this file.
@@ -151,7 +198,8 @@ impl PartitionRegistry {
         found
     }
 
-    fn known(&self, topic_id: Uuid, partition: i32) -> Option<Arc<Partition>> {
+    /// A partition for whoever only counts, or will see to it that its log is ready.
+    pub(crate) fn known(&self, topic_id: Uuid, partition: i32) -> Option<Arc<Partition>> {
         self.partitions
             .get(&(topic_id, partition))
             .map(|entry| Arc::clone(entry.value()))
@@ -219,6 +267,7 @@ impl PartitionRegistry {
                 let partition = Partition {
                     log,
                     settings: ArcSwap::new(Arc::clone(settings)),
+                    traffic: Traffic::default(),
                     leader_epoch: AtomicI32::new(LEADER_EPOCH),
                 };
                 self.partitions.insert(key, Arc::new(partition));

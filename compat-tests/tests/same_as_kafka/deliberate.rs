@@ -73,8 +73,6 @@ pub static TABLE: &[Deliberate] = &[
         "a topic config of our own"),
     row("describe configs: DescribeConfigs v* group: *.configs[streams.assignor.name].*", "*", "*",
         "there are no streams groups to assign"),
-    row("describe configs: DescribeConfigs v* logger: *.read_only", "false", "true",
-        "the level is set when the broker starts"),
     row("incremental alter configs: IncrementalAlterConfigs v* bad operation: *.error_code",
         "-1 UNKNOWN_SERVER_ERROR", "42 INVALID_REQUEST", "the request is at fault, not the server"),
     row("incremental alter configs: IncrementalAlterConfigs v* bad operation: *.error_message", "None", "*",
@@ -82,7 +80,7 @@ pub static TABLE: &[Deliberate] = &[
 
     // The broker's own configs.
     row("describe broker configs: * broker: *.configs.(order)",
-        "", "ottla.accept.any.replication.factor ottla.authentication.timeout.ms ottla.client.metrics ottla.disk.reserve.bytes ottla.durability ottla.max.partitions ottla.max.topics ottla.metrics.listen ottla.open.files.max ottla.record.validation ottla.ssl.key.location ottla.unauthenticated.connections.max ottla.wal.ring.bytes",
+        "", "ottla.accept.any.replication.factor ottla.authentication.timeout.ms ottla.client.metrics ottla.disk.reserve.bytes ottla.durability ottla.max.partitions ottla.max.topics ottla.metrics.listen ottla.metrics.partitions.max ottla.metrics.token.file ottla.open.files.max ottla.record.validation ottla.ssl.key.location ottla.unauthenticated.connections.max ottla.wal.ring.bytes",
         "configs of our own"),
     row("describe broker configs: * broker: *.configs[*listener*].*", "*", "*",
         "one listener, no controller's; listeners do not change while the broker runs"),
