@@ -76,7 +76,8 @@ pub struct Cli {
     #[arg(long, conflicts_with = "data_dir")]
     pub ephemeral: bool,
 
-    /// Serve /metrics and /health over HTTP here [default: nowhere]
+    /// Serve metrics and health over HTTP here, or nowhere: off [default: localhost:9404 if it is free and the broker is
+    /// open to everybody, and not --ephemeral]
     #[arg(long, value_name = "HOST:PORT")]
     pub metrics_listen: Option<String>,
 
@@ -110,6 +111,19 @@ pub struct Cli {
     /// [default: RUST_LOG, or info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
+
+    /// How a line of the log is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Human)]
+    pub log_format: LogFormat,
+}
+
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// for people, in colours on a terminal
+    Human,
+    /// one JSON object
+    Json,
 }
 
 /// The command line without the `console`'s commands.
@@ -152,6 +166,8 @@ const LOCAL: [&str; 3] = ["import", "restore", "snapshot"];
 pub enum CliError {
     #[error("--{option} {value}: expected HOST:PORT")]
     NotHostPort { option: &'static str, value: String },
+    #[error("--metrics-listen {0}: expected HOST:PORT, or off")]
+    NoMetricsListen(String),
     #[error("--override {0}: expected KEY=VALUE")]
     NotKeyValue(String),
     #[error("{given} --advertise for {listeners} listeners: give one, or one for each")]
@@ -219,10 +235,8 @@ impl Cli {
         self.set_listeners(&mut properties)?;
         self.require_certificates(&mut properties);
         if let Some(value) = &self.metrics_listen {
-            if parse_host_port(value).is_none() {
-                let option = "metrics-listen";
-                let value = value.clone();
-                return Err(CliError::NotHostPort { option, value });
+            if value != "off" && parse_host_port(value).is_none() {
+                return Err(CliError::NoMetricsListen(value.clone()));
             }
             set(&mut properties, "ottla.metrics.listen", value);
         }

@@ -74,6 +74,27 @@ impl<W: io::Write> io::Write for OneLine<W> {
     }
 }
 
+/// The same for events that are JSON objects, whose text is escaped already: of a long one the beginning is told, as text in
+/// an object.
+pub struct OneObject<W>(pub W);
+
+impl<W: io::Write> io::Write for OneObject<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        if event.len() <= MAX_LINE_BYTES {
+            self.0.write_all(event)?;
+            return Ok(event.len());
+        }
+        let shown = String::from_utf8_lossy(&event[..MAX_LINE_BYTES / 2]);
+        let cut = serde_json::json!({ "cut": shown, "bytes": event.len() });
+        self.0.write_all(format!("{cut}\n").as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 fn breaks_a_line(byte: u8) -> bool {
     byte.is_ascii_control() && !matches!(byte, b'\t' | b'\x1b')
 }
@@ -111,6 +132,20 @@ mod tests {
         assert_eq!(client_text(&long).to_string(), cut);
         let newlines = "\n".repeat(20 << 20);
         assert!(client_text(&newlines).to_string().len() < 1000);
+    }
+
+    #[test]
+    fn an_event_is_one_object_however_long_it_is() {
+        for bytes in [10, MAX_LINE_BYTES, 10 * MAX_LINE_BYTES] {
+            let event = serde_json::json!({ "message": "\"\n".repeat(bytes) });
+            let mut out = OneObject(Vec::new());
+            out.write_all(format!("{event}\n").as_bytes()).unwrap();
+            let line = String::from_utf8(out.0).unwrap();
+            assert_eq!(line.matches('\n').count(), 1);
+            assert!(line.len() < 2 * MAX_LINE_BYTES, "{}", line.len());
+            let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert!(told == event || told["bytes"] == event.to_string().len() + 1);
+        }
     }
 
     #[test]

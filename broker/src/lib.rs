@@ -23,6 +23,7 @@ pub(crate) mod coordinator;
 pub mod dispatch;
 mod features;
 pub mod import;
+pub mod log_levels;
 pub mod log_limit;
 pub mod metadata;
 pub mod metrics;

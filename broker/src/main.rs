@@ -10,15 +10,16 @@
 extern crate ottla as broker;
 
 mod cli;
+mod supervisor;
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use broker::client_text::OneLine;
+use broker::client_text::{OneLine, OneObject};
 use broker::config::{BrokerConfig, Remark};
-use broker::security::tls::listeners::Reload;
+use broker::log_levels;
 use broker::server::Server;
 use clap::Parser as _;
 use clap::error::ErrorKind;
@@ -28,7 +29,8 @@ use tokio::sync::oneshot;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
-use cli::Cli;
+use cli::{Cli, LogFormat};
+use supervisor::Supervisor;
 
 /// A request takes some fifty small pieces of memory, which threads hand to each other.
 #[global_allocator]
@@ -131,6 +133,7 @@ async fn serve(cli: &Cli, config: BrokerConfig, remarks: Vec<Remark>) -> anyhow:
     let mut signals =
         Signals::new().map_err(|error| anyhow!("cannot listen to signals: {error}"))?;
     let mut stdin = StdinEnd::new(cli.stop_with_stdin)?;
+    let mut supervisor = Supervisor::starting();
     let running = tokio::select! {
         // Its message tells the cause already; the chain would tell it twice.
         started = Server::start(config) => started.map_err(|error| anyhow!("{error}"))?,
@@ -146,16 +149,18 @@ async fn serve(cli: &Cli, config: BrokerConfig, remarks: Vec<Remark>) -> anyhow:
         }
     }
     announce(&running);
+    supervisor.ready();
     loop {
         tokio::select! {
             signal = signals.any() => match signal {
                 Told::End(_) => break,
-                Told::ReadAgain => running.broker.reload_tls(Reload::All).await,
+                Told::ReadAgain => running.reload().await,
             },
             () = stdin.wait() => break,
             failure = running.failed() => return Err(failure.into()),
         }
     }
+    supervisor.stopping();
     tokio::select! {
         stopped = running.shutdown() => {
             stopped.map_err(|error| anyhow!("the shutdown was not clean: {error}"))?;
@@ -213,7 +218,7 @@ struct Signals {
 enum Told {
     /// The number of the signal.
     End(i32),
-    /// Certificates and keys may be others.
+    /// Certificates, keys and tokens may be others.
     ReadAgain,
 }
 
@@ -232,7 +237,7 @@ impl Signals {
             _ = self.interrupt.recv() => Told::End(SignalKind::interrupt().as_raw_value()),
             _ = self.hang_up.recv() => {
                 tracing::info!(
-                    "SIGHUP: certificates are read again; settings are changed with AlterConfigs or by a restart"
+                    "SIGHUP: certificates and the token of metrics are read again; settings are changed with AlterConfigs or by a restart"
                 );
                 Told::ReadAgain
             }
@@ -275,15 +280,41 @@ fn announce(running: &Server) {
 }
 
 fn start_logging(cli: &Cli) -> anyhow::Result<()> {
-    let filter = match &cli.log_level {
-        Some(level) => log_filter(level)?,
-        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+    let from_environment = || {
+        let text = std::env::var(EnvFilter::DEFAULT_ENV).ok()?;
+        let filter = EnvFilter::try_new(&text).ok()?;
+        (!text.trim().is_empty()).then_some((text, filter))
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| OneLine(std::io::stderr()))
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
+    let (text, filter) = match &cli.log_level {
+        Some(level) => (level.clone(), log_filter(level)?),
+        None => from_environment().unwrap_or_else(|| ("info".to_owned(), EnvFilter::new("info"))),
+    };
+    let told = tracing_subscriber::fmt().with_env_filter(filter);
+    match cli.log_format {
+        LogFormat::Human => {
+            let told = told
+                .with_writer(|| OneLine(std::io::stderr()))
+                .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+                .with_filter_reloading();
+            let handle = told.reload_handle();
+            told.init();
+            log_levels::install(&text, move |filter| {
+                handle.reload(filter).map_err(|error| error.to_string())
+            });
+        }
+        LogFormat::Json => {
+            let told = told
+                .json()
+                .flatten_event(true)
+                .with_writer(|| OneObject(std::io::stderr()))
+                .with_filter_reloading();
+            let handle = told.reload_handle();
+            told.init();
+            log_levels::install(&text, move |filter| {
+                handle.reload(filter).map_err(|error| error.to_string())
+            });
+        }
+    }
     Ok(())
 }
 

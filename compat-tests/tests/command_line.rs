@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::BufRead as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -54,13 +55,19 @@ impl Shell {
     }
 
     fn spawn(&self, args: &[&str]) -> Result<Child> {
+        self.spawn_with(args, &[])
+    }
+
+    /// The same, with more in its environment.
+    fn spawn_with(&self, args: &[&str], environment: &[(&str, &str)]) -> Result<Child> {
         let temporary = self.dir.path().join("tmp");
         fs::create_dir_all(&temporary)?;
         let mut command = Command::new(ottla_binary()?);
         command
             .args(args)
             .current_dir(self.dir.path())
-            .env("TMPDIR", temporary);
+            .env("TMPDIR", temporary)
+            .envs(environment.iter().copied());
         command.stdin(Stdio::null());
         command.stdout(File::create(self.dir.path().join("stdout"))?);
         command.stderr(File::create(self.dir.path().join("stderr"))?);
@@ -514,6 +521,64 @@ fn a_terminal_that_is_closed_ends_nothing() -> Result<()> {
     }
     create_topic(&mut client, "t", 1)?;
     assert!(running.signal(Signal::TERM)?.success());
+    Ok(())
+}
+
+#[test]
+fn whoever_has_started_it_is_told_when_it_is_ready_and_when_it_stops() -> Result<()> {
+    let Some(shell) = Shell::new()? else {
+        return Ok(());
+    };
+    let path = shell.path("notify");
+    let socket = UnixDatagram::bind(&path)?;
+    socket.set_read_timeout(Some(LIMIT))?;
+    let next = || -> Result<String> {
+        let mut said = [0; 256];
+        let length = socket.recv(&mut said).context("nothing more is told")?;
+        Ok(String::from_utf8(said[..length].to_vec())?
+            .trim()
+            .to_owned())
+    };
+    let environment = [("NOTIFY_SOCKET", &*path), ("WATCHDOG_USEC", "200000")];
+    let args = [
+        "--ephemeral",
+        "--listen",
+        "127.0.0.1:0",
+        "--log-format",
+        "json",
+    ];
+    let running = Running {
+        child: shell.spawn_with(&args, &environment)?,
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+    };
+    let mut before = Vec::new();
+    loop {
+        match next()?.as_str() {
+            "READY=1" => break,
+            other => before.push(other.to_owned()),
+        }
+    }
+    ensure!(
+        before.contains(&"EXTEND_TIMEOUT_USEC=60000000".to_owned()),
+        "{before:?}"
+    );
+    for _ in 0..2 {
+        ensure!(next()? == "WATCHDOG=1");
+    }
+    ensure!(running.signal(Signal::TERM)?.success());
+    while next()? != "STOPPING=1" {}
+    // Each line of the log is an object.
+    let log = fs::read_to_string(shell.dir.path().join("stderr"))?;
+    let lines = log.lines().map(serde_json::from_str::<serde_json::Value>);
+    let lines = lines
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(|| log.clone())?;
+    let stop = lines.iter().find(|line| line["message"] == "shutting down");
+    let stop = stop.with_context(|| log.clone())?;
+    ensure!(
+        stop["level"] == "INFO" && stop["target"] == "ottla::server",
+        "{stop}"
+    );
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use kafka_protocol::protocol::StrBytes;
 use protocol_shim::access::Operation;
 
 use crate::context::RequestContext;
+use crate::log_levels;
 use crate::metadata::{AlterConfig, ConfigChange, MetadataError, ResourceType};
 use crate::view::configured;
 
@@ -68,6 +69,18 @@ pub(super) async fn alter<'a>(
             (None, _) => invalid(format!("Unknown resource type {resource_type}")),
             _ if repeated(*resource_type, name) => {
                 invalid("Each resource must appear at most once.".to_owned())
+            }
+            (
+                Some(kind @ ResourceType::BrokerLogger),
+                change @ Ok(ConfigChange::Incremental(_)),
+            ) => {
+                let allowed = view.check(Operation::AlterConfigs, configured(kind, name));
+                let changed = allowed.map_err(MetadataError::Denied);
+                let changed = changed.and_then(|()| change.clone());
+                outcomes.push(changed.and_then(|change| {
+                    log_levels::alter(ctx.config().node_id, name, &change, validate_only)
+                }));
+                continue;
             }
             (Some(resource_type), change) => view
                 .check(Operation::AlterConfigs, configured(resource_type, name))

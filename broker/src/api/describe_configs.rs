@@ -6,7 +6,7 @@
 //!
 //! Deviations: `ottla.durability` of a topic that does not set its own counts as a default, wherever the broker's comes
 //! from, so that no tool takes it to another cluster; Kafka's keys without effect here are reported with Kafka's defaults and say so in their
-//! documentation; the only logger is `root`, and it is read-only.
+//! documentation; loggers are parts of Ottla (`log_levels.rs`).
 
 #![expect(clippy::disallowed_methods, reason = "it has checked the resource")]
 
@@ -29,6 +29,7 @@ use crate::config::resource::{CLIENT_METRICS_CONFIGS, GROUP_CONFIGS};
 use crate::config::topic::{TOPIC_CONFIGS, TopicConfigDef};
 use crate::config::{BrokerConfig, ConfigSource, ConfigSynonym};
 use crate::context::RequestContext;
+use crate::log_levels;
 use crate::metadata::{
     MetadataError, MetadataImage, Overrides, ResourceType, check_broker_name, validate_topic_name,
 };
@@ -186,7 +187,7 @@ fn entries(
         }
         Some(ResourceType::BrokerLogger) => {
             check_broker_name(node.node_id, name)?;
-            Ok(vec![root_logger()])
+            Ok(logger_entries())
         }
         Some(ResourceType::Group) if name.is_empty() => {
             invalid("Group name must not be empty".to_owned())
@@ -289,18 +290,19 @@ fn broker_entry(key: &str, synonyms: Vec<ConfigSynonym>) -> ConfigEntry {
     }
 }
 
-fn root_logger() -> ConfigEntry {
-    let level = tracing::level_filters::LevelFilter::current().to_string();
-    ConfigEntry {
-        name: Cow::Borrowed("root"),
-        value: Some(level.to_uppercase()),
+fn logger_entries() -> Vec<ConfigEntry> {
+    let loggers = log_levels::describe().into_iter();
+    let entry = |(logger, level): (&'static str, &str)| ConfigEntry {
+        name: Cow::Borrowed(logger),
+        value: Some(level.to_owned()),
         source: ConfigSource::DynamicBrokerLogger,
-        read_only: true,
+        read_only: false,
         sensitive: false,
         kind: None,
-        documentation: "Set with --log-level or RUST_LOG when the broker starts.",
+        documentation: "",
         synonyms: Vec::new(),
-    }
+    };
+    loggers.map(entry).collect()
 }
 
 /// A group's default is the broker's `group.<type>.<key>` where there is one.

@@ -1,8 +1,8 @@
 //! IncrementalAlterConfigs (key 44), versions 0-1 (KIP-339): sets, deletes, appends to and subtracts from
 //! single settings of a resource.
 //!
-//! Topics, brokers (KIP-226), groups (KIP-848) and client metrics (KIP-714). Each resource succeeds or fails by
-//! itself. Broker loggers (KIP-412) cannot be changed: none is listed, so each "does not exist".
+//! Topics, brokers (KIP-226), groups (KIP-848), client metrics (KIP-714) and broker loggers (KIP-412), which are of this
+//! process alone (`log_levels.rs`). Each resource succeeds or fails by itself.
 
 use kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, IncrementalAlterConfigsRequest,
@@ -14,7 +14,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::alter_configs::alter;
 use crate::context::RequestContext;
-use crate::metadata::{ConfigChange, MetadataError, Operation};
+use crate::metadata::{ConfigChange, MetadataError, Operation, ResourceType};
 
 pub(crate) async fn handle(
     ctx: &RequestContext,
@@ -51,9 +51,13 @@ fn change(resource: &AlterConfigsResource) -> Result<ConfigChange, MetadataError
             2 => Operation::Append,
             3 => Operation::Subtract,
             other => {
-                return Err(MetadataError::InvalidRequest(format!(
-                    "Unknown config operation type {other}"
-                )));
+                let kind = ResourceType::from_wire(resource.resource_type);
+                return Err(MetadataError::InvalidRequest(match kind {
+                    Some(ResourceType::BrokerLogger) => format!(
+                        "Unknown operation type {other} is not allowed for the BROKER_LOGGER resource"
+                    ),
+                    _ => format!("Unknown config operation type {other}"),
+                }));
             }
         };
         let value = config.value.as_ref().map(|value| value.to_string());
