@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use broker::config::broker_keys::broker_configs;
-use broker::config::def::{ConfigDef, UpdateMode};
+use broker::config::changes_while_running;
+use broker::config::def::ConfigDef;
 use broker::config::resource::GROUP_CONFIGS;
 use broker::config::topic::TOPIC_CONFIGS;
 
@@ -47,9 +48,9 @@ fn rows<'a>(page: &mut String, title: &str, rows: impl Iterator<Item = &'a Confi
             Some("") => "empty".to_owned(),
             Some(default) => format!("`{default}`"),
         };
-        let while_running = match row.update_mode {
-            UpdateMode::ReadOnly => "",
-            UpdateMode::PerBroker | UpdateMode::ClusterWide => " May change while the broker runs.",
+        let while_running = match changes_while_running(row) {
+            true => " May change while the broker runs.",
+            false => "",
         };
         let (name, documentation) = (row.name, row.documentation);
         writeln!(

@@ -49,6 +49,15 @@ const FOR_ALL_BROKERS: &[&str] = &[
     "num.network.threads",
 ];
 
+/// Kafka opens and closes listeners while it runs.
+const OF_THE_START: &[&str] = &["listeners", "listener.security.protocol.map"];
+
+/// Whether a key can have another value while the broker runs. Kafka can change some more, which are refused here.
+pub fn changes_while_running(row: &ConfigDef) -> bool {
+    let is_of_the_start = OF_THE_START.contains(&row.name) || OF_LISTENERS.contains(&row.name);
+    row.update_mode != UpdateMode::ReadOnly && !is_of_the_start
+}
+
 /// A change that a client asks for: keys with their new values, for one broker or for all.
 pub struct Change<'a> {
     pub set: BTreeMap<&'a str, &'a str>,
@@ -171,7 +180,7 @@ fn check_steps(
             own.or_else(|| settings.effective(base, dynamic))
         };
         let (old, new) = (effective(before), effective(after));
-        if matches!(*key, "listeners" | "listener.security.protocol.map") && old != new {
+        if OF_THE_START.contains(key) && old != new {
             return Err(format!("{key} cannot change while the broker runs"));
         }
         let number = |text: Option<&str>| text?.trim().parse::<i64>().ok();

@@ -39,6 +39,7 @@ mod tests;
 pub(crate) use authorization::AuthorizationConfig;
 pub use broker_config::BrokerConfig;
 pub(crate) use connections::ConnectionSettings;
+pub use dynamic::changes_while_running;
 pub use effects::Remark;
 pub use error::ConfigError;
 pub use host_port::{HostPort, parse_host_port};

@@ -83,6 +83,12 @@ impl ConnectionRates {
         self.is_limited.store(is_limited, Ordering::Relaxed);
     }
 
+    /// What new connections are held to.
+    #[cfg(test)]
+    pub(crate) fn in_force(&self) -> RateSettings {
+        self.rates.lock().settings.clone()
+    }
+
     /// A connection has come to a listener. Says how long to wait before it is served and the next one is accepted.
     pub(crate) fn came(&self, listener: &str) -> Duration {
         if !self.is_limited.load(Ordering::Relaxed) {

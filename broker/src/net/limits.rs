@@ -52,6 +52,7 @@ struct Open {
 }
 
 /// What is in force.
+#[derive(Debug)]
 struct Limits {
     max: usize,
     max_per_ip: usize,
@@ -172,6 +173,12 @@ impl ConnectionLimits {
             let limits = Arc::clone(self);
             tokio::task::spawn_blocking(move || limits.look_up_names());
         }
+    }
+
+    /// What new connections are held to.
+    #[cfg(test)]
+    pub(crate) fn in_force(&self) -> String {
+        format!("{:?}", self.open.lock().limits)
     }
 
     /// Looks hosts up until those of the newest settings are known.

@@ -1,6 +1,7 @@
 //! The admin APIs through their handlers, on a broker in memory.
 
 mod configs;
+mod dynamic;
 mod limits;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -53,6 +54,10 @@ use crate::server;
 const NONE: i16 = ErrorCode::None as i16;
 
 async fn broker(lines: &str) -> Arc<Broker> {
+    broker_on(lines, memory::open()).await
+}
+
+async fn broker_on(lines: &str, logs: Arc<dyn storage::log::LogStore>) -> Arc<Broker> {
     let pairs = lines.lines().filter_map(|line| line.split_once('='));
     let properties: Properties = pairs
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -62,7 +67,7 @@ async fn broker(lines: &str) -> Arc<Broker> {
         cluster_id: "test-cluster".to_owned(),
         ..MetaProperties::random(1)
     };
-    let assembled = server::assemble(config, &identity, memory::open()).await;
+    let assembled = server::assemble(config, &identity, logs).await;
     assembled.expect("broker")
 }
 

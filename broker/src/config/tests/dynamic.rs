@@ -1,8 +1,6 @@
 //! What may change while the broker runs. compat-tests asks Kafka the same for every key.
 
 use super::*;
-use crate::config::broker_keys::broker_configs;
-use crate::config::def::UpdateMode;
 use crate::config::dynamic::{Change, check_change};
 
 /// Changes one key for this broker, or for all where `broker` is empty.
@@ -174,73 +172,4 @@ fn the_own_limit_of_a_listener_counts_from_that_of_all() {
         Ok(())
     );
     assert!(change("", "1", "listener.name.x.num.network.threads", "7").is_err());
-}
-
-/// What follows the settings while the broker runs.
-fn followed(settings: &Settings, dynamic: DynamicSettings<'_>) -> String {
-    let topics = TopicDefaults::new(settings, dynamic).config;
-    let connections: ConnectionSettings = settings.section(dynamic);
-    let live = settings.live(dynamic);
-    let rates = RateSettings::new(settings, dynamic, &[]);
-    format!("{topics:?} {connections:?} {live:?} {rates:?}")
-}
-
-#[test]
-fn whatever_may_change_while_the_broker_runs_has_an_effect() {
-    // Groups look it up when they use it, as their own tests show.
-    const LOOKED_UP: &[&str] = &["group.consumer.assignment.interval.ms"];
-    // There is one broker, which is always in sync and never asks who may lead.
-    const NEVER_ASKED: &[&str] = &["unclean.leader.election.enable", "min.insync.replicas"];
-    let candidates = [
-        "2",
-        "1",
-        "3000000",
-        "0.25",
-        "true",
-        "compact",
-        "lz4",
-        "LogAppendTime",
-        "127.0.0.1:1",
-        "PLAINTEXT://:1",
-        "A:PLAINTEXT",
-    ];
-    for row in broker_configs().values() {
-        let changes = row.update_mode != UpdateMode::ReadOnly && !row.unused;
-        if !changes || LOOKED_UP.contains(&row.name) || NEVER_ASKED.contains(&row.name) {
-            continue;
-        }
-        // Of no effect, and refused, without a listener that encrypts.
-        if row.name.starts_with("ssl.") {
-            continue;
-        }
-        // A level counts where its codec is the one.
-        let codec = row.name.strip_prefix("compression.");
-        let codec = codec.and_then(|rest| rest.strip_suffix(".level"));
-        let file = codec.map_or_else(String::new, |codec| format!("compression.type={codec}"));
-        let (config, _) = BrokerConfig::from_properties(properties(&file)).expect("valid");
-        let before = followed(&config.settings, DynamicSettings::none());
-        let has_effect = |value: &&str| {
-            let set = BTreeMap::from([(row.name.to_owned(), (*value).to_owned())]);
-            ["1", ""].into_iter().all(|broker| {
-                let mut dynamic = DynamicSettings::none();
-                match broker.is_empty() {
-                    true => dynamic.cluster_wide = &set,
-                    false => dynamic.per_broker = &set,
-                }
-                followed(&config.settings, dynamic) != before
-            })
-        };
-        let values = candidates.iter().filter(|value| row.check(value).is_ok());
-        let values: Vec<&str> = values.copied().collect();
-        assert!(!values.is_empty(), "a value for {}", row.name);
-        let taken = values
-            .into_iter()
-            .filter(|value| row.default != Some(value) && change("", "1", row.name, value).is_ok());
-        let taken: Vec<&str> = taken.collect();
-        assert!(
-            taken.is_empty() || taken.iter().any(has_effect),
-            "{} is taken and changes nothing",
-            row.name
-        );
-    }
 }
