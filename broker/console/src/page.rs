@@ -146,8 +146,8 @@ mod tests {
     fn columns_are_aligned_and_obey_no_terminal() {
         assert_eq!(
             table().text(),
-            "NAME               IS INTERNAL  REPLICAS\n\
-             a                  false        1,2\n\
+            "NAME             IS INTERNAL  REPLICAS\n\
+             a                false        1,2\n\
              longer\\u{1b}[2J  -            -\n"
         );
     }
