@@ -4,12 +4,16 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use broker::config::{
-    BrokerConfig, ConfigError, Properties, Remark, parse_host_port, read_properties,
+    BrokerConfig, ConfigError, Environment, EnvironmentError, FirstTopic, FirstTopicError,
+    Properties, Remark, parse_host_port, read_properties,
 };
 use broker::secure::{self, Secured};
 use broker::security::first_users::{self, FirstUser, FirstUserError};
+use clap::builder::BoolishValueParser;
 use clap::{CommandFactory as _, Parser};
 use credentials::secret::Secret;
+
+use crate::ready::ReadyFormat;
 
 /// A Kafka-compatible broker in one small binary.
 ///
@@ -89,6 +93,15 @@ pub struct Cli {
     #[arg(long = "override", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
 
+    /// Read KAFKA_ variables and CLUSTER_ID as the image apache/kafka does, over FILE or /mnt/shared/config/server.properties, and
+    /// say that the broker is ready in Kafka's words, too
+    #[arg(long, env = "OTTLA_KAFKA_ENV", value_parser = BoolishValueParser::new())]
+    pub kafka_env: bool,
+
+    /// Make a topic before clients can connect; one that is there stays as it is; repeat it for several
+    #[arg(long, value_name = "NAME:PARTITIONS[:POLICY]")]
+    pub create_topic: Vec<String>,
+
     /// Make a user before the first start, as kafka-storage does: SCRAM-SHA-512=[name=NAME,password=PASSWORD]. Without
     /// password= it is in OTTLA_PASSWORD_NAME or in --password-file. A user that is there stays as it is
     #[arg(long, value_name = "USER")]
@@ -96,7 +109,7 @@ pub struct Cli {
 
     /// Let nobody in but this user: with PLAIN or SCRAM. The password is in OTTLA_PASSWORD_NAME or in
     /// --password-file
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["file", "config"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["file", "config", "kafka_env"])]
     pub sasl_user: Option<String>,
 
     /// The first line of this file is the password of --add-scram and --sasl-user
@@ -106,6 +119,10 @@ pub struct Cli {
     /// Stop when standard input ends: for a program that starts a broker with a pipe, and may be killed
     #[arg(long)]
     pub stop_with_stdin: bool,
+
+    /// Write the line on stdout that says that the broker is ready as text or as JSON
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = ReadyFormat::Text)]
+    pub ready_format: ReadyFormat,
 
     /// What is logged to stderr: off, error, warn, info, debug, trace, or RUST_LOG's syntax
     /// [default: RUST_LOG, or info]
@@ -204,6 +221,18 @@ pub enum CliError {
         protocol: String,
         address: String,
     },
+    #[error("{option}: {error}")]
+    FirstTopic {
+        option: &'static str,
+        error: FirstTopicError,
+    },
+    #[error("{error} (set by {variable})")]
+    Variable {
+        error: ConfigError,
+        variable: String,
+    },
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
     #[error(transparent)]
     Config(#[from] ConfigError),
 }
@@ -214,15 +243,23 @@ impl Cli {
     /// With `ephemeral_dir` the data goes there and no acknowledgement waits for the disk.
     ///
     /// # Errors
-    /// The first argument, or value in the file, that cannot be used.
+    /// The first argument, variable, or value in the file, that cannot be used.
     pub fn broker_config(
         &self,
         ephemeral_dir: Option<PathBuf>,
+        environment: &Environment,
     ) -> Result<(BrokerConfig, Vec<Remark>), CliError> {
-        let mut properties = match self.config.as_ref().or(self.file.as_ref()) {
-            Some(file) => read_properties(file)?,
-            None => Properties::new(),
+        let file = self.config.as_ref().or(self.file.as_ref());
+        let file = file.map(|file| read_properties(file)).transpose()?;
+        let (mut properties, kafka) = match self.kafka_env {
+            true => {
+                let kafka = environment.kafka(file, &read)?;
+                (kafka.properties.clone(), Some(kafka))
+            }
+            false => (file.unwrap_or_default(), None),
         };
+        properties.extend(environment.ottla());
+        let before_options = properties.clone();
         if self.secure {
             let overrides = self.overrides.iter();
             let overrides = overrides.filter_map(|pair| Some(pair.split_once('=')?.0.trim()));
@@ -233,6 +270,9 @@ impl Cli {
         }
         self.set_tls(&mut properties)?;
         self.set_listeners(&mut properties)?;
+        if let Some(kafka) = &kafka {
+            kafka.set_listeners(&mut properties);
+        }
         self.require_certificates(&mut properties);
         if let Some(value) = &self.metrics_listen {
             if value != "off" && parse_host_port(value).is_none() {
@@ -262,7 +302,22 @@ impl Cli {
                 set(&mut properties, key, &value);
             }
         }
-        let (mut config, remarks) = BrokerConfig::from_properties(properties)?;
+        if let Some(kafka) = &kafka {
+            kafka.complete_logins(&mut properties, &read)?;
+        }
+        let is_as_before = |key: &str| properties.get(key) == before_options.get(key);
+        let configured = BrokerConfig::from_properties(properties.clone());
+        let (mut config, remarks) = configured.map_err(|error| {
+            // Who has set a variable looks for its name.
+            let key = error.key().filter(|key| is_as_before(key));
+            let variable = key.and_then(|key| environment.variable_of(key, self.kafka_env));
+            match variable.map(str::to_owned) {
+                Some(variable) => CliError::Variable { error, variable },
+                None => CliError::Config(error),
+            }
+        })?;
+        config.cluster_id = kafka.map(|kafka| kafka.cluster_id);
+        self.add_first_topics(&mut config, environment)?;
         config.secure = self.secure;
         config.ephemeral = ephemeral_dir.is_some();
         config.first_users = self.first_users()?;
@@ -319,6 +374,32 @@ impl Cli {
                 set(properties, &key, "required");
             }
         }
+    }
+
+    /// The topics that `--create-topic` and `KAFKA_CREATE_TOPICS` name.
+    fn add_first_topics(
+        &self,
+        config: &mut BrokerConfig,
+        environment: &Environment,
+    ) -> Result<(), CliError> {
+        let of_option = |option, error| CliError::FirstTopic { option, error };
+        let mut topics = Vec::new();
+        for entry in &self.create_topic {
+            let topic = FirstTopic::parse_option(entry);
+            topics.push(topic.map_err(|error| of_option("--create-topic", error))?);
+        }
+        const VARIABLE: &str = "KAFKA_CREATE_TOPICS";
+        if let Some(text) = environment.get(VARIABLE).filter(|_| self.kafka_env) {
+            let separator = environment.get("KAFKA_CREATE_TOPICS_SEPARATOR");
+            let named = FirstTopic::parse_variable(text, separator);
+            topics.extend(named.map_err(|error| of_option(VARIABLE, error))?);
+        }
+        let option = match self.create_topic.is_empty() {
+            true => VARIABLE,
+            false => "--create-topic",
+        };
+        let added = config.make_first_topics(topics);
+        added.map_err(|error| of_option(option, error))
     }
 
     /// The users that `--add-scram` and `--sasl-user` name.
@@ -420,6 +501,10 @@ impl Cli {
         );
         Ok(())
     }
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    std::fs::read(path)
 }
 
 /// A secured broker has no door without a lock.
@@ -549,7 +634,7 @@ mod tests {
     fn config(arguments: &[&str]) -> Result<BrokerConfig, CliError> {
         let program = std::iter::once(&"ottla");
         let cli = Cli::try_parse_from(program.chain(arguments)).expect("arguments");
-        Ok(cli.broker_config(None)?.0)
+        Ok(cli.broker_config(None, &Environment::default())?.0)
     }
 
     fn told(arguments: &[&str]) -> Vec<(String, String)> {
@@ -797,6 +882,143 @@ mod tests {
             let refused = config(&arguments).expect_err("refused").to_string();
             assert!(refused.contains(expected), "{refused}");
         }
+    }
+
+    fn in_environment(
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<(BrokerConfig, Vec<Remark>), String> {
+        let program = std::iter::once(&"ottla");
+        let cli = Cli::try_parse_from(program.chain(arguments)).expect("arguments");
+        let environment = Environment::of(variables.iter().copied());
+        let config = cli.broker_config(None, &environment);
+        config.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_variable_wins_over_the_file_and_an_option_over_both() {
+        let dir = tempfile::tempdir().expect("directory");
+        let file = dir.path().join("server.properties");
+        std::fs::write(
+            &file,
+            "num.partitions=2\nottla.max.topics=7\nlog.dirs=/file",
+        )
+        .expect("written");
+        let file = file.to_str().expect("text");
+        let variables = [
+            ("KAFKA_NUM_PARTITIONS", "3"),
+            ("OTTLA_MAX_TOPICS", "8"),
+            ("KAFKA_LOG_DIRS", "/variable"),
+            ("CLUSTER_ID", "of-the-variable"),
+        ];
+        let told = |arguments: &[&str]| {
+            let (config, _) = in_environment(arguments, &variables).expect("configuration");
+            let new = &config.new_topics;
+            let dir = config.data_dir.display().to_string();
+            (new.num_partitions, new.max_topics, dir, config.cluster_id)
+        };
+        let dir = |dir: &str| dir.to_owned();
+        let cluster = Some("of-the-variable".to_owned());
+        assert_eq!(told(&[file]), (2, 8, dir("/file"), None));
+        assert_eq!(
+            told(&[file, "--kafka-env"]),
+            (3, 8, dir("/variable"), cluster.clone())
+        );
+        let options = ["--data-dir", "/option", "--override", "num.partitions=5"];
+        let all = [&["--kafka-env", file], &options[..]].concat();
+        assert_eq!(told(&all), (5, 8, dir("/option"), cluster));
+    }
+
+    #[test]
+    fn a_variable_that_cannot_be_used_is_named() {
+        for (arguments, variable, value, expected) in [
+            (
+                &["--kafka-env"][..],
+                "KAFKA_NUM_PARTITIONS",
+                "x",
+                "(set by KAFKA_NUM_PARTITIONS)",
+            ),
+            (
+                &["--kafka-env"],
+                "KAFKA_CFG_NUM_PARTITIONS",
+                "x",
+                "(set by KAFKA_CFG_NUM_PARTITIONS)",
+            ),
+            (&[], "OTTLA_DURABILITY", "fast", "(set by OTTLA_DURABILITY)"),
+            (
+                &["--kafka-env"],
+                "KAFKA_CREATE_TOPICS",
+                "a",
+                "KAFKA_CREATE_TOPICS: a: expected",
+            ),
+            (
+                &["--create-topic", "a:x"],
+                "X",
+                "",
+                "--create-topic: a:x: expected",
+            ),
+            (
+                &["--create-topic", "a:1", "--create-topic", "a:2"],
+                "X",
+                "",
+                "a is named twice",
+            ),
+        ] {
+            let refused = in_environment(arguments, &[(variable, value)]).expect_err(variable);
+            assert!(refused.contains(expected), "{refused}");
+        }
+        // The option is to blame.
+        let option = ["--override", "num.partitions=y", "--kafka-env"];
+        let refused = in_environment(&option, &[("KAFKA_NUM_PARTITIONS", "x")]).expect_err("y");
+        assert!(!refused.contains("KAFKA_NUM_PARTITIONS"), "{refused}");
+    }
+
+    #[test]
+    fn topics_are_named_by_options_and_by_kafkas_variable() {
+        let variables = [("KAFKA_CREATE_TOPICS", "b:2:1:compact")];
+        let names = |arguments: &[&str]| -> Vec<(String, i32)> {
+            let (config, _) = in_environment(arguments, &variables).expect("configuration");
+            let topics = config.first_topics.into_iter();
+            topics.map(|topic| (topic.name, topic.partitions)).collect()
+        };
+        let topic = |name: &str, partitions| (name.to_owned(), partitions);
+        let option = ["--create-topic", "a:1:compact,delete"];
+        assert_eq!(names(&option), [topic("a", 1)]);
+        let both = [&option[..], &["--kafka-env"]].concat();
+        assert_eq!(names(&both), [topic("a", 1), topic("b", 2)]);
+    }
+
+    #[test]
+    fn a_key_that_nobody_knows_is_told_with_the_one_that_is_meant_whoever_sets_it() {
+        let warned = |arguments: &[&str], variables: &[(&str, &str)]| {
+            let (_, remarks) = in_environment(arguments, variables).expect("configuration");
+            format!("{remarks:?}")
+        };
+        let meant = "did you mean log.retention.hours?";
+        let option = ["--override", "log.retention.hour=3"];
+        assert!(warned(&option, &[]).contains(meant));
+        assert!(warned(&["--kafka-env"], &[("KAFKA_LOG_RETENTION_HOUR", "3")]).contains(meant));
+        let own = warned(&[], &[("OTTLA_MAX_TOPIC", "3")]);
+        assert!(own.contains("did you mean ottla.max.topics?"), "{own}");
+        assert_eq!(warned(&[], &[("KAFKA_LOG_RETENTION_HOUR", "3")]), "[]");
+    }
+
+    #[test]
+    fn an_image_may_be_started_with_options_for_tls() {
+        let (config, _) = in_environment(
+            &["--kafka-env", "--tls-cert", "a.pem", "--tls-key", "a.key"],
+            &[],
+        )
+        .expect("configuration");
+        let names: Vec<_> = config
+            .listeners
+            .iter()
+            .map(|one| one.name.as_str())
+            .collect();
+        assert_eq!(names, ["SSL"], "nothing is open besides");
+        let (bare, _) = in_environment(&["--kafka-env"], &[]).expect("configuration");
+        assert_eq!(bare.listeners[0].bind.to_string(), ":9092");
+        assert_eq!(bare.listeners[0].advertised.to_string(), "localhost:9092");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 extern crate ottla as broker;
 
 mod cli;
+mod ready;
 mod supervisor;
 
 use std::ffi::OsString;
@@ -18,12 +19,11 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use broker::client_text::{OneLine, OneObject};
-use broker::config::{BrokerConfig, Remark};
+use broker::config::{BrokerConfig, Environment, Remark};
 use broker::log_levels;
 use broker::server::Server;
 use clap::Parser as _;
 use clap::error::ErrorKind;
-use storage::log::Durability;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::level_filters::LevelFilter;
@@ -59,7 +59,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    if let Err(error) = start_logging(&cli) {
+    let environment = match Environment::of_process() {
+        Ok(environment) => environment,
+        Err(error) => return refuse(WRONG_ARGUMENTS, &error.into()),
+    };
+    if let Err(error) = start_logging(&cli, &environment) {
         return refuse(WRONG_ARGUMENTS, &error);
     }
     // Dropped, and so removed, when main returns.
@@ -68,7 +72,7 @@ fn main() -> ExitCode {
         Err(error) => return refuse(FAILED, &anyhow!("no temporary directory: {error}")),
     };
     let ephemeral_dir = ephemeral.as_ref().map(|dir| dir.path().to_owned());
-    let (config, remarks) = match cli.broker_config(ephemeral_dir) {
+    let (config, remarks) = match cli.broker_config(ephemeral_dir, &environment) {
         Ok(config) => config,
         Err(error) => return refuse(WRONG_ARGUMENTS, &error.into()),
     };
@@ -148,7 +152,7 @@ async fn serve(cli: &Cli, config: BrokerConfig, remarks: Vec<Remark>) -> anyhow:
             Remark::Warning(text) => tracing::warn!("{text}"),
         }
     }
-    announce(&running);
+    ready::announce(&running, cli.ready_format, cli.kafka_env);
     supervisor.ready();
     loop {
         tokio::select! {
@@ -254,32 +258,12 @@ impl Signals {
     }
 }
 
-/// Where it listens, where the data is, how durable it is.
-fn announce(running: &Server) {
-    let config = &running.broker.config;
-    let join = |items: Vec<String>| items.join(", ");
-    let addresses = running.addresses().iter().map(ToString::to_string);
-    let advertised = running.advertised().iter().map(ToString::to_string);
-    let dir = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
-    let durability = match (config.ephemeral, config.engine().durability) {
-        (true, _) => "gone when the broker stops (ephemeral)",
-        (_, Durability::Strict) => "acknowledged records survive a power cut (strict)",
-        (_, Durability::Os) => {
-            "acknowledged records survive a crash of the broker, not a power cut (os)"
-        }
+fn start_logging(cli: &Cli, environment: &Environment) -> anyhow::Result<()> {
+    let kafkas = match cli.kafka_env {
+        true => environment.kafka_log_level()?,
+        false => None,
     };
-    // A closed stdout is no reason to stop.
-    let _ = writeln!(
-        std::io::stdout(),
-        "Ottla {} listens on {}, clients connect to {}; data in {}, {durability}",
-        env!("CARGO_PKG_VERSION"),
-        join(addresses.collect()),
-        join(advertised.collect()),
-        dir.display(),
-    );
-}
-
-fn start_logging(cli: &Cli) -> anyhow::Result<()> {
+    let usual = kafkas.unwrap_or("info");
     let from_environment = || {
         let text = std::env::var(EnvFilter::DEFAULT_ENV).ok()?;
         let filter = EnvFilter::try_new(&text).ok()?;
@@ -287,7 +271,7 @@ fn start_logging(cli: &Cli) -> anyhow::Result<()> {
     };
     let (text, filter) = match &cli.log_level {
         Some(level) => (level.clone(), log_filter(level)?),
-        None => from_environment().unwrap_or_else(|| ("info".to_owned(), EnvFilter::new("info"))),
+        None => from_environment().unwrap_or_else(|| (usual.to_owned(), EnvFilter::new(usual))),
     };
     let told = tracing_subscriber::fmt().with_env_filter(filter);
     match cli.log_format {

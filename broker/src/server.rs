@@ -96,6 +96,8 @@ pub enum StartError {
     Tls(String),
     #[error("cannot make the users that the command line names: {0}")]
     FirstUsers(String),
+    #[error("cannot create topic {0}")]
+    FirstTopics(String),
     #[error("the keys of OAUTHBEARER tokens cannot be used: {0}")]
     Keys(String),
     #[error(transparent)]
@@ -115,11 +117,21 @@ pub enum Failure {
     Task(VitalTaskPanicked),
 }
 
+/// A listener that is open.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    pub name: String,
+    pub security_protocol: SecurityProtocol,
+    pub addresses: Vec<SocketAddr>,
+    /// Where clients are told to connect; a port of 0 is the one that was bound.
+    pub advertised: HostPort,
+}
+
 /// A broker that serves clients; dropping it without [`shutdown`](Self::shutdown) is like a crash.
 pub struct Server {
     pub broker: Arc<Broker>,
     addresses: Vec<SocketAddr>,
-    advertised: Vec<HostPort>,
+    listening: Vec<Listening>,
     listeners: JoinSet<()>,
     metrics: MetricsPort,
 }
@@ -160,7 +172,11 @@ impl Server {
         let secured = secured(&mut config)?;
         let logs = open_logs(engine).await?;
         metrics.loads();
-        let identity = MetaProperties::load_or_create(&config.data_dir, config.node_id)?;
+        let identity = MetaProperties::load_or_create(
+            &config.data_dir,
+            config.node_id,
+            config.cluster_id.as_deref(),
+        )?;
         let broker = assemble(config, &identity, logs).await?;
         // Before anything is written that the release before would not read.
         release::leave(&broker.config.data_dir, RELEASE).map_err(|source| StartError::Release {
@@ -169,18 +185,27 @@ impl Server {
         })?;
         let made = broker.metadata.make_first_users(&broker.config.first_users);
         made.await.map_err(StartError::FirstUsers)?;
+        let made = broker
+            .metadata
+            .make_first_topics(&broker.config.first_topics);
+        if let Err(what) = made.await {
+            // Dropped as it is, it would be taken for a failure of the directory.
+            let logs = Arc::clone(&broker.logs);
+            let _ = tokio::task::spawn_blocking(move || logs.shutdown()).await;
+            return Err(StartError::FirstTopics(what));
+        }
         broker.logins.begin().await.map_err(StartError::Keys)?;
-        let addresses = bound
-            .iter()
-            .flat_map(|bound| bound.addresses().to_vec())
-            .collect();
+        let listening: Vec<Listening> = bound.iter().map(BoundListener::listening).collect();
+        let addresses = listening.iter();
+        let addresses = addresses.flat_map(|listener| listener.addresses.clone());
+        let addresses = addresses.collect();
         warn_if_nobody_has_a_name(&broker);
         let vital = broker.metadata.vital().clone();
-        let advertised = bound.iter().map(|bound| bound.advertised().clone());
-        let advertised: Vec<_> = advertised.collect();
         if let Some(secured) = secured {
             secured.keep_password()?;
-            secured.write_client_files(&advertised)?;
+            let advertised = listening.iter();
+            let advertised = advertised.map(|listener| listener.advertised.clone());
+            secured.write_client_files(&advertised.collect::<Vec<_>>())?;
             info!(
                 user = secure::ADMIN,
                 "clients connect with what is in {}",
@@ -206,19 +231,25 @@ impl Server {
             let removing = remove_expired_tokens(Arc::clone(&broker));
             vital.spawn_on(&mut listeners, "the removal of expired tokens", removing);
         }
-        metrics.serves(&broker, &advertised[0]);
+        metrics.serves(&broker, &listening[0].advertised);
         Ok(Self {
             broker,
             addresses,
-            advertised,
+            listening,
             listeners,
             metrics,
         })
     }
 
-    /// Where clients are told to connect, in the order of the listeners; a port of 0 is the one that was bound.
-    pub fn advertised(&self) -> &[HostPort] {
-        &self.advertised
+    /// The listeners, in the order in which they are configured.
+    pub fn listening(&self) -> &[Listening] {
+        &self.listening
+    }
+
+    /// The cluster that the data directory belongs to.
+    #[expect(clippy::disallowed_methods, reason = "no client sees it")]
+    pub fn cluster_id(&self) -> String {
+        self.broker.metadata.image().cluster_id().to_owned()
     }
 
     /// Where clients can connect.

@@ -66,7 +66,8 @@ impl Broker {
                 .build()?;
             runtime.block_on(async {
                 let server = Server::start(config).await?;
-                let advertised = server.advertised().iter().map(ToString::to_string);
+                let listening = server.listening().iter();
+                let advertised = listening.map(|one| one.advertised.to_string());
                 let bootstrap = advertised.collect::<Vec<_>>().join(",");
                 // Whoever waits for it has gone only if it was killed.
                 let _ = started.send(bootstrap);

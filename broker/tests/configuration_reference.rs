@@ -19,6 +19,29 @@ const INTRODUCTION: &str = "\
 Made from the tables in `broker/src/config`; `DOCS=write cargo test -p ottla --test configuration_reference` makes it anew.
 
 Ottla reads Kafka's `server.properties`, with Kafka's names, defaults and rules. `--override key=value` sets a single key.
+Of the same key in several places the later of these counts: the file, the environment, options such as `--data-dir`,
+`--override`; and over them what AlterConfigs sets, for all brokers and for this one.
+
+`OTTLA_X_Y` in the environment is the key `ottla.x.y`. `OTTLA_PASSWORD_NAME` is a password (`--sasl-user`, `--add-scram`),
+`OTTLA_KAFKA_ENV=true` is `--kafka-env`, and what Kubernetes sets for a service that is called ottla means nothing.
+
+With `--kafka-env` Kafka's variables count, as the image apache/kafka reads them:
+
+* `KAFKA_X_Y` is the key `x.y`; two underscores are one, three are a hyphen. `KAFKA_CFG_X_Y` is the same. Values are read as
+  in a properties file, where a backslash has a meaning. They are UTF-8.
+* What is for scripts and JVMs is passed over: `KAFKA_HEAP_OPTS`, `KAFKA_JMX_PORT` and the like. `KAFKA_LOG4J_ROOT_LOGLEVEL` is the
+  level of the log, unless `--log-level` or `RUST_LOG` says another.
+* Without a file `/mnt/shared/config/server.properties` is read, if it is there. Where there is neither a file nor a variable,
+  the broker listens on port 9092 of every interface, and clients connect to localhost.
+* `CLUSTER_ID` (default `5L6g3nShT-eMCtK--X86sw`) is the cluster of a data directory that is new. Elsewhere it means nothing.
+* Without `KAFKA_LISTENERS` the advertised listeners are opened on every interface.
+* With `SSL://` among `KAFKA_ADVERTISED_LISTENERS`, `KAFKA_SSL_KEYSTORE_FILENAME`, `KAFKA_SSL_KEYSTORE_CREDENTIALS` and
+  `KAFKA_SSL_KEY_CREDENTIALS` name files in `/etc/kafka/secrets`; with `KAFKA_SSL_CLIENT_AUTH` those of the truststore do, too.
+* Listeners with SASL take their login modules from the JAAS file that `-Djava.security.auth.login.config=` in `KAFKA_OPTS`
+  names: from the section `LISTENER.KafkaServer`, else `KafkaServer`. `sasl.jaas.config` of a listener goes over it.
+* `KAFKA_CREATE_TOPICS=NAME:PARTITIONS:REPLICAS[:POLICY],...` names topics as `--create-topic` does.
+  `KAFKA_CREATE_TOPICS_SEPARATOR` has other characters that stand between them.
+
 The keys below have an effect. Of the others:
 
 * A value that cannot be used stops the start with one line that says why.

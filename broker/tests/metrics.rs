@@ -528,7 +528,10 @@ async fn health_is_told_from_before_the_recovery_until_after_the_last_client() {
     let running = Server::start(config(&dir, &[("ottla.metrics.listen", "off")]))
         .await
         .unwrap();
-    http.serves(Arc::clone(&running.broker), running.advertised()[0].clone());
+    http.serves(
+        Arc::clone(&running.broker),
+        running.listening()[0].advertised.clone(),
+    );
     all_say((200, "ok")).await;
     running.shutdown().await.unwrap();
     all_say((503, "shutting down")).await;

@@ -74,6 +74,29 @@ impl Shell {
         Ok(command.spawn()?)
     }
 
+    /// Starts it on whatever it is told, and waits for a line on stdout.
+    fn serve_until(
+        &self,
+        args: &[&str],
+        variables: &[(&str, &str)],
+        line: &str,
+    ) -> Result<(Child, String)> {
+        let mut child = self.spawn_with(args, variables)?;
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let said = fs::read_to_string(self.dir.path().join("stdout"))?;
+            // Whole lines: the last may be under way.
+            if said.lines().any(|said| said.contains(line)) && said.ends_with('\n') {
+                return Ok((child, said));
+            }
+            if let Some(status) = child.try_wait()? {
+                anyhow::bail!("{status}: {}", self.ended(status)?.stderr);
+            }
+            ensure!(Instant::now() < deadline, "{line:?} is not said: {said}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Runs it until it ends by itself.
     fn run(&self, args: &[&str]) -> Result<Ended> {
         let mut child = self.spawn(args)?;
@@ -467,6 +490,177 @@ fn server_properties_are_read_as_kafka_reads_them() -> Result<()> {
         warnings, 1,
         "one warning for a key that is not used: {output}"
     );
+    Ok(())
+}
+
+/// An environment of the internet's kind, and the lines that modules of testcontainers wait for.
+#[test]
+fn it_starts_in_the_environment_of_kafkas_image_and_says_so_in_kafkas_words() -> Result<()> {
+    let Some(shell) = Shell::new()? else {
+        return Ok(());
+    };
+    let data = shell.path("data");
+    let variables = [
+        ("OTTLA_KAFKA_ENV", "true"),
+        ("OTTLA_DISK_RESERVE_BYTES", "0"),
+        ("CLUSTER_ID", "4L6g3nShT-eMCtK--X86sw"),
+        ("KAFKA_NODE_ID", "7"),
+        ("KAFKA_PROCESS_ROLES", "broker,controller"),
+        (
+            "KAFKA_LISTENERS",
+            "PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:1,BROKER://127.0.0.1:0",
+        ),
+        (
+            "KAFKA_ADVERTISED_LISTENERS",
+            "PLAINTEXT://127.0.0.1:0,BROKER://kafka:9093",
+        ),
+        (
+            "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP",
+            "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,BROKER:PLAINTEXT",
+        ),
+        ("KAFKA_CONTROLLER_LISTENER_NAMES", "CONTROLLER"),
+        ("KAFKA_CONTROLLER_QUORUM_VOTERS", "7@kafka:9094"),
+        ("KAFKA_INTER_BROKER_LISTENER_NAME", "BROKER"),
+        ("KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", "1"),
+        ("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1"),
+        ("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1"),
+        ("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0"),
+        ("KAFKA_LOG_FLUSH_INTERVAL_MESSAGES", "9223372036854775807"),
+        ("KAFKA_LOG_DIRS", &data),
+        ("KAFKA_LOG4J_ROOT_LOGLEVEL", "WARN"),
+        ("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false"),
+        ("KAFKA_CREATE_TOPICS", "orders:3:1,users:1:1:compact"),
+    ];
+    let args = ["--ready-format", "json", "--create-topic", "more:2"];
+    let (child, said) = shell.serve_until(&args, &variables, "[KafkaServer id=7] started")?;
+    let mut lines = said.lines();
+    let ready: serde_json::Value = serde_json::from_str(lines.next().context("a line")?)?;
+    assert_eq!(
+        lines.collect::<Vec<_>>(),
+        [
+            "Transitioning from RECOVERY to RUNNING",
+            "Kafka Server started",
+            "[KafkaServer id=7] started"
+        ]
+    );
+    assert_eq!(ready["cluster_id"], "4L6g3nShT-eMCtK--X86sw");
+    assert_eq!(
+        (&ready["node_id"], &ready["durability"]),
+        (&7.into(), &"strict".into())
+    );
+    let [plaintext, inner] = [0, 1].map(|place| &ready["listeners"][place]);
+    assert_eq!(
+        (&plaintext["name"], &inner["name"]),
+        (&"PLAINTEXT".into(), &"BROKER".into())
+    );
+    assert_eq!(inner["advertised"], "kafka:9093");
+    assert_eq!(plaintext["advertised"], plaintext["addresses"][0]);
+    let address: SocketAddr = plaintext["advertised"].as_str().context("text")?.parse()?;
+    let running = Running { child, address };
+
+    // They are there for the first client, and no other topic comes into being.
+    let mut client = RawClient::connect(address)?;
+    let topic = |name| {
+        let name = TopicName(StrBytes::from_static_str(name));
+        MetadataRequestTopic::default().with_name(Some(name))
+    };
+    let partitions = |client: &mut RawClient| -> Result<Vec<(i16, usize)>> {
+        let names = ["orders", "users", "more", "else"].map(topic);
+        let request = MetadataRequest::default()
+            .with_topics(Some(names.to_vec()))
+            .with_allow_auto_topic_creation(true);
+        let response = client.call(9, &request)?;
+        let told = response.topics.iter();
+        Ok(told
+            .map(|topic| (topic.error_code, topic.partitions.len()))
+            .collect())
+    };
+    assert_eq!(partitions(&mut client)?, [(0, 3), (0, 1), (0, 2), (3, 0)]);
+    assert_eq!(
+        produce(&mut client, "orders", 2, batch(&[b"kept"])?.freeze())?,
+        (0, 0)
+    );
+    let status = running.signal(Signal::TERM)?;
+    assert!(status.success());
+    let ended = shell.ended(status)?;
+    assert_eq!(
+        ended.stderr, "",
+        "a usual environment is nothing to warn of"
+    );
+
+    // What is there stays as it is, and what cannot be made stops the start.
+    let port = free_port()?;
+    let listen = format!("127.0.0.1:{port}");
+    let args = [
+        "--listen",
+        &listen,
+        "--data-dir",
+        &data,
+        "--override",
+        "node.id=7",
+    ];
+    let running = shell.start(port, &[&args[..], &["--create-topic", "orders:5"]].concat())?;
+    let mut client = RawClient::connect(running.address)?;
+    assert_eq!(partitions(&mut client)?[0], (0, 3));
+    let (error, records) = fetch(&mut client, "orders", 2, 0)?;
+    assert!(error == 0 && !records.is_empty());
+    assert!(running.signal(Signal::TERM)?.success());
+    for (entry, named) in [
+        ("a:1:1", "Invalid value 1 for configuration cleanup.policy"),
+        ("a:2000000", "ottla.max.partitions"),
+        ("orders.x:1", "orders_x"),
+    ] {
+        let two = ["--create-topic", "orders_x:1", "--create-topic", entry];
+        assert_refused(&shell.run(&[&args[..], &two].concat())?, named);
+    }
+    let running = shell.start(port, &args)?;
+    let mut client = RawClient::connect(running.address)?;
+    let request = MetadataRequest::default()
+        .with_topics(Some(vec![topic("orders_x")]))
+        .with_allow_auto_topic_creation(false);
+    assert_eq!(
+        client.call(9, &request)?.topics[0].error_code,
+        3,
+        "all or none"
+    );
+    Ok(())
+}
+
+#[test]
+fn topics_of_the_start_are_made_whoever_may_make_topics() -> Result<()> {
+    let Some(shell) = Shell::new()? else {
+        return Ok(());
+    };
+    let authorizer =
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+    let mut args = vec![
+        "--ephemeral",
+        "--listen",
+        "127.0.0.1:0",
+        "--ready-format",
+        "json",
+    ];
+    args.extend(["--create-topic", "t:4", "--override", authorizer]);
+    args.extend(["--override", "super.users=User:ANONYMOUS"]);
+    let (child, said) = shell.serve_until(&args, &[], "listeners")?;
+    let ready: serde_json::Value = serde_json::from_str(&said)?;
+    assert_eq!(
+        (&ready["ephemeral"], &ready["durability"]),
+        (&true.into(), &"os".into())
+    );
+    let address = ready["listeners"][0]["addresses"][0].as_str();
+    let address: SocketAddr = address.context("text")?.parse()?;
+    let running = Running { child, address };
+    let mut client = RawClient::connect(address)?;
+    let name = TopicName(StrBytes::from_static_str("t"));
+    let topic = MetadataRequestTopic::default().with_name(Some(name));
+    let request = MetadataRequest::default()
+        .with_topics(Some(vec![topic]))
+        .with_allow_auto_topic_creation(false);
+    let response = client.call(9, &request)?;
+    assert_eq!(response.topics[0].partitions.len(), 4);
+    drop(client);
+    assert!(running.signal(Signal::TERM)?.success());
     Ok(())
 }
 

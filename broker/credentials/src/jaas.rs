@@ -1,9 +1,11 @@
-//! `sasl.jaas.config`: one login module with its options, as Kafka's `JaasConfig` reads it.
+//! `sasl.jaas.config`: one login module with its options, as Kafka's `JaasConfig` reads it; and JAAS files, as Java reads
+//! them, whose sections have several.
 //!
 //! `MODULE FLAG NAME="VALUE" ...;` in the tokens of Java's `StreamTokenizer`: words, quoted texts with escapes, comments.
 //! Reading takes one pass over the text.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use crate::secret::Secret;
 
@@ -32,6 +34,8 @@ pub enum JaasError {
     NotTerminated,
     #[error("JAAS config property contains several login modules, should be 1 module")]
     Several,
+    #[error("expected sections as NAME {{ MODULE FLAG OPTIONS; }};")]
+    NoSection,
 }
 
 impl LoginModule {
@@ -53,6 +57,72 @@ impl LoginModule {
             None => Ok(module),
             Some(_) => Err(JaasError::Several),
         }
+    }
+
+    /// The same as a value of `sasl.jaas.config`. It has passwords in the clear.
+    pub fn to_text(&self) -> String {
+        let mut text = format!("{} required", self.class);
+        for (name, value) in &self.options {
+            // Writing to a string does not fail.
+            let _ = write!(text, " {}={}", quote(name), quote(value.expose()));
+        }
+        text + ";"
+    }
+}
+
+/// A text as Java's tokenizer reads it back.
+fn quote(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => quoted.extend(['\\', char]),
+            char if char < ' ' => {
+                let _ = write!(quoted, "\\{:03o}", u32::from(char));
+            }
+            char => quoted.push(char),
+        }
+    }
+    quoted + "\""
+}
+
+/// A JAAS file: `NAME { MODULE FLAG OPTIONS; ... };`, one after the other.
+#[derive(Clone, Debug)]
+pub struct JaasFile {
+    sections: BTreeMap<String, Vec<LoginModule>>,
+}
+
+impl JaasFile {
+    /// # Errors
+    /// See [`JaasError`].
+    pub fn parse(text: &str) -> Result<Self, JaasError> {
+        let mut tokens = Tokens::new(text);
+        let mut sections = BTreeMap::new();
+        while let Some(first) = tokens.next() {
+            let (Token::Text(name), Some(Token::Other('{'))) = (first, tokens.next()) else {
+                return Err(JaasError::NoSection);
+            };
+            let mut modules = Vec::new();
+            loop {
+                match tokens.next() {
+                    Some(Token::Other('}')) => break,
+                    Some(Token::Text(class)) => modules.push(LoginModule {
+                        class,
+                        options: options(&mut tokens)?,
+                    }),
+                    Some(Token::Other(_)) | None => return Err(JaasError::NoSection),
+                }
+            }
+            if tokens.next() != Some(Token::Other(';')) {
+                return Err(JaasError::NotTerminated);
+            }
+            sections.insert(name, modules);
+        }
+        Ok(Self { sections })
+    }
+
+    /// The modules of a section.
+    pub fn section(&self, name: &str) -> Option<&[LoginModule]> {
+        self.sections.get(name).map(Vec::as_slice)
     }
 }
 
@@ -272,11 +342,50 @@ mod tests {
         assert!(!refused.to_string().contains("canary"));
     }
 
+    #[test]
+    fn a_file_has_sections_of_several_modules() {
+        let text = "/* all */ KafkaServer {\n  a.Plain required user_ann=\"b;}\";\n  a.Scram optional;\n};\n\
+                    tc-0.KafkaServer { a.Plain required; };\nClient { };";
+        let file = JaasFile::parse(text).expect("a file");
+        let classes = |name| -> Option<Vec<&str>> {
+            let modules = file.section(name)?.iter();
+            Some(modules.map(|module| module.class.as_str()).collect())
+        };
+        assert_eq!(classes("KafkaServer"), Some(vec!["a.Plain", "a.Scram"]));
+        assert_eq!(classes("tc-0.KafkaServer"), Some(vec!["a.Plain"]));
+        assert_eq!(classes("Client"), Some(vec![]));
+        assert_eq!(classes("Other"), None);
+        let module = &file.section("KafkaServer").expect("a section")[0];
+        assert_eq!(module.to_text(), "a.Plain required \"user_ann\"=\"b;}\";");
+        assert_eq!(read("C required;").expect("a module").0, "C");
+        for (text, expected) in [
+            ("KafkaServer", JaasError::NoSection),
+            ("KafkaServer {", JaasError::NoSection),
+            ("KafkaServer { C required; }", JaasError::NotTerminated),
+            (
+                "KafkaServer { C required };",
+                JaasError::NoValue("}".to_owned()),
+            ),
+            ("{ C required; };", JaasError::NoSection),
+        ] {
+            assert_eq!(JaasFile::parse(text).expect_err(text), expected, "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_module_comes_back_as_it_was_written(name in "[a-z@ ]{1,9}", value in any::<String>()) {
+            let options = BTreeMap::from([(name.clone(), Secret::new(value.clone()))]);
+            let written = LoginModule { class: "a.B".to_owned(), options }.to_text();
+            let expected = vec![(name, value)];
+            prop_assert_eq!(read(&written).expect("a module"), ("a.B".to_owned(), expected));
+        }
+
         #[test]
         fn whatever_is_read_is_refused_or_read(text in "[ a-z=;\"'\\\\/*0-9\n\u{e9}.-]{0,80}") {
             let _ = LoginModule::parse(&text);
             let _ = LoginModule::parse(&format!("C required {text};"));
+            let _ = JaasFile::parse(&format!("A {{ C required {text}; }};"));
         }
 
         #[test]

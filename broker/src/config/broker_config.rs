@@ -9,6 +9,7 @@ use super::alone::check_alone;
 use super::authorization::check_authorizer;
 use super::effects::Remark;
 use super::error::ConfigError;
+use super::first_topics::{FirstTopic, FirstTopicError};
 use super::listeners::{Listener, SecurityProtocol, host_name, listeners, protected_listener};
 use super::login::{AuthenticationConfig, check_used};
 use super::new_topics::NewTopicsConfig;
@@ -34,8 +35,12 @@ pub struct BrokerConfig {
     pub data_dir: PathBuf,
     /// The directory is removed at exit; set by the command line, not by a key.
     pub ephemeral: bool,
+    /// The cluster of a data directory that is new; set by the environment, not by a key.
+    pub cluster_id: Option<String>,
     /// Users to make if they are not there; set by the command line, not by a key.
     pub first_users: Vec<FirstUser>,
+    /// Topics to make if they are not there; set by the command line and the environment, not by a key.
+    pub first_topics: Vec<FirstTopic>,
     /// What `--secure` needs is made at the start; set by the command line, too.
     pub secure: bool,
     pub serving: ServingConfig,
@@ -49,6 +54,16 @@ impl BrokerConfig {
     /// A part of the configuration that somebody else reads.
     pub fn section<S: Section>(&self) -> S {
         self.settings.section(DynamicSettings::none())
+    }
+
+    /// Has topics made before clients can connect.
+    ///
+    /// # Errors
+    /// One is named twice, or is to have more copies than there are.
+    pub fn make_first_topics(&mut self, topics: Vec<FirstTopic>) -> Result<(), FirstTopicError> {
+        FirstTopic::check_all(&topics, self.new_topics.accept_any_replication_factor)?;
+        self.first_topics = topics;
+        Ok(())
     }
 
     /// What clients may call this broker: names and addresses, each once.
@@ -110,7 +125,9 @@ impl BrokerConfig {
             listeners: listeners(&settings)?,
             data_dir: data_dir(&settings)?,
             ephemeral: false,
+            cluster_id: None,
             first_users: Vec::new(),
+            first_topics: Vec::new(),
             secure: false,
             serving: settings.section(DynamicSettings::none()),
             authentication: settings.section(DynamicSettings::none()),

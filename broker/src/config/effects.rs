@@ -189,6 +189,8 @@ static EFFECTS: &[(&str, Effect)] = {
         ("log.message.format.version", Nothing),
         ("log.message.timestamp.difference.max.ms",
             Missed("use log.message.timestamp.before.max.ms and log.message.timestamp.after.max.ms")),
+        // Of Confluent's server: its license, its metrics, its balancer. Its authorizer is refused by its class.
+        ("confluent.*", Nothing),
         ("advertised.host.name", Missed("use advertised.listeners")),
         ("advertised.port", Missed("use advertised.listeners")),
         ("host.name", Missed("use listeners")),

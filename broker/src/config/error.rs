@@ -33,6 +33,17 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// The key whose value cannot be used.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::InvalidValue(value) => Some(&value.key),
+            Self::Unserved { key, .. }
+            | Self::Listener { key, .. }
+            | Self::Misspelt { key, .. } => Some(key),
+            Self::Unreadable { .. } | Self::Syntax { .. } => None,
+        }
+    }
+
     pub(super) fn unserved(key: &str, why: &'static str) -> Self {
         Self::Unserved {
             key: key.to_owned(),

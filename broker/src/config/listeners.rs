@@ -171,6 +171,19 @@ pub(super) fn protocol_of(settings: &Settings, name: &str) -> Option<SecurityPro
     protocols.get(&name).copied().filter(|_| is_there)
 }
 
+/// The listeners on which clients say who they are, in lower case; the controller's are not among them.
+pub(super) fn names_with_login(settings: &Settings) -> Vec<String> {
+    let controllers = controller_names(settings);
+    let endpoints = settings.list("listeners");
+    let names = endpoints.filter_map(|text| Some(text.split_once("://")?.0.to_uppercase()));
+    let has_login = |name: &String| {
+        let protocol = protocol_of(settings, name);
+        !controllers.contains(name) && protocol.is_some_and(SecurityProtocol::has_login)
+    };
+    let names = names.filter(has_login);
+    names.map(|name| name.to_lowercase()).collect()
+}
+
 /// Whether any listener encrypts, the controller's too.
 pub(super) fn any_encrypts(settings: &Settings) -> bool {
     all_names(settings)

@@ -71,8 +71,8 @@ section! {
     }
 }
 
-const ENABLED_MECHANISMS: &str = "sasl.enabled.mechanisms";
-const JAAS_CONFIG: &str = "sasl.jaas.config";
+pub(super) const ENABLED_MECHANISMS: &str = "sasl.enabled.mechanisms";
+pub(super) const JAAS_CONFIG: &str = "sasl.jaas.config";
 const MAX_REAUTH: &str = "connections.max.reauth.ms";
 const MAX_RECEIVE_SIZE: &str = "sasl.server.max.receive.size";
 const CALLBACK_HANDLER: &str = "sasl.server.callback.handler.class";
@@ -122,6 +122,15 @@ const SIGNED_CLASSES: &[&str] = &[
 ];
 const UNSECURED_CLASS: &str = "org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler";
 const USER_OPTION: &str = "user_";
+
+/// The class of a mechanism's login module.
+pub(super) fn login_module(mechanism: &str) -> Option<&'static str> {
+    match mechanism {
+        "PLAIN" => Some(PLAIN_MODULE),
+        "OAUTHBEARER" => Some(TOKEN_MODULE),
+        other => ScramMechanism::from_name(other).map(|_| SCRAM_MODULE),
+    }
+}
 
 /// The mechanisms of a listener that asks for a log-in.
 ///

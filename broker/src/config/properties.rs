@@ -28,8 +28,13 @@ pub fn read_properties(path: &Path) -> Result<Properties, ConfigError> {
 
 /// Parses the text of a properties file; the error names the line, from 1, where it is known.
 pub(super) fn parse_properties(text: &[u8]) -> Result<Properties, (usize, String)> {
+    read_all(PropertiesIter::new(text))
+}
+
+/// The same of a text that may be in another encoding than Java's.
+pub(super) fn read_all(mut lines: PropertiesIter<&[u8]>) -> Result<Properties, (usize, String)> {
     let mut properties = Properties::new();
-    PropertiesIter::new(text)
+    lines
         .read_into(|key, value| {
             // Kafka parses every value trimmed; trailing blanks of a line are never meant.
             properties.insert(key, value.trim().to_owned());

@@ -55,16 +55,24 @@ impl MetaProperties {
         }
     }
 
-    /// Reads the directory's identity, or makes one and writes it durably.
+    /// Reads the directory's identity, or makes one, of this cluster or of a new one, and writes it durably.
     ///
     /// # Errors
     /// The file cannot be read or written, is damaged, or names another broker.
-    pub fn load_or_create(dir: &Path, node_id: i32) -> Result<Self, MetaPropertiesError> {
+    pub fn load_or_create(
+        dir: &Path,
+        node_id: i32,
+        cluster_id: Option<&str>,
+    ) -> Result<Self, MetaPropertiesError> {
         let path = dir.join(FILE_NAME);
         match fs::metadata(&path) {
             Ok(_) => Self::load(&path, node_id),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let created = Self::random(node_id);
+                let random = Self::random(node_id);
+                let created = Self {
+                    cluster_id: cluster_id.map_or(random.cluster_id, str::to_owned),
+                    ..random
+                };
                 created
                     .write(dir)
                     .map_err(|source| MetaPropertiesError::Io { path, source })?;

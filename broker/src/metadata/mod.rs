@@ -66,7 +66,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::authorizer::Authorized;
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, FirstTopic};
 use crate::quota::mutations::Mutations;
 use crate::security::first_users::FirstUser;
 use crate::vital::Vital;
@@ -459,6 +459,35 @@ impl Metadata {
             let told = told.map_err(|error| error.to_string())?;
             if let Some((_, Err(refusal))) = told.first() {
                 return Err(refusal.message.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the topics that the start names, all of them or none. One that is there stays as it is.
+    ///
+    /// # Errors
+    /// They could not be made; one line for the operator.
+    pub(crate) async fn make_first_topics(&self, topics: &[FirstTopic]) -> Result<(), String> {
+        let image = self.image();
+        let mut new: Vec<NewTopic> = Vec::new();
+        for topic in topics {
+            match image.topic(&topic.name) {
+                None => new.push(topic.into()),
+                Some(there) if there.partition_count == topic.partitions => {}
+                Some(there) => tracing::info!(
+                    "topic {} stays as it is, with {} partitions",
+                    there.name,
+                    there.partition_count
+                ),
+            }
+        }
+        for validate_only in [true, false] {
+            let asked = new.iter().cloned();
+            let asked = asked.map(|topic| Authorized::internal(topic, "the start names it"));
+            let made = self.create_topics(asked.collect(), validate_only).await;
+            for (topic, outcome) in new.iter().zip(made) {
+                outcome.map_err(|error| format!("{}: {error}", topic.name))?;
             }
         }
         Ok(())

@@ -17,6 +17,7 @@ use crate::log_limited;
 use crate::net::accept::accept;
 use crate::net::login;
 use crate::net::session::ClientListener;
+use crate::server::Listening;
 
 /// How long connections may take to end when the broker shuts down: what clients do must not keep it from ending.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -105,9 +106,14 @@ pub(crate) fn bind(listener: &config::Listener) -> Result<BoundListener, BindErr
 }
 
 impl BoundListener {
-    /// Where its clients are told to connect.
-    pub(crate) fn advertised(&self) -> &HostPort {
-        &self.told.advertised
+    /// What there is to tell about it.
+    pub(crate) fn listening(&self) -> Listening {
+        Listening {
+            name: self.told.name.clone(),
+            security_protocol: self.told.security_protocol,
+            addresses: self.addresses.clone(),
+            advertised: self.told.advertised.clone(),
+        }
     }
 
     fn bind(&mut self, address: SocketAddr) -> Result<(), BindError> {

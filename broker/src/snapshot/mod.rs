@@ -38,7 +38,7 @@ pub(crate) fn make(
     watch: &mut dyn FnMut(SnapshotProgress) -> ControlFlow<()>,
 ) -> Result<Value, String> {
     let config = &broker.config;
-    let identity = MetaProperties::load_or_create(&config.data_dir, config.node_id)
+    let identity = MetaProperties::load_or_create(&config.data_dir, config.node_id, None)
         .map_err(|error| error.to_string())?;
     check_place(&config.data_dir, to)?;
     begin(to).map_err(|error| format!("{}: {error}", to.display()))?;

@@ -311,3 +311,66 @@ fn kafkas_keys_are_what_its_own_definitions_say() -> Result<()> {
     assert_eq!(KEYS.lines().count(), defined.lines().count());
     Ok(())
 }
+
+/// The image apache/kafka has its mapping in Kafka's own jar.
+#[test]
+fn variables_become_the_keys_that_kafkas_image_makes_of_them() -> Result<()> {
+    let Some(tools) = available(KafkaTools::new())? else {
+        return Ok(());
+    };
+    let variables = [
+        ("KAFKA_NODE_ID", "1"),
+        (
+            "KAFKA_ADVERTISED_LISTENERS",
+            "PLAINTEXT://kafka:29092,SASL_SSL://localhost:9092",
+        ),
+        (
+            "KAFKA_LISTENERS",
+            "PLAINTEXT://:29092,SASL_SSL://:9092,CONTROLLER://:9093",
+        ),
+        (
+            "KAFKA_LISTENER_NAME_SASL__SSL_SCRAM-SHA-256_SASL_JAAS_CONFIG",
+            "a.B required x=\"y\";",
+        ),
+        (
+            "KAFKA_LISTENER_NAME_SASL__SSL_SCRAM___SHA___512_SASL_JAAS_CONFIG",
+            "a.B required \\\n  x=y;",
+        ),
+        ("KAFKA_A__B", "x"),
+        ("KAFKA_A___B", " y "),
+        ("KAFKA_A____B", "c:\\dir"),
+        ("KAFKA_A_____B", "5"),
+        ("KAFKA_KAFKA_X", "KAFKA_X"),
+        ("KAFKA_log_dirs", "/x"),
+        ("KAFKA_EMPTY", ""),
+        ("KAFKA_TWO", "a\nc=d"),
+        ("KAFKA_HASH", "#a#b!"),
+        ("KAFKA_ESCAPED", "\\u0041\\t\\q"),
+        ("KAFKA_VERSION", "4"),
+        ("KAFKA_HEAP_OPTS", "-Xmx1g"),
+        ("KAFKA_LOG4J_OPTS", "x"),
+        ("KAFKA_OPTS", "x"),
+        ("KAFKA_JMX_OPTS", "x"),
+        ("KAFKA_JVM_PERFORMANCE_OPTS", "x"),
+        ("KAFKA_GC_LOG_OPTS", "x"),
+        ("KAFKA_LOG4J_ROOT_LOGLEVEL", "INFO"),
+        ("KAFKA_LOG4J_LOGGERS", "x"),
+        ("KAFKA_TOOLS_LOG4J_LOGLEVEL", "INFO"),
+        ("KAFKA_JMX_HOSTNAME", "x"),
+        ("KAFKAESQUE", "x"),
+        ("HOME", "/x"),
+    ];
+    let pairs: Vec<String> = variables
+        .map(|(name, value)| format!("{name}={value}"))
+        .into();
+    let pairs: Vec<&str> = pairs.iter().map(String::as_str).collect();
+    let kafkas = tools.run("KafkaEnvironment.java", &pairs)?;
+    let no_file = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+    let ours = broker::config::Environment::of(variables).kafka(None, &no_file)?;
+    let ours = ours
+        .properties
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"));
+    assert_eq!(ours.collect::<Vec<_>>(), kafkas.lines().collect::<Vec<_>>());
+    Ok(())
+}

@@ -13,6 +13,7 @@ use super::topic::{TOPIC_CONFIGS, topic_config, validate_topic_config};
 use super::*;
 
 mod dynamic;
+mod environment;
 mod login;
 mod protection;
 mod tls;

@@ -354,8 +354,8 @@ async fn after_a_change_of_unknown_fate_nothing_changes_any_more() {
 #[test]
 fn a_directory_keeps_its_identity() {
     let dir = tempfile::tempdir().expect("directory");
-    let made = MetaProperties::load_or_create(dir.path(), 1).expect("made");
-    let read = MetaProperties::load_or_create(dir.path(), 1).expect("read");
+    let made = MetaProperties::load_or_create(dir.path(), 1, None).expect("made");
+    let read = MetaProperties::load_or_create(dir.path(), 1, None).expect("read");
     assert_eq!(made, read);
     assert_eq!(made.cluster_id.len(), 22);
     assert_ne!(made.cluster_id, storage::kafka_uuid(made.directory_id));
@@ -367,7 +367,7 @@ fn a_directory_of_kafka_is_recognised() {
     let text = "#\n#Sun Nov 22 16:31:24 UTC 2026\ncluster.id=Ls_ZqBt2SK6cucelTd2B4g\n\
                 directory.id=Yb0iZjTtTpu5qkbEGXDyjQ\nnode.id=1\nversion=1\n";
     std::fs::write(dir.path().join("meta.properties"), text).expect("write");
-    let read = MetaProperties::load_or_create(dir.path(), 1).expect("read");
+    let read = MetaProperties::load_or_create(dir.path(), 1, None).expect("read");
     assert_eq!(read.cluster_id, "Ls_ZqBt2SK6cucelTd2B4g");
     assert_eq!(
         storage::kafka_uuid(read.directory_id),
@@ -381,7 +381,7 @@ fn a_directory_of_another_broker_or_with_a_damaged_identity_is_refused() {
     let path = dir.path().join("meta.properties");
     let refused = |text: &str| {
         std::fs::write(&path, text).expect("write");
-        let error = MetaProperties::load_or_create(dir.path(), 1);
+        let error = MetaProperties::load_or_create(dir.path(), 1, None);
         error.expect_err(text).to_string()
     };
     let rest = "cluster.id=c\ndirectory.id=Yb0iZjTtTpu5qkbEGXDyjQ\n";
