@@ -1,4 +1,4 @@
-//! What the image has in it, run without Docker: as testcontainers' modules start it.
+//! What the image has in it, run without Docker: as testcontainers' modules start it, and as a compose file does.
 
 use std::process::Command;
 
@@ -22,5 +22,16 @@ fn the_modules_of_testcontainers_start_it() -> Result<()> {
         return Ok(());
     };
     println!("seconds until each was ready: {}", run(&mut modules)?);
+    Ok(())
+}
+
+#[test]
+fn a_compose_file_is_served_with_its_health_check_and_its_topics() -> Result<()> {
+    let file = source("compat-tests/clients/image/docker-compose.yml");
+    let Some(mut compose) = available(program("compose.py", &[&file.display().to_string()]))?
+    else {
+        return Ok(());
+    };
+    assert_eq!(run(&mut compose)?.lines().last(), Some("done"));
     Ok(())
 }
