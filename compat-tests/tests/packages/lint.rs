@@ -71,7 +71,7 @@ fn workflows() -> Result<()> {
     let Some(actionlint) = available(actionlint())? else {
         return Ok(());
     };
-    for file in ["ci.yml"] {
+    for file in ["ci.yml", "release.yml"] {
         run(Command::new(&actionlint).arg(source(".github/workflows").join(file)))?;
     }
     Ok(())
