@@ -405,6 +405,27 @@ pub fn alter_incrementally(talk: &mut Talk<'_>) -> Result<()> {
             "logger level",
             vec![resource(BROKER_LOGGER, "1", &[("root", SET, Some("LOUD"))])],
         )?;
+        for (name, logger, change) in [
+            ("logger, no change", "1", ("root", SET, Some("INFO"))),
+            ("logger, lower case", "1", ("root", SET, Some("info"))),
+            ("logger, null", "1", ("root", SET, None)),
+            ("logger, deleted root", "1", ("root", DELETE, None)),
+            (
+                "logger, unknown deleted",
+                "1",
+                ("no.such.Logger", DELETE, None),
+            ),
+            ("logger, appended", "1", ("root", APPEND, Some("INFO"))),
+            ("logger, subtracted", "1", ("root", SUBTRACT, Some("INFO"))),
+            ("logger, operation", "1", ("root", 9, Some("INFO"))),
+            ("logger of another", "7", ("root", SET, Some("INFO"))),
+            ("logger of nobody", "", ("root", SET, Some("INFO"))),
+            ("logger of no number", "x", ("root", SET, Some("INFO"))),
+        ] {
+            ask(name, vec![resource(BROKER_LOGGER, logger, &[change])])?;
+        }
+        let twice = [("root", SET, Some("INFO")), ("root", SET, Some("INFO"))];
+        ask("logger, twice", vec![resource(BROKER_LOGGER, "1", &twice)])?;
         settled(talk, "incremental", "flush.ms", "1")?;
         let after = vec![super::configs::resource(TOPIC, "incremental", None)];
         talk.ask("after", 4, &describe_request(4, after))?;

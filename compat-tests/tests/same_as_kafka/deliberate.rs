@@ -185,6 +185,8 @@ pub static TABLE: &[Deliberate] = &[
         "what earlier scenarios have left, see above"),
     row("sweep: Metadata v* null topics.name: *", "*", "*",
         "no topic has this id; Kafka fails with UNKNOWN_SERVER_ERROR"),
+    row("sweep: CreateDelegationToken v3 null owner_principal_type: error_code", "-1*", "64*",
+        "over PLAINTEXT nobody gets a token, whatever the owner; Kafka fails with UNKNOWN_SERVER_ERROR"),
 ];
 
 const fn row(
