@@ -1,7 +1,7 @@
 //! What clients report of themselves (KIP-714): which of them may report what and how often, and that they keep to it.
 //!
 //! A client asks what it should report (GetTelemetrySubscriptions) and pushes that from time to time (PushTelemetry). What is
-//! wanted stands in the metadata, as settings of the resource type CLIENT_METRICS ([`subscriptions`]). What is pushed is opened,
+//! wanted stands in the metadata, as settings of the resource type CLIENT_METRICS (`subscriptions`). What is pushed is opened,
 //! counted and thrown away: see `/metrics`.
 //!
 //! The rules are those of Kafka's `ClientMetricsManager`.
