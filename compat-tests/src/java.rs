@@ -207,9 +207,10 @@ impl KafkaTools {
         self.java(&["-Xmx256m"], main, args)
     }
 
-    /// A command that runs Kafka's server, with `KAFKA_HEAP` (default `-Xms512m -Xmx512m`) and its log at INFO.
+    /// A command that runs Kafka's server, with `COMPAT_KAFKA_HEAP` (default `-Xms512m -Xmx512m`) and its log at INFO.
     pub fn server(&self, main: &str, args: &[&str]) -> Command {
-        let heap = std::env::var("KAFKA_HEAP").unwrap_or_else(|_| "-Xms512m -Xmx512m".to_owned());
+        let heap =
+            std::env::var("COMPAT_KAFKA_HEAP").unwrap_or_else(|_| "-Xms512m -Xmx512m".to_owned());
         let mut options: Vec<&str> = heap.split_whitespace().collect();
         options.extend(["-XX:+UseG1GC", "-Dpeer.log=INFO"]);
         self.java(&options, main, args)

@@ -9,7 +9,7 @@
 //!
 //! | environment | meaning |
 //! |---|---|
-//! | `COMPAT_BROKER=kafka` | run against real Kafka, from Maven Central's jars, with the heap of `KAFKA_HEAP` |
+//! | `COMPAT_BROKER=kafka` | run against real Kafka, from Maven Central's jars, with the heap of `COMPAT_KAFKA_HEAP` |
 //! | `COVERAGE=write` | `coverage/` and `COVERAGE.md` are written anew from what the runs give |
 //! | `CAPABILITY=TEXT` | a program of `clients/` tries only the capabilities whose names begin so |
 //! | `LIBRDKAFKA_TESTS="0081 0113"` | of librdkafka's own tests only those of these numbers |

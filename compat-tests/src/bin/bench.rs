@@ -222,12 +222,12 @@ fn run(
 ///
 /// The environment of a running process cannot be changed safely, so this program starts itself anew.
 fn with_kafkas_own_heap() -> Result<()> {
-    if std::env::var_os("KAFKA_HEAP").is_some() {
+    if std::env::var_os("COMPAT_KAFKA_HEAP").is_some() {
         return Ok(());
     }
     let error = Command::new(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
-        .env("KAFKA_HEAP", "-Xmx1G -Xms1G")
+        .env("COMPAT_KAFKA_HEAP", "-Xmx1G -Xms1G")
         .exec();
     Err(error).context("start anew")
 }

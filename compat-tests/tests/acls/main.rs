@@ -27,6 +27,8 @@ const CONFIG: &[(&str, &str)] = &[
     ("transaction.state.log.replication.factor", "1"),
     ("transaction.state.log.min.isr", "1"),
     ("group.initial.rebalance.delay.ms", "0"),
+    // Ottla answers the two APIs of KIP-714 where it is told to, Kafka always.
+    ("ottla.client.metrics", "true"),
 ];
 
 const TOOLS: &[(&str, Tool)] = &[("kafka-acls", || {
@@ -71,6 +73,7 @@ static DELIBERATE: &[Deliberate] = &[
     meant("denied: Metadata v1* topics[denied].topic_id", "07070707*", "00000000*",
         "before its time an id is not looked at"),
     meant("denied: AddPartitionsToTxn v*", "16", "49", "the log of transactions is there when somebody asks for it"),
+    meant("denied: GetTelemetrySubscriptions v0 denied: subscription_id", "*", "*", "a checksum of what only its broker knows"),
     meant("denied: CreatePartitions v*error_message", "None", "*", "every error has a text"),
     meant("denied: DescribeClientQuotas v*error_message", "None", "*", "every error has a text"),
     meant("denied: DescribeUserScramCredentials v*error_message", "None", "*", "every error has a text"),
