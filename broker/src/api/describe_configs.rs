@@ -138,7 +138,9 @@ impl ConfigEntry {
                 .with_value(value)
                 .with_source(synonym.source as i8)
         });
-        let is_documented = request.include_documentation && !self.documentation.is_empty();
+        // Of loggers Kafka tells an empty text, asked for or not.
+        let is_documented = self.source == ConfigSource::DynamicBrokerLogger
+            || request.include_documentation && !self.documentation.is_empty();
         let documentation = is_documented.then(|| StrBytes::from_static_str(self.documentation));
         DescribeConfigsResourceResult::default()
             .with_name(StrBytes::from_string(self.name.into_owned()))

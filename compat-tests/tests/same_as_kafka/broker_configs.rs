@@ -364,7 +364,7 @@ fn variables_become_the_keys_that_kafkas_image_makes_of_them() -> Result<()> {
         .map(|(name, value)| format!("{name}={value}"))
         .into();
     let pairs: Vec<&str> = pairs.iter().map(String::as_str).collect();
-    let kafkas = tools.run("KafkaEnvironment.java", &pairs)?;
+    let kafkas = tools.run("KafkaEnvironment", &pairs)?;
     let no_file = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
     let ours = broker::config::Environment::of(variables).kafka(None, &no_file)?;
     let ours = ours
