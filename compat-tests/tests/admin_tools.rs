@@ -23,31 +23,31 @@ const CONFIG: &[(&str, &str)] = &[
 /// What tools are meant to say differently: what they were asked, what they say with Kafka, and with Ottla.
 #[rustfmt::skip] // a table
 static TABLE: &[Deliberate] = &[
-    row("$ kafka-topics --create --topic wide *", "*are registered or some brokers have all their log directories cordoned.*", "*are registered.*",
+    Deliberate::new("$ kafka-topics --create --topic wide *", "*are registered or some brokers have all their log directories cordoned.*", "*are registered.*",
         "there is one directory, which nobody takes out of use"),
-    row("$ kafka-configs --describe --entity-type topics --entity-name orders --all", "*", "*ottla.durability=*",
+    Deliberate::new("$ kafka-configs --describe --entity-type topics --entity-name orders --all", "*", "*ottla.durability=*",
         "a topic config of our own"),
-    row("$ kafka-configs --describe --entity-type groups --entity-name readers --all", "*streams.assignor.name=sticky*", "*streams.assignor.name=null*",
+    Deliberate::new("$ kafka-configs --describe --entity-type groups --entity-name readers --all", "*streams.assignor.name=sticky*", "*streams.assignor.name=null*",
         "there are no streams groups to assign"),
-    row("$ kafka-metadata-quorum describe --status", "*CONTROLLER://*", "*PLAINTEXT://BROKER*",
+    Deliberate::new("$ kafka-metadata-quorum describe --status", "*CONTROLLER://*", "*PLAINTEXT://BROKER*",
         "one listener, no controller's"),
-    row("$ kafka-metadata-quorum remove-controller *", "*VoterNotFoundException*", "*The node does not support REMOVE_RAFT_VOTER*",
+    Deliberate::new("$ kafka-metadata-quorum remove-controller *", "*VoterNotFoundException*", "*The node does not support REMOVE_RAFT_VOTER*",
         "the quorum is the broker itself and stays so"),
-    row("$ kafka-broker-api-versions", "*", "*UNSUPPORTED*",
+    Deliberate::new("$ kafka-broker-api-versions", "*", "*UNSUPPORTED*",
         "an API that is not served is not announced"),
-    row("$ kafka-features describe", "*", "*",
+    Deliberate::new("$ kafka-features describe", "*", "*",
         "a feature works at one level; one that does not work is not told of"),
-    row("$ kafka-features upgrade --feature group.version=2*", "*Local controller 1 only supports versions 0-1*", "*This broker has it at level 1, and at no other.*",
+    Deliberate::new("$ kafka-features upgrade --feature group.version=2*", "*Local controller 1 only supports versions 0-1*", "*This broker has it at level 1, and at no other.*",
         "a feature works at one level"),
-    row("$ kafka-features downgrade --metadata 3.9", "*", "*This broker has it at level 33, and at no other.*",
+    Deliberate::new("$ kafka-features downgrade --metadata 3.9", "*", "*This broker has it at level 33, and at no other.*",
         "a feature works at one level"),
-    row("$ kafka-features downgrade --feature metadata.version=5", "*", "*This broker has it at level 33, and at no other.*",
+    Deliberate::new("$ kafka-features downgrade --feature metadata.version=5", "*", "*This broker has it at level 33, and at no other.*",
         "a feature works at one level"),
-    row("$ kafka-features upgrade --release-version 4.4", "*share.version was upgraded to 2.*", "*does not support this feature*",
+    Deliberate::new("$ kafka-features upgrade --release-version 4.4", "*share.version was upgraded to 2.*", "*does not support this feature*",
         "there are no share groups, no streams groups and no second voter"),
-    row("$ kafka-share-groups --describe --group *", "*", "*The node does not support SHARE_GROUP_DESCRIBE*",
+    Deliberate::new("$ kafka-share-groups --describe --group *", "*", "*The node does not support SHARE_GROUP_DESCRIBE*",
         "there are no share groups"),
-    row("$ kafka-streams-groups --describe --group *", "*", "*The node does not support STREAMS_GROUP_DESCRIBE*",
+    Deliberate::new("$ kafka-streams-groups --describe --group *", "*", "*The node does not support STREAMS_GROUP_DESCRIBE*",
         "there are no streams groups"),
 ];
 
@@ -65,18 +65,4 @@ fn every_admin_tool_says_the_same_as_with_kafka_or_its_difference_is_meant() -> 
     let compared = same_answers_but(TABLE, &[("Kafka's tools", tools)], &kafka, &ottla);
     ottla.terminate()?;
     compared
-}
-
-const fn row(
-    at: &'static str,
-    kafka: &'static str,
-    ottla: &'static str,
-    why: &'static str,
-) -> Deliberate {
-    Deliberate {
-        at,
-        kafka,
-        ottla,
-        why,
-    }
 }

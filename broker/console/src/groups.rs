@@ -189,11 +189,7 @@ pub(crate) async fn describe(cluster: &mut Cluster, group: &str) -> Result<Descr
             Some(answer.groups.first()?.error_code)
         })
         .await?;
-        let found = answer
-            .groups
-            .into_iter()
-            .next()
-            .ok_or_else(|| left_out(group))?;
+        let found = only(answer.groups, group)?;
         if found.error_code != ErrorCode::GroupIdNotFound as i16 {
             check(
                 &format!("group {group}"),
@@ -226,11 +222,7 @@ pub(crate) async fn describe(cluster: &mut Cluster, group: &str) -> Result<Descr
         Some(answer.groups.first()?.error_code)
     })
     .await?;
-    let found = answer
-        .groups
-        .into_iter()
-        .next()
-        .ok_or_else(|| left_out(group))?;
+    let found = only(answer.groups, group)?;
     check(
         &format!("group {group}"),
         found.error_code,
@@ -253,10 +245,14 @@ pub(crate) async fn describe(cluster: &mut Cluster, group: &str) -> Result<Descr
     })
 }
 
-fn left_out(group: &str) -> crate::failure::Failure {
-    failed(format!(
-        "group {group}: the broker left it out of its answer"
-    ))
+/// What an answer says of the one group that it was asked about.
+fn only<T>(groups: Vec<T>, group: &str) -> Result<T> {
+    let first = groups.into_iter().next();
+    first.ok_or_else(|| {
+        failed(format!(
+            "group {group}: the broker left it out of its answer"
+        ))
+    })
 }
 
 /// The offsets that a group has committed.
@@ -275,11 +271,7 @@ pub(crate) async fn committed(
         Some(answer.groups.first()?.error_code)
     })
     .await?;
-    let found = answer
-        .groups
-        .into_iter()
-        .next()
-        .ok_or_else(|| left_out(group))?;
+    let found = only(answer.groups, group)?;
     if found.error_code != ErrorCode::GroupIdNotFound as i16 {
         check(&format!("offsets of group {group}"), found.error_code, None)?;
     }
@@ -411,11 +403,7 @@ pub(crate) async fn delete(cluster: &mut Cluster, group: &str) -> Result<Result<
         Some(answer.results.first()?.error_code)
     })
     .await?;
-    let deleted = answer
-        .results
-        .into_iter()
-        .next()
-        .ok_or_else(|| left_out(group))?;
+    let deleted = only(answer.results, group)?;
     Ok(check(
         &format!("delete group {group}"),
         deleted.error_code,

@@ -33,6 +33,21 @@ impl fmt::Display for Difference {
 }
 
 impl Deliberate {
+    /// A row of a table of them.
+    pub const fn new(
+        at: &'static str,
+        kafka: &'static str,
+        ottla: &'static str,
+        why: &'static str,
+    ) -> Self {
+        Self {
+            at,
+            kafka,
+            ottla,
+            why,
+        }
+    }
+
     fn covers(&self, difference: &Difference) -> bool {
         matches(self.at, &difference.at)
             && matches(self.kafka, &difference.kafka)

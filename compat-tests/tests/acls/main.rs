@@ -43,40 +43,26 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("denied", denied::every_api),
 ];
 
-const fn meant(
-    at: &'static str,
-    kafka: &'static str,
-    ottla: &'static str,
-    why: &'static str,
-) -> Deliberate {
-    Deliberate {
-        at,
-        kafka,
-        ottla,
-        why,
-    }
-}
-
 /// Every difference that is meant.
 #[rustfmt::skip] // a table: one row per difference
 static DELIBERATE: &[Deliberate] = &[
-    meant("entries: * code 0*", "*closed*", "*",
+    Deliberate::new("entries: * code 0*", "*closed*", "*",
         "a code that means nothing is an error of the request; Kafka closes the connection"),
-    meant("entries: 30 v* * any: answer", "*error_code: -1*", "*error_code: 42*",
+    Deliberate::new("entries: 30 v* * any: answer", "*error_code: -1*", "*error_code: 42*",
         "the entry is at fault, not the server"),
-    meant("entries: 30 v* pattern match: answer", "*error_code: -1*", "*error_code: 42*",
+    Deliberate::new("entries: 30 v* pattern match: answer", "*error_code: -1*", "*error_code: 42*",
         "the entry is at fault, not the server"),
-    meant("entries: 30 v* no range: answer", "*error_code: 42*Invalid CIDR notation*", "*error_code: 42*Invalid CIDR notation*",
+    Deliberate::new("entries: 30 v* no range: answer", "*error_code: 42*Invalid CIDR notation*", "*error_code: 42*Invalid CIDR notation*",
         "Kafka tells what its parser says"),
-    meant("denied: Fetch v* *.aborted_transactions", "(absent)", "None", "null and an empty list mean the same"),
-    meant("denied: Fetch v* *.aborted_transactions.(order)", "", "(absent)", "null and an empty list mean the same"),
-    meant("denied: Metadata v1* topics[denied].topic_id", "07070707*", "00000000*",
+    Deliberate::new("denied: Fetch v* *.aborted_transactions", "(absent)", "None", "null and an empty list mean the same"),
+    Deliberate::new("denied: Fetch v* *.aborted_transactions.(order)", "", "(absent)", "null and an empty list mean the same"),
+    Deliberate::new("denied: Metadata v1* topics[denied].topic_id", "07070707*", "00000000*",
         "before its time an id is not looked at"),
-    meant("denied: AddPartitionsToTxn v*", "16", "49", "the log of transactions is there when somebody asks for it"),
-    meant("denied: GetTelemetrySubscriptions v0 denied: subscription_id", "*", "*", "a checksum of what only its broker knows"),
-    meant("denied: CreatePartitions v*error_message", "None", "*", "every error has a text"),
-    meant("denied: DescribeClientQuotas v*error_message", "None", "*", "every error has a text"),
-    meant("denied: DescribeUserScramCredentials v*error_message", "None", "*", "every error has a text"),
+    Deliberate::new("denied: AddPartitionsToTxn v*", "16", "49", "the log of transactions is there when somebody asks for it"),
+    Deliberate::new("denied: GetTelemetrySubscriptions v0 denied: subscription_id", "*", "*", "a checksum of what only its broker knows"),
+    Deliberate::new("denied: CreatePartitions v*error_message", "None", "*", "every error has a text"),
+    Deliberate::new("denied: DescribeClientQuotas v*error_message", "None", "*", "every error has a text"),
+    Deliberate::new("denied: DescribeUserScramCredentials v*error_message", "None", "*", "every error has a text"),
 ];
 
 #[test]
