@@ -50,6 +50,7 @@ contract! {
     partitions_are_independent
     concurrent_appends_keep_the_order_of_each_producer
     current_offsets_have_what_was_appended_before
+    whoever_has_claimed_a_log_goes_on_appending_to_it
     a_store_that_nothing_has_befallen_is_in_good_health
     a_joint_append_reaches_every_log
     whoever_waits_for_the_last_part_finds_the_others_in_their_logs
@@ -636,6 +637,23 @@ async fn current_offsets_have_what_was_appended_before(fixture: Fixture) {
     let offsets = log.current_offsets().await.unwrap();
     assert_eq!(offsets.high_watermark, 2);
     assert_eq!(offsets, log.offsets());
+}
+
+async fn whoever_has_claimed_a_log_goes_on_appending_to_it(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, batch(&[b"of a client"])).await.unwrap();
+    let mut ends = Vec::new();
+    for _ in 0..2 {
+        let epoch = log.claim().await.unwrap();
+        assert_eq!(epoch, log.leader_epoch());
+        let record = append_as(&log, batch(&[b"a record"]), AppendOrigin::COORDINATOR);
+        record.await.unwrap();
+        append(&log, batch(&[b"of a client"])).await.unwrap();
+        let end = log.offsets().log_end_offset;
+        assert_eq!(log.end_offset_for_epoch(epoch), Some((epoch, end)));
+        ends.push(end);
+    }
+    assert_eq!(ends, [3, 5], "a claim takes no offset");
 }
 
 async fn a_store_that_nothing_has_befallen_is_in_good_health(fixture: Fixture) {

@@ -20,6 +20,7 @@ pub(crate) fn of_append(error: &AppendError) -> ErrorCode {
         AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
         AppendError::InvalidTxnState { .. } => ErrorCode::InvalidTxnState,
         AppendError::TransactionCoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
+        AppendError::Fenced { .. } => ErrorCode::NotCoordinator,
         // Not a fault of the disk, which would be tried again: the producer can only make its batches smaller.
         AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         AppendError::Storage(_) | AppendError::Indeterminate(_) => ErrorCode::KafkaStorageError,

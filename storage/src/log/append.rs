@@ -80,6 +80,14 @@ pub enum AppendError {
         current: i32,
         got: i32,
     },
+    /// Not applied: another broker's coordinator has claimed the log since this one did
+    /// ([`PartitionLog::claim`](super::PartitionLog::claim)).
+    #[error("another coordinator has claimed {partition}: its epoch {current} is above {got}")]
+    Fenced {
+        partition: TopicPartition,
+        current: i32,
+        got: i32,
+    },
     /// Not applied, and never will be: larger than the write-ahead log takes at once.
     #[error(
         "the record batch takes {bytes} bytes, and the log takes at most {limit_bytes} at once"

@@ -136,6 +136,15 @@ pub trait PartitionLog: Send + Sync {
     /// timeout, they hang. A log that was not used since the start knows of none.
     fn late_transactions(&self, silent_for_ms: i64) -> usize;
 
+    /// Takes the log over, for a coordinator that keeps its state in it; resolves, when durable, to the leader epoch of the claim,
+    /// which is above those of all claims before. Afterwards the log lets in no batch of [`AppendOrigin::Coordinator`] from whoever
+    /// claimed it earlier: [`AppendError::Fenced`]. What those had appended is there for the claimant to read.
+    ///
+    /// Where only one broker appends there is nobody to be fenced, and the epoch is that of the log.
+    fn claim(&self) -> BoxFuture<'static, Result<i32, AppendError>> {
+        Box::pin(std::future::ready(Ok(self.leader_epoch())))
+    }
+
     /// Moves the log start offset up (DeleteRecords); resolves to the new one when durable.
     fn delete_records_before(&self, offset: i64) -> BoxFuture<'static, Result<i64, AppendError>>;
 
