@@ -6,6 +6,7 @@ pub mod env;
 pub mod local;
 pub mod log;
 pub mod memory;
+pub mod object;
 pub mod record;
 #[cfg(feature = "testing")]
 pub mod testing;
