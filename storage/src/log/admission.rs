@@ -2,7 +2,7 @@
 
 use super::producer_state::{ProducerError, ProducerState, Verdict};
 use super::{AppendError, AppendOrigin, TopicPartition};
-use crate::record::{EndTxnMarker, ValidatedBatch};
+use crate::record::{BatchHeader, EndTxnMarker, ValidatedBatch};
 
 /// A batch that may be appended, or already is.
 pub(crate) enum Admission {
@@ -12,6 +12,14 @@ pub(crate) enum Admission {
     Duplicate { base_offset: i64, last_offset: i64 },
 }
 
+/// The transaction marker that a batch holds, if it is one.
+pub(crate) fn marker_of(batch: &ValidatedBatch) -> Result<Option<EndTxnMarker>, AppendError> {
+    if !batch.header.is_control() {
+        return Ok(None);
+    }
+    EndTxnMarker::of_batch(&batch.bytes).map_err(|error| AppendError::Storage(error.to_string()))
+}
+
 /// Checks epoch, sequence and transaction of a batch.
 pub(crate) fn admit(
     producers: &ProducerState,
@@ -19,11 +27,25 @@ pub(crate) fn admit(
     batch: &ValidatedBatch,
     origin: AppendOrigin,
 ) -> Result<Admission, AppendError> {
-    let header = &batch.header;
+    admit_header(
+        producers,
+        partition,
+        &batch.header,
+        marker_of(batch)?,
+        origin,
+    )
+}
+
+/// Checks a batch by its header, and by the marker that it holds.
+pub(crate) fn admit_header(
+    producers: &ProducerState,
+    partition: &TopicPartition,
+    header: &BatchHeader,
+    marker: Option<EndTxnMarker>,
+    origin: AppendOrigin,
+) -> Result<Admission, AppendError> {
     let refused = |error| refused(partition, error);
     if header.is_control() {
-        let marker = EndTxnMarker::of_batch(&batch.bytes)
-            .map_err(|error| AppendError::Storage(error.to_string()))?;
         if let Some(marker) = marker {
             let transaction_version = match origin {
                 AppendOrigin::Marker {

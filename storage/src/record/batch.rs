@@ -228,7 +228,7 @@ pub(crate) fn decrement_sequence(sequence: i32, decrement: i32) -> i32 {
 }
 
 /// The attributes field for the given properties.
-pub(super) fn attributes(
+pub(crate) fn attributes(
     compression: CompressionType,
     timestamp_type: TimestampType,
     transactional: bool,

@@ -14,6 +14,7 @@ mod entry;
 pub mod snapshot;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use entry::BATCHES_TO_RETAIN;
 pub use entry::{ActiveProducer, BatchMetadata, ProducerEntry};
@@ -119,6 +120,14 @@ pub struct CompletedTxn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerificationGuard(u64);
 
+impl VerificationGuard {
+    /// One that was never given before in this process: a state that takes the place of another knows it from that one's.
+    fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Verification {
     guard: VerificationGuard,
@@ -140,7 +149,6 @@ pub struct ProducerState {
     /// First offset and marker offset of transactions decided at or above the high watermark.
     undecided_for_readers: BTreeSet<(i64, i64)>,
     verifications: HashMap<i64, Verification>,
-    next_guard: u64,
     end_offset: i64,
 }
 
@@ -153,7 +161,6 @@ impl ProducerState {
             ongoing: BTreeSet::new(),
             undecided_for_readers: BTreeSet::new(),
             verifications: HashMap::new(),
-            next_guard: 0,
             end_offset,
         }
     }
@@ -211,17 +218,16 @@ impl ProducerState {
             return Ok(None);
         }
         self.make_room_for_verification(producer_id, now_ms);
-        let next_guard = &mut self.next_guard;
-        let verification = self.verifications.entry(producer_id).or_insert_with(|| {
-            *next_guard += 1;
-            Verification {
-                guard: VerificationGuard(*next_guard),
+        let verification = self
+            .verifications
+            .entry(producer_id)
+            .or_insert_with(|| Verification {
+                guard: VerificationGuard::new(),
                 started_ms: now_ms,
                 producer_epoch,
                 lowest_sequence: base_sequence,
                 supports_epoch_bump,
-            }
-        });
+            });
         if producer_epoch > verification.producer_epoch {
             verification.producer_epoch = producer_epoch;
             verification.lowest_sequence = base_sequence;
@@ -466,6 +472,47 @@ impl ProducerState {
         self.verifications.retain(|_, verification| {
             now_ms.saturating_sub(verification.started_ms) < expiration_ms
         });
+    }
+
+    /// Takes over what `other` knows of one producer, unless something is known of it here.
+    pub(crate) fn adopt(&mut self, other: &Self, producer_id: i64) {
+        if self.producers.contains_key(&producer_id) {
+            return;
+        }
+        if let Some(verification) = other.verifications.get(&producer_id) {
+            self.verifications.insert(producer_id, verification.clone());
+        }
+        if let Some(entry) = other.producer(producer_id) {
+            if let Some(first_offset) = entry.current_txn_first_offset {
+                self.ongoing.insert((first_offset, producer_id));
+            }
+            self.producers.insert(producer_id, entry.clone());
+        }
+    }
+
+    /// The producers outside a transaction that were last heard of before `active_ms`, in the order of their ids.
+    pub(crate) fn silent_since(&self, active_ms: i64) -> Vec<i64> {
+        let mut silent: Vec<_> = self
+            .producers()
+            .filter(|entry| entry.current_txn_first_offset.is_none())
+            .filter(|entry| entry.last_active_ms < active_ms)
+            .map(|entry| entry.producer_id)
+            .collect();
+        silent.sort_unstable();
+        silent
+    }
+
+    /// Forgets a producer, if it is outside a transaction; returns whether it is gone.
+    pub(crate) fn forget(&mut self, producer_id: i64) -> bool {
+        let is_idle = |entry: &ProducerEntry| entry.current_txn_first_offset.is_none();
+        self.producer(producer_id).is_some_and(is_idle)
+            && self.producers.remove(&producer_id).is_some()
+    }
+
+    /// Forgets verifications that were begun before `started_ms`: no batch has followed.
+    pub(crate) fn forget_verifications(&mut self, started_ms: i64) {
+        self.verifications
+            .retain(|_, verification| verification.started_ms >= started_ms);
     }
 
     /// Forgets all producers outside a transaction.
