@@ -2,6 +2,7 @@
 //!
 //! The crate knows record batches, never requests. The broker uses it through [`log::PartitionLog`].
 
+pub(crate) mod compaction;
 pub mod env;
 pub mod local;
 pub mod log;

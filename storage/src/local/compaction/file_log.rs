@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{CleanedSegment, CompactableLog, LastRecord, LogBounds, SegmentSummary};
+use crate::compaction::{CleanedSegment, CompactableLog, LastRecord, LogBounds, SegmentSummary};
 use crate::env::fs::{self, Access, File, Fs};
 use crate::env::sync::thread;
 use crate::local::file_log::FileLog;

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{CompactionError, CompactionSettings, LogToClean, RateLimiter, compact, filthiest};
+use crate::compaction::{
+    CompactionError, CompactionSettings, LogToClean, RateLimiter, compact, filthiest,
+};
 use crate::env::sync::{Mutex, thread};
 use crate::env::wakeup::Wakeup;
 use crate::local::checkpointer::Checkpointer;
