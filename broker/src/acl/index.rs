@@ -1,6 +1,6 @@
 //! What follows from all entries: Kafka's `StandardAuthorizerData`, and `Authorizer.authorizeByResourceType`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,34 +14,29 @@ const USER: &str = "User";
 /// Kafka asks for a name that nobody is thought to have entries on, to find out who may do everything.
 const PROBE: &str = "hardcode";
 
-/// All entries, found by what they are about. A clone shares everything, and a change of it copies next to nothing.
+/// All entries, found by whom and what they are about. A clone shares everything, and a change of it copies next to nothing.
+///
+/// A decision looks at the entries of who asks and at those of everybody. How many others have on the same name, or on what
+/// it begins with, does not matter to it.
 #[derive(Clone, Debug, Default)]
 pub struct AclIndex {
-    /// In the order of [`ResourceKind::ALL`].
-    kinds: [OfKind; ResourceKind::ALL.len()],
+    all: Rules,
     /// By the name of the principal.
-    by_principal: SortedMap<Arc<str>, SortedMap<Arc<Acl>, Rule>>,
+    by_principal: SortedMap<Arc<str>, Rules>,
 }
 
-/// The entries on resources of one type, by name.
-#[derive(Clone, Debug, Default)]
-struct OfKind {
-    literal: SortedMap<Arc<str>, OnName>,
-    prefixed: SortedMap<Arc<str>, OnName>,
-    /// How many of the prefixes have so many bytes.
-    prefix_lengths: Arc<BTreeMap<usize, usize>>,
-}
+/// Some entries. Those on one name of one type follow each other: see [`Place`].
+type Rules = SortedMap<Arc<Acl>, Rule>;
 
-/// The entries on one name, by the name of the principal.
-type OnName = SortedMap<Arc<str>, Arc<Vec<Rule>>>;
-
-/// An entry, with its host as it is compared.
-#[derive(Clone, Debug)]
+/// An entry's id, and its host as it is compared.
+#[derive(Clone, Copy, Debug)]
 struct Rule {
     id: Uuid,
-    acl: Arc<Acl>,
     host: Host,
 }
+
+/// What an entry is about. Entries are sorted by it before all else; the name is in bytes, of which text is sorted alike.
+type Place<'a> = (ResourceKind, PatternKind, &'a [u8]);
 
 /// What Kafka compares as text is compared as addresses: Java writes the same one in other words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,102 +73,65 @@ pub(crate) enum Decision {
 impl AclIndex {
     /// All entries, with their ids. Those on one name follow each other.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Uuid, &Arc<Acl>)> {
-        let patterns = self
-            .kinds
-            .iter()
-            .flat_map(|of_kind| [&of_kind.literal, &of_kind.prefixed]);
-        let names = patterns.flat_map(|names| names.iter().map(|(_, on_name)| on_name));
-        let rules = names.flat_map(|on_name| on_name.iter().flat_map(|(_, rules)| rules.iter()));
-        rules.map(|rule| (rule.id, &rule.acl))
+        self.all.iter().map(|(acl, rule)| (rule.id, acl))
     }
 
     /// Whether there is this entry.
     pub fn contains(&self, acl: &Acl) -> bool {
-        let (_, name) = acl.who();
-        let of_kind = &self.kinds[place(acl.resource)];
-        let on_name = of_kind.names(acl.pattern).get(&*acl.name);
-        let rules = on_name.and_then(|on_name| on_name.get(name));
-        rules.is_some_and(|rules| rules.iter().any(|rule| *rule.acl == *acl))
+        self.all.get(acl).is_some()
     }
 
     /// Takes an entry in that is not there.
     pub fn add(&mut self, id: Uuid, acl: &Arc<Acl>) {
+        let host = Host::parse(&acl.host);
+        let rule = Rule { id, host };
+        self.all.insert(Arc::clone(acl), rule);
         let (_, name) = acl.who();
-        let name: Arc<str> = name.into();
-        let rule = Rule {
-            id,
-            acl: Arc::clone(acl),
-            host: Host::parse(&acl.host),
-        };
-        let mut of_principal = self.by_principal.get(&name).cloned().unwrap_or_default();
-        of_principal.insert(Arc::clone(acl), rule.clone());
-        self.by_principal.insert(Arc::clone(&name), of_principal);
-
-        let of_kind = &mut self.kinds[place(acl.resource)];
-        let names = of_kind.names_mut(acl.pattern);
-        let known = names.get(&*acl.name).cloned();
-        let is_new = known.is_none();
-        let mut on_name = known.unwrap_or_default();
-        let mut rules = on_name.get(&name).cloned().unwrap_or_default();
-        Arc::make_mut(&mut rules).push(rule);
-        on_name.insert(name, rules);
-        names.insert(Arc::clone(&acl.name), on_name);
-        if is_new && acl.pattern == PatternKind::Prefixed {
-            let lengths = Arc::make_mut(&mut of_kind.prefix_lengths);
-            *lengths.entry(acl.name.len()).or_default() += 1;
-        }
+        let mut own = self.by_principal.get(name).cloned().unwrap_or_default();
+        own.insert(Arc::clone(acl), rule);
+        self.by_principal.insert(name.into(), own);
     }
 
     /// Takes an entry out that is there.
     pub(crate) fn remove(&mut self, acl: &Arc<Acl>) {
+        self.all.remove(acl);
         let (_, name) = acl.who();
-        if let Some(mut of_principal) = self.by_principal.get(name).cloned() {
-            of_principal.remove(acl);
-            match of_principal.len() {
-                0 => self.by_principal.remove(name),
-                _ => self.by_principal.insert(name.into(), of_principal),
-            }
-        }
-        let of_kind = &mut self.kinds[place(acl.resource)];
-        let names = of_kind.names_mut(acl.pattern);
-        let Some(mut on_name) = names.get(&*acl.name).cloned() else {
+        let Some(mut own) = self.by_principal.get(name).cloned() else {
             return;
         };
-        if let Some(mut rules) = on_name.get(name).cloned() {
-            Arc::make_mut(&mut rules).retain(|rule| *rule.acl != **acl);
-            match rules.is_empty() {
-                true => on_name.remove(name),
-                false => on_name.insert(name.into(), rules),
-            }
-        }
-        if on_name.len() > 0 {
-            names.insert(Arc::clone(&acl.name), on_name);
-            return;
-        }
-        names.remove(&*acl.name);
-        if acl.pattern == PatternKind::Prefixed {
-            let lengths = Arc::make_mut(&mut of_kind.prefix_lengths);
-            match lengths.get_mut(&acl.name.len()) {
-                Some(count) if *count > 1 => *count -= 1,
-                _ => drop(lengths.remove(&acl.name.len())),
-            }
+        own.remove(acl);
+        match own.len() {
+            0 => self.by_principal.remove(name),
+            _ => self.by_principal.insert(name.into(), own),
         }
     }
 
     /// What the entries say of one resource.
     pub(crate) fn decide(&self, question: Question<'_>, on: ResourceKind, name: &str) -> Decision {
-        let mut decision = Decision::NoEntries;
-        for on_name in self.kinds[place(on)].on(name) {
-            if decision == Decision::NoEntries {
-                decision = Decision::NotAllowed;
-            }
-            match said(on_name, question) {
-                Some(Permission::Deny) => return Decision::Denied,
-                Some(Permission::Allow) => decision = Decision::Allowed,
-                None => {}
+        let mut is_allowed = false;
+        for rules in self.of(question) {
+            for (acl, rule) in about(rules, on, name) {
+                if means(acl, question.operation) && is_about(acl, rule, question) {
+                    match acl.permission {
+                        Permission::Deny => return Decision::Denied,
+                        Permission::Allow => is_allowed = true,
+                    }
+                }
             }
         }
-        decision
+        if is_allowed {
+            return Decision::Allowed;
+        }
+        match about(&self.all, on, name).next() {
+            Some(_) => Decision::NotAllowed,
+            None => Decision::NoEntries,
+        }
+    }
+
+    /// The entries of who asks, and those of everybody.
+    fn of(&self, question: Question<'_>) -> impl Iterator<Item = &Rules> {
+        let principals = [question.name, EVERY].into_iter();
+        principals.filter_map(|name| self.by_principal.get(name))
     }
 
     /// Whether somebody may do something to any resource of a type: one that there is or one that there may be. Nothing
@@ -191,11 +149,10 @@ impl AclIndex {
         }
         let (mut denied, mut denied_prefixes) = (HashSet::new(), HashSet::new());
         let mut allowed = Vec::new();
-        let principals = [question.name, EVERY].map(|name| self.by_principal.get(name));
-        let rules = principals.into_iter().flatten().flat_map(SortedMap::iter);
+        let rules = self.of(question).flat_map(SortedMap::iter);
         let rules = rules.filter(|(acl, rule)| {
             let same_operation = [question.operation, AclOperation::All].contains(&acl.operation);
-            acl.resource == on && same_operation && rule.is_about(question)
+            acl.resource == on && same_operation && is_about(acl, rule, question)
         });
         for (acl, _) in rules {
             match (acl.permission, acl.pattern) {
@@ -222,81 +179,80 @@ impl AclIndex {
     }
 }
 
-const fn place(kind: ResourceKind) -> usize {
-    (kind.code() - ResourceKind::Topic.code()) as usize
+/// The entries that are about a name: on itself, on every one, and on what it begins with.
+fn about<'a>(
+    rules: &'a Rules,
+    on: ResourceKind,
+    name: &'a str,
+) -> impl Iterator<Item = (&'a Arc<Acl>, &'a Rule)> {
+    let literal = [name, EVERY].into_iter();
+    let literal = literal.map(move |name| (on, PatternKind::Literal, name.as_bytes()));
+    let places = literal.chain(beginnings(rules, on, name));
+    places.flat_map(|wanted| {
+        let found = rules.behind(move |acl| place(acl) < wanted);
+        found.take_while(move |(acl, _)| place(acl) == wanted)
+    })
 }
 
-impl OfKind {
-    fn names(&self, pattern: PatternKind) -> &SortedMap<Arc<str>, OnName> {
-        match pattern {
-            PatternKind::Literal => &self.literal,
-            PatternKind::Prefixed => &self.prefixed,
-        }
-    }
-
-    fn names_mut(&mut self, pattern: PatternKind) -> &mut SortedMap<Arc<str>, OnName> {
-        match pattern {
-            PatternKind::Literal => &mut self.literal,
-            PatternKind::Prefixed => &mut self.prefixed,
-        }
-    }
-
-    /// The entries that are about a name: on itself, on every one, and on what it begins with.
-    fn on(&self, name: &str) -> impl Iterator<Item = &OnName> {
-        let literal = [name, EVERY].into_iter();
-        let literal = literal.filter_map(|name| self.literal.get(name));
-        let lengths = self.prefix_lengths.range(..=name.len());
-        let prefixes = lengths.filter_map(move |(length, _)| name.get(..*length));
-        literal.chain(prefixes.filter_map(|prefix| self.prefixed.get(prefix)))
-    }
-}
-
-/// What the entries on one name say. One that denies counts, whatever others allow.
-fn said(on_name: &OnName, question: Question<'_>) -> Option<Permission> {
-    let mut said = None;
-    let rules = [question.name, EVERY].map(|name| on_name.get(name));
-    for rule in rules.into_iter().flatten().flat_map(|rules| rules.iter()) {
-        if rule.is_about(question) && rule.means(question.operation) {
-            match rule.acl.permission {
-                Permission::Deny => return Some(Permission::Deny),
-                Permission::Allow => said = Some(Permission::Allow),
+/// Where there are entries on what a name begins with. What lies before a name in the order, but is no beginning of it, tells
+/// how long the next one can be at most; so this is a step for each that there is, and few others.
+fn beginnings<'a>(
+    rules: &'a Rules,
+    on: ResourceKind,
+    name: &'a str,
+) -> impl Iterator<Item = Place<'a>> {
+    let mut rest = Some(name.as_bytes());
+    std::iter::from_fn(move || {
+        while let Some(longest) = rest {
+            let wanted = (on, PatternKind::Prefixed, longest);
+            let (acl, _) = rules.last(|acl| place(acl) <= wanted)?;
+            if (acl.resource, acl.pattern) != (on, PatternKind::Prefixed) {
+                return None;
             }
+            let common = std::iter::zip(acl.name.bytes(), longest);
+            let common = common.take_while(|(one, other)| one == *other).count();
+            if common < acl.name.len() {
+                rest = longest.get(..common);
+                continue;
+            }
+            rest = common.checked_sub(1).and_then(|end| longest.get(..end));
+            return Some((on, PatternKind::Prefixed, &longest[..common]));
         }
-    }
-    said
+        None
+    })
 }
 
-impl Rule {
-    /// Whether it is about who asks, and from where.
-    fn is_about(&self, question: Question<'_>) -> bool {
-        let (kind, name) = self.acl.who();
-        let is_own = kind == question.kind && name == question.name;
-        let is_everybodys = kind == USER && name == EVERY;
-        let is_here = match self.host {
-            Host::Every => true,
-            Host::Only(address) => address == question.host.to_canonical(),
-            Host::Within(network, length) => {
-                begins_alike(network, question.host.to_canonical(), length)
-            }
-            Host::Nowhere => false,
-        };
-        (is_own || is_everybodys) && is_here
-    }
+fn place(acl: &Acl) -> Place<'_> {
+    (acl.resource, acl.pattern, acl.name.as_bytes())
+}
 
-    /// Whether it is about an operation. Who may change something may also look at it.
-    fn means(&self, operation: AclOperation) -> bool {
-        use AclOperation::{
-            All, Alter, AlterConfigs, Delete, Describe, DescribeConfigs, Read, Write,
-        };
-        let said = self.acl.operation;
-        let is_implied = match operation {
-            Describe => matches!(said, Read | Write | Delete | Alter),
-            DescribeConfigs => said == AlterConfigs,
-            _ => false,
-        };
-        let is_implied = is_implied && self.acl.permission == Permission::Allow;
-        said == All || said == operation || is_implied
-    }
+/// Whether an entry is about who asks, and from where.
+fn is_about(acl: &Acl, rule: &Rule, question: Question<'_>) -> bool {
+    let (kind, name) = acl.who();
+    let is_own = kind == question.kind && name == question.name;
+    let is_everybodys = kind == USER && name == EVERY;
+    let is_here = match rule.host {
+        Host::Every => true,
+        Host::Only(address) => address == question.host.to_canonical(),
+        Host::Within(network, length) => {
+            begins_alike(network, question.host.to_canonical(), length)
+        }
+        Host::Nowhere => false,
+    };
+    (is_own || is_everybodys) && is_here
+}
+
+/// Whether an entry is about an operation. Who may change something may also look at it.
+fn means(acl: &Acl, operation: AclOperation) -> bool {
+    use AclOperation::{All, Alter, AlterConfigs, Delete, Describe, DescribeConfigs, Read, Write};
+    let said = acl.operation;
+    let is_implied = match operation {
+        Describe => matches!(said, Read | Write | Delete | Alter),
+        DescribeConfigs => said == AlterConfigs,
+        _ => false,
+    };
+    let is_implied = is_implied && acl.permission == Permission::Allow;
+    said == All || said == operation || is_implied
 }
 
 impl Host {
@@ -349,7 +305,130 @@ pub(crate) fn check_host(text: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use rustix::time::{ClockId, clock_gettime};
+
     use super::*;
+
+    /// Kafka's rule, one entry after the other.
+    fn decide_slowly(acls: &[Arc<Acl>], question: Question<'_>, name: &str) -> Decision {
+        let mut decision = Decision::NoEntries;
+        for acl in acls {
+            let is_on_it = match acl.pattern {
+                PatternKind::Literal => [name, EVERY].contains(&&*acl.name),
+                PatternKind::Prefixed => name.starts_with(&*acl.name),
+            };
+            if !is_on_it || acl.resource != ResourceKind::Topic {
+                continue;
+            }
+            let rule = Rule {
+                id: Uuid::nil(),
+                host: Host::parse(&acl.host),
+            };
+            let counts = is_about(acl, &rule, question) && means(acl, question.operation);
+            decision = match (counts, acl.permission, decision) {
+                (true, Permission::Deny, _) | (_, _, Decision::Denied) => Decision::Denied,
+                (true, Permission::Allow, _) | (_, _, Decision::Allowed) => Decision::Allowed,
+                _ => Decision::NotAllowed,
+            };
+        }
+        decision
+    }
+
+    /// Names that begin with one another, part at half a character, or are nothing at all.
+    fn any_name() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just(EVERY.to_owned()),
+            proptest::collection::vec(proptest::sample::select(vec!["a", "b", "ä", "ö"]), 0..5)
+                .prop_map(|parts| parts.concat()),
+        ]
+    }
+
+    prop_compose! {
+        fn any_acl()(
+            resource in proptest::sample::select(vec![ResourceKind::Topic, ResourceKind::Group]),
+            pattern in proptest::sample::select(PatternKind::ALL),
+            name in any_name(),
+            principal in proptest::sample::select(vec!["User:ann", "User:bob", "User:*", "Group:ann"]),
+            host in proptest::sample::select(vec!["*", "10.0.0.1", "10.0.0.0/8"]),
+            operation in proptest::sample::select(AclOperation::ALL),
+            permission in proptest::sample::select(Permission::ALL),
+        ) -> Arc<Acl> {
+            let (name, principal, host) = (name.into(), principal.into(), host.into());
+            Arc::new(Acl { resource, pattern, name, principal, host, operation, permission })
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_decision_is_what_all_entries_say_one_after_the_other(
+            acls in proptest::collection::btree_set(any_acl(), 0..60),
+            removed in proptest::collection::vec(any::<prop::sample::Index>(), 0..10),
+            names in proptest::collection::vec(any_name(), 1..20),
+        ) {
+            let mut acls: Vec<_> = acls.into_iter().collect();
+            let mut index = AclIndex::default();
+            for acl in &acls {
+                index.add(Uuid::new_v4(), acl);
+            }
+            for place in removed {
+                if !acls.is_empty() {
+                    index.remove(&acls.swap_remove(place.index(acls.len())));
+                }
+            }
+            for name in &names {
+                for operation in AclOperation::ALL {
+                    for host in ["10.0.0.1", "10.0.0.2", "::1"] {
+                        let question = ann(host, *operation);
+                        let said = index.decide(question, ResourceKind::Topic, name);
+                        prop_assert_eq!(said, decide_slowly(&acls, question, name), "{}", name);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Nanoseconds of the processor for a decision about `name`.
+    fn decision_ns(index: &AclIndex, name: &str) -> u64 {
+        const DECISIONS: u64 = 200_000;
+        let now = || {
+            let now = clock_gettime(ClockId::ThreadCPUTime);
+            now.tv_sec * 1_000_000_000 + now.tv_nsec
+        };
+        let begin = now();
+        for _ in 0..DECISIONS {
+            let question = ann("10.0.0.1", AclOperation::Write);
+            let said = index.decide(question, ResourceKind::Topic, std::hint::black_box(name));
+            assert_eq!(said, Decision::Allowed);
+        }
+        (now() - begin).unsigned_abs() / DECISIONS
+    }
+
+    /// `cargo test --release -p ottla --lib -- --ignored --nocapture entries_of_others`
+    #[test]
+    #[ignore = "measures"]
+    fn entries_of_others_on_a_topic_cost_a_decision_next_to_nothing() {
+        let name = "a-topic-of-a-team";
+        let allowed = format!("ALLOW User:* * ALL LITERAL {name}");
+        let few = index(&[&allowed]);
+        let mut many = few.clone();
+        for number in 1..1000 {
+            let (pattern, on) = match number % 4 {
+                0 => ("LITERAL", name.to_owned()),
+                1 => ("PREFIXED", name[..1 + number % name.len()].to_owned()),
+                2 => ("PREFIXED", format!("team-{number}-")),
+                _ => ("LITERAL", format!("topic-{number}")),
+            };
+            let text = format!("ALLOW User:user-{number} * ALL {pattern} {on}");
+            many.add(Uuid::new_v4(), &acl(&text));
+        }
+        let (few, many) = (decision_ns(&few, name), decision_ns(&many, name));
+        println!("{few} ns with one entry, {many} ns with 1,000");
+        assert!(
+            many < 5 * few,
+            "{few} ns with one entry, {many} ns with 1,000"
+        );
+    }
 
     fn acl(text: &str) -> Arc<Acl> {
         let words: Vec<&str> = text.split(' ').collect();

@@ -53,6 +53,30 @@ impl<K, V> SortedMap<K, V> {
         self.entries((0, 0))
     }
 
+    /// The entries behind those whose keys are `before`, which has to hold for a beginning of all keys.
+    pub(crate) fn behind(&self, before: impl Fn(&K) -> bool) -> impl Iterator<Item = (&K, &V)> {
+        self.entries(self.end_of(before))
+    }
+
+    /// The last entry whose key is `before`, which has to hold for a beginning of all keys.
+    pub(crate) fn last(&self, before: impl Fn(&K) -> bool) -> Option<(&K, &V)> {
+        let (chunk, at) = self.end_of(before);
+        let (key, value) = self.chunks.get(chunk)?.get(at.checked_sub(1)?)?;
+        Some((key, value))
+    }
+
+    fn end_of(&self, before: impl Fn(&K) -> bool) -> (usize, usize) {
+        let begins_before = |chunk: &Arc<Chunk<K, V>>| {
+            let first = chunk.first();
+            first.is_some_and(|(first, _)| before(first))
+        };
+        let behind = self.chunks.partition_point(begins_before);
+        let chunk = behind.saturating_sub(1);
+        let entries = self.chunks.get(chunk);
+        let at = entries.map_or(0, |entries| entries.partition_point(|(key, _)| before(key)));
+        (chunk, at)
+    }
+
     fn entries(&self, (chunk, at): (usize, usize)) -> impl Iterator<Item = (&K, &V)> {
         let chunks = self.chunks[chunk..].iter();
         chunks
@@ -275,6 +299,9 @@ mod tests {
                 }
                 let first = rng.random_range(0..2_100);
                 assert!(map.from(&first).eq(model.range(first..)));
+                assert!(map.behind(|key| *key < first).eq(model.range(first..)));
+                let last = model.range(..first).next_back();
+                assert_eq!(map.last(|key| *key < first), last);
             }
         }
     }
