@@ -1,6 +1,6 @@
 // Logs in with franz-go or sarama, sends records for some seconds, and reads one back:
 // CLIENT BOOTSTRAP MECHANISM USER PASSWORD TOPIC SECONDS. Of sarama there are two: it can
-// send tokens as they are. It has no SCRAM of its own.
+// send tokens as they are. It has no SCRAM of its own, and is given the library that its users take.
 // With TLS_CA in the environment it encrypts, and shows TLS_CERT; mechanism NONE logs in with no more than that.
 package main
 
@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
+	xdg "github.com/xdg-go/scram"
 )
 
 type login struct {
@@ -127,6 +128,12 @@ func (l login) sarama(version int16) (string, error) {
 	config.ApiVersionsRequest = version != sarama.SASLHandshakeV0
 	config.Net.SASL.Mechanism = sarama.SASLMechanism(l.mechanism)
 	config.Net.SASL.User, config.Net.SASL.Password = l.user, l.password
+	switch l.mechanism {
+	case "SCRAM-SHA-256":
+		config.Net.SASL.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &conversation{hash: xdg.SHA256} }
+	case "SCRAM-SHA-512":
+		config.Net.SASL.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &conversation{hash: xdg.SHA512} }
+	}
 	config.Producer.Return.Successes = true
 	config.Metadata.Retry.Max = 1
 	producer, err := sarama.NewSyncProducer([]string{l.bootstrap}, config)
@@ -155,4 +162,18 @@ func (l login) sarama(version int16) (string, error) {
 	}
 	defer partition.Close()
 	return string((<-partition.Messages()).Value), nil
+}
+
+// One exchange of SCRAM, as sarama asks for it.
+type conversation struct {
+	hash xdg.HashGeneratorFcn
+	*xdg.ClientConversation
+}
+
+func (c *conversation) Begin(user, password, authorizationID string) error {
+	client, err := c.hash.NewClient(user, password, authorizationID)
+	if err == nil {
+		c.ClientConversation = client.NewConversation()
+	}
+	return err
 }
