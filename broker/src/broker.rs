@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use storage::log::{LogStore, PartitionLog};
+use storage::log::LogStore;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::authorizer::Authorizer;
 use crate::client_metrics::ClientMetrics;
 use crate::clock::Clock;
+use crate::cluster::membership::Membership;
 use crate::cluster::view::ClusterView;
 use crate::config::BrokerConfig;
 use crate::coordinator::group::GroupCoordinator;
@@ -36,10 +37,10 @@ pub struct Broker {
     pub clock: Clock,
     pub authorizer: Arc<Authorizer>,
     /// Who the brokers are.
-    pub cluster: ClusterView,
+    pub cluster: Arc<ClusterView>,
     pub metadata: Metadata,
-    /// Where the metadata is kept, for those who ask how far it is.
-    pub metadata_log: Arc<dyn PartitionLog>,
+    /// This broker's place among them; `None` on one machine.
+    pub members: Option<Arc<Membership>>,
     /// The id of the data directory (KIP-858).
     pub directory_id: Uuid,
     pub partitions: Arc<PartitionRegistry>,

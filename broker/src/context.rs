@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use protocol_shim::api_spec;
 use protocol_shim::header::RequestHeader;
-use storage::log::PartitionLog;
 use uuid::Uuid;
 
 use crate::broker::Broker;
@@ -108,6 +107,13 @@ impl RequestContext {
         Certificates(&self.broker)
     }
 
+    /// The rack that the client says it is in: `rack=a` among the parts of its client id, such as in `orders,rack=a`.
+    pub(crate) fn client_rack(&self) -> Option<&str> {
+        let mut parts = self.client_id.split([',', ';', ' ']);
+        let rack = parts.find_map(|part| part.trim().strip_prefix("rack="));
+        rack.filter(|rack| !rack.is_empty())
+    }
+
     /// How delegation tokens are made.
     pub(crate) fn delegation(&self) -> &DelegationTokens {
         &self.broker.delegation
@@ -140,9 +146,12 @@ impl RequestContext {
         }
     }
 
-    /// Where the metadata is kept, and the id of the directory that it is in.
-    pub(crate) fn metadata_log(&self) -> (&dyn PartitionLog, Uuid) {
-        (&*self.broker.metadata_log, self.broker.directory_id)
+    /// The id of the data directory; nil in a cluster, where no directory has data.
+    pub(crate) fn directory_id(&self) -> Uuid {
+        match self.broker.members {
+            Some(_) => Uuid::nil(),
+            None => self.broker.directory_id,
+        }
     }
 
     /// Resolves when a request should wait no longer: the broker shuts down, or another one may have taken over.

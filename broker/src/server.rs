@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use storage::local::{LocalConfig, OpenError};
-use storage::log::{PartitionLog, StorageError};
+use storage::log::StorageError;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -17,7 +17,8 @@ use crate::authorizer::Authorizer;
 use crate::broker::Broker;
 use crate::client_metrics::ClientMetrics;
 use crate::clock::Clock;
-use crate::cluster::view::{ClusterView, Node};
+use crate::cluster::Cluster;
+use crate::cluster::view::ClusterView;
 use crate::config::{
     BrokerConfig, ConnectionSettings, DynamicSettings, HostPort, RateSettings, SecurityProtocol,
 };
@@ -26,7 +27,10 @@ use crate::coordinator::group::{GroupCoordinator, Groups};
 use crate::coordinator::runtime::Runtime;
 use crate::coordinator::txn::{TransactionCoordinator, Transactions};
 use crate::import::{self, Foreign, Owner};
-use crate::metadata::{self, LogStore, MetaProperties, MetaPropertiesError, Metadata, Published};
+use crate::metadata::{
+    self, MetaProperties, MetaPropertiesError, Metadata, MetadataLog, MetadataStore, Published,
+    SharedMetadata,
+};
 use crate::metrics::RequestMetrics;
 use crate::metrics::logins::LoginMetrics;
 use crate::metrics::port::{MetricsPort, PortError};
@@ -361,12 +365,25 @@ fn secured(config: &mut BrokerConfig) -> Result<Option<Secured>, SecureError> {
     Ok(Some(secured))
 }
 
-/// Everything but the ports: a broker over logs that are open already.
+/// Everything but the ports: a broker on one machine, over logs that are open already.
 ///
 /// # Errors
 /// When metadata, groups or transactions cannot be read back, or a listener cannot encrypt.
-#[expect(clippy::disallowed_methods, reason = "no client sees it")]
 pub async fn assemble(
+    config: BrokerConfig,
+    identity: &MetaProperties,
+    logs: Arc<dyn storage::log::LogStore>,
+) -> Result<Arc<Broker>, StartError> {
+    assemble_in(None, config, identity, logs).await
+}
+
+/// The same for a broker of a cluster, whose logs are those of the whole cluster.
+///
+/// # Errors
+/// As there.
+#[expect(clippy::disallowed_methods, reason = "no client sees it")]
+pub async fn assemble_in(
+    cluster: Option<Cluster>,
     config: BrokerConfig,
     identity: &MetaProperties,
     logs: Arc<dyn storage::log::LogStore>,
@@ -375,10 +392,18 @@ pub async fn assemble(
     let clock = Clock::new();
     let shutdown = watch::Sender::new(false);
     let partitions = Arc::new(PartitionRegistry::new(config.serving.record_validation));
-    let metadata_log = logs.open_log(
-        metadata::metadata_log_id(),
-        Arc::new(metadata::metadata_log_config()),
-    )?;
+    let store: Box<dyn MetadataStore> = match &cluster {
+        Some(cluster) => Box::new(SharedMetadata::new(
+            Arc::clone(&cluster.database) as _,
+            cluster.members.fence(),
+        )),
+        None => {
+            let log_config = Arc::new(metadata::metadata_log_config());
+            let log = logs.open_log(metadata::metadata_log_id(), log_config)?;
+            Box::new(MetadataLog::new(log))
+        }
+    };
+    let members = cluster.map(|cluster| cluster.members);
     let connection_limits =
         ConnectionLimits::new(&config.section(), max_connections_by_files(&config))?;
     let quotas = Arc::new(Quotas::new(&config.section(), clock.clone()));
@@ -426,11 +451,12 @@ pub async fn assemble(
     let metadata = open_metadata(
         &config,
         &identity.cluster_id,
-        Arc::clone(&metadata_log),
+        store,
         &*logs,
         Arc::new(follow),
     )
-    .await?;
+    .await?
+    .in_cluster(members.clone());
     let transaction_stats = Arc::default();
     let tls = TlsListeners::open(&config, metadata.published().dynamic_settings());
     let tls = tls.map_err(StartError::Tls)?;
@@ -448,15 +474,21 @@ pub async fn assemble(
     let groups = GroupCoordinator::new(groups, runtime.clone());
     let transactions = Transactions::new(config.section(), metadata.clone());
     let transactions = TransactionCoordinator::new(transactions, runtime);
-    let me = Node {
-        id: config.node_id,
-        rack: config.serving.rack.as_deref().map(Arc::from),
+    let cluster = match &members {
+        Some(members) => {
+            members.keep(metadata.vital());
+            Arc::clone(members.view())
+        }
+        None => {
+            let rack = config.serving.rack.as_deref().map(Arc::from);
+            Arc::new(ClusterView::alone(config.node_id, rack))
+        }
     };
     let broker = Arc::new(Broker {
         authorizer,
-        cluster: ClusterView::alone(me),
+        cluster,
+        members,
         metadata,
-        metadata_log,
         directory_id: identity.directory_id,
         fetch_sessions: FetchSessionCache::new(
             config.serving.max_incremental_fetch_session_cache_slots,
@@ -536,11 +568,10 @@ fn check_owner(dir: &Path) -> Result<(), StartError> {
 async fn open_metadata(
     config: &Arc<BrokerConfig>,
     cluster_id: &str,
-    log: Arc<dyn PartitionLog>,
+    store: Box<dyn MetadataStore>,
     logs: &dyn storage::log::LogStore,
     observer: metadata::Observer,
 ) -> Result<Metadata, StartError> {
-    let store = Box::new(LogStore::new(log));
     let opened = Metadata::open_with_history(store, cluster_id, Arc::clone(config), observer);
     let (metadata, deleted) = opened.await?;
     let delay_ms = metadata

@@ -9,6 +9,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use coordinators::group::GroupId;
+use coordinators::partition_for;
 use coordinators::txn::TransactionalId;
 use kafka_protocol::messages::BrokerId;
 use protocol_shim::access::Operation;
@@ -17,7 +18,7 @@ use uuid::Uuid;
 
 use crate::authorizer::{Asker, Audit, Authorized, Named, Resource};
 use crate::broker::Broker;
-use crate::cluster::view::{ClusterView, CoordinatorKind};
+use crate::cluster::view::{CoordinatorKind, Members};
 use crate::config::SecurityProtocol;
 use crate::coordinator::group::GroupCoordinator;
 use crate::coordinator::runtime::Runtime;
@@ -38,6 +39,7 @@ pub(crate) struct View<'a> {
     /// The name of the API that is asked for.
     api: &'static str,
     metadata: Arc<Published>,
+    members: Arc<Members>,
 }
 
 /// A topic that the client may use.
@@ -130,6 +132,7 @@ impl<'a> View<'a> {
             session,
             api,
             metadata: broker.metadata.published(),
+            members: broker.cluster.now(),
         }
     }
 
@@ -289,7 +292,7 @@ impl<'a> View<'a> {
         Ok(Topic { image, id })
     }
 
-    /// A partition of which this broker has the records for clients in `rack`; its log can be used without blocking.
+    /// A partition of which this broker has the records; its log can be used without blocking.
     ///
     /// # Errors
     /// The topic's; NOT_LEADER_OR_FOLLOWER, UNKNOWN_TOPIC_OR_PARTITION.
@@ -297,10 +300,9 @@ impl<'a> View<'a> {
         &self,
         topic: Result<Topic<'_>, ErrorCode>,
         partition: i32,
-        rack: Option<&str>,
     ) -> Result<Arc<Partition>, ErrorCode> {
         let topic_id = topic?.id();
-        self.check_leader(*topic_id, partition, rack)?;
+        self.check_leader(*topic_id, partition)?;
         let found = self.broker.partitions.get(topic_id, partition).await;
         found.ok_or(ErrorCode::UnknownTopicOrPartition)
     }
@@ -309,11 +311,10 @@ impl<'a> View<'a> {
     pub(crate) async fn partitions(
         &self,
         mut wanted: Vec<Result<(Authorized<Uuid>, i32), ErrorCode>>,
-        rack: Option<&str>,
     ) -> Vec<Result<Arc<Partition>, ErrorCode>> {
         for wanted in &mut wanted {
             if let Ok((topic_id, partition)) = *wanted
-                && let Err(error) = self.check_leader(*topic_id, partition, rack)
+                && let Err(error) = self.check_leader(*topic_id, partition)
             {
                 *wanted = Err(error);
             }
@@ -321,37 +322,51 @@ impl<'a> View<'a> {
         self.broker.partitions.get_all(wanted).await
     }
 
-    fn check_leader(
-        &self,
-        topic_id: Uuid,
-        partition: i32,
-        rack: Option<&str>,
-    ) -> Result<(), ErrorCode> {
-        let cluster = &self.broker.cluster;
-        match cluster.leader_for(topic_id, partition, rack) == cluster.me() {
+    fn check_leader(&self, topic_id: Uuid, partition: i32) -> Result<(), ErrorCode> {
+        match self.members.serves(topic_id, partition) {
             true => Ok(()),
             false => Err(ErrorCode::NotLeaderOrFollower),
         }
     }
 
-    /// Who leads a partition for clients of no rack in particular.
-    pub(crate) fn leader(&self, topic: &TopicImage, partition: i32) -> Leader {
-        let cluster = &self.broker.cluster;
+    /// Who leads a partition for clients in `rack`.
+    pub(crate) fn leader(&self, topic: &TopicImage, partition: i32, rack: Option<&str>) -> Leader {
         Leader {
-            broker_id: cluster.leader_for(topic.topic_id, partition, None),
+            broker_id: self.members.leader_for(topic.topic_id, partition, rack),
             epoch: self.broker.partitions.leader_epoch(topic, partition),
         }
     }
 
+    /// The broker that has a partition's records in `rack`, if it is another than this one (KIP-392).
+    pub(crate) fn nearer(&self, topic_id: Uuid, partition: i32, rack: &str) -> Option<BrokerId> {
+        let nearest = self.members.leader_in(topic_id, partition, rack)?;
+        (nearest != self.members.me()).then_some(BrokerId(nearest))
+    }
+
     /// The brokers that have a partition's records, and all of them in step.
     pub(crate) fn replicas(&self, topic: &TopicImage, partition: i32) -> Vec<BrokerId> {
-        let replicas = self.broker.cluster.replicas_for(topic.topic_id, partition);
+        let replicas = self.members.replicas_for(topic.topic_id, partition);
         replicas.iter().copied().map(BrokerId).collect()
     }
 
     /// Who the brokers are, and which of them does what.
-    pub(crate) fn cluster(&self) -> &ClusterView {
-        &self.broker.cluster
+    pub(crate) fn cluster(&self) -> &Members {
+        &self.members
+    }
+
+    /// The broker that coordinates the group or the transactional id of this name: it leads the partition that has what is
+    /// known of it. `None` before there is such a topic.
+    pub(crate) fn coordinator_for(&self, kind: CoordinatorKind, key: &str) -> Option<i32> {
+        if self.members.is_alone() {
+            return Some(self.members.me());
+        }
+        let topic = self.metadata.image.topic(kind.topic())?;
+        let partition = partition_for(key, topic.partition_count);
+        Some(self.members.leader_for(topic.topic_id, partition, None))
+    }
+
+    fn coordinates(&self, kind: CoordinatorKind, key: &str) -> bool {
+        self.coordinator_for(kind, key) == Some(self.members.me())
     }
 
     /// A group that this broker coordinates.
@@ -369,8 +384,7 @@ impl<'a> View<'a> {
             Resource::Group(group_id),
             GroupId::from(group_id),
         )?;
-        let cluster = &self.broker.cluster;
-        match cluster.coordinator_for(CoordinatorKind::Group, group_id) == cluster.me() {
+        match self.coordinates(CoordinatorKind::Group, group_id) {
             true => Ok(group),
             false => Err(ErrorCode::NotCoordinator),
         }
@@ -418,8 +432,7 @@ impl<'a> View<'a> {
     ) -> Result<Authorized<TransactionalId>, ErrorCode> {
         // Copied, so that it does not pin the request's frame.
         let transactional_id = self.authorize(operation, resource, TransactionalId::from(id))?;
-        let cluster = &self.broker.cluster;
-        match cluster.coordinator_for(CoordinatorKind::Transaction, id) == cluster.me() {
+        match self.coordinates(CoordinatorKind::Transaction, id) {
             true => Ok(transactional_id),
             false => Err(ErrorCode::NotCoordinator),
         }

@@ -1,7 +1,9 @@
 //! AlterPartitionReassignments (key 45), versions 0-1 (KIP-455; KIP-860).
 //!
-//! A partition is on the one broker, where it stays: to ask for that is no error and changes nothing. Any other place is
-//! INVALID_REPLICA_ASSIGNMENT. Nothing is ever under way, so that nothing can be cancelled (NO_REASSIGNMENT_IN_PROGRESS).
+//! Where a partition is follows from which brokers there are: to ask for just those is no error and changes nothing. Any other
+//! place is INVALID_REPLICA_ASSIGNMENT. Nothing is ever under way, so that nothing can be cancelled (NO_REASSIGNMENT_IN_PROGRESS).
+
+use std::collections::BTreeSet;
 
 use kafka_protocol::messages::alter_partition_reassignments_request::ReassignablePartition;
 use kafka_protocol::messages::alter_partition_reassignments_response::{
@@ -17,7 +19,7 @@ use protocol_shim::access::Operation;
 use super::wire;
 use crate::authorizer::denial;
 use crate::client_text::client_text;
-use crate::cluster::view::ClusterView;
+use crate::cluster::view::Members;
 use crate::context::RequestContext;
 use crate::net::account::Unaffordable;
 use crate::view::Topic;
@@ -61,7 +63,7 @@ pub(crate) async fn handle(
 
 /// Whether a partition may be where it is wanted; if not, why, in Kafka's words. Of a long name each tells a part.
 fn check(
-    cluster: &ClusterView,
+    cluster: &Members,
     topic: Option<Topic<'_>>,
     name: &str,
     wanted: &ReassignablePartition,
@@ -85,14 +87,24 @@ fn check(
         let message = StrBytes::from_static_str(message);
         return Err((ErrorCode::NoReassignmentInProgress, message));
     };
-    let exists = |id: &BrokerId| cluster.broker_ids().any(|known| known == id.0);
-    match replicas.as_slice() {
-        [] => Err(invalid("an empty replica list.".to_owned())),
-        [only] if exists(only) => Ok(()),
-        [first, ..] => Err(invalid(match replicas.iter().find(|id| !exists(id)) {
-            Some(id) => format!("broker {}, but no such broker is registered.", id.0),
-            None => format!("the broker {} more than once.", first.0),
-        })),
+    let exists = |id: i32| cluster.broker_ids().any(|known| known == id);
+    let mut asked = BTreeSet::new();
+    for &BrokerId(id) in replicas {
+        if !exists(id) {
+            let what = format!("broker {id}, but no such broker is registered.");
+            return Err(invalid(what));
+        }
+        if !asked.insert(id) {
+            return Err(invalid(format!("the broker {id} more than once.")));
+        }
+    }
+    let there = cluster.replicas_for(topic.topic_id, wanted.partition_index);
+    match asked {
+        asked if asked.is_empty() => Err(invalid("an empty replica list.".to_owned())),
+        asked if asked == BTreeSet::from_iter(there.iter().copied()) => Ok(()),
+        _ => Err(invalid(format!(
+            "others than the brokers {there:?}, which have the partition as long as they are there."
+        ))),
     }
 }
 

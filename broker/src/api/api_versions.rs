@@ -51,7 +51,7 @@ pub(crate) async fn handle(
         return response;
     }
     // Clients look again when it has grown.
-    let epoch = ctx.metadata_log().0.offsets().high_watermark;
+    let epoch = ctx.view().metadata().version().borrow().unwrap_or(-1);
     response
         .with_finalized_features_epoch(epoch)
         .with_supported_features(

@@ -40,7 +40,7 @@ pub(crate) async fn handle(
     let known: Vec<_> = names
         .map(|name| view.topic(name, Operation::Delete))
         .collect();
-    let found = view.partitions(wanted(&known, &asked), None);
+    let found = view.partitions(wanted(&known, &asked));
     let mut begun = begin_all(&known, &asked, found.await).into_iter();
     let mut topics = Vec::with_capacity(asked.len());
     for (name, offsets) in asked {

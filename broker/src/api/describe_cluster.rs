@@ -1,7 +1,7 @@
 //! DescribeCluster (key 60), versions 0-2 (KIP-700).
 //!
 //! v1 (KIP-919) says whether brokers or controllers are meant: controllers are not to be had on a broker's
-//! port (MISMATCHED_ENDPOINT_TYPE). v2 can include fenced brokers; the one broker never is.
+//! port (MISMATCHED_ENDPOINT_TYPE). v2 can include fenced brokers; one that is not there is not known.
 
 use kafka_protocol::messages::BrokerId;
 use kafka_protocol::messages::describe_cluster_request::DescribeClusterRequest;
@@ -39,7 +39,7 @@ pub(crate) async fn handle(
             .with_error_message(Some(StrBytes::from_static_str(message)));
     }
     let view = ctx.view();
-    let brokers = view.cluster().brokers(&ctx.session.listener.advertised);
+    let brokers = view.cluster().brokers(&ctx.session.listener);
     let brokers = brokers.map(|broker| {
         DescribeClusterBroker::default()
             .with_broker_id(BrokerId(broker.id))

@@ -120,7 +120,7 @@ async fn describe(
 
 /// Bytes of a partition's log.
 async fn log_size_bytes(view: &View<'_>, topic: Topic<'_>, partition: i32) -> i64 {
-    let found = view.partition(Ok(topic), partition, None).await;
+    let found = view.partition(Ok(topic), partition).await;
     let bytes = found.map_or(0, |partition| partition.log.size_bytes());
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }

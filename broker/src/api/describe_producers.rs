@@ -51,7 +51,7 @@ pub(crate) async fn handle(
                 partitions.push(refuse(ErrorCode::InvalidTopicException, message));
                 continue;
             }
-            let found = view.partition(known, index, None).await;
+            let found = view.partition(known, index).await;
             partitions.push(match found {
                 Err(error @ ErrorCode::UnknownTopicOrPartition) => {
                     refuse(error, "there is no such topic or partition")

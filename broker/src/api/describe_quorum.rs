@@ -1,6 +1,7 @@
 //! DescribeQuorum (key 55), versions 0-2 (KIP-595, KIP-853).
 //!
-//! The quorum is this broker alone: it leads, votes and is never behind. Anything but partition 0 of
+//! The quorum is all brokers: one leads, all vote, and none is behind, for a change is answered when all have followed it.
+//! Nobody really votes: on one machine there is nobody else, and in a cluster the database decides. Anything but partition 0 of
 //! `__cluster_metadata` is UNKNOWN_TOPIC_OR_PARTITION.
 
 use kafka_protocol::messages::describe_quorum_request::DescribeQuorumRequest;
@@ -13,7 +14,7 @@ use protocol_shim::ErrorCode;
 
 use super::wire;
 use crate::context::RequestContext;
-use crate::metadata::CLUSTER_METADATA_TOPIC;
+use crate::metadata::{CLUSTER_METADATA_TOPIC, LEADER_EPOCH};
 use crate::net::account::Unaffordable;
 
 /// What the answer for one partition or topic that is not known takes, as a struct and encoded, without its name.
@@ -43,35 +44,42 @@ pub(crate) async fn handle(
         return Ok(DescribeQuorumResponse::default().with_topics(topics));
     }
     let view = ctx.view();
-    let (log, directory_id) = ctx.metadata_log();
-    let offsets = log.offsets();
+    let version = view.metadata().version().borrow().unwrap_or(-1);
     let now_ms = ctx.clock().wall_ms();
     let controller = BrokerId(view.cluster().controller());
-    let mut voter = ReplicaState::default()
-        .with_replica_id(controller)
-        .with_log_end_offset(offsets.log_end_offset);
-    if ctx.api_version >= 1 {
-        voter = voter
-            .with_last_fetch_timestamp(now_ms)
-            .with_last_caught_up_timestamp(now_ms);
-    }
-    let mut response = DescribeQuorumResponse::default();
-    if ctx.api_version >= 2 {
-        voter.replica_directory_id = directory_id;
-        let listener = Listener::default()
-            .with_name(wire(&ctx.session.listener.name))
-            .with_host(wire(&ctx.session.listener.advertised.host))
-            .with_port(ctx.session.listener.advertised.port);
-        let node = Node::default()
-            .with_node_id(controller)
-            .with_listeners(vec![listener]);
-        response.nodes = vec![node];
-    }
+    let voters = view.cluster().broker_ids().map(|id| {
+        let mut voter = ReplicaState::default()
+            .with_replica_id(BrokerId(id))
+            .with_log_end_offset(version);
+        if ctx.api_version >= 1 {
+            voter = voter
+                .with_last_fetch_timestamp(now_ms)
+                .with_last_caught_up_timestamp(now_ms);
+        }
+        if ctx.api_version >= 2 {
+            voter.replica_directory_id = ctx.directory_id();
+        }
+        voter
+    });
     let partition = PartitionData::default()
         .with_leader_id(controller)
-        .with_leader_epoch(log.leader_epoch())
-        .with_high_watermark(offsets.high_watermark)
-        .with_current_voters(vec![voter]);
+        .with_leader_epoch(LEADER_EPOCH)
+        .with_high_watermark(version)
+        .with_current_voters(voters.collect());
+    let mut response = DescribeQuorumResponse::default();
+    if ctx.api_version >= 2 {
+        let brokers = view.cluster().brokers(&ctx.session.listener);
+        let nodes = brokers.map(|broker| {
+            let listener = Listener::default()
+                .with_name(wire(&ctx.session.listener.name))
+                .with_host(wire(broker.host))
+                .with_port(broker.port);
+            Node::default()
+                .with_node_id(BrokerId(broker.id))
+                .with_listeners(vec![listener])
+        });
+        response.nodes = nodes.collect();
+    }
     let topic = TopicData::default()
         .with_topic_name(TopicName(StrBytes::from_static_str(CLUSTER_METADATA_TOPIC)))
         .with_partitions(vec![partition]);

@@ -44,16 +44,18 @@ pub(crate) async fn handle(
     };
     let limit = ctx.config().serving.max_request_partition_size_limit;
     let limit = limit.min(request.response_partition_limit).max(1);
+    let view = ctx.view();
     // A page may be full; two replica sets and some bytes on the wire for each.
-    const PARTITION_BYTES: usize =
-        size_of::<DescribeTopicPartitionsResponsePartition>() + 2 * 16 + 48;
-    ctx.pay_for_all(usize::try_from(limit).unwrap_or(0) * PARTITION_BYTES)
+    let partition_bytes = size_of::<DescribeTopicPartitionsResponsePartition>()
+        + 32
+        + 2 * view.cluster().replica_bytes();
+    ctx.pay_for_all(usize::try_from(limit).unwrap_or(0) * partition_bytes)
         .await?;
 
-    let view = ctx.view();
     let mut denied = Vec::new();
     let mut page = Page {
         view: &view,
+        rack: ctx.client_rack(),
         room: limit,
         topics: Vec::new(),
         next_cursor: None,
@@ -102,6 +104,8 @@ pub(crate) async fn handle(
 
 struct Page<'a> {
     view: &'a View<'a>,
+    /// Where the client is.
+    rack: Option<&'a str>,
     /// Partitions that still fit.
     room: i32,
     topics: Vec<DescribeTopicPartitionsResponseTopic>,
@@ -113,7 +117,7 @@ impl Page<'_> {
     fn add(&mut self, topic: &TopicImage, from: i32) -> bool {
         let end = topic.partition_count.min(from.saturating_add(self.room));
         if self.room > 0 {
-            let partitions = (from..end).map(|index| partition(self.view, topic, index));
+            let partitions = (from..end).map(|index| partition(self.view, topic, index, self.rack));
             self.topics.push(
                 DescribeTopicPartitionsResponseTopic::default()
                     .with_name(Some(topic_name(&topic.name)))
@@ -136,8 +140,9 @@ fn partition(
     view: &View<'_>,
     topic: &TopicImage,
     index: i32,
+    rack: Option<&str>,
 ) -> DescribeTopicPartitionsResponsePartition {
-    let leader = view.leader(topic, index);
+    let leader = view.leader(topic, index, rack);
     let replicas = view.replicas(topic, index);
     DescribeTopicPartitionsResponsePartition::default()
         .with_partition_index(index)

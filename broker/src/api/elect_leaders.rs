@@ -1,6 +1,6 @@
 //! ElectLeaders (key 43), versions 0-2 (KIP-183, KIP-460).
 //!
-//! The one broker leads every partition that there is: ELECTION_NOT_NEEDED. Asked for all partitions (null), Kafka leaves
+//! Who leads a partition follows from which brokers there are: ELECTION_NOT_NEEDED. Asked for all partitions (null), Kafka leaves
 //! out those that need no election, so what is left is the topics' names.
 
 use kafka_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};

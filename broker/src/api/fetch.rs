@@ -7,7 +7,7 @@
 //! A client that is above its quota is answered without records, and its session stays as it was; what it may have at once is
 //! capped to what its quota allows (KIP-219).
 //!
-//! Deviations: `rack_id` is not looked at, since there is one replica to fetch from (KIP-392).
+//! A consumer that says where it is is sent to the broker that leads there (KIP-392).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,8 +52,8 @@ pub(crate) async fn handle(
     };
     let (max_wait_ms, min_bytes) = (request.max_wait_ms, request.min_bytes);
     let (max_bytes, isolation_level) = (request.max_bytes, request.isolation_level);
-    let rack = Some(request.rack_id.clone()).filter(|rack| !rack.is_empty());
     let is_follower = request.replica_id.0 >= 0 || request.replica_state.replica_id.0 >= 0;
+    let rack = Some(request.rack_id.clone()).filter(|rack| !rack.is_empty() && !is_follower);
     if is_follower && let Some(toll) = ctx.toll() {
         toll.exempt();
     }
@@ -67,12 +67,12 @@ pub(crate) async fn handle(
         let topic = topic(&view, &wanted.topic, is_follower)?;
         Ok((topic.id(), wanted.partition))
     });
-    let found = view.partitions(wanted.collect(), rack.as_deref()).await;
+    let found = view.partitions(wanted.collect()).await;
     let mut answers = Vec::with_capacity(plan.partitions.len());
     // What is to be read, and where its answer goes.
     let (mut targets, mut places) = (Vec::new(), Vec::new());
     for (wanted, found) in plan.partitions.iter().zip(found) {
-        match ask(wanted, check(wanted, found)) {
+        match ask(&view, wanted, check(wanted, found), rack.as_deref()) {
             Ok(target) => {
                 places.push(answers.len());
                 targets.push(target);
@@ -149,20 +149,35 @@ fn size(answers: &[FetchPartition]) -> usize {
 
 /// What to read for a wanted partition, or the answer if it is known.
 fn ask(
+    view: &View<'_>,
     wanted: &WantedPartition,
     found: Result<Arc<Partition>, ErrorCode>,
+    rack: Option<&str>,
 ) -> Result<FetchTarget, Box<FetchPartition>> {
     let known = |error_code| Box::new(failed(wanted.partition, error_code));
     let partition = found.map_err(known)?;
-    if let Some(diverging) = diverging_epoch(&partition, wanted).map_err(known)? {
+    let without_records = || {
         let offsets = partition.log.offsets();
-        return Err(Box::new(FetchPartition {
+        Box::new(FetchPartition {
             partition_index: wanted.partition,
             high_watermark: offsets.high_watermark,
             last_stable_offset: offsets.last_stable_offset,
             log_start_offset: offsets.log_start_offset,
-            diverging_epoch: Some(diverging),
             ..FetchPartition::default()
+        })
+    };
+    if let Some(diverging) = diverging_epoch(&partition, wanted).map_err(known)? {
+        return Err(Box::new(FetchPartition {
+            diverging_epoch: Some(diverging),
+            ..*without_records()
+        }));
+    }
+    let topic_id = partition.log.id().topic_id;
+    let nearer = rack.and_then(|rack| view.nearer(topic_id, wanted.partition, rack));
+    if let Some(nearer) = nearer {
+        return Err(Box::new(FetchPartition {
+            preferred_read_replica: nearer.0,
+            ..*without_records()
         }));
     }
     Ok(FetchTarget {
@@ -257,7 +272,9 @@ fn failed(partition_index: i32, error_code: ErrorCode) -> FetchPartition {
 
 fn outcome(answer: &FetchPartition) -> Outcome {
     Outcome {
-        has_records: !answer.records.is_empty() || answer.diverging_epoch.is_some(),
+        has_records: !answer.records.is_empty()
+            || answer.diverging_epoch.is_some()
+            || answer.preferred_read_replica >= 0,
         failed: answer.error_code != ErrorCode::None,
         told: Told {
             high_watermark: answer.high_watermark,

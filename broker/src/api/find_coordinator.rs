@@ -30,6 +30,8 @@ pub(crate) async fn handle(
     if ctx.api_version < 4 {
         let may_ask = check(&view, request.key_type, &request.key).is_ok();
         let served = serve(&view, request.key_type, may_ask).await;
+        // The topic may be there only now.
+        let view = ctx.view();
         let found = find(ctx, &view, request.key_type, &request.key, served);
         return Ok(FindCoordinatorResponse::default()
             .with_error_code(found.error_code)
@@ -45,6 +47,7 @@ pub(crate) async fn handle(
         .iter()
         .any(|key| check(&view, request.key_type, key).is_ok());
     let served = serve(&view, request.key_type, may_ask).await;
+    let view = ctx.view();
     let find = |key| find(ctx, &view, request.key_type, key, served);
     let coordinators = keys.iter().map(|key| find(key).with_key(key.clone()));
     Ok(FindCoordinatorResponse::default().with_coordinators(coordinators.collect()))
@@ -104,10 +107,9 @@ fn find(
     let allowed = allowed.map_err(|error| (error, Some(denial(error))));
     let served = allowed.and_then(|()| served.map_err(|(error, why)| (error, Some(why))));
     let found = served.and_then(|kind| {
-        let cluster = view.cluster();
-        let id = cluster.coordinator_for(kind, key);
-        let mut brokers = cluster.brokers(&ctx.session.listener.advertised);
-        let broker = brokers.find(|broker| broker.id == id);
+        let id = view.coordinator_for(kind, key);
+        let mut brokers = view.cluster().brokers(&ctx.session.listener);
+        let broker = brokers.find(|broker| Some(broker.id) == id);
         broker.ok_or((ErrorCode::CoordinatorNotAvailable, None))
     });
     match found {

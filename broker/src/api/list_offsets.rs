@@ -45,7 +45,7 @@ pub(crate) async fn handle(
         asked.map(move |index| Ok((topic_id?, *index)))
     });
     let wanted = wanted.collect();
-    let mut found = view.partitions(wanted, None).await.into_iter();
+    let mut found = view.partitions(wanted).await.into_iter();
     let mut topics = Vec::with_capacity(named.len());
     for (name, asked_partitions) in named {
         let mut partitions = Vec::with_capacity(asked_partitions.len());

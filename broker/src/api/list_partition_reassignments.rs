@@ -1,6 +1,6 @@
 //! ListPartitionReassignments (key 46), version 0 (KIP-455).
 //!
-//! A partition of a single broker is where it stays: nothing is ever under way.
+//! No partition has to be carried from one broker to another: nothing is ever under way.
 
 use kafka_protocol::messages::list_partition_reassignments_response::{
     OngoingPartitionReassignment, OngoingTopicReassignment,

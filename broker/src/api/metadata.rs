@@ -10,7 +10,8 @@
 //! * v10 (KIP-516): topic ids in the response; from v12 topics may be asked for by id, unknown ones are
 //!   UNKNOWN_TOPIC_ID.
 //!
-//! [`ClusterView`](crate::cluster::view::ClusterView) says who the brokers are, and which of them leads what.
+//! [`Members`](crate::cluster::view::Members) says who the brokers are, and which of them leads what. A client that says where
+//! it is is told of the leaders there.
 
 use std::collections::HashSet;
 
@@ -52,7 +53,7 @@ pub(crate) async fn handle(
         } else {
             OPERATIONS_OMITTED
         };
-    let brokers = view.cluster().brokers(&ctx.session.listener.advertised);
+    let brokers = view.cluster().brokers(&ctx.session.listener);
     let brokers = brokers.map(|broker| {
         MetadataResponseBroker::default()
             .with_node_id(BrokerId(broker.id))
@@ -76,18 +77,19 @@ async fn all_topics(
     let mut tab = ctx.tab();
     let mut described = Vec::new();
     for topic in view.topics_from("", Operation::Describe) {
-        tab.add_for_all(cost(&topic)).await?;
-        described.push(describe(view, &topic, include_operations));
+        tab.add_for_all(cost(view, &topic)).await?;
+        described.push(describe(ctx, view, &topic, include_operations));
     }
     Ok(described)
 }
 
 /// What a topic takes in the response, in structs and in bytes.
-fn cost(topic: &TopicImage) -> usize {
-    // A replica and an in-sync one, each in an allocation of its own, and 40 bytes on the wire.
-    const PARTITION_BYTES: usize = size_of::<MetadataResponsePartition>() + 2 * 16 + 40;
+fn cost(view: &View<'_>, topic: &TopicImage) -> usize {
+    // Replicas and those in sync, each in an allocation of their own, and some bytes on the wire.
+    let partition_bytes =
+        size_of::<MetadataResponsePartition>() + 24 + 2 * view.cluster().replica_bytes();
     let partition_count = usize::try_from(topic.partition_count).unwrap_or(0);
-    size_of::<MetadataResponseTopic>() + 2 * topic.name.len() + partition_count * PARTITION_BYTES
+    size_of::<MetadataResponseTopic>() + 2 * topic.name.len() + partition_count * partition_bytes
 }
 
 async fn asked_topics(
@@ -118,8 +120,8 @@ async fn asked_topics(
         let (name, error) = match name {
             Some(name) if !by_id => match view.topic(name, Operation::Describe) {
                 Ok(found) => {
-                    tab.add_for_all(cost(&found)).await?;
-                    described.push(describe(view, &found, include_operations));
+                    tab.add_for_all(cost(view, &found)).await?;
+                    described.push(describe(ctx, view, &found, include_operations));
                     continue;
                 }
                 Err(error) => (name, error),
@@ -128,8 +130,8 @@ async fn asked_topics(
                 described.push(
                     match view.topic_by_id(topic.topic_id, Operation::Describe) {
                         Ok(found) => {
-                            tab.add_for_all(cost(&found)).await?;
-                            describe(view, &found, include_operations)
+                            tab.add_for_all(cost(view, &found)).await?;
+                            describe(ctx, view, &found, include_operations)
                         }
                         Err(error) => failed(error, None, topic.topic_id),
                     },
@@ -177,10 +179,10 @@ async fn create(
     let mut refused_count = 0_usize;
     for (name, created) in missing.iter().zip(created) {
         if let Ok(topic) = &created {
-            tab.add_for_all(cost(topic)).await?;
+            tab.add_for_all(cost(view, topic)).await?;
         }
         described.push(match created {
-            Ok(topic) => describe(view, &topic, include_operations),
+            Ok(topic) => describe(ctx, view, &topic, include_operations),
             Err(MetadataError::Throttled) => {
                 failed(ErrorCode::UnknownTopicOrPartition, Some(name), Uuid::nil())
             }
@@ -204,12 +206,14 @@ async fn create(
 }
 
 fn describe(
+    ctx: &RequestContext,
     view: &View<'_>,
     topic: &TopicImage,
     include_operations: bool,
 ) -> MetadataResponseTopic {
+    let rack = ctx.client_rack();
     let partitions = (0..topic.partition_count).map(|partition| {
-        let leader = view.leader(topic, partition);
+        let leader = view.leader(topic, partition, rack);
         let replicas = view.replicas(topic, partition);
         MetadataResponsePartition::default()
             .with_partition_index(partition)

@@ -54,7 +54,7 @@ async fn find(
     topic: Result<Topic<'_>, ErrorCode>,
     asked: &OffsetForLeaderPartition,
 ) -> Result<(i32, i64), ErrorCode> {
-    let partition = view.partition(topic, asked.partition, None).await?;
+    let partition = view.partition(topic, asked.partition).await?;
     check_leader_epoch(&*partition.log, asked.current_leader_epoch)?;
     let found = partition.log.end_offset_for_epoch(asked.leader_epoch);
     Ok(found.unwrap_or(UNDEFINED))

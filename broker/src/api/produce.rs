@@ -211,7 +211,7 @@ async fn append_all(ctx: &RequestContext, mut request: ProduceRequest) -> Vec<St
         let data = topic.partition_data.iter();
         data.map(move |data| Ok((topic_id?, data.index)))
     });
-    let found = view.partitions(wanted.collect(), None).await;
+    let found = view.partitions(wanted.collect()).await;
     let mut guards = match transaction {
         Some(transaction) => guards(ctx, &view, transaction, &request, &found).await,
         None => Vec::new(),

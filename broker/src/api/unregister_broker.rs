@@ -1,7 +1,7 @@
 //! UnregisterBroker (key 64), version 0 (KIP-631).
 //!
-//! Forgets a broker that will not come back. The one that there is answers, so it is not gone: INVALID_REQUEST. Kafka obeys,
-//! and the broker is a stranger to its own cluster until it starts again.
+//! Forgets a broker that will not come back. One that is there is not gone: INVALID_REQUEST. Kafka obeys, and the broker is a
+//! stranger to its own cluster until it starts again. One that has gone is forgotten already.
 
 use kafka_protocol::messages::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 use kafka_protocol::protocol::StrBytes;

@@ -61,7 +61,7 @@ pub(crate) async fn handle(
         for asked in marker.topics {
             for index in asked.partition_indexes {
                 let topic = right.and_then(|right| view.topic_of_cluster(&asked.name, right));
-                let submitted = match view.partition(topic, index, None).await {
+                let submitted = match view.partition(topic, index).await {
                     // Kafka fails at a marker of nobody.
                     Ok(_) if end.producer_id < 0 || end.producer_epoch < 0 => {
                         Err(ErrorCode::UnknownServerError)

@@ -23,8 +23,8 @@ use storage::log::{Durability, LogConfig, PartitionLog, ReadRequest};
 
 use crate::config::BrokerConfig;
 use crate::metadata::{
-    self, AlterConfig, AlterQuotas, ConfigChange, LogStore, METADATA_VERSION, MetaProperties,
-    MetadataImage, MetadataRecord, Operation, ResourceType,
+    self, AlterConfig, AlterQuotas, ConfigChange, METADATA_VERSION, MetaProperties, MetadataImage,
+    MetadataLog, MetadataRecord, Operation, ResourceType,
 };
 use metadata_log::KafkaMetadata;
 use source::{Partition, Source};
@@ -335,7 +335,7 @@ async fn adopt(
     let store = logs
         .open_log(metadata::metadata_log_id(), untouched())
         .map_err(|error| error.to_string())?;
-    metadata::write_image(&LogStore::new(store), image, node_id)
+    metadata::write_image(&MetadataLog::new(store), image, node_id)
         .await
         .map_err(|error| error.to_string())?;
     for some in source.partitions.chunks(OPENED_TOGETHER) {

@@ -46,7 +46,9 @@ pub(crate) use scram::Credentials as ScramCredentials;
 pub(crate) use scram::plan::{AlterScram, Altered as AlteredScram, SaltedPassword};
 pub(crate) use snapshot::write_image;
 pub use sorted_map::SortedMap;
-pub(crate) use store::{LogStore, MetadataStore, StoreError, metadata_log_config, metadata_log_id};
+pub(crate) use store::{
+    MetadataLog, MetadataStore, SharedMetadata, StoreError, metadata_log_config, metadata_log_id,
+};
 pub(crate) use tokens::plan::{NewToken, TokenChange, TokenWish, new_token_id};
 pub use tokens::{DelegationToken, TokensImage};
 pub(crate) use topic_configs::Published;
@@ -62,10 +64,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use protocol_shim::ErrorCode;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use crate::authorizer::Authorized;
+use crate::cluster::membership::Membership;
 use crate::config::{BrokerConfig, FirstTopic};
 use crate::quota::mutations::Mutations;
 use crate::security::first_users::FirstUser;
@@ -106,6 +109,9 @@ pub struct Metadata {
     producer_ids: Arc<ProducerIds>,
     recently_deleted: Arc<RecentlyDeleted>,
     vital: Vital,
+    version: watch::Sender<Option<i64>>,
+    /// The cluster whose brokers have to know of a change before its client does.
+    members: Option<Arc<Membership>>,
     /// What changes of partitions are charged to.
     mutations: Option<Arc<Mutations>>,
 }
@@ -139,6 +145,7 @@ impl Metadata {
         observer(&nothing, &found);
         let published = Arc::new(ArcSwap::from_pointee(found));
         let (changes, mailbox) = mpsc::channel(MAILBOX_SIZE);
+        let version = watch::Sender::new(Some(loaded.version));
         let history = Arc::new(());
         let writer = Writer {
             store,
@@ -148,6 +155,7 @@ impl Metadata {
             begun: replay.begun,
             history: Arc::clone(&history),
             published: Arc::clone(&published),
+            seen: version.clone(),
             observer,
             changes: mailbox,
             failed: None,
@@ -160,6 +168,8 @@ impl Metadata {
             producer_ids: Arc::default(),
             recently_deleted: Arc::default(),
             vital,
+            version,
+            members: None,
             mutations: None,
         };
         metadata.ensure_min_insync_replicas().await;
@@ -173,6 +183,16 @@ impl Metadata {
     /// The broker's own tasks. The first of them is the writer of the metadata.
     pub fn vital(&self) -> &Vital {
         &self.vital
+    }
+
+    /// The same metadata, whose changes are answered when every broker of the cluster has followed them.
+    pub(crate) fn in_cluster(self, members: Option<Arc<Membership>>) -> Self {
+        Self { members, ..self }
+    }
+
+    /// The version that is published here: how many records there have ever been. `None`: what follows cannot be read.
+    pub(crate) fn version(&self) -> watch::Receiver<Option<i64>> {
+        self.version.subscribe()
     }
 
     /// The same metadata, whose changes of partitions count for a client; what is above its quota may be refused.
@@ -541,15 +561,16 @@ impl Metadata {
         created.pop().unwrap_or(Err(MetadataError::UnknownTopic))
     }
 
-    /// Takes `count` producer ids out of circulation for good, durably, and returns the first.
+    /// Takes `count` producer ids out of circulation for good, durably, and returns the first. No other broker has to know.
     pub(crate) async fn allocate_producer_ids(&self, count: i64) -> Result<i64, MetadataError> {
-        self.change(1, move |draft| {
+        let planned = self.change_here(1, move |draft| {
             let (node_id, ids) = (draft.node().node_id, &draft.image().producer_ids);
             let (record, first) = ids.plan_block(node_id, count)?;
             draft.take(vec![record])?;
             Ok(first)
-        })
-        .await?
+        });
+        let (planned, _) = planned.await?;
+        planned
     }
 
     /// A producer id that nobody has had before, not even before a kill -9.
@@ -557,13 +578,26 @@ impl Metadata {
         self.producer_ids.next(self).await
     }
 
-    /// Plans a change in the writer's turn and waits until it is durable and published. It is planned again if somebody else
-    /// has changed the metadata meanwhile.
+    /// Plans a change in the writer's turn and waits until it is durable and published, at every broker of the cluster.
     async fn change<T: Send + 'static>(
         &self,
         size: usize,
         plan: impl FnMut(&mut Draft) -> T + Send + 'static,
     ) -> Result<T, MetadataError> {
+        let (planned, version) = self.change_here(size, plan).await?;
+        if let Some(members) = &self.members {
+            members.all_have_seen(version).await;
+        }
+        Ok(planned)
+    }
+
+    /// Plans a change in the writer's turn and waits until it is durable and published here; gives the version that holds it.
+    /// It is planned again if somebody else has changed the metadata meanwhile.
+    async fn change_here<T: Send + 'static>(
+        &self,
+        size: usize,
+        plan: impl FnMut(&mut Draft) -> T + Send + 'static,
+    ) -> Result<(T, i64), MetadataError> {
         let (reply, outcome) = oneshot::channel();
         let change = Asked {
             size,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::draft::Draft;
@@ -43,8 +43,8 @@ pub(super) trait Change: Send {
     /// Plans the change on a draft, and once more on another if that one was not written.
     fn plan(&mut self, draft: &mut Draft);
 
-    /// Tells the caller what has become of the change.
-    fn answer(self: Box<Self>, committed: Result<(), MetadataError>);
+    /// Tells the caller what has become of the change: the version that holds it.
+    fn answer(self: Box<Self>, committed: Result<i64, MetadataError>);
 }
 
 /// A change that somebody waits for.
@@ -53,7 +53,7 @@ pub(super) struct Asked<T, P> {
     pub plan: P,
     /// What the newest plan says.
     pub planned: Option<T>,
-    pub reply: oneshot::Sender<Result<T, MetadataError>>,
+    pub reply: oneshot::Sender<Result<(T, i64), MetadataError>>,
 }
 
 impl<T: Send, P: FnMut(&mut Draft) -> T + Send> Change for Asked<T, P> {
@@ -65,10 +65,13 @@ impl<T: Send, P: FnMut(&mut Draft) -> T + Send> Change for Asked<T, P> {
         self.planned = Some((self.plan)(draft));
     }
 
-    fn answer(self: Box<Self>, committed: Result<(), MetadataError>) {
+    fn answer(self: Box<Self>, committed: Result<i64, MetadataError>) {
         let unplanned = || Err(MetadataError::Storage("the change was not planned".into()));
         let Self { planned, reply, .. } = *self;
-        let outcome = committed.and_then(|()| planned.map_or_else(unplanned, Ok));
+        let outcome = committed.and_then(|version| match planned {
+            Some(planned) => Ok((planned, version)),
+            None => unplanned(),
+        });
         // Nobody waits any more: the change holds all the same.
         let _ = reply.send(outcome);
     }
@@ -87,6 +90,8 @@ pub(super) struct Writer {
     /// While anybody else holds it, the log is not shortened: it says what has been deleted.
     pub history: Arc<()>,
     pub published: Arc<ArcSwap<Published>>,
+    /// Which version is published; `None`: what follows it can be read no longer.
+    pub seen: watch::Sender<Option<i64>>,
     pub observer: Observer,
     pub changes: mpsc::Receiver<Box<dyn Change>>,
     /// Why nothing can be changed or followed before a restart.
@@ -127,13 +132,13 @@ impl Writer {
             (draft, changes) = self.plan(changes).await;
             let (image, records) = draft.finish();
             if records.is_empty() {
-                break Ok(());
+                break Ok(self.version);
             }
             if let Some(error) = &self.failed {
                 break Err(error.clone());
             }
             match self.commit(image, records).await {
-                Ok(()) => break Ok(()),
+                Ok(()) => break Ok(self.version),
                 Err(StoreError::Conflict { .. }) => match self.catch_up().await {
                     Ok(true) => {}
                     // Trying the same again would go on for ever.
@@ -204,6 +209,7 @@ impl Writer {
             }
         }
         self.published.store(next);
+        self.seen.send_replace(Some(self.version));
     }
 
     /// Takes in what others have written, unasked. Says whether there was anything.
@@ -248,7 +254,7 @@ impl Writer {
             }
         }
         self.version = loaded.version;
-        self.records_in_log += loaded.records.len();
+        self.records_in_log = records_after(self.records_in_log, &loaded.records, &replay.image);
         self.begun = replay.begun;
         self.publish(replay.image).await;
         Ok(true)
@@ -259,6 +265,7 @@ impl Writer {
         let error = MetadataError::Indeterminate(what);
         tracing::error!("{error}; metadata cannot be changed before a restart");
         self.failed = Some(error.clone());
+        self.seen.send_replace(None);
         error
     }
 
@@ -283,6 +290,8 @@ impl Writer {
             Err(StoreError::Indeterminate(what)) => {
                 self.fail(what);
             }
+            // Somebody else has changed something, or writes a snapshot, too. What comes next finds out.
+            Err(StoreError::Conflict { .. }) => {}
             Err(error) => {
                 // It is tried again when the log has grown as much once more.
                 tracing::warn!(%error, "the metadata log could not be shortened");
@@ -300,7 +309,18 @@ impl Writer {
             // What it holds so far does not matter: only its end would make it count.
             self.begun = is_unfinished.then(|| MetadataImage::empty(image.cluster_id()));
         }
+        self.seen.send_replace(Some(self.version));
         self.store.forget_before(start).await
+    }
+}
+
+/// How many records there are when others have added these, which lead to this image. Behind the end of a snapshot the log
+/// begins with it.
+fn records_after(before: usize, added: &[MetadataRecord], image: &MetadataImage) -> usize {
+    let is_end = |record: &MetadataRecord| matches!(record, MetadataRecord::EndTransaction);
+    match added.iter().rposition(is_end) {
+        Some(end) => image.record_count() + added.len() - end,
+        None => before + added.len(),
     }
 }
 

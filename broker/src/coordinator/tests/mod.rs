@@ -35,7 +35,7 @@ use crate::coordinator::group::patterns::PatternResolver;
 use crate::coordinator::group::{GroupCoordinator, GroupShards, Groups};
 use crate::coordinator::runtime::Runtime;
 use crate::metadata::{
-    LogStore, Metadata, Observer, Published, TopicRef, metadata_log_config, metadata_log_id,
+    Metadata, MetadataLog, Observer, Published, TopicRef, metadata_log_config, metadata_log_id,
 };
 use crate::partition::registry::PartitionRegistry;
 
@@ -260,7 +260,7 @@ async fn metadata_with(logs: &Arc<dyn storage::log::LogStore>, observer: Observe
         .open_log(metadata_log_id(), Arc::new(metadata_log_config()))
         .expect("open");
     let config = BrokerConfig::from_properties(Properties::new()).expect("valid");
-    let store = Box::new(LogStore::new(store));
+    let store = Box::new(MetadataLog::new(store));
     let metadata = Metadata::open(store, "c", Arc::new(config.0), observer);
     metadata.await.expect("open")
 }

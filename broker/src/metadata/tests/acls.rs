@@ -26,14 +26,14 @@ fn names(metadata: &Metadata) -> Vec<String> {
 }
 
 async fn open(log: &Arc<dyn storage::log::PartitionLog>) -> Metadata {
-    let store = Box::new(LogStore::new(Arc::clone(log)));
+    let store = Box::new(MetadataLog::new(Arc::clone(log)));
     let observer: Observer = Arc::new(|_, _| {});
     let opened = Metadata::open(store, "test-cluster", broker_config(""), observer).await;
     opened.expect("opened")
 }
 
 async fn levels(log: &Arc<dyn storage::log::PartitionLog>) -> Vec<i16> {
-    let loaded = LogStore::new(Arc::clone(log))
+    let loaded = MetadataLog::new(Arc::clone(log))
         .load(0)
         .await
         .expect("loaded");

@@ -13,9 +13,9 @@ use storage::memory;
 use super::super::store::Loaded;
 use super::*;
 
-pub(super) fn store(manager: &Arc<dyn storage::log::LogStore>) -> LogStore {
+pub(super) fn store(manager: &Arc<dyn storage::log::LogStore>) -> MetadataLog {
     let log = manager.open_log(metadata_log_id(), Arc::new(metadata_log_config()));
-    LogStore::new(log.expect("open"))
+    MetadataLog::new(log.expect("open"))
 }
 
 async fn open(manager: &Arc<dyn storage::log::LogStore>) -> Metadata {
@@ -281,7 +281,7 @@ async fn the_observer_sees_every_topic_before_anybody_else_does() {
 
 /// A store that takes nothing while `broken`, and says so or does not know.
 struct Failing {
-    inner: LogStore,
+    inner: MetadataLog,
     broken: Arc<AtomicBool>,
     indeterminate: bool,
 }

@@ -40,7 +40,7 @@ async fn in_memory(lines: &str) -> Metadata {
     let log = manager
         .open_log(metadata_log_id(), Arc::new(metadata_log_config()))
         .expect("open");
-    let store = Box::new(LogStore::new(log));
+    let store = Box::new(MetadataLog::new(log));
     let config = broker_config(lines);
     Metadata::open(store, "test-cluster", config, Arc::new(|_, _| {}))
         .await

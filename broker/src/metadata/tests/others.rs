@@ -19,7 +19,7 @@ type Rivals = Arc<Mutex<VecDeque<Vec<MetadataRecord>>>>;
 
 /// A store in which somebody else is faster.
 struct Contended {
-    inner: LogStore,
+    inner: MetadataLog,
     rivals: Rivals,
     /// They wait for the middle of a snapshot.
     in_snapshots: bool,
@@ -99,7 +99,7 @@ fn created(name: &str, topic_id: u128) -> Vec<MetadataRecord> {
     ]
 }
 
-async fn append(store: &LogStore, records: &[MetadataRecord]) {
+async fn append(store: &MetadataLog, records: &[MetadataRecord]) {
     let version = store.load(i64::MAX).await.expect("load").version;
     store.append(version, records).await.expect("appended");
 }
@@ -295,7 +295,7 @@ async fn somebody_elses_change_in_the_middle_of_a_snapshot_is_not_lost() {
 
 /// A store that goes wrong in one way.
 struct Odd {
-    inner: LogStore,
+    inner: MetadataLog,
     /// Added to every version that it tells.
     shift: Arc<AtomicI64>,
     loads: Arc<AtomicUsize>,

@@ -1,87 +1,26 @@
-//! Where metadata is kept: [`MetadataStore`], the second seam beside [`PartitionLog`].
-//!
-//! On one machine it is a log like any other, `__cluster_metadata-0`, written through the same
-//! write-ahead log. A store that several brokers share has the same calls: an append names the version that it was planned
-//! on, and is refused if somebody else has appended since.
+//! Metadata in `__cluster_metadata-0`, a log like any other, written through the same write-ahead log.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use storage::log::{
     AppendError, AppendOrigin, BoxFuture, FetchWait, Isolation, LogConfig, Next, PartitionLog,
-    ReadError, TopicPartition,
+    TopicPartition,
 };
 use storage::record::{BatchBuilder, ValidatedBatch};
 use uuid::Uuid;
 
-use super::record::{MetadataRecord, RecordError};
+use super::{Loaded, MetadataStore, StoreError, not_applied};
 use crate::clock::system_ms;
-use crate::replay::{Entry, ReplayError, replay};
+use crate::metadata::record::MetadataRecord;
+use crate::replay::{Entry, replay};
 
 const SEGMENT_BYTES: u64 = 64 << 20;
-
-/// Why the store did not do what was asked.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Not appended: somebody else has written since.
-    #[error("metadata is at version {found}, not at {expected}")]
-    Conflict { expected: i64, found: i64 },
-    /// Not appended.
-    #[error("{0}")]
-    NotApplied(String),
-    /// Unknown whether appended.
-    #[error("{0}")]
-    Indeterminate(String),
-    #[error("at offset {offset}: {source}")]
-    Record { offset: i64, source: RecordError },
-    #[error("{0}")]
-    Read(ReadError),
-    #[error("at offset {offset}: {what}")]
-    Corrupt { offset: i64, what: String },
-}
-
-impl From<ReplayError> for StoreError {
-    fn from(error: ReplayError) -> Self {
-        match error {
-            ReplayError::Read(error) => Self::Read(error),
-            ReplayError::Batch { offset, what } => Self::Corrupt { offset, what },
-        }
-    }
-}
-
-/// What was loaded, and the version that it makes.
-#[derive(Debug, Default)]
-pub struct Loaded {
-    pub records: Vec<MetadataRecord>,
-    /// What the next append is to expect.
-    pub version: i64,
-}
-
-/// Keeps metadata records in order.
-pub trait MetadataStore: Send + Sync {
-    /// Every record from `from_version` on that is still there.
-    fn load(&self, from_version: i64) -> BoxFuture<'_, Result<Loaded, StoreError>>;
-
-    /// Appends all records or none, if nothing was appended since `expected_version`.
-    ///
-    /// Resolves to the new version when the records are durable.
-    fn append<'a>(
-        &'a self,
-        expected_version: i64,
-        records: &'a [MetadataRecord],
-    ) -> BoxFuture<'a, Result<i64, StoreError>>;
-
-    /// Waits until there is a version above `seen_version`.
-    fn watch(&self, seen_version: i64) -> BoxFuture<'_, ()>;
-
-    /// Drops what came before `version`: nobody needs it any more.
-    fn forget_before(&self, version: i64) -> BoxFuture<'_, Result<(), StoreError>>;
-}
 
 /// The id of the metadata log; Kafka's `Uuid.METADATA_TOPIC_ID`.
 pub(crate) fn metadata_log_id() -> TopicPartition {
     TopicPartition {
-        topic: super::topics::plan::CLUSTER_METADATA_TOPIC.into(),
+        topic: crate::metadata::topics::plan::CLUSTER_METADATA_TOPIC.into(),
         topic_id: Uuid::from_u128(1),
         partition: 0,
     }
@@ -101,17 +40,17 @@ pub(crate) fn metadata_log_config() -> LogConfig {
 }
 
 /// Metadata in a log of this machine.
-pub struct LogStore {
+pub struct MetadataLog {
     log: Arc<dyn PartitionLog>,
 }
 
-impl LogStore {
+impl MetadataLog {
     pub(crate) fn new(log: Arc<dyn PartitionLog>) -> Self {
         Self { log }
     }
 }
 
-impl MetadataStore for LogStore {
+impl MetadataStore for MetadataLog {
     fn load(&self, from_version: i64) -> BoxFuture<'_, Result<Loaded, StoreError>> {
         Box::pin(async move {
             let mut records = Vec::new();
@@ -195,10 +134,6 @@ impl MetadataStore for LogStore {
         let forgotten = self.log.delete_records_before(version);
         Box::pin(async move { forgotten.await.map(|_| ()).map_err(not_applied) })
     }
-}
-
-fn not_applied(error: impl std::fmt::Display) -> StoreError {
-    StoreError::NotApplied(error.to_string())
 }
 
 fn build_batch(records: &[MetadataRecord]) -> Result<Bytes, StoreError> {

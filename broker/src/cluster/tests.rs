@@ -1,0 +1,573 @@
+//! Three brokers in one process, over a database and logs in memory.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
+use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
+use kafka_protocol::messages::metadata_response::MetadataResponse;
+use kafka_protocol::messages::{
+    BrokerId, DescribeClusterRequest, FetchRequest, TopicName,
+    fetch_request::{FetchPartition, FetchTopic},
+};
+use kafka_protocol::protocol::StrBytes;
+use protocol_shim::ErrorCode;
+use protocol_shim::header::RequestHeader;
+use storage::env::clock::Clock;
+use storage::log::{BoxFuture, LogStore};
+use storage::memory;
+use storage::object::database::{
+    Call, DEFAULT_GROUPS, Endpoint, Fate, Faults, MemoryDatabase, Registration,
+};
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use super::Cluster;
+use super::membership::{LEASE, Membership};
+use crate::acl::{Acl, AclOperation, PatternKind, Permission, ResourceKind};
+use crate::api;
+use crate::broker::Broker;
+use crate::config::{BrokerConfig, HostPort, Properties};
+use crate::context::RequestContext;
+use crate::metadata::{
+    AlterConfig, ConfigChange, MetaProperties, MetadataError, NewAcls, NewTopic, Operation,
+    Placement, ResourceType, TopicRef,
+};
+use crate::net::session::{ClientListener, Session};
+use crate::server;
+
+/// The database's clock is the test's.
+#[derive(Debug)]
+struct TestClock(Instant);
+
+impl Clock for TestClock {
+    fn now_ms(&self) -> i64 {
+        i64::try_from(self.monotonic_ms()).expect("short")
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).expect("short")
+    }
+}
+
+/// The way from one broker to the database.
+#[derive(Default)]
+struct Cable {
+    is_cut: AtomicBool,
+}
+
+impl Faults for Cable {
+    fn before(&self, _call: Call) -> BoxFuture<'_, Fate> {
+        Box::pin(std::future::ready(
+            match self.is_cut.load(Ordering::Relaxed) {
+                true => Fate::Refused,
+                false => Fate::Answered,
+            },
+        ))
+    }
+}
+
+/// Every answer of the database to a change is lost, one time of two.
+#[derive(Default)]
+struct LosesAnswers {
+    is_odd: AtomicBool,
+}
+
+impl Faults for LosesAnswers {
+    fn before(&self, call: Call) -> BoxFuture<'_, Fate> {
+        let is_lost =
+            call == Call::AppendMetadata && !self.is_odd.fetch_xor(true, Ordering::Relaxed);
+        Box::pin(std::future::ready(match is_lost {
+            true => Fate::AnswerLost,
+            false => Fate::Answered,
+        }))
+    }
+}
+
+struct Stores {
+    database: MemoryDatabase,
+    logs: Arc<dyn LogStore>,
+}
+
+impl Stores {
+    fn new() -> Self {
+        let clock = Arc::new(TestClock(Instant::now()));
+        Self {
+            database: MemoryDatabase::new(clock, DEFAULT_GROUPS),
+            logs: memory::open(),
+        }
+    }
+
+    /// A broker that serves, and the way from it to the database.
+    async fn broker(&self, id: i32, rack: Option<&str>) -> (Arc<Broker>, Arc<Cable>) {
+        let cable = Arc::new(Cable::default());
+        let faults = Arc::clone(&cable);
+        (self.broker_with(id, rack, faults).await, cable)
+    }
+
+    async fn broker_with(
+        &self,
+        id: i32,
+        rack: Option<&str>,
+        faults: Arc<dyn Faults>,
+    ) -> Arc<Broker> {
+        let database = Arc::new(self.database.with_faults(faults));
+        let registration = Registration {
+            broker_id: Some(id),
+            incarnation: Uuid::new_v4(),
+            rack: rack.map(str::to_owned),
+            endpoints: vec![Endpoint {
+                listener: "PLAINTEXT".to_owned(),
+                host: format!("broker-{id}.example"),
+                port: 9092,
+            }],
+            lease: LEASE,
+        };
+        let members = Membership::join(Arc::clone(&database) as _, registration).await;
+        let members = members.expect("joined");
+        let properties: Properties = [
+            ("node.id", id.to_string()),
+            ("num.partitions", "8".to_owned()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into();
+        let config = BrokerConfig::from_properties(properties).expect("valid").0;
+        let identity = MetaProperties {
+            cluster_id: storage::kafka_uuid(members.cluster_id()),
+            ..MetaProperties::random(id)
+        };
+        let cluster = Cluster { database, members };
+        let broker = server::assemble_in(
+            Some(cluster.clone()),
+            config,
+            &identity,
+            Arc::clone(&self.logs),
+        );
+        let broker = broker.await.expect("assembled");
+        cluster.serve(&broker.metadata).await.expect("serves");
+        broker
+    }
+
+    async fn three(&self) -> [(Arc<Broker>, Arc<Cable>); 3] {
+        let racks = [Some("a"), Some("b"), Some("c")];
+        let [one, two, three] = racks;
+        let brokers = [
+            self.broker(1, one).await,
+            self.broker(2, two).await,
+            self.broker(3, three).await,
+        ];
+        for (broker, _) in &brokers {
+            until(|| ids(broker) == [1, 2, 3]).await;
+        }
+        brokers
+    }
+}
+
+/// Whom a broker takes for being there.
+fn ids(broker: &Broker) -> Vec<i32> {
+    broker.cluster.now().broker_ids().collect()
+}
+
+/// Waits for something that is bound to happen.
+async fn until(mut is_so: impl FnMut() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), waiting)
+        .await
+        .expect("it happens within a minute");
+}
+
+fn members(broker: &Broker) -> &Membership {
+    broker.members.as_deref().expect("of a cluster")
+}
+
+fn topic(name: &str, partitions: i32) -> NewTopic {
+    NewTopic {
+        name: name.to_owned(),
+        placement: Placement::Counts {
+            partitions,
+            replication_factor: 1,
+        },
+        configs: Vec::new(),
+    }
+}
+
+async fn create(broker: &Broker, name: &str) -> Result<Uuid, MetadataError> {
+    let mut made = broker
+        .metadata
+        .create_topics(vec![topic(name, 4)], false)
+        .await;
+    made.remove(0).map(|topic| topic.topic_id)
+}
+
+fn at(broker: &Arc<Broker>, api_version: i16, client_id: &str) -> RequestContext {
+    let advertised = HostPort {
+        host: format!("broker-{}.example", broker.config.node_id),
+        port: 9092,
+    };
+    let peer_addr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50_000);
+    let session = Session::anonymous(peer_addr, ClientListener::plaintext(advertised));
+    let header = RequestHeader {
+        api_key: 0,
+        api_version,
+        correlation_id: 0,
+        client_id: Some(Arc::from(client_id)),
+    };
+    RequestContext::new(
+        broker,
+        &Arc::new(session),
+        &header,
+        1000,
+        std::time::Instant::now(),
+    )
+}
+
+async fn metadata(broker: &Arc<Broker>, client_id: &str, name: &str) -> MetadataResponse {
+    let name = TopicName(StrBytes::from_string(name.to_owned()));
+    let asked = MetadataRequestTopic::default().with_name(Some(name));
+    let request = MetadataRequest::default().with_topics(Some(vec![asked]));
+    let answer = api::metadata::handle(&at(broker, 12, client_id), request).await;
+    answer.expect("paid for")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_made_at_one_broker_is_there_at_the_next_when_the_answer_has_left() {
+    let brokers = Stores::new().three().await;
+    for round in 0..12 {
+        let name = format!("topic-{round}");
+        let (maker, _) = &brokers[round % 3];
+        let began = Instant::now();
+        let topic_id = create(maker, &name).await.expect("made");
+        for (broker, _) in &brokers {
+            let image = broker.metadata.image();
+            let found = image.topic(&name).map(|topic| topic.topic_id);
+            assert_eq!(found, Some(topic_id), "{name} at {}", broker.config.node_id);
+        }
+        assert!(began.elapsed() < Duration::from_millis(500));
+        let deleted = maker
+            .metadata
+            .delete_topics(vec![TopicRef::Name(name.clone())])
+            .await;
+        assert!(deleted[0].is_ok());
+        for (broker, _) in &brokers {
+            assert!(broker.metadata.image().topic(&name).is_none());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_made_before_a_broker_came_is_there_when_it_serves() {
+    let stores = Stores::new();
+    let (first, _) = stores.broker(1, None).await;
+    for round in 2..6 {
+        let name = format!("before-{round}");
+        let (made, joined) = tokio::join!(create(&first, &name), stores.broker(round, None));
+        let image = joined.0.metadata.image();
+        assert_eq!(
+            image.topic(&name).map(|topic| topic.topic_id),
+            made.ok(),
+            "its answer has left, or the broker had not come yet"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_stops_in_order_is_out_of_the_view_at_once() {
+    let [(one, _), (two, _), (three, _)] = Stores::new().three().await;
+    let began = Instant::now();
+    members(&three).retire().await;
+    until(|| ids(&one) == [1, 2] && ids(&two) == [1, 2]).await;
+    assert!(began.elapsed() < Duration::from_millis(600));
+    // It may still write what is under way, and nobody waits for it.
+    assert!(members(&three).fence().borrow().is_some());
+    create(&three, "late").await.expect("made");
+    members(&three).leave().await;
+    assert_eq!(*members(&three).fence().borrow(), None);
+    create(&one, "later").await.expect("made");
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_is_killed_is_out_of_the_view_when_its_lease_has_ended() {
+    let [(one, _), (two, _), (three, _)] = Stores::new().three().await;
+    let began = Instant::now();
+    members(&three).die();
+    // Nobody can know yet that it does not follow.
+    create(&one, "meanwhile").await.expect("made");
+    assert!(began.elapsed() <= LEASE + Duration::from_secs(1));
+    until(|| ids(&one) == [1, 2] && ids(&two) == [1, 2]).await;
+    let took = began.elapsed();
+    assert!(
+        took > LEASE / 2 && took < LEASE + Duration::from_secs(1),
+        "{took:?}"
+    );
+    let began = Instant::now();
+    create(&two, "after").await.expect("made");
+    assert!(began.elapsed() < Duration::from_millis(500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_was_taken_for_dead_registers_again_and_follows_what_it_has_missed() {
+    let [(one, _), (two, _), (three, cable)] = Stores::new().three().await;
+    let before = members(&three).fence().borrow().expect("registered");
+    cable.is_cut.store(true, Ordering::Relaxed);
+    until(|| ids(&one) == [1, 2]).await;
+    until(|| members(&three).fence().borrow().is_none()).await;
+    create(&two, "missed").await.expect("made");
+    let refused = create(&three, "unreachable").await;
+    assert!(
+        matches!(refused, Err(MetadataError::Storage(_))),
+        "{refused:?}"
+    );
+    cable.is_cut.store(false, Ordering::Relaxed);
+    until(|| ids(&one) == [1, 2, 3] && ids(&three) == [1, 2, 3]).await;
+    let after = members(&three).fence().borrow().expect("registered");
+    assert!(after.broker_epoch > before.broker_epoch);
+    until(|| three.metadata.image().topic("missed").is_some()).await;
+    create(&three, "reachable").await.expect("made");
+    assert!(one.metadata.image().topic("reachable").is_some());
+    assert!(one.metadata.image().topic("unreachable").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_at_three_brokers_at_once_lose_nothing_and_double_nothing() {
+    let stores = Stores::new();
+    let brokers = stores.three().await;
+    let lossy = stores
+        .broker_with(4, None, Arc::new(LosesAnswers::default()))
+        .await;
+    let brokers = brokers.map(|(broker, _)| broker).into_iter().chain([lossy]);
+    let brokers: Vec<Arc<Broker>> = brokers.collect();
+    let changes = brokers.iter().map(async |broker| {
+        let id = broker.config.node_id;
+        let mut producer_ids = Vec::new();
+        let mut won = 0;
+        for round in 0..8 {
+            create(broker, &format!("own-{id}-{round}"))
+                .await
+                .expect("made");
+            match create(broker, &format!("shared-{round}")).await {
+                Ok(_) => won += 1,
+                Err(MetadataError::TopicExists(_)) => {}
+                Err(other) => panic!("{other}"),
+            }
+            let acl = acl(&format!("User:{id}-{round}"));
+            let made = broker.metadata.create_acls(NewAcls(vec![acl])).await;
+            made.expect("made");
+            let alter = AlterConfig {
+                resource_type: ResourceType::Topic,
+                resource_name: format!("own-{id}-{round}"),
+                change: ConfigChange::Incremental(vec![(
+                    "retention.ms".to_owned(),
+                    Operation::Set,
+                    Some(format!("{}", 1000 * id + round)),
+                )]),
+            };
+            let altered = broker.metadata.alter_configs(vec![alter], false).await;
+            altered
+                .into_iter()
+                .for_each(|altered| altered.expect("altered"));
+            producer_ids.push(
+                broker
+                    .metadata
+                    .allocate_producer_ids(1000)
+                    .await
+                    .expect("some"),
+            );
+            producer_ids.push(broker.metadata.new_producer_id().await.expect("one"));
+        }
+        (won, producer_ids)
+    });
+    let mut won = 0;
+    let mut producer_ids = Vec::new();
+    for (winner, ids) in futures_in_turn(changes).await {
+        won += winner;
+        producer_ids.extend(ids);
+    }
+    assert_eq!(won, 8, "of those who make a topic of one name one does");
+    let different: BTreeSet<i64> = producer_ids.iter().copied().collect();
+    assert_eq!(different.len(), producer_ids.len(), "{producer_ids:?}");
+    let first = brokers[0].metadata.image();
+    assert_eq!(first.topic_count(), 4 * 8 + 8);
+    for broker in &brokers {
+        until(|| *broker.metadata.image() == *first).await;
+        for round in 0..8 {
+            let id = broker.config.node_id;
+            let name = format!("own-{id}-{round}");
+            let set = first.overrides(ResourceType::Topic, &name);
+            let expected = format!("{}", 1000 * id + round);
+            assert_eq!(set.get("retention.ms"), Some(&expected));
+        }
+    }
+    assert_eq!(first.acls().iter().count(), 4 * 8);
+}
+
+/// Runs all at once.
+async fn futures_in_turn<T: Send + 'static, F: Future<Output = T>>(
+    futures: impl Iterator<Item = F>,
+) -> Vec<T> {
+    let mut running: Vec<_> = futures.map(Box::pin).collect();
+    let mut done: Vec<Option<T>> = running.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (future, done) in running.iter_mut().zip(&mut done) {
+            if done.is_none()
+                && let std::task::Poll::Ready(output) = future.as_mut().poll(context)
+            {
+                *done = Some(output);
+            }
+        }
+        match done.iter().all(Option::is_some) {
+            true => std::task::Poll::Ready(()),
+            false => std::task::Poll::Pending,
+        }
+    })
+    .await;
+    done.into_iter().flatten().collect()
+}
+
+fn acl(principal: &str) -> Acl {
+    Acl {
+        resource: ResourceKind::Topic,
+        pattern: PatternKind::Literal,
+        name: "topic".into(),
+        principal: principal.into(),
+        host: "*".into(),
+        operation: AclOperation::Read,
+        permission: Permission::Allow,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_one_broker_writes_is_followed_by_those_that_were_behind() {
+    let stores = Stores::new();
+    let [(one, _), (two, _), (three, cable)] = stores.three().await;
+    create(&one, "kept").await.expect("made");
+    cable.is_cut.store(true, Ordering::Relaxed);
+    until(|| ids(&one) == [1, 2]).await;
+    for round in 0..5 {
+        let name = format!("large-{round}");
+        let new = vec![topic(&name, 3000)];
+        let made = one.metadata.create_topics(new, false).await;
+        made[0].as_ref().expect("made");
+        let gone = vec![TopicRef::Name(name)];
+        two.metadata.delete_topics(gone).await[0]
+            .as_ref()
+            .expect("deleted");
+    }
+    let records = async || {
+        use storage::object::database::MetadataTable as _;
+        stores.database.load(0).await.expect("loaded")
+    };
+    assert!(
+        records().await.from_version > 1000,
+        "what came first was forgotten"
+    );
+    cable.is_cut.store(false, Ordering::Relaxed);
+    until(|| *three.metadata.image() == *one.metadata.image()).await;
+    assert!(three.metadata.image().topic("kept").is_some());
+    let (fourth, _) = stores.broker(4, None).await;
+    assert_eq!(*fourth.metadata.image(), *one.metadata.image());
+    create(&three, "after").await.expect("made");
+    assert!(fourth.metadata.image().topic("after").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_broker_tells_the_same_of_leaders_replicas_and_coordinators() {
+    let brokers = Stores::new().three().await;
+    create(&brokers[0].0, "topic").await.expect("made");
+    let mut told = Vec::new();
+    for (broker, _) in &brokers {
+        let answer = metadata(broker, "", "topic").await;
+        let hosts = answer.brokers.iter();
+        let hosts =
+            hosts.map(|broker| (broker.node_id, broker.host.to_string(), broker.rack.clone()));
+        let partitions = answer.topics[0].partitions.clone();
+        for partition in &partitions {
+            let mut replicas = partition.replica_nodes.clone();
+            assert_eq!(replicas[0], partition.leader_id);
+            replicas.sort_unstable();
+            assert_eq!(replicas, [1, 2, 3].map(BrokerId), "one in each rack");
+        }
+        let request = DescribeClusterRequest::default().with_endpoint_type(1);
+        let described = api::describe_cluster::handle(&at(broker, 2, ""), request).await;
+        assert_eq!(described.brokers.len(), 3);
+        let mut coordinators = Vec::new();
+        for (key_type, key) in [(0, "group"), (0, "other"), (1, "transactional-id")] {
+            let request = FindCoordinatorRequest::default()
+                .with_key_type(key_type)
+                .with_coordinator_keys(vec![StrBytes::from_static_str(key)]);
+            let found = api::find_coordinator::handle(&at(broker, 4, ""), request).await;
+            let found = found.expect("paid for").coordinators.remove(0);
+            assert_eq!(found.error_code, ErrorCode::None as i16, "{found:?}");
+            coordinators.push((found.node_id, found.host.to_string()));
+        }
+        told.push((
+            hosts.collect::<Vec<_>>(),
+            partitions,
+            coordinators,
+            answer.controller_id,
+            described.controller_id,
+            described.cluster_id.to_string(),
+        ));
+    }
+    assert_eq!(told[0], told[1]);
+    assert_eq!(told[0], told[2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_where_it_is_is_told_of_the_leaders_there() {
+    let brokers = Stores::new().three().await;
+    create(&brokers[0].0, "topic").await.expect("made");
+    for (rack, leader) in [("a", 1), ("b", 2), ("c", 3)] {
+        for client_id in [format!("rack={rack}"), format!("orders, rack={rack}")] {
+            let answer = metadata(&brokers[0].0, &client_id, "topic").await;
+            let mut partitions = answer.topics[0].partitions.iter();
+            assert!(partitions.all(|partition| partition.leader_id == BrokerId(leader)));
+        }
+    }
+    let nowhere = metadata(&brokers[0].0, "rack=", "topic").await;
+    let elsewhere = metadata(&brokers[0].0, "rack=z", "topic").await;
+    let plain = metadata(&brokers[0].0, "orders", "topic").await;
+    assert_eq!(nowhere.topics, plain.topics);
+    assert_eq!(elsewhere.topics, plain.topics);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_is_sent_to_the_replica_in_its_rack_which_serves_it() {
+    let brokers = Stores::new().three().await;
+    create(&brokers[0].0, "topic").await.expect("made");
+    for (broker, _) in &brokers {
+        let own = broker.config.node_id;
+        for (rack, leader) in [("a", 1), ("b", 2), ("c", 3), ("z", own), ("", own)] {
+            let request = FetchRequest::default()
+                .with_rack_id(StrBytes::from_static_str(rack))
+                .with_max_bytes(1000)
+                .with_topics(vec![
+                    FetchTopic::default()
+                        .with_topic(TopicName(StrBytes::from_static_str("topic")))
+                        .with_partitions(vec![
+                            FetchPartition::default()
+                                .with_partition_max_bytes(1000)
+                                .with_current_leader_epoch(-1)
+                                .with_last_fetched_epoch(-1),
+                        ]),
+                ]);
+            let request = request.with_session_epoch(-1).with_replica_id(BrokerId(-1));
+            let answer = api::fetch::handle(&at(broker, 12, ""), request).await;
+            let answer = answer.expect("paid for");
+            let partition = &answer.topics[0].partitions[0];
+            assert_eq!(partition.error_code, ErrorCode::None);
+            let expected = if leader == own { -1 } else { leader };
+            assert_eq!(
+                partition.preferred_read_replica, expected,
+                "{rack} at {own}"
+            );
+        }
+    }
+}
