@@ -10,6 +10,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/group.rs"]
+mod group;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -143,12 +145,15 @@ async fn targets() -> Vec<Target> {
             [vec![codec.id()], compressed].concat()
         })
         .collect();
+    let (entries, snapshot) = group::eventful();
     vec![
         ("wal", fuzzing::wal, rings.into()),
         ("batch", fuzzing::batch, seed_batches()),
         ("compressed", fuzzing::compressed, compressed),
         ("partition", fuzzing::partition, vec![partition]),
         ("checkpoints", fuzzing::checkpoints, checkpoints),
+        ("entry", fuzzing::entry, entries),
+        ("group", fuzzing::group, vec![snapshot]),
     ]
 }
 

@@ -24,6 +24,8 @@ use crate::log::leader_epoch::LeaderEpochs;
 use crate::log::parse_kafka_uuid;
 use crate::log::producer_state::{ProducerState, ProducerStateConfig, snapshot};
 use crate::log::{TopicPartition, transaction_index};
+use crate::object::entry::{Effect, Entry};
+use crate::object::group_state::GroupState;
 use crate::record::batch::verify_crc;
 use crate::record::compression::{compress, decompress};
 use crate::record::{
@@ -222,4 +224,52 @@ pub fn checkpoints(bytes: &[u8]) {
     if let Ok(Some(checkpoint)) = Checkpoint::read(&*fs, dir) {
         let _ = Replay::new(&*fs, dir).run(&checkpoint, |_| Ok::<(), ReplayError>(()));
     }
+}
+
+/// An entry of a log group.
+pub fn entry(bytes: &[u8]) {
+    let Ok(entry) = Entry::decode(&with_checksum(bytes)) else {
+        return;
+    };
+    let _ = GroupState::new().apply(1, &entry);
+    assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
+}
+
+/// The snapshot of a log group. What it tells can be told again, and be worked with.
+pub fn group(bytes: &[u8]) {
+    let Ok(mut state) = GroupState::from_snapshot(&with_checksum(bytes)) else {
+        return;
+    };
+    let written = state.to_snapshot();
+    let again = GroupState::from_snapshot(&written);
+    assert_eq!(again.map(|again| again.to_snapshot()), Ok(written));
+    let mut effects = Vec::new();
+    for view in state.partitions() {
+        let offsets = view.offsets();
+        assert!(offsets.log_start_offset <= offsets.last_stable_offset);
+        assert!(offsets.last_stable_offset <= offsets.high_watermark);
+        assert!(view.runs(offsets.log_start_offset).len() <= view.run_count());
+        let _ = view.aborted(offsets.log_start_offset, offsets.high_watermark);
+        let start = view.start_by_retention(0, 0, i64::MAX);
+        assert!(start <= offsets.high_watermark);
+        effects.push(Effect::LogStart {
+            partition: view.id(),
+            offset: start,
+        });
+    }
+    let entry = Entry { at_ms: 0, effects };
+    if let Some(seq) = state.seq().checked_add(1) {
+        let moved = state.apply(seq, &entry);
+        assert!(moved.is_ok(), "{moved:?}");
+    }
+}
+
+/// The bytes with the checksum that they have to have: hardly an input has it.
+fn with_checksum(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    if let Some((prefix, rest)) = bytes.split_first_chunk_mut::<5>() {
+        let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, rest) as u32;
+        prefix[1..].copy_from_slice(&crc.to_le_bytes());
+    }
+    bytes
 }

@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 use super::{
     AbortedTxn, BatchEffect, BatchProducer, Effect, EndTxnMarker, Entry, Marker, ObjectId,
-    PartitionId, Place, Run,
+    PartitionId, Place, Run, Source,
 };
 use uuid::Uuid;
 
@@ -36,33 +36,7 @@ const COMMITS: u8 = 8;
 const IS_COMPACTED: u8 = 1;
 const IS_MADE: u8 = 2;
 
-/// What has bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(in crate::object) enum Source {
-    Object(ObjectId),
-    /// The inline bytes of a row.
-    Row(i64),
-}
-
-impl Place {
-    /// `None`: it has no bytes.
-    pub(in crate::object) fn source(&self) -> Option<(Source, u32)> {
-        match *self {
-            Self::Object { object, position } => Some((Source::Object(object), position)),
-            Self::Inline { seq, position } => Some((Source::Row(seq), position)),
-            Self::Made(_) => None,
-        }
-    }
-}
-
 impl Source {
-    pub(in crate::object) fn at(self, position: u32) -> Place {
-        match self {
-            Self::Object(object) => Place::Object { object, position },
-            Self::Row(seq) => Place::Inline { seq, position },
-        }
-    }
-
     pub(in crate::object) fn write(self, to: &mut Writer) {
         match self {
             Self::Object(object) => {
@@ -119,7 +93,21 @@ struct Tables {
     sources: Table<Source>,
 }
 
-pub(super) fn encode(entry: &Entry) -> Vec<u8> {
+impl Entry {
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads what [`encode`](Self::encode) gives. Takes memory in proportion to `bytes`, whatever they say.
+    ///
+    /// # Errors
+    /// They are not what was written, or of another version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        decode(bytes)
+    }
+}
+
+fn encode(entry: &Entry) -> Vec<u8> {
     let mut tables = Tables {
         at_ms: entry.at_ms,
         topics: Table::new(),
@@ -352,7 +340,7 @@ struct Named {
     sources: Vec<Source>,
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Entry, DecodeError> {
+fn decode(bytes: &[u8]) -> Result<Entry, DecodeError> {
     let from = &mut Reader::new(bytes, VERSION)?;
     let at_ms = from.signed()?;
     let count = from.count(16)?;

@@ -173,7 +173,7 @@ fn effect() -> impl Strategy<Value = Effect> {
     ]
 }
 
-pub(crate) fn entry() -> impl Strategy<Value = Entry> {
+fn entry() -> impl Strategy<Value = Entry> {
     let parts = (any::<i64>(), prop::collection::vec(effect(), 0..8));
     parts.prop_map(|(at_ms, effects)| Entry { at_ms, effects })
 }

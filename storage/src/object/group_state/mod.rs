@@ -517,6 +517,3 @@ fn run_of(base_offset: i64, place: Place, batches: &[BatchEffect]) -> Option<Run
     }
     (!batches.is_empty() && u32::try_from(run.next_offset - base_offset).is_ok()).then_some(run)
 }
-
-#[cfg(test)]
-mod tests;

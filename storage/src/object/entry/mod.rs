@@ -30,7 +30,6 @@ use crate::record::batch::{
     NO_PRODUCER_ID, NO_SEQUENCE, attributes,
 };
 use crate::record::{BuildError, CompressionType, EndTxnMarker, TimestampType, ValidatedBatch};
-pub(super) use encoding::Source;
 
 /// A partition, by what never changes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,6 +78,23 @@ impl ObjectId {
     }
 }
 
+/// What has bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Source {
+    Object(ObjectId),
+    /// The inline bytes of a row.
+    Row(i64),
+}
+
+impl Source {
+    pub fn at(self, position: u32) -> Place {
+        match self {
+            Self::Object(object) => Place::Object { object, position },
+            Self::Row(seq) => Place::Inline { seq, position },
+        }
+    }
+}
+
 /// Where bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -88,6 +104,17 @@ pub enum Place {
     Inline { seq: i64, position: u32 },
     /// Nowhere: the only batch is made when it is read.
     Made(Marker),
+}
+
+impl Place {
+    /// `None`: it has no bytes.
+    pub(super) fn source(&self) -> Option<(Source, u32)> {
+        match *self {
+            Self::Object { object, position } => Some((Source::Object(object), position)),
+            Self::Inline { seq, position } => Some((Source::Row(seq), position)),
+            Self::Made(_) => None,
+        }
+    }
 }
 
 /// The marker of a transaction, as a batch of its own: so regular that nobody has to keep its bytes.
@@ -302,19 +329,7 @@ impl Entry {
     pub fn is_empty(&self) -> bool {
         self.effects.is_empty()
     }
-
-    pub fn encode(&self) -> Vec<u8> {
-        encoding::encode(self)
-    }
-
-    /// Reads what [`encode`](Self::encode) gives. Takes memory in proportion to `bytes`, whatever they say.
-    ///
-    /// # Errors
-    /// They are not what was written, or of another version.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        encoding::decode(bytes)
-    }
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

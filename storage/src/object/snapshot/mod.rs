@@ -242,13 +242,21 @@ impl GroupState {
             let config = ProducerStateConfig::of_log(i64::MAX);
             let producers = from_sidecar(from.bytes(length)?, config, i64::MIN)
                 .map_err(|_| malformed("its producers cannot be read"))?;
-            if producers.end_offset() != state.next_offset {
+            let open = producers.first_undecided_offset();
+            if producers.end_offset() != state.next_offset
+                || open.is_some_and(|open| open >= state.next_offset)
+            {
                 return Err(malformed("its producers are of another end"));
             }
             state.more(true).producers = producers;
         }
         if flags & HAS_ABORTED != 0 {
-            state.more(true).aborted = read_aborted(from)?;
+            let aborted = read_aborted(from)?;
+            let newest = aborted.last().map(|txn| txn.last_offset);
+            if newest.is_some_and(|newest| newest >= state.next_offset) {
+                return Err(malformed("a transaction ends behind its log"));
+            }
+            state.more(true).aborted = aborted;
         }
         if flags & HAS_EPOCHS != 0 {
             let count = from.count(2)?;
@@ -256,7 +264,8 @@ impl GroupState {
             for _ in 0..count {
                 epochs.assign(from.natural()?, from.natural()?);
             }
-            if epochs.entries().len() != count {
+            let newest = epochs.latest().map(|newest| newest.start_offset);
+            if epochs.entries().len() != count || newest > Some(state.next_offset) {
                 return Err(malformed("its leader epochs are not in order"));
             }
         }

@@ -1,0 +1,236 @@
+//! What log groups take: in memory while their bytes are read, whatever these say, and afterwards.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "common/group.rs"]
+mod group;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::Instant;
+
+use group::{eventful, object, partition_of};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use storage::log::AppendOrigin;
+use storage::object::entry::{BatchEffect, BatchProducer, Effect, Entry, PartitionId, Place};
+use storage::object::group_state::GroupState;
+use storage::object::plan::{Candidate, Want, Wanted, plan};
+use storage::record::{BatchBuilder, ValidatedBatch};
+
+/// Counts, for each thread, the bytes that it was given, and those that it has.
+struct Counting;
+
+thread_local! {
+    static GIVEN: Cell<usize> = const { Cell::new(0) };
+    static HELD: Cell<isize> = const { Cell::new(0) };
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: everything is passed on to the system's allocator.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // Fails only while the thread ends.
+        let _ = GIVEN.try_with(|given| given.set(given.get() + layout.size()));
+        let _ = HELD.try_with(|held| held.set(held.get() + layout.size() as isize));
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        let _ = HELD.try_with(|held| held.set(held.get() - layout.size() as isize));
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// No byte that is read may take more.
+const BYTES_PER_BYTE: usize = 400;
+
+/// A few changes of the kinds that damage and malice make, with a checksum that is right.
+fn tamper(random: &mut StdRng, valid: &[u8]) -> Vec<u8> {
+    let mut bytes = valid.to_vec();
+    for _ in 0..random.random_range(1..4) {
+        let at = random.random_range(5..bytes.len());
+        match random.random_range(0..4) {
+            0 => bytes[at] ^= 1 << random.random_range(0..8),
+            1 => bytes.truncate(at.max(6)),
+            2 => bytes[at] = [0, 0x7F, 0xFF][random.random_range(0..3)],
+            // A number as large as there is.
+            _ => {
+                let large = [0xFF; 9].into_iter().chain([random.random_range(0..2)]);
+                bytes.splice(at..=at, large.skip(random.random_range(0..9)));
+            }
+        }
+    }
+    let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &bytes[5..]) as u32;
+    bytes[1..5].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn bytes_that_were_tampered_with_neither_panic_nor_take_more_memory_than_they_are_worth() {
+    let seed = std::env::var("OTTLA_FUZZ_SEED").ok();
+    let seed = seed.and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(rand::random);
+    eprintln!("OTTLA_FUZZ_SEED={seed}");
+    let random = &mut StdRng::seed_from_u64(seed);
+    let (entries, snapshot) = eventful();
+    let (mut read, mut refused) = (0, 0);
+    for _ in 0..20_000 {
+        let at = random.random_range(0..=entries.len());
+        let bytes = tamper(random, entries.get(at).unwrap_or(&snapshot));
+        GIVEN.set(0);
+        let is_fine = match at == entries.len() {
+            true => GroupState::from_snapshot(&bytes).is_ok(),
+            false => Entry::decode(&bytes).is_ok(),
+        };
+        let given = GIVEN.get();
+        assert!(
+            given <= 10_000 + bytes.len() * BYTES_PER_BYTE,
+            "{} bytes took {given}",
+            bytes.len()
+        );
+        match is_fine {
+            true => read += 1,
+            false => refused += 1,
+        }
+    }
+    assert!(
+        read > 100 && refused > 100,
+        "{read} read, {refused} refused"
+    );
+}
+
+#[test]
+fn a_plan_takes_what_its_batches_take_however_many_producers_the_state_knows() {
+    let batch = |id: i64, sequence: i32| {
+        let mut builder = BatchBuilder::new().producer(id, 0, sequence);
+        builder.append(1_000, None, None, &[]);
+        let batch = ValidatedBatch::trusted(builder.build().unwrap()).unwrap();
+        Wanted {
+            partition: partition_of(0),
+            what: Want::Append {
+                batch: Candidate::of(&batch).unwrap(),
+                origin: AppendOrigin::CLIENT,
+                claim: None,
+                place: Place::Inline {
+                    seq: 0,
+                    position: 0,
+                },
+            },
+        }
+    };
+    let mut state = GroupState::new();
+    let given_for_one = |state: &GroupState| {
+        let one = [batch(0, 1)];
+        GIVEN.set(0);
+        let planned = plan(state, &one, 0);
+        assert!(planned.answers[0].is_ok());
+        GIVEN.get()
+    };
+    let mut given = Vec::new();
+    for count in [1, 20_000] {
+        let wanted: Vec<_> = (0..count).map(|id| batch(id, 0)).collect();
+        let entry = plan(&state, &wanted, 0).entry;
+        state.apply(state.seq() + 1, &entry).unwrap();
+        given.push(given_for_one(&state));
+    }
+    assert_eq!(given[0], given[1]);
+    assert!(given[0] < 5_000, "{given:?}");
+}
+
+/// What a million partitions take and cost: `cargo test --release -p storage --test group_memory -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, of an optimised build"]
+fn a_million_partitions() {
+    for with_producers in [false, true] {
+        measure(with_producers);
+    }
+}
+
+fn measure(with_producers: bool) {
+    const PARTITIONS: i32 = 1_000_000;
+    const GROUPS: i32 = 64;
+    const RUNS: i64 = 4;
+    const PER_ENTRY: usize = 1_000;
+    let producer = with_producers.then_some(BatchProducer {
+        producer_id: 1_000,
+        producer_epoch: 0,
+        base_sequence: 0,
+        is_transactional: false,
+        marker: None,
+    });
+    let batch = |run: i64| BatchEffect {
+        size_bytes: 20_000,
+        last_offset_delta: 99,
+        max_timestamp: 1_700_000_000_000 + run,
+        producer,
+    };
+    let (mut states, mut entry_bytes, mut entries, mut effects) = (Vec::new(), 0, 0_u32, 0_u32);
+    let before = HELD.get();
+    let mut applying = std::time::Duration::ZERO;
+    for group in 0..GROUPS {
+        let mut state = GroupState::new();
+        let ids: Vec<_> = (group..PARTITIONS).step_by(GROUPS as usize).collect();
+        for run in 0..RUNS {
+            for (number, ids) in ids.chunks(PER_ENTRY).enumerate() {
+                let place = |position: usize| Place::Object {
+                    object: object((run as u128) << 32 | number as u128),
+                    position: position as u32 * 20_000,
+                };
+                let appended = ids.iter().enumerate().map(|(at, id)| Effect::Append {
+                    partition: PartitionId::from(&partition_of(*id)),
+                    base_offset: run * 100,
+                    place: place(at),
+                    batches: vec![batch(run)],
+                });
+                let entry = Entry {
+                    at_ms: 1_700_000_000_000 + run,
+                    effects: appended.collect(),
+                };
+                let bytes = entry.encode();
+                drop(entry);
+                entry_bytes += bytes.len();
+                entries += 1;
+                effects += ids.len() as u32;
+                let started = Instant::now();
+                let entry = Entry::decode(&bytes).unwrap();
+                state.apply(state.seq() + 1, &entry).unwrap();
+                applying += started.elapsed();
+            }
+        }
+        states.push(state);
+    }
+    let held = HELD.get() - before;
+    let started = Instant::now();
+    let snapshot = states[0].to_snapshot();
+    let writing = started.elapsed();
+    let started = Instant::now();
+    let read = GroupState::from_snapshot(&snapshot).unwrap();
+    let reading = started.elapsed();
+    assert_eq!(read.partitions().count(), states[0].partitions().count());
+    println!(
+        "{PARTITIONS} partitions in {GROUPS} groups, {RUNS} runs each, {} producers:",
+        if with_producers { "one has" } else { "no" }
+    );
+    println!(
+        "  {} bytes of memory for each partition",
+        held / PARTITIONS as isize
+    );
+    println!(
+        "  {} bytes of entry for each effect",
+        entry_bytes / effects as usize
+    );
+    println!(
+        "  {:?} to read and apply an entry of {PER_ENTRY} effects, {:?} for each effect",
+        applying / entries,
+        applying / effects
+    );
+    println!(
+        "  a group's snapshot: {} bytes, {} for each partition; {writing:?} to write, {reading:?} to read",
+        snapshot.len(),
+        snapshot.len() / (PARTITIONS / GROUPS) as usize
+    );
+}
