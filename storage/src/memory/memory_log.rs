@@ -1,14 +1,18 @@
 //! A log that lives in memory: for tests, and the model that the log on files is held against.
 //!
-//! Everything is durable the moment it is submitted, so the high watermark is the log end.
+//! Everything is durable the moment it is submitted, so the high watermark is the log end. Several brokers may have the same
+//! log: each has a handle of its own, and all see the same at once.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use bytes::Bytes;
 
 use crate::env::sync::{Mutex, MutexGuard};
 use crate::log::admission::{Admission, admit, refused};
+use crate::log::leader_epoch::LeaderEpochs;
 use crate::log::producer_state::{ProducerState, ProducerStateConfig};
 use crate::log::transaction_index::{AbortedTxn, overlapping};
 use crate::log::waiters::Waiters;
@@ -20,11 +24,26 @@ use crate::log::{
 };
 use crate::record::{BatchHeader, EndTxnMarker, ValidatedBatch};
 
-/// A [`PartitionLog`] without files.
+/// A [`PartitionLog`] without files, in the hands of one broker.
 pub struct MemoryLog {
+    shared: Arc<Shared>,
+    /// The epoch with which this broker's coordinator writes; `None` if no other broker has the log.
+    claimed: Option<AtomicI32>,
+}
+
+/// What all brokers that have the log see.
+pub struct Shared {
     id: TopicPartition,
     state: Mutex<State>,
     waiters: Arc<Waiters>,
+}
+
+impl Deref for MemoryLog {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 struct State {
@@ -35,6 +54,8 @@ struct State {
     config: Arc<LogConfig>,
     producers: ProducerState,
     aborted: Vec<AbortedTxn>,
+    /// Each claim begins one.
+    epochs: LeaderEpochs,
     /// Of all batches, in ms: the clock of this log.
     newest_timestamp: i64,
     deleted: bool,
@@ -46,7 +67,23 @@ struct Stored {
 }
 
 impl MemoryLog {
-    pub fn new(id: TopicPartition, config: Arc<LogConfig>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, is_alone: bool) -> Self {
+        Self {
+            shared,
+            claimed: (!is_alone).then(AtomicI32::default),
+        }
+    }
+
+    fn claimed(&self) -> i32 {
+        let claimed = self.claimed.as_ref();
+        claimed.map_or(i32::MAX, |claimed| claimed.load(Ordering::Acquire))
+    }
+}
+
+impl Shared {
+    pub(super) fn new(id: TopicPartition, config: Arc<LogConfig>) -> Self {
+        let mut epochs = LeaderEpochs::new();
+        epochs.assign(0, 0);
         Self {
             id,
             state: Mutex::new(State {
@@ -57,6 +94,7 @@ impl MemoryLog {
                 config,
                 producers: ProducerState::new(ProducerStateConfig::of_log(86_400_000), 0),
                 aborted: Vec::new(),
+                epochs,
                 newest_timestamp: 0,
                 deleted: false,
             }),
@@ -122,9 +160,18 @@ impl State {
         id: &TopicPartition,
         batch: &ValidatedBatch,
         origin: AppendOrigin,
+        claimed: i32,
     ) -> Result<Drafted, AppendError> {
         if self.deleted {
             return Err(AppendError::Deleted);
+        }
+        let current = self.leader_epoch();
+        if matches!(origin, AppendOrigin::Coordinator(_)) && claimed < current {
+            return Err(AppendError::Fenced {
+                partition: id.clone(),
+                current,
+                got: claimed,
+            });
         }
         let marker = match admit(&self.producers, id, batch, origin)? {
             Admission::Append(marker) => marker,
@@ -140,13 +187,17 @@ impl State {
                 }));
             }
         };
-        let bytes = batch.to_bytes(self.log_end_offset, 0);
+        let bytes = batch.to_bytes(self.log_end_offset, self.leader_epoch());
         let header =
             BatchHeader::parse(&bytes).map_err(|error| AppendError::Storage(error.to_string()))?;
         Ok(Drafted::Append(Draft {
             stored: Stored { header, bytes },
             marker,
         }))
+    }
+
+    fn leader_epoch(&self) -> i32 {
+        self.epochs.latest().map_or(0, |latest| latest.epoch)
     }
 
     fn take_in(&mut self, draft: Draft) -> TakenIn {
@@ -229,7 +280,7 @@ impl PartitionLog for MemoryLog {
         _next: Next,
     ) -> Result<PendingAppend, AppendError> {
         let mut state = self.state.lock();
-        let answer = match state.draft(&self.id, &batch, origin)? {
+        let answer = match state.draft(&self.id, &batch, origin, self.claimed())? {
             Drafted::Duplicate(appended) => return Ok(answered(appended)),
             Drafted::Append(draft) => state.take_in(draft),
         };
@@ -304,7 +355,22 @@ impl PartitionLog for MemoryLog {
     }
 
     fn leader_epoch(&self) -> i32 {
-        0
+        self.state.lock().leader_epoch()
+    }
+
+    fn claim(&self) -> BoxFuture<'static, Result<i32, AppendError>> {
+        let mut state = self.state.lock();
+        if state.deleted {
+            return Box::pin(std::future::ready(Err(AppendError::Deleted)));
+        }
+        let mut epoch = state.leader_epoch();
+        if let Some(claimed) = &self.claimed {
+            epoch += 1;
+            let end = state.log_end_offset;
+            state.epochs.assign(epoch, end);
+            claimed.store(epoch, Ordering::Release);
+        }
+        Box::pin(std::future::ready(Ok(epoch)))
     }
 
     fn size_bytes(&self) -> u64 {
@@ -444,8 +510,10 @@ impl PartitionLog for MemoryLog {
     }
 
     fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)> {
-        // There is one epoch. Nothing is known of a later one, as in Kafka's `LeaderEpochFileCache`.
-        (leader_epoch == 0).then(|| (0, self.state.lock().log_end_offset))
+        let state = self.state.lock();
+        state
+            .epochs
+            .end_offset_for(leader_epoch, state.log_end_offset)
     }
 
     fn delete_records_before(&self, offset: i64) -> BoxFuture<'static, Result<i64, AppendError>> {
@@ -492,14 +560,14 @@ pub(super) fn append_all(
             Some(log)
                 if admitted
                     .iter()
-                    .any(|(_, other, ..)| Arc::ptr_eq(other, log)) =>
+                    .any(|(_, other, ..)| Arc::ptr_eq(&other.shared, &log.shared)) =>
             {
                 let what = format!("two parts of a joint append are for {}", log.id);
                 Err(AppendError::Storage(what))
             }
             Some(log) => {
                 let state = log.state.lock();
-                let drafted = state.draft(&log.id, &part.batch, part.origin);
+                let drafted = state.draft(&log.id, &part.batch, part.origin, log.claimed());
                 drafted.map(|drafted| (log, state, drafted))
             }
         };

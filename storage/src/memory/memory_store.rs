@@ -1,4 +1,4 @@
-//! All logs of a broker that keeps nothing on disk.
+//! All logs of a broker that keeps nothing on disk, or those that several of them have in common.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
-use super::memory_log::{MemoryLog, append_all};
+use super::memory_log::{MemoryLog, Shared, append_all};
 use crate::env::sync::Mutex;
 use crate::log::stats::DirectoryStats;
 use crate::log::{
@@ -15,8 +15,14 @@ use crate::log::{
     StorageError, TopicPartition,
 };
 
-/// A [`LogStore`] without files.
+/// What all brokers of a memory have.
+pub(super) type SharedLogs = Arc<Mutex<HashMap<TopicPartition, Arc<Shared>>>>;
+
+/// A [`LogStore`] without files, in the hands of one broker.
 pub(crate) struct MemoryStore {
+    shared: SharedLogs,
+    /// No other broker has these logs.
+    is_alone: bool,
     logs: Mutex<HashMap<TopicPartition, Arc<MemoryLog>>>,
     verifies_transactions: AtomicBool,
     recovery_report: RecoveryReport,
@@ -24,8 +30,10 @@ pub(crate) struct MemoryStore {
 }
 
 impl MemoryStore {
-    pub fn new() -> Self {
+    pub fn new(shared: SharedLogs, is_alone: bool) -> Self {
         Self {
+            shared,
+            is_alone,
             logs: Mutex::default(),
             verifies_transactions: AtomicBool::new(true),
             recovery_report: RecoveryReport {
@@ -44,9 +52,12 @@ impl LogStore for MemoryStore {
         config: Arc<LogConfig>,
     ) -> Result<Arc<dyn PartitionLog>, StorageError> {
         let mut logs = self.logs.lock();
-        let log = logs
-            .entry(id.clone())
-            .or_insert_with(|| Arc::new(MemoryLog::new(id, config)));
+        let log = logs.entry(id.clone()).or_insert_with(|| {
+            let mut all = self.shared.lock();
+            let new = || Arc::new(Shared::new(id.clone(), config));
+            let shared = all.entry(id.clone()).or_insert_with(new);
+            Arc::new(MemoryLog::new(Arc::clone(shared), self.is_alone))
+        });
         log.verify_transactions(self.verifies_transactions.load(Ordering::Relaxed));
         Ok(Arc::clone(log) as Arc<dyn PartitionLog>)
     }
@@ -76,7 +87,8 @@ impl LogStore for MemoryStore {
 
     fn delete_logs(&self, ids: &[TopicPartition]) -> Result<(), StorageError> {
         for id in ids {
-            if let Some(log) = self.logs.lock().remove(id) {
+            self.logs.lock().remove(id);
+            if let Some(log) = self.shared.lock().remove(id) {
                 log.delete();
             }
         }
