@@ -33,11 +33,25 @@ pub(crate) enum Entry<'a> {
 pub(crate) async fn replay(
     log: &dyn PartitionLog,
     from_offset: i64,
-    mut visit: impl FnMut(Entry<'_>),
+    visit: impl FnMut(Entry<'_>),
 ) -> Result<i64, ReplayError> {
     let offsets = log.current_offsets().await?;
-    let mut next_offset = from_offset.max(offsets.log_start_offset);
-    while next_offset < offsets.high_watermark {
+    let from_offset = from_offset.max(offsets.log_start_offset);
+    read_on(log, from_offset, offsets.high_watermark, visit).await
+}
+
+/// As [`replay`], from an offset that the log has up to one that it has.
+///
+/// # Errors
+/// As [`replay`].
+pub(crate) async fn read_on(
+    log: &dyn PartitionLog,
+    from_offset: i64,
+    to_offset: i64,
+    mut visit: impl FnMut(Entry<'_>),
+) -> Result<i64, ReplayError> {
+    let mut next_offset = from_offset;
+    while next_offset < to_offset {
         let read = log.read(ReadRequest {
             fetch_offset: next_offset,
             max_bytes: READ_BYTES,
@@ -49,8 +63,11 @@ pub(crate) async fn replay(
             Read::Cold(fetched) => fetched.await?,
         };
         let read_from = next_offset;
-        for slice in fetched.records {
+        'read: for slice in fetched.records {
             for batch in batches(&slice) {
+                if next_offset >= to_offset {
+                    break 'read;
+                }
                 let damaged = |offset, what: &dyn std::fmt::Display| ReplayError::Batch {
                     offset,
                     what: what.to_string(),

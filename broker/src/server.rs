@@ -23,8 +23,10 @@ use crate::config::{
     BrokerConfig, ConnectionSettings, DynamicSettings, HostPort, RateSettings, SecurityProtocol,
 };
 use crate::control::{self, ControlSocket};
+use crate::coordinator;
 use crate::coordinator::group::{GroupCoordinator, Groups};
 use crate::coordinator::runtime::Runtime;
+use crate::coordinator::shard::LoadError;
 use crate::coordinator::txn::{TransactionCoordinator, Transactions};
 use crate::import::{self, Foreign, Owner};
 use crate::metadata::{
@@ -44,7 +46,6 @@ use crate::partition::registry::PartitionRegistry;
 use crate::partition::validation::Validators;
 use crate::quota::Quotas;
 use crate::release::{self, RELEASE};
-use crate::replay::ReplayError;
 use crate::secure::{self, SecureError, Secured};
 use crate::security::delegation::DelegationTokens;
 use crate::security::logins::Logins;
@@ -107,9 +108,9 @@ pub enum StartError {
     #[error(transparent)]
     Secure(#[from] SecureError),
     #[error("cannot load the groups: {0}")]
-    Groups(ReplayError),
+    Groups(LoadError),
     #[error("cannot load the transactions: {0}")]
-    Transactions(ReplayError),
+    Transactions(LoadError),
 }
 
 /// Why a running broker cannot go on. It is one line for the operator.
@@ -460,20 +461,6 @@ pub async fn assemble_in(
     let transaction_stats = Arc::default();
     let tls = TlsListeners::open(&config, metadata.published().dynamic_settings());
     let tls = tls.map_err(StartError::Tls)?;
-    let runtime = Runtime {
-        metadata: metadata.clone(),
-        clock: clock.clone(),
-        logs: Arc::clone(&logs),
-        partitions: Arc::clone(&partitions),
-        lending: Arc::default(),
-        stats: Arc::clone(&transaction_stats),
-        shutdown: shutdown.subscribe(),
-    };
-    let authorizer = Arc::new(Authorizer::new(config.section()));
-    let groups = Groups::new(config.section(), Arc::clone(&authorizer));
-    let groups = GroupCoordinator::new(groups, runtime.clone());
-    let transactions = Transactions::new(config.section(), metadata.clone());
-    let transactions = TransactionCoordinator::new(transactions, runtime);
     let cluster = match &members {
         Some(members) => {
             members.keep(metadata.vital());
@@ -484,6 +471,21 @@ pub async fn assemble_in(
             Arc::new(ClusterView::alone(config.node_id, rack))
         }
     };
+    let runtime = Runtime {
+        metadata: metadata.clone(),
+        clock: clock.clone(),
+        cluster: Arc::clone(&cluster),
+        is_alone: members.is_none(),
+        logs: Arc::clone(&logs),
+        partitions: Arc::clone(&partitions),
+        stats: Arc::clone(&transaction_stats),
+        shutdown: shutdown.subscribe(),
+    };
+    let authorizer = Arc::new(Authorizer::new(config.section()));
+    let groups = Groups::new(config.section(), Arc::clone(&authorizer));
+    let groups = GroupCoordinator::new(groups, runtime.clone());
+    let transactions = Transactions::new(config.section(), metadata.clone());
+    let transactions = TransactionCoordinator::new(transactions, runtime);
     let broker = Arc::new(Broker {
         authorizer,
         cluster,
@@ -528,6 +530,11 @@ pub async fn assemble_in(
     // They may have to end what groups have in their logs.
     let loaded = broker.transactions.load().await;
     loaded.map_err(StartError::Transactions)?;
+    if !broker.groups.runtime().is_alone {
+        let following = coordinator::topics::follow(Arc::clone(&broker));
+        let vital = broker.metadata.vital();
+        vital.spawn("the coordinators' watch over topics", following);
+    }
     Ok(broker)
 }
 

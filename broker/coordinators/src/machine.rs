@@ -84,7 +84,9 @@ pub struct Moment<C: ?Sized> {
 pub enum Refused {
     /// The log behind the machine cannot be read or written, or the broker stops.
     Unavailable,
-    /// The log is deleted.
+    /// The log is being read.
+    Loading,
+    /// The log is deleted, or another broker's.
     NotCoordinator,
 }
 
@@ -92,6 +94,7 @@ impl From<Refused> for ErrorCode {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Unavailable => Self::CoordinatorNotAvailable,
+            Refused::Loading => Self::CoordinatorLoadInProgress,
             Refused::NotCoordinator => Self::NotCoordinator,
         }
     }
@@ -103,11 +106,11 @@ pub enum Write<R> {
     /// Records in one batch if they fit, else in several. Then a crash may leave the first ones only.
     Plain(Vec<R>),
     /// Records of a producer's open transaction, in one batch. The machine refuses what does not fit before it changes
-    /// anything.
+    /// anything. It is told what becomes of them: see [`Machine::settled`].
     Transactional { producer: Producer, records: Vec<R> },
     /// A record of this log and the markers of `ending` in others: all are durable together, or none. A partition that is
     /// gone, or whose log refuses the marker, is left out.
-    Joint { record: Option<R>, ending: Ending },
+    Joint { record: R, ending: Ending },
 }
 
 /// The outcome of one step. See the [module's contract](self) for what to do with it.
@@ -159,10 +162,18 @@ pub trait Machine: Sized + Send + 'static {
         value: Option<&[u8]>,
     ) -> Result<(), Self::RecordError>;
 
-    /// Takes over the end of a transaction that has written to the machine's log. While the machine runs, this happens
-    /// between two steps: whoever ended the transaction has put the marker into the log, and nothing else was put there
-    /// meanwhile.
+    /// Takes over the end of a transaction that has written to the machine's log. Others put markers there, and while the
+    /// machine runs it may have written behind one before it learns of it. It comes before every
+    /// [`settled`](Self::settled) of a write that stands behind it in the log, and after those of writes before it.
     fn replay_marker(&mut self, end: EndTxn);
+
+    /// The oldest [`Write::Transactional`] of a producer of which this was not told yet is in the log; or the log has refused
+    /// it, because the transaction had ended. Then nobody is told the reply of that step.
+    fn settled(&mut self, producer: Producer, is_appended: bool);
+
+    /// Whether the answer to a request depends on ends of transactions that the log may tell of already. The owner reads on
+    /// before it hands in such a request.
+    fn depends_on_markers(&self, request: &Self::Request) -> bool;
 
     /// The whole log has been taken over.
     fn loaded(&mut self, now: &Moment<Self::Catalog>) -> EffectsOf<Self>;
@@ -243,7 +254,7 @@ impl<Record, Reply, Question, Note> Effects<Record, Reply, Question, Note> {
     pub fn record_count(&self) -> usize {
         let counts = self.writes.iter().map(|write| match write {
             Write::Plain(records) | Write::Transactional { records, .. } => records.len(),
-            Write::Joint { record, ending } => record.iter().len() + ending.partitions.len(),
+            Write::Joint { ending, .. } => 1 + ending.partitions.len(),
         });
         counts.sum()
     }

@@ -11,6 +11,7 @@ use coordinators::group::ListGroups;
 use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::{ListGroupsRequest, ListGroupsResponse};
 use kafka_protocol::protocol::StrBytes;
+use protocol_shim::ErrorCode;
 use protocol_shim::access::Operation;
 
 use super::{PART_BYTES, wire};
@@ -55,6 +56,8 @@ pub(crate) async fn handle(
                         .with_group_type(kind(ctx, group.group_type))
                 }));
             }
+            // Another broker has it, and is asked as well.
+            Err(ErrorCode::NotCoordinator) => {}
             Err(error) => return Ok(ListGroupsResponse::default().with_error_code(error.into())),
         }
     }

@@ -51,6 +51,8 @@ pub(crate) async fn handle(
     for shard in 0..shards.count() {
         let mut listed = match shards.list(shard, filter.clone()).await {
             Ok(listed) => listed,
+            // Another broker has it, and is asked as well.
+            Err(ErrorCode::NotCoordinator) => continue,
             Err(error) => return refused(error),
         };
         listed.retain(|listed| {

@@ -5,7 +5,8 @@
 //! It takes ALTER or CLUSTER_ACTION on the cluster. Each partition of a producer is answered once, however often it is named;
 //! the last answer counts, as in Kafka.
 //!
-//! A partition of `__consumer_offsets` is answered when the marker is in its log and its groups know of it.
+//! A partition of `__consumer_offsets` is answered when the marker is in its log. Its groups read it there before they tell an
+//! offset that depends on it.
 //!
 //! Deviation: partitions are in the order of their names and numbers, where Kafka has no order.
 

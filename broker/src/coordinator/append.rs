@@ -3,27 +3,19 @@
 
 #![expect(clippy::disallowed_methods, reason = "a coordinator works for itself")]
 
-use coordinators::machine::{EndTxn, Ending, Partition, Refused};
+use coordinators::machine::{EndTxn, Ending, Partition};
 use protocol_shim::ErrorCode;
 use storage::log::{
     AppendError, AppendOrigin, IfRefused, JointPart, Next, PartitionLog, PendingAppend,
     TopicPartition, VerificationGuard,
 };
 use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult, ValidatedBatch};
-use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::batches::NO_SEQUENCE;
-use super::lending::Loan;
 use super::runtime::{Outside, Runtime, Surroundings};
 use crate::authorizer::Authorized;
 use crate::partition::errors;
-
-/// A log that gets a marker, borrowed if it is a shard's.
-struct Marked {
-    log: TopicPartition,
-    loan: Option<Loan>,
-}
 
 impl<O: Outside> Surroundings<O> {
     /// Appends a batch to the shard's log. A batch that begins a transaction there needs a guard.
@@ -40,30 +32,27 @@ impl<O: Outside> Surroundings<O> {
         self.log.submit(permit, batch, origin, Next::Wait)
     }
 
-    /// Appends `record`, if there is one, and the markers of `ending`. Gives the append of the record.
+    /// Appends `record` and the markers of `ending`. Gives the append of the record. Shards whose logs are among those with a
+    /// marker come upon it there.
     ///
     /// # Errors
     /// Nothing was appended.
     pub(super) async fn append_jointly(
         &self,
-        record: Option<ValidatedBatch>,
+        record: ValidatedBatch,
         ending: &Ending,
-    ) -> Result<Option<PendingAppend>, AppendError> {
-        let mut marked = Vec::with_capacity(ending.partitions.len());
-        for log in self.logs_of(&ending.partitions).await {
-            let loan = self.runtime.lending.borrow(&log).await;
-            let loan = loan.map_err(|error| unavailable(&log, error))?;
-            marked.push(Marked { log, loan });
-        }
+        claimed: i32,
+    ) -> Result<PendingAppend, AppendError> {
+        let marked = self.logs_of(&ending.partitions).await;
         let end = EndTxn {
             producer_id: ending.producer.id,
             producer_epoch: ending.producer.epoch,
-            coordinator_epoch: self.log.leader_epoch(),
+            coordinator_epoch: claimed,
             commit: ending.commit,
         };
         let marker = marker_batch(end, self.runtime.clock.wall_ms())?;
-        let markers = marked.iter().map(|marked| JointPart {
-            log: marked.log.clone(),
+        let markers = marked.iter().map(|log| JointPart {
+            log: log.clone(),
             batch: marker.clone(),
             origin: AppendOrigin::Marker {
                 transaction_version: ending.transaction_version,
@@ -71,13 +60,12 @@ impl<O: Outside> Surroundings<O> {
             if_refused: IfRefused::Skip,
         });
         let mut parts: Vec<_> = markers.collect();
-        parts.extend(record.map(|batch| JointPart {
+        parts.push(JointPart {
             log: self.log.id().clone(),
-            batch,
+            batch: record,
             origin: AppendOrigin::COORDINATOR,
             if_refused: IfRefused::FailAll,
-        }));
-        let has_record = parts.len() > marked.len();
+        });
         let bytes = parts.iter().map(|part| part.batch.size_bytes()).sum();
         let logs = &self.runtime.logs;
         let permit = logs.reserve(bytes, AppendOrigin::COORDINATOR).await?;
@@ -86,28 +74,21 @@ impl<O: Outside> Surroundings<O> {
             .map_err(|error| error.error)?;
         let stats = &self.runtime.stats;
         let mut answers = answers.into_iter();
-        for (Marked { log, loan }, answer) in marked.into_iter().zip(&mut answers) {
+        for (log, answer) in marked.into_iter().zip(&mut answers) {
             match answer {
-                Ok(append) => {
-                    stats.marker_written();
-                    if let Some(loan) = loan {
-                        loan.give_back(end, append);
-                    }
-                }
+                Ok(_) => stats.marker_written(),
                 Err(error) => {
                     stats.markers_skipped(1);
                     debug!(%log, "no marker for {:?}: {error}", ending.producer);
                 }
             }
         }
-        match has_record {
-            true => answers.next().transpose(),
-            false => Ok(None),
-        }
+        let missing = || AppendError::Storage("a part has no answer".to_owned());
+        answers.next().unwrap_or_else(|| Err(missing()))
     }
 
-    /// The logs of those partitions that there are, in order. The machine's own topic is not among them: its shards would
-    /// wait for each other.
+    /// The logs of those partitions that there are, in order. The machine's own topic is not among them: nobody writes there
+    /// in a transaction.
     async fn logs_of(&self, partitions: &[Partition]) -> Vec<TopicPartition> {
         let image = self.runtime.metadata.image();
         let wanted = partitions.iter().map(|partition| {
@@ -132,8 +113,7 @@ impl<O: Outside> Surroundings<O> {
 }
 
 impl Runtime {
-    /// Ends a producer's transaction in one log, whatever its coordinator knows of it. When the append resolves, the shard
-    /// that has the log knows of it, too.
+    /// Ends a producer's transaction in one log, whatever its coordinator knows of it.
     ///
     /// # Errors
     /// Nothing was appended; why.
@@ -143,8 +123,6 @@ impl Runtime {
         end: EndTxn,
         transaction_version: i16,
     ) -> Result<PendingAppend, ErrorCode> {
-        let loan = self.lending.borrow(log.id()).await;
-        let loan = loan.map_err(|_| ErrorCode::NotLeaderOrFollower)?;
         let refused = |error: AppendError| errors::of_append(&error);
         let marker = marker_batch(end, self.clock.wall_ms()).map_err(refused)?;
         let origin = AppendOrigin::Marker {
@@ -154,23 +132,7 @@ impl Runtime {
         let append = log.submit(permit.map_err(refused)?, marker, origin, Next::Append);
         let append = append.map_err(refused)?;
         self.stats.marker_written();
-        let Some(loan) = loan else {
-            return Ok(append);
-        };
-        let (tell, told) = oneshot::channel();
-        loan.give_back(
-            end,
-            Box::pin(async move {
-                let appended = append.await;
-                // Nobody may be waiting.
-                let _ = tell.send(appended.clone());
-                appended
-            }),
-        );
-        let lost = || AppendError::Indeterminate("the shard was unloaded".to_owned());
-        Ok(Box::pin(async move {
-            told.await.unwrap_or_else(|_| Err(lost()))
-        }))
+        Ok(append)
     }
 }
 
@@ -202,8 +164,4 @@ pub(super) fn trusted(batch: BatchBuilder) -> Result<ValidatedBatch, AppendError
     let unfit = |error: &dyn std::fmt::Display| AppendError::Storage(error.to_string());
     let bytes = batch.build().map_err(|error| unfit(&error))?;
     ValidatedBatch::trusted(bytes).map_err(|error| unfit(&error))
-}
-
-fn unavailable(log: &TopicPartition, error: Refused) -> AppendError {
-    AppendError::Storage(format!("{log} takes no marker now: {error:?}"))
 }

@@ -12,6 +12,8 @@ pub(super) struct Batch<M: Machine> {
     kind: Kind,
     pub(super) records: BatchBuilder,
     bytes: usize,
+    /// Writes of the machine in a producer's transaction.
+    writes: usize,
     /// The transaction that ends together with these records.
     pub(super) ending: Option<Ending>,
     pub(super) replies: Vec<(Token, M::Reply)>,
@@ -38,14 +40,23 @@ impl<M: Machine> Batch<M> {
             kind,
             records,
             bytes: 0,
+            writes: 0,
             ending: None,
             replies: Vec::new(),
         }
     }
 
+    /// Whose transaction the batch belongs to, and how many of the machine's writes are in it.
+    pub(super) fn transactional_writes(&self) -> Option<(Producer, usize)> {
+        match self.kind {
+            Kind::Transactional(producer) if self.writes > 0 => Some((producer, self.writes)),
+            _ => None,
+        }
+    }
+
     /// Whether there is nothing to append.
     pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.ending.is_none()
+        self.records.is_empty()
     }
 }
 
@@ -87,10 +98,11 @@ impl<M: Machine> Batches<M> {
                 Write::Transactional { producer, records } => {
                     let kind = Kind::Transactional(producer);
                     self.add_records(kind, &encoded::<M>(&records)?, &mut full);
+                    self.last.writes += 1;
                 }
                 Write::Joint { record, ending } => {
                     self.cut(Kind::Joint, &mut full);
-                    self.add_records(Kind::Joint, &encoded::<M>(record.as_slice())?, &mut full);
+                    self.add_records(Kind::Joint, &encoded::<M>(&[record])?, &mut full);
                     self.last.ending = Some(ending);
                 }
             }

@@ -3,12 +3,12 @@
 mod append;
 mod batches;
 pub(crate) mod group;
-pub(crate) mod lending;
 pub(crate) mod routing;
 pub(crate) mod runtime;
-mod shard;
+pub(crate) mod shard;
 mod shards;
 pub(crate) mod stats;
 #[cfg(test)]
 mod tests;
+pub(crate) mod topics;
 pub(crate) mod txn;

@@ -11,11 +11,10 @@ use storage::log::PartitionLog;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::authorizer::Authorized;
 use crate::coordinator::runtime::{Outside, Runtime};
+use crate::coordinator::shard::LoadError;
 use crate::coordinator::shards::Shards;
 use crate::log_limited;
-use crate::replay::ReplayError;
 
 /// A coordinator as its clients find it. There are no shards before the first use, and none after its topic was deleted.
 pub struct Coordinator<O: Outside> {
@@ -52,7 +51,7 @@ impl<O: Outside> Coordinator<O> {
         &self,
         topic_id: Uuid,
         logs: Vec<Arc<dyn PartitionLog>>,
-    ) -> Result<(), ReplayError> {
+    ) -> Result<(), LoadError> {
         let _one_at_a_time = self.starting.lock().await;
         let is_same = |shards: &Arc<Shards<O::Machine>>| shards.topic_id() == topic_id;
         if self.shards.load().as_ref().is_some_and(is_same) {
@@ -116,21 +115,21 @@ impl<O: Outside> Coordinator<O> {
         })
     }
 
-    /// Starts the shards if the topic is there.
+    /// Starts the shards if the topic is there, and ends those of one that was deleted.
     ///
     /// # Errors
     /// When a log cannot be read back.
-    pub(crate) async fn load(&self) -> Result<(), ReplayError> {
+    pub(crate) async fn load(&self) -> Result<(), LoadError> {
         let image = self.runtime.metadata.image();
         let Some(topic) = image.topic(O::TOPIC) else {
+            // It tells those that there are.
+            let _ = self.shards();
             return Ok(());
         };
-        let mut logs: Vec<Arc<dyn PartitionLog>> = Vec::new();
-        for partition in 0..topic.partition_count {
-            let topic_id = Authorized::internal(topic.topic_id, "the coordinator's own log");
-            let found = self.runtime.partitions.get(topic_id, partition).await;
-            logs.extend(found.map(|partition| Arc::clone(&partition.log)));
-        }
-        self.start(topic.topic_id, logs).await
+        // What they hold is looked at when they are loaded: only those of this broker are.
+        let found = (0..topic.partition_count)
+            .map(|partition| self.runtime.partitions.known(topic.topic_id, partition));
+        let logs = found.flatten().map(|found| Arc::clone(&found.log));
+        self.start(topic.topic_id, logs.collect()).await
     }
 }

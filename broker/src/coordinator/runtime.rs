@@ -10,7 +10,7 @@ use storage::log::{LogStore, PartitionLog};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::coordinator::lending::Lending;
+use crate::cluster::view::ClusterView;
 use crate::coordinator::stats::TransactionStats;
 use crate::metadata::{Metadata, Published};
 use crate::partition::registry::PartitionRegistry;
@@ -26,10 +26,11 @@ const MAX_BATCH_BYTES: usize = 16 << 20;
 pub(crate) struct Runtime {
     pub metadata: Metadata,
     pub clock: Clock,
-    /// Where all logs are, and who of the coordinators has which.
+    pub cluster: Arc<ClusterView>,
+    /// No other broker has these logs, now or later.
+    pub is_alone: bool,
     pub logs: Arc<dyn LogStore>,
     pub partitions: Arc<PartitionRegistry>,
-    pub lending: Arc<Lending>,
     pub stats: Arc<TransactionStats>,
     /// Turns true when the broker shuts down.
     pub shutdown: watch::Receiver<bool>,
@@ -45,6 +46,13 @@ pub(super) struct Surroundings<O: Outside> {
 }
 
 impl<O: Outside> Surroundings<O> {
+    /// Whether the shard is this broker's, by the view: whoever leads its log serves it.
+    pub(super) fn is_ours(&self) -> bool {
+        let (log, cluster) = (self.log.id(), &self.runtime.cluster);
+        let is_led = || cluster.leader_for(log.topic_id, log.partition, None) == cluster.me();
+        self.runtime.is_alone || is_led()
+    }
+
     pub(super) fn now(&self) -> Moment<<O::Machine as Machine>::Catalog> {
         let published = self.runtime.metadata.published();
         Moment {

@@ -12,8 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use crate::coordinator::runtime::{Outside, Runtime, Surroundings};
-use crate::coordinator::shard::{self, Command, Within};
-use crate::replay::ReplayError;
+use crate::coordinator::shard::{self, Command, LoadError, Within};
 
 /// Requests that may wait for one shard. The callers of others wait.
 const MAILBOX_REQUESTS: usize = 1024;
@@ -35,7 +34,8 @@ pub(crate) struct Shards<M: Machine> {
 }
 
 impl<M: Machine> Shards<M> {
-    /// Loads one shard from each log of the topic, in the order of the partitions, and starts their tasks.
+    /// Starts a task for each log of the topic, in the order of the partitions. If no other broker has these logs, all shards
+    /// are loaded first. Else each task sees to it that its own is, when it is to serve it.
     ///
     /// # Errors
     /// When a log cannot be read back.
@@ -44,21 +44,23 @@ impl<M: Machine> Shards<M> {
         outside: &Arc<O>,
         topic_id: Uuid,
         logs: Vec<Arc<dyn PartitionLog>>,
-    ) -> Result<Self, ReplayError> {
+    ) -> Result<Self, LoadError> {
         let began = Instant::now();
         let gone = watch::Sender::new(false);
         let mut shards = Vec::with_capacity(logs.len());
         for log in logs {
             let (mailbox, commands) = mpsc::channel(MAILBOX_REQUESTS);
-            let lender = runtime.lending.lender(log.id());
             let surroundings = Surroundings {
                 log: Arc::clone(&log),
                 runtime: runtime.clone(),
                 outside: Arc::clone(outside),
                 gone: gone.subscribe(),
             };
-            let loaded = shard::load(&surroundings).await?;
-            let shard = shard::run(surroundings, loaded, commands, lender);
+            let loaded = match runtime.is_alone {
+                true => Some(shard::load(&surroundings).await?),
+                false => None,
+            };
+            let shard = shard::run(surroundings, loaded, commands);
             runtime.metadata.vital().spawn(O::NAME, shard);
             shards.push(Shard { log, mailbox });
         }
@@ -95,7 +97,7 @@ impl<M: Machine> Shards<M> {
         self.gone.send_replace(true);
     }
 
-    /// The log of one shard.
+    /// The log of one shard, which others may have gone on writing since it was last looked at.
     ///
     /// # Errors
     /// The shard is not there.
@@ -107,7 +109,7 @@ impl<M: Machine> Shards<M> {
     /// Puts a request to one shard and waits for its reply, however long it is parked.
     ///
     /// # Errors
-    /// The shard is not there, or ended before it could answer.
+    /// The shard is not there, or another broker's, or ended before it could answer.
     pub(crate) async fn request(
         &self,
         shard: usize,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use coordinators::group::{
     AssignedTopics, GroupId, GroupsSurveyed, SurveyGroups, SurveyPlace, SurveyedGroup,
 };
+use protocol_shim::ErrorCode;
 use storage::log::{Glance, PartitionLog};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -268,7 +269,11 @@ impl Groups {
             .ok()?
         {
             let (shard, surveyed) = answered.ok()?;
-            let GroupsSurveyed { groups, next } = surveyed.ok()?;
+            let GroupsSurveyed { groups, next } = match surveyed {
+                // Another broker tells of it.
+                Err(ErrorCode::NotCoordinator) => continue,
+                surveyed => surveyed.ok()?,
+            };
             for group in groups {
                 told.add(broker, &published, group, rows_max);
             }

@@ -1,6 +1,6 @@
 //! Committed offsets, and those of transactions that are still open.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
 use crate::group::any::Group;
@@ -17,11 +17,43 @@ type ByPartition<T> = BTreeMap<Name, BTreeMap<i32, T>>;
 pub(super) struct Offsets {
     committed: BTreeMap<GroupId, ByPartition<Stored>>,
     /// By producer id: offsets committed in its open transaction.
-    pending: BTreeMap<i64, BTreeMap<OffsetKey, Stored>>,
+    pending: BTreeMap<i64, Pending>,
     /// By group: the producers with an open transaction on a partition.
     open: BTreeMap<GroupId, ByPartition<BTreeSet<i64>>>,
     /// Counts records: the later one of two commits wins, even if its transaction ended first.
     sequence: u64,
+}
+
+/// What a producer's open transaction has committed.
+#[derive(Debug, Clone, Default)]
+struct Pending {
+    /// In the log. A marker ends these.
+    settled: BTreeMap<OffsetKey, Stored>,
+    /// On their way there, by write. A marker may come before one of them: then the log refuses it.
+    unsettled: VecDeque<BTreeMap<OffsetKey, Stored>>,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.settled.is_empty() && self.unsettled.is_empty()
+    }
+
+    fn has(&self, key: &OffsetKey) -> bool {
+        let mut unsettled = self.unsettled.iter();
+        self.settled.contains_key(key) || unsettled.any(|write| write.contains_key(key))
+    }
+
+    /// A write keeps its place when nothing is left of it.
+    fn remove(&mut self, key: &OffsetKey) {
+        self.settled.remove(key);
+        for write in &mut self.unsettled {
+            write.remove(key);
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&OffsetKey, &Stored)> {
+        self.settled.iter().chain(self.unsettled.iter().flatten())
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -54,10 +86,8 @@ impl Offsets {
         {
             if let Some(pending) = self.pending.get_mut(&producer_id) {
                 pending.remove(key);
-                if pending.is_empty() {
-                    self.pending.remove(&producer_id);
-                }
             }
+            self.forget_if_empty(producer_id);
         }
     }
 
@@ -68,15 +98,54 @@ impl Offsets {
         key: &OffsetKey,
         value: &CommittedOffset,
     ) {
+        let stored = self.next(value);
+        let pending = self.pending.entry(producer_id).or_default();
+        pending.settled.insert(key.clone(), stored);
+        self.opened(producer_id, key);
+    }
+
+    /// Takes note of a write in an open transaction that is yet to come into the log. It is pending for whoever asks.
+    pub(super) fn stage<'a>(
+        &mut self,
+        producer_id: i64,
+        commits: impl Iterator<Item = (&'a OffsetKey, &'a CommittedOffset)>,
+    ) {
+        let mut write = BTreeMap::new();
+        for (key, value) in commits {
+            write.insert(key.clone(), self.next(value));
+            self.opened(producer_id, key);
+        }
+        let pending = self.pending.entry(producer_id).or_default();
+        pending.unsettled.push_back(write);
+    }
+
+    /// The oldest of the producer's writes is in the log, or was refused. Gives the groups that it is about, if it is there.
+    pub(super) fn settle(&mut self, producer_id: i64, is_appended: bool) -> BTreeSet<GroupId> {
+        let mut groups = BTreeSet::new();
+        let Some(pending) = self.pending.get_mut(&producer_id) else {
+            return groups;
+        };
+        let write = pending.unsettled.pop_front().unwrap_or_default();
+        if is_appended {
+            groups.extend(write.keys().map(|key| key.group_id.clone()));
+            pending.settled.extend(write);
+        } else {
+            let gone: Vec<_> = write.into_keys().filter(|key| !pending.has(key)).collect();
+            gone.iter().for_each(|key| self.closed(producer_id, key));
+        }
+        self.forget_if_empty(producer_id);
+        groups
+    }
+
+    fn next(&mut self, value: &CommittedOffset) -> Stored {
         self.sequence += 1;
-        let stored = Stored {
+        Stored {
             sequence: self.sequence,
             value: value.clone(),
-        };
-        self.pending
-            .entry(producer_id)
-            .or_default()
-            .insert(key.clone(), stored);
+        }
+    }
+
+    fn opened(&mut self, producer_id: i64, key: &OffsetKey) {
         let open = self.open.entry(key.group_id.clone()).or_default();
         open.entry(key.topic.clone())
             .or_default()
@@ -85,21 +154,44 @@ impl Offsets {
             .insert(producer_id);
     }
 
-    /// Ends the producer's transaction. Its offsets are dropped, or they count unless a later commit has overtaken them.
+    fn closed(&mut self, producer_id: i64, key: &OffsetKey) {
+        let (group_id, topic) = (&key.group_id, &key.topic);
+        if let Some(mut producers) = take(&mut self.open, group_id, topic, key.partition_index) {
+            producers.remove(&producer_id);
+            if !producers.is_empty() {
+                put(&mut self.open, key, producers);
+            }
+        }
+    }
+
+    fn forget_if_empty(&mut self, producer_id: i64) {
+        if self
+            .pending
+            .get(&producer_id)
+            .is_some_and(Pending::is_empty)
+        {
+            self.pending.remove(&producer_id);
+        }
+    }
+
+    /// Ends the producer's transaction. Its offsets are dropped, or they count unless a later commit has overtaken them: so it
+    /// does not matter when this is learnt, as long as no later write of the producer's is settled.
     pub(super) fn end_transaction(&mut self, producer_id: i64, commit: bool) {
         self.sequence += 1;
-        for (key, stored) in self.pending.remove(&producer_id).unwrap_or_default() {
+        let Some(pending) = self.pending.get_mut(&producer_id) else {
+            return;
+        };
+        let ended = std::mem::take(&mut pending.settled);
+        let mut closed: Vec<_> = ended.keys().cloned().collect();
+        closed.retain(|key| !pending.has(key));
+        closed.iter().for_each(|key| self.closed(producer_id, key));
+        self.forget_if_empty(producer_id);
+        for (key, stored) in ended {
             let OffsetKey {
                 group_id,
                 topic,
                 partition_index,
             } = &key;
-            if let Some(mut producers) = take(&mut self.open, group_id, topic, *partition_index) {
-                producers.remove(&producer_id);
-                if !producers.is_empty() {
-                    put(&mut self.open, &key, producers);
-                }
-            }
             let overtaken = self
                 .committed
                 .get(group_id)
@@ -160,7 +252,7 @@ impl Offsets {
                 (OffsetKey::new(group_id, topic, *index), &stored.value)
             })
         });
-        let pending = self.pending.values().flatten();
+        let pending = self.pending.values().flat_map(Pending::iter);
         let pending = pending.filter(move |(key, _)| key.topic == *topic);
         committed.chain(pending.map(|(key, stored)| (key.clone(), &stored.value)))
     }
@@ -176,6 +268,11 @@ impl Offsets {
             .get(topic)?
             .get(&partition_index)
             .map(|stored| &stored.value)
+    }
+
+    /// Whether a transaction that is open as far as is known has committed offsets of the group.
+    pub(super) fn has_pending(&self, group_id: &str) -> bool {
+        self.open.contains_key(group_id)
     }
 
     pub(super) fn is_pending(&self, group_id: &str, topic: &str, partition_index: i32) -> bool {
@@ -252,6 +349,7 @@ impl Offsets {
         });
         let pending = self.pending.iter().flat_map(|(&producer_id, offsets)| {
             offsets
+                .settled
                 .iter()
                 .map(move |(key, stored)| GroupRecord::TxnOffset {
                     producer_id,

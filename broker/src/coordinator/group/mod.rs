@@ -209,6 +209,10 @@ impl GroupCoordinator {
         let shards = self.serving().await?;
         let shard = shards.shard_of(&group_id);
         let log = shards.log_of(shard)?;
+        if !self.runtime().is_alone {
+            // Another broker may have ended the transaction before. What cannot be read takes nothing either.
+            let _ = log.current_offsets().await;
+        }
         let Producer { id, epoch } = producer;
         let guard = log.begin_verification(id, epoch, NO_SEQUENCE, supports_epoch_bump);
         let guard = guard.map_err(|error| errors::of_append(&error))?;

@@ -12,9 +12,10 @@ fn idle_coordinator(metadata: Metadata, shutdown: watch::Receiver<bool>) -> Grou
     let runtime = Runtime {
         metadata,
         clock: Clock::new(),
+        cluster: Arc::new(alone()),
+        is_alone: true,
         logs: memory::open(),
         partitions: Arc::new(PartitionRegistry::new(RecordValidation::Full)),
-        lending: Arc::default(),
         stats: Arc::default(),
         shutdown,
     };

@@ -1,4 +1,4 @@
-//! The end of a transaction goes to all its logs or to none, and the shards whose logs are among them know of it.
+//! The end of a transaction goes to all its logs or to none, and the shards whose logs are among them come upon it there.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,15 @@ use storage::record::{BatchBuilder, EndTxnMarker};
 use super::runtime::{PRODUCER, Reply, Request, Words, plain, transactional, words_on};
 use super::*;
 use crate::coordinator::append::marker_batch;
+use crate::coordinator::shard::Within;
 use crate::coordinator::shards::Shards;
 use crate::replay::{Entry, replay};
 
-/// Words that tell of endings, words that lend their log, and a log that is nobody's.
+/// Words that tell of endings, words whose log gets markers, and a log that is nobody's.
 struct World {
     runtime: Runtime,
     ends: Shards<Words>,
-    lends: Shards<Words>,
+    marked: Shards<Words>,
     _stop: watch::Sender<bool>,
 }
 
@@ -23,7 +24,7 @@ impl World {
     async fn new() -> Self {
         let (stop, shutdown) = watch::channel(false);
         let runtime = runtime(shutdown).await;
-        let names = ["ends", "other", "lends", "data"]
+        let names = ["ends", "other", "marked", "data"]
             .map(str::to_owned)
             .to_vec();
         let created = runtime.metadata.auto_create(names).await;
@@ -31,7 +32,7 @@ impl World {
         let log = async |topic| words_on(&runtime, Self::log(&runtime, topic).await).await;
         Self {
             ends: log("ends").await,
-            lends: log("lends").await,
+            marked: log("marked").await,
             runtime,
             _stop: stop,
         }
@@ -67,7 +68,7 @@ impl World {
         let appended = log.submit(permit, batch, origin, Next::Wait);
         appended.expect("let in").await.expect("durable");
         let writes = vec![transactional(PRODUCER, &["lent"])];
-        let said = self.lends.request(0, Request::Say(writes)).await;
+        let said = self.marked.request(0, Request::Say(writes)).await;
         assert_eq!(said, Ok(Reply::Said));
     }
 
@@ -80,7 +81,7 @@ impl World {
             transaction_version: 0,
             partitions: partitions.collect(),
         };
-        let record = Some("done".to_owned());
+        let record = "done".to_owned();
         let writes = vec![Write::Joint { record, ending }, plain(&["after"])];
         let said = self.ends.request(0, Request::Say(writes)).await;
         assert_eq!(said, Ok(Reply::Said));
@@ -106,9 +107,9 @@ impl World {
         entries
     }
 
-    /// What the lending words know, and what is pending there.
-    async fn lent(&self) -> (Vec<String>, BTreeMap<i64, Vec<String>>) {
-        match self.lends.request(0, Request::List).await {
+    /// What the marked words know, and what is pending there.
+    async fn known(&self) -> (Vec<String>, BTreeMap<i64, Vec<String>>) {
+        match self.marked.request(0, Request::List).await {
             Ok(Reply::Listed(known, pending, _)) => (known, pending),
             other => panic!("{other:?}"),
         }
@@ -122,16 +123,16 @@ async fn an_ending_is_in_all_its_logs_and_known_to_the_shard_that_has_one_of_the
         world.begin().await;
         let data = World::log(&world.runtime, "data").await;
         assert_eq!(data.offsets().last_stable_offset, 0);
-        world.end(commit, &["lends", "data"]).await;
+        world.end(commit, &["marked", "data"]).await;
         assert_eq!(world.log_of("ends").await, ["done", "after"]);
         assert_eq!(world.log_of("data").await, ["k", marker]);
-        assert_eq!(world.log_of("lends").await, ["lent", marker]);
+        assert_eq!(world.log_of("marked").await, ["lent", marker]);
         assert_eq!(data.offsets().last_stable_offset, 2);
         let known = match commit {
             true => vec!["lent".to_owned()],
             false => Vec::new(),
         };
-        assert_eq!(world.lent().await, (known, BTreeMap::new()));
+        assert_eq!(world.known().await, (known, BTreeMap::new()));
         assert_eq!(world.runtime.stats.counts(), [2, 0, 0]);
     }
 }
@@ -146,32 +147,11 @@ async fn a_topic_that_is_gone_and_the_machines_own_are_left_out() {
     assert_eq!(world.log_of("data").await, ["k", "Commit"]);
     assert_eq!(world.runtime.stats.counts(), [1, 2, 0]);
     // Nobody ended it here.
-    assert_eq!(world.lent().await.1.len(), 1);
+    assert_eq!(world.known().await.1.len(), 1);
 }
 
 #[tokio::test]
-async fn a_shard_whose_log_is_lent_appends_nothing_until_it_has_it_back() {
-    let world = World::new().await;
-    let log = World::log(&world.runtime, "lends").await;
-    let loan = world.runtime.lending.borrow(log.id()).await;
-    let loan = loan.expect("it can be lent").expect("a shard has it");
-    let said = world.lends.request(0, Request::Say(vec![plain(&["late"])]));
-    tokio::pin!(said);
-    for _ in 0..100 {
-        let waits = std::future::poll_fn(|cx| match said.as_mut().poll(cx) {
-            std::task::Poll::Pending => std::task::Poll::Ready(true),
-            std::task::Poll::Ready(_) => std::task::Poll::Ready(false),
-        });
-        assert!(waits.await, "it has appended to a log that is lent");
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(log.offsets().log_end_offset, 0);
-    drop(loan);
-    assert_eq!(said.await, Ok(Reply::Said));
-}
-
-#[tokio::test]
-async fn a_marker_that_a_tool_writes_is_known_to_the_shard_when_it_is_answered() {
+async fn a_marker_that_a_tool_writes_is_known_to_the_shard_afterwards() {
     let world = World::new().await;
     world.begin().await;
     let end = EndTxn {
@@ -180,7 +160,7 @@ async fn a_marker_that_a_tool_writes_is_known_to_the_shard_when_it_is_answered()
         coordinator_epoch: 7,
         commit: true,
     };
-    for topic in ["lends", "data"] {
+    for topic in ["marked", "data"] {
         let log = World::log(&world.runtime, topic).await;
         let append = world.runtime.append_marker(&*log, end, 0).await;
         append.expect("let in").await.expect("durable");
@@ -194,44 +174,101 @@ async fn a_marker_that_a_tool_writes_is_known_to_the_shard_when_it_is_answered()
         assert_eq!(error, Some(ErrorCode::TransactionCoordinatorFenced));
     }
     let known = vec!["lent".to_owned()];
-    assert_eq!(world.lent().await, (known, BTreeMap::new()));
+    assert_eq!(world.known().await, (known, BTreeMap::new()));
 }
 
 #[tokio::test]
-async fn a_shard_whose_lent_log_failed_loads_what_is_really_there() {
-    let world = World::new().await;
-    world.begin().await;
-    let log = World::log(&world.runtime, "lends").await;
-    let loan = world.runtime.lending.borrow(log.id()).await;
+async fn a_shard_that_wrote_behind_a_marker_comes_to_what_its_log_says() {
+    let log = TestLog::new();
+    let (_stop, shutdown) = watch::channel(false);
+    let runtime = runtime(shutdown).await;
+    let shards = Arc::new(words_on(&runtime, log.clone()).await);
+    let say = |write| {
+        let shards = Arc::clone(&shards);
+        tokio::spawn(async move { shards.request(0, Request::Say(vec![write])).await })
+    };
+    let said = say(transactional(PRODUCER, &["first"])).await;
+    assert_eq!(said.expect("no panic"), Ok(Reply::Said));
+    *log.holds.lock() = true;
+    let late = say(plain(&["late"]));
+    log.until_in_flight(1).await;
     let end = EndTxn {
         producer_id: PRODUCER.id,
         producer_epoch: PRODUCER.epoch,
         coordinator_epoch: 0,
         commit: true,
     };
-    let lost = AppendError::Indeterminate("the disk failed".to_owned());
-    let append = Box::pin(std::future::ready(Err(lost)));
-    loan.expect("it can be lent")
-        .expect("a shard has it")
-        .give_back(end, append);
-    loop {
-        match world.lends.request(0, Request::List).await {
-            // What it had applied was lost with the machine.
-            Ok(Reply::Listed(known, pending, ends)) => {
-                assert_eq!((known.len(), pending.len(), ends.len()), (0, 1, 0));
-                break;
-            }
-            Err(_) => tokio::task::yield_now().await,
-            other => panic!("{other:?}"),
-        }
-    }
+    // Past the test log: it does not wait for what is in flight.
+    let append = runtime.append_marker(&*log.inner, end, 0).await;
+    append.expect("let in").await.expect("durable");
+    let second = say(transactional(PRODUCER, &["second"]));
+    log.until_in_flight(2).await;
+    log.release().await;
+    assert_eq!(late.await.expect("no panic"), Ok(Reply::Said));
+    assert_eq!(second.await.expect("no panic"), Ok(Reply::Said));
+    let live = shards.request(0, Request::List).await.expect("answered");
+    let pending = BTreeMap::from([(PRODUCER.id, vec!["second".to_owned()])]);
+    let known = vec!["late".to_owned(), "first".to_owned()];
+    assert_eq!(live, Reply::Listed(known, pending, vec![end]));
+    assert_eq!(log.loads.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
-async fn endings_of_two_shards_that_borrow_the_same_logs_do_not_wait_for_each_other() {
+async fn a_write_whose_transaction_has_ended_on_its_way_is_refused_alone() {
+    let verifying = memory::open();
+    let inner = verifying.open_log(TestLog::new().id().clone(), Arc::default());
+    let log = TestLog::over(inner.expect("open"));
+    let (_stop, shutdown) = watch::channel(false);
+    let runtime = runtime(shutdown).await;
+    let shards = Arc::new(words_on(&runtime, log.clone()).await);
+    let Producer { id, epoch } = PRODUCER;
+    let guard = log.begin_verification(id, epoch, -1, false);
+    let within = Within {
+        producer: PRODUCER,
+        guard: guard.expect("not fenced"),
+    };
+    let say = |word: &'static str| {
+        let shards = Arc::clone(&shards);
+        let request = Request::Say(vec![transactional(PRODUCER, &[word])]);
+        tokio::spawn(async move { shards.request_within(0, request, within).await })
+    };
+    assert_eq!(say("first").await.expect("no panic"), Ok(Reply::Said));
+    *log.holds.lock() = true;
+    let late = say("late");
+    log.until_in_flight(1).await;
+    let end = EndTxn {
+        producer_id: id,
+        producer_epoch: epoch,
+        coordinator_epoch: 0,
+        commit: true,
+    };
+    let append = runtime.append_marker(&*log.inner, end, 0).await;
+    append.expect("let in").await.expect("durable");
+    let plain = {
+        let shards = Arc::clone(&shards);
+        let request = Request::Say(vec![plain(&["plain"])]);
+        tokio::spawn(async move { shards.request(0, request).await })
+    };
+    log.until_in_flight(2).await;
+    log.release().await;
+    let refused = late.await.expect("no panic");
+    assert_eq!(refused, Err(ErrorCode::InvalidTxnState));
+    assert_eq!(plain.await.expect("no panic"), Ok(Reply::Said));
+    let known = vec!["plain".to_owned(), "first".to_owned()];
+    let listed = shards.request(0, Request::List).await;
+    assert_eq!(listed, Ok(Reply::Listed(known, BTreeMap::new(), vec![end])));
+    assert_eq!(
+        log.loads.load(Ordering::Relaxed),
+        1,
+        "nothing was loaded again"
+    );
+}
+
+#[tokio::test]
+async fn endings_of_two_shards_in_the_same_logs_do_not_wait_for_each_other() {
     let world = World::new().await;
     let on = async |topic| words_on(&world.runtime, World::log(&world.runtime, topic).await).await;
-    let (other, _also_lends) = (on("other").await, on("data").await);
+    let (other, _also_marked) = (on("other").await, on("data").await);
     let end = |producer_id: i64, topics: [&str; 2]| {
         let ending = Ending {
             producer: Producer {
@@ -242,13 +279,13 @@ async fn endings_of_two_shards_that_borrow_the_same_logs_do_not_wait_for_each_ot
             transaction_version: 0,
             partitions: topics.map(|topic| world.partition(topic)).to_vec(),
         };
-        let record = Some("ended".to_owned());
+        let record = "ended".to_owned();
         Request::Say(vec![Write::Joint { record, ending }])
     };
     for round in 0..20 {
         let ended = tokio::join!(
-            world.ends.request(0, end(round, ["lends", "data"])),
-            other.request(0, end(100 + round, ["data", "lends"])),
+            world.ends.request(0, end(round, ["marked", "data"])),
+            other.request(0, end(100 + round, ["data", "marked"])),
         );
         assert_eq!(ended, (Ok(Reply::Said), Ok(Reply::Said)));
     }

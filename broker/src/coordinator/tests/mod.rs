@@ -3,6 +3,7 @@
 mod catalog;
 mod groups;
 mod joint;
+mod moves;
 mod outside;
 mod runtime;
 
@@ -27,6 +28,7 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::cluster::view::ClusterView;
 use crate::config::RecordValidation;
 use crate::config::{BrokerConfig, Properties};
 use crate::coordinator::group::assignors::Assignors;
@@ -46,6 +48,7 @@ const MAX_BATCH_BYTES: usize = 1_048_588;
 /// A batch that the device still has to write.
 struct InFlight {
     batch: ValidatedBatch,
+    origin: AppendOrigin,
     reply: oneshot::Sender<Result<storage::log::Appended, AppendError>>,
 }
 
@@ -56,6 +59,8 @@ struct TestLog {
     /// Whether batches stay in flight until [`release`](Self::release).
     holds: Mutex<bool>,
     in_flight: Mutex<VecDeque<InFlight>>,
+    /// Whether nobody is told the current offsets.
+    stalls: watch::Sender<bool>,
     batch_bytes: Mutex<Vec<usize>>,
     /// How often the log was read from its start.
     loads: AtomicUsize,
@@ -71,29 +76,45 @@ impl TestLog {
         let inner = logs_in_memory()
             .open_log(id, Arc::new(LogConfig::default()))
             .expect("open");
+        Self::over(inner)
+    }
+
+    fn over(inner: Arc<dyn PartitionLog>) -> Arc<Self> {
         Arc::new(Self {
             inner,
             refusals: Mutex::default(),
             holds: Mutex::default(),
             in_flight: Mutex::default(),
+            stalls: watch::Sender::new(false),
             batch_bytes: Mutex::default(),
             loads: AtomicUsize::new(0),
         })
+    }
+
+    fn stall(&self, stalls: bool) {
+        self.stalls.send_replace(stalls);
     }
 
     fn refuse(&self, error: AppendError) {
         self.refusals.lock().push_back(error);
     }
 
-    /// What is in flight becomes durable.
+    /// What is in flight becomes durable, or is refused.
     async fn release(&self) {
         *self.holds.lock() = false;
         let in_flight: Vec<InFlight> = self.in_flight.lock().drain(..).collect();
-        for InFlight { batch, reply } in in_flight {
-            let (permit, origin) = (AppendPermit::unlimited(), AppendOrigin::COORDINATOR);
-            let appended = self.inner.submit(permit, batch, origin, Next::Append);
-            let appended = appended.expect("in memory");
-            let _ = reply.send(appended.await);
+        for InFlight {
+            batch,
+            origin,
+            reply,
+        } in in_flight
+        {
+            let permit = AppendPermit::unlimited();
+            let outcome = match self.inner.submit(permit, batch, origin, Next::Append) {
+                Ok(append) => append.await,
+                Err(error) => Err(error),
+            };
+            let _ = reply.send(outcome);
         }
     }
 
@@ -144,7 +165,12 @@ impl PartitionLog for TestLog {
             return self.inner.submit(permit, batch, origin, next);
         }
         let (reply, written) = oneshot::channel();
-        self.in_flight.lock().push_back(InFlight { batch, reply });
+        let in_flight = InFlight {
+            batch,
+            origin,
+            reply,
+        };
+        self.in_flight.lock().push_back(in_flight);
         Ok(Box::pin(async move { written.await.expect("released") }))
     }
 
@@ -183,7 +209,12 @@ impl PartitionLog for TestLog {
 
     fn current_offsets(&self) -> BoxFuture<'static, Result<LogOffsets, ReadError>> {
         self.loads.fetch_add(1, Ordering::Relaxed);
-        self.inner.current_offsets()
+        let mut stalls = self.stalls.subscribe();
+        let current = self.inner.current_offsets();
+        Box::pin(async move {
+            let _ = stalls.wait_for(|stalls| !stalls).await;
+            current.await
+        })
     }
 
     fn glance(&self) -> Option<Glance> {
@@ -196,6 +227,10 @@ impl PartitionLog for TestLog {
 
     fn leader_epoch(&self) -> i32 {
         self.inner.leader_epoch()
+    }
+
+    fn claim(&self) -> BoxFuture<'static, Result<i32, AppendError>> {
+        self.inner.claim()
     }
 
     fn size_bytes(&self) -> u64 {
@@ -265,6 +300,11 @@ async fn metadata_with(logs: &Arc<dyn storage::log::LogStore>, observer: Observe
     metadata.await.expect("open")
 }
 
+/// A cluster of one.
+fn alone() -> ClusterView {
+    ClusterView::alone(0, None)
+}
+
 /// The metadata of a broker that has nothing but memory, and what its coordinators work with.
 async fn runtime(shutdown: watch::Receiver<bool>) -> Runtime {
     let logs = logs_in_memory();
@@ -276,9 +316,10 @@ async fn runtime(shutdown: watch::Receiver<bool>) -> Runtime {
     Runtime {
         metadata: metadata_with(&logs, Arc::new(observer)).await,
         clock: Clock::new(),
+        cluster: Arc::new(alone()),
+        is_alone: true,
         logs,
         partitions,
-        lending: Arc::default(),
         stats: Arc::default(),
         shutdown,
     }

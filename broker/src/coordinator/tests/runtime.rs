@@ -7,7 +7,6 @@ use coordinators::machine::{Effects, EffectsOf, EndTxn, KeyValue, Producer, Refu
 use storage::record::BatchHeader;
 
 use super::*;
-use crate::coordinator::append::marker_batch;
 use crate::coordinator::batches::Batches;
 use crate::coordinator::runtime::Outside;
 use crate::coordinator::shard::Within;
@@ -18,6 +17,8 @@ use crate::replay::{Entry, replay};
 #[derive(Default)]
 pub(super) struct Words {
     known: Vec<String>,
+    /// On their way into the log in transactions.
+    unsettled: Vec<(Producer, Vec<String>)>,
     pending: BTreeMap<i64, Vec<String>>,
     ends: Vec<EndTxn>,
 }
@@ -83,6 +84,21 @@ impl Machine for Words {
         self.ends.push(end);
     }
 
+    fn settled(&mut self, producer: Producer, is_appended: bool) {
+        let mut unsettled = self.unsettled.iter();
+        let oldest = unsettled.position(|(of, _)| *of == producer);
+        let (_, words) = self.unsettled.remove(oldest.expect("a write"));
+        let words = words.into_iter().filter(|_| is_appended);
+        let words: Vec<String> = words.collect();
+        words
+            .iter()
+            .for_each(|word| self.apply(Some(producer), word));
+    }
+
+    fn depends_on_markers(&self, request: &Request) -> bool {
+        matches!(request, Request::List) && !self.pending.is_empty()
+    }
+
     fn loaded(&mut self, _: &Moment<()>) -> EffectsOf<Self> {
         Effects::default()
     }
@@ -95,12 +111,10 @@ impl Machine for Words {
                     match write {
                         Write::Plain(words) => words.iter().for_each(|word| self.apply(None, word)),
                         Write::Transactional { producer, records } => {
-                            records
-                                .iter()
-                                .for_each(|word| self.apply(Some(*producer), word));
+                            self.unsettled.push((*producer, records.clone()));
                         }
                         Write::Joint { record, .. } => {
-                            record.iter().for_each(|word| self.apply(None, word));
+                            self.apply(None, record);
                         }
                     }
                 }
@@ -222,12 +236,8 @@ async fn what_transactions_wrote_and_how_they_ended_is_known_again_after_a_load(
         assert_eq!(said, Ok(Reply::Said));
     }
     for end in [end(PRODUCER, true), end(other, false)] {
-        let loan = runtime.lending.borrow(log.id()).await;
-        let loan = loan.expect("it can be lent").expect("a shard has it");
-        let marker = marker_batch(end, 0).expect("made");
-        let (permit, origin) = (AppendPermit::unlimited(), AppendOrigin::COORDINATOR);
-        let append = log.submit(permit, marker, origin, Next::Append);
-        loan.give_back(end, append.expect("let in"));
+        let append = runtime.append_marker(&*log, end, 0).await;
+        append.expect("let in").await.expect("durable");
     }
     let live = first.request(0, Request::List).await.expect("answered");
     let known = vec!["plain".to_owned(), "committed".to_owned()];

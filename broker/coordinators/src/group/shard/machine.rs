@@ -38,6 +38,19 @@ impl Machine for GroupShard {
         self.apply(&end.into());
     }
 
+    fn settled(&mut self, producer: Producer, is_appended: bool) {
+        for group_id in self.offsets.settle(producer.id, is_appended) {
+            self.ensure_group(&group_id);
+        }
+    }
+
+    fn depends_on_markers(&self, request: &GroupRequest) -> bool {
+        match request {
+            GroupRequest::FetchOffsets(request) => self.fetches_pending(request),
+            _ => false,
+        }
+    }
+
     /// Gives every member a full session timeout from now to show up.
     fn loaded(&mut self, now: &Moment<dyn Catalog>) -> Effects {
         let now_ms = self.enter(now);

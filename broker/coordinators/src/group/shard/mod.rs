@@ -229,7 +229,7 @@ impl GroupShard {
     }
 
     /// Makes a "simple" group, which has no protocol type, if there is no group: offsets can be committed without one.
-    fn ensure_group(&mut self, group_id: &GroupId) {
+    pub(super) fn ensure_group(&mut self, group_id: &GroupId) {
         if !self.groups.contains_key(group_id) {
             let group = Group::Classic(ClassicGroup::new(group_id.clone(), None));
             self.groups.insert(group_id.clone(), group);

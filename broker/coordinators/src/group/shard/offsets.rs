@@ -39,17 +39,21 @@ impl GroupShard {
         let expire_timestamp_ms = request
             .retention_time_ms
             .map(|retention_ms| self.wall_ms(now_ms).saturating_add(retention_ms));
-        self.commit(
+        let wall_ms = self.wall_ms(now_ms);
+        let (results, commits) = self.checked(
             &request.group_id,
             request.topics,
-            self.wall_ms(now_ms),
+            wall_ms,
             expire_timestamp_ms,
-            effects,
             |key, value| GroupRecord::Offset {
                 key,
                 value: Some(value),
             },
-        )
+        );
+        for record in commits {
+            self.append(effects, record);
+        }
+        results
     }
 
     fn authorize_commit(
@@ -125,30 +129,41 @@ impl GroupShard {
             producer_epoch,
             ..
         } = request;
-        self.commit(
+        let wall_ms = self.wall_ms(now_ms);
+        let (results, commits) = self.checked(
             &request.group_id,
             request.topics,
-            self.wall_ms(now_ms),
+            wall_ms,
             None,
-            effects,
             |key, value| GroupRecord::TxnOffset {
                 producer_id,
                 producer_epoch,
                 key,
                 value,
             },
-        )
+        );
+        if !commits.is_empty() {
+            let staged = commits.iter().filter_map(|record| match record {
+                GroupRecord::TxnOffset { key, value, .. } => Some((key, value)),
+                _ => None,
+            });
+            self.offsets.stage(producer_id, staged);
+        }
+        for record in commits {
+            effects.write(record);
+        }
+        results
     }
 
-    fn commit(
-        &mut self,
+    /// What becomes of each partition of a commit, and the records of those that are let in.
+    fn checked(
+        &self,
         group_id: &GroupId,
         topics: Vec<CommitTopic>,
         now_ms: i64,
         expire_timestamp_ms: Option<i64>,
-        effects: &mut Effects,
         record: impl Fn(OffsetKey, CommittedOffset) -> GroupRecord,
-    ) -> Vec<TopicResult> {
+    ) -> (Vec<TopicResult>, Vec<GroupRecord>) {
         let mut results = Vec::with_capacity(topics.len());
         let mut records = Vec::new();
         let mut batch_bytes = BATCH_OVERHEAD_BYTES;
@@ -198,18 +213,21 @@ impl GroupShard {
             // This is Kafka's error, for the commit is one batch. Clients of groups do not know RECORD_TOO_LARGE.
             let error = ErrorCode::UnknownServerError;
             results.iter_mut().for_each(|topic| topic.fail(error));
-            return results;
+            records.clear();
         }
-        for record in records {
-            self.append(effects, record);
-        }
-        results
+        (results, records)
     }
 
     fn is_too_large(&self, metadata: &str) -> bool {
         let max = self.config.offset_metadata_max_bytes;
         metadata.len() > MAX_STRING_BYTES
             || (metadata.len() > max && metadata.encode_utf16().count() > max)
+    }
+
+    /// Whether a transaction that seems to be open decides about the answer.
+    pub(crate) fn fetches_pending(&self, request: &FetchOffsets) -> bool {
+        let mut groups = request.groups.iter();
+        groups.any(|group| self.offsets.has_pending(&group.group_id))
     }
 
     /// One answer for each mention of a group, in their order.

@@ -220,8 +220,14 @@ impl TestContext {
         }
     }
 
-    /// The owner's part of a step, and the rule that holds after every one: replaying the log gives the live state.
+    /// The owner's part of a step, and the rule that holds after every one: replaying the log gives the live state. Here
+    /// every write comes into the log at once; see `late_markers.rs` for others.
     fn take(&mut self, mut effects: Effects) {
+        for write in &effects.writes {
+            if let Write::Transactional { producer, .. } = write {
+                self.shard.settled(*producer, true);
+            }
+        }
         let records = records_of(std::mem::take(&mut effects.writes));
         self.take_records(records, effects);
     }

@@ -7,6 +7,7 @@ mod context;
 mod embedded;
 mod expiry;
 mod join;
+mod late_markers;
 mod membership;
 mod offsets;
 mod prices;

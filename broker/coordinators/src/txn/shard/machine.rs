@@ -37,6 +37,12 @@ impl Machine for TransactionShard {
     /// Nobody writes to this log in a transaction.
     fn replay_marker(&mut self, _end: EndTxn) {}
 
+    fn settled(&mut self, _producer: Producer, _is_appended: bool) {}
+
+    fn depends_on_markers(&self, _request: &TransactionRequest) -> bool {
+        false
+    }
+
     /// Goes on with the ends that were under way, and lets what is left of each time run.
     fn loaded(&mut self, now: &Moment<()>) -> Effects {
         let now = Now::from(now);

@@ -20,7 +20,8 @@ use crate::txn::stock::{NoProducerId, Stock, Waiting};
 use crate::txn::transaction::{Transaction, TransactionState};
 
 /// Markers that are written with the record that completes their transaction. More take several writes, and a crash may
-/// leave the first ones only. Then the shard goes on with the others when it is loaded.
+/// leave the first ones only. So each of them has a record that says what is under way, and the shard goes on with the others
+/// when it is loaded.
 pub(super) const MARKERS_AT_ONCE: usize = 10_000;
 /// When a transaction whose time is up is looked at again for which no producer id could be had.
 const LATER_MS: i64 = 1_000;
@@ -141,8 +142,8 @@ impl TransactionShard {
         Ok(())
     }
 
-    /// Ends a transaction: writes its markers, and with them the state that comes after. What it is when `prepared` goes
-    /// first if there are too many markers for one write.
+    /// Ends a transaction: writes its markers, and with them the state that comes after. If there are too many markers for one
+    /// write, the first ones go with the state that it is in meanwhile, which is `prepared`.
     fn end(
         &mut self,
         now: Now,
@@ -171,22 +172,19 @@ impl TransactionShard {
                 what,
             });
         }
-        if ending.partitions.len() > MARKERS_AT_ONCE && cause != Cause::Load {
-            effects.append(record(prepared.clone()));
-        }
         while ending.partitions.len() > MARKERS_AT_ONCE {
             let later = ending.partitions.split_off(MARKERS_AT_ONCE);
             let mut chunk = ending.clone();
             (chunk.partitions, ending.partitions) = (ending.partitions, later);
             effects.writes.push(Write::Joint {
-                record: None,
+                record: record(prepared.clone()),
                 ending: chunk,
             });
         }
         match ending.partitions.is_empty() {
             true => effects.append(record(after.clone())),
             false => effects.writes.push(Write::Joint {
-                record: Some(record(after.clone())),
+                record: record(after.clone()),
                 ending,
             }),
         }

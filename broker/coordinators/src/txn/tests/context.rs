@@ -28,7 +28,7 @@ pub(super) fn units_of(writes: Vec<Write<TransactionRecord>>) -> Vec<Unit> {
             units.collect()
         }
         Write::Joint { record, ending } => vec![Unit {
-            record,
+            record: Some(record),
             ending: Some(ending),
         }],
         Write::Transactional { .. } => panic!("no transaction writes to this log"),
