@@ -243,7 +243,7 @@ impl World {
     fn send_transactional(&mut self, at: usize, how: u8, much: u16) {
         let id = 10 + i64::from(how / 16 % 3);
         let broker = id as usize % self.brokers.len();
-        let batch = self.next_batch(id, at, how, much, much % 8 != 0);
+        let batch = self.next_batch(id, at, how, much, !much.is_multiple_of(8));
         let header = batch.header;
         self.catch_up(broker);
         let mut origins = [AppendOrigin::CLIENT; 2];
@@ -1250,7 +1250,7 @@ fn a_deleted_partition_stays_deleted_until_it_is_forgotten() {
 #[test]
 fn a_guard_is_a_brokers_own_and_survives_no_snapshot() {
     let mut state = GroupState::new();
-    let mut verify = |state: &mut GroupState| {
+    let verify = |state: &mut GroupState| {
         let guard = state.begin_verification(&partition(0), 9, 0, 0, false, 0);
         guard.unwrap().unwrap()
     };
