@@ -14,6 +14,7 @@ use crate::cluster::membership::Membership;
 use crate::cluster::view::ClusterView;
 use crate::config::BrokerConfig;
 use crate::coordinator::group::GroupCoordinator;
+use crate::coordinator::peers::Peers;
 use crate::coordinator::stats::TransactionStats;
 use crate::coordinator::txn::TransactionCoordinator;
 use crate::metadata::Metadata;
@@ -48,6 +49,8 @@ pub struct Broker {
     pub validators: Validators,
     pub groups: GroupCoordinator,
     pub transactions: TransactionCoordinator,
+    /// Those of other brokers.
+    pub(crate) peers: Peers,
     pub(crate) transaction_stats: Arc<TransactionStats>,
     pub request_budget: RequestBudget,
     pub response_budget: Budget,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use console::client_config::{Security, security_of};
 use storage::local::{LocalConfig, OpenError};
 use storage::log::StorageError;
 use tokio::sync::watch;
@@ -20,11 +21,13 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::cluster::view::ClusterView;
 use crate::config::{
-    BrokerConfig, ConnectionSettings, DynamicSettings, HostPort, RateSettings, SecurityProtocol,
+    BetweenBrokersConfig, BrokerConfig, ConnectionSettings, DynamicSettings, HostPort,
+    RateSettings, SecurityProtocol,
 };
 use crate::control::{self, ControlSocket};
 use crate::coordinator;
 use crate::coordinator::group::{GroupCoordinator, Groups};
+use crate::coordinator::peers::Peers;
 use crate::coordinator::runtime::Runtime;
 use crate::coordinator::shard::LoadError;
 use crate::coordinator::txn::{TransactionCoordinator, Transactions};
@@ -50,7 +53,7 @@ use crate::secure::{self, SecureError, Secured};
 use crate::security::delegation::DelegationTokens;
 use crate::security::logins::Logins;
 use crate::security::tls::listeners::{Reload, TlsListeners};
-use crate::vital::VitalTaskPanicked;
+use crate::vital::{Vital, VitalTaskPanicked};
 
 /// Request bytes in memory at once where `queued.max.request.bytes` does not say.
 const REQUEST_BUDGET_BYTES: usize = 512 << 20;
@@ -109,6 +112,8 @@ pub enum StartError {
     Secure(#[from] SecureError),
     #[error("cannot load the groups: {0}")]
     Groups(LoadError),
+    #[error("the other brokers cannot be asked: {0}")]
+    Peers(String),
     #[error("cannot load the transactions: {0}")]
     Transactions(LoadError),
 }
@@ -293,6 +298,10 @@ impl Server {
     /// Something could not be written; the next start recovers it.
     pub async fn shutdown(mut self) -> Result<(), StorageError> {
         info!("shutting down");
+        if let Some(members) = &self.broker.members {
+            // First of all: then others take over what is moved from here while it comes to its end.
+            members.retire().await;
+        }
         self.broker.shutdown.send_replace(true);
         while self.listeners.join_next().await.is_some() {}
         let logs = Arc::clone(&self.broker.logs);
@@ -486,6 +495,8 @@ pub async fn assemble_in(
     let groups = GroupCoordinator::new(groups, runtime.clone());
     let transactions = Transactions::new(config.section(), metadata.clone());
     let transactions = TransactionCoordinator::new(transactions, runtime);
+    let vital = metadata.vital().clone();
+    let peers = peers(&config, members.is_none(), Arc::clone(&cluster), vital)?;
     let broker = Arc::new(Broker {
         authorizer,
         cluster,
@@ -497,6 +508,7 @@ pub async fn assemble_in(
         ),
         groups,
         transactions,
+        peers,
         transaction_stats,
         validators: Validators::default(),
         connection_limits,
@@ -536,6 +548,42 @@ pub async fn assemble_in(
         vital.spawn("the coordinators' watch over topics", following);
     }
     Ok(broker)
+}
+
+/// How this broker reaches the others: by the listener that is for it, as `ottla.cluster.client.config` says.
+///
+/// # Errors
+/// The file cannot be read or does not fit the listener.
+fn peers(
+    config: &BrokerConfig,
+    is_alone: bool,
+    cluster: Arc<ClusterView>,
+    vital: Vital,
+) -> Result<Peers, StartError> {
+    let between: BetweenBrokersConfig = config.section();
+    let listener = between.listener(&config.listeners);
+    let Some(listener) = listener.or(config.listeners.first().filter(|_| is_alone)) else {
+        let what = "inter.broker.listener.name: there is no listener of this name";
+        return Err(StartError::Peers(what.to_owned()));
+    };
+    let security = match &between.client_config {
+        Some(file) => {
+            let security = security_of(Path::new(file));
+            security.map_err(|what| StartError::Peers(format!("{file}: {what}")))?
+        }
+        None => Security::default(),
+    };
+    let protocol = listener.security_protocol;
+    if !is_alone
+        && (protocol.encrypts() != security.encrypts()
+            || protocol.has_login() != security.logs_in())
+    {
+        let (name, protocol) = (&listener.name, protocol.name());
+        return Err(StartError::Peers(format!(
+            "brokers reach each other by listener {name}, which is {protocol}: ottla.cluster.client.config has to name a file with security.protocol={protocol}, or inter.broker.listener.name another listener"
+        )));
+    }
+    Ok(Peers::new(cluster, listener.name.clone(), security, vital))
 }
 
 /// ACLs say what clients of a name may do, and an operator who sets an authorizer means to be protected.

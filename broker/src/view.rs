@@ -9,11 +9,14 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use coordinators::group::GroupId;
+use coordinators::machine::{Partition as InTransaction, Producer};
 use coordinators::partition_for;
-use coordinators::txn::TransactionalId;
+use coordinators::txn::{Adding, TransactionalId};
 use kafka_protocol::messages::BrokerId;
 use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
+use storage::log::PartitionLog;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::authorizer::{Asker, Audit, Authorized, Named, Resource};
@@ -390,6 +393,19 @@ impl<'a> View<'a> {
         }
     }
 
+    /// A group, whichever broker coordinates it.
+    ///
+    /// # Errors
+    /// GROUP_AUTHORIZATION_FAILED.
+    pub(crate) fn any_group(
+        &self,
+        group_id: &str,
+        operation: Operation,
+    ) -> Result<Authorized<GroupId>, ErrorCode> {
+        let of = GroupId::from(group_id);
+        self.authorize(operation, Resource::Group(group_id), of)
+    }
+
     /// Where groups are served.
     pub(crate) fn groups(&self) -> &'a GroupCoordinator {
         &self.broker.groups
@@ -410,6 +426,20 @@ impl<'a> View<'a> {
         operation: Operation,
     ) -> Result<Authorized<TransactionalId>, ErrorCode> {
         self.transactional_id_as(id, operation, Resource::TransactionalId(id))
+    }
+
+    /// A transactional id, whichever broker coordinates it: to be asked about with
+    /// [`add_to_transaction`](Self::add_to_transaction).
+    ///
+    /// # Errors
+    /// TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
+    pub(crate) fn any_transactional_id(
+        &self,
+        id: &str,
+        operation: Operation,
+    ) -> Result<Authorized<TransactionalId>, ErrorCode> {
+        let of = TransactionalId::from(id);
+        self.authorize(operation, Resource::TransactionalId(id), of)
     }
 
     /// A transactional id, for a client that may do something to the cluster.
@@ -436,6 +466,41 @@ impl<'a> View<'a> {
             true => Ok(transactional_id),
             false => Err(ErrorCode::NotCoordinator),
         }
+    }
+
+    /// Adds partitions to a transaction, or verifies that they are in it, at the broker that coordinates it. There is an
+    /// outcome for each, in their order.
+    pub(crate) async fn add_to_transaction(
+        &self,
+        id: Authorized<TransactionalId>,
+        producer: Producer,
+        partitions: Vec<InTransaction>,
+        adding: Adding,
+    ) -> Vec<Result<(), ErrorCode>> {
+        match self.coordinator_for(CoordinatorKind::Transaction, &id) {
+            Some(other) if other != self.members.me() => {
+                let (peers, id) = (&self.broker.peers, id.into_inner());
+                let added = peers.add_partitions(other, id, producer, partitions, adding);
+                added.await
+            }
+            // Before there is a topic for them, whoever needs it makes it.
+            _ => {
+                let transactions = self.transactions();
+                let added = transactions.add_partitions(id, producer, partitions, adding);
+                added.await
+            }
+        }
+    }
+
+    /// What includes all that was appended to these logs before the call, also by other brokers. A log that cannot be asked says
+    /// so when it is used.
+    pub(crate) async fn catch_up(&self, logs: impl Iterator<Item = &Arc<dyn PartitionLog>>) {
+        if self.coordination().is_alone {
+            return;
+        }
+        // Side by side: they may be many, and each may ask another machine.
+        let mut asking: JoinSet<_> = logs.map(|log| log.current_offsets()).collect();
+        while asking.join_next().await.is_some() {}
     }
 
     /// Where transactions are served.

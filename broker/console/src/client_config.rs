@@ -17,11 +17,21 @@ use crate::failure::{Result, failed};
 
 /// How to talk to a broker.
 #[derive(Clone, Default)]
-pub(crate) struct Security {
+pub struct Security {
     /// Encrypts.
     pub(crate) tls: Option<Arc<ClientConfig>>,
     /// Logs in.
     pub(crate) login: Option<Login>,
+}
+
+impl Security {
+    pub fn encrypts(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    pub fn logs_in(&self) -> bool {
+        self.login.is_some()
+    }
 }
 
 #[derive(Clone)]
@@ -58,10 +68,22 @@ pub(crate) struct ClientFile {
 /// It cannot be read, or asks for what is not served here.
 pub(crate) fn read(path: &Path) -> Result<ClientFile> {
     let told = |what: String| failed(format!("--client-config {}: {what}", path.display()));
-    let text = std::fs::read(path).map_err(|error| told(error.to_string()))?;
+    parse(path).map_err(told)
+}
+
+/// How a file says to talk to a broker.
+///
+/// # Errors
+/// It cannot be read, or asks for what is not served here.
+pub fn security_of(path: &Path) -> Result<Security, String> {
+    parse(path).map(|file| file.security)
+}
+
+fn parse(path: &Path) -> Result<ClientFile, String> {
+    let text = std::fs::read(path).map_err(|error| error.to_string())?;
     let properties = java_properties::read(&text[..])
-        .map_err(|error| told(format!("not in properties syntax: {error}")))?;
-    Keys { properties }.read().map_err(told)
+        .map_err(|error| format!("not in properties syntax: {error}"))?;
+    Keys { properties }.read()
 }
 
 struct Keys {

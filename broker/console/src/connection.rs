@@ -27,12 +27,12 @@ pub(crate) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// A connection that has been told who we are, where that is asked.
-pub(crate) struct Connection {
+pub struct Connection {
     address: String,
     stream: Box<dyn Stream>,
     timeout: Duration,
@@ -45,11 +45,7 @@ impl Connection {
     ///
     /// # Errors
     /// Nobody is there, or it is not a broker that takes us.
-    pub(crate) async fn open(
-        address: &str,
-        security: &Security,
-        timeout: Duration,
-    ) -> Result<Self> {
+    pub async fn open(address: &str, security: &Security, timeout: Duration) -> Result<Self> {
         let opened = within(timeout, address, TcpStream::connect(address)).await?;
         let stream = opened.map_err(|error| failed(format!("{address}: {error}")))?;
         // Otherwise it is only slower.
@@ -105,7 +101,7 @@ impl Connection {
     ///
     /// # Errors
     /// It is not answered in time, or not at all.
-    pub(crate) async fn call<R: Request>(&mut self, request: R) -> Result<R::Response> {
+    pub async fn call<R: Request>(&mut self, request: R) -> Result<R::Response> {
         self.call_within(self.timeout, request).await
     }
 

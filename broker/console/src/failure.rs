@@ -3,11 +3,11 @@
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::ErrorCode;
 
-pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// Why a command ends with another exit code than 0.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// The arguments do not fit together: exit code 2.
     Usage(String),
     /// It was refused, or could not be done: exit code 1.
@@ -15,7 +15,8 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn text(self) -> String {
+    /// In words.
+    pub fn text(self) -> String {
         match self {
             Self::Usage(text) | Self::Failed(text) => text,
         }

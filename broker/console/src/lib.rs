@@ -10,12 +10,12 @@
 //! | 2 | wrong arguments; stderr says which |
 
 mod acls;
-mod client_config;
+pub mod client_config;
 mod cluster;
 mod configs;
-mod connection;
+pub mod connection;
 mod consume;
-mod failure;
+pub mod failure;
 mod group_member;
 mod groups;
 mod health;

@@ -80,7 +80,8 @@ struct Allowed {
 impl Allowed {
     fn new(view: &View<'_>, request: &TxnOffsetCommitRequest) -> Result<Self, ErrorCode> {
         Ok(Self {
-            transactional_id: view.transactional_id(&request.transactional_id, Operation::Write)?,
+            transactional_id: view
+                .any_transactional_id(&request.transactional_id, Operation::Write)?,
             group: view.group(&request.group_id, Operation::Read)?,
         })
     }
@@ -136,9 +137,8 @@ async fn commit(
             true => Adding::Add,
             false => Adding::Verify,
         };
-        let transactions = view.transactions();
         let partitions = vec![offsets_partition];
-        let answers = transactions.add_partitions(transactional_id, producer, partitions, adding);
+        let answers = view.add_to_transaction(transactional_id, producer, partitions, adding);
         answers
             .await
             .pop()

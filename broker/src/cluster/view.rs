@@ -149,6 +149,13 @@ impl Members {
         })
     }
 
+    /// Where another broker is to be reached by a listener of this name, as host and port.
+    pub(crate) fn address_of(&self, id: i32, listener: &str) -> Option<String> {
+        let mut nodes = self.nodes.iter();
+        let node = nodes.find(|node| node.id == id)?;
+        node.endpoints.get(listener).map(HostPort::to_string)
+    }
+
     /// The broker that leads a partition for clients in `rack`. Where there is no broker in the rack, it is the one for all.
     pub fn leader_for(&self, topic_id: Uuid, partition: i32, rack: Option<&str>) -> i32 {
         let in_rack = rack.and_then(|rack| self.leader_in(topic_id, partition, rack));

@@ -13,6 +13,7 @@ use storage::local::LocalConfig;
 use storage::log::{CleanerConfig, LiveConfig};
 
 use super::authorization::AuthorizationConfig;
+use super::between_brokers::BetweenBrokersConfig;
 use super::broker_row::BrokerRow;
 use super::connections::ConnectionSettings;
 use super::def::{ConfigDef, Kind, Rule, UpdateMode, def_null};
@@ -35,6 +36,7 @@ fn used() -> impl Iterator<Item = &'static BrokerRow> {
         AuthenticationConfig::ROWS,
         AuthorizationConfig::ROWS,
         TokensConfig::ROWS,
+        BetweenBrokersConfig::ROWS,
         NewTopicsConfig::ROWS,
         ConnectionSettings::ROWS,
         QuotaSettings::ROWS,

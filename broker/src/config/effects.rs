@@ -108,7 +108,6 @@ static EFFECTS: &[(&str, Effect)] = {
         ("broker.heartbeat.interval.ms", Nothing),
         ("broker.session.timeout.ms", Nothing),
         ("initial.broker.registration.timeout.ms", Nothing),
-        ("inter.broker.listener.name", Nothing),
         ("controlled.shutdown.*", Nothing),
         ("auto.leader.rebalance.enable", Nothing),
         ("leader.imbalance.*", Nothing),

@@ -5,6 +5,7 @@
 
 mod alone;
 mod authorization;
+mod between_brokers;
 mod broker_config;
 pub mod broker_keys;
 mod broker_row;
@@ -39,6 +40,7 @@ mod transactions;
 mod tests;
 
 pub(crate) use authorization::AuthorizationConfig;
+pub(crate) use between_brokers::BetweenBrokersConfig;
 pub use broker_config::BrokerConfig;
 pub(crate) use connections::ConnectionSettings;
 pub use dynamic::changes_while_running;

@@ -3,6 +3,7 @@
 mod append;
 mod batches;
 pub(crate) mod group;
+pub(crate) mod peers;
 pub(crate) mod routing;
 pub(crate) mod runtime;
 pub(crate) mod shard;

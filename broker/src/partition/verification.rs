@@ -3,7 +3,8 @@
 //! A batch that comes after its transaction has ended would open one in its log that nobody ends, and hold up all who read
 //! committed records only. So a log is asked first: if it knows the transaction, the batch may come. If not, it gives a guard,
 //! and the transaction's coordinator is asked whether the partition belongs to the transaction, or to add it. The guard goes
-//! with the batch. A marker that comes between has taken it away.
+//! with the batch. A marker that comes between has taken it away. The coordinator may be another broker, and so may be
+//! whoever has written that marker: then the log first takes in what it may not have seen yet.
 
 use bytes::Bytes;
 use coordinators::machine::{Partition as InTransaction, Producer};
@@ -64,6 +65,11 @@ pub(crate) async fn verify(
     let mut outcomes = Vec::with_capacity(batches.len());
     let (mut asked, mut places) = (Vec::new(), Vec::new());
     let mut asker = None;
+    let logs = batches
+        .iter()
+        .flatten()
+        .map(|(partition, _)| &partition.log);
+    view.catch_up(logs).await;
     for batch in batches {
         let Some((partition, batch)) = batch else {
             outcomes.push(Ok(None));
@@ -94,8 +100,7 @@ pub(crate) async fn verify(
         true => Adding::Add,
         false => Adding::Verify,
     };
-    let transactions = view.transactions();
-    let answers = transactions.add_partitions(transactional_id, producer, asked, adding);
+    let answers = view.add_to_transaction(transactional_id, producer, asked, adding);
     for (place, answer) in places.into_iter().zip(answers.await) {
         if let Err(error) = answer {
             view.transaction_stats().verification_failed();

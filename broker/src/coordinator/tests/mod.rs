@@ -5,6 +5,7 @@ mod groups;
 mod joint;
 mod moves;
 mod outside;
+mod peers;
 mod runtime;
 
 use std::collections::VecDeque;
