@@ -143,7 +143,8 @@ struct Verification {
 #[derive(Debug, Clone)]
 pub struct ProducerState {
     config: ProducerStateConfig,
-    producers: HashMap<i64, ProducerEntry>,
+    /// Each in an allocation of its own: a table has room for more than it holds, and most have one producer.
+    producers: HashMap<i64, Box<ProducerEntry>>,
     /// First offset and producer id of each open transaction.
     ongoing: BTreeSet<(i64, i64)>,
     /// First offset and marker offset of transactions decided at or above the high watermark.
@@ -172,7 +173,7 @@ impl ProducerState {
 
     /// The producers known, in no order; for DescribeProducers.
     pub fn producers(&self) -> impl ExactSizeIterator<Item = &ProducerEntry> {
-        self.producers.values()
+        self.producers.values().map(Box::as_ref)
     }
 
     /// What is known of all producers, in the order of their ids.
@@ -183,7 +184,7 @@ impl ProducerState {
     }
 
     pub fn producer(&self, producer_id: i64) -> Option<&ProducerEntry> {
-        self.producers.get(&producer_id)
+        self.producers.get(&producer_id).map(Box::as_ref)
     }
 
     /// Whether a transaction of this producer and epoch is open here.
@@ -384,7 +385,7 @@ impl ProducerState {
         let entry = self
             .producers
             .entry(producer_id)
-            .or_insert_with(|| ProducerEntry::new(producer_id));
+            .or_insert_with(|| Box::new(ProducerEntry::new(producer_id)));
         entry.set_epoch(header.producer_epoch);
         entry.last_timestamp = header.max_timestamp;
         entry.last_active_ms = now_ms;
@@ -486,7 +487,7 @@ impl ProducerState {
             if let Some(first_offset) = entry.current_txn_first_offset {
                 self.ongoing.insert((first_offset, producer_id));
             }
-            self.producers.insert(producer_id, entry.clone());
+            self.producers.insert(producer_id, Box::new(entry.clone()));
         }
     }
 

@@ -205,7 +205,7 @@ fn insert(state: &mut ProducerState, entry: ProducerEntry) {
     if let Some(first_offset) = entry.current_txn_first_offset {
         state.ongoing.insert((first_offset, entry.producer_id));
     }
-    state.producers.insert(entry.producer_id, entry);
+    state.producers.insert(entry.producer_id, Box::new(entry));
 }
 
 /// By producer id, so that the same state gives the same bytes.
