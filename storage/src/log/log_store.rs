@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::stats::DirectoryStats;
+use super::stats::{DirectoryStats, ObjectStats};
 use super::{
     AppendError, AppendOrigin, AppendPermit, BoxFuture, LiveConfig, LogConfig, PartitionLog,
     PendingAppend, Snapshot, SnapshotProgress, TopicPartition,
@@ -169,6 +169,11 @@ pub trait LogStore: Send + Sync {
 
     /// What the store counts; `None` if it counts nothing. Takes only locks that are never held over I/O.
     fn stats(&self) -> Option<DirectoryStats>;
+
+    /// What a store counts that keeps its logs in object storage; `None` of the others.
+    fn object_stats(&self) -> Option<ObjectStats> {
+        None
+    }
 
     /// Free bytes where the logs are; `None` if that cannot be told.
     fn free_disk_bytes(&self) -> Option<u64>;

@@ -81,6 +81,47 @@ pub struct DirectoryStats {
     pub cleaner_written_bytes: u64,
 }
 
+/// A store that keeps its logs in object storage, at one moment. Counts are since the start.
+#[derive(Debug, Clone)]
+pub struct ObjectStats {
+    /// From the first PUT of an object to the answer of the one that went well.
+    pub uploads: LatencySnapshot,
+    /// Statements that append rows, until it is known what became of them.
+    pub commits: LatencySnapshot,
+    /// GETs that went well, and looks at inline bytes.
+    pub reads: LatencySnapshot,
+    /// PUTs that were sent; more than uploads where some failed or were slow.
+    pub puts: u64,
+    pub put_bytes: u64,
+    pub gets: u64,
+    pub got_bytes: u64,
+    /// Rows that this broker has appended.
+    pub rows: u64,
+    /// Bytes of batches that went with them.
+    pub inline_bytes: u64,
+    /// Rows that this broker has read, its own included where it has met them so.
+    pub followed_rows: u64,
+    /// Rows that came too late, because another broker's was first.
+    pub conflicts: u64,
+    /// Commits of which it was unknown at first whether they were applied.
+    pub in_doubt: u64,
+    /// Commits that were refused since another process had this broker's id, or its lease was over.
+    pub fenced: u64,
+    pub cache_hits: u64,
+    pub cache_misses: u64,
+    pub cache_bytes: u64,
+    /// Batches and changes that are not answered yet.
+    pub pending: u64,
+    /// Bytes that were reserved for batches and are not given back yet.
+    pub buffered_bytes: u64,
+    /// For how long the oldest of them has waited; zero without any.
+    pub oldest_pending: Duration,
+    /// Log groups in use.
+    pub groups: u64,
+    /// For how long nobody has looked what others have appended to them; zero without any.
+    pub follows_since: Duration,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

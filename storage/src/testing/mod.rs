@@ -1,5 +1,6 @@
 //! What tests put behind the doors of [`crate::env`], and entry points for fuzzers.
 
+pub mod faulty_objects;
 pub mod fuzzing;
 pub mod hooked_fs;
 pub(crate) mod random;

@@ -1,6 +1,7 @@
 //! Chance that a seed decides, for simulations.
 
 /// SplitMix64: small, and the same everywhere.
+#[derive(Debug)]
 pub(crate) struct Random(u64);
 
 impl Random {
