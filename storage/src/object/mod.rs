@@ -1,11 +1,66 @@
 //! The engine of a cluster: record bytes are objects in a store that all brokers share, and their order is in a database.
 //!
-//! Partitions belong to log groups. An [`entry`] journals what has happened in a group, [`group_state`] is what the entries
-//! have made of it, and [`plan`] turns what a broker wants into the next entry.
+//! A broker keeps nothing. Batches of all its partitions go into one object, and then their places, packed, into a row of each log
+//! group that they belong to ([`entry`]). A row is appended only behind the one that the broker knew as the last, so any broker may
+//! append to any group: who is late reads what came first, and plans again ([`plan`]). What a broker knows of a group is what its
+//! rows have made of it ([`group_state`]).
 
+mod barriers;
+mod cache;
 mod codec;
+mod commit;
+mod config;
 pub mod database;
+mod engine;
 pub mod entry;
+mod fetcher;
+mod flush;
+mod follow;
+mod group;
 pub mod group_state;
+mod log_store;
+pub mod object_format;
+mod object_log;
+mod pending;
 pub mod plan;
+mod run_bytes;
 mod snapshot;
+mod write_buffer;
+
+use std::sync::Arc;
+
+use tokio::runtime::Builder;
+
+pub use self::config::ObjectConfig;
+use self::engine::Engine;
+use self::log_store::ObjectLogs;
+use crate::log::{LogStore, StorageError};
+
+/// Opens the logs of a cluster at this broker. What is in them is read when they are first used.
+///
+/// # Errors
+/// There are no threads to be had.
+pub fn open(config: ObjectConfig) -> Result<Arc<dyn LogStore>, StorageError> {
+    let threads = match &config.runtime {
+        Some(_) => None,
+        None => {
+            let threads = Builder::new_multi_thread()
+                .worker_threads(2)
+                .thread_name("objects")
+                .enable_all()
+                .build();
+            let failed = |error| StorageError(format!("cannot start threads: {error}"));
+            Some(threads.map_err(failed)?)
+        }
+    };
+    let own = threads.as_ref().map(|threads| threads.handle().clone());
+    let Some(runtime) = config.runtime.clone().or(own) else {
+        return Err(StorageError("there are no threads".to_owned()));
+    };
+    let engine = Engine::new(config, runtime);
+    engine.spawn(Arc::clone(&engine).flush_on_time());
+    engine.spawn(Arc::clone(&engine).commit_on_demand());
+    engine.spawn(Arc::clone(&engine).follow_others());
+    engine.spawn(Arc::clone(&engine).serve_barriers());
+    Ok(Arc::new(ObjectLogs::new(engine, threads)))
+}

@@ -1,17 +1,21 @@
 //! The engines that every rule of the contract is tried on.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use storage::local::{self, LocalConfig};
 use storage::log::{Durability, LogStore, PartitionLog};
 use storage::memory;
 
+use crate::common::cluster::{Broker, Cluster};
 use crate::common::{open, small};
 
 /// A manager, and the directory that goes with it.
 pub struct Fixture {
     pub manager: Arc<dyn LogStore>,
     pub _dir: Option<tempfile::TempDir>,
+    _broker: Option<Broker>,
 }
 
 impl Fixture {
@@ -19,6 +23,7 @@ impl Fixture {
         Self {
             manager: memory::open(),
             _dir: None,
+            _broker: None,
         }
     }
 
@@ -32,6 +37,34 @@ impl Fixture {
         Self {
             manager,
             _dir: Some(dir),
+            _broker: None,
+        }
+    }
+
+    pub fn in_object_storage() -> Self {
+        Self::of(Cluster::new(0).broker(1))
+    }
+
+    /// Database and object store refuse calls, and lose answers.
+    pub fn in_faulty_object_storage() -> Self {
+        let seed = crate::common::seeds(1).start;
+        let cluster = Cluster::new(seed);
+        cluster.objects.change(|faults| {
+            faults.latency = Duration::ZERO..Duration::from_millis(3);
+            faults.refused = 30;
+            faults.answer_lost = 30;
+        });
+        let broker = cluster.broker(1);
+        broker.faults.refused.store(30, Ordering::Relaxed);
+        broker.faults.answer_lost.store(50, Ordering::Relaxed);
+        Self::of(broker)
+    }
+
+    fn of(broker: Broker) -> Self {
+        Self {
+            manager: Arc::clone(&broker.store),
+            _dir: None,
+            _broker: Some(broker),
         }
     }
 
@@ -54,6 +87,14 @@ macro_rules! contract {
         mod on_files_in_the_page_cache {
             $(#[tokio::test] async fn $rule() {
                 super::$rule(super::Fixture::on_files(storage::log::Durability::Os)).await
+            })*
+        }
+        mod in_object_storage {
+            $(#[tokio::test] async fn $rule() { super::$rule(super::Fixture::in_object_storage()).await })*
+        }
+        mod in_faulty_object_storage {
+            $(#[tokio::test] async fn $rule() {
+                super::$rule(super::Fixture::in_faulty_object_storage()).await
             })*
         }
     };

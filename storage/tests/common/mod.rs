@@ -6,6 +6,8 @@
 )]
 #![allow(dead_code)]
 
+pub mod cluster;
+
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;

@@ -1,0 +1,63 @@
+//! What the engine is given.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::database::{Fence, OrderedLog};
+use crate::env::clock::{Clock, SystemClock};
+
+/// What the engine stands on, and how it goes about its work.
+#[derive(Clone)]
+pub struct ObjectConfig {
+    pub log: Arc<dyn OrderedLog>,
+    /// Keys in it are the cluster's alone.
+    pub objects: Arc<dyn ObjectStore>,
+    /// How many log groups the cluster has.
+    pub groups: u16,
+    /// Who this broker is. While it is `None`, appends wait.
+    pub fence: watch::Receiver<Option<Fence>>,
+    /// `ottla.cluster.flush.ms`: for how long batches gather.
+    pub flush: Duration,
+    /// `ottla.cluster.flush.bytes`: that many do not wait for more.
+    pub flush_bytes: usize,
+    /// `ottla.cluster.inline.bytes`: so few go with the commit.
+    pub inline_bytes: usize,
+    /// `ottla.cluster.cache.bytes`
+    pub cache_bytes: usize,
+    /// Of batches between their submission and their answer. Who has more waits.
+    pub buffer_bytes: usize,
+    /// Between two looks at what others append, while they do.
+    pub poll: Duration,
+    pub clock: Arc<dyn Clock>,
+    /// Whose threads the engine runs on; `None`: its own. A thread of this runtime must not call what may block.
+    pub runtime: Option<Handle>,
+}
+
+impl ObjectConfig {
+    /// With the usual settings.
+    pub fn new(
+        log: Arc<dyn OrderedLog>,
+        objects: Arc<dyn ObjectStore>,
+        groups: u16,
+        fence: watch::Receiver<Option<Fence>>,
+    ) -> Self {
+        Self {
+            log,
+            objects,
+            groups,
+            fence,
+            flush: Duration::from_millis(250),
+            flush_bytes: 8 << 20,
+            inline_bytes: 64 << 10,
+            cache_bytes: 256 << 20,
+            buffer_bytes: 128 << 20,
+            poll: Duration::from_millis(10),
+            clock: Arc::new(SystemClock::default()),
+            runtime: None,
+        }
+    }
+}
