@@ -15,7 +15,9 @@ use storage::log::{
     PartitionLog, Read, ReadError, ReadRequest,
 };
 use storage::object::database::{Fate, LogGroup, log_group_of};
+use storage::object::in_flight::InFlight;
 use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult, ValidatedBatch};
+use storage::testing::faulty_objects::ObjectFaults;
 
 /// A broker that learns of others only when it has to.
 fn shortsighted(cluster: &Cluster, id: i32) -> Broker {
@@ -406,6 +408,29 @@ async fn an_upload_that_hangs_is_made_again_under_another_key() {
     assert_eq!(read_all(&log, 0).await.len(), 1);
 }
 
+/// Until then nobody may remove it.
+#[tokio::test]
+async fn an_object_is_settled_when_its_batches_are_answered() {
+    let cluster = Cluster::new(1);
+    let in_flight = Arc::new(InFlight::default());
+    let broker = cluster.broker_with(1, |config| {
+        config.inline_bytes = 0;
+        config.in_flight = Arc::clone(&in_flight);
+    });
+    let log = log(&broker);
+    log.current_offsets().await.unwrap();
+    broker.faults.refused.store(1000, Ordering::Relaxed);
+    let mut pending = submit(&log, batch(&[b"value"])).await;
+    assert!(within(A_WHILE, &mut pending).await.is_none());
+    assert_eq!(cluster.objects.puts(), 1);
+    let later = in_flight.begin(0);
+    in_flight.settle(&later);
+    assert!(in_flight.settled_below() < later.id, "it is not committed");
+    broker.faults.refused.store(0, Ordering::Relaxed);
+    within(SOON, pending).await.unwrap().unwrap();
+    assert!(in_flight.settled_below() > later.id);
+}
+
 #[tokio::test]
 async fn a_commit_in_doubt_is_neither_lost_nor_repeated() {
     let cluster = Cluster::new(1);
@@ -633,6 +658,10 @@ async fn with_faults_everywhere_nothing_is_lost_doubled_or_out_of_order() {
         acknowledged.extend(done.await.unwrap());
     }
     acknowledged.sort();
+    // What was written is looked at in peace: a GET that fails often enough is an error.
+    cluster
+        .objects
+        .change(|faults| *faults = ObjectFaults::default());
     for broker in &brokers {
         let log = log(broker);
         let offsets = log.current_offsets().await.unwrap();

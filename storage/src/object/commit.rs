@@ -24,7 +24,7 @@ use super::database::{DatabaseError, Fence, LogGroup, Mode, Proposal};
 use super::engine::{Counters, Engine};
 use super::entry::Entry;
 use super::group::{Aftermath, Attempt, Group, Inner, epochs_of};
-use super::pending::{BatchPlace, Joint, Outcome, Pending};
+use super::pending::{Batch, BatchPlace, Joint, Outcome, Pending};
 use super::plan::plan;
 use crate::env::random::new_uuid;
 use crate::log::{AppendError, IfRefused};
@@ -126,6 +126,7 @@ impl Engine {
                 && object.broker_epoch != fence.broker_epoch
             {
                 batch.set_place(BatchPlace::Memory);
+                self.settle_batch_of(object);
                 let bytes = batch.stored.len();
                 let now = Instant::now();
                 self.buffer.lock().push(Arc::clone(pending), bytes, now);
@@ -444,6 +445,14 @@ impl Engine {
     /// Wakes and tells whom it concerns.
     pub fn follow(&self, aftermath: Aftermath) {
         self.inline_settled(aftermath.settled());
+        for (pending, outcome) in aftermath.settled() {
+            let is_known = !matches!(outcome, Err(AppendError::Indeterminate(_)));
+            if let Some(BatchPlace::Object(object, _)) = pending.batch().map(Batch::place)
+                && is_known
+            {
+                self.settle_batch_of(object);
+            }
+        }
         aftermath.follow();
         self.settled.notify_one();
     }

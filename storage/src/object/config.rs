@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::database::{Fence, OrderedLog};
+use super::in_flight::InFlight;
 use crate::env::clock::{Clock, SystemClock};
 
 /// What the engine stands on, and how it goes about its work.
@@ -16,6 +17,8 @@ pub struct ObjectConfig {
     pub log: Arc<dyn OrderedLog>,
     /// Keys in it are the cluster's alone.
     pub objects: Arc<dyn ObjectStore>,
+    /// Shared with whoever else writes objects at this broker, and whoever removes those that nobody needs.
+    pub in_flight: Arc<InFlight>,
     /// How many log groups the cluster has.
     pub groups: u16,
     /// Who this broker is. While it is `None`, appends wait.
@@ -48,6 +51,7 @@ impl ObjectConfig {
         Self {
             log,
             objects,
+            in_flight: Arc::default(),
             groups,
             fence,
             flush: Duration::from_millis(250),

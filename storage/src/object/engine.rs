@@ -1,5 +1,6 @@
 //! What the parts of the engine share.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use super::barriers::Barriers;
 use super::cache::Cache;
 use super::config::ObjectConfig;
 use super::database::{Fence, LogGroup, log_group_of};
-use super::entry::PartitionId;
+use super::entry::{ObjectId, PartitionId};
 use super::fetcher::Fetcher;
 use super::group::{Checked, Doubt, Group, Inner, Submission, duplicate};
 use super::pending::{Outcome, Pending};
@@ -35,6 +36,8 @@ pub(super) struct Engine {
     pub inline_in_flight: AtomicUsize,
     /// Something is ready to be committed.
     pub ready: Notify,
+    /// Batches of each object that are not answered.
+    unsettled: Mutex<HashMap<ObjectId, usize>>,
     /// Something was answered: for whoever waits until all is.
     pub settled: Notify,
     pub barriers: Barriers,
@@ -90,6 +93,7 @@ impl Engine {
             buffered: Notify::new(),
             inline_in_flight: AtomicUsize::new(0),
             ready: Notify::new(),
+            unsettled: Mutex::new(HashMap::new()),
             settled: Notify::new(),
             barriers: Barriers::default(),
             room: Arc::new(Semaphore::new(config.buffer_bytes)),
@@ -259,6 +263,23 @@ impl Engine {
         drop(buffer);
         self.buffered.notify_one();
         self.ready.notify_one();
+    }
+
+    /// So many batches know an object by its name.
+    pub fn name_object(&self, object: ObjectId, batches: usize) {
+        self.unsettled.lock().insert(object, batches);
+    }
+
+    /// A batch of the object is in the log, or never will be with these bytes.
+    pub fn settle_batch_of(&self, object: ObjectId) {
+        let mut unsettled = self.unsettled.lock();
+        if let Some(batches) = unsettled.get_mut(&object) {
+            *batches -= 1;
+            if *batches == 0 {
+                unsettled.remove(&object);
+                self.config.in_flight.settle(&object);
+            }
+        }
     }
 
     /// Looks whether batches that did not fit do so with what others have written meanwhile.

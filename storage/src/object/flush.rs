@@ -12,11 +12,10 @@ use object_store::{ObjectStoreExt, PutPayload};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::database::Fence;
 use super::engine::{Counters, Engine};
-use super::entry::ObjectId;
+use super::in_flight::Unnamed;
 use super::object_format::ObjectBuilder;
 use super::pending::{BatchPlace, Pending};
 use super::write_buffer::Due;
@@ -100,7 +99,8 @@ impl Engine {
             positions.push(builder.push(pending.id, stored.unwrap_or_default()));
         }
         let payload: PutPayload = builder.finish().into_iter().collect();
-        let object = self.put_patiently(payload).await;
+        let object = self.put_patiently(payload).await.name();
+        self.name_object(object, batches.len());
         for (pending, position) in batches.iter().zip(positions) {
             if let (Some(batch), Ok(position)) = (pending.batch(), u32::try_from(position)) {
                 batch.set_place(BatchPlace::Object(object, position));
@@ -110,9 +110,9 @@ impl Engine {
     }
 
     /// Puts bytes into an object, however long it takes.
-    async fn put_patiently(self: &Arc<Self>, payload: PutPayload) -> ObjectId {
+    async fn put_patiently(self: &Arc<Self>, payload: PutPayload) -> Unnamed {
         let began = Instant::now();
-        let mut attempts: JoinSet<Result<ObjectId, String>> = JoinSet::new();
+        let mut attempts: JoinSet<Result<Unnamed, String>> = JoinSet::new();
         let mut pause = PAUSE;
         loop {
             if attempts.len() < ATTEMPTS {
@@ -142,14 +142,11 @@ impl Engine {
         }
     }
 
-    async fn put(&self, fence: Fence, payload: PutPayload) -> Result<ObjectId, String> {
-        let object = ObjectId {
-            broker_epoch: fence.broker_epoch,
-            id: Uuid::now_v7(),
-        };
+    async fn put(&self, fence: Fence, payload: PutPayload) -> Result<Unnamed, String> {
+        let object = Unnamed::begin(&self.config.in_flight, fence.broker_epoch);
         Counters::add(&self.counters.puts, 1);
         let bytes = payload.content_length() as u64;
-        let path = Path::from(object.key());
+        let path = Path::from(object.object().key());
         let put = self.config.objects.put(&path, payload).await;
         put.map_err(|error| error.to_string())?;
         Counters::add(&self.counters.put_bytes, bytes);

@@ -18,6 +18,7 @@ mod flush;
 mod follow;
 mod group;
 pub mod group_state;
+pub mod in_flight;
 mod log_store;
 pub mod object_format;
 mod object_log;
