@@ -1,7 +1,7 @@
 //! What the brokers of a cluster share in a database: the order of their commits, who they are, their metadata, and who
 //! does which job.
 //!
-//! Four traits, each for one user. `storage/tests/database.rs` holds what implements them to the same rules.
+//! Four traits, each for one user; [`MemoryDatabase`] and [`PostgresDatabase`] have all of them. `storage/tests/database.rs` holds what implements them to the same rules.
 //!
 //! **Who may write.** A broker registers and gets an epoch above all that were there. It names it as its [`Fence`] with
 //! everything that it writes. The database refuses an epoch that is not the newest of its broker, and one whose lease has run
@@ -11,6 +11,7 @@
 //! A row is appended only behind the one that its writer expected at the end.
 
 mod memory;
+mod postgres;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crc_fast::{CrcAlgorithm, Digest};
 use uuid::Uuid;
 
 pub use self::memory::{Call, Fate, Faults, MemoryDatabase};
+pub use self::postgres::PostgresDatabase;
 use crate::log::BoxFuture;
 
 /// How many log groups a new cluster has.
