@@ -35,6 +35,9 @@ use crate::metadata::{
 use crate::net::session::{Principal, Session};
 use crate::partition::registry::Partition;
 
+/// What clients are told who are to come without an epoch.
+const NO_LEADER_EPOCH: i32 = -1;
+
 /// See the [module](self). The metadata is that of one moment.
 pub(crate) struct View<'a> {
     broker: &'a Broker,
@@ -334,9 +337,14 @@ impl<'a> View<'a> {
 
     /// Who leads a partition for clients in `rack`.
     pub(crate) fn leader(&self, topic: &TopicImage, partition: i32, rack: Option<&str>) -> Leader {
+        // Each claim of a coordinator begins an epoch, of which not all brokers hear. Who knows none is not fenced.
+        let has_epochs = self.coordination().is_alone || !topic.is_internal();
         Leader {
             broker_id: self.members.leader_for(topic.topic_id, partition, rack),
-            epoch: self.broker.partitions.leader_epoch(topic, partition),
+            epoch: match has_epochs {
+                true => self.broker.partitions.leader_epoch(topic, partition),
+                false => NO_LEADER_EPOCH,
+            },
         }
     }
 

@@ -265,25 +265,38 @@ async fn a_group_survives_any_number_of_moves_with_its_member_generation_and_off
 #[tokio::test(start_paused = true)]
 async fn who_is_parked_is_told_at_once_that_the_shard_has_moved() {
     let world = World::new(2).await;
-    let joined = settled(&world.peers[0]).await;
-    let parked = world.peers[0].call("g", joins(""));
+    let peer = &world.peers[0];
+    let joined = settled(peer).await;
+    let shards = peer.groups.shards().expect("started");
+    let mut names = (0..).map(|number| format!("other-{number}"));
+    let neighbour = names.find(|name| shards.shard_of(name) == shards.shard_of("g"));
+    let neighbour = neighbour.expect("some share the shard");
+    let log = &peer.logs[shards.shard_of("g")];
     let moved = async {
         let rebalances = Ok(Some(ErrorCode::RebalanceInProgress));
-        while world.peers[0].call("g", beats(&joined)).await != rebalances {
+        while peer.call("g", beats(&joined)).await != rebalances {
             tokio::task::yield_now().await;
         }
-        // Also if something is on its way that takes its time.
-        for log in &world.peers[0].logs {
-            *log.holds.lock() = true;
-        }
-        let began = tokio::time::Instant::now();
+        *log.holds.lock() = true;
+        log.until_in_flight(1).await;
         world.led_by(1);
-        began
     };
-    let (parked, began) = tokio::join!(parked, moved);
-    let told = parked.map(|joined| joined.error);
+    let late = async {
+        while !*log.holds.lock() {
+            tokio::task::yield_now().await;
+        }
+        peer.commit(&neighbour, 1).await
+    };
+    let told = async {
+        let told = peer.call("g", joins("")).await;
+        let in_flight = log.in_flight.lock().len();
+        assert_eq!(in_flight, 1, "it does not wait for what is on its way");
+        log.release().await;
+        told.map(|joined| joined.error)
+    };
+    let (told, late, ()) = tokio::join!(told, late, moved);
     assert_eq!(told, Ok(Some(ErrorCode::NotCoordinator)));
-    assert!(began.elapsed() < Duration::from_millis(10));
+    assert_eq!(late, Err(ErrorCode::NotCoordinator));
 }
 
 #[tokio::test(start_paused = true)]
