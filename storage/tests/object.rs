@@ -333,8 +333,9 @@ async fn one_object_is_read_with_few_requests() {
     let reader = cluster.broker(2);
     let mut reading = tokio::task::JoinSet::new();
     let logs = logs(&reader);
-    for log in logs.iter().cloned() {
+    for log in &logs {
         log.current_offsets().await.unwrap();
+        let log = Arc::clone(log);
         reading.spawn(async move { headers(&read(&log, request(0)).await.unwrap()).len() });
     }
     let found = reading.join_all().await;
@@ -436,17 +437,16 @@ async fn a_commit_in_doubt_is_neither_lost_nor_repeated() {
     let cluster = Cluster::new(1);
     let broker = shortsighted(&cluster, 1);
     let log = log(&broker);
-    let mut expected = 0;
-    for fates in [
+    let fates = [
         vec![Fate::AnswerLost],
         vec![Fate::Late],
         vec![Fate::Refused, Fate::AnswerLost],
         vec![Fate::Late, Fate::Late, Fate::AnswerLost],
-    ] {
+    ];
+    for (expected, fates) in (0..).zip(fates) {
         *broker.faults.next_commits.lock().unwrap() = fates;
         let appended = append(&log, batch(&[b"value"])).await.unwrap();
         assert_eq!(appended.base_offset, expected);
-        expected += 1;
     }
     // What is late finds its place taken.
     while cluster.database.late() > 0 {

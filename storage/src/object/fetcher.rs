@@ -212,7 +212,8 @@ mod tests {
     #[test]
     fn ranges_that_lie_close_together_are_one_get() {
         let far = GAP_BYTES + 1;
-        assert_eq!(ranges(&[20..30, 0..10, 5..25]), [0..30]);
+        let one = ranges(&[20..30, 0..10, 5..25]);
+        assert_eq!((one.len(), one.first()), (1, Some(&(0..30))));
         assert_eq!(
             ranges(&[0..10, 10 + far..20 + far]),
             [0..10, 10 + far..20 + far]
