@@ -70,7 +70,7 @@ pub(crate) async fn start(
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     // With acks=1 Kafka has no timeout; with acks=all and one replica it answers whatever the timeout.
     let deadline = (acks == ALL_REPLICAS).then(|| Instant::now() + timeout.max(MIN_TIMEOUT));
-    let topics = append_all(ctx, request).await;
+    let topics = append_all(ctx, request, deadline).await;
     if let Some(toll) = ctx.toll() {
         toll.produce(ctx.request_bytes);
         if acks == 0 {
@@ -191,7 +191,11 @@ fn keep_last_mentions(topics: &mut Vec<TopicProduceData>) {
     }));
 }
 
-async fn append_all(ctx: &RequestContext, mut request: ProduceRequest) -> Vec<StartedTopic> {
+async fn append_all(
+    ctx: &RequestContext,
+    mut request: ProduceRequest,
+    deadline: Option<Instant>,
+) -> Vec<StartedTopic> {
     let view = ctx.view();
     keep_last_mentions(&mut request.topic_data);
     let (transaction, refused_whole) = match transaction(ctx, &view, &request) {
@@ -229,7 +233,8 @@ async fn append_all(ctx: &RequestContext, mut request: ProduceRequest) -> Vec<St
             let outcome = match (found, guards.next().unwrap_or(Ok(None))) {
                 (Ok(partition), Ok(guard)) => {
                     let origin = AppendOrigin::Client(guard);
-                    append(ctx, &mut validation, partition, data, origin, is_only).await
+                    let how = (origin, is_only, deadline);
+                    append(ctx, &mut validation, partition, data, how).await
                 }
                 (Err(code), _) => Err(code.into()),
                 (Ok(_), Err(Unverified { code, message })) => Err(Refusal {
@@ -325,8 +330,7 @@ async fn append(
     validation: &mut RequestValidation<'_>,
     partition: Arc<Partition>,
     data: PartitionProduceData,
-    origin: AppendOrigin,
-    is_only: bool,
+    (origin, is_only, deadline): (AppendOrigin, bool, Option<Instant>),
 ) -> Result<StartedAppend, Refusal> {
     let records = data.records.unwrap_or_default();
     let settings = partition.settings.load_full();
@@ -343,11 +347,15 @@ async fn append(
             ..refused_append(&error)
         }
     };
-    let permit = partition
-        .log
-        .reserve(batch.size_bytes(), origin)
-        .await
-        .map_err(refused)?;
+    // Where there is no room nothing moves: whoever waits for that waits for the store.
+    let room = partition.log.reserve(batch.size_bytes(), origin);
+    let permit = match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline, room)
+            .await
+            .map_err(|_| ErrorCode::RequestTimedOut)?,
+        None => room.await,
+    };
+    let permit = permit.map_err(refused)?;
     let log = &partition.log;
     let next = match is_only {
         true => Next::Wait,
