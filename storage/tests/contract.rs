@@ -45,6 +45,7 @@ contract! {
     records_are_deleted_up_to_an_offset_but_not_beyond_the_high_watermark
     the_current_epoch_ends_at_the_high_watermark
     a_deleted_log_wakes_its_polls_and_refuses_everything
+    a_deletion_that_nobody_waits_for_goes_on
     a_topic_created_again_under_the_same_name_is_empty
     two_handles_are_one_log
     partitions_are_independent
@@ -512,7 +513,8 @@ async fn a_deleted_log_wakes_its_polls_and_refuses_everything(fixture: Fixture) 
     let _registered = log.watch(1, Isolation::ReadUncommitted, &wait);
     fixture
         .manager
-        .delete_logs(std::slice::from_ref(log.id()))
+        .delete_logs(vec![log.id().clone()])
+        .await
         .unwrap();
     assert!(is_woken(&wait));
     assert!(matches!(
@@ -536,12 +538,26 @@ async fn a_deleted_log_wakes_its_polls_and_refuses_everything(fixture: Fixture) 
     assert!(is_woken(&late), "nothing will ever come");
 }
 
+async fn a_deletion_that_nobody_waits_for_goes_on(fixture: Fixture) {
+    let log = fixture.log();
+    append(&log, batch(&[b"value"])).await.unwrap();
+    drop(fixture.manager.delete_logs(vec![log.id().clone()]));
+    let is_deleted = async {
+        while !matches!(log.current_offsets().await, Err(ReadError::Deleted)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(60), is_deleted);
+    in_time.await.expect("the deletion goes on");
+}
+
 async fn a_topic_created_again_under_the_same_name_is_empty(fixture: Fixture) {
     let log = fixture.log();
     append(&log, batch(&[b"old"])).await.unwrap();
     fixture
         .manager
-        .delete_logs(std::slice::from_ref(log.id()))
+        .delete_logs(vec![log.id().clone()])
+        .await
         .unwrap();
     let mut id = log.id().clone();
     id.topic_id = uuid::Uuid::from_u128(99);
@@ -818,7 +834,8 @@ async fn a_part_that_may_be_skipped_does_not_hold_up_the_others(fixture: Fixture
         .unwrap();
     fixture
         .manager
-        .delete_logs(std::slice::from_ref(logs[2].id()))
+        .delete_logs(vec![logs[2].id().clone()])
+        .await
         .unwrap();
     let parts = vec![
         skippable(&logs[2], batch(&[b"gone"])),
@@ -839,7 +856,8 @@ async fn a_joint_append_to_a_log_that_is_gone_reaches_none(fixture: Fixture) {
     let logs = logs(&fixture, 2);
     fixture
         .manager
-        .delete_logs(std::slice::from_ref(logs[1].id()))
+        .delete_logs(vec![logs[1].id().clone()])
+        .await
         .unwrap();
     let parts = [0, 1].map(|at| part(&logs[at], batch(&[b"value"])));
     let error = submit_all(&fixture, parts.into()).await.unwrap_err();

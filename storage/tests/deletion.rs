@@ -214,7 +214,7 @@ async fn many_logs_are_deleted_with_few_writes_and_their_names_are_free_at_once(
         open_as(&manager, id.clone());
     }
     let writes_before = manager.stats().unwrap().commit_writes.count;
-    manager.delete_logs(&ids).unwrap();
+    manager.delete_logs(ids.clone()).await.unwrap();
     let writes = manager.stats().unwrap().commit_writes.count - writes_before;
     assert!(writes < 50, "{writes} writes");
     // Their directories may have their names still: who needs one does not wait for the others.

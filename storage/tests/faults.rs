@@ -209,9 +209,7 @@ async fn a_full_disk_refuses_appends_but_not_reads_and_deletions_and_heals_by_it
     })
     .await;
     let other = open(&manager, "other", 0);
-    manager
-        .delete_logs(std::slice::from_ref(other.id()))
-        .unwrap();
+    manager.delete_logs(vec![other.id().clone()]).await.unwrap();
 
     faults.set("", Fault::None);
     let healed = async {

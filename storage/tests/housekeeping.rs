@@ -296,7 +296,7 @@ async fn below_the_reserve_producers_are_refused_while_all_else_goes_on_and_it_h
     }
     assert_eq!(log.delete_records_before(1).await.unwrap(), 1);
     drop(doomed);
-    manager.delete_logs(std::slice::from_ref(&id)).unwrap();
+    manager.delete_logs(vec![id]).await.unwrap();
     until("producers are served", async || {
         world.pass(1_000, &own).await;
         append(&log, batch(&[b"value"])).await.is_ok()

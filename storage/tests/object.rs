@@ -271,14 +271,21 @@ async fn deletions_of_one_broker_hold_at_the_other() {
     }
     assert_eq!(there.delete_records_before(2).await.unwrap(), 2);
     assert_eq!(here.current_offsets().await.unwrap().log_start_offset, 2);
-    one.store.delete_logs(&[here.id().clone()]).unwrap();
+    one.store
+        .delete_logs(vec![here.id().clone()])
+        .await
+        .unwrap();
     let late = append(&there, batch(&[b"late"])).await;
     assert!(matches!(late, Err(AppendError::Deleted)), "{late:?}");
     assert!(matches!(
         there.current_offsets().await,
         Err(ReadError::Deleted)
     ));
-    other.store.delete_logs(&[there.id().clone()]).unwrap();
+    other
+        .store
+        .delete_logs(vec![there.id().clone()])
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -453,7 +453,7 @@ async fn a_deleted_topic_does_not_come_back() {
     let running = manager(dir.path());
     let log = open(&running, "topic", 0);
     fill(&log, 0, 10, 100).await;
-    running.delete_logs(std::slice::from_ref(log.id())).unwrap();
+    running.delete_logs(vec![log.id().clone()]).await.unwrap();
     let mut id = log.id().clone();
     id.topic_id = uuid::Uuid::from_u128(4711);
     let crashed_before = crash(running, dir.path());

@@ -349,10 +349,9 @@ async fn life(durability: Durability, disk: SimDisk) -> Result<u64, String> {
         let end = open[0].offsets().high_watermark;
         again("delete records", || open[0].delete_records_before(end - 2)).await?;
         let id = open[2].id().clone();
-        let deleting = Arc::clone(&manager);
         again("delete", || {
-            let (manager, id) = (Arc::clone(&deleting), id.clone());
-            off_thread(move || manager.delete_logs(std::slice::from_ref(&id)))
+            let id = id.clone();
+            manager.delete_logs(vec![id])
         })
         .await?;
         let starts = [("plain-0", end - 2)];

@@ -136,7 +136,7 @@ async fn a_snapshot_has_what_was_acknowledged_before_and_is_of_one_moment() {
         let doomed = log(&running, 200 + number);
         append(&doomed, batch(&[&value(0)])).await.unwrap();
         let (manager, id) = (Arc::clone(&running), doomed.id().clone());
-        let deleting = tokio::task::spawn_blocking(move || manager.delete_logs(&[id]).unwrap());
+        let deleting = tokio::spawn(manager.delete_logs(vec![id]));
         let before: Vec<u64> = counts.iter().map(known).collect();
         let to = copies.path().join(number.to_string());
         let copied = snapshot(&running, &to).await.unwrap();
@@ -144,7 +144,7 @@ async fn a_snapshot_has_what_was_acknowledged_before_and_is_of_one_moment() {
             copied.linked_bytes > 0 && copied.copied_bytes > 0,
             "{copied:?}"
         );
-        deleting.await.unwrap();
+        deleting.await.unwrap().unwrap();
         made.push((to, before, copied));
     }
     stop.store(true, Ordering::Relaxed);

@@ -470,7 +470,7 @@ async fn a_transaction_may_be_late_while_it_is_open(fixture: Fixture) {
 async fn a_log_that_is_gone_begins_no_verification(fixture: Fixture) {
     let log = fixture.log();
     let id = log.id().clone();
-    fixture.manager.delete_logs(&[id]).unwrap();
+    fixture.manager.delete_logs(vec![id]).await.unwrap();
     let producer = Producer::new(9, 0);
     assert_eq!(code(producer.verify(&log)), "UNKNOWN_TOPIC_OR_PARTITION");
     let check = log.check_transaction(9, 0, None);

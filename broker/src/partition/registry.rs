@@ -10,6 +10,7 @@ use storage::log::{LogStore, PartitionLog, TopicPartition};
 use storage::record;
 use storage::record::compression::{Compression, CompressionType};
 use storage::record::validate::ValidateConfig;
+use tokio::runtime::Handle;
 use tracing::error;
 use uuid::Uuid;
 
@@ -215,10 +216,11 @@ impl PartitionRegistry {
             .sum()
     }
 
-    /// Opens, deletes and reconfigures logs so that they are those of `new`; called before `new` is published.
+    /// Opens, deletes and reconfigures logs so that they are those of `new`; called before `new` is published, on a thread
+    /// of the runtime that may block.
     ///
-    /// Costs work only for topics that differ, unless the broker's settings do. A name may pass from one topic to another: deletions go first, all of them
-    /// together.
+    /// Costs work only for topics that differ, unless the broker's settings do. A name may pass from one topic to another.
+    /// So deletions go first, all of them together, and are waited for.
     pub(crate) fn follow(&self, logs: &dyn LogStore, old: &Published, new: &Published) {
         let (mut changed, mut deleted) = (Vec::new(), Vec::new());
         new.image
@@ -229,7 +231,7 @@ impl PartitionRegistry {
                 }
                 (None, None) => {}
             });
-        self.delete(logs, &deleted);
+        self.delete(logs, deleted);
         if !new.topic_configs.has_defaults_of(&old.topic_configs) {
             changed = new.image.topics().collect();
         }
@@ -250,12 +252,12 @@ impl PartitionRegistry {
         }
     }
 
-    fn delete(&self, logs: &dyn LogStore, deleted: &[TopicPartition]) {
-        for id in deleted {
+    fn delete(&self, logs: &dyn LogStore, deleted: Vec<TopicPartition>) {
+        for id in &deleted {
             self.partitions.remove(&(id.topic_id, id.partition));
         }
         // Their directories are looked for at the next start.
-        if let Err(error) = logs.delete_logs(deleted) {
+        if let Err(error) = Handle::current().block_on(logs.delete_logs(deleted)) {
             error!("{error}");
         }
     }

@@ -54,6 +54,8 @@ pub(crate) struct LogDir {
     pub busy: Mutex<Vec<u32>>,
     /// Held while `busy` is incomplete: some of its logs are taken out to see whether they may leave it.
     pub releasing: Mutex<()>,
+    /// Held by whoever deletes logs, or keeps them from being deleted.
+    pub deleting: Mutex<()>,
     /// Bytes committed since the start. The age of what is kept in memory is measured in these.
     pub committed_bytes: AtomicU64,
     /// Log start offsets that do not follow from the names of the segments.

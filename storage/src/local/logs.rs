@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::file_log::FileLog;
+use super::log_dir::LogDir;
 use crate::env::sync::Mutex;
-use crate::log::TopicPartition;
+use crate::log::{LogConfig, TopicPartition};
 
 /// Every log that was opened and is not deleted.
 #[derive(Default)]
@@ -13,19 +14,30 @@ pub(crate) struct Logs(Mutex<Table>);
 
 #[derive(Default)]
 struct Table {
+    last_log_id: u32,
     by_name: BTreeMap<TopicPartition, Arc<FileLog>>,
     /// By the id in the write-ahead log.
     by_id: HashMap<u32, Arc<FileLog>>,
 }
 
 impl Logs {
-    /// The log of this name; made if there is none.
-    pub fn open(&self, id: &TopicPartition, make: impl FnOnce() -> FileLog) -> Arc<FileLog> {
+    /// The log of this name. If there is none, it is made, with the id that it has in the write-ahead log.
+    pub fn open(
+        &self,
+        id: &TopicPartition,
+        config: Arc<LogConfig>,
+        shared: &Arc<LogDir>,
+    ) -> Arc<FileLog> {
         let mut table = self.0.lock();
         if let Some(log) = table.by_name.get(id) {
             return Arc::clone(log);
         }
-        let log = Arc::new(make());
+        table.last_log_id += 1;
+        let log = FileLog::new(id.clone(), table.last_log_id, config, Arc::clone(shared));
+        // What is in its directory is not known: the next check has a look.
+        log.check_retention_at(0);
+        log.may_be_dirty();
+        let log = Arc::new(log);
         table.by_name.insert(id.clone(), Arc::clone(&log));
         table.by_id.insert(log.log_id, Arc::clone(&log));
         log

@@ -142,11 +142,13 @@ pub trait LogStore: Send + Sync {
 
     /// Deletes logs: at once for their users, what they hold after `file.delete.delay.ms`.
     ///
-    /// Returns when the deletions are durable, which takes a few writes to the disk, however many logs there are.
+    /// Begins at once, and goes on if the future is dropped. The answer comes when the deletions are durable, which takes
+    /// a few writes to the disk, however many logs there are.
     ///
     /// # Errors
     /// Some of the deletions could not be made durable; the others are.
-    fn delete_logs(&self, ids: &[TopicPartition]) -> Result<(), StorageError>;
+    fn delete_logs(&self, ids: Vec<TopicPartition>)
+    -> BoxFuture<'static, Result<(), StorageError>>;
 
     /// Looks, in the background, for what belongs to no log: to be called once, when all logs are open.
     ///

@@ -1,6 +1,7 @@
 //! All logs of a broker that keeps nothing on disk, or those that several of them have in common.
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -67,7 +68,7 @@ impl LogStore for MemoryStore {
         _bytes: usize,
         _origin: AppendOrigin,
     ) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
-        Box::pin(std::future::ready(Ok(AppendPermit::unlimited())))
+        Box::pin(ready(Ok(AppendPermit::unlimited())))
     }
 
     fn submit_all(
@@ -85,14 +86,17 @@ impl LogStore for MemoryStore {
         append_all(&parts, &logs)
     }
 
-    fn delete_logs(&self, ids: &[TopicPartition]) -> Result<(), StorageError> {
-        for id in ids {
+    fn delete_logs(
+        &self,
+        ids: Vec<TopicPartition>,
+    ) -> BoxFuture<'static, Result<(), StorageError>> {
+        for id in &ids {
             self.logs.lock().remove(id);
             if let Some(log) = self.shared.lock().remove(id) {
                 log.delete();
             }
         }
-        Ok(())
+        Box::pin(ready(Ok(())))
     }
 
     fn sweep(&self, _deleted: DeletedTopics, _delay_ms: u64, done: Box<dyn FnOnce() + Send>) {

@@ -111,31 +111,37 @@ impl LogStore for ObjectLogs {
         submit_all(&self.engine, permit, parts, |id| self.find(id))
     }
 
-    fn delete_logs(&self, ids: &[TopicPartition]) -> Result<(), StorageError> {
+    fn delete_logs(
+        &self,
+        ids: Vec<TopicPartition>,
+    ) -> BoxFuture<'static, Result<(), StorageError>> {
         let mut deletions = Vec::with_capacity(ids.len());
-        for id in ids {
+        for id in &ids {
             if let Some(log) = self.logs.lock().remove(id) {
                 log.delete();
             }
             deletions.push(self.engine.change(id, Want::Delete));
         }
-        let deleted = self.block_on(DELETION, async move {
-            for deletion in deletions {
-                deletion.await.unwrap_or_else(|_| Err(left_open()))?;
+        let engine = Arc::clone(&self.engine);
+        Box::pin(async move {
+            let deleted = tokio::time::timeout(DELETION, async move {
+                for deletion in deletions {
+                    deletion.await.unwrap_or_else(|_| Err(left_open()))?;
+                }
+                Ok::<_, AppendError>(())
+            });
+            let failed = |what: String| StorageError(format!("logs are not deleted yet: {what}"));
+            match deleted.await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(failed(error.to_string())),
+                Err(_) => {
+                    let waits = engine.waits_for_database.lock().clone();
+                    Err(failed(waits.unwrap_or_else(|| {
+                        format!("no answer within {} s", DELETION.as_secs())
+                    })))
+                }
             }
-            Ok::<_, AppendError>(())
-        });
-        let failed = |what: String| StorageError(format!("logs are not deleted yet: {what}"));
-        match deleted {
-            Some(Ok(())) => Ok(()),
-            Some(Err(error)) => Err(failed(error.to_string())),
-            None => {
-                let waits = self.engine.waits_for_database.lock().clone();
-                Err(failed(waits.unwrap_or_else(|| {
-                    format!("no answer within {} s", DELETION.as_secs())
-                })))
-            }
-        }
+        })
     }
 
     /// What a broker has left out when it died, others have done. What all have left out is done here.

@@ -839,10 +839,7 @@ impl World {
         self.note(format!("delete topic {at}"));
         self.topics[at].deleting = true;
         let id = self.id(at);
-        match self
-            .off_thread(move || manager.delete_logs(std::slice::from_ref(&id)))
-            .await?
-        {
+        match self.until_stopped(manager.delete_logs(vec![id])).await? {
             Some(Ok(())) => {
                 self.topics[at] = Topic {
                     incarnation: self.topics[at].incarnation + 1,

@@ -70,7 +70,10 @@ impl LogStore for Told {
         self.logs.submit_all(permit, parts)
     }
 
-    fn delete_logs(&self, ids: &[TopicPartition]) -> Result<(), StorageError> {
+    fn delete_logs(
+        &self,
+        ids: Vec<TopicPartition>,
+    ) -> BoxFuture<'static, Result<(), StorageError>> {
         self.logs.delete_logs(ids)
     }
 

@@ -34,6 +34,8 @@ impl LocalStore {
         // A snapshot breaks off then. It uses the pool.
         let _copying = self.copying.lock();
         self.stop_threads();
+        // What has its outcome by now still renames directories.
+        let _deleting = self.shared.deleting.lock();
         let closed = match refused_before {
             Some(error) => Err(io::Error::other(error.to_string())),
             None => departed.and_then(|()| self.close_files()),
@@ -137,6 +139,7 @@ impl Drop for LocalStore {
         if let Some(lock) = self.lock.lock().take() {
             self.shared.wal.fail("the log manager was dropped");
             self.stop_threads();
+            let _deleting = self.shared.deleting.lock();
             self.release();
             drop(lock);
         }

@@ -2,48 +2,79 @@
 //!
 //! The logs of one deletion are entered together. They wait for a few writes, however many logs there are.
 
+use std::future::ready;
 use std::sync::Arc;
+
+use tokio::sync::oneshot;
 
 use super::LocalStore;
 use crate::env::sync::mpsc;
 use crate::local::file_log::FileLog;
-use crate::log::{StorageError, TopicPartition};
+use crate::local::log_dir::LogDir;
+use crate::local::logs::Logs;
+use crate::log::{BoxFuture, StorageError, TopicPartition};
 
 /// How many deletions wait for the write-ahead log together. It bounds what they keep in memory.
 const DELETED_TOGETHER: usize = 10_000;
-/// If no more logs than this are deleted together, their directories are renamed before the deletion returns.
+/// If no more logs than this are deleted together, their directories are renamed before the deletion is answered.
 const MOVED_AT_ONCE: usize = 256;
 
 impl LocalStore {
-    /// See [`crate::log::LogStore::delete_logs`].
-    pub(super) fn delete(&self, ids: &[TopicPartition]) -> Result<(), StorageError> {
+    /// See [`crate::log::LogStore::delete_logs`]. Waits on a thread of its own: a job of the pool may not wait for the
+    /// write-ahead log, which may wait for the pool.
+    pub(super) fn delete(
+        &self,
+        ids: Vec<TopicPartition>,
+    ) -> BoxFuture<'static, Result<(), StorageError>> {
         if ids.is_empty() {
-            return Ok(());
+            return Box::pin(ready(Ok(())));
         }
-        let _deleting = self.deleting.lock();
-        let mut first_failure = None;
-        let mut failures = 0;
-        for some in ids.chunks(DELETED_TOGETHER) {
-            let logs: Vec<_> = some.iter().map(|id| self.log(id, Arc::default())).collect();
-            let (deleted, failed) = delete(&logs);
-            failures += failed.len();
-            first_failure = first_failure.or(failed.into_iter().next());
-            self.logs.remove(&deleted);
-            if ids.len() <= MOVED_AT_ONCE {
-                self.shared.depart(&deleted);
+        let (shared, logs) = (Arc::clone(&self.shared), Arc::clone(&self.logs));
+        let (sender, outcome) = oneshot::channel();
+        let started = self.panicked.start("storage-delete", move || {
+            // Nobody may wait any more: the deletion holds all the same.
+            let _ = sender.send(delete_all(&shared, &logs, &ids));
+        });
+        let failed = |why: &str| Err(StorageError(format!("logs could not be deleted: {why}")));
+        Box::pin(async move {
+            match started {
+                Ok(_) => (outcome.await).unwrap_or_else(|_| failed("their thread panicked")),
+                Err(error) => failed(&error.to_string()),
             }
+        })
+    }
+}
+
+fn delete_all(
+    shared: &Arc<LogDir>,
+    logs: &Logs,
+    ids: &[TopicPartition],
+) -> Result<(), StorageError> {
+    let _deleting = shared.deleting.lock();
+    let mut first_failure = None;
+    let mut failures = 0;
+    for some in ids.chunks(DELETED_TOGETHER) {
+        let doomed: Vec<_> = (some.iter())
+            .map(|id| logs.open(id, Arc::default(), shared))
+            .collect();
+        let (deleted, failed) = delete(&doomed);
+        failures += failed.len();
+        first_failure = first_failure.or(failed.into_iter().next());
+        logs.remove(&deleted);
+        if ids.len() <= MOVED_AT_ONCE {
+            shared.depart(&deleted);
         }
-        if ids.len() > MOVED_AT_ONCE {
-            let shared = Arc::clone(&self.shared);
-            self.shared
-                .pool
-                .write(move || shared.finish_departures_in_time());
-        }
-        match first_failure {
-            None => Ok(()),
-            Some(first) if failures == 1 => Err(StorageError(first)),
-            Some(first) => Err(StorageError(format!("{first}, and {failures} in all"))),
-        }
+    }
+    if ids.len() > MOVED_AT_ONCE {
+        let departing = Arc::clone(shared);
+        shared
+            .pool
+            .write(move || departing.finish_departures_in_time());
+    }
+    match first_failure {
+        None => Ok(()),
+        Some(first) if failures == 1 => Err(StorageError(first)),
+        Some(first) => Err(StorageError(format!("{first}, and {failures} in all"))),
     }
 }
 

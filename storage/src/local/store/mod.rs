@@ -9,7 +9,7 @@ mod threads;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::checkpointer::Checkpointer;
 use super::compaction::LogCleaner;
 use super::file_log::handle::FileLogHandle;
-use super::file_log::{FileLog, joint};
+use super::file_log::joint;
 use super::log_dir::LogDir;
 use super::logs::Logs;
 use super::maintenance::Maintenance;
@@ -31,6 +31,7 @@ use crate::log::{
     JointPart, LiveConfig, LogConfig, LogStore, PartitionLog, PendingAppend, RecoveryReport,
     Snapshot, SnapshotProgress, StorageError, TopicPartition,
 };
+use threads::Panicked;
 
 const WAL_DIR: &str = "wal";
 /// A commit that has waited for this long counts as stalled.
@@ -40,33 +41,18 @@ const STALLED_SECONDS: u64 = 5;
 pub(crate) struct LocalStore {
     shared: Arc<LogDir>,
     logs: Arc<Logs>,
-    next_log_id: AtomicU32,
     maintenance: Arc<Maintenance>,
     checkpointer: Arc<Checkpointer>,
     cleaner: Option<Arc<LogCleaner>>,
+    panicked: Panicked,
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
     closing_threads: usize,
     recovery_report: RecoveryReport,
     failed: watch::Receiver<Option<StorageError>>,
-    /// Held by whoever deletes logs, or keeps them from being deleted.
-    deleting: Mutex<()>,
     /// Held while a snapshot is made.
     copying: Mutex<()>,
     /// Taken when the directory is closed.
     lock: Mutex<Option<LockGuard>>,
-}
-
-impl LocalStore {
-    fn log(&self, id: &TopicPartition, config: Arc<LogConfig>) -> Arc<FileLog> {
-        self.logs.open(id, || {
-            let log_id = self.next_log_id.fetch_add(1, Ordering::Relaxed);
-            let log = FileLog::new(id.clone(), log_id, config, Arc::clone(&self.shared));
-            // What is in its directory is not known: the next check has a look.
-            log.check_retention_at(0);
-            log.may_be_dirty();
-            log
-        })
-    }
 }
 
 impl LogStore for LocalStore {
@@ -78,7 +64,8 @@ impl LogStore for LocalStore {
         if let Some(error) = self.shared.wal.refused() {
             return Err(StorageError(error.to_string()));
         }
-        Ok(Arc::new(FileLogHandle(self.log(&id, config))))
+        let log = self.logs.open(&id, config, &self.shared);
+        Ok(Arc::new(FileLogHandle(log)))
     }
 
     fn reserve(
@@ -99,7 +86,10 @@ impl LogStore for LocalStore {
         joint::append_all(&self.shared, permit, &parts, &logs)
     }
 
-    fn delete_logs(&self, ids: &[TopicPartition]) -> Result<(), StorageError> {
+    fn delete_logs(
+        &self,
+        ids: Vec<TopicPartition>,
+    ) -> BoxFuture<'static, Result<(), StorageError>> {
         self.delete(ids)
     }
 

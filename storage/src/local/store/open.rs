@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -119,15 +119,14 @@ impl LocalStore {
         let store = Self {
             shared,
             logs,
-            next_log_id: AtomicU32::new(1),
             maintenance,
             checkpointer,
             cleaner,
+            panicked,
             threads: Mutex::new(threads),
             closing_threads: config.recovery_threads.max(1),
             recovery_report: report,
             failed,
-            deleting: Mutex::default(),
             copying: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         };
@@ -301,6 +300,7 @@ fn log_dir(config: &LocalConfig, parts: Parts, known: Known, wal: Wal, is_clean:
         tail_cache_bytes: usize::try_from(config.tail_cache_bytes).unwrap_or(usize::MAX),
         busy: Mutex::default(),
         releasing: Mutex::default(),
+        deleting: Mutex::default(),
         committed_bytes: AtomicU64::new(0),
         log_starts: Mutex::new(known.log_starts),
         log_starts_changed: AtomicBool::new(false),

@@ -103,7 +103,7 @@ impl LocalStore {
     /// Cuts all logs at one moment and takes hold of their files.
     fn stage(&self, staging: &Path, snapshot: &mut Snapshot) -> io::Result<Staged> {
         let shared = &self.shared;
-        let _deleting = self.deleting.lock();
+        let _deleting = shared.deleting.lock();
         shared.segments_held.store(true, Ordering::SeqCst);
         let _held = Held(&shared.segments_held);
         // All that was appended to is loaded: what nobody has used until the cut is empty.

@@ -37,7 +37,8 @@ impl Panicked {
         });
     }
 
-    fn start(
+    /// Starts a thread.
+    pub(super) fn start(
         &self,
         name: &'static str,
         work: impl FnOnce() + Send + 'static,

@@ -594,7 +594,7 @@ impl World {
                 self.brokers[broker].claims[at] = Some(self.claims[at]);
             }
             Asked::Delete => {
-                self.model.delete_logs(&[partition(at)]).unwrap();
+                ready(self.model.delete_logs(vec![partition(at)])).unwrap();
                 self.deleted[at] = true;
                 assert!(matches!(answer, Ok(Answer::Done)), "{answer:?}");
             }
