@@ -5,7 +5,6 @@ use protocol_shim::ErrorCode;
 use crate::group::any::Group;
 use crate::group::classic::ClassicGroup;
 use crate::group::consumer::{ConsumerGroup, JOIN_EPOCH};
-use crate::group::context::Context;
 use crate::group::effects::Effects;
 use crate::group::id::GroupId;
 use crate::group::migration;
@@ -162,21 +161,11 @@ impl GroupShard {
             None if !is_join => {
                 return not_found(format!("Consumer group {group_id} not found."));
             }
-            previous @ (Some(Group::Classic(_)) | None) => {
+            Some(Group::Classic(_)) | None => {
                 // The effects stay apart until it is known that the member may join: a refusal changes nothing.
                 let mut made = Effects::default();
-                let mut cx = Context {
-                    now_ms,
-                    wall_ms: now_ms.saturating_add(self.wall_ahead_ms),
-                    config: &self.config,
-                    catalog: &self.catalog,
-                    catalog_version: self.catalog_version,
-                    max_batch_bytes: self.max_batch_bytes,
-                    timers: &mut self.timers,
-                    effects: &mut made,
-                    turns_classic: None,
-                };
-                let mut group = match previous {
+                let (groups, mut cx) = self.groups_and_context(now_ms, &mut made);
+                let mut group = match groups.get(&group_id) {
                     Some(Group::Classic(classic)) if !classic.is_empty() => {
                         migration::upgrade(classic, &group_id, &mut cx)?
                     }

@@ -242,18 +242,8 @@ impl GroupShard {
         act: impl FnOnce(&mut BTreeMap<GroupId, Group>, &mut Context<'_>),
     ) -> Effects {
         let mut effects = Effects::default();
-        let mut cx = Context {
-            now_ms,
-            wall_ms: now_ms.saturating_add(self.wall_ahead_ms),
-            config: &self.config,
-            catalog: &self.catalog,
-            catalog_version: self.catalog_version,
-            max_batch_bytes: self.max_batch_bytes,
-            timers: &mut self.timers,
-            effects: &mut effects,
-            turns_classic: None,
-        };
-        act(&mut self.groups, &mut cx);
+        let (groups, mut cx) = self.groups_and_context(now_ms, &mut effects);
+        act(groups, &mut cx);
         effects
     }
 
@@ -264,20 +254,30 @@ impl GroupShard {
         effects: &mut Effects,
         act: impl FnOnce(&mut Group, &mut Context<'_>),
     ) {
-        if let Some(group) = self.groups.get_mut(group_id) {
-            let mut cx = Context {
-                now_ms,
-                wall_ms: now_ms.saturating_add(self.wall_ahead_ms),
-                config: &self.config,
-                catalog: &self.catalog,
-                catalog_version: self.catalog_version,
-                max_batch_bytes: self.max_batch_bytes,
-                timers: &mut self.timers,
-                effects,
-                turns_classic: None,
-            };
+        let (groups, mut cx) = self.groups_and_context(now_ms, effects);
+        if let Some(group) = groups.get_mut(group_id) {
             act(group, &mut cx);
             group.change_protocol(group_id, &mut cx);
         }
+    }
+
+    /// The groups, and what one of them is given in a step.
+    fn groups_and_context<'a>(
+        &'a mut self,
+        now_ms: i64,
+        effects: &'a mut Effects,
+    ) -> (&'a mut BTreeMap<GroupId, Group>, Context<'a>) {
+        let cx = Context {
+            now_ms,
+            wall_ms: self.wall_ms(now_ms),
+            config: &self.config,
+            catalog: &self.catalog,
+            catalog_version: self.catalog_version,
+            max_batch_bytes: self.max_batch_bytes,
+            timers: &mut self.timers,
+            effects,
+            turns_classic: None,
+        };
+        (&mut self.groups, cx)
     }
 }
