@@ -1,4 +1,5 @@
-//! Refuses request bodies that would make the decoder allocate what they claim and not what they hold.
+//! Refuses bodies that would make the decoder allocate what they claim and not what they hold: requests, and the responses
+//! that Ottla's own clients read.
 //!
 //! The decoder reserves room for as many elements as an array's count says, before it has seen one of them. A
 //! count of two billion in a body of four bytes then aborts the process, which nothing can catch. So every body is
@@ -10,6 +11,7 @@
 //! it has to write something anew.
 
 pub(crate) mod field;
+mod response_shapes;
 
 use std::borrow::Cow;
 
@@ -29,6 +31,9 @@ pub const MAX_TAGGED_FIELDS: u32 = 10_000;
 /// for gigabytes. Kafka 4.4 allows 1,000,000 in each array. A request that names every partition of a very large broker
 /// stays below.
 pub const MAX_ELEMENTS: usize = 1 << 18;
+
+/// The same of a response. A broker tells of each partition and of each replica of it, and there is one answer at a time.
+pub const MAX_RESPONSE_ELEMENTS: usize = 1 << 21;
 
 /// Longest string in bytes, as in Kafka, where a compact length could say more.
 pub const MAX_STRING_BYTES: usize = i16::MAX as usize;
@@ -56,6 +61,8 @@ pub struct GuardError {
 pub enum Violation {
     #[error("version outside of {min}..={max}")]
     Version { min: i16, max: i16 },
+    #[error("an answer that nobody here reads")]
+    Unread,
     #[error("body ends early")]
     TooShort,
     #[error("null where null is not allowed")]
@@ -64,8 +71,8 @@ pub enum Violation {
     Length(usize),
     #[error("{count} elements cannot fit in {remaining} bytes")]
     Count { count: usize, remaining: usize },
-    #[error("more than {MAX_ELEMENTS} elements in one request")]
-    TooManyElements,
+    #[error("more than {max} elements in one message")]
+    TooManyElements { max: usize },
     #[error("{0} tagged fields, more than {MAX_TAGGED_FIELDS}")]
     TooManyTaggedFields(u32),
     #[error("variable-length integer longer than five bytes or 32 bits")]
@@ -95,25 +102,25 @@ pub(crate) fn check_and_count(
     version: i16,
     body: &Bytes,
 ) -> Result<(Bytes, usize), GuardError> {
-    let mut walk = Walk {
-        body,
-        position: 0,
-        version,
-        flexible: spec.is_flexible(version),
-        elements: 0,
-        field: "body",
-        rewritten: Vec::new(),
-        rewritten_to: 0,
-    };
-    walk.request(spec).map_err(|violation| GuardError {
-        api: spec.name,
-        version,
-        position: walk.position,
-        field: walk.field,
-        violation,
-    })?;
+    let mut walk = Walk::new(spec, version, body, MAX_ELEMENTS);
+    let walked = walk.request(spec);
+    walked.map_err(|violation| walk.refuse(spec, violation))?;
     let elements = walk.elements;
     Ok((walk.into_decodable(), elements))
+}
+
+/// Walks `body` as an answer of `spec`'s API in `version`, for a client, as [`check`] does for a broker.
+///
+/// # Errors
+/// The first violation, with its place; [`Violation::Unread`] of an API whose answers nobody here reads.
+pub fn check_response(spec: &ApiSpec, version: i16, body: &Bytes) -> Result<Bytes, GuardError> {
+    let mut walk = Walk::new(spec, version, body, MAX_RESPONSE_ELEMENTS);
+    let walked = match response_shapes::shape(spec.api_key) {
+        Some(shape) => walk.structure(shape),
+        None => Err(Violation::Unread),
+    };
+    walked.map_err(|violation| walk.refuse(spec, violation))?;
+    Ok(walk.into_decodable())
 }
 
 /// A position in a body.
@@ -123,13 +130,38 @@ struct Walk<'a> {
     version: i16,
     flexible: bool,
     elements: usize,
+    max_elements: usize,
     field: &'static str,
     /// What replaces `body` up to `rewritten_to`. Empty as long as nothing had to be replaced.
     rewritten: Vec<u8>,
     rewritten_to: usize,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(spec: &ApiSpec, version: i16, body: &'a Bytes, max_elements: usize) -> Self {
+        Self {
+            body,
+            position: 0,
+            version,
+            flexible: spec.is_flexible(version),
+            elements: 0,
+            max_elements,
+            field: "body",
+            rewritten: Vec::new(),
+            rewritten_to: 0,
+        }
+    }
+
+    fn refuse(&self, spec: &ApiSpec, violation: Violation) -> GuardError {
+        GuardError {
+            api: spec.name,
+            version: self.version,
+            position: self.position,
+            field: self.field,
+            violation,
+        }
+    }
+
     fn request(&mut self, spec: &ApiSpec) -> Result<(), Violation> {
         if !spec.has(self.version) {
             return Err(Violation::Version {
@@ -356,8 +388,9 @@ impl Walk<'_> {
 
     fn spend(&mut self, elements: usize) -> Result<(), Violation> {
         self.elements += elements;
-        if self.elements > MAX_ELEMENTS {
-            Err(Violation::TooManyElements)
+        let max = self.max_elements;
+        if self.elements > max {
+            Err(Violation::TooManyElements { max })
         } else {
             Ok(())
         }

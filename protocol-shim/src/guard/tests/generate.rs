@@ -10,6 +10,18 @@ pub(super) fn body(rng: &mut StdRng, spec: &ApiSpec, version: i16) -> Vec<u8> {
     generate(rng, spec, version, None)
 }
 
+/// The same of a response.
+pub(super) fn response_body(
+    rng: &mut StdRng,
+    spec: &ApiSpec,
+    version: i16,
+    shape: Shape,
+) -> Vec<u8> {
+    let mut generator = Generator::new(rng, spec, version);
+    generator.structure(shape);
+    generator.writer.out
+}
+
 /// A body that has `null_field` wherever it can be, and null each time. Nothing else is null or empty.
 pub(super) fn body_with_null(
     rng: &mut StdRng,

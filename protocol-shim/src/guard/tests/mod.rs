@@ -1,8 +1,9 @@
 mod allocations;
 mod generate;
+mod responses;
 
-use bytes::Bytes;
-use kafka_protocol::messages::FetchRequest;
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::{FetchRequest, ResponseKind};
 use kafka_protocol::protocol::Decodable;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -509,7 +510,7 @@ fn elements_of_all_arrays_together_are_limited() {
     assert_eq!(check(spec(42).unwrap(), 0, &body(MAX_ELEMENTS)), Ok(()));
     assert_eq!(
         violation(42, 0, &body(MAX_ELEMENTS + 1)),
-        Violation::TooManyElements
+        Violation::TooManyElements { max: MAX_ELEMENTS }
     );
     // DescribeLogDirs v1 of one topic: numbers count, too.
     let partitions = |count: usize| {
@@ -520,7 +521,7 @@ fn elements_of_all_arrays_together_are_limited() {
     assert_eq!(check(spec(35).unwrap(), 1, &partitions(most)), Ok(()));
     assert_eq!(
         violation(35, 1, &partitions(most + 1)),
-        Violation::TooManyElements
+        Violation::TooManyElements { max: MAX_ELEMENTS }
     );
 }
 

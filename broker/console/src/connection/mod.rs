@@ -1,6 +1,7 @@
 //! One connection to a broker: frames, versions, deadlines.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::future::Future;
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use protocol_shim::{api_spec, guard};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -151,14 +153,21 @@ impl Connection {
             }
             Err(error) => return Err(failed(format!("{}: {error}", self.address))),
         };
-        let unreadable =
-            |error| failed(format!("{}: an answer that is none: {error}", self.address));
+        let unreadable = |error: &dyn Display| {
+            let what = format!("{}: an answer that is none: {error}", self.address);
+            failed(what)
+        };
         let header_version = R::Response::header_version(version);
-        let header = ResponseHeader::decode(&mut answer, header_version).map_err(unreadable)?;
+        let header = ResponseHeader::decode(&mut answer, header_version);
+        let header = header.map_err(|error| unreadable(&error))?;
         if header.correlation_id != self.next_correlation_id {
             return Err(failed(format!("{}: answers out of order", self.address)));
         }
-        R::Response::decode(&mut answer, version).map_err(unreadable)
+        // The decoder believes what is counted, and would abort.
+        let spec = api_spec::spec(R::KEY).ok_or_else(|| failed(format!("no API {}", R::KEY)))?;
+        let checked = guard::check_response(spec, version, &answer);
+        let mut answer = checked.map_err(|error| unreadable(&error))?;
+        R::Response::decode(&mut answer, version).map_err(|error| unreadable(&error))
     }
 
     async fn transfer(&mut self, frame: &[u8]) -> std::io::Result<Bytes> {
@@ -230,3 +239,6 @@ fn not_encrypted(address: &str, error: &std::io::Error) -> Failure {
     };
     failed(format!("{address}: {text}; {advice}"))
 }
+
+#[cfg(test)]
+mod lying_broker;
