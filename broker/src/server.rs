@@ -182,6 +182,22 @@ impl Server {
         let secured = secured(&mut config)?;
         let logs = open_logs(engine).await?;
         metrics.loads();
+        let started = Self::start_over(config, bound, metrics, secured, Arc::clone(&logs)).await;
+        if started.is_err() {
+            // Dropped as they are, they would tell of a failure of the directory.
+            let _ = tokio::task::spawn_blocking(move || logs.shutdown()).await;
+        }
+        started
+    }
+
+    /// The rest of the start, when the logs are open.
+    async fn start_over(
+        config: BrokerConfig,
+        bound: Vec<BoundListener>,
+        metrics: MetricsPort,
+        secured: Option<Secured>,
+        logs: Arc<dyn storage::log::LogStore>,
+    ) -> Result<Self, StartError> {
         let identity = MetaProperties::load_or_create(
             &config.data_dir,
             config.node_id,
@@ -198,12 +214,7 @@ impl Server {
         let made = broker
             .metadata
             .make_first_topics(&broker.config.first_topics);
-        if let Err(what) = made.await {
-            // Dropped as it is, it would be taken for a failure of the directory.
-            let logs = Arc::clone(&broker.logs);
-            let _ = tokio::task::spawn_blocking(move || logs.shutdown()).await;
-            return Err(StartError::FirstTopics(what));
-        }
+        made.await.map_err(StartError::FirstTopics)?;
         broker.logins.begin().await.map_err(StartError::Keys)?;
         let listening: Vec<Listening> = bound.iter().map(BoundListener::listening).collect();
         let addresses = listening.iter();

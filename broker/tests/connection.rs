@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use broker::server::{Server, StartError};
 use broker::testing;
 use bytes::{Buf, Bytes};
 use kafka_protocol::messages::alter_user_scram_credentials_request::ScramCredentialUpsertion;
@@ -656,6 +657,20 @@ async fn what_earlier_releases_have_left_is_read() {
         releases += 1;
     }
     assert!(releases > 0);
+}
+
+/// The logs were open already. Left to themselves they would say that the directory has failed.
+#[tokio::test]
+async fn a_start_that_is_refused_closes_its_directory_in_order() {
+    let data = tempfile::tempdir().unwrap();
+    let running = start_on(data.path()).await;
+    running.shutdown().await.unwrap();
+    let in_order = data.path().join(".kafka_cleanshutdown");
+    assert!(in_order.exists());
+    let another = testing::config(data.path(), [("node.id", "2")]).unwrap();
+    let refused = Server::start(another).await.err().expect("refused");
+    assert!(matches!(refused, StartError::Identity(_)), "{refused}");
+    assert!(in_order.exists());
 }
 
 /// Another release has left something that this one does not know.
