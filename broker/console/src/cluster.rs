@@ -176,6 +176,27 @@ impl Cluster {
         }
     }
 
+    /// Waits until the broker that is asked knows of a change that has been answered. One of Kafka's learns of it later, and
+    /// the next command would not see it. `knows` is asked of each topic; waits no longer than for an answer.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub(crate) async fn until_known(
+        &mut self,
+        names: &[String],
+        knows: impl Fn(&MetadataResponseTopic) -> bool,
+    ) -> Result<()> {
+        let deadline = Instant::now() + self.timeout;
+        while !names.is_empty() {
+            let topics = self.look(Some(names), false).await?.topics;
+            if topics.iter().all(&knows) || Instant::now() >= deadline {
+                break;
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        Ok(())
+    }
+
     async fn look(&mut self, names: Option<&[String]>, create: bool) -> Result<MetadataResponse> {
         let named = |name: &String| MetadataRequestTopic::default().with_name(Some(topic(name)));
         let request = MetadataRequest::default()

@@ -9,6 +9,7 @@ use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
 };
@@ -235,7 +236,26 @@ pub(crate) async fn create(
             name,
         }
     });
-    Ok(made.collect())
+    let made: Vec<Made> = made.collect();
+    let names = made.iter().filter(|made| made.outcome.is_ok());
+    let names: Vec<String> = names.map(|made| made.name.clone()).collect();
+    let not_yet = [
+        ErrorCode::UnknownTopicOrPartition as i16,
+        ErrorCode::LeaderNotAvailable as i16,
+    ];
+    let is_there = |topic: &MetadataResponseTopic| {
+        let mut partitions = topic.partitions.iter();
+        !not_yet.contains(&topic.error_code)
+            && partitions.all(|partition| !not_yet.contains(&partition.error_code))
+    };
+    cluster.until_known(&names, is_there).await?;
+    Ok(made)
+}
+
+/// The names of topics that were changed.
+fn changed(outcomes: &[(String, Result<()>)]) -> Vec<String> {
+    let changed = outcomes.iter().filter(|(_, outcome)| outcome.is_ok());
+    changed.map(|(name, _)| name.clone()).collect()
 }
 
 pub(crate) async fn delete(
@@ -253,7 +273,10 @@ pub(crate) async fn delete(
         let outcome = check(&what, topic.error_code, topic.error_message.as_ref());
         (name, outcome)
     });
-    Ok(outcomes.collect())
+    let outcomes: Vec<_> = outcomes.collect();
+    let is_gone = |topic: &MetadataResponseTopic| topic.error_code != 0;
+    cluster.until_known(&changed(&outcomes), is_gone).await?;
+    Ok(outcomes)
 }
 
 pub(crate) async fn add_partitions(
@@ -277,7 +300,12 @@ pub(crate) async fn add_partitions(
         let outcome = check(&what, topic.error_code, topic.error_message.as_ref());
         (name, outcome)
     });
-    Ok(outcomes.collect())
+    let outcomes: Vec<_> = outcomes.collect();
+    let wanted = usize::try_from(count).unwrap_or_default();
+    let has_grown =
+        |topic: &MetadataResponseTopic| topic.error_code != 0 || topic.partitions.len() >= wanted;
+    cluster.until_known(&changed(&outcomes), has_grown).await?;
+    Ok(outcomes)
 }
 
 async fn delete_records(
