@@ -36,7 +36,7 @@ use storage::testing::hooked_fs::{HookedFs, Hooks};
 use support::{Client, batch, connect, connect_to_login, group_id, produce, string, topic_name};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Status and body of a GET.
 async fn get(address: SocketAddr, path: &str) -> (u16, String) {
@@ -788,6 +788,61 @@ async fn silent_connections_do_not_keep_health_from_answering() {
     assert_eq!(answered.await.unwrap(), (200, "ok\n".to_owned()));
     drop(silent);
     running.shutdown().await.unwrap();
+}
+
+/// A client that asks for metrics and takes nothing but the beginning of the answer.
+async fn scrape_and_take_nothing(address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let request = b"GET /metrics/kafka_exporter HTTP/1.1\r\nHost: broker\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut begun = [0; 15];
+    stream.read_exact(&mut begun).await.unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 200 OK");
+    stream
+}
+
+/// The texts are larger than what the system takes for a client that does not read.
+#[tokio::test]
+async fn two_scrapes_are_sent_at_a_time_and_nobody_holds_a_place_for_more_than_half_a_minute() {
+    static LONG_NAME: [u8; 249] = [b'a'; 249];
+    let broker = support::start_broker().await;
+    let name = std::str::from_utf8(&LONG_NAME).unwrap();
+    connect(&broker).create_topic(name, 6_000).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let http = Arc::new(Http::of(Arc::clone(&broker)));
+    tokio::spawn(metrics::http::run(http, listener));
+    let (whole, text) = get(address, "/metrics/kafka_exporter").await;
+    assert_eq!(whole, 200);
+    assert!(text.len() > 8 << 20, "{} bytes", text.len());
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        slow.push(scrape_and_take_nothing(address).await);
+    }
+
+    // Time passes when everybody waits.
+    tokio::time::pause();
+    let asked = tokio::time::Instant::now();
+    let refused = get(address, "/metrics").await;
+    assert_eq!(
+        refused,
+        (503, "other scrapes are under way\n".to_owned()),
+        "a third one waits, and not for ever"
+    );
+    assert!(asked.elapsed() >= Duration::from_secs(5));
+    assert_eq!(get(address, "/readyz").await, (200, "ok\n".to_owned()));
+    tokio::time::advance(Duration::from_secs(30)).await;
+    tokio::time::resume();
+
+    for mut stream in slow {
+        let mut taken = Vec::new();
+        // The connection may have been reset.
+        let _ = stream.read_to_end(&mut taken).await;
+        assert!(taken.len() < text.len(), "it was closed in the middle");
+    }
+    assert_eq!(get(address, "/metrics").await.0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
