@@ -19,7 +19,7 @@ impl RateLimiter {
         }
     }
 
-    /// Another rate from now on. What was taken ahead of time is still owed.
+    /// Sets another rate. Bytes that were taken ahead of time are still owed.
     pub fn set_rate(&mut self, bytes_per_second: u64, now_ms: u64) {
         self.refill(now_ms);
         if self.bytes_per_second == 0 {

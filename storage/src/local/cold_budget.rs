@@ -1,4 +1,5 @@
-//! A budget for what cold reads keep in memory: from before a read until the last of its bytes has been sent.
+//! A budget for the memory of cold reads. A read takes its share before it begins, and gives it back when the last of its
+//! bytes has been sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +73,7 @@ impl ColdPermit {
         }
     }
 
-    /// Ties the permit to what was read, and gives back what was not needed.
+    /// Ties the permit to the bytes that were read, and gives back the rest.
     pub fn hold(self, mut fetched: FetchedRecords) -> FetchedRecords {
         let Some(mut permit) = self.0 else {
             return fetched;

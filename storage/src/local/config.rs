@@ -15,9 +15,9 @@ pub struct LocalConfig {
     pub durability: Durability,
     /// How far the write-ahead log may grow. It begins small and grows with use.
     pub wal_ring_bytes: u64,
-    /// What it grows by: no batch may be larger.
+    /// By how much it grows. No batch may be larger.
     pub wal_region_bytes: u64,
-    /// What it begins with, written before the directory is open.
+    /// Its size at first, written before the directory opens.
     pub wal_first_region_bytes: u64,
     /// Bytes that may be on their way from producers to segments; appends beyond wait.
     pub append_budget_bytes: u64,

@@ -34,7 +34,7 @@ pub(crate) struct Departure {
 pub(crate) struct Remains {
     pub topics: DeletedTopics,
     pub names: HashSet<Arc<str>>,
-    /// What is found of them is removed after this time.
+    /// After this time their remains are removed.
     pub delay_ms: u64,
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct LogDir {
     pub chunks: Arc<ChunkPool>,
     pub direct_io: Arc<DirectIo>,
     pub durability: Durability,
-    /// The process before was not stopped in order: what it has written may not be durable.
+    /// The last process was not stopped in order. Its writes may not be durable.
     pub was_killed: bool,
     /// The last shutdown was not orderly, and some of what was in the page cache may be gone.
     pub may_cut_tails: bool,
@@ -78,18 +78,18 @@ pub(crate) struct LogDir {
     pub producer_check_interval_ms: u64,
     /// Ids of logs that know a producer.
     pub with_producers: Mutex<BTreeSet<u32>>,
-    /// When to sync what was acknowledged without a sync, by the monotonic clock; `u64::MAX` for never.
+    /// When to sync batches that were acknowledged without a sync, by the monotonic clock; `u64::MAX` for never.
     pub flush_due_ms: AtomicU64,
     /// Syncs the whole file system, where that can be relied on.
     pub file_system_sync: Option<FileSystemSync>,
     pub sync_together_from: usize,
     /// The files of segments that are open.
     pub open_files: Arc<OpenFiles>,
-    /// Room for what is read from segments.
+    /// Room for bytes that are read from segments.
     pub cold_reads: ColdBudget,
     /// When retention looks at each log.
     pub retention: Schedule,
-    /// What is to be removed, and when by the monotonic clock.
+    /// Files to be removed, each with its time by the monotonic clock.
     pub doomed: Mutex<Vec<(u64, Doomed)>>,
     /// Deleted logs whose directories still have their names.
     pub departures: Departures,

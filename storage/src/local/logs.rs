@@ -1,4 +1,4 @@
-//! The open logs of a directory. Lists of work hold the ids of logs; here is what they stand for.
+//! The open logs of a directory. Lists of work hold the ids of logs; this table has the logs themselves.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

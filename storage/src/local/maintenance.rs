@@ -44,7 +44,7 @@ pub(crate) struct Maintenance {
     failed: Arc<watch::Sender<Option<StorageError>>>,
 }
 
-/// What was seen at the last look, to tell whether the directory is quiet.
+/// Counts at the last look, which tell whether the directory is quiet.
 struct Seen {
     committed_bytes: u64,
     changed_ms: u64,

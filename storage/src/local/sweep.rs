@@ -181,7 +181,7 @@ impl Sweeping {
     }
 
     /// Looks at all directories, beside everything else. Comes back for those that no descriptor or no memory was left for:
-    /// what is not found now would stay for ever.
+    /// whatever is not found now would stay for ever.
     pub fn run(mut self, shared: &Arc<LogDir>) {
         if let Err(error) = self.look(shared) {
             tracing::warn!(

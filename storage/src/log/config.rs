@@ -15,7 +15,7 @@ pub enum Durability {
 pub struct LogConfig {
     pub segment_bytes: u64,
     pub segment_ms: i64,
-    /// Up to so much sooner a segment ends: each after another time, so that not all logs begin one at once.
+    /// A segment may end sooner by up to so many milliseconds, each by another number. So not all logs begin one at once.
     pub segment_jitter_ms: i64,
     pub segment_index_bytes: u64,
     pub index_interval_bytes: u64,

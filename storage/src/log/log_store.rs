@@ -46,12 +46,12 @@ pub struct RecoveryProgress {
 }
 
 impl RecoveryProgress {
-    /// So many bytes of batches are to be replayed.
+    /// Adds batches of `bytes` bytes to what is to be replayed.
     pub fn found(&self, bytes: u64) {
         self.found_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// So many more are replayed.
+    /// Adds `bytes` to what has been replayed.
     pub fn replayed(&self, bytes: u64) {
         self.replayed_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -67,7 +67,7 @@ impl RecoveryProgress {
     }
 }
 
-/// How a store does.
+/// How well a store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     Good,
@@ -157,7 +157,7 @@ pub trait LogStore: Send + Sync {
     /// when `deleted` is not needed any more.
     fn sweep(&self, deleted: DeletedTopics, delay_ms: u64, done: Box<dyn FnOnce() + Send>);
 
-    /// Goes by other settings from now on.
+    /// Uses other settings from now on.
     fn change(&self, config: &LiveConfig);
 
     /// What opening the store found and did.
@@ -166,7 +166,7 @@ pub trait LogStore: Send + Sync {
     /// Becomes `Some` when the store goes offline: nothing is acknowledged any more.
     fn failed(&self) -> watch::Receiver<Option<StorageError>>;
 
-    /// How the store does; knows of a failure before [`failed`](Self::failed) when the disk stalls too.
+    /// How well the store is. While the disk stalls, this tells of a failure before [`failed`](Self::failed) does.
     fn health(&self) -> Health;
 
     /// What the store counts; `None` if it counts nothing. Takes only locks that are never held over I/O.

@@ -1,4 +1,4 @@
-//! What a read asks for, and what it gives.
+//! A read: its request, its result and its errors.
 
 use bytes::Bytes;
 

@@ -36,7 +36,7 @@ pub struct CleanError {
     pub cause: Cause,
 }
 
-/// What is wrong with a batch.
+/// A batch's fault.
 #[derive(Debug, Error)]
 pub enum Cause {
     #[error(transparent)]

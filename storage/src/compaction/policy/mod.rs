@@ -15,7 +15,7 @@ pub struct SegmentSummary {
     pub first_batch_timestamp: i64,
 }
 
-/// The offsets of a log that bound what may be compacted.
+/// The offsets between which a log may be compacted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogBounds {
     pub log_start_offset: i64,

@@ -142,7 +142,7 @@ impl ColdRead {
         Ok(taken)
     }
 
-    /// Keeps what was read and not taken for the next fetch, if that will be enough for it.
+    /// Keeps bytes that were read and not taken, if they are enough for the next fetch.
     fn keep_rest(&self, dir: &LogDir, span: &Span, taken: &Taken) {
         let left = span.segment.written_bytes().saturating_sub(taken.end);
         let wanted = left.min(self.window_bytes() as u64);
@@ -230,6 +230,6 @@ struct Taken {
     next_offset: i64,
     /// Where they end.
     end: u64,
-    /// What was read behind them.
+    /// Bytes that were read behind them.
     rest: Bytes,
 }

@@ -68,7 +68,7 @@ impl FileLog {
         recovery_points.get(&self.key()).copied().unwrap_or(0)
     }
 
-    /// Takes what was found into use.
+    /// Uses the loaded files from now on.
     fn loaded(self: &Arc<Self>, state: &mut State, loaded: Loaded) {
         let shared = &self.shared;
         shared.closed_at.lock().remove(&self.key());

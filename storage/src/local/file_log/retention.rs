@@ -1,4 +1,4 @@
-//! Retention: what is too old, or too much, leaves the log at its start (UnifiedLog.deleteOldSegments).
+//! Retention: records that are too old, or more than the log may keep, leave it at its start (UnifiedLog.deleteOldSegments).
 //!
 //! First the log start moves, by an entry in the write-ahead log. When that is durable the segments below are renamed,
 //! and removed after `file.delete.delay.ms`. A crash in between leaves segments that nobody reads; they go when the log
@@ -112,7 +112,7 @@ impl FileLog {
         }
     }
 
-    /// Moves the log start past what is too old or too much, and plans the next look.
+    /// Moves the log start past records that are too old or too many, and plans the next look.
     pub fn enforce_retention(self: &Arc<Self>) {
         match self.move_start_by_retention() {
             Ok(Some(due_ms)) => self.check_retention_at(due_ms),

@@ -1,4 +1,4 @@
-//! Looks for a time in a log: in its segments, and in what is not in one yet.
+//! Looks for a time in a log: in its segments, and in the batches that have not reached one yet.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(crate) struct Search {
     pub(super) segments: Vec<Span>,
     /// Base offset of the first segment whose indexes are not complete.
     pub(super) open_from: Option<i64>,
-    /// What is not in a segment yet.
+    /// The batches that are not in a segment yet.
     pub(super) tail: Vec<ChunkSlice>,
     pub(super) from_offset: i64,
     /// Exclusive.

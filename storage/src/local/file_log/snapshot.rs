@@ -29,7 +29,7 @@ pub(crate) struct Cut {
 pub(crate) enum Taken {
     /// As it is. It is never written to again.
     Shared(PathBuf),
-    /// So many bytes of it.
+    /// How many bytes of it.
     Prefix(PathBuf, u64),
     /// A file of this name with these bytes.
     Made(PathBuf, Vec<u8>),

@@ -27,7 +27,7 @@ pub(crate) enum Phase {
     /// Its files have not been looked at.
     Unloaded,
     Ready,
-    /// Its files are not what they should be.
+    /// Its files are damaged.
     Unusable(String),
     Deleted,
 }
@@ -56,7 +56,7 @@ pub(crate) struct State {
     pub phase: Phase,
     pub config: Arc<LogConfig>,
     pub log_start_offset: i64,
-    /// Where the log will begin once what is in the write-ahead log of it is durable.
+    /// Where the log will begin once its entries in the write-ahead log are durable.
     pub next_log_start_offset: i64,
     /// Everything below is durable, and readers may see it.
     pub high_watermark: i64,

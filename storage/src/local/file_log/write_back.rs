@@ -216,7 +216,7 @@ impl FileLog {
         matches!(state.phase, Phase::Ready).then_some(state.high_watermark)
     }
 
-    /// Drops from memory what is in the segments and older than `age`; says whether anything is left to look after.
+    /// Drops batches from memory that are in the segments and older than `age`. Says whether any are left to look after.
     pub fn release_memory(&self, age: u64) -> bool {
         let mut state = self.state.lock();
         let dropped = state.drop_tail_before(age);

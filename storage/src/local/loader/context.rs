@@ -1,4 +1,4 @@
-//! What the loader is given, what it gives, and why it may refuse.
+//! The loader's input, its result and its errors.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Takes out of a directory what a crash has left in it and what is no part of the log any more.
+//! Removes files that a crash has left in a directory and that are no part of the log any more.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

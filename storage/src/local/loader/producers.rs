@@ -1,4 +1,4 @@
-//! Finds out what producers and transactions a log has: from the newest snapshot, and from what was appended after it.
+//! Finds out which producers and transactions a log has, from the newest snapshot and the batches behind it.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -89,7 +89,7 @@ pub(super) fn newest_snapshot(
     Ok((newest.unwrap_or_else(none), notes))
 }
 
-/// Takes in what was appended after the snapshot.
+/// Takes in the batches that were appended after the snapshot.
 pub(super) fn replay_producers(
     context: &LoadContext<'_>,
     loaded: &mut Loaded,

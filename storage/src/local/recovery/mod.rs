@@ -26,7 +26,7 @@ use super::wal::ring::{list_regions, region_path};
 use crate::env::fs::Access;
 use crate::log::TopicPartition;
 
-/// How much is read before it is written. Twice as much may be in memory.
+/// How many bytes are read before they are written. Twice as many may be in memory.
 const READ_AHEAD_BYTES: u64 = 32 << 20;
 
 /// What recovery did.
@@ -203,7 +203,7 @@ fn payload_bytes(entries: &[Entry<'_>]) -> u64 {
     entries.iter().map(|entry| entry.payload.len() as u64).sum()
 }
 
-/// Waits until what is being written is in its segments.
+/// Waits until everything that is being written is in its segments.
 fn wait(writing: Option<Results<Result<(), RecoveryError>>>) -> Result<(), RecoveryError> {
     writing.map_or(Ok(()), |writing| writing.wait().into_iter().collect())
 }

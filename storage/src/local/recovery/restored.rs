@@ -262,7 +262,7 @@ impl Restored {
         Ok(true)
     }
 
-    /// Takes what is held. It is written before anything else is taken, and nothing reads it meanwhile.
+    /// Takes the batches that are held. They are written before others are taken, and nothing reads them meanwhile.
     pub(super) fn take(&mut self) -> Option<Unwritten> {
         let mut runs = Vec::new();
         while let Some(run) = self.state.next_run(u64::MAX) {

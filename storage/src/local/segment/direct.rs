@@ -31,7 +31,7 @@ const FREE_BUFFERS_BYTES: usize = 16 << 20;
 pub(crate) struct DirectIo {
     write_buffers: Arc<ChunkPool>,
     read_buffers: Arc<ChunkPool>,
-    /// The buffers of larger reads, and what was read ahead into them.
+    /// The buffers of larger reads, with the bytes that were read ahead into them.
     pub read_ahead: Arc<ReadAhead>,
     /// Fewer bytes are not worth the system calls.
     smallest_bytes: u64,
@@ -192,7 +192,7 @@ struct Slices<'a> {
 }
 
 impl<'a> Slices<'a> {
-    /// The next `bytes`, or what is left.
+    /// The next `bytes`, or fewer at the end.
     fn take(&mut self, mut bytes: usize) -> Vec<&'a [u8]> {
         let mut taken = Vec::new();
         while bytes > 0

@@ -24,7 +24,7 @@ const FREE_BUFFERS: usize = 32;
 /// A reader that has not come back after this time does not read on.
 const PATIENCE_MS: u64 = 1_000;
 
-/// What was read ahead, and buffers to read into.
+/// Bytes that were read ahead, and buffers to read into.
 #[derive(Debug, Default)]
 pub(crate) struct ReadAhead {
     kept: Mutex<Vec<Kept>>,
@@ -82,7 +82,7 @@ impl ReadAhead {
         Some((found.position, found.bytes))
     }
 
-    /// Forgets what was read ahead.
+    /// Forgets the bytes that were read ahead.
     pub fn clear(&self) {
         let forgotten = std::mem::take(&mut *self.kept.lock());
         drop(forgotten);

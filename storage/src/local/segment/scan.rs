@@ -30,11 +30,11 @@ impl Found {
 /// How a scan ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ScanEnd<B> {
-    /// The visitor had what it wanted.
+    /// The visitor wanted no more.
     Stopped(B),
     /// All batches were visited.
     Complete,
-    /// What lies at `position` is not a whole batch.
+    /// There is no whole batch at `position`.
     Invalid { position: u64, error: BatchError },
 }
 

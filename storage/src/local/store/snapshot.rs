@@ -1,9 +1,9 @@
 //! A copy of the directory as it is at one moment, while it is served.
 //!
-//! What is copied has to stay until it is, and nobody is to wait for that. So first every file gets one more name, in a
-//! directory beside the logs, which takes microseconds each; only for so long nothing is deleted or compacted. Then files
-//! that are never written to again get a name in the snapshot, or are copied if it is on another file system. Others are
-//! copied as far as the moment goes.
+//! A file must not go before it is copied, and nobody should wait for the copy. So first every file gets one more name, in a
+//! directory beside the logs. That takes microseconds for each, and only meanwhile nothing is deleted or compacted. Then files
+//! that are never written to again get a name in the snapshot. On another file system they are copied. The other files are
+//! copied up to the moment of the snapshot.
 //!
 //! The moment is one between two commits. So the copy is what a power cut at that moment would have left, written out: it
 //! needs no write-ahead log, and opens as after an orderly stop, which checks that each log ends where it was cut.
@@ -29,7 +29,7 @@ use crate::log::{SNAPSHOT_MANIFEST, Snapshot, SnapshotFile, SnapshotProgress, St
 pub(super) const STAGING: &str = ".ottla-snapshot-staging";
 /// How much is read at once.
 const BUFFER_BYTES: usize = 1 << 20;
-/// What is kept free on the disk of a snapshot, beside what is copied.
+/// How much room is left free on the disk of a snapshot.
 const RESERVE_BYTES: u64 = 64 << 20;
 
 /// What a snapshot is made of.

@@ -1,4 +1,4 @@
-//! What is appended to the write-ahead log, and why it may not be.
+//! Entries of the write-ahead log, and why one may be refused.
 
 use super::chunk::ChunkSlice;
 use super::format::{EntryKind, Place};

@@ -171,7 +171,7 @@ struct RegionReader {
     bytes: u64,
 }
 
-/// What was read last, and what is being read meanwhile.
+/// The bytes that were read last, and those that are being read meanwhile.
 struct Window<'a> {
     ahead: Option<&'a IoPool>,
     /// What a read fetches.
@@ -307,7 +307,7 @@ impl<'a> Window<'a> {
         self.region == region && position >= self.at && position + bytes as u64 <= end
     }
 
-    /// The bytes at a position, or what is there of them.
+    /// The bytes at a position, or fewer at the end.
     fn get(&self, position: u64, bytes: usize) -> Option<&[u8]> {
         let from = (position - self.at) as usize;
         self.memory[self.range.clone()].get(from..from + bytes)

@@ -51,7 +51,7 @@ pub(crate) const NOTES: [&str; 2] = ["producers-a", "producers-b"];
 pub(crate) const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
 const NEW_EPOCHS_FILE: &str = "leader-epoch-checkpoint.tmp";
 
-/// What is not durable yet.
+/// The files that are not durable yet.
 #[derive(Default)]
 struct Unsynced {
     /// The segment that is being written, if it was written to.
@@ -68,7 +68,7 @@ struct Unsynced {
 }
 
 impl Unsynced {
-    /// Adds what was written later.
+    /// Adds the files of a later write.
     fn add(&mut self, mut later: Self) {
         // A segment that has come to its end since is among `segments`.
         self.current = later.current.or_else(|| self.current.take());
