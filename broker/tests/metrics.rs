@@ -988,6 +988,14 @@ fn fixture(name: &str) -> PathBuf {
     dir.join(format!("{name}.txt"))
 }
 
+/// What Grafana's dashboard 7589 asks for, and by which labels it sums and selects (`kafka_exporter_overview.json` in
+/// kafka_exporter's repository).
+const DASHBOARD_7589: [(&str, &[&str]); 3] = [
+    ("kafka_topic_partition_current_offset", &["topic"]),
+    ("kafka_consumergroup_lag", &["consumergroup", "topic"]),
+    ("kafka_topic_partitions", &["topic"]),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn exporters_names_are_those_that_the_exporters_have_said() {
     let dir = TempDir::new().unwrap();
@@ -1003,6 +1011,14 @@ async fn exporters_names_are_those_that_the_exporters_have_said() {
             expected,
             "{name}"
         );
+    }
+    let (_, text) = get(address, "/metrics/kafka_exporter").await;
+    for (name, labels) in DASHBOARD_7589 {
+        let of_metric = |line: &&str| line.starts_with(&format!("{name}{{"));
+        let row = text.lines().find(of_metric).expect(name);
+        for label in labels {
+            assert!(row.contains(&format!("{label}=")), "{label} in {row}");
+        }
     }
     drop(client);
     running.shutdown().await.unwrap();
