@@ -180,6 +180,7 @@ impl<'a> Generator<'a> {
         };
         let least = usize::from(!any);
         match field.kind {
+            Kind::Fixed(1) if !any => self.writer.out.push(1),
             Kind::Fixed(width) => self.fixed(width),
             Kind::String => self.string(null, least),
             Kind::Bytes if null => self.writer.length32(None),
