@@ -195,7 +195,6 @@ mod tests {
             ("postgres://me:s3cret?more=s3cret@host/data", "%3F"),
             ("postgres://me:s3cret@host:port/data", "port"),
             ("postgres://me:s3cret@host/data?colour=red", "colour"),
-            ("postgres://me:s3cret%@host/data", "cannot be read"),
             ("postgres://", "no host"),
         ] {
             let Err(why) = parse(url) else {
