@@ -37,6 +37,7 @@ pub mod raw_client;
 pub mod records;
 pub mod rust;
 pub mod scenario;
+pub mod stores;
 pub mod tool_answers;
 pub mod toolchain;
 pub mod trial;

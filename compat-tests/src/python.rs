@@ -42,6 +42,11 @@ impl Python {
         })
     }
 
+    /// A program that the packages have brought.
+    pub fn installed(&self, program: &str) -> PathBuf {
+        self.interpreter.with_file_name(program)
+    }
+
     /// A command that runs a program of the client's directory; what all Python programs share is in `clients/`.
     pub fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(&self.interpreter);

@@ -3,14 +3,13 @@
 //!
 //! `cargo test -p compat-tests --test programs -- --ignored`
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
 use compat_tests::coverage::Subject;
 use compat_tests::python::Python;
-use compat_tests::toolchain::find;
-use compat_tests::{Missing, java, trial};
+use compat_tests::stores::postgres_programs;
+use compat_tests::{java, trial};
 
 /// A program of `clients/programs`, which starts what it needs from the jars of `clients/java/JARS`.
 fn beside(jars: &str, program: &str, args: &[&str]) -> Result<Command> {
@@ -23,24 +22,6 @@ fn beside(jars: &str, program: &str, args: &[&str]) -> Result<Command> {
 fn debezium() -> Result<Command> {
     let postgres = postgres_programs()?.display().to_string();
     beside("debezium", "debezium.py", &[&postgres])
-}
-
-/// The directory of PostgreSQL's programs, the newest one of Debian's.
-fn postgres_programs() -> Result<PathBuf> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten();
-    let mut found: Vec<PathBuf> = versions
-        .filter_map(|version| Some(version.ok()?.path().join("bin")))
-        .filter(|dir| dir.join("postgres").is_file())
-        .collect();
-    found.sort();
-    if let Some(newest) = found.pop() {
-        return Ok(newest);
-    }
-    let postgres = find("postgres")
-        .map_err(|_| Missing("there is no PostgreSQL (on Debian: postgresql)".to_owned()))?;
-    Ok(postgres.with_file_name(""))
 }
 
 fn spark() -> Result<Command> {
