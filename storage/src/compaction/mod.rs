@@ -60,6 +60,11 @@ pub trait CompactableLog {
 
     /// Removes a segment that will not be used.
     fn discard(&self, cleaned: Self::Cleaned) -> io::Result<()>;
+
+    /// Whether a segment is replaced even if nothing of it goes, because only so it counts as clean.
+    fn marks_clean(&self) -> bool {
+        false
+    }
 }
 
 /// A segment that is being written.
@@ -242,7 +247,7 @@ fn clean_group<L: CompactableLog>(
         }
     };
     let aborted = filter.take_retained_aborted();
-    if !changed && group.len() == 1 {
+    if !changed && group.len() == 1 && !log.marks_clean() {
         return Ok(log.discard(cleaned)?);
     }
     let replaced: Vec<i64> = group.iter().map(|segment| segment.base_offset).collect();

@@ -19,6 +19,7 @@ mod follow;
 mod group;
 pub mod group_state;
 pub mod in_flight;
+pub mod jobs;
 mod log_store;
 pub mod object_format;
 mod object_log;

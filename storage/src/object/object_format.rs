@@ -77,20 +77,25 @@ impl ObjectBuilder {
 
     /// The bytes of the object, in pieces: batches are not copied.
     pub fn finish(mut self) -> Vec<Bytes> {
-        let mut footer = BytesMut::with_capacity(self.index.len() * ENTRY_BYTES + TRAILER_BYTES);
-        for entry in &self.index {
-            footer.put_slice(entry.partition.topic_id.as_bytes());
-            footer.put_i32(entry.partition.partition);
-            footer.put_u64(entry.position);
-            footer.put_u64(entry.bytes);
-        }
-        footer.put_u32(self.index.len() as u32);
-        footer.put_u32(checksum(&footer));
-        footer.put_u8(VERSION);
-        footer.put_slice(MAGIC);
-        self.pieces.push(footer.freeze());
+        self.pieces.push(footer(&self.index));
         self.pieces
     }
+}
+
+/// What comes behind the batches of an object.
+pub fn footer(index: &[IndexEntry]) -> Bytes {
+    let mut footer = BytesMut::with_capacity(index.len() * ENTRY_BYTES + TRAILER_BYTES);
+    for entry in index {
+        footer.put_slice(entry.partition.topic_id.as_bytes());
+        footer.put_i32(entry.partition.partition);
+        footer.put_u64(entry.position);
+        footer.put_u64(entry.bytes);
+    }
+    footer.put_u32(index.len() as u32);
+    footer.put_u32(checksum(&footer));
+    footer.put_u8(VERSION);
+    footer.put_slice(MAGIC);
+    footer.freeze()
 }
 
 /// How many bytes at the end of the object are index and trailer. `trailer` is its last [`TRAILER_BYTES`].
