@@ -1,7 +1,7 @@
 //! A broker that counts what is not there, in every answer that a command reads. To believe it would end the process.
 
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::{Encodable as _, HeaderVersion as _, Request};
+use kafka_protocol::protocol::{Encodable as _, Request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -111,7 +111,8 @@ async fn a_broker_that_lies_from_its_first_answer_on_is_none() {
             stream.write_i32(answer.len() as i32).await?;
             stream.write_all(&answer).await
         });
-        let opened = Connection::open(&address, &Security::default(), Duration::from_secs(60));
+        let security = Security::default();
+        let opened = Connection::open(&address, &security, Duration::from_secs(60));
         let failure = opened.await.err().expect("it is no broker");
         assert!(failure.text().contains("an answer that is none"));
     }

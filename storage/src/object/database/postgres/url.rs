@@ -59,7 +59,7 @@ pub(super) fn parse(url: &str) -> Result<Target, String> {
     }
     let trust = match (mode, roots) {
         ("verify-full", None) => Trust::System,
-        ("verify-full", Some(roots)) if roots == "system" => Trust::System,
+        ("verify-full", Some("system")) => Trust::System,
         ("verify-full", Some(roots)) => Trust::File(roots.into()),
         ("disable" | "prefer" | "require", None) => Trust::Anyone,
         ("disable" | "prefer" | "require", Some(_)) => {
