@@ -253,6 +253,10 @@ impl PartitionRegistry {
     }
 
     fn delete(&self, logs: &dyn LogStore, deleted: Vec<TopicPartition>) {
+        // At the start there is nothing to delete, and the thread must not be blocked.
+        if deleted.is_empty() {
+            return;
+        }
         for id in &deleted {
             self.partitions.remove(&(id.topic_id, id.partition));
         }
