@@ -31,6 +31,7 @@ Examples:
   ottla --secure                                 localhost:9092 for those who know the password in ottla-data/secure
   ottla --tls-cert broker.pem --tls-key broker.key    localhost:9092, encrypted
   ottla server.properties --override num.partitions=3
+  ottla --cluster-database postgres://ottla@db/ottla --cluster-objects s3://bucket --rack a    one of several brokers
 
 Commands (ottla COMMAND --help):
   topics, groups, produce, consume, configs, acls, users, quotas, health
@@ -79,6 +80,18 @@ pub struct Cli {
     /// Keep data in a temporary directory, do not wait for the disk, and remove everything at exit
     #[arg(long, conflicts_with = "data_dir")]
     pub ephemeral: bool,
+
+    /// Be one of the brokers that share this PostgreSQL database: postgres://user@host/database. See docs/cluster.md
+    #[arg(long, value_name = "URL", requires = "cluster_objects")]
+    pub cluster_database: Option<String>,
+
+    /// The object store that they share: s3://bucket/prefix
+    #[arg(long, value_name = "URL", requires = "cluster_database")]
+    pub cluster_objects: Option<String>,
+
+    /// Where the broker is, such as its zone; clients in the same rack are served by it
+    #[arg(long, value_name = "RACK")]
+    pub rack: Option<String>,
 
     /// Serve metrics and health over HTTP here, or nowhere: off [default: localhost:9404 if it is free and the broker is
     /// open to everybody, and not --ephemeral]
@@ -280,7 +293,16 @@ impl Cli {
             }
             set(&mut properties, "ottla.metrics.listen", value);
         }
-        if ephemeral_dir.is_some() {
+        for (key, value) in [
+            ("ottla.cluster.database.url", &self.cluster_database),
+            ("ottla.cluster.objects.url", &self.cluster_objects),
+            ("broker.rack", &self.rack),
+        ] {
+            if let Some(value) = value {
+                set(&mut properties, key, value);
+            }
+        }
+        if ephemeral_dir.is_some() && !properties.contains_key("ottla.cluster.database.url") {
             set(&mut properties, "ottla.durability", "os");
         }
         if let Some(dir) = ephemeral_dir.as_ref().or(self.data_dir.as_ref()) {

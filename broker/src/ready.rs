@@ -51,12 +51,18 @@ fn text(running: &Server) -> String {
             "acknowledged records survive a crash of the broker, not a power cut (os)"
         }
     };
+    let data = match &config.cluster {
+        None => format!("data in {}, {durability}", data_dir(running)),
+        Some(stores) => format!(
+            "broker {} of a cluster, whose records are in {}",
+            config.node_id, stores.objects_url
+        ),
+    };
     format!(
-        "Ottla {} listens on {}, clients connect to {}; data in {}, {durability}",
+        "Ottla {} listens on {}, clients connect to {}; {data}",
         env!("CARGO_PKG_VERSION"),
         join(addresses.collect()),
         join(advertised.collect()),
-        data_dir(running),
     )
 }
 

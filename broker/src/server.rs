@@ -8,6 +8,7 @@ use std::time::Duration;
 use console::client_config::{Security, security_of};
 use storage::local::{LocalConfig, OpenError};
 use storage::log::StorageError;
+use storage::object::database::DatabaseError;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -19,6 +20,7 @@ use crate::broker::Broker;
 use crate::client_metrics::ClientMetrics;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::cluster::stores::{self, StoresError};
 use crate::cluster::view::ClusterView;
 use crate::config::{
     BetweenBrokersConfig, BrokerConfig, ConnectionSettings, DynamicSettings, HostPort,
@@ -98,6 +100,14 @@ pub enum StartError {
     Log(#[from] StorageError),
     #[error(transparent)]
     Metadata(#[from] metadata::OpenError),
+    #[error(transparent)]
+    Stores(#[from] StoresError),
+    #[error("the cluster's database: {0}")]
+    Serve(DatabaseError),
+    #[error(
+        "{} has the records of a broker on one machine, which would not be served in a cluster: name an empty directory with --data-dir", .0.display()
+    )]
+    HasRecords(PathBuf),
     #[error(transparent)]
     Override(#[from] UnknownHost),
     #[error("{0}")]
@@ -180,35 +190,63 @@ impl Server {
         check_owner(&config.data_dir)?;
         make_private(&config.data_dir);
         let secured = secured(&mut config)?;
-        let logs = open_logs(engine).await?;
+        let (logs, joined) = match config.cluster.clone() {
+            None => (open_logs(engine).await?, None),
+            Some(_) if MetaProperties::is_in(&config.data_dir) => {
+                return Err(StartError::HasRecords(config.data_dir));
+            }
+            Some(stores) => {
+                let listening: Vec<_> = bound.iter().map(BoundListener::listening).collect();
+                let joined = stores::join(&config, &stores, &listening).await?;
+                config.take_node_id(joined.identity.node_id);
+                (joined.logs, Some((joined.cluster, joined.identity)))
+            }
+        };
         metrics.loads();
-        let started = Self::start_over(config, bound, metrics, secured, Arc::clone(&logs)).await;
+        let members = joined
+            .as_ref()
+            .map(|(cluster, _)| Arc::clone(&cluster.members));
+        let opened = Arc::clone(&logs);
+        let started = Self::start_over(config, bound, metrics, secured, opened, joined).await;
         if started.is_err() {
             // Dropped as they are, they would tell of a failure of the directory.
             let _ = tokio::task::spawn_blocking(move || logs.shutdown()).await;
+            if let Some(members) = members {
+                members.leave().await;
+            }
         }
         started
     }
 
-    /// The rest of the start, when the logs are open.
+    /// The rest of the start, when the logs are open. A broker of a cluster has joined, and serves nobody yet.
     async fn start_over(
         config: BrokerConfig,
         bound: Vec<BoundListener>,
         metrics: MetricsPort,
         secured: Option<Secured>,
         logs: Arc<dyn storage::log::LogStore>,
+        joined: Option<(Cluster, MetaProperties)>,
     ) -> Result<Self, StartError> {
-        let identity = MetaProperties::load_or_create(
-            &config.data_dir,
-            config.node_id,
-            config.cluster_id.as_deref(),
-        )?;
-        let broker = assemble(config, &identity, logs).await?;
-        // Before anything is written that the release before would not read.
-        release::leave(&broker.config.data_dir, RELEASE).map_err(|source| StartError::Release {
-            dir: broker.config.data_dir.clone(),
-            source,
-        })?;
+        let (broker, cluster) = match joined {
+            None => {
+                let (dir, node_id) = (&config.data_dir, config.node_id);
+                let cluster_id = config.cluster_id.as_deref();
+                let identity = MetaProperties::load_or_create(dir, node_id, cluster_id)?;
+                let broker = assemble(config, &identity, logs).await?;
+                // Before anything is written that the release before would not read.
+                release::leave(&broker.config.data_dir, RELEASE).map_err(|source| {
+                    StartError::Release {
+                        dir: broker.config.data_dir.clone(),
+                        source,
+                    }
+                })?;
+                (broker, None)
+            }
+            Some((cluster, identity)) => {
+                let assembled = assemble_in(Some(cluster.clone()), config, &identity, logs);
+                (assembled.await?, Some(cluster))
+            }
+        };
         let made = broker.metadata.make_first_users(&broker.config.first_users);
         made.await.map_err(StartError::FirstUsers)?;
         let made = broker
@@ -216,6 +254,10 @@ impl Server {
             .make_first_topics(&broker.config.first_topics);
         made.await.map_err(StartError::FirstTopics)?;
         broker.logins.begin().await.map_err(StartError::Keys)?;
+        if let Some(cluster) = cluster {
+            let serving = cluster.serve(&broker.metadata);
+            serving.await.map_err(StartError::Serve)?;
+        }
         let listening: Vec<Listening> = bound.iter().map(BoundListener::listening).collect();
         let addresses = listening.iter();
         let addresses = addresses.flat_map(|listener| listener.addresses.clone());
@@ -309,7 +351,8 @@ impl Server {
     /// Something could not be written; the next start recovers it.
     pub async fn shutdown(mut self) -> Result<(), StorageError> {
         info!("shutting down");
-        if let Some(members) = &self.broker.members {
+        let members = self.broker.members.clone();
+        if let Some(members) = &members {
             // First of all: then others take over what is moved from here while it comes to its end.
             members.retire().await;
         }
@@ -324,6 +367,9 @@ impl Server {
                 "the disk has not answered for {DISK_STOP_TIMEOUT:?}"
             ))),
         };
+        if let Some(members) = members {
+            members.leave().await;
+        }
         // Last, so that a long shutdown can be watched; waited for, so that the port is free after.
         self.metrics.close().await;
         outcome

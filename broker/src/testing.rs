@@ -133,10 +133,15 @@ pub fn config<K: Into<String>, V: Into<String>>(
         ("ottla.durability", "os"),
     ];
     let own = own.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let given = config
+    let given: Properties = config
         .into_iter()
-        .map(|(key, value)| (key.into(), value.into()));
-    let properties: Properties = own.into_iter().chain(given).collect();
+        .map(|(key, value)| (key.into(), value.into()))
+        .collect();
+    let is_alone = !given.contains_key("ottla.cluster.database.url");
+    let own = own
+        .into_iter()
+        .filter(|(key, _)| is_alone || key != "ottla.durability");
+    let properties: Properties = own.chain(given).collect();
     let (mut config, remarks) = BrokerConfig::from_properties(properties)?;
     config.ephemeral = true;
     for remark in remarks {

@@ -59,6 +59,7 @@ pub struct BrokerProcess {
     port: u16,
     config: Vec<(String, String)>,
     args: Vec<String>,
+    environment: Vec<(String, String)>,
     root: TempDir,
     child: Option<Child>,
 }
@@ -119,6 +120,7 @@ impl BrokerProcess {
             port: free_port()?,
             config: config.iter().map(owned).collect(),
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            environment: Vec::new(),
             root: tempfile::Builder::new().prefix("ottla-compat-").tempdir()?,
             child: None,
         })
@@ -127,6 +129,12 @@ impl BrokerProcess {
     /// Starts this Ottla from now on.
     pub fn use_binary(&mut self, binary: &Path) {
         self.binary = Some(binary.to_owned());
+    }
+
+    /// Sets variables of its environment, from the next start on; Ottla's only.
+    pub fn put_in_environment(&mut self, variables: &[(&str, String)]) {
+        let owned = |(name, value): &(&str, String)| ((*name).to_owned(), value.clone());
+        self.environment.extend(variables.iter().map(owned));
     }
 
     /// Puts its directory, which must not be there yet, on another disk.
@@ -311,6 +319,8 @@ impl BrokerProcess {
             command.arg("--config").arg(path);
         }
         command.args(&self.args);
+        let environment = self.environment.iter();
+        command.envs(environment.map(|(name, value)| (name, value)));
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

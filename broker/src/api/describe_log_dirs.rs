@@ -3,6 +3,8 @@
 //! Null topics mean all. A partition that does not exist is left out, and so is a topic without any that does. v4 tells the
 //! total and the usable bytes of the volume (KIP-827), v5 whether the directory takes no new partitions (KIP-1066): the one
 //! that there is always does. A replica has no lag and never moves between directories.
+//!
+//! In a cluster a broker tells of the partitions that it serves, whose records are in the object store.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,7 +38,10 @@ pub(crate) async fn handle(
             for topic in view.topics_of_cluster(Operation::Describe) {
                 tab.add_for_all(cost(&topic, topic.partition_count as usize))
                     .await?;
-                topics.push(describe(&view, topic, 0..topic.partition_count).await);
+                let described = describe(&view, topic, 0..topic.partition_count).await;
+                if !described.partitions.is_empty() {
+                    topics.push(described);
+                }
             }
         }
         Some(asked) => {
@@ -74,8 +79,11 @@ pub(crate) async fn handle(
     Ok(DescribeLogDirsResponse::default().with_results(vec![result]))
 }
 
-/// The name of the one data directory.
+/// The name of the one data directory. In a cluster the object store stands in for it.
 pub(super) fn log_dir(ctx: &RequestContext) -> String {
+    if let Some(stores) = &ctx.config().cluster {
+        return stores.objects_url.clone();
+    }
     let dir = &ctx.config().data_dir;
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
     dir.display().to_string()
@@ -106,7 +114,10 @@ async fn describe(
     partitions: impl Iterator<Item = i32>,
 ) -> DescribeLogDirsTopic {
     let mut described = Vec::new();
-    for partition in partitions.filter(|partition| topic.has_partition(*partition)) {
+    let is_here = |partition: &i32| {
+        topic.has_partition(*partition) && view.cluster().serves(*topic.id(), *partition)
+    };
+    for partition in partitions.filter(is_here) {
         described.push(
             DescribeLogDirsPartition::default()
                 .with_partition_index(partition)

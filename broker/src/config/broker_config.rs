@@ -7,6 +7,7 @@ use storage::local::LocalConfig;
 
 use super::alone::check_alone;
 use super::authorization::check_authorizer;
+use super::cluster::{ClusterConfig, ClusterStores};
 use super::effects::Remark;
 use super::error::ConfigError;
 use super::first_topics::{FirstTopic, FirstTopicError};
@@ -27,8 +28,10 @@ use crate::security::first_users::FirstUser;
 /// in `TopicDefaults`. Dynamic changes live in the metadata image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerConfig {
-    /// `node.id`
+    /// `node.id`; of a cluster's broker that is not given one, what the database gives.
     pub node_id: i32,
+    /// What is shared with other brokers; `None`: the broker is on its own.
+    pub cluster: Option<ClusterStores>,
     /// `listeners`, with what `advertised.listeners` says about each; at least one.
     pub listeners: Vec<Listener>,
     /// `log.dirs` or `log.dir`
@@ -54,6 +57,19 @@ impl BrokerConfig {
     /// A part of the configuration that somebody else reads.
     pub fn section<S: Section>(&self) -> S {
         self.settings.section(DynamicSettings::none())
+    }
+
+    /// The id that the operator has given; `None`: none.
+    pub fn given_node_id(&self) -> Option<i32> {
+        let keys = ["node.id", "broker.id"];
+        let is_given = keys.iter().any(|key| self.settings.explicit(key).is_some());
+        is_given.then_some(self.node_id)
+    }
+
+    /// The database has given this id.
+    pub(crate) fn take_node_id(&mut self, node_id: i32) {
+        self.node_id = node_id;
+        self.settings.put("node.id", node_id.to_string());
     }
 
     /// Has topics made before clients can connect.
@@ -120,8 +136,14 @@ impl BrokerConfig {
         check_authorizer(&settings)?;
         let value = |key: &str| settings.get(key).map(str::to_owned);
         check_together(&value).map_err(|misfit| settings.invalid(misfit.key, misfit.what))?;
+        let cluster: ClusterConfig = settings.section(DynamicSettings::none());
+        let cluster = cluster.stores(&settings)?;
+        let mut new_topics: NewTopicsConfig = settings.section(DynamicSettings::none());
+        // How many copies there are is the object store's business.
+        new_topics.accept_any_replication_factor |= cluster.is_some();
         let config = Self {
             node_id,
+            cluster,
             listeners: listeners(&settings)?,
             data_dir: data_dir(&settings)?,
             ephemeral: false,
@@ -131,7 +153,7 @@ impl BrokerConfig {
             secure: false,
             serving: settings.section(DynamicSettings::none()),
             authentication: settings.section(DynamicSettings::none()),
-            new_topics: settings.section(DynamicSettings::none()),
+            new_topics,
             settings,
         };
         config.check_replication_factor()?;

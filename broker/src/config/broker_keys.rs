@@ -15,6 +15,7 @@ use storage::log::{CleanerConfig, LiveConfig};
 use super::authorization::AuthorizationConfig;
 use super::between_brokers::BetweenBrokersConfig;
 use super::broker_row::BrokerRow;
+use super::cluster::ClusterConfig;
 use super::connections::ConnectionSettings;
 use super::def::{ConfigDef, Kind, Rule, UpdateMode, def_null};
 use super::login::AuthenticationConfig;
@@ -43,6 +44,7 @@ fn used() -> impl Iterator<Item = &'static BrokerRow> {
         GroupConfig::ROWS,
         TransactionConfig::ROWS,
         LocalConfig::ROWS,
+        ClusterConfig::ROWS,
         LiveConfig::ROWS,
         CleanerConfig::ROWS,
     ];

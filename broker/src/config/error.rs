@@ -28,6 +28,11 @@ pub enum ConfigError {
         key: String,
         why: String,
     },
+    #[error("{key} {why}")]
+    Cluster {
+        key: &'static str,
+        why: &'static str,
+    },
     #[error("key {key} is unknown; did you mean {meant}, which must not be ignored?")]
     Misspelt { key: String, meant: &'static str },
 }
@@ -40,6 +45,7 @@ impl ConfigError {
             Self::Unserved { key, .. }
             | Self::Listener { key, .. }
             | Self::Misspelt { key, .. } => Some(key),
+            Self::Cluster { key, .. } => Some(key),
             Self::Unreadable { .. } | Self::Syntax { .. } => None,
         }
     }

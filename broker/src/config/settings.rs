@@ -110,6 +110,11 @@ impl Settings {
         Self { set }
     }
 
+    /// Sets a key to what the start has found out.
+    pub(super) fn put(&mut self, key: &str, value: String) {
+        self.set.insert(key.to_owned(), value);
+    }
+
     /// The value in force without dynamic changes; `None` is Kafka's null.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         match self.explicit(key) {

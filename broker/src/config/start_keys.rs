@@ -7,7 +7,7 @@ use super::def::Rule;
 pub(super) static STARTING: &[BrokerRow] = &[
     // Kafka must be told.
     kafka("node.id").default("1")
-        .doc("Number of this broker."),
+        .doc("Number of this broker. One of a cluster that is not given one takes it from the database."),
     kafka("broker.id")
         .doc("Older name of node.id; node.id wins."),
     // Kafka must be told.

@@ -55,6 +55,11 @@ impl MetaProperties {
         }
     }
 
+    /// Whether a broker on one machine has its data in this directory.
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join(FILE_NAME).exists()
+    }
+
     /// Reads the directory's identity, or makes one, of this cluster or of a new one, and writes it durably.
     ///
     /// # Errors

@@ -325,6 +325,13 @@ fn unready(stage: &Stage) -> Option<String> {
     if broker.is_shutting_down() {
         return Some("shutting down".to_owned());
     }
+    if broker
+        .members
+        .as_ref()
+        .is_some_and(|members| members.fence().borrow().is_none())
+    {
+        return Some("this broker has no lease in the cluster's database".to_owned());
+    }
     match health {
         Health::Stalled(reason) => Some(reason),
         _ => None,

@@ -1,0 +1,193 @@
+//! The stores that the brokers of a cluster share, opened for one of them.
+//!
+//! What is wrong with them is found before the broker joins, and told in one line: an operator has two addresses, two sets of
+//! credentials and two sets of permissions to get right.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use object_store::aws::AmazonS3Builder;
+use object_store::prefix::PrefixStore;
+use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutPayload};
+use storage::log::{LogStore, StorageError};
+use storage::object::ObjectConfig;
+use storage::object::database::{
+    DEFAULT_GROUPS, DatabaseError, Endpoint, PostgresDatabase, Registration,
+};
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::Cluster;
+use super::membership::{JoinError, LEASE, Membership};
+use crate::clock::system_ms;
+use crate::config::{BrokerConfig, ClusterStores};
+use crate::log_limited;
+use crate::metadata::MetaProperties;
+use crate::server::Listening;
+
+/// How long a database that cannot be reached is waited for: it may be about to start.
+const PATIENCE: Duration = Duration::from_secs(30);
+const AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// How far the clocks of this machine and of the object store may be apart before the operator is told. S3 refuses requests
+/// that are a quarter of an hour off.
+const CLOCKS_APART_MS: i64 = 60_000;
+
+/// Why the stores cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoresError {
+    #[error("the cluster's database: {0}")]
+    Database(DatabaseError),
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    #[error("ottla.cluster.objects.url: {0}")]
+    ObjectsUrl(String),
+    #[error("{url}: {what}")]
+    Objects { url: String, what: String },
+    #[error(transparent)]
+    Engine(#[from] StorageError),
+}
+
+/// A broker that has joined, what it is called in its cluster, and the logs of the cluster.
+pub struct Joined {
+    pub cluster: Cluster,
+    pub identity: MetaProperties,
+    pub logs: Arc<dyn LogStore>,
+}
+
+/// Opens the stores and joins. The broker's id is that of the configuration, or one that is free.
+///
+/// # Errors
+/// See [`StoresError`].
+pub async fn join(
+    config: &BrokerConfig,
+    stores: &ClusterStores,
+    listening: &[Listening],
+) -> Result<Joined, StoresError> {
+    let objects = open_objects(&stores.objects_url)?;
+    probe(&*objects, &stores.objects_url).await?;
+    let database = open_database(stores).await?;
+    let endpoints = listening.iter().map(|listening| Endpoint {
+        listener: listening.name.clone(),
+        host: listening.advertised.host.clone(),
+        port: listening.advertised.port,
+    });
+    let registration = Registration {
+        broker_id: config.given_node_id(),
+        incarnation: Uuid::new_v4(),
+        rack: config.serving.rack.clone(),
+        endpoints: endpoints.collect(),
+        lease: LEASE,
+    };
+    let members = Membership::join(Arc::clone(&database) as _, registration).await?;
+    let section = config.section::<crate::config::ClusterConfig>();
+    let engine = ObjectConfig {
+        flush: Duration::from_millis(section.flush_ms),
+        flush_bytes: section.flush_bytes,
+        inline_bytes: section.inline_bytes,
+        cache_bytes: section.cache_bytes,
+        ..ObjectConfig::new(
+            Arc::clone(&database) as _,
+            objects,
+            members.groups(),
+            members.fence(),
+        )
+    };
+    let logs = storage::object::open(engine)?;
+    let identity = MetaProperties {
+        cluster_id: storage::kafka_uuid(members.cluster_id()),
+        node_id: members.me(),
+        directory_id: secret_of_all(stores, members.cluster_id()),
+    };
+    Ok(Joined {
+        cluster: Cluster { database, members },
+        identity,
+        logs,
+    })
+}
+
+/// What all brokers know and no client: it makes up credentials of users that are not there, at each broker the same.
+fn secret_of_all(stores: &ClusterStores, cluster_id: Uuid) -> Uuid {
+    let text = format!("{cluster_id} {}", stores.database_url.expose());
+    let digest = digest(&SHA256, text.as_bytes());
+    let bytes = digest.as_ref().first_chunk::<16>().copied();
+    Uuid::from_bytes(bytes.unwrap_or_default())
+}
+
+async fn open_database(stores: &ClusterStores) -> Result<Arc<PostgresDatabase>, StoresError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match PostgresDatabase::open(stores.database_url.expose(), DEFAULT_GROUPS).await {
+            Ok(database) => return Ok(Arc::new(database)),
+            Err(error @ DatabaseError::Refused(_)) => return Err(StoresError::Database(error)),
+            Err(error) if Instant::now() >= deadline => return Err(StoresError::Database(error)),
+            Err(error) => {
+                log_limited!(
+                    warn,
+                    "the cluster's database cannot be reached yet: {error}"
+                );
+            }
+        }
+        sleep(AFTER_FAILURE).await;
+    }
+}
+
+/// `s3://bucket/prefix`.
+fn open_objects(url: &str) -> Result<Arc<dyn ObjectStore>, StoresError> {
+    let place = url.strip_prefix("s3://").unwrap_or_default();
+    let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+    let endpoint =
+        std::env::var("AWS_ENDPOINT_URL_S3").or_else(|_| std::env::var("AWS_ENDPOINT_URL"));
+    let endpoint = endpoint.ok();
+    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+    if let Some(endpoint) = &endpoint {
+        // Who names an address without TLS means it.
+        builder = builder
+            .with_endpoint(endpoint)
+            .with_allow_http(endpoint.starts_with("http://"));
+    }
+    let opened = builder.build();
+    let opened = opened.map_err(|error| StoresError::ObjectsUrl(error.to_string()))?;
+    Ok(match prefix.trim_matches('/') {
+        "" => Arc::new(opened),
+        prefix => Arc::new(PrefixStore::new(opened, prefix)),
+    })
+}
+
+/// Writes, reads and deletes an object, as the broker will.
+async fn probe(objects: &dyn ObjectStore, url: &str) -> Result<(), StoresError> {
+    let refused = |doing: &str, error: &Error| {
+        let what = match error {
+            Error::NotFound { .. } => format!(
+                "there is no such bucket, or it is not at the endpoint that AWS_ENDPOINT_URL names: {error}"
+            ),
+            Error::Unauthenticated { .. } => format!(
+                "the credentials are refused; they are in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or where AWS's tools look for them: {error}"
+            ),
+            Error::PermissionDenied { .. } => format!(
+                "{doing} is not permitted: the credentials are wrong (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), or may not get, put, list and delete objects: {error}"
+            ),
+            _ => format!("{doing} has failed: {error}"),
+        };
+        StoresError::Objects {
+            url: url.to_owned(),
+            what,
+        }
+    };
+    let path = object_store::path::Path::from(format!("probe/{}", Uuid::new_v4()));
+    let began_ms = system_ms();
+    let put = objects.put(&path, PutPayload::from_static(b"ottla")).await;
+    put.map_err(|error| refused("to put an object", &error))?;
+    let found = objects.head(&path).await;
+    let found = found.map_err(|error| refused("to get an object", &error))?;
+    let apart_ms = (found.last_modified.timestamp_millis() - began_ms).abs();
+    if apart_ms > CLOCKS_APART_MS {
+        warn!(
+            "the clock of this machine and that of the object store are {} s apart: timestamps of records and retention go by the first",
+            apart_ms / 1000
+        );
+    }
+    let deleted = objects.delete(&path).await;
+    deleted.map_err(|error| refused("to delete an object", &error))
+}
