@@ -8,7 +8,7 @@ use broker::config::{
     Properties, Remark, parse_host_port, read_properties,
 };
 use broker::secure::{self, Secured};
-use broker::security::first_users::{self, FirstUser, FirstUserError};
+use broker::security::first_users::{FirstUser, FirstUserError};
 use clap::builder::BoolishValueParser;
 use clap::{CommandFactory as _, Parser};
 use credentials::secret::Secret;
@@ -438,7 +438,7 @@ impl Cli {
             }
         };
         let password_of = |user: &str| {
-            let in_environment = std::env::var(first_users::variable(user)).ok();
+            let in_environment = std::env::var(credentials::password_variable(user)).ok();
             in_environment.map(Secret::new).or_else(|| in_file.clone())
         };
         let added = self.add_scram.iter();

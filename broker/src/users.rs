@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use serde_json::json;
 
 use crate::control;
-use crate::security::first_users::variable;
+use credentials::password_variable;
 use credentials::secret::Secret;
 
 /// Users that log in with SCRAM
@@ -64,7 +64,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> Result<Result<(), Strin
 }
 
 fn password(user: &str, file: Option<PathBuf>) -> Result<Secret, String> {
-    let line = match (std::env::var(variable(user)), file) {
+    let line = match (std::env::var(password_variable(user)), file) {
         (_, Some(file)) => {
             let text = std::fs::read_to_string(&file);
             text.map_err(|error| format!("{}: {error}", file.display()))?
@@ -85,7 +85,7 @@ fn password(user: &str, file: Option<PathBuf>) -> Result<Secret, String> {
         Some(line) => Ok(Secret::new(line)),
         None => Err(format!(
             "there is no password for {user}: set {}, name a --password-file, or have it as the first line of stdin",
-            variable(user)
+            password_variable(user)
         )),
     }
 }

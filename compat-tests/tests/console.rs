@@ -473,7 +473,7 @@ fn settings_rights_users_and_quotas_are_set_seen_and_removed() -> Result<()> {
             &console.broker.bootstrap(),
         ],
         "",
-        &[("OTTLA_PASSWORD", "other")],
+        &[("OTTLA_PASSWORD_ANN", "other")],
     )?;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(

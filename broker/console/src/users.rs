@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
+use credentials::password_variable;
 use credentials::scram::{MAX_ITERATIONS, MIN_ITERATIONS, ScramMechanism, random_text};
 use credentials::secret::Secret;
 use kafka_protocol::messages::alter_user_scram_credentials_request::{
@@ -21,15 +22,12 @@ use crate::connection::text;
 use crate::failure::{Failure, Result, check, failed, usage};
 use crate::page::{Output, Table, line};
 
-/// Passwords have no business in a list of processes.
-const PASSWORD_VARIABLE: &str = "OTTLA_PASSWORD";
-
 /// List, add and remove users who log in with SCRAM
 #[derive(Debug, Subcommand)]
 pub(crate) enum Users {
     /// All users, and the mechanisms that each has a password for
     List,
-    /// Give a user a password, also in place of another one; it is read from the environment (OTTLA_PASSWORD), a file or
+    /// Give a user a password, also in place of another one; it is read from the environment (OTTLA_PASSWORD_NAME), a file or
     /// stdin. On the broker's machine, where nobody can log in: `ottla users add NAME --data-dir DIR`
     Add {
         name: String,
@@ -74,11 +72,14 @@ impl Password {
                 .map_err(|error| failed(format!("--password-file {}: {error}", file.display())))?,
             (None, true) => std::io::read_to_string(std::io::stdin())
                 .map_err(|error| failed(format!("--password-stdin: {error}")))?,
-            (None, false) => std::env::var(PASSWORD_VARIABLE).map_err(|_| {
-                usage(format!(
-                    "there is no password for {name}: set {PASSWORD_VARIABLE}, or use --password-file FILE or --password-stdin"
-                ))
-            })?,
+            (None, false) => {
+                let variable = password_variable(name);
+                std::env::var(&variable).map_err(|_| {
+                    usage(format!(
+                        "there is no password for {name}: set {variable}, or use --password-file FILE or --password-stdin"
+                    ))
+                })?
+            }
         };
         match read.lines().next().filter(|line| !line.is_empty()) {
             Some(password) => Ok(Secret::new(password)),

@@ -3,5 +3,8 @@
 //! The broker and its command line (`console`) use it, and see nothing else of each other.
 
 pub mod jaas;
+mod password_variable;
 pub mod scram;
 pub mod secret;
+
+pub use password_variable::password_variable;

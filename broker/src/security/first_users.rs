@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 
 use crate::metadata::{AlterScram, SaltedPassword};
+use credentials::password_variable;
 use credentials::scram::{MAX_ITERATIONS, MIN_ITERATIONS, ScramMechanism, random_text};
 use credentials::secret::Secret;
 
@@ -200,18 +201,8 @@ fn asked(
     let password = password_of(user).filter(|password| !password.expose().is_empty());
     password.ok_or_else(|| FirstUserError::NoPassword {
         user: user.to_owned(),
-        variable: variable(user),
+        variable: password_variable(user),
     })
-}
-
-/// The environment variable that may hold a user's password: `OTTLA_PASSWORD_ALICE`.
-pub fn variable(user: &str) -> String {
-    let letter = |char: char| match char.is_ascii_alphanumeric() {
-        true => char.to_ascii_uppercase(),
-        false => '_',
-    };
-    let name: String = user.chars().map(letter).collect();
-    format!("OTTLA_PASSWORD_{name}")
 }
 
 #[cfg(test)]
