@@ -1,7 +1,9 @@
 //! Stock clients over TLS: whom they trust, and who they are by their certificates. And what Java and Kafka make of names.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use compat_tests::broker_process::free_port;
@@ -189,6 +191,76 @@ fn every_client_refuses_whom_it_cannot_trust_and_is_refused_without_a_certificat
     ] {
         ensure!(log.contains(expected), "{expected}: {log}");
     }
+    Ok(())
+}
+
+/// What OpenSSL comes to with a listener, given some options; true: a connection.
+fn openssl(port: u16, options: &[&str], input: &str) -> Result<(bool, String)> {
+    let mut command = Command::new("timeout");
+    command.args(["5", "openssl", "s_client", "-connect"]);
+    command.arg(format!("localhost:{port}")).args(options);
+    command.arg("-cert").arg(file("client.pem"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut openssl = command.stderr(Stdio::piped()).spawn()?;
+    // One that has given up reads no more.
+    let mut stdin = openssl.stdin.take().context("stdin is piped")?;
+    let _ = stdin.write_all(input.as_bytes());
+    if input.is_empty() {
+        drop(stdin);
+    }
+    let output = openssl.wait_with_output()?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    Ok((!text.contains("Cipher is (NONE)"), text))
+}
+
+#[test]
+fn listeners_offer_nothing_old_no_compression_no_second_handshake_and_no_early_data() -> Result<()>
+{
+    if toolchain::available(toolchain::find("openssl"))?.is_none() {
+        return Ok(());
+    }
+    let fixture = Fixture::start()?;
+    let all = "ALL:COMPLEMENTOFALL:@SECLEVEL=0";
+    let suites = toolchain::run(Command::new("openssl").args(["ciphers", "-tls1_2", all]))?;
+    let is_modern = |suite: &str| {
+        let has_right_key = suite.starts_with("ECDHE-ECDSA-");
+        has_right_key && suite.contains("-GCM-") | suite.contains("-CHACHA20-")
+    };
+    for listener in [SSL, CERTIFIED, LOGIN] {
+        let port = fixture.ports[listener];
+        for version in ["-tls1", "-tls1_1"] {
+            let (connects, told) = openssl(port, &[version, "-cipher", all], "")?;
+            ensure!(!connects && told.contains("alert"), "{version}: {told}");
+        }
+        for version in ["-tls1_2", "-tls1_3"] {
+            let (connects, told) = openssl(port, &[version], "")?;
+            ensure!(connects, "{version}: {told}");
+            ensure!(told.contains("Compression: NONE"), "{told}");
+            let early = told
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("Max Early Data: "));
+            ensure!(early.into_iter().all(|bytes| bytes == "0"), "{told}");
+        }
+        // A line with R asks for another handshake.
+        let (connects, told) = openssl(port, &["-tls1_2"], "R\n")?;
+        let behind = told.split_once("RENEGOTIATING").map(|(_, behind)| behind);
+        let behind = behind.with_context(|| told.clone())?;
+        ensure!(connects && !behind.contains("depth="), "{told}");
+    }
+    // Suites are the same for all.
+    let mut offered = Vec::new();
+    for suite in suites
+        .trim()
+        .split(':')
+        .filter(|suite| !suite.starts_with("TLS_"))
+    {
+        let cipher = format!("{suite}:@SECLEVEL=0");
+        let (connects, told) = openssl(fixture.ports[SSL], &["-tls1_2", "-cipher", &cipher], "")?;
+        ensure!(!connects || is_modern(suite), "{suite}: {told}");
+        offered.extend(connects.then_some(suite));
+    }
+    ensure!(offered.len() == 3, "{offered:?}");
     Ok(())
 }
 
