@@ -22,7 +22,7 @@ Ottla reads Kafka's `server.properties`, with Kafka's names, defaults and rules.
 Of the same key in several places the later of these counts: the file, the environment, options such as `--data-dir`,
 `--override`; and over them what AlterConfigs sets, for all brokers and for this one.
 
-`OTTLA_X_Y` in the environment is the key `ottla.x.y`. `OTTLA_PASSWORD_NAME` is a password (`--sasl-user`, `--add-scram`),
+`OTTLA_X_Y` in the environment is the key `ottla.x.y`. `OTTLA_PASSWORD_NAME` is a password (`--sasl-user`, `--add-scram`, `ottla users add`),
 `OTTLA_KAFKA_ENV=true` is `--kafka-env`, and what Kubernetes sets for a service that is called ottla means nothing.
 
 With `--kafka-env` Kafka's variables count, as the image apache/kafka reads them:
@@ -45,8 +45,8 @@ With `--kafka-env` Kafka's variables count, as the image apache/kafka reads them
 The keys below have an effect. Of the others:
 
 * A value that cannot be used stops the start with one line that says why.
-* **A key that protects stops the start** until Ottla can do what it asks for: another authorizer than Kafka's own, keys of
-  GSSAPI (also for one listener), plugins, policies, controllers elsewhere
+* **A key that protects stops the start** until Ottla can do what it asks for: another authorizer than Kafka's own,
+  GSSAPI in a build without it, plugins, policies, controllers elsewhere
   (`process.roles=broker`), and whatever looks like one of them mistyped. So do SASL keys where no listener asks for a log-in,
   and SSL keys where none encrypts. With its default or empty value such a
   key asks for nothing. AlterConfigs refuses them as well.

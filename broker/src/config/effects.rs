@@ -33,8 +33,6 @@ pub enum Remark {
 
 const NO_ZOOKEEPER: &str = "there is no ZooKeeper whose entries could be protected";
 const NO_BUILDER: &str = "there are no plugins: clients would have other names";
-const NO_GSSAPI: &str =
-    "there is no GSSAPI yet: nobody could log in with SASL's tickets of Kerberos";
 const NO_TOKEN_CLIENT: &str = "there are no other brokers to log in at with SASL/OAUTHBEARER";
 const NO_SASL_CLASS: &str = "there are no plugins: SASL would not ask the class";
 const NO_TLS: &str = "there is no TLS to ZooKeeper, nor ZooKeeper";
@@ -81,7 +79,6 @@ static EFFECTS: &[(&str, Effect)] = {
         // There are no other brokers to log in at.
         ("sasl.mechanism.controller.protocol", Nothing),
         ("sasl.mechanism.inter.broker.protocol", Nothing),
-        ("sasl.kerberos.*", Protects(NO_GSSAPI)),
         ("sasl.oauthbearer.*", Protects(NO_TOKEN_CLIENT)),
         ("sasl.*", Protects(NO_SASL_CLASS)),
         ("delegation.token.master.key", Protects(NO_MASTER_KEY)),

@@ -17,6 +17,10 @@ use super::listeners::{Listener, controller_names};
 use super::section::section;
 use super::settings::Settings;
 use crate::security::jwks::KeySource;
+#[cfg(feature = "gssapi")]
+use crate::security::kerberos_names::LocalNames;
+#[cfg(feature = "gssapi")]
+use crate::security::sasl::gssapi::KerberosService;
 use crate::security::sasl::mechanisms::{Mechanism, Mechanisms, Offered};
 use crate::security::sasl::plain::PlainUsers;
 use crate::security::tokens::{SignedTokens, TokenCheck, UnsecuredTokens};
@@ -38,11 +42,12 @@ section! {
             own("ottla.unauthenticated.connections.max", Kind::Int, "512").at_least(1),
     }
     also {
-        /// What clients of SASL listeners may log in with: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER. Kafka's default, GSSAPI, is not
-        /// there: a SASL listener names others. May be set for one listener.
+        /// What clients of SASL listeners may log in with: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER; in builds with the cargo
+        /// feature gssapi also Kafka's default, GSSAPI. May be set for one listener.
         _ = kafka(ENABLED_MECHANISMS),
         /// Login module of one mechanism of one listener (listener.name.LISTENER.MECHANISM.sasl.jaas.config): users of PLAIN as
-        /// user_NAME="PASSWORD". Without one PLAIN takes the passwords of SCRAM users.
+        /// user_NAME="PASSWORD". Without one PLAIN takes the passwords of SCRAM users. For GSSAPI the Krb5LoginModule with keyTab and
+        /// principal.
         _ = kafka(JAAS_CONFIG),
         /// How long a log-in holds before the client has to prove again who it is (KIP-368); 0: as long as the connection. May be
         /// set for one listener, and for one mechanism of it.
@@ -68,6 +73,11 @@ section! {
         _ = kafka(SCOPE_CLAIM),
         /// Claim that names the user of a token.
         _ = kafka(SUB_CLAIM),
+        /// What makes a user's name of a principal of Kerberos: DEFAULT, or RULE:[N:FORMAT](MATCH)s/FROM/TO/g/L. May be set for one
+        /// listener.
+        _ = kafka(KERBEROS_RULES),
+        /// The first part of the broker's principal, which clients ask for tickets to. Has to be that of the login module.
+        _ = kafka(KERBEROS_SERVICE),
     }
 }
 
@@ -82,6 +92,8 @@ const AUDIENCE: &str = "sasl.oauthbearer.expected.audience";
 const ISSUER: &str = "sasl.oauthbearer.expected.issuer";
 const CLOCK_SKEW: &str = "sasl.oauthbearer.clock.skew.seconds";
 const SCOPE_CLAIM: &str = "sasl.oauthbearer.scope.claim.name";
+const KERBEROS_RULES: &str = "sasl.kerberos.principal.to.local.rules";
+const KERBEROS_SERVICE: &str = "sasl.kerberos.service.name";
 const SUB_CLAIM: &str = "sasl.oauthbearer.sub.claim.name";
 
 /// Those that let nobody in, or not for as long, where a listener asks for a log-in.
@@ -95,6 +107,8 @@ const PROTECTING: &[&str] = &[
     ISSUER,
     SCOPE_CLAIM,
     SUB_CLAIM,
+    KERBEROS_RULES,
+    KERBEROS_SERVICE,
 ];
 
 /// Keys that count for one listener, too.
@@ -111,8 +125,15 @@ pub(super) const OF_LISTENERS: &[&str] = &[
     CLOCK_SKEW,
     SCOPE_CLAIM,
     SUB_CLAIM,
+    KERBEROS_RULES,
+    KERBEROS_SERVICE,
 ];
 
+/// Those of them that are for clients with tickets of Kerberos.
+const OF_KERBEROS: &[&str] = &[KERBEROS_RULES, KERBEROS_SERVICE];
+
+const KERBEROS: &str = "GSSAPI";
+const KERBEROS_MODULE: &str = "com.sun.security.auth.module.Krb5LoginModule";
 const PLAIN_MODULE: &str = "org.apache.kafka.common.security.plain.PlainLoginModule";
 const SCRAM_MODULE: &str = "org.apache.kafka.common.security.scram.ScramLoginModule";
 const TOKEN_MODULE: &str = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule";
@@ -128,6 +149,7 @@ pub(super) fn login_module(mechanism: &str) -> Option<&'static str> {
     match mechanism {
         "PLAIN" => Some(PLAIN_MODULE),
         "OAUTHBEARER" => Some(TOKEN_MODULE),
+        KERBEROS => Some(KERBEROS_MODULE),
         other => ScramMechanism::from_name(other).map(|_| SCRAM_MODULE),
     }
 }
@@ -187,6 +209,9 @@ pub(super) fn check_used(
             continue;
         }
         let unserved = |why| Err(ConfigError::unserved(key, why));
+        if OF_KERBEROS.contains(&base) && !listeners.iter().any(has_kerberos) {
+            return unserved("no listener lets its clients log in with SASL's GSSAPI");
+        }
         match listener_key(key) {
             Some((name, _)) => match has_login(name) {
                 Some(true) => {}
@@ -211,6 +236,11 @@ pub(super) fn check_used(
     Ok(remarks)
 }
 
+fn has_kerberos(listener: &Listener) -> bool {
+    let mechanisms = listener.mechanisms.as_ref();
+    mechanisms.is_some_and(|mechanisms| mechanisms.names().any(|name| name == KERBEROS))
+}
+
 /// Whether passwords can be read on their way, beyond this machine.
 fn is_in_clear(listener: &Listener) -> bool {
     let is_plain = |offered: &Offered| matches!(offered.mechanism, Mechanism::Plain(_));
@@ -221,15 +251,21 @@ fn is_in_clear(listener: &Listener) -> bool {
     takes_plain && !listener.security_protocol.encrypts() && !is_near
 }
 
-const THERE_ARE: &str = "there are PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER";
+const THERE_ARE: &str = match cfg!(feature = "gssapi") {
+    true => "there are PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER and GSSAPI",
+    false => "there are PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER",
+};
 
 fn not_there(name: &str, listener: &str) -> String {
-    let default = match name {
-        "GSSAPI" => ", which is Kafka's default,",
-        _ => "",
+    let why = match name {
+        KERBEROS => {
+            ", which is Kafka's default, is not in this build: those with the cargo feature gssapi have it (cargo build --release -p \
+             ottla --features gssapi). Take one of them, or"
+        }
+        _ => " is not supported;",
     };
     format!(
-        "listener {listener} asks for a log-in, and mechanism {name}{default} is not supported; set \
+        "listener {listener} asks for a log-in, and mechanism {name}{why} set \
          listener.name.{}.{ENABLED_MECHANISMS}: {THERE_ARE}",
         listener.to_lowercase()
     )
@@ -299,12 +335,50 @@ impl<'a> Keys<'a> {
             });
             return Ok(Some(Mechanism::Plain(users.unwrap_or(PlainUsers::Scram))));
         }
+        #[cfg(feature = "gssapi")]
+        if name == KERBEROS {
+            return Ok(Some(Mechanism::Gssapi(Arc::new(self.kerberos()?))));
+        }
         let Some(scram) = ScramMechanism::from_name(name) else {
             return Ok(None);
         };
         // What it says is for connections to other brokers.
         self.options(name, SCRAM_MODULE)?;
         Ok(Some(Mechanism::Scram(scram)))
+    }
+
+    /// What the broker reads tickets with.
+    #[cfg(feature = "gssapi")]
+    fn kerberos(&self) -> Result<KerberosService, ConfigError> {
+        let key = self.of_mechanism(KERBEROS, JAAS_CONFIG);
+        let options = self.options(KERBEROS, KERBEROS_MODULE)?.unwrap_or_default();
+        let option = |name| options.get(name).map(Secret::expose).unwrap_or_default();
+        let (keytab, principal) = (option("keyTab"), option("principal"));
+        let has_key = option("useKeyTab").eq_ignore_ascii_case("true") && !keytab.is_empty();
+        if !has_key || principal.is_empty() {
+            let expected = format!(
+                "GSSAPI needs {KERBEROS_MODULE} required useKeyTab=true keyTab=\"FILE\" principal=\"SERVICE/HOST@REALM\";"
+            );
+            return Err(refuse(&key, "[hidden]", expected));
+        }
+        let of_module = options.get("serviceName").map(Secret::expose);
+        let (service_key, service) = match of_module {
+            Some(service) => (key, service),
+            None => self.get(Some(KERBEROS), KERBEROS_SERVICE),
+        };
+        let own = principal.split(['/', '@']).next().unwrap_or_default();
+        if !service.is_empty() && service != own {
+            let expected =
+                format!("clients would ask for tickets to it, and the key is that of {own}");
+            return Err(refuse(&service_key, service, expected));
+        }
+        let (rules_key, rules) = self.get(Some(KERBEROS), KERBEROS_RULES);
+        let names = LocalNames::parse(list(rules));
+        Ok(KerberosService {
+            keytab: keytab.into(),
+            principal: principal.to_owned(),
+            names: names.map_err(|expected| refuse(&rules_key, rules, expected))?,
+        })
     }
 
     /// How tokens are checked.

@@ -52,11 +52,15 @@ impl Logins {
         self.by_listener.get(listener)
     }
 
-    /// Reads the keys of tokens, and again from time to time.
+    /// Looks for the keys of tickets, and reads those of tokens, these again from time to time.
     ///
     /// # Errors
     /// A file cannot be used; one line for the operator.
     pub(crate) async fn begin(&self) -> Result<(), String> {
+        #[cfg(feature = "gssapi")]
+        for mechanisms in self.by_listener.values() {
+            mechanisms.check()?;
+        }
         for keys in self.keys.values() {
             keys.begin().await?;
             tokio::spawn(Arc::clone(keys).keep_up());

@@ -2,7 +2,10 @@
 
 pub(crate) mod delegation;
 pub mod first_users;
+pub(crate) mod java_pattern;
 pub mod jwks;
+#[cfg(any(feature = "gssapi", test))]
+pub mod kerberos_names;
 pub(crate) mod logins;
 pub mod sasl;
 pub mod tls;

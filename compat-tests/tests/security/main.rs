@@ -1,6 +1,7 @@
 //! Clients that have to say who they are, and what strangers are told.
 
 mod client_programs;
+mod kerberos;
 mod same_log_ins;
 mod sasl;
 mod secured;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "gssapi")]
+use super::gssapi::{self, Gssapi, KerberosService};
 use super::oauthbearer::{self, OAuthBearer};
 use super::plain::{self, PlainUsers};
 use super::scram::Scram;
@@ -33,6 +35,8 @@ pub enum Mechanism {
     Plain(PlainUsers),
     Scram(ScramMechanism),
     OAuthBearer(Arc<TokenCheck>),
+    #[cfg(feature = "gssapi")]
+    Gssapi(Arc<KerberosService>),
 }
 
 impl Mechanism {
@@ -41,6 +45,8 @@ impl Mechanism {
             Self::Plain(_) => plain::NAME,
             Self::Scram(scram) => scram.name(),
             Self::OAuthBearer(_) => oauthbearer::NAME,
+            #[cfg(feature = "gssapi")]
+            Self::Gssapi(_) => gssapi::NAME,
         }
     }
 
@@ -50,6 +56,8 @@ impl Mechanism {
             Self::Plain(users) => Exchange::Plain(users.clone()),
             Self::Scram(mechanism) => Exchange::Scram(Scram::new(*mechanism)),
             Self::OAuthBearer(check) => Exchange::OAuthBearer(OAuthBearer::new(Arc::clone(check))),
+            #[cfg(feature = "gssapi")]
+            Self::Gssapi(service) => Exchange::Gssapi(Gssapi::new(Arc::clone(service))),
         }
     }
 }
@@ -72,6 +80,19 @@ impl Mechanisms {
         })
     }
 
+    /// Whether what clients show can be looked at.
+    ///
+    /// # Errors
+    /// There is no key to read tickets with; one line for the operator.
+    #[cfg(feature = "gssapi")]
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let mut offered = self.offered.iter();
+        offered.try_for_each(|offered| match &offered.mechanism {
+            Mechanism::Gssapi(service) => service.check(),
+            _ => Ok(()),
+        })
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.offered.iter().map(|offered| offered.mechanism.name())
     }
@@ -82,6 +103,8 @@ pub(super) enum Exchange {
     Plain(PlainUsers),
     Scram(Scram),
     OAuthBearer(OAuthBearer),
+    #[cfg(feature = "gssapi")]
+    Gssapi(Gssapi),
 }
 
 impl Exchange {
@@ -91,6 +114,8 @@ impl Exchange {
             Self::Plain(users) => plain::step(token, users, known),
             Self::Scram(exchange) => exchange.step(token, known, now_ms),
             Self::OAuthBearer(exchange) => exchange.step(token, known, now_ms),
+            #[cfg(feature = "gssapi")]
+            Self::Gssapi(exchange) => exchange.step(token),
         }
     }
 
@@ -98,7 +123,7 @@ impl Exchange {
     pub(super) fn retry(&mut self, known: &Known, now_ms: i64) -> Option<Step> {
         match self {
             Self::OAuthBearer(exchange) => Some(exchange.retry(known, now_ms)),
-            Self::Plain(_) | Self::Scram(_) => None,
+            _ => None,
         }
     }
 }

@@ -4,6 +4,8 @@
 //! takes long, or has to be fetched, is handed out and done elsewhere. [`conversation`] is what is around the tokens.
 
 pub mod conversation;
+#[cfg(feature = "gssapi")]
+pub mod gssapi;
 pub mod mechanisms;
 mod oauthbearer;
 pub mod plain;

@@ -1,12 +1,8 @@
 //! `ssl.principal.mapping.rules` (KIP-371): from a certificate's name to a principal's.
 //!
-//! The rules are Java's regular expressions and replacements. What means something else here, or would fail for every
-//! client in Kafka, stops the start: a rule that maps to another name than its author meant gives somebody else's rights.
+//! The rules are Java's regular expressions and replacements; what cannot be read as Java reads it stops the start.
 
-use std::iter::Peekable;
-use std::str::Chars;
-
-use regex::{Captures, Regex};
+use crate::security::java_pattern::{JavaPattern, Replacement};
 
 /// The rules in their order.
 #[derive(Clone, Debug)]
@@ -28,10 +24,8 @@ enum Rule {
     /// `DEFAULT`: the name as it is.
     Whole,
     Replace {
-        /// Matches whole names only.
-        anchored: Regex,
-        pattern: Regex,
-        replacement: Vec<Part>,
+        pattern: JavaPattern,
+        replacement: Replacement,
         case: Case,
     },
 }
@@ -41,12 +35,6 @@ enum Case {
     Kept,
     Lower,
     Upper,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Text(String),
-    Group(usize),
 }
 
 /// Where a rule ends: before a comma or at the end of the text.
@@ -103,18 +91,10 @@ fn parse_rule(text: &str) -> Result<(Rule, &str), String> {
         Some('U') => (Case::Upper, &rest[1..]),
         _ => (Case::Kept, rest),
     };
-    let translated = from_java(pattern)?;
-    let compile = |pattern: &str| {
-        Regex::new(pattern).map_err(|error| {
-            let why = error.to_string();
-            let why = why.lines().last().unwrap_or_default().trim().to_owned();
-            format!("the pattern `{translated}` cannot be used: {why}")
-        })
-    };
-    let pattern = compile(&translated)?;
+    let pattern = JavaPattern::parse(pattern)?;
     let rule = Rule::Replace {
-        anchored: compile(&format!("^(?:{translated})$"))?,
-        replacement: parse_replacement(replacement, pattern.captures_len() - 1)?,
+        // As in Kafka; with a second one Kafka fails.
+        replacement: pattern.replacement(replacement, 1)?,
         pattern,
         case,
     };
@@ -135,145 +115,9 @@ fn until_slash(text: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// A pattern of Java's in the words of `regex`, where they differ.
-fn from_java(pattern: &str) -> Result<String, String> {
-    let refuse = |what: &str| {
-        Err(format!(
-            "the pattern `{pattern}` uses {what}, which is not supported"
-        ))
-    };
-    let mut translated = String::with_capacity(pattern.len());
-    let mut chars = pattern.chars().peekable();
-    let mut in_class = false;
-    // What a `+` would make possessive.
-    let mut after_quantifier = false;
-    while let Some(c) = chars.next() {
-        let was_quantifier = std::mem::take(&mut after_quantifier);
-        match c {
-            '\\' => match chars.next() {
-                Some(c @ ('p' | 'P' | 'v')) => return refuse(&format!("\\{c}")),
-                Some(escaped) => push_escape(&mut translated, escaped),
-                None => translated.push('\\'),
-            },
-            '[' if in_class => return refuse("a class within a class"),
-            '[' => {
-                in_class = true;
-                translated.push(c);
-                take_first_of_class(&mut translated, &mut chars);
-            }
-            ']' => {
-                in_class = false;
-                translated.push(c);
-            }
-            '-' | '~' | '&' if in_class && chars.peek() == Some(&c) => {
-                return refuse("--, ~~ or && in a class");
-            }
-            _ if in_class => translated.push(c),
-            '.' => translated.push_str("[^\\n\\r\\u{85}\\u{2028}\\u{2029}]"),
-            '+' if was_quantifier => return refuse("a possessive quantifier"),
-            '*' | '+' | '?' | '}' => {
-                translated.push(c);
-                after_quantifier = true;
-            }
-            '(' => {
-                translated.push(c);
-                if chars.peek() == Some(&'?') {
-                    translated.extend(chars.next());
-                    let flags: String = std::iter::from_fn(|| {
-                        chars.next_if(|c| c.is_ascii_alphabetic() || *c == '-')
-                    })
-                    .collect();
-                    if flags.chars().any(|flag| !matches!(flag, 'i' | '-')) {
-                        return refuse("a flag other than (?i)");
-                    }
-                    translated.push_str(&flags);
-                }
-            }
-            _ => translated.push(c),
-        }
-    }
-    Ok(translated)
-}
-
-/// `[^`, and a `]` that stands first, which ends nothing in Java either.
-fn take_first_of_class(translated: &mut String, chars: &mut Peekable<Chars<'_>>) {
-    translated.extend(chars.next_if_eq(&'^'));
-    if chars.next_if_eq(&']').is_some() {
-        translated.push_str("\\]");
-    }
-}
-
-/// Java's classes are ASCII.
-fn push_escape(translated: &mut String, escaped: char) {
-    match escaped {
-        'd' => translated.push_str("[0-9]"),
-        'D' => translated.push_str("[^0-9]"),
-        'w' => translated.push_str("[0-9A-Za-z_]"),
-        'W' => translated.push_str("[^0-9A-Za-z_]"),
-        's' => translated.push_str("[ \\t\\n\\x0b\\x0c\\r]"),
-        'S' => translated.push_str("[^ \\t\\n\\x0b\\x0c\\r]"),
-        // Anything but a letter or a digit stands for itself.
-        _ if !escaped.is_ascii() => translated.push(escaped),
-        '<' | '>' | ' ' | '_' => translated.push(escaped),
-        _ => translated.extend(['\\', escaped]),
-    }
-}
-
-/// A replacement of Java's `Matcher`. As in Kafka, a reference to a group that there is not stands for itself; with a second
-/// one Kafka fails.
-fn parse_replacement(text: &str, groups: usize) -> Result<Vec<Part>, String> {
-    let refuse = |what: String| Err(format!("the replacement `{text}` {what}"));
-    let mut parts = Vec::new();
-    let mut literal = String::new();
-    let mut is_literal_group = false;
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => match chars.next() {
-                Some(escaped) => literal.push(escaped),
-                None => return refuse("ends with a backslash".to_owned()),
-            },
-            '$' => {
-                let Some(first) = chars.next_if(char::is_ascii_digit) else {
-                    return refuse("has a $ without the number of a group; write \\$".to_owned());
-                };
-                let digit = |c: char| c.to_digit(10).map_or(0, |digit| digit as usize);
-                let mut group = digit(first);
-                if group > groups && groups > 0 {
-                    if std::mem::replace(&mut is_literal_group, true) {
-                        return refuse(format!(
-                            "names several groups that the pattern has not, as ${group}"
-                        ));
-                    }
-                    literal.extend(['$', first]);
-                    continue;
-                }
-                if group > groups {
-                    return refuse(format!("names group {group}, and the pattern has {groups}"));
-                }
-                while let Some(next) =
-                    chars.next_if(|c| c.is_ascii_digit() && group * 10 + digit(*c) <= groups)
-                {
-                    group = group * 10 + digit(next);
-                }
-                if !literal.is_empty() {
-                    parts.push(Part::Text(std::mem::take(&mut literal)));
-                }
-                parts.push(Part::Group(group));
-            }
-            _ => literal.push(c),
-        }
-    }
-    if !literal.is_empty() {
-        parts.push(Part::Text(literal));
-    }
-    Ok(parts)
-}
-
 impl Rule {
     fn apply(&self, name: &str) -> Option<String> {
         let Self::Replace {
-            anchored,
             pattern,
             replacement,
             case,
@@ -281,44 +125,14 @@ impl Rule {
         else {
             return Some(name.to_owned());
         };
-        anchored.is_match(name).then(|| {
-            let mapped = replace_all(pattern, replacement, name);
+        pattern.is_whole(name).then(|| {
+            let mapped = pattern.replace(name, replacement, usize::MAX);
             match case {
                 Case::Kept => mapped,
                 Case::Lower => mapped.to_lowercase(),
                 Case::Upper => mapped.to_uppercase(),
             }
         })
-    }
-}
-
-/// Java's `replaceAll`, which finds an empty match right behind another: `.*` is replaced twice.
-fn replace_all(pattern: &Regex, replacement: &[Part], name: &str) -> String {
-    let mut mapped = String::new();
-    let mut copied = 0;
-    let mut from = 0;
-    while let Some(found) = pattern.captures_at(name, from) {
-        let Some(whole) = found.get(0) else { break };
-        mapped.push_str(&name[copied..whole.start()]);
-        push_replacement(&mut mapped, replacement, &found);
-        copied = whole.end();
-        from = match name[copied..].chars().next() {
-            _ if !whole.is_empty() => copied,
-            Some(next) => copied + next.len_utf8(),
-            None => break,
-        };
-    }
-    mapped.push_str(&name[copied..]);
-    mapped
-}
-
-fn push_replacement(mapped: &mut String, replacement: &[Part], found: &Captures<'_>) {
-    for part in replacement {
-        match part {
-            Part::Text(text) => mapped.push_str(text),
-            // A group that took no part is empty.
-            Part::Group(group) => mapped.push_str(found.get(*group).map_or("", |m| m.as_str())),
-        }
     }
 }
 

@@ -13,11 +13,11 @@ import org.apache.kafka.common.serialization.StringSerializer;
 /**
  * Logs in, sends records for some seconds, and reads one back: BOOTSTRAP MECHANISM USER PASSWORD TOPIC SECONDS.
  *
- * With TLS_CA in the environment it encrypts, and shows TLS_CERT; mechanism NONE logs in with no more than that.
+ * For GSSAPI they are a principal and the file with its key. With TLS_CA in the environment it encrypts, and shows
+ * TLS_CERT; mechanism NONE logs in with no more than that.
  */
 public final class LogInSince4 {
     public static void main(String[] args) throws Exception {
-        String module = args[1].startsWith("SCRAM") ? "scram.ScramLoginModule" : "plain.PlainLoginModule";
         Properties settings = new Properties();
         settings.putAll(Map.of(
                 "bootstrap.servers", args[0],
@@ -31,9 +31,8 @@ public final class LogInSince4 {
             settings.putAll(Map.of(
                     "security.protocol", authority == null ? "SASL_PLAINTEXT" : "SASL_SSL",
                     "sasl.mechanism", args[1],
-                    "sasl.jaas.config", String.format(
-                            "org.apache.kafka.common.security.%s required username=\"%s\" password=\"%s\";",
-                            module, args[2], args[3])));
+                    "sasl.kerberos.service.name", "kafka",
+                    "sasl.jaas.config", String.format(module(args[1]), args[2], args[3])));
         }
         if (authority != null) {
             settings.putAll(Map.of("ssl.truststore.type", "PEM", "ssl.truststore.location", authority));
@@ -56,6 +55,16 @@ public final class LogInSince4 {
         } catch (ExecutionException | KafkaException e) {
             System.out.println("refused " + e);
         }
+    }
+
+    private static String module(String mechanism) {
+        String withPassword = " required username=\"%s\" password=\"%s\";";
+        return switch (mechanism) {
+            case "GSSAPI" -> "com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true storeKey=true"
+                    + " principal=\"%s\" keyTab=\"%s\";";
+            case "PLAIN" -> "org.apache.kafka.common.security.plain.PlainLoginModule" + withPassword;
+            default -> "org.apache.kafka.common.security.scram.ScramLoginModule" + withPassword;
+        };
     }
 
     private static void send(Properties settings, String topic, long seconds) throws Exception {
