@@ -4,6 +4,7 @@
 //! takes long, or has to be fetched, is handed out and done elsewhere. [`conversation`] is what is around the tokens.
 
 pub mod conversation;
+pub mod fuzzing;
 #[cfg(feature = "gssapi")]
 pub mod gssapi;
 pub mod mechanisms;

@@ -6,6 +6,7 @@
 
 mod client_verifier;
 mod distinguished_name;
+pub mod fuzzing;
 pub(crate) mod handshake;
 mod jks;
 pub mod listeners;
