@@ -134,10 +134,8 @@ fn start(kdc: &Kdc, dir: &Path, port: u16, key: &str) -> Result<Program> {
     fs::write(&file, properties)?;
     let mut command = Command::new(ottla_binary()?);
     command.arg(&file).arg("--ephemeral");
-    let mut program = Program::start(
-        in_realm(&mut command, kdc.dir.path()),
-        Duration::from_secs(30),
-    )?;
+    in_realm(&mut command, kdc.dir.path());
+    let mut program = Program::start(command, Duration::from_secs(30))?;
     program.wait_for_line("Ottla ")?;
     Ok(program)
 }

@@ -377,6 +377,30 @@ pub(crate) const SHAPES: &[(i16, Shape)] = &[
         ],
     ),
     (
+        ApiKey::AddPartitionsToTxn as i16,
+        &[
+            int32("throttle_time_ms"),
+            int16("error_code").since(4),
+            array("results_by_transaction")
+                .of(&[
+                    string("transactional_id"),
+                    array("topic_results").of(&[
+                        string("name"),
+                        array("results_by_partition")
+                            .of(&[int32("partition_index"), int16("partition_error_code")]),
+                    ]),
+                ])
+                .since(4),
+            array("results_by_topic_v3_and_below")
+                .of(&[
+                    string("name"),
+                    array("results_by_partition")
+                        .of(&[int32("partition_index"), int16("partition_error_code")]),
+                ])
+                .until(3),
+        ],
+    ),
+    (
         ApiKey::DescribeAcls as i16,
         &[
             int32("throttle_time_ms"),

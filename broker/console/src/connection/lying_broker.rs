@@ -92,7 +92,7 @@ async fn a_broker_that_counts_what_is_not_there_ends_no_command() {
         DescribeAclsRequest CreateAclsRequest DeleteAclsRequest
         DescribeUserScramCredentialsRequest AlterUserScramCredentialsRequest
         DescribeClientQuotasRequest AlterClientQuotasRequest
-        SaslHandshakeRequest SaslAuthenticateRequest
+        SaslHandshakeRequest SaslAuthenticateRequest AddPartitionsToTxnRequest
     }
 }
 
