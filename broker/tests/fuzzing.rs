@@ -123,8 +123,11 @@ fn authenticate(version: i16, token: &[u8]) -> Vec<u8> {
     )
 }
 
-/// The tokens of a log-in with each mechanism, and the kinds of conversations that they succeed in.
-fn log_ins() -> Vec<(&'static str, Vec<Vec<u8>>, &'static [u8])> {
+/// A mechanism, the tokens of a log-in with it, and the kinds of conversations that they succeed in.
+type LogIn = (&'static str, Vec<Vec<u8>>, &'static [u8]);
+
+/// A log-in with each mechanism.
+fn log_ins() -> Vec<LogIn> {
     let part = |json: &str| BASE64.encode(json);
     let unsigned = format!(
         "{}.{}.",
