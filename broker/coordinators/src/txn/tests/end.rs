@@ -203,17 +203,16 @@ fn with_very_many_partitions_the_end_is_written_down_first() {
         Some(record.value.as_ref().expect("no tombstone").state)
     };
     let states: Vec<_> = units.iter().map(state).collect();
-    assert_eq!(
-        states,
-        [Some(PrepareCommit), None, None, Some(CompleteCommit)]
-    );
+    // Each write has a record of the coordinator's, so that the log takes none of a coordinator that has been replaced.
+    let prepared = Some(PrepareCommit);
+    assert_eq!(states, [prepared, prepared, Some(CompleteCommit)]);
     let markers = units.iter().filter_map(|unit| unit.ending.as_ref());
     let markers: Vec<_> = markers
         .flat_map(|ending| ending.partitions.clone())
         .collect();
     assert_eq!(markers, many);
     // A crash in between is no end. The load goes on with all of them.
-    for left in 1..4 {
+    for left in 1..3 {
         let mut cx = TestContext {
             log: cx.log.clone(),
             ..TestContext::new()
