@@ -370,7 +370,6 @@ async fn life(durability: Durability, disk: SimDisk) -> Result<u64, String> {
             return Err(format!("offline: {why}"));
         }
         drop(open);
-        drop(deleting);
         if round == 1 {
             disk.kill();
         }
