@@ -31,7 +31,7 @@ const MAX_FRAME_BYTES: usize = 1 << 19;
 const NONCE_BYTES: usize = 26;
 const PASSWORD: &str = "alice-secret";
 
-/// A conversation. The first byte says of what kind, and before each frame stand two bytes with its length. [`NONCE_BYTES`] stars
+/// A conversation. The first byte says of what kind, and before each frame stand two bytes with its length. `NONCE_BYTES` stars
 /// stand for the nonce that the broker has sent last. True: somebody is known at its end.
 pub fn log_in(bytes: &[u8]) -> bool {
     static KNOWN: LazyLock<Option<Known>> = LazyLock::new(known);
