@@ -1,7 +1,7 @@
 //! The state of a log group: what its entries, one after the other, have made of its partitions. Pure.
 //!
 //! Brokers that have applied the same entries are in the same state, whether they began with the first or with a
-//! snapshot ([`super::snapshot`]). Only verifications of transactions (KIP-890) are a broker's own: a guard is proof of
+//! snapshot (`snapshot.rs`). Only verifications of transactions (KIP-890) are a broker's own: a guard is proof of
 //! what this broker has seen since it asked, so it is in no entry and in no snapshot.
 
 mod packed_run;
