@@ -68,6 +68,26 @@ impl RequestContext {
         }
     }
 
+    /// A request of a client that nobody knows, which connects to where `advertised` says.
+    #[cfg(test)]
+    pub(crate) fn of_stranger(
+        broker: &Arc<Broker>,
+        advertised: crate::config::HostPort,
+        api_version: i16,
+        client_id: Option<&str>,
+    ) -> Self {
+        let listener = crate::net::session::ClientListener::plaintext(advertised);
+        let peer_addr = (std::net::Ipv4Addr::LOCALHOST, 50_000).into();
+        let session = Session::anonymous(peer_addr, listener);
+        let header = RequestHeader {
+            api_key: 0,
+            api_version,
+            correlation_id: 0,
+            client_id: client_id.map(Arc::from),
+        };
+        Self::new(broker, &Arc::new(session), &header, 1000, Instant::now())
+    }
+
     /// What the request takes of its client's quotas; `None`: the client has none.
     pub(crate) fn toll(&self) -> Option<&Toll> {
         self.toll.as_deref()

@@ -1,7 +1,6 @@
 //! Three brokers in one process, over a database and logs in memory.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,7 +14,6 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::ErrorCode;
-use protocol_shim::header::RequestHeader;
 use storage::env::clock::Clock;
 use storage::log::{BoxFuture, LogStore};
 use storage::memory;
@@ -36,7 +34,6 @@ use crate::metadata::{
     AlterConfig, ConfigChange, MetaProperties, MetadataError, NewAcls, NewTopic, Operation,
     Placement, ResourceType, TopicRef,
 };
-use crate::net::session::{ClientListener, Session};
 use crate::server;
 
 /// The database's clock is the test's.
@@ -211,21 +208,7 @@ fn at(broker: &Arc<Broker>, api_version: i16, client_id: &str) -> RequestContext
         host: format!("broker-{}.example", broker.config.node_id),
         port: 9092,
     };
-    let peer_addr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50_000);
-    let session = Session::anonymous(peer_addr, ClientListener::plaintext(advertised));
-    let header = RequestHeader {
-        api_key: 0,
-        api_version,
-        correlation_id: 0,
-        client_id: Some(Arc::from(client_id)),
-    };
-    RequestContext::new(
-        broker,
-        &Arc::new(session),
-        &header,
-        1000,
-        std::time::Instant::now(),
-    )
+    RequestContext::of_stranger(broker, advertised, api_version, Some(client_id))
 }
 
 async fn metadata(broker: &Arc<Broker>, client_id: &str, name: &str) -> MetadataResponse {

@@ -76,10 +76,12 @@ impl Engine {
     }
 
     async fn commit_round(self: &Arc<Self>) -> Round {
-        if self.pick(None).is_empty() {
-            return Round::Idle;
-        }
-        let fence = self.fence().await;
+        let fence = *self.config.fence.borrow();
+        let fence = match fence {
+            Some(fence) => fence,
+            None if self.pick(None).is_empty() => return Round::Idle,
+            None => self.fence().await,
+        };
         let picks = self.pick(Some(fence));
         if picks.is_empty() {
             return Round::Idle;

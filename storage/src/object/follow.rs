@@ -250,11 +250,8 @@ impl Engine {
                 return Err("its rows were trimmed meanwhile".to_owned());
             }
             for row in news.rows {
-                let entry = match row.entry.is_empty() {
-                    true => Entry::default(),
-                    false => Entry::decode(&row.entry)
-                        .map_err(|error| format!("row {}: {error}", row.seq))?,
-                };
+                let entry = Entry::of_row(&row.entry);
+                let entry = entry.map_err(|error| format!("row {}: {error}", row.seq))?;
                 let applied = state.apply(row.seq, &entry);
                 applied.map_err(|error| error.to_string())?;
             }

@@ -273,19 +273,18 @@ impl Group {
         if let Some(attempt) = attempt {
             return inner.finish(&attempt).map_err(|error| error.to_string());
         }
-        // Whoever has resolved a commit that was in doubt has left an empty row.
-        let entry = match row.entry.is_empty() {
-            true => Entry::default(),
-            false => Entry::decode(&row.entry).map_err(|error| {
-                let group = self.id.0;
-                format!("row {} of log group {group}: {error}", row.seq)
-            })?,
-        };
+        let entry = Entry::of_row(&row.entry).map_err(|error| {
+            let group = self.id.0;
+            format!("row {} of log group {group}: {error}", row.seq)
+        })?;
         for (run, bytes) in inline_runs(&inner.state, &entry, row) {
             cache.insert(run, bytes);
         }
-        let applied = inner.apply(row.seq, &entry);
-        applied.map_err(|error| error.to_string())
+        let mut changed = HashSet::new();
+        let applied = inner.apply(row.seq, &entry, &mut changed);
+        let aftermath = applied.map_err(|error| error.to_string())?;
+        inner.rebuild_overlays(&changed);
+        Ok(aftermath)
     }
 
     /// What comes of an attempt whose row is there. Whoever meets the row first does it.
@@ -516,11 +515,12 @@ impl Inner {
         }
     }
 
-    /// Applies an entry, and makes anew what was guessed of its partitions.
+    /// Applies an entry, and adds the partitions that it names. Their overlays have to be made anew.
     fn apply(
         &mut self,
         seq: i64,
         entry: &Entry,
+        changed: &mut HashSet<PartitionId>,
     ) -> Result<Aftermath, super::group_state::InvalidEntry> {
         let Applied { changes, .. } = self.state.apply(seq, entry)?;
         let mut wakes = Vec::new();
@@ -537,8 +537,7 @@ impl Inner {
                 is_deleted: change.is_deleted,
             });
         }
-        let changed = changes.iter().map(|change| change.partition).collect();
-        self.rebuild_overlays(&changed);
+        changed.extend(changes.iter().map(|change| change.partition));
         let settled = Vec::new();
         Ok(Aftermath { wakes, settled })
     }
@@ -546,11 +545,13 @@ impl Inner {
     /// Applies what was committed, and takes what is answered with it out of the queue.
     fn finish(&mut self, attempt: &Attempt) -> Result<Aftermath, super::group_state::InvalidEntry> {
         self.unqueue(&attempt.items);
+        // What was answered without a place in the entry leaves the overlay, too.
+        let mut changed = attempt.items.iter().map(|(item, _)| item.id).collect();
         let mut aftermath = match attempt.entry.is_empty() {
             true => Aftermath::default(),
-            false => self.apply(attempt.seq, &attempt.entry)?,
+            false => self.apply(attempt.seq, &attempt.entry, &mut changed)?,
         };
-        self.rebuild_overlays(&attempt.items.iter().map(|(item, _)| item.id).collect());
+        self.rebuild_overlays(&changed);
         aftermath.settled = attempt.items.clone();
         Ok(aftermath)
     }

@@ -4,7 +4,6 @@ mod configs;
 mod dynamic;
 mod limits;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -37,7 +36,6 @@ use kafka_protocol::messages::metadata_response::{MetadataResponse, MetadataResp
 use kafka_protocol::messages::{BrokerId, TopicName};
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use protocol_shim::ErrorCode;
-use protocol_shim::header::RequestHeader;
 use protocol_shim::newer::describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsRequest};
 use storage::memory;
 use uuid::Uuid;
@@ -48,7 +46,6 @@ use crate::config::HostPort;
 use crate::config::{BrokerConfig, Properties};
 use crate::context::RequestContext;
 use crate::metadata::MetaProperties;
-use crate::net::session::{ClientListener, Session};
 use crate::server;
 
 const NONE: i16 = ErrorCode::None as i16;
@@ -76,16 +73,7 @@ fn at(broker: &Arc<Broker>, api_version: i16) -> RequestContext {
         host: "broker.example".to_owned(),
         port: 9092,
     };
-    let peer_addr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50_000);
-    let session = Session::anonymous(peer_addr, ClientListener::plaintext(advertised));
-    let header = RequestHeader {
-        api_key: 0,
-        api_version,
-        correlation_id: 0,
-        client_id: Some(Arc::from("test")),
-    };
-    let session = Arc::new(session);
-    RequestContext::new(broker, &session, &header, 1000, std::time::Instant::now())
+    RequestContext::of_stranger(broker, advertised, api_version, Some("test"))
 }
 
 fn text(value: &str) -> StrBytes {

@@ -105,6 +105,18 @@ impl Entry {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         decode(bytes)
     }
+
+    /// Reads the entry of a row. Whoever has resolved a commit that was in doubt has left an empty row, which changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn of_row(bytes: &[u8]) -> Result<Self, DecodeError> {
+        match bytes {
+            [] => Ok(Self::default()),
+            bytes => Self::decode(bytes),
+        }
+    }
 }
 
 fn encode(entry: &Entry) -> Vec<u8> {

@@ -120,11 +120,7 @@ impl Group {
 
     fn take_in(&mut self, row: &Row) -> Result<(), JobError> {
         self.shared.rows_read.fetch_add(1, Ordering::Relaxed);
-        // Whoever has resolved a commit that was in doubt has left an empty row.
-        let entry = match row.entry.is_empty() {
-            true => Entry::default(),
-            false => Entry::decode(&row.entry).map_err(|error| self.damaged(row.seq, &error))?,
-        };
+        let entry = Entry::of_row(&row.entry).map_err(|error| self.damaged(row.seq, &error))?;
         self.apply(row.seq, &entry)
     }
 
