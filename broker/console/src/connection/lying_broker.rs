@@ -35,8 +35,9 @@ async fn serve(mut stream: TcpStream, body: impl Fn(u64) -> Vec<u8>) -> std::io:
             answer.extend(body(answered));
             answered += 1;
         }
-        stream.write_i32(answer.len() as i32).await?;
-        stream.write_all(&answer).await?;
+        // In one piece: the second of two would wait until the first is confirmed.
+        let length = (answer.len() as i32).to_be_bytes();
+        stream.write_all(&[&length[..], &answer].concat()).await?;
     }
 }
 
