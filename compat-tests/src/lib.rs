@@ -25,6 +25,7 @@
 pub mod bench;
 pub mod broker_process;
 pub mod checker;
+pub mod cluster;
 pub mod coverage;
 pub mod go;
 pub mod java;
