@@ -20,7 +20,9 @@ fn the_simulated_worlds_hold() {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["test", "--locked", "--features", "simulation"])
+        // Of the whole workspace: so other crates have the features that they were built with already.
+        .args(["test", "--workspace", "--locked"])
+        .args(["--features", "storage/simulation"])
         .args(["--test", "sim", "--test", "sim_calls"])
         .args(["--test", "sim_compaction"])
         .arg("--target-dir")
