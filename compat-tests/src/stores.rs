@@ -353,9 +353,17 @@ impl S3 {
         format!("s3://{BUCKET}/{cluster}")
     }
 
+    pub fn port(&self) -> u16 {
+        self.ports[0]
+    }
+
     /// What a client of S3 finds in its environment.
     pub fn environment(&self) -> [(&'static str, String); 5] {
-        let [port, ..] = self.ports;
+        self.environment_by(self.port())
+    }
+
+    /// The same for a client whose way leads over another port.
+    pub fn environment_by(&self, port: u16) -> [(&'static str, String); 5] {
         [
             ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}")),
             ("AWS_ALLOW_HTTP", "true".to_owned()),

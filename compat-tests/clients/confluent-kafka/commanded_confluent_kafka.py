@@ -10,7 +10,7 @@ from commanded import Refused, obey
 COMMON = {
     "bootstrap.servers": sys.argv[1],
     # Longer than any pause: by the old protocol, the end of a transaction that arrives late and twice ends the next one.
-    "socket.timeout.ms": 10000,
+    "socket.timeout.ms": 16000,
     "reconnect.backoff.ms": 20,
     "reconnect.backoff.max.ms": 500,
 }

@@ -9,7 +9,7 @@ from kafka.structs import OffsetAndMetadata
 from commanded import Refused, obey
 
 # The timeout is longer than any pause: by the old protocol, the end of a transaction that arrives late and twice ends the next one.
-COMMON = {"bootstrap_servers": sys.argv[1], "request_timeout_ms": 10000, "reconnect_backoff_ms": 20, "reconnect_backoff_max_ms": 500}
+COMMON = {"bootstrap_servers": sys.argv[1], "request_timeout_ms": 16000, "reconnect_backoff_ms": 20, "reconnect_backoff_max_ms": 500}
 
 
 class Client(ConsumerRebalanceListener):

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Parser, ValueEnum as _};
 use compat_tests::checker::{History, check};
-use compat_tests::workload::{self, Fault, Library, Lie, Settings};
+use compat_tests::workload::{self, Fault, Library, Lie, Needs, Settings};
 use compat_tests::{BrokerKind, toolchain};
 
 /// Of one broker's life.
@@ -27,7 +27,13 @@ struct Args {
     /// Which broker.
     #[arg(long, default_value = "ottla")]
     broker: Broker,
-    /// Only these faults; may be given more than once. Default: all but fill-disk.
+    /// How many brokers: three are a cluster, over a database and an object store of its own.
+    #[arg(long, default_value_t = 1, conflicts_with = "disk", value_parser = clap::value_parser!(u8).range(1..=5))]
+    brokers: u8,
+    /// A property of the brokers, KEY=VALUE; may be given more than once.
+    #[arg(long, value_parser = property)]
+    config: Vec<(String, String)>,
+    /// Only these faults; may be given more than once. Default: all that there is what they take for.
     #[arg(long)]
     fault: Vec<Fault>,
     /// No faults at all.
@@ -42,6 +48,9 @@ struct Args {
     /// Break the broker on purpose, to see what is found.
     #[arg(long)]
     lie: Option<Lie>,
+    /// A directory for the brokers' logs.
+    #[arg(long)]
+    logs: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -58,6 +67,8 @@ fn main() -> Result<ExitCode> {
             Broker::Ottla => BrokerKind::Ottla,
             Broker::Kafka => BrokerKind::Kafka,
         },
+        brokers: args.brokers.into(),
+        config: args.config.clone(),
         seed,
         duration: Duration::ZERO,
         enough: usize::MAX,
@@ -69,6 +80,7 @@ fn main() -> Result<ExitCode> {
         },
         disk: args.disk.clone(),
         lie: args.lie,
+        logs: args.logs.clone(),
     };
     // A long run is several: each begins with an empty broker, and its history fits into memory.
     let rounds = args.minutes.div_euclid(ROUND_MINUTES) + 1.0;
@@ -109,10 +121,18 @@ fn faults(args: &Args) -> Vec<Fault> {
     if !args.fault.is_empty() {
         return args.fault.clone();
     }
-    let needs_disk = |fault: &Fault| *fault == Fault::FillDisk;
     let all = Fault::value_variants().iter().copied();
-    all.filter(|fault| args.disk.is_some() || !needs_disk(fault))
-        .collect()
+    all.filter(|fault| match fault.needs() {
+        Needs::Nothing => true,
+        Needs::SmallDisk => args.disk.is_some(),
+        Needs::Cluster => args.brokers > 1,
+    })
+    .collect()
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("it is KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// One operation a line.

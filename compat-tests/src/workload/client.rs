@@ -10,8 +10,9 @@ use super::topics::{number, place};
 use super::worker::Worker;
 use crate::checker::{Action, Input, Isolation, Outcome, Place, Transaction, Value};
 
-/// How long a transaction may be open. A client that is paused for longer is a zombie.
-pub(super) const TRANSACTION_TIMEOUT_MS: u64 = 10_000;
+/// How long a transaction may be open. A client that is paused for longer is a zombie. Clients of the old protocol wait as long for
+/// answers, which has to be longer than any broker pauses.
+pub(super) const TRANSACTION_TIMEOUT_MS: u64 = 16_000;
 
 /// How an operation went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

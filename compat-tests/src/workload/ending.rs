@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use super::asker::Asker;
+use super::bootstrap;
 use super::client::{Client, Group, TRANSACTION_TIMEOUT_MS, Went};
-use super::observer;
 use super::recorder::Recorder;
 use super::topics::ALL_PARTITIONS;
 use super::worker::{Library, Worker, WorkerPid};
-use crate::RawClient;
 use crate::checker::Isolation::{self, ReadCommitted, ReadUncommitted};
 use crate::checker::{Action, FinalRead, Place, Value};
 
@@ -23,7 +23,7 @@ const QUIET_POLLS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) struct Ending {
-    pub address: SocketAddr,
+    pub addresses: Vec<SocketAddr>,
     pub recorder: Arc<Recorder>,
     pub groups: Vec<Group>,
     /// The number of the next client.
@@ -65,9 +65,7 @@ impl Ending {
     fn settle(&self) -> Result<()> {
         let deadline = Instant::now() + SETTLING;
         loop {
-            let ends =
-                RawClient::connect(self.address).and_then(|mut client| observer::ends(&mut client));
-            match ends {
+            match self.asker().ends() {
                 Ok(ends) if ends.iter().all(|ends| ends.stable == ends.high) => return Ok(()),
                 Ok(_) if Instant::now() > deadline => return Ok(()),
                 Err(error) if Instant::now() > deadline => {
@@ -78,12 +76,16 @@ impl Ending {
         }
     }
 
+    fn asker(&self) -> Asker {
+        Asker::new(self.addresses.clone())
+    }
+
     fn client(&mut self, library: Library, isolation: Isolation) -> Client {
         self.next_client += 1;
         let pid = WorkerPid::default();
         Client {
             id: self.next_client,
-            worker: Worker::new(library, &self.address.to_string(), pid),
+            worker: Worker::new(library, &bootstrap(&self.addresses), pid),
             recorder: Arc::clone(&self.recorder),
             isolation,
         }
@@ -114,7 +116,7 @@ impl Ending {
 
     /// Partitions whose end a `read_committed` consumer will never see.
     fn stuck(&self) -> Result<BTreeSet<u32>> {
-        let ends = observer::ends(&mut RawClient::connect(self.address)?)?;
+        let ends = self.asker().ends()?;
         let stuck = ends.iter().filter(|ends| ends.stable < ends.high);
         Ok(stuck.map(|ends| ends.partition).collect())
     }
@@ -157,14 +159,14 @@ impl Ending {
     }
 
     fn offsets(&self, end: &mut FinalRead) -> Result<()> {
-        let mut client = RawClient::connect(self.address)?;
-        for ends in observer::ends(&mut client)? {
+        let mut asker = self.asker();
+        for ends in asker.ends()? {
             let partition = end.partitions.entry(ends.partition);
             let partition = partition.or_default();
             (partition.high, partition.stable) = (ends.high, ends.stable);
         }
         for group in &self.groups {
-            for next in observer::offsets(&mut client, group.name)? {
+            for next in asker.offsets(group.name)? {
                 if next.offset >= 0 {
                     let key = (group.number, next.partition);
                     end.offsets.insert(key, next.offset);

@@ -13,6 +13,8 @@ pub enum Lie {
     ShiftBatches,
     /// Some requests to produce are done twice.
     ProduceTwice,
+    /// A broker answers some requests to produce and does nothing, as one would that does not know that it was taken for dead.
+    OnlyAnswer,
     /// Records of one request are stored the wrong way round.
     ReverseRecords,
     /// Some records are stored with something else in them.
@@ -37,11 +39,12 @@ pub enum Lie {
 
 impl Lie {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::LoseBatches,
         Self::SkipBatches,
         Self::ShiftBatches,
         Self::ProduceTwice,
+        Self::OnlyAnswer,
         Self::ReverseRecords,
         Self::ForgeRecords,
         Self::IgnoreIsolation,
@@ -57,7 +60,7 @@ impl Lie {
     /// What must be found of it at least.
     pub fn proves(self) -> &'static [Kind] {
         match self {
-            Self::LoseBatches | Self::AbortCommitted => &[Kind::LostWrite],
+            Self::LoseBatches | Self::OnlyAnswer | Self::AbortCommitted => &[Kind::LostWrite],
             Self::SkipBatches => &[Kind::SkippedPoll],
             Self::ShiftBatches => &[Kind::Duplicate, Kind::DivergingOffset],
             Self::ProduceTwice => &[Kind::Duplicate],

@@ -1,8 +1,9 @@
 //! Random work by several stock clients on a broker to which bad things happen, for [`crate::checker`] to judge.
 //!
-//! Everything goes through a proxy of our own. A seed decides what clients do and which faults happen when; how the threads of
+//! Everything goes through proxies of our own, in a cluster also what brokers and their stores say to each other. A seed decides what clients do and which faults happen when; how the threads of
 //! ten processes interleave it cannot decide, so the same seed gives a similar run, not the same.
 
+mod asker;
 mod client;
 mod ending;
 mod frames;
@@ -12,12 +13,14 @@ mod observer;
 mod processor;
 mod proxy;
 mod recorder;
+mod stage;
 mod tamper;
 mod topics;
 mod worker;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -27,27 +30,26 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 
 pub use lie::Lie;
-pub use nemesis::Fault;
-
+pub use nemesis::{Fault, Needs};
 pub use worker::Library;
 
-use crate::bench::admin::create_topics;
-use crate::broker_process::free_port;
+use crate::BrokerKind;
+use crate::bench::admin::create_topic;
 use crate::checker::{Action, History, Isolation};
-use crate::{BrokerKind, BrokerProcess};
+use asker::Asker;
 use client::{Client, Group};
 use ending::Ending;
 use nemesis::Nemesis;
 use observer::Observer;
 use processor::Processor;
-use proxy::Proxy;
 use recorder::Recorder;
-use tamper::Liar;
+use stage::Stage;
 use worker::{Worker, WorkerPid};
 use writer::Writer;
 
 /// The client number of who asks for offsets.
 const OBSERVER: u32 = 1000;
+const PREPARING: Duration = Duration::from_secs(60);
 
 /// Groups that process the inputs, and who is in them.
 const GROUPS: &[(Group, &[Library])] = &[
@@ -85,6 +87,10 @@ const GROUPS: &[(Group, &[Library])] = &[
 pub struct Settings {
     /// Which broker.
     pub kind: BrokerKind,
+    /// How many; several have stores of their own, and are Ottla.
+    pub brokers: usize,
+    /// Properties over those that the workload needs.
+    pub config: Vec<(String, String)>,
     /// What decides.
     pub seed: u64,
     /// How long clients work; the final read comes on top.
@@ -99,6 +105,8 @@ pub struct Settings {
     pub disk: Option<PathBuf>,
     /// A way in which the broker is broken on purpose.
     pub lie: Option<Lie>,
+    /// A directory for the brokers' logs.
+    pub logs: Option<PathBuf>,
 }
 
 /// Tells all threads when it is time.
@@ -128,7 +136,7 @@ impl Stop {
     }
 }
 
-/// Starts a broker and clients, lets them work, does them harm, heals it, and reads everything.
+/// Starts a broker or several, and clients, lets them work, does them harm, heals it, and reads everything.
 ///
 /// # Errors
 /// [`crate::Missing`] where a toolchain is missing; a broker that ends by itself; one that does not work when all is healed.
@@ -137,32 +145,27 @@ pub fn run(settings: &Settings) -> Result<History> {
         // Built before the clock runs.
         library.command("")?;
     }
-    let port = free_port()?;
-    let mut broker = start_broker(settings, port)?;
-    let liar = settings.lie.map(|lie| Liar::new(lie, settings.seed));
-    let proxy = Proxy::start(port, broker.address(), liar)?;
+    let mut stage = Stage::start(settings)?;
     let recorder = Arc::new(Recorder::default());
-    create_topics(broker.address(), &topics::topics())?;
-    let transactions = observer::has_transactions(broker.address())?;
+    let transactions = prepare(&stage)?;
     if !transactions {
         println!("# the broker has no transactions: only what is idempotent is looked at");
     }
 
     let stop = Arc::new(Stop::default());
     let mut crew = Crew {
-        address: proxy.address().to_string(),
+        addresses: stage.addresses(),
         recorder: Arc::clone(&recorder),
         stop: Arc::clone(&stop),
         pids: Vec::new(),
         threads: Vec::new(),
     };
     crew.hire(settings, transactions);
-    crew.observe(&proxy);
+    crew.observe();
 
     let began = Instant::now();
     let mut nemesis = Nemesis {
-        broker: &mut broker,
-        proxy: &proxy,
+        stage: &mut stage,
         clients: &crew.pids,
         faults: &settings.faults,
         ballast: settings.disk.as_ref().map(|disk| disk.join("ballast")),
@@ -171,80 +174,62 @@ pub fn run(settings: &Settings) -> Result<History> {
     };
     let harmed = nemesis.run(settings.seed, began + settings.duration);
     stop.set();
-    proxy.reform();
-    let next_client = u32::try_from(crew.pids.len())?;
-    let log = || broker.log_tail();
-    for thread in crew.threads {
-        let ended = thread.join().map_err(|_| anyhow!("a thread panicked"))?;
-        ended.with_context(log)?;
+    stage.reform();
+    let history = end(settings, &stage, crew, recorder, harmed);
+    if let Some(dir) = &settings.logs {
+        stage.keep_logs(dir, settings.seed)?;
     }
-    harmed.with_context(log)?;
+    history.with_context(|| stage.log_tails())
+}
 
+/// Waits until everybody has gone home, and reads everything.
+fn end(
+    settings: &Settings,
+    stage: &Stage,
+    crew: Crew,
+    recorder: Arc<Recorder>,
+    harmed: Result<()>,
+) -> Result<History> {
+    let next_client = u32::try_from(crew.pids.len())?;
+    for thread in crew.threads {
+        thread.join().map_err(|_| anyhow!("a thread panicked"))??;
+    }
+    harmed?;
     let ending = Ending {
-        address: proxy.address(),
+        addresses: stage.addresses(),
         recorder: Arc::clone(&recorder),
         groups: GROUPS.iter().map(|(group, _)| *group).collect(),
         next_client,
     };
-    let end = ending.read(&settings.libraries).with_context(log)?;
-    broker.ensure_running()?;
+    let end = ending.read(&settings.libraries)?;
+    for index in 0..stage.brokers.len() {
+        stage.broker(index).ensure_running()?;
+    }
     let ops = recorder.ops();
     Ok(History { ops, end })
 }
 
-/// Starts a broker that sends its clients to the proxy.
-fn start_broker(settings: &Settings, proxy_port: u16) -> Result<BrokerProcess> {
-    const CONFIG: &[(&str, &str)] = &[
-        ("offsets.topic.num.partitions", "3"),
-        ("transaction.state.log.num.partitions", "3"),
-        ("group.initial.rebalance.delay.ms", "0"),
-        (
-            "transaction.abort.timed.out.transaction.cleanup.interval.ms",
-            "1000",
-        ),
-        ("group.consumer.min.heartbeat.interval.ms", "500"),
-        ("group.consumer.heartbeat.interval.ms", "500"),
-        ("group.consumer.min.session.timeout.ms", "6000"),
-        ("group.consumer.session.timeout.ms", "6000"),
-    ];
-    let advertised = format!("127.0.0.1:{proxy_port}");
-    let args: &[&str] = match settings.kind {
-        BrokerKind::Ottla => &["--advertise", &advertised],
-        BrokerKind::Kafka => &[],
-    };
-    let mut broker = BrokerProcess::stopped(settings.kind, CONFIG, args)?;
-    if let Some(disk) = &settings.disk {
-        broker.put_on(disk)?;
+/// Makes the topics, and waits until they can be asked for. Says whether there are transactions.
+fn prepare(stage: &Stage) -> Result<bool> {
+    let addresses = stage.addresses();
+    for topic in topics::topics() {
+        create_topic(addresses[0], &topic)?;
     }
-    if settings.kind == BrokerKind::Kafka {
-        configure_kafka(&mut broker, CONFIG, &advertised)?;
+    let mut asker = Asker::new(addresses);
+    let deadline = Instant::now() + PREPARING;
+    while let Err(error) = asker.ends() {
+        if Instant::now() > deadline {
+            return Err(error.context("the topics are not ready"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
-    broker.restart()?;
-    Ok(broker)
+    asker.has_transactions()
 }
 
-/// What Kafka says to itself, markers of transactions among it, does not go through the proxy.
-fn configure_kafka(
-    broker: &mut BrokerProcess,
-    config: &[(&str, &str)],
-    advertised: &str,
-) -> Result<()> {
-    let own = broker.address();
-    let (internal, controller) = (free_port()?, own.port() + 10_000);
-    let internal = format!("INTERNAL://127.0.0.1:{internal}");
-    let listeners = format!("PLAINTEXT://{own},{internal},CONTROLLER://127.0.0.1:{controller}");
-    let advertised = format!("PLAINTEXT://{advertised},{internal}");
-    let of_kafka = [
-        ("listeners", listeners.as_str()),
-        ("advertised.listeners", &advertised),
-        ("inter.broker.listener.name", "INTERNAL"),
-        (
-            "listener.security.protocol.map",
-            "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,INTERNAL:PLAINTEXT",
-        ),
-    ];
-    broker.configure(&[config, &of_kafka].concat());
-    Ok(())
+/// As clients want it.
+fn bootstrap(addresses: &[SocketAddr]) -> String {
+    let addresses = addresses.iter().map(SocketAddr::to_string);
+    addresses.collect::<Vec<_>>().join(",")
 }
 
 /// How much there was to judge.
@@ -276,7 +261,7 @@ pub fn summary(history: &History) -> String {
 
 /// The threads that work; each has a client in a process.
 struct Crew {
-    address: String,
+    addresses: Vec<SocketAddr>,
     recorder: Arc<Recorder>,
     stop: Arc<Stop>,
     pids: Vec<WorkerPid>,
@@ -303,10 +288,10 @@ impl Crew {
         }
     }
 
-    fn observe(&mut self, proxy: &Proxy) {
+    fn observe(&mut self) {
         let observer = Observer {
             id: OBSERVER,
-            address: proxy.address(),
+            asker: Asker::new(self.addresses.clone()),
             recorder: Arc::clone(&self.recorder),
             groups: GROUPS.iter().map(|(g, _)| (g.number, g.name)).collect(),
         };
@@ -318,7 +303,7 @@ impl Crew {
         self.pids.push(pid.clone());
         Client {
             id: self.pids.len() as u32,
-            worker: Worker::new(library, &self.address, pid),
+            worker: Worker::new(library, &bootstrap(&self.addresses), pid),
             recorder: Arc::clone(&self.recorder),
             isolation: Isolation::ReadCommitted,
         }

@@ -26,7 +26,7 @@ struct Shared {
     is_held_up: AtomicBool,
     swallows_answers: AtomicBool,
     is_closed: AtomicBool,
-    liar: Mutex<Option<Liar>>,
+    liar: Option<Arc<Mutex<Liar>>>,
 }
 
 /// What is under way on one connection: api key and version by correlation id, and answers that nobody waits for.
@@ -38,7 +38,7 @@ struct UnderWay {
 
 impl Proxy {
     /// Forwards to a broker, which may not be there yet.
-    pub fn start(port: u16, broker: SocketAddr, liar: Option<Liar>) -> Result<Self> {
+    pub fn start(port: u16, broker: SocketAddr, liar: Option<Arc<Mutex<Liar>>>) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
             .with_context(|| format!("port {port}"))?;
         let shared = Arc::new(Shared {
@@ -47,7 +47,7 @@ impl Proxy {
             is_held_up: AtomicBool::new(false),
             swallows_answers: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
-            liar: Mutex::new(liar),
+            liar,
         });
         let address = listener.local_addr()?;
         let accepting = Arc::clone(&shared);
@@ -91,8 +91,8 @@ impl Proxy {
 
     /// Does nothing new from now on.
     pub fn reform(&self) {
-        if let Some(liar) = lock(&self.shared.liar).as_mut() {
-            liar.reform();
+        if let Some(liar) = &self.shared.liar {
+            lock(liar).reform();
         }
     }
 }
@@ -144,8 +144,8 @@ fn requests(
         let correlation = frame.get(4..8).context("a correlation id")?;
         let correlation = i32::from_be_bytes(correlation.try_into()?);
         let (key, version) = (short(0).context("a key")?, short(2).context("a version")?);
-        let asked = match lock(&shared.liar).as_mut() {
-            Some(liar) => liar.asked(key, version, &frame),
+        let asked = match &shared.liar {
+            Some(liar) => lock(liar).asked(key, version, &frame),
             None => Asked::Forward(vec![]),
         };
         shared.wait();
@@ -188,8 +188,8 @@ fn answers(
             }
             under_way.asked.remove(&correlation)
         };
-        if let (Some((key, version)), Some(liar)) = (asked, lock(&shared.liar).as_mut())
-            && let Some(other) = liar.answered(key, version, &answer)
+        if let (Some((key, version)), Some(liar)) = (asked, &shared.liar)
+            && let Some(other) = lock(liar).answered(key, version, &answer)
         {
             answer = other;
         }

@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use anyhow::Result;
 use bytes::Bytes;
+use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{
     ApiKey, EndTxnRequest, EndTxnResponse, FetchRequest, FetchResponse, InitProducerIdRequest,
-    ProduceRequest,
+    ProduceRequest, ProduceResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::NO_PRODUCER_ID;
@@ -66,6 +67,7 @@ impl Liar {
         }
         let lied = match (ApiKey::try_from(key), self.lie) {
             (Ok(ApiKey::Produce), Lie::ProduceTwice) => self.twice(version, frame),
+            (Ok(ApiKey::Produce), Lie::OnlyAnswer) => self.only_answered(version, frame),
             (Ok(ApiKey::Produce), Lie::ReverseRecords | Lie::ForgeRecords) => {
                 self.rewritten(version, frame)
             }
@@ -182,6 +184,30 @@ impl Liar {
             .with_correlation_id(-1 - header.correlation_id);
         let again = frames::of_request(version, &again, &request)?;
         Ok(Asked::Forward(vec![frame.to_vec(), again]))
+    }
+
+    /// Where the records are it does not say: that would give it away at once.
+    fn only_answered(&mut self, version: i16, frame: &[u8]) -> Result<Asked> {
+        let (header, request) = frames::request::<ProduceRequest>(version, frame)?;
+        if request.acks == 0 || !self.sins() {
+            return Ok(Asked::Forward(Vec::new()));
+        }
+        let topics = request.topic_data.iter().map(|topic| {
+            let indexes = topic.partition_data.iter().map(|partition| partition.index);
+            let answers = indexes.map(|index| {
+                PartitionProduceResponse::default()
+                    .with_index(index)
+                    .with_base_offset(-1)
+            });
+            TopicProduceResponse::default()
+                .with_name(topic.name.clone())
+                .with_topic_id(topic.topic_id)
+                .with_partition_responses(answers.collect())
+        });
+        let answer = ProduceResponse::default().with_responses(topics.collect());
+        let correlation = header.correlation_id;
+        let answer = frames::of_answer::<ProduceRequest>(version, correlation, &answer)?;
+        Ok(Asked::Answer(answer))
     }
 
     fn rewritten(&mut self, version: i16, frame: &[u8]) -> Result<Asked> {

@@ -27,6 +27,8 @@ fn settings(seed: u64) -> Result<Option<Settings>> {
     }
     Ok(Some(Settings {
         kind: BrokerKind::from_env()?,
+        brokers: 1,
+        config: Vec::new(),
         seed,
         duration: DURATION,
         enough: usize::MAX,
@@ -42,6 +44,7 @@ fn settings(seed: u64) -> Result<Option<Settings>> {
         libraries,
         disk: None,
         lie: None,
+        logs: None,
     }))
 }
 

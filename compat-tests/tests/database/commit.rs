@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use compat_tests::database_proxy::DatabaseProxy;
 use storage::object::database::{
     Brokers as _, DatabaseError, LogGroup, Mode, OrderedLog as _, PostgresDatabase,
 };
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
-use crate::proxy::Proxy;
 use crate::rules::{GROUPS, LONG, append, proposal, register, registration};
 use crate::{new_database, server};
 
@@ -77,7 +77,7 @@ async fn a_new_epoch_waits_for_the_commits_of_the_old_one() {
 async fn a_commit_in_doubt_that_is_still_being_done_is_waited_for() {
     let Some(server) = server() else { return };
     let url = new_database(server);
-    let proxy = Proxy::start(server.port()).await;
+    let proxy = DatabaseProxy::start(server.port()).await.unwrap();
     let direct = Arc::new(PostgresDatabase::open(&url, GROUPS).await.unwrap());
     let through = url.replace(
         &format!(":{}/", server.port()),
@@ -115,7 +115,7 @@ async fn a_commit_in_doubt_that_is_still_being_done_is_waited_for() {
 async fn a_commit_that_arrives_after_it_was_resolved_finds_its_place_taken() {
     let Some(server) = server() else { return };
     let url = new_database(server);
-    let proxy = Proxy::start(server.port()).await;
+    let proxy = DatabaseProxy::start(server.port()).await.unwrap();
     let direct = PostgresDatabase::open(&url, GROUPS).await.unwrap();
     let through = url.replace(
         &format!(":{}/", server.port()),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use compat_tests::available;
+use compat_tests::database_proxy::DatabaseProxy;
 use compat_tests::stores::Postgres;
 use storage::object::database::{
     Brokers as _, DatabaseError, Fence, LogGroup, Mode, OrderedLog as _, PostgresDatabase, Proposal,
@@ -15,7 +16,6 @@ use storage::object::database::{
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::proxy::Proxy;
 use crate::rules::{GROUPS, registration};
 use crate::{new_database, server};
 
@@ -296,7 +296,7 @@ async fn sessions_that_are_killed_lose_and_double_nothing() {
 async fn answers_that_are_lost_lose_and_double_nothing() {
     let Some(server) = server() else { return };
     let url = new_database(server);
-    let proxy = Proxy::start(server.port()).await;
+    let proxy = DatabaseProxy::start(server.port()).await.unwrap();
     let port = |port: u16| format!(":{port}/");
     let url_of_proxy = url.replace(&port(server.port()), &port(proxy.port));
     let told = through(&url_of_proxy, async {

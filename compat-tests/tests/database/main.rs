@@ -9,7 +9,6 @@ mod rules;
 mod commit;
 mod faults;
 mod messages;
-mod proxy;
 mod speed;
 mod stores;
 

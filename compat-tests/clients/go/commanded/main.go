@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -98,7 +99,7 @@ func obey(told command) (any, error) {
 }
 
 func options(more ...kgo.Opt) []kgo.Opt {
-	return append(more, kgo.SeedBrokers(os.Args[1]), kgo.RequestTimeoutOverhead(4*time.Second), kgo.RetryTimeout(20*time.Second))
+	return append(more, kgo.SeedBrokers(strings.Split(os.Args[1], ",")...), kgo.RequestTimeoutOverhead(4*time.Second), kgo.RetryTimeout(20*time.Second))
 }
 
 func makeProducer(deadline context.Context, told command) (err error) {

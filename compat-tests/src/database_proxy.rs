@@ -1,5 +1,6 @@
-//! What stands between a broker and its database: it lets bytes through, loses answers, or keeps statements back.
+//! What stands between a broker and its database: it lets bytes through, holds them up, loses answers, or keeps statements back.
 
+use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -10,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 
 /// Listens on a port of its own.
-pub struct Proxy {
+pub struct DatabaseProxy {
     pub port: u16,
     shared: Arc<Shared>,
 }
@@ -19,6 +20,7 @@ struct Shared {
     server: u16,
     /// Of a hundred answers so many are lost, with their connection.
     lost_percent: AtomicU16,
+    is_held_up: watch::Sender<bool>,
     keeps_back: watch::Sender<bool>,
     /// How many pieces are, or were, kept back.
     kept: watch::Sender<usize>,
@@ -27,19 +29,24 @@ struct Shared {
     cut: Notify,
 }
 
-impl Proxy {
-    pub async fn start(server: u16) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+impl DatabaseProxy {
+    /// Forwards to a server on this machine. Works as long as the runtime that it is started in.
+    ///
+    /// # Errors
+    /// There is no port.
+    pub async fn start(server: u16) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let shared = Arc::new(Shared {
             server,
             lost_percent: AtomicU16::new(0),
+            is_held_up: watch::Sender::new(false),
             keeps_back: watch::Sender::new(false),
             kept: watch::Sender::new(0),
             answers: watch::Sender::new(0),
             cut: Notify::new(),
         });
         let proxy = Self {
-            port: listener.local_addr().unwrap().port(),
+            port: listener.local_addr()?.port(),
             shared: Arc::clone(&shared),
         };
         tokio::spawn(async move {
@@ -47,11 +54,17 @@ impl Proxy {
                 tokio::spawn(forward(Arc::clone(&shared), broker));
             }
         });
-        proxy
+        Ok(proxy)
     }
 
+    /// Of a hundred answers, so many are lost from now on, and their connections end.
     pub fn lose_answers(&self, percent: u16) {
         self.shared.lost_percent.store(percent, Ordering::Relaxed);
+    }
+
+    /// Lets nothing through until told otherwise.
+    pub fn hold_up(&self, held_up: bool) {
+        self.shared.is_held_up.send_replace(held_up);
     }
 
     /// Ends all connections with brokers.
@@ -67,7 +80,8 @@ impl Proxy {
     /// Waits until something is kept back.
     pub async fn has_kept(&self) {
         let mut kept = self.shared.kept.subscribe();
-        kept.wait_for(|kept| *kept > 0).await.unwrap();
+        // The sender is there as long as the proxy.
+        let _ = kept.wait_for(|kept| *kept > 0).await;
     }
 
     /// Lets what was kept back reach the server, and waits until it has answered.
@@ -75,7 +89,14 @@ impl Proxy {
         let mut answers = self.shared.answers.subscribe();
         let before = *answers.borrow_and_update();
         self.shared.keeps_back.send_replace(false);
-        answers.wait_for(|answers| *answers > before).await.unwrap();
+        let _ = answers.wait_for(|answers| *answers > before).await;
+    }
+}
+
+impl Shared {
+    async fn wait(&self) {
+        let mut is_held_up = self.is_held_up.subscribe();
+        let _ = is_held_up.wait_for(|held_up| !held_up).await;
     }
 }
 
@@ -97,6 +118,7 @@ async fn forward(shared: Arc<Shared>, broker: TcpStream) {
             if read == 0 {
                 return;
             }
+            shared.wait().await;
             if *keeps_back.borrow() {
                 shared.kept.send_modify(|kept| *kept += 1);
                 let _ = keeps_back.wait_for(|keeps_back| !keeps_back).await;
@@ -124,6 +146,7 @@ async fn forward(shared: Arc<Shared>, broker: TcpStream) {
             if read == 0 || rand::random_range(0..100) < lost {
                 return;
             }
+            shared.wait().await;
             shared.answers.send_modify(|answers| *answers += 1);
             if let Some(to_broker) = &mut to_broker {
                 let _ = to_broker.write_all(&bytes[..read]).await;
