@@ -14,7 +14,7 @@ use storage::log::{
     AppendError, AppendOrigin, Appended, Health, IfRefused, Isolation, JointPart, LogStore,
     PartitionLog, Read, ReadError, ReadRequest,
 };
-use storage::object::database::{Fate, LogGroup, log_group_of};
+use storage::object::database::{Fate, LogGroup, OrderedLog as _, log_group_of};
 use storage::object::in_flight::InFlight;
 use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult, ValidatedBatch};
 use storage::testing::faulty_objects::ObjectFaults;
@@ -612,6 +612,96 @@ async fn a_joint_append_of_a_coordinator_that_was_fenced_reaches_no_log() {
     }
     let answers = joint(&other.store, &there).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+}
+
+/// The answer to a commit is late, and meanwhile the row is in a snapshot, and gone.
+#[tokio::test]
+async fn a_row_that_is_in_a_snapshot_before_its_commit_is_answered_is_answered() {
+    let cluster = Cluster::new(1);
+    let (broker, other) = (cluster.broker(1), shortsighted(&cluster, 2));
+    let log = log(&broker);
+    let id = log.id();
+    let group = log_group_of(id.topic_id, id.partition, 8);
+    log.current_offsets().await.unwrap();
+    broker.faults.holds_answers.send_replace(true);
+    let mut appended = submit(&log, produced(0, &[b"value"])).await;
+    while cluster.database.heads(&[group]).await.unwrap()[0].seq == 0 {
+        tokio::task::yield_now().await;
+    }
+    let fence = other.fence.borrow().unwrap();
+    cluster.snapshot(fence, group).await;
+    let known = async {
+        while log.offsets().high_watermark == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(SOON, known).await.expect("the snapshot is read");
+    assert!(within(A_WHILE, &mut appended).await.is_none());
+    broker.faults.holds_answers.send_replace(false);
+    assert_eq!(
+        within(SOON, appended).await.unwrap().unwrap().base_offset,
+        0
+    );
+    assert_eq!(broker.store.health(), Health::Good);
+    let next = append(&log, produced(1, &[b"next"])).await.unwrap();
+    assert_eq!(next.base_offset, 1);
+    assert_eq!(read_all(&log, 0).await.len(), 2);
+}
+
+/// Of a joint append in doubt one row cannot be asked for any more, since a snapshot has what stands there; another can.
+#[tokio::test]
+async fn a_joint_append_in_doubt_is_known_by_any_of_its_rows() {
+    for fate in [Fate::AnswerLost, Fate::Late] {
+        let cluster = Cluster::new(1);
+        let (broker, other) = (shortsighted(&cluster, 1), shortsighted(&cluster, 2));
+        let group_of = |number| {
+            let id = partition("joint", number);
+            log_group_of(id.topic_id, id.partition, 8)
+        };
+        let first = (0..)
+            .find(|number| group_of(*number) != group_of(0))
+            .unwrap();
+        let numbers = match group_of(first) < group_of(0) {
+            true => [first, 0],
+            false => [0, first],
+        };
+        let logs = numbers.map(|number| open(&broker.store, "joint", number));
+        for log in &logs {
+            log.current_offsets().await.unwrap();
+        }
+        *broker.faults.next_commits.lock().unwrap() = vec![fate];
+        broker.faults.holds_answers.send_replace(true);
+        let parts = logs.iter().map(|log| JointPart {
+            log: log.id().clone(),
+            batch: batch(&[b"part"]),
+            origin: AppendOrigin::COORDINATOR,
+            if_refused: IfRefused::FailAll,
+        });
+        let parts = parts.collect();
+        let permit = broker.store.reserve(1000, AppendOrigin::COORDINATOR);
+        let answers = broker.store.submit_all(permit.await.unwrap(), parts);
+        let answers: Vec<_> = answers.unwrap().into_iter().map(Result::unwrap).collect();
+        tokio::time::sleep(A_WHILE).await;
+        // It is not applied: somebody else's rows are there. It is asked about behind them, in a moment.
+        for number in numbers {
+            append(&open(&other.store, "joint", number), batch(&[b"other"]))
+                .await
+                .unwrap();
+        }
+        let fence = other.fence.borrow().unwrap();
+        cluster.snapshot(fence, group_of(numbers[0])).await;
+        broker.faults.holds_answers.send_replace(false);
+        for answer in answers {
+            let answered = within(SOON, answer).await.expect("it is answered");
+            let offset = answered.unwrap().base_offset;
+            assert_eq!(offset, i64::from(fate == Fate::Late), "{fate:?}");
+        }
+        for log in &logs {
+            let offsets = log.current_offsets().await.unwrap();
+            assert_eq!(offsets.high_watermark, 2, "{fate:?}");
+        }
+        assert_eq!(broker.store.health(), Health::Good);
+    }
 }
 
 /// Every second batch comes twice, at both brokers, while both stores refuse, stall and lose answers.

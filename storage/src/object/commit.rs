@@ -392,35 +392,45 @@ impl Engine {
         attempts: &[(Arc<Group>, Arc<Attempt>)],
     ) -> Vec<LogGroup> {
         let mut appended = Vec::new();
+        let mut unknown = Vec::new();
         for (group, attempt) in attempts {
-            let mut pause = PAUSE;
-            let is_there = loop {
-                let log = &self.config.log;
-                let answer = log.resolve(group.id, attempt.seq, attempt.commit_id).await;
-                match answer {
-                    Ok(is_there) => break Some(is_there),
-                    Err(DatabaseError::Refused(what)) => {
-                        self.never_known(group, attempt, &what);
-                        break None;
-                    }
-                    Err(error) => {
-                        let what = format!("the database: {error}");
-                        *self.waits_for_database.lock() = Some(what);
-                        tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(LONGEST_PAUSE);
-                    }
-                }
-            };
-            match (mode, is_there) {
-                (Mode::AllOrNothing, Some(true)) => {
+            match (mode, self.resolve_row(group, attempt).await) {
+                // One row tells of all.
+                (Mode::AllOrNothing, Ok(true)) => {
                     return attempts.iter().map(|(group, _)| group.id).collect();
                 }
-                (Mode::AllOrNothing, Some(false)) => return Vec::new(),
-                (Mode::Each, Some(true)) => appended.push(group.id),
-                (_, Some(false) | None) => {}
+                (Mode::AllOrNothing, Ok(false)) => return Vec::new(),
+                (Mode::Each, Ok(true)) => appended.push(group.id),
+                (Mode::Each, Ok(false)) => {}
+                (_, Err(what)) => unknown.push((group, attempt, what)),
             }
         }
+        for (group, attempt, what) in unknown {
+            self.never_known(group, attempt, &what);
+        }
         appended
+    }
+
+    /// Whether a row is there; asks until it is known.
+    ///
+    /// # Errors
+    /// In words: it will never be known.
+    async fn resolve_row(&self, group: &Group, attempt: &Attempt) -> Result<bool, String> {
+        let log = &self.config.log;
+        let mut pause = PAUSE;
+        loop {
+            let answer = log.resolve(group.id, attempt.seq, attempt.commit_id).await;
+            match answer {
+                Ok(is_there) => return Ok(is_there),
+                Err(DatabaseError::Refused(what)) => return Err(what),
+                Err(error) => {
+                    let what = format!("the database: {error}");
+                    *self.waits_for_database.lock() = Some(what);
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
     }
 
     /// Nobody can tell any more whether the row was appended.

@@ -547,7 +547,9 @@ impl Inner {
         self.unqueue(&attempt.items);
         // What was answered without a place in the entry leaves the overlay, too.
         let mut changed = attempt.items.iter().map(|(item, _)| item.id).collect();
-        let mut aftermath = match attempt.entry.is_empty() {
+        // A snapshot may have been taken in that has the row.
+        let is_known = attempt.entry.is_empty() || attempt.seq <= self.state.seq();
+        let mut aftermath = match is_known {
             true => Aftermath::default(),
             false => self.apply(attempt.seq, &attempt.entry, &mut changed)?,
         };

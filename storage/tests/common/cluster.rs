@@ -6,9 +6,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use object_store::ObjectStoreExt as _;
+use object_store::path::Path;
 use storage::env::clock::SystemClock;
 use storage::log::{BoxFuture, LogStore};
-use storage::object::database::{Brokers, Call, Fate, Faults, Fence, MemoryDatabase, Registration};
+use storage::object::database::{
+    Brokers, Call, Fate, Faults, Fence, LogGroup, MemoryDatabase, OrderedLog as _, Registration,
+};
+use storage::object::entry::Entry;
+use storage::object::group_state::GroupState;
 use storage::object::{self, ObjectConfig};
 use storage::testing::faulty_objects::FaultyObjects;
 use tokio::sync::watch;
@@ -35,6 +41,8 @@ pub struct DatabaseFaults {
     pub answer_lost: AtomicU32,
     /// What becomes of the next commits, one after the other.
     pub next_commits: Mutex<Vec<Fate>>,
+    /// Whether answers to commits, and to whoever asks what became of one, have to wait.
+    pub holds_answers: watch::Sender<bool>,
     seed: AtomicU64,
 }
 
@@ -63,6 +71,15 @@ impl Faults for DatabaseFaults {
             _ => Fate::Answered,
         };
         Box::pin(std::future::ready(fate))
+    }
+
+    fn after(&self, call: Call) -> BoxFuture<'_, ()> {
+        let mut holds = self.holds_answers.subscribe();
+        Box::pin(async move {
+            if matches!(call, Call::AppendIf | Call::Resolve) {
+                let _ = holds.wait_for(|holds| !holds).await;
+            }
+        })
     }
 }
 
@@ -135,6 +152,23 @@ impl Cluster {
 }
 
 impl Cluster {
+    /// Puts a group into a snapshot, and removes all of its rows.
+    pub async fn snapshot(&self, fence: Fence, group: LogGroup) {
+        let news = self.database.read_from(&[(group, 0)], usize::MAX).await;
+        let mut state = GroupState::new();
+        for row in news.expect("it answers").rows {
+            let entry = Entry::of_row(&row.entry).expect("a row");
+            state.apply(row.seq, &entry).expect("the next row");
+        }
+        let key = format!("snapshot-{}-{}", group.0, state.seq());
+        let path = Path::from(&*key);
+        let put = self.objects.put(&path, state.to_snapshot().into());
+        put.await.expect("it is written");
+        let seq = state.seq();
+        let trimmed = self.database.trim(fence, group, seq, key, seq).await;
+        assert_eq!(trimmed, Ok(true));
+    }
+
     /// Ends a broker's lease behind its back.
     pub async fn database_leave(&self, fence: Fence) {
         self.database.leave(fence).await.expect("it is there");
