@@ -19,7 +19,7 @@ use crate::cluster::LEASE;
 use crate::objects_proxy::Mishap;
 
 /// So many at a time in a cluster: more, and nothing gets done.
-const AT_A_TIME: usize = 3;
+const AT_A_TIME: usize = 2;
 const MOMENT: Duration = Duration::from_millis(20);
 
 /// A fault.
