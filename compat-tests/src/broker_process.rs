@@ -1,5 +1,7 @@
-//! A broker as a user runs it: a process, a port, a data directory.
+//! A broker as a user runs it: a process, a port, a data directory. With `COMPAT_BROKER=cluster` it is three such processes,
+//! which a test need not know.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -9,11 +11,12 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use kafka_protocol::messages::ApiVersionsRequest;
+use kafka_protocol::messages::{ApiVersionsRequest, MetadataRequest};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::RawClient;
+use crate::cluster::{self, Place};
 use crate::java::KafkaTools;
 use crate::proc_stats;
 use crate::rust::cargo;
@@ -26,7 +29,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Any 16 bytes in base64 will do.
 const KAFKA_CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
 
-/// Which broker the tests run against: `COMPAT_BROKER=ottla` (the default) or `COMPAT_BROKER=kafka`.
+/// Which broker the tests run against: `COMPAT_BROKER=ottla` (the default), `cluster` (three of Ottla) or `kafka`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BrokerKind {
     /// The binary of this workspace, or the one that `OTTLA_BIN` names.
@@ -42,14 +45,18 @@ impl BrokerKind {
     /// `COMPAT_BROKER` names neither.
     pub fn from_env() -> Result<Self> {
         match std::env::var("COMPAT_BROKER").as_deref() {
-            Err(_) | Ok("" | "ottla") => Ok(Self::Ottla),
+            Err(_) | Ok("" | "ottla" | "cluster") => Ok(Self::Ottla),
             Ok("kafka") => Ok(Self::Kafka),
-            Ok(other) => bail!("COMPAT_BROKER={other}: it is ottla or kafka"),
+            Ok(other) => bail!("COMPAT_BROKER={other}: it is ottla, cluster or kafka"),
         }
     }
 }
 
 /// A running broker; killed when dropped, its data removed.
+///
+/// With `COMPAT_BROKER=cluster` an Ottla is the first of three brokers, and owns the others: what is done to it is done to
+/// all, so that after [`kill9`](Self::kill9) nothing is left but what the stores have. Its address, directory and process are
+/// those of the first.
 pub struct BrokerProcess {
     kind: BrokerKind,
     /// Of Kafka, where it is not the usual one.
@@ -60,6 +67,9 @@ pub struct BrokerProcess {
     config: Vec<(String, String)>,
     args: Vec<String>,
     environment: Vec<(String, String)>,
+    /// Of one in a cluster.
+    place: Option<Place>,
+    others: Vec<BrokerProcess>,
     root: TempDir,
     child: Option<Child>,
 }
@@ -112,6 +122,28 @@ impl BrokerProcess {
     /// # Errors
     /// No port, or no temporary directory.
     pub fn stopped(kind: BrokerKind, config: &[(&str, &str)], args: &[&str]) -> Result<Self> {
+        if kind == BrokerKind::Kafka || !cluster::is_asked_for() {
+            return Self::alone(kind, config, args);
+        }
+        let mut brokers = Vec::new();
+        for place in cluster::new_places()? {
+            let mut broker = Self::member(place, config)?;
+            broker.args = args.iter().map(|arg| (*arg).to_owned()).collect();
+            brokers.push(broker);
+        }
+        let mut first = brokers.remove(0);
+        first.others = brokers;
+        Ok(first)
+    }
+
+    /// A broker of a cluster, which owns no others.
+    pub(crate) fn member(place: Place, config: &[(&str, &str)]) -> Result<Self> {
+        let mut broker = Self::alone(BrokerKind::Ottla, config, &[])?;
+        broker.place = Some(place);
+        Ok(broker)
+    }
+
+    fn alone(kind: BrokerKind, config: &[(&str, &str)], args: &[&str]) -> Result<Self> {
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         Ok(Self {
             kind,
@@ -121,6 +153,8 @@ impl BrokerProcess {
             config: config.iter().map(owned).collect(),
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             environment: Vec::new(),
+            place: None,
+            others: Vec::new(),
             root: tempfile::Builder::new().prefix("ottla-compat-").tempdir()?,
             child: None,
         })
@@ -129,12 +163,18 @@ impl BrokerProcess {
     /// Starts this Ottla from now on.
     pub fn use_binary(&mut self, binary: &Path) {
         self.binary = Some(binary.to_owned());
+        for other in &mut self.others {
+            other.use_binary(binary);
+        }
     }
 
     /// Sets variables of its environment, from the next start on; Ottla's only.
     pub fn put_in_environment(&mut self, variables: &[(&str, String)]) {
         let owned = |(name, value): &(&str, String)| ((*name).to_owned(), value.clone());
         self.environment.extend(variables.iter().map(owned));
+        for other in &mut self.others {
+            other.put_in_environment(variables);
+        }
     }
 
     /// Puts its directory, which must not be there yet, on another disk.
@@ -145,17 +185,39 @@ impl BrokerProcess {
         self.root = tempfile::Builder::new()
             .prefix("ottla-compat-")
             .tempdir_in(disk)?;
-        Ok(())
+        self.others
+            .iter_mut()
+            .try_for_each(|other| other.put_on(disk))
     }
 
     /// Replaces the properties that it is started with the next time.
     pub fn configure(&mut self, config: &[(&str, &str)]) {
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         self.config = config.iter().map(owned).collect();
+        for other in &mut self.others {
+            other.configure(config);
+        }
     }
 
-    /// Sets properties over all others, the listeners among them, from the next start on.
-    pub fn override_with(&mut self, config: &[(&str, &str)]) {
+    /// Sets properties over all others, the listeners among them, from the next start on. Further brokers of a cluster have the
+    /// same listeners on ports of their own.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub fn override_with(&mut self, config: &[(&str, &str)]) -> Result<()> {
+        for other in &mut self.others {
+            let mut ports = BTreeMap::from([(self.port, other.port)]);
+            let mut elsewhere = Vec::new();
+            for (key, value) in config {
+                let value = match key.ends_with("listeners") {
+                    true => with_other_ports(value, &mut ports)?,
+                    false => (*value).to_owned(),
+                };
+                elsewhere.push((*key, value));
+            }
+            let elsewhere = elsewhere.iter().map(|(key, value)| (*key, value.as_str()));
+            other.override_with(&elsewhere.collect::<Vec<_>>())?;
+        }
         match self.kind {
             BrokerKind::Kafka => self.configure(config),
             BrokerKind::Ottla => {
@@ -165,11 +227,17 @@ impl BrokerProcess {
                     .collect();
             }
         }
+        Ok(())
     }
 
-    /// `host:port`, as clients want it.
+    /// `host:port`, as clients want it; of a cluster all three, with commas.
     pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        let others = self.others.iter().map(|other| other.address().to_string());
+        let all: Vec<String> = [self.address().to_string()]
+            .into_iter()
+            .chain(others)
+            .collect();
+        all.join(",")
     }
 
     /// The address it listens on.
@@ -189,16 +257,24 @@ impl BrokerProcess {
 
     /// What the broker has written to stdout and stderr since its last start (Ottla: since its first).
     pub fn log(&self) -> String {
+        let others = self.others.iter().map(BrokerProcess::own_log);
+        [self.own_log()].into_iter().chain(others).collect()
+    }
+
+    fn own_log(&self) -> String {
         let bytes = fs::read(self.log_path()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// The end of the log, for an error message.
     pub fn log_tail(&self) -> String {
-        let log = self.log();
+        let log = self.own_log();
         let lines: Vec<&str> = log.lines().collect();
         let tail = &lines[lines.len().saturating_sub(25)..];
-        format!("the broker's log ends so:\n{}", tail.join("\n"))
+        let own = format!("the broker's log ends so:\n{}", tail.join("\n"));
+        let others = self.others.iter().map(BrokerProcess::log_tail);
+        let all: Vec<String> = [own].into_iter().chain(others).collect();
+        all.join("\n")
     }
 
     /// Its process id.
@@ -231,6 +307,9 @@ impl BrokerProcess {
     /// # Errors
     /// It was not running any more: it had crashed.
     pub fn kill9(&mut self) -> Result<()> {
+        for other in &mut self.others {
+            other.kill9()?;
+        }
         let mut child = self.child.take().context("the broker is not running")?;
         if let Some(status) = child.try_wait()? {
             bail!(
@@ -248,9 +327,19 @@ impl BrokerProcess {
     /// # Errors
     /// It does not end in time, or with an exit code other than 0.
     pub fn terminate(&mut self) -> Result<()> {
+        for broker in [&*self].into_iter().chain(&self.others) {
+            let child = broker.child.as_ref();
+            let child = child.context("the broker is not running")?;
+            kill_process(Pid::from_child(child), Signal::TERM)?;
+        }
+        for other in &mut self.others {
+            other.wait_for_exit()?;
+        }
+        self.wait_for_exit()
+    }
+
+    fn wait_for_exit(&mut self) -> Result<()> {
         let mut child = self.child.take().context("the broker is not running")?;
-        let pid = Pid::from_child(&child);
-        kill_process(pid, Signal::TERM)?;
         let deadline = Instant::now() + EXIT_TIMEOUT;
         loop {
             if let Some(status) = child.try_wait()? {
@@ -287,6 +376,9 @@ impl BrokerProcess {
     /// # Errors
     /// It is not running any more.
     pub fn ensure_running(&mut self) -> Result<()> {
+        for other in &mut self.others {
+            other.ensure_running()?;
+        }
         if let Some(child) = &mut self.child
             && let Some(status) = child.try_wait()?
         {
@@ -296,13 +388,34 @@ impl BrokerProcess {
     }
 
     fn launch(&mut self) -> Result<()> {
-        match self.kind {
-            BrokerKind::Ottla => self.launch_ottla(),
-            BrokerKind::Kafka => self.launch_kafka(),
+        if self.kind == BrokerKind::Kafka {
+            return self.launch_kafka();
         }
+        // All at once, as somebody does who has three machines.
+        self.spawn_ottla()?;
+        for other in &mut self.others {
+            other.spawn_ottla()?;
+        }
+        // The port opens when recovery is done: an answer is the readiness that clients see.
+        self.wait_until(|broker| {
+            let asked = RawClient::connect(broker.address())
+                .and_then(|mut client| client.call(0, &ApiVersionsRequest::default()));
+            asked.is_ok()
+        })?;
+        let brokers = 1 + self.others.len();
+        if brokers == 1 {
+            return Ok(());
+        }
+        // A broker that has just come is known to the others a moment later.
+        self.wait_until(|broker| {
+            let nothing = MetadataRequest::default().with_topics(Some(Vec::new()));
+            let told = RawClient::connect(broker.address())
+                .and_then(|mut client| client.call(9, &nothing));
+            told.is_ok_and(|told| told.brokers.len() == brokers)
+        })
     }
 
-    fn launch_ottla(&mut self) -> Result<()> {
+    fn spawn_ottla(&mut self) -> Result<()> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -311,28 +424,24 @@ impl BrokerProcess {
             Some(binary) => Command::new(binary),
             None => Command::new(ottla_binary()?),
         };
-        command.args(["--listen", &self.bootstrap()]);
+        command.args(["--listen", &self.address().to_string()]);
         command.arg("--data-dir").arg(self.data_dir());
-        if !self.config.is_empty() {
+        let properties = self.properties();
+        if !properties.is_empty() {
             let path = self.config_path();
-            fs::write(&path, self.properties())?;
+            fs::write(&path, properties)?;
             command.arg("--config").arg(path);
         }
         command.args(&self.args);
-        let environment = self.environment.iter();
+        let of_place = self.place.iter().flat_map(|place| &place.environment);
+        let environment = of_place.chain(&self.environment);
         command.envs(environment.map(|(name, value)| (name, value)));
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
         self.child = Some(command.spawn()?);
-
-        // The port opens when recovery is done: an answer is the readiness that clients see.
-        self.wait_until(|broker| {
-            let asked = RawClient::connect(broker.address())
-                .and_then(|mut client| client.call(0, &ApiVersionsRequest::default()));
-            asked.is_ok()
-        })
+        Ok(())
     }
 
     /// Formats the directory if it is new, and starts Kafka as its own scripts do, with half a GiB of heap.
@@ -393,7 +502,7 @@ impl BrokerProcess {
 
     fn wait_until(&mut self, ready: impl Fn(&Self) -> bool) -> Result<()> {
         let deadline = Instant::now() + READY_TIMEOUT;
-        while !ready(self) {
+        while ![&*self].into_iter().chain(&self.others).all(&ready) {
             self.ensure_running()?;
             ensure!(
                 Instant::now() < deadline,
@@ -408,7 +517,8 @@ impl BrokerProcess {
 
     fn properties(&self) -> String {
         let line = |(key, value): &(String, String)| format!("{key}={value}\n");
-        self.config.iter().map(line).collect()
+        let of_place = self.place.iter().flat_map(|place| &place.properties);
+        self.config.iter().chain(of_place).map(line).collect()
     }
 
     fn log_path(&self) -> PathBuf {
@@ -428,6 +538,20 @@ impl Drop for BrokerProcess {
         // Errors have nowhere to go from here; a broker that is gone already is fine.
         let _ = self.kill9();
     }
+}
+
+/// The text of listeners with each port replaced: by the one that is named for it, else by a free one.
+fn with_other_ports(listeners: &str, ports: &mut BTreeMap<u16, u16>) -> Result<String> {
+    let mut replaced = Vec::new();
+    for listener in listeners.split(',') {
+        let (before, port) = listener.rsplit_once(':').context("a listener has a port")?;
+        let port: u16 = port.parse()?;
+        if !ports.contains_key(&port) {
+            ports.insert(port, free_port()?);
+        }
+        replaced.push(format!("{before}:{}", ports[&port]));
+    }
+    Ok(replaced.join(","))
 }
 
 /// The binary under test: `OTTLA_BIN`, or built from this workspace with the profile of the caller.

@@ -1,16 +1,97 @@
 //! Three real brokers over a real PostgreSQL and a real object store.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use kafka_protocol::messages::MetadataRequest;
 
 use crate::stores::{Postgres, S3};
-use crate::{BrokerKind, BrokerProcess, RawClient};
+use crate::toolchain::skip;
+use crate::{BrokerProcess, RawClient};
 
 /// How long a broker that says nothing is taken for alive.
 pub const LEASE: Duration = Duration::from_secs(10);
+
+/// What makes a broker one of a cluster.
+pub(crate) struct Place {
+    pub(crate) properties: Vec<(String, String)>,
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+/// The places of three brokers, each in a rack of its own.
+fn places(database: &str, s3: &S3, objects: &str) -> Vec<Place> {
+    let place = |id: i32| {
+        let properties = [
+            ("node.id", id.to_string()),
+            ("broker.rack", format!("rack-{id}")),
+            ("ottla.cluster.database.url", database.to_owned()),
+            ("ottla.cluster.objects.url", s3.url(objects)),
+        ];
+        let owned = |(name, value): (&str, String)| (name.to_owned(), value);
+        Place {
+            properties: properties.into_iter().map(owned).collect(),
+            environment: s3.environment().into_iter().map(owned).collect(),
+        }
+    };
+    (1..=3).map(place).collect()
+}
+
+/// What is not asked of three brokers, and why.
+const LEFT_OUT: &[(&str, &str)] = &[
+    (
+        "dump-log",
+        "brokers of a cluster have no segments for Kafka's tool to read",
+    ),
+    (
+        "import",
+        "a directory is taken over by a broker that keeps records in one",
+    ),
+    (
+        "snapshot",
+        "a snapshot is a copy of a broker's directory; the stores have backups of their own",
+    ),
+];
+
+/// Whether a test or a part of it is left out with three brokers, which is said.
+///
+/// # Panics
+/// The list of what is left out does not name it.
+pub fn leaves_out(what: &str) -> bool {
+    let mut listed = LEFT_OUT.iter();
+    let (_, why) = listed
+        .find(|(name, _)| *name == what)
+        .expect("it is listed");
+    let is_left_out = is_asked_for();
+    if is_left_out {
+        skip(&format!("{what}: {why}"));
+    }
+    is_left_out
+}
+
+/// Whether each Ottla that a test starts is to be three brokers.
+pub(crate) fn is_asked_for() -> bool {
+    std::env::var("COMPAT_BROKER").is_ok_and(|kind| kind == "cluster")
+}
+
+/// Places in a new cluster. All clusters of a test process share the servers, and have a database and a prefix each.
+///
+/// # Errors
+/// As [`Cluster::start`].
+pub(crate) fn new_places() -> Result<Vec<Place>> {
+    /// The servers end with the process.
+    static SERVERS: Mutex<Option<(Postgres, S3, usize)>> = Mutex::new(None);
+    let mut servers = SERVERS.lock().map_err(|_| anyhow!("no servers"))?;
+    if servers.is_none() {
+        *servers = Some((Postgres::start()?, S3::start()?, 0));
+    }
+    let (postgres, s3, clusters) = servers.as_mut().context("they run")?;
+    *clusters += 1;
+    let name = format!("cluster_{clusters}");
+    postgres.create_database(&name)?;
+    Ok(places(&postgres.url_of(&name), s3, &name))
+}
 
 /// Three brokers, each in a rack of its own; they and their stores are gone when it is dropped.
 pub struct Cluster {
@@ -28,18 +109,8 @@ impl Cluster {
     pub fn start(config: &[(&str, &str)]) -> Result<Self> {
         let (postgres, s3) = (Postgres::start()?, S3::start()?);
         let mut brokers = Vec::new();
-        for id in 1..=3 {
-            let (database, objects) = (postgres.url(), s3.url("cluster"));
-            let (id, rack) = (id.to_string(), format!("rack-{id}"));
-            let own = [
-                ("node.id", id.as_str()),
-                ("broker.rack", rack.as_str()),
-                ("ottla.cluster.database.url", database.as_str()),
-                ("ottla.cluster.objects.url", objects.as_str()),
-            ];
-            let config = [config, &own].concat();
-            let mut broker = BrokerProcess::stopped(BrokerKind::Ottla, &config, &[])?;
-            broker.put_in_environment(&s3.environment());
+        for place in places(&postgres.url(), &s3, "cluster") {
+            let mut broker = BrokerProcess::member(place, config)?;
             broker.restart()?;
             brokers.push(broker);
         }

@@ -9,6 +9,7 @@
 //!
 //! | environment | meaning |
 //! |---|---|
+//! | `COMPAT_BROKER=cluster` | run against three brokers over PostgreSQL and an object store; [`cluster`] lists what is left out |
 //! | `COMPAT_BROKER=kafka` | run against real Kafka, from Maven Central's jars, with the heap of `COMPAT_KAFKA_HEAP` |
 //! | `COVERAGE=write` | `coverage/` and `COVERAGE.md` are written anew from what the runs give |
 //! | `CAPABILITY=TEXT` | a program of `clients/` tries only the capabilities whose names begin so |

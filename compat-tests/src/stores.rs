@@ -169,8 +169,17 @@ impl Postgres {
         postgres.restart()?;
         let roles = format!("CREATE ROLE {USER} LOGIN CREATEDB PASSWORD '{PASSWORD}'");
         postgres.psql("postgres", &roles)?;
-        postgres.psql("postgres", &format!("CREATE DATABASE {USER} OWNER {USER}"))?;
+        postgres.create_database(USER)?;
         Ok(postgres)
+    }
+
+    /// Makes another database of the user's.
+    ///
+    /// # Errors
+    /// What psql says.
+    pub fn create_database(&self, name: &str) -> Result<()> {
+        let statement = format!("CREATE DATABASE {name} OWNER {USER}");
+        self.psql("postgres", &statement).map(drop)
     }
 
     /// Kills the server and its sessions in the middle of whatever they are at.

@@ -502,7 +502,7 @@ async def _(admin):
 @admin_capability("describe_cluster")
 async def _(admin):
     found = await admin.describe_cluster()
-    assert len(found["brokers"]) == 1 and found["cluster_id"], found
+    assert len(found["brokers"]) == len(bootstrap.split(",")) and found["cluster_id"], found
 
 
 @admin_capability("delete_topics")

@@ -4,7 +4,7 @@ const { AdminClient, KafkaJS: { Kafka, logLevel, CompressionTypes, ErrorCodes, C
 const { allPublicCalls, assert, capability, unique, until } = require('../capabilities.js')
 
 const [,, bootstrap] = process.argv
-const kafka = new Kafka({ kafkaJS: { brokers: [bootstrap], logLevel: logLevel.NOTHING } })
+const kafka = new Kafka({ kafkaJS: { brokers: bootstrap.split(','), logLevel: logLevel.NOTHING } })
 const admin = kafka.admin()
 // What only the older interface with callbacks has.
 const older = AdminClient.create({ 'bootstrap.servers': bootstrap })

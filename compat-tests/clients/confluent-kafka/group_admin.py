@@ -52,7 +52,7 @@ def show(result):
             for m in result.members
         ]
         operations = sorted(operation.name for operation in result.authorized_operations or [])
-        coordinator = "%s:%s" % (result.coordinator.host, result.coordinator.port) == bootstrap
+        coordinator = "%s:%s" % (result.coordinator.host, result.coordinator.port) in bootstrap.split(",")
         return (
             result.is_simple_consumer_group,
             result.partition_assignor,

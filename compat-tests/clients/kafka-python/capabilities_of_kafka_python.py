@@ -557,7 +557,7 @@ if has("list_topics"):
     @capability("admin describe_cluster")
     def _():
         found = admin.describe_cluster()
-        assert found["cluster_id"] and len(found["brokers"]) == 1, found
+        assert found["cluster_id"] and len(found["brokers"]) == len(bootstrap.split(",")), found
 
 
 # --- admin of groups

@@ -16,7 +16,7 @@ TOPIC = "user_logins"
 PARTITION = TopicPartition(TOPIC, 0)
 bootstrap, setting = sys.argv[1:]
 create_topic(bootstrap, TOPIC, 1)
-producer = KafkaProducer(bootstrap_servers=[bootstrap], **PATIENT)
+producer = KafkaProducer(bootstrap_servers=bootstrap, **PATIENT)
 
 
 def write(count):
@@ -26,7 +26,7 @@ def write(count):
 
 
 def consumer(**settings):
-    return KafkaConsumer(TOPIC, bootstrap_servers=[bootstrap], heartbeat_interval_ms=300, **{**PROMPT, **settings})
+    return KafkaConsumer(TOPIC, bootstrap_servers=bootstrap, heartbeat_interval_ms=300, **{**PROMPT, **settings})
 
 
 def read(source, count):

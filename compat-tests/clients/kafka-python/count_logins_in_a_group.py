@@ -81,7 +81,7 @@ shares = []  # for each thread, the consumers that it polls in turn
 def add_consumer():
     consumer = KafkaConsumer(
         TOPIC,
-        bootstrap_servers=[bootstrap],
+        bootstrap_servers=bootstrap,
         group_id=GROUP,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
@@ -106,7 +106,7 @@ def users_seen():
 add_consumer()
 if events:
     producer = KafkaProducer(
-        bootstrap_servers=[bootstrap],
+        bootstrap_servers=bootstrap,
         value_serializer=lambda event: json.dumps(event).encode(),
         **PATIENT
     )

@@ -19,7 +19,7 @@ bootstrap, events = sys.argv[1], int(sys.argv[2])
 pace = float(sys.argv[3]) / 1000 if len(sys.argv) > 3 else 0
 
 producer = KafkaProducer(
-    bootstrap_servers=[bootstrap],
+    bootstrap_servers=bootstrap,
     value_serializer=lambda event: json.dumps(event).encode(),
     **PATIENT
 )
@@ -46,7 +46,7 @@ writer.start()
 
 consumer = KafkaConsumer(
     TOPIC,
-    bootstrap_servers=[bootstrap],
+    bootstrap_servers=bootstrap,
     group_id=GROUP,
     auto_offset_reset="earliest",
     auto_commit_interval_ms=200,

@@ -17,7 +17,7 @@ TOPIC, YEAR_2020_MS = "orders-of-kafka-python", 1577836800000
 ORDERS = [TopicPartition(TOPIC, number) for number in range(2)]
 NO_SUCH = TopicPartition("no-such-topic", 0)
 bootstrap = sys.argv[1]
-admin = KafkaAdminClient(bootstrap_servers=[bootstrap])
+admin = KafkaAdminClient(bootstrap_servers=bootstrap)
 ids = {}  # member id -> the client's name
 
 
@@ -48,7 +48,7 @@ def joined(group, instance=None):
     settings = {"group_id": group, "client_id": group, "enable_auto_commit": False, **PROMPT}
     if instance is not None:
         settings["group_instance_id"] = instance
-    consumer = KafkaConsumer(TOPIC, bootstrap_servers=[bootstrap], **settings)
+    consumer = KafkaConsumer(TOPIC, bootstrap_servers=bootstrap, **settings)
 
     def settled():
         consumer.poll(timeout_ms=2000)
@@ -69,7 +69,7 @@ def committed(group, *offsets):
 
 
 create_topic(bootstrap, TOPIC, 2)
-producer = KafkaProducer(bootstrap_servers=[bootstrap])
+producer = KafkaProducer(bootstrap_servers=bootstrap)
 for number in range(10):
     producer.send(TOPIC, b"some value", partition=number % 2, timestamp_ms=YEAR_2020_MS + number)
 producer.close()

@@ -37,7 +37,7 @@ class Member:
         self.leaving = False
         self.uncommitted = 0
         self.consumer = KafkaConsumer(
-            bootstrap_servers=[bootstrap],
+            bootstrap_servers=bootstrap,
             group_id=group,
             client_id=name,
             partition_assignment_strategy=[ASSIGNORS[assignor]],

@@ -16,7 +16,7 @@ from support import PATIENT, PROMPT, create_topic, progress, result, until
 TOPIC = "user_logins"
 bootstrap = sys.argv[1]
 create_topic(bootstrap, TOPIC, 3)
-producer = KafkaProducer(bootstrap_servers=[bootstrap], **PATIENT)
+producer = KafkaProducer(bootstrap_servers=bootstrap, **PATIENT)
 for partition, count in ((0, 10), (1, 20)):
     for number in range(count):
         producer.send(TOPIC, str(number).encode(), partition=partition)
@@ -24,7 +24,7 @@ producer.close()
 
 consumer = KafkaConsumer(
     TOPIC,
-    bootstrap_servers=[bootstrap],
+    bootstrap_servers=bootstrap,
     group_id="laggards",
     client_id="laggard",
     auto_offset_reset="earliest",

@@ -29,7 +29,7 @@ class Worker(threading.Thread):
     def run(self):
         consumer = KafkaConsumer(
             TOPIC,
-            bootstrap_servers=[bootstrap],
+            bootstrap_servers=bootstrap,
             group_id="crowded",
             auto_offset_reset="earliest",
             heartbeat_interval_ms=300,
@@ -59,7 +59,7 @@ def write(count):
     producer.flush()
 
 
-producer = KafkaProducer(bootstrap_servers=[bootstrap], **PATIENT)
+producer = KafkaProducer(bootstrap_servers=bootstrap, **PATIENT)
 workers = [Worker() for _ in range(4)]
 
 admin = KafkaAdminClient(bootstrap_servers=bootstrap)

@@ -13,7 +13,7 @@ TOPIC = "user_logins"
 bootstrap, events = sys.argv[1], int(sys.argv[2])
 create_topic(bootstrap, TOPIC, 3)
 
-producer = KafkaProducer(bootstrap_servers=[bootstrap], **PATIENT)
+producer = KafkaProducer(bootstrap_servers=bootstrap, **PATIENT)
 for number in range(events):
     producer.send(TOPIC, str(number).encode(), partition=number % 3)
     if number % 30 == 29:
@@ -22,7 +22,7 @@ producer.close()
 
 consumer = KafkaConsumer(
     TOPIC,
-    bootstrap_servers=[bootstrap],
+    bootstrap_servers=bootstrap,
     group_id="reader",
     auto_offset_reset="earliest",
     max_partition_fetch_bytes=200,

@@ -24,7 +24,7 @@ acknowledged = set()  # (partition, offset)
 
 def write_events():
     producer = KafkaProducer(
-        bootstrap_servers=[bootstrap],
+        bootstrap_servers=bootstrap,
         **PATIENT
     )
     futures = []

@@ -13,7 +13,7 @@ TOPIC = "user_logins"
 PARTITION = TopicPartition(TOPIC, 0)
 bootstrap = sys.argv[1]
 create_topic(bootstrap, TOPIC, 1)
-producer = KafkaProducer(bootstrap_servers=[bootstrap], **PATIENT)
+producer = KafkaProducer(bootstrap_servers=bootstrap, **PATIENT)
 
 
 def write(first, last):
@@ -26,7 +26,7 @@ def read(group, count):
     """The next `count` events of the group, committed."""
     consumer = KafkaConsumer(
         TOPIC,
-        bootstrap_servers=[bootstrap],
+        bootstrap_servers=bootstrap,
         group_id=group,
         auto_offset_reset="earliest",
         enable_auto_commit=False,

@@ -4,7 +4,7 @@ const { Kafka, logLevel, CompressionTypes, CompressionCodecs } = require('kafkaj
 CompressionCodecs[CompressionTypes.Snappy] = require('kafkajs-snappy')
 
 const [what, bootstrap, ...rest] = process.argv.slice(2)
-const kafka = new Kafka({ brokers: [bootstrap], logLevel: logLevel.ERROR })
+const kafka = new Kafka({ brokers: bootstrap.split(','), logLevel: logLevel.ERROR })
 const RECORDS = [
   { key: null, value: 'a null key' },
   { key: '', value: 'an empty key' },

@@ -8,7 +8,7 @@ const [bootstrap, mechanism, username, password, topic, seconds] = process.argv.
 const { TLS_CA: authority, TLS_CERT: shown } = process.env
 const file = path => (path ? fs.readFileSync(path) : undefined)
 const kafka = new Kafka({
-  brokers: [bootstrap],
+  brokers: bootstrap.split(','),
   ssl: authority ? { ca: file(authority), cert: file(shown), key: file(shown) } : undefined,
   sasl: mechanism === 'NONE' ? undefined : { mechanism: mechanism.toLowerCase(), username, password },
   // It would log in again with every request: its usual threshold is longer than a log-in holds here.

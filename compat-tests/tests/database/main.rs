@@ -38,8 +38,7 @@ fn new_database(server: &Postgres) -> String {
     static ONE_BY_ONE: Mutex<()> = Mutex::new(());
     let _guard = ONE_BY_ONE.lock();
     let name = format!("test_{}", Uuid::new_v4().simple());
-    let sql = format!("CREATE DATABASE {name} OWNER ottla");
-    server.psql("postgres", &sql).unwrap();
+    server.create_database(&name).unwrap();
     server.url_of(&name)
 }
 

@@ -59,7 +59,7 @@ impl Secured {
             ("listener.name.login.scram-sha-512.sasl.jaas.config", scram),
         ];
         all.extend(properties);
-        broker.override_with(&all);
+        broker.override_with(&all)?;
         Ok(Self { broker, login })
     }
 }

@@ -58,7 +58,7 @@ impl Fixture {
             ("listener.name.certified.ssl.client.auth", "required"),
             ("listener.name.login.sasl.enabled.mechanisms", "PLAIN"),
             ("listener.name.login.plain.sasl.jaas.config", &users),
-        ]);
+        ])?;
         broker.restart()?;
         Ok(Self { broker, ports })
     }

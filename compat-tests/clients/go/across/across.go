@@ -44,12 +44,12 @@ type Client interface {
 	Member(topic, group, protocol string, stop chan struct{}) error
 }
 
-// Arguments gives the broker, and what the tests across clients ask for where they do: [WHAT] BOOTSTRAP [ARGUMENTS].
-func Arguments() (bootstrap string, asked []string) {
+// Arguments gives the brokers, and what the tests across clients ask for where they do: [WHAT] BOOTSTRAP [ARGUMENTS].
+func Arguments() (bootstrap []string, asked []string) {
 	if arguments := os.Args[1:]; len(arguments) > 1 {
-		return arguments[1], append(arguments[:1:1], arguments[2:]...)
+		return strings.Split(arguments[1], ","), append(arguments[:1:1], arguments[2:]...)
 	}
-	return os.Args[1], nil
+	return strings.Split(os.Args[1], ","), nil
 }
 
 // Run does what is asked: write PREFIX BASE_MS, read TOPIC..., member TOPIC GROUP PROTOCOL.

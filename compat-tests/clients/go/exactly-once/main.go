@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +27,7 @@ const partitions = 4
 
 var (
 	ctx   = context.Background()
-	seeds = kgo.SeedBrokers(os.Args[1])
+	seeds = kgo.SeedBrokers(strings.Split(os.Args[1], ",")...)
 	ended atomic.Bool
 )
 

@@ -74,16 +74,19 @@ func adminCalls() {
 	shareGroupCalls()
 }
 
+// areAll says whether these are as many brokers as there are.
+func areAll(found kadm.BrokerDetails) bool { return len(found) == len(bootstrap) }
+
 func topicCalls() {
 	has := func(details kadm.TopicDetails) bool { return len(details[topic].Partitions) == 2 }
 	found("ListTopics of all", func() (kadm.TopicDetails, error) { return admin.ListTopics(ctx) }, has)
 	found("ListTopics of one", func() (kadm.TopicDetails, error) { return admin.ListTopics(ctx, topic) }, has)
 	found("ListTopicsWithInternal of all", func() (kadm.TopicDetails, error) { return admin.ListTopicsWithInternal(ctx) }, has)
 	found("Metadata of all", func() (kadm.Metadata, error) { return admin.Metadata(ctx) }, func(metadata kadm.Metadata) bool {
-		return has(metadata.Topics) && len(metadata.Brokers) == 1 && metadata.Cluster != "" && metadata.Controller == metadata.Brokers[0].NodeID
+		return has(metadata.Topics) && areAll(metadata.Brokers) && metadata.Cluster != "" && slices.Contains(metadata.Brokers.NodeIDs(), metadata.Controller)
 	})
 	found("BrokerMetadata", func() (kadm.Metadata, error) { return admin.BrokerMetadata(ctx) }, func(metadata kadm.Metadata) bool {
-		return len(metadata.Brokers) == 1 && len(metadata.Topics) == 0
+		return areAll(metadata.Brokers) && len(metadata.Topics) == 0
 	})
 	answered("CreateTopic", func() (any, error) { return create(capability.Unique("created")), nil })
 	refused("CreateTopics of one that is there", kerr.TopicAlreadyExists, func() (any, error) { return admin.CreateTopics(ctx, 1, 1, nil, topic) })
@@ -267,7 +270,7 @@ func groupCalls() {
 
 func clusterCalls() {
 	found("ListBrokers", func() (kadm.BrokerDetails, error) { return admin.ListBrokers(ctx) },
-		func(answer kadm.BrokerDetails) bool { return len(answer) == 1 })
+		areAll)
 	answered("ApiVersions", func() (any, error) { return admin.ApiVersions(ctx) })
 	refused("ElectLeaders", kerr.ElectionNotNeeded, func() (any, error) { return admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, partitions(topic, 0)) })
 	answered("ElectLeaders of all", func() (any, error) { return admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, nil) })

@@ -19,11 +19,12 @@ import (
 )
 
 var (
-	ctx   = context.Background()
-	seeds kgo.Opt
-	admin *kadm.Client
-	now   = time.Now().Add(-time.Minute).Truncate(time.Millisecond) // old records are deleted
-	topic string                                                    // of 2 partitions with 10 records each, one every millisecond from now on, in turn
+	ctx       = context.Background()
+	bootstrap []string
+	seeds     kgo.Opt
+	admin     *kadm.Client
+	now       = time.Now().Add(-time.Minute).Truncate(time.Millisecond) // old records are deleted
+	topic     string                                                    // of 2 partitions with 10 records each, one every millisecond from now on, in turn
 )
 
 func client(options ...kgo.Opt) *kgo.Client {
@@ -127,8 +128,9 @@ func committed(group string) map[int32]int64 {
 }
 
 func main() {
-	bootstrap, asked := across.Arguments()
-	seeds = kgo.SeedBrokers(bootstrap)
+	var asked []string
+	bootstrap, asked = across.Arguments()
+	seeds = kgo.SeedBrokers(bootstrap...)
 	admin = kadm.NewClient(client(kgo.MetadataMinAge(10 * time.Millisecond))) // it remembers topics for that long, deleted ones too
 	if asked != nil {
 		across.Run(acrossClients{}, asked)

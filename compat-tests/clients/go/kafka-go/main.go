@@ -15,11 +15,11 @@ import (
 )
 
 var (
-	ctx    = context.Background()
-	broker string
-	client *kafka.Client
-	now    = time.Now().Add(-time.Minute).Truncate(time.Millisecond) // old records are deleted
-	topic  string                                                    // of 2 partitions with 10 records each, one every millisecond from now on, in turn
+	ctx     = context.Background()
+	brokers []string
+	client  *kafka.Client
+	now     = time.Now().Add(-time.Minute).Truncate(time.Millisecond) // old records are deleted
+	topic   string                                                    // of 2 partitions with 10 records each, one every millisecond from now on, in turn
 )
 
 // newTopic gives a topic that the broker leads: Kafka's controller answers before it knows the topic, and it knows it before it leads it.
@@ -52,7 +52,7 @@ func plain(count int) []kafka.Message {
 }
 
 func write(topic string, messages []kafka.Message, changes ...func(*kafka.Writer)) error {
-	writer := &kafka.Writer{Addr: kafka.TCP(broker), Topic: topic, BatchTimeout: time.Millisecond, RequiredAcks: kafka.RequireAll, BatchBytes: 5_000_000}
+	writer := &kafka.Writer{Addr: kafka.TCP(brokers...), Topic: topic, BatchTimeout: time.Millisecond, RequiredAcks: kafka.RequireAll, BatchBytes: 5_000_000}
 	for _, change := range changes {
 		change(writer)
 	}
@@ -70,7 +70,7 @@ func write(topic string, messages []kafka.Message, changes ...func(*kafka.Writer
 }
 
 func reader(change func(*kafka.ReaderConfig)) *kafka.Reader {
-	config := kafka.ReaderConfig{Brokers: []string{broker}, MaxWait: 50 * time.Millisecond, HeartbeatInterval: 300 * time.Millisecond,
+	config := kafka.ReaderConfig{Brokers: brokers, MaxWait: 50 * time.Millisecond, HeartbeatInterval: 300 * time.Millisecond,
 		StartOffset: kafka.FirstOffset, MaxBytes: 10_000_000, RebalanceTimeout: 10 * time.Second}
 	change(&config)
 	return kafka.NewReader(config)
@@ -137,8 +137,8 @@ func closedGroup() string {
 
 func main() {
 	var asked []string
-	broker, asked = across.Arguments()
-	client = &kafka.Client{Addr: kafka.TCP(broker), Timeout: 20 * time.Second}
+	brokers, asked = across.Arguments()
+	client = &kafka.Client{Addr: kafka.TCP(brokers...), Timeout: 20 * time.Second}
 	if asked != nil {
 		across.Run(acrossClients{}, asked)
 		return

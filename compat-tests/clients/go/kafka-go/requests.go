@@ -52,7 +52,7 @@ func topicRequests() {
 		return client.Metadata(ctx, request)
 	}
 	answered("Metadata of all", metadata, kafka.MetadataRequest{}, func(answer *kafka.MetadataResponse) bool {
-		return len(answer.Topics) > 1 && len(answer.Brokers) == 1 && answer.ClusterID != "" && answer.Controller.ID == answer.Brokers[0].ID
+		return len(answer.Topics) > 1 && len(answer.Brokers) == len(brokers) && answer.ClusterID != "" && slices.Contains(answer.Brokers, answer.Controller)
 	})
 	answered("Metadata of one", metadata, kafka.MetadataRequest{Topics: []string{topic}}, func(answer *kafka.MetadataResponse) bool {
 		return len(answer.Topics) == 1 && len(answer.Topics[0].Partitions) == 2
@@ -365,7 +365,7 @@ func transactionRequests() {
 
 // connection tries what a connection to a partition's leader can do.
 func connection() {
-	conn, err := kafka.DialLeader(ctx, "tcp", broker, topic, 0)
+	conn, err := kafka.DialLeader(ctx, "tcp", brokers[0], topic, 0)
 	capability.Must(err)
 	defer conn.Close()
 	capability.Must(conn.SetDeadline(time.Now().Add(30 * time.Second)))
@@ -374,7 +374,7 @@ func connection() {
 	of("Brokers", func() error { _, err := conn.Brokers(); return err })
 	of("ApiVersions", func() error { _, err := conn.ApiVersions(); return err })
 	of("ReadPartitions of all", func() error {
-		all, err := kafka.Dial("tcp", broker)
+		all, err := kafka.Dial("tcp", brokers[0])
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -84,7 +85,7 @@ func (l login) franz() (string, error) {
 		mechanism = scram.Auth{User: l.user, Pass: l.password}.AsSha512Mechanism()
 	}
 	options := []kgo.Opt{
-		kgo.SeedBrokers(l.bootstrap), kgo.ConsumeTopics(l.topic), kgo.DefaultProduceTopic(l.topic),
+		kgo.SeedBrokers(strings.Split(l.bootstrap, ",")...), kgo.ConsumeTopics(l.topic), kgo.DefaultProduceTopic(l.topic),
 		kgo.AllowAutoTopicCreation(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.RetryTimeout(8 * time.Second),
 	}
 	if mechanism != nil {
@@ -136,7 +137,7 @@ func (l login) sarama(version int16) (string, error) {
 	}
 	config.Producer.Return.Successes = true
 	config.Metadata.Retry.Max = 1
-	producer, err := sarama.NewSyncProducer([]string{l.bootstrap}, config)
+	producer, err := sarama.NewSyncProducer(strings.Split(l.bootstrap, ","), config)
 	if err != nil {
 		return "", err
 	}
@@ -151,7 +152,7 @@ func (l login) sarama(version int16) (string, error) {
 		}
 		time.Sleep(300 * time.Millisecond)
 	}
-	consumer, err := sarama.NewConsumer([]string{l.bootstrap}, config)
+	consumer, err := sarama.NewConsumer(strings.Split(l.bootstrap, ","), config)
 	if err != nil {
 		return "", err
 	}

@@ -253,7 +253,7 @@ func clientCalls() {
 	group := capability.Unique("group")
 	found("client Controller", client.Controller, isOne)
 	found("client RefreshController", client.RefreshController, isOne)
-	found("client Brokers", func() ([]*sarama.Broker, error) { return client.Brokers(), nil }, func(brokers []*sarama.Broker) bool { return len(brokers) == 1 })
+	found("client Brokers", func() ([]*sarama.Broker, error) { return client.Brokers(), nil }, func(found []*sarama.Broker) bool { return len(found) == len(brokers) })
 	found("client Broker", func() (*sarama.Broker, error) { return client.Broker(1) }, isOne)
 	found("client LeastLoadedBroker", func() (*sarama.Broker, error) { return client.LeastLoadedBroker(), nil }, func(broker *sarama.Broker) bool { return broker != nil })
 	found("client Topics of all", client.Topics, func(topics []string) bool { return len(topics) > 0 })

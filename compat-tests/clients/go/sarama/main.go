@@ -190,8 +190,8 @@ func closedGroup() string {
 }
 
 func main() {
-	bootstrap, asked := across.Arguments()
-	brokers = []string{bootstrap}
+	var asked []string
+	brokers, asked = across.Arguments()
 	var err error
 	admin, err = sarama.NewClusterAdmin(brokers, config())
 	capability.Must(err)

@@ -261,7 +261,7 @@ async fn questions() {
             .partitions()
             .len();
         ensure!(
-            partitions == 2 && found.brokers().len() == 1,
+            partitions == 2 && found.brokers().len() == broker_count(),
             "{partitions} partitions"
         );
         Ok(())

@@ -36,6 +36,11 @@ pub fn admin() -> &'static AdminClient<DefaultClientContext> {
     &shared().admin
 }
 
+/// How many brokers there are.
+pub fn broker_count() -> usize {
+    shared().bootstrap.split(',').count()
+}
+
 /// The name of a topic of 2 partitions with 10 records each, one every millisecond from [`now_ms`] on, in turn.
 pub fn topic() -> &'static str {
     &shared().topic

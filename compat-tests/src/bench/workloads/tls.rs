@@ -50,7 +50,7 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
         ),
         ("ssl.keystore.type", "PEM"),
         ("ssl.keystore.location", &shown),
-    ]);
+    ])?;
     broker.restart()?;
     let topics = ["warmup", "measured"].map(|name| Topic {
         name: name.to_owned(),
