@@ -230,6 +230,11 @@ impl BrokerProcess {
         Ok(())
     }
 
+    /// How many brokers it is.
+    pub fn count(&self) -> usize {
+        1 + self.others.len()
+    }
+
     /// `host:port`, as clients want it; of a cluster all three, with commas.
     pub fn bootstrap(&self) -> String {
         let others = self.others.iter().map(|other| other.address().to_string());
@@ -268,13 +273,16 @@ impl BrokerProcess {
 
     /// The end of the log, for an error message.
     pub fn log_tail(&self) -> String {
+        let others = self.others.iter().map(BrokerProcess::own_log_tail);
+        let all: Vec<String> = [self.own_log_tail()].into_iter().chain(others).collect();
+        all.join("\n")
+    }
+
+    fn own_log_tail(&self) -> String {
         let log = self.own_log();
         let lines: Vec<&str> = log.lines().collect();
         let tail = &lines[lines.len().saturating_sub(25)..];
-        let own = format!("the broker's log ends so:\n{}", tail.join("\n"));
-        let others = self.others.iter().map(BrokerProcess::log_tail);
-        let all: Vec<String> = [own].into_iter().chain(others).collect();
-        all.join("\n")
+        format!("the broker's log ends so:\n{}", tail.join("\n"))
     }
 
     /// Its process id.
@@ -402,7 +410,7 @@ impl BrokerProcess {
                 .and_then(|mut client| client.call(0, &ApiVersionsRequest::default()));
             asked.is_ok()
         })?;
-        let brokers = 1 + self.others.len();
+        let brokers = self.count();
         if brokers == 1 {
             return Ok(());
         }
@@ -533,7 +541,7 @@ impl BrokerProcess {
 impl Drop for BrokerProcess {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.log_tail());
+            eprintln!("{}", self.own_log_tail());
         }
         // Errors have nowhere to go from here; a broker that is gone already is fine.
         let _ = self.kill9();

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use kafka_protocol::messages::{
-    FindCoordinatorRequest, HeartbeatRequest, RequestHeader, ResponseHeader,
+    FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, RequestHeader,
+    ResponseHeader,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use protocol_shim::ErrorCode;
@@ -45,6 +46,14 @@ impl RawClient {
         })
     }
 
+    /// Connects to the coordinator that was found.
+    ///
+    /// # Errors
+    /// None was found, or nothing listens there.
+    pub fn connect_to(found: &FindCoordinatorResponse) -> Result<Self> {
+        Self::connect(format!("{}:{}", &*found.host, found.port).parse()?)
+    }
+
     /// Names the client in what it sends from now on.
     pub fn set_client_id(&mut self, client_id: &StrBytes) {
         self.client_id = client_id.clone();
@@ -78,14 +87,14 @@ impl RawClient {
         Ok(decoded)
     }
 
-    /// Waits until the broker coordinates `group`, which must not exist yet.
+    /// A connection to the broker that coordinates `group`, as soon as it does; the group must not exist yet.
     ///
     /// A new broker makes its offsets topic when it is first asked for a coordinator. While it loads the group's
     /// partition of that topic, Kafka answers a heartbeat without an error; after that it does not know the member.
     ///
     /// # Errors
     /// It takes too long, or a request fails.
-    pub fn wait_for_coordinator(&mut self, group: &str) -> Result<()> {
+    pub fn to_coordinator(&mut self, group: &str) -> Result<Self> {
         let group = StrBytes::from_string(group.to_owned());
         let find = FindCoordinatorRequest::default().with_key(group.clone());
         let heartbeat = HeartbeatRequest::default()
@@ -93,11 +102,13 @@ impl RawClient {
             .with_member_id(StrBytes::from_static_str("nobody"));
         let deadline = Instant::now() + COORDINATOR_TIMEOUT;
         loop {
-            let found = self.call(3, &find)?.error_code;
-            if found == 0
-                && self.call(4, &heartbeat)?.error_code == ErrorCode::UnknownMemberId as i16
-            {
-                return Ok(());
+            let found = self.call(3, &find)?;
+            if found.error_code == 0 {
+                let mut coordinator = Self::connect_to(&found)?;
+                let told = coordinator.call(4, &heartbeat)?.error_code;
+                if told == ErrorCode::UnknownMemberId as i16 {
+                    return Ok(coordinator);
+                }
             }
             ensure!(Instant::now() < deadline, "{group} has no coordinator");
             sleep(POLL_INTERVAL);

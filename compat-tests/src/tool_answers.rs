@@ -14,7 +14,7 @@ use crate::{BrokerProcess, Program, available};
 
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// Gives the command of a program that takes the broker's address as its last argument.
+/// Gives the command of a program that takes the brokers' addresses as its last argument.
 pub type Tool = fn() -> Result<Command>;
 
 /// Runs each tool with both brokers at the same time. Those whose toolchain is missing are left out.
@@ -44,10 +44,7 @@ pub fn same_answers_but(
         if available(tool())?.is_none() {
             continue;
         }
-        let (by_kafka, by_ottla) = both(
-            || answers(*tool, &kafka.bootstrap()),
-            || answers(*tool, &ottla.bootstrap()),
-        );
+        let (by_kafka, by_ottla) = both(|| answers(*tool, kafka), || answers(*tool, ottla));
         let by_kafka = by_kafka.with_context(|| format!("{name} with Kafka"))?;
         let by_ottla =
             by_ottla.with_context(|| format!("{name} with Ottla\n{}", ottla.log_tail()))?;
@@ -85,9 +82,10 @@ pub fn same_answers_but(
 }
 
 /// What the tool was asked and what came back, one text for each.
-fn answers(tool: Tool, bootstrap: &str) -> Result<Vec<String>> {
+fn answers(tool: Tool, broker: &BrokerProcess) -> Result<Vec<String>> {
+    let bootstrap = broker.bootstrap();
     let mut command = tool()?;
-    command.arg(bootstrap);
+    command.arg(&bootstrap);
     let mut lines = Program::start(command, LIMIT)?.finish_with_lines()?;
     ensure!(lines.pop().as_deref() == Some("end"), "not run to its end");
 
@@ -102,7 +100,26 @@ fn answers(tool: Tool, bootstrap: &str) -> Result<Vec<String>> {
         }
     }
     ensure!(!answers.is_empty(), "nothing was asked");
-    Ok(answers)
+    Ok(match broker.count() {
+        1 => answers,
+        _ => answers
+            .iter()
+            .map(|answer| as_by_one(answer, &bootstrap))
+            .collect(),
+    })
+}
+
+/// What one of several brokers said, as if it were the only one.
+fn as_by_one(answer: &str, bootstrap: &str) -> String {
+    let mut answer = answer.to_owned();
+    for (address, id) in bootstrap.split(',').zip(1..) {
+        answer = answer.replace(address, "BROKER");
+        answer = answer.replace(&address.replace(':', " "), "BROKER");
+        answer = answer.replace(&format!("BROKER ({id})"), "BROKER (1)");
+        let node = format!("BROKER (id: {id} rack: rack-{id} ");
+        answer = answer.replace(&node, "BROKER (id: 1 rack: null ");
+    }
+    answer
 }
 
 /// Two things at the same time: most of both is waiting.

@@ -468,6 +468,7 @@ fn strangers_and_old_generations_of_a_group_are_refused() -> Result<()> {
     };
     let mut client = fixture.client_with_topic()?;
     settle(&mut client, "t")?;
+    let mut client = client.to_coordinator("g")?;
     let joined = join(&mut client, "g", "range", 10_000)?;
     assert_eq!((joined.error_code, joined.generation_id), (0, 1));
     assert_eq!(joined.leader, joined.member_id);
@@ -601,6 +602,8 @@ fn no_text_of_a_client_forges_a_line_of_the_log_or_fills_it() -> Result<()> {
     client.set_client_id(&forged("client id"));
     let group = GroupId(forged("group"));
     settle(&mut client, "t")?;
+    let mut client = client.to_coordinator(&group)?;
+    client.set_client_id(&forged("client id"));
     let protocol = JoinGroupRequestProtocol::default().with_name(forged("protocol"));
     let join = JoinGroupRequest::default()
         .with_group_id(group.clone())

@@ -67,8 +67,7 @@ fn every_group_tool_says_and_does_the_same_as_with_kafka() -> Result<()> {
 /// Makes a group that is none of consumers, as Kafka Connect's workers do, with a member that says nothing any more.
 fn join_workers(broker: &BrokerProcess) -> Result<()> {
     let string = StrBytes::from_static_str;
-    let mut client = RawClient::connect(broker.address())?;
-    client.wait_for_coordinator("workers")?;
+    let mut client = RawClient::connect(broker.address())?.to_coordinator("workers")?;
     let protocol = JoinGroupRequestProtocol::default()
         .with_name(string("sessioned"))
         .with_metadata(Bytes::from_static(b"a worker"));

@@ -43,7 +43,7 @@ fn every_transaction_tool_says_and_does_the_same_as_with_kafka() -> Result<()> {
 /// Leaves a transaction in the topic "hung" that its coordinator has never heard of, an hour old.
 fn hang(broker: &BrokerProcess) -> Result<()> {
     let mut client = RawClient::connect(broker.address())?;
-    client.wait_for_coordinator("any group")?;
+    client.to_coordinator("any group")?;
     let id = StrBytes::from_static_str("hanging");
     let find = FindCoordinatorRequest::default()
         .with_key(id.clone())
@@ -54,8 +54,9 @@ fn hang(broker: &BrokerProcess) -> Result<()> {
         .with_producer_id((-1).into())
         .with_producer_epoch(-1);
     let producer = loop {
-        if client.call(3, &find)?.error_code == 0 {
-            let answer = client.call(4, &init)?;
+        let found = client.call(3, &find)?;
+        if found.error_code == 0 {
+            let answer = RawClient::connect_to(&found)?.call(4, &init)?;
             // The coordinator loads its log, or makes it.
             if ![14, 15, 16, 51].contains(&answer.error_code) {
                 break answer;

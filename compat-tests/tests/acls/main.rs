@@ -77,7 +77,7 @@ fn tools_and_requests_are_answered_as_by_kafka_with_its_authorizer() -> Result<(
     let ottla = ottla?;
     same_answers(TOOLS, &kafka, &ottla)?;
     for broker in [&kafka, &ottla] {
-        RawClient::connect(broker.address())?.wait_for_coordinator("any group")?;
+        RawClient::connect(broker.address())?.to_coordinator("any group")?;
     }
     let mut found = Vec::new();
     for (name, scenario) in SCENARIOS {

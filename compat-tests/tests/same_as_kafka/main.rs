@@ -149,7 +149,7 @@ fn every_answer_is_that_of_kafka_or_its_difference_is_meant() -> Result<()> {
     };
     let ottla = BrokerProcess::start_as(BrokerKind::Ottla, CONFIG, &[])?;
     for broker in [&kafka, &ottla] {
-        RawClient::connect(broker.address())?.wait_for_coordinator("any group")?;
+        RawClient::connect(broker.address())?.to_coordinator("any group")?;
     }
 
     let chosen = std::env::var("SCENARIO").unwrap_or_default();

@@ -60,7 +60,7 @@ impl GroupLoad {
     /// # Errors
     /// A request fails, a partition has two owners, or the group does not become stable.
     pub fn run(&self, address: SocketAddr) -> Result<Rebalances> {
-        RawClient::connect(address)?.wait_for_coordinator(&self.id)?;
+        RawClient::connect(address)?.to_coordinator(&self.id)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
