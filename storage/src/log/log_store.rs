@@ -73,6 +73,8 @@ pub enum Health {
     Good,
     /// Appends have stood still for seconds, and may go on. Says what they wait for.
     Stalled(String),
+    /// Logs are served, and grow: what makes room has stopped for good. Says why.
+    Neglected(String),
     /// Nothing is appended any more. Says why.
     Offline(String),
 }

@@ -262,7 +262,10 @@ impl Engine {
     }
 
     /// Whether the plans were made for the newest states. If not, what is new is read.
-    async fn are_newest(&self, attempts: &[&(Arc<Group>, Arc<Attempt>)]) -> Result<bool, String> {
+    async fn are_newest(
+        self: &Arc<Self>,
+        attempts: &[&(Arc<Group>, Arc<Attempt>)],
+    ) -> Result<bool, String> {
         let groups: Vec<_> = attempts.iter().map(|(group, _)| group.id).collect();
         let heads = self.config.log.heads(&groups).await;
         let heads = heads.map_err(|error| error.to_string())?;

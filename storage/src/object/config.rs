@@ -7,8 +7,9 @@ use object_store::ObjectStore;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::database::{Fence, OrderedLog};
+use super::database::{Brokers, Fence, Jobs, OrderedLog};
 use super::in_flight::InFlight;
+use super::jobs::JobSettings;
 use crate::env::clock::{Clock, SystemClock};
 
 /// What the engine stands on, and how it goes about its work.
@@ -36,8 +37,18 @@ pub struct ObjectConfig {
     /// Between two looks at what others append, while they do.
     pub poll: Duration,
     pub clock: Arc<dyn Clock>,
+    /// This broker helps to keep the stores small; `None`: it does not.
+    pub upkeep: Option<Upkeep>,
     /// Whose threads the engine runs on; `None`: its own. A thread of this runtime must not call what may block.
     pub runtime: Option<Handle>,
+}
+
+/// What the jobs need besides ([`super::jobs`]).
+#[derive(Clone)]
+pub struct Upkeep {
+    pub jobs: Arc<dyn Jobs>,
+    pub brokers: Arc<dyn Brokers>,
+    pub settings: JobSettings,
 }
 
 impl ObjectConfig {
@@ -61,6 +72,7 @@ impl ObjectConfig {
             buffer_bytes: 128 << 20,
             poll: Duration::from_millis(10),
             clock: Arc::new(SystemClock::default()),
+            upkeep: None,
             runtime: None,
         }
     }

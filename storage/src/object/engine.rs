@@ -17,6 +17,7 @@ use super::database::{Fence, LogGroup, log_group_of};
 use super::entry::{ObjectId, PartitionId};
 use super::fetcher::Fetcher;
 use super::group::{Checked, Doubt, Group, Inner, Submission, duplicate};
+use super::log_configs::LogConfigs;
 use super::pending::{Outcome, Pending};
 use super::write_buffer::WriteBuffer;
 use crate::env::sync::Mutex;
@@ -27,6 +28,7 @@ pub(super) struct Engine {
     pub config: ObjectConfig,
     pub runtime: Handle,
     pub groups: Vec<Arc<Group>>,
+    pub log_configs: Arc<LogConfigs>,
     pub cache: Cache,
     pub fetcher: Arc<Fetcher>,
     pub buffer: Mutex<WriteBuffer>,
@@ -87,6 +89,7 @@ impl Engine {
         let buffer = WriteBuffer::new(config.flush, config.flush_bytes, config.inline_bytes);
         Arc::new(Self {
             groups: groups.map(|group| Group::new(LogGroup(group))).collect(),
+            log_configs: Arc::default(),
             cache: Cache::new(config.cache_bytes),
             fetcher: Fetcher::new(objects, log, runtime.clone()),
             buffer: Mutex::new(buffer),

@@ -42,7 +42,15 @@ pub(super) struct Fetcher {
 
 struct Wanted {
     range: Range<u64>,
-    answer: oneshot::Sender<Result<Bytes, String>>,
+    answer: oneshot::Sender<Result<Bytes, FetchError>>,
+}
+
+/// Why bytes could not be had, in words.
+#[derive(Clone, Debug)]
+pub(super) enum FetchError {
+    /// The object or the row is not there any more. What is needed of it is elsewhere, as a newer state tells.
+    Gone(String),
+    Failed(String),
 }
 
 impl Fetcher {
@@ -65,8 +73,12 @@ impl Fetcher {
     /// The bytes of a range, all of them.
     ///
     /// # Errors
-    /// In words: they could not be had.
-    pub async fn fetch(self: &Arc<Self>, blob: Blob, range: Range<u64>) -> Result<Bytes, String> {
+    /// They could not be had.
+    pub async fn fetch(
+        self: &Arc<Self>,
+        blob: Blob,
+        range: Range<u64>,
+    ) -> Result<Bytes, FetchError> {
         let (answer, bytes) = oneshot::channel();
         let is_first = {
             let mut wanted = self.wanted.lock();
@@ -82,7 +94,7 @@ impl Fetcher {
             let fetcher = Arc::clone(self);
             self.runtime.spawn(async move { fetcher.serve(blob).await });
         }
-        let stopped = |_| "the store was shut down".to_owned();
+        let stopped = |_| FetchError::Failed("the store was shut down".to_owned());
         bytes.await.map_err(stopped)?
     }
 
@@ -117,7 +129,10 @@ impl Fetcher {
                     let part = bytes.clone().and_then(|bytes| {
                         let place = (wanted.range.start - range.start) as usize
                             ..(wanted.range.end - range.start) as usize;
-                        let missing = || format!("{} is shorter than it has to be", name(blob));
+                        let missing = || {
+                            let what = format!("{} is shorter than it has to be", name(blob));
+                            FetchError::Failed(what)
+                        };
                         (place.end <= bytes.len())
                             .then(|| bytes.slice(place))
                             .ok_or_else(missing)
@@ -129,7 +144,7 @@ impl Fetcher {
         }
     }
 
-    async fn get_patiently(&self, blob: Blob, range: Range<u64>) -> Result<Bytes, String> {
+    async fn get_patiently(&self, blob: Blob, range: Range<u64>) -> Result<Bytes, FetchError> {
         let mut error = String::new();
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
@@ -144,25 +159,34 @@ impl Fetcher {
                         .fetch_add(bytes.len() as u64, Ordering::Relaxed);
                     return Ok(bytes);
                 }
-                Ok(Err(what)) => error = what,
+                Ok(Err(FetchError::Gone(what))) => {
+                    let what = format!("{} is gone: {what}", name(blob));
+                    return Err(FetchError::Gone(what));
+                }
+                Ok(Err(FetchError::Failed(what))) => error = what,
                 Err(_) => error = format!("no answer within {} s", PATIENCE.as_secs()),
             }
         }
-        Err(format!("cannot read {}: {error}", name(blob)))
+        let what = format!("cannot read {}: {error}", name(blob));
+        Err(FetchError::Failed(what))
     }
 
-    async fn get(&self, blob: Blob, range: Range<u64>) -> Result<Bytes, String> {
+    async fn get(&self, blob: Blob, range: Range<u64>) -> Result<Bytes, FetchError> {
         match blob {
             Blob::Object(object) => {
                 self.gets.fetch_add(1, Ordering::Relaxed);
                 let path = Path::from(object.key());
                 let bytes = self.objects.get_range(&path, range).await;
-                bytes.map_err(|error| error.to_string())
+                bytes.map_err(|error| match error {
+                    object_store::Error::NotFound { .. } => FetchError::Gone(error.to_string()),
+                    _ => FetchError::Failed(error.to_string()),
+                })
             }
             Blob::Row(group, seq) => {
                 let inline = self.log.inline(group, seq).await;
-                let inline = inline.map_err(|error| error.to_string())?;
-                let inline = inline.ok_or_else(|| "the row was trimmed".to_owned())?;
+                let inline = inline.map_err(|error| FetchError::Failed(error.to_string()))?;
+                let trimmed = || FetchError::Gone("it was trimmed".to_owned());
+                let inline = inline.ok_or_else(trimmed)?;
                 let end = range.end.min(inline.len() as u64) as usize;
                 let start = (range.start as usize).min(end);
                 Ok(inline.slice(start..end))

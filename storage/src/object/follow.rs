@@ -76,7 +76,7 @@ impl Engine {
     }
 
     /// Reads rows that are not known yet, some of them, and gives how many there were.
-    async fn read_news(&self, groups: &[LogGroup]) -> Result<usize, String> {
+    async fn read_news(self: &Arc<Self>, groups: &[LogGroup]) -> Result<usize, String> {
         let known: Vec<_> = groups
             .iter()
             .filter_map(|id| Some((*id, self.group(*id)?.lock().state.seq())))
@@ -102,15 +102,16 @@ impl Engine {
             };
             if head.seq < *seq {
                 self.break_off(group, &lost_commits(&head, *seq));
-            } else {
-                // This broker was away while the rows that it needs were put into a snapshot.
-                let state = self.read_state(group.id).await?;
-                let mut inner = group.lock();
-                if state.seq() > inner.state.seq() {
-                    let aftermath = inner.replace_state(state);
-                    drop(inner);
+                continue;
+            }
+            // This broker was away while the rows that it needs were put into a snapshot.
+            match self.read_state(group.id).await {
+                Ok(state) => {
+                    let aftermath = group.lock().replace_state(state);
                     self.follow(aftermath);
                 }
+                // The other groups go on.
+                Err(what) => self.read_anew(group, what),
             }
         }
         Ok(rows.len())
@@ -120,7 +121,7 @@ impl Engine {
     ///
     /// # Errors
     /// In words: the database did not answer.
-    pub async fn catch_up(&self, groups: &[LogGroup]) -> Result<(), String> {
+    pub async fn catch_up(self: &Arc<Self>, groups: &[LogGroup]) -> Result<(), String> {
         let known: HashMap<_, _> = groups
             .iter()
             .filter_map(|id| Some((*id, self.group(*id)?.lock().state.seq())))
@@ -193,6 +194,21 @@ impl Engine {
         }
     }
 
+    /// A group that cannot be followed is of no use until it is read.
+    fn read_anew(self: &Arc<Self>, group: &Arc<Group>, what: String) {
+        let is_first = group.load.send_if_modified(|load| {
+            let is_first = *load == Load::Ready;
+            if is_first {
+                *load = unreadable(group.id, &what);
+            }
+            is_first
+        });
+        if is_first {
+            let (engine, group) = (Arc::clone(self), Arc::clone(group));
+            self.spawn(async move { engine.read_group(&group).await });
+        }
+    }
+
     async fn read_group(self: &Arc<Self>, group: &Arc<Group>) {
         let mut pause = PAUSE;
         loop {
@@ -205,15 +221,13 @@ impl Engine {
                         inner.state.verify_transactions(verifies);
                         aftermath
                     };
-                    group.load.send_replace(Load::Ready);
+                    group.now_is(Load::Ready);
                     self.follow(aftermath);
                     self.ready.notify_one();
                     return;
                 }
                 Err(what) => {
-                    let what = format!("log group {} cannot be read: {what}", group.id.0);
-                    tracing::warn!("{what}");
-                    group.load.send_replace(Load::Failed(what));
+                    group.now_is(unreadable(group.id, &what));
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -223,10 +237,29 @@ impl Engine {
 
     /// What snapshot and rows have made of a group.
     async fn read_state(&self, id: LogGroup) -> Result<GroupState, String> {
-        let log = &self.config.log;
-        let heads = log.heads(&[id]).await.map_err(|error| error.to_string())?;
-        let head = heads.into_iter().next();
-        let head = head.ok_or_else(|| "the database does not know it".to_owned())?;
+        let mut known: Option<Head> = None;
+        loop {
+            let heads = self.config.log.heads(&[id]).await;
+            let heads = heads.map_err(|error| error.to_string())?;
+            let head = heads.into_iter().next();
+            let head = head.ok_or_else(|| "the database does not know it".to_owned())?;
+            match self.read_to(&head).await {
+                Ok(state) => return Ok(state),
+                // A job may have written the next snapshot, and removed this one and the rows before that.
+                Err(what)
+                    if known
+                        .as_ref()
+                        .is_some_and(|known| known.snapshot_seq >= head.snapshot_seq) =>
+                {
+                    return Err(what);
+                }
+                Err(_) => known = Some(head),
+            }
+        }
+    }
+
+    async fn read_to(&self, head: &Head) -> Result<GroupState, String> {
+        let (id, log) = (head.group, &self.config.log);
         let mut state = match &head.snapshot_key {
             None => GroupState::new(),
             Some(key) => {
@@ -264,6 +297,12 @@ impl Engine {
         self.fail(what);
         self.follow(group.break_off(what));
     }
+}
+
+fn unreadable(group: LogGroup, what: &str) -> Load {
+    let what = format!("log group {} cannot be read: {what}", group.0);
+    tracing::warn!("{what}");
+    Load::Failed(what)
 }
 
 fn lost_commits(head: &Head, known_seq: i64) -> String {

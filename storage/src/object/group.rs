@@ -207,6 +207,17 @@ impl Group {
         matches!(*self.load.borrow(), Load::Broken(_))
     }
 
+    /// One that is broken stays so.
+    pub fn now_is(&self, now: Load) {
+        self.load.send_if_modified(|load| {
+            let changes = !matches!(load, Load::Broken(_));
+            if changes {
+                *load = now;
+            }
+            changes
+        });
+    }
+
     /// Gives the group up: what waits is answered, and nothing is appended or read any more.
     pub fn break_off(&self, what: &str) -> Aftermath {
         self.load.send_replace(Load::Broken(what.to_owned()));
@@ -573,8 +584,12 @@ impl Inner {
         self.queue.retain(|item| !done.contains(&Arc::as_ptr(item)));
     }
 
-    /// Goes on with another state: that of a snapshot.
-    pub fn replace_state(&mut self, state: GroupState) -> Aftermath {
+    /// Goes on with a newer state: that of a snapshot. The commit on its way stays so.
+    pub fn replace_state(&mut self, mut state: GroupState) -> Aftermath {
+        if state.seq() <= self.state.seq() {
+            return Aftermath::default();
+        }
+        state.take_over(&self.state);
         self.state = state;
         let partitions = self.queue.iter().map(|pending| pending.id);
         let partitions = partitions.chain(self.overlays.keys().copied()).collect();

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::engine::{Engine, STALLED_AFTER, closed_text};
 use super::entry::PartitionId;
-use super::group::{Checked, Group, Load, Submission};
+use super::group::{Checked, Group, Submission};
+use super::jobs::JobRunner;
 use super::object_log::{ObjectLog, reserve};
 use super::pending::{Joint, Part, appended, left_open};
 use super::plan::Want;
@@ -32,6 +34,8 @@ const CLOSING: Duration = Duration::from_secs(30);
 pub(super) struct ObjectLogs {
     engine: Arc<Engine>,
     logs: Mutex<HashMap<TopicPartition, Arc<ObjectLog>>>,
+    /// `None`: this broker does no jobs, or not any more.
+    jobs: Mutex<Option<JobRunner>>,
     /// The threads of the engine, unless it runs on somebody else's.
     threads: Option<Runtime>,
     recovery: RecoveryReport,
@@ -47,10 +51,11 @@ impl Drop for ObjectLogs {
 }
 
 impl ObjectLogs {
-    pub fn new(engine: Arc<Engine>, threads: Option<Runtime>) -> Self {
+    pub fn new(engine: Arc<Engine>, jobs: Option<JobRunner>, threads: Option<Runtime>) -> Self {
         Self {
             engine,
             logs: Mutex::new(HashMap::new()),
+            jobs: Mutex::new(jobs),
             threads,
             recovery: RecoveryReport {
                 clean: true,
@@ -83,7 +88,7 @@ impl LogStore for ObjectLogs {
     fn open_log(
         &self,
         id: TopicPartition,
-        _config: Arc<LogConfig>,
+        config: Arc<LogConfig>,
     ) -> Result<Arc<dyn PartitionLog>, StorageError> {
         if self.engine.is_closing() {
             return Err(StorageError(closed_text()));
@@ -92,6 +97,7 @@ impl LogStore for ObjectLogs {
         let log = logs
             .entry(id.clone())
             .or_insert_with(|| Arc::new(ObjectLog::new(id, &self.engine)));
+        log.set_config(config);
         Ok(Arc::clone(log) as Arc<dyn PartitionLog>)
     }
 
@@ -144,16 +150,12 @@ impl LogStore for ObjectLogs {
         })
     }
 
-    /// What a broker has left out when it died, others have done. What all have left out is done here.
-    fn sweep(&self, deleted: DeletedTopics, delay_ms: u64, done: Box<dyn FnOnce() + Send>) {
-        let engine = Arc::clone(&self.engine);
-        self.engine.spawn(async move {
-            if !deleted.is_empty() {
-                tokio::time::sleep(Duration::from_millis(delay_ms)).await;
-                delete_remains(&engine, &deleted).await;
-            }
-            done();
-        });
+    /// What a broker has left out when it died, others have done. What all have left out is done here, at once: objects stay for a
+    /// while anyway.
+    fn sweep(&self, deleted: DeletedTopics, _delay_ms: u64, done: Box<dyn FnOnce() + Send>) {
+        if let Some(jobs) = &*self.jobs.lock() {
+            jobs.sweep(deleted.into_keys().collect(), done);
+        }
     }
 
     fn change(&self, config: &LiveConfig) {
@@ -163,6 +165,9 @@ impl LogStore for ObjectLogs {
             .store(verifies, Ordering::Relaxed);
         for group in &self.engine.groups {
             group.lock().change_verification(verifies);
+        }
+        if let Some(jobs) = &*self.jobs.lock() {
+            jobs.change(config);
         }
     }
 
@@ -179,11 +184,11 @@ impl LogStore for ObjectLogs {
         if let Some(StorageError(what)) = &*engine.failed.borrow() {
             return Health::Offline(what.clone());
         }
-        let Some(waiting) = engine.oldest_pending() else {
-            return Health::Good;
-        };
-        if waiting.elapsed() < STALLED_AFTER {
-            return Health::Good;
+        let is_stalled = |since: &Instant| since.elapsed() >= STALLED_AFTER;
+        if engine.oldest_pending().filter(is_stalled).is_none() {
+            let jobs = self.jobs.lock();
+            let trouble = jobs.as_ref().and_then(JobRunner::trouble);
+            return trouble.map_or(Health::Good, Health::Neglected);
         }
         let waits_for = [&engine.waits_for_objects, &engine.waits_for_database];
         let waits_for = waits_for.iter().filter_map(|what| what.lock().clone());
@@ -211,6 +216,8 @@ impl LogStore for ObjectLogs {
         if engine.is_closing.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        // Before the stores may go. A job can be broken off anywhere.
+        drop(self.jobs.lock().take());
         engine.buffered.notify_one();
         let closing = Arc::clone(engine);
         let is_empty = self.block_on(CLOSING, async move {
@@ -351,35 +358,4 @@ fn submit_all(
     engine.buffer_together(together);
     drop(locked);
     Ok(answers.into_iter().flatten().collect())
-}
-
-/// Deletes what is left of topics that are not there any more.
-async fn delete_remains(engine: &Arc<Engine>, deleted: &DeletedTopics) {
-    let mut deletions = Vec::new();
-    for group in &engine.groups {
-        engine.load(group);
-        let mut load = group.load.subscribe();
-        if load.wait_for(|load| *load == Load::Ready).await.is_err() {
-            return;
-        }
-        let partitions: Vec<_> = {
-            let inner = group.lock();
-            let partitions = inner.state.partitions().map(|partition| partition.id());
-            partitions.collect()
-        };
-        for id in partitions {
-            if let Some(topic) = deleted.get(&id.topic_id) {
-                let id = TopicPartition {
-                    topic: Arc::clone(topic),
-                    topic_id: id.topic_id,
-                    partition: id.partition,
-                };
-                deletions.push(engine.change(&id, Want::Delete));
-            }
-        }
-    }
-    for deletion in deletions {
-        // Whatever goes wrong is tried again at the next start.
-        let _ = deletion.await;
-    }
 }

@@ -20,6 +20,7 @@ mod group;
 pub mod group_state;
 pub mod in_flight;
 pub mod jobs;
+mod log_configs;
 mod log_store;
 pub mod object_format;
 mod object_log;
@@ -33,8 +34,9 @@ use std::sync::Arc;
 
 use tokio::runtime::Builder;
 
-pub use self::config::ObjectConfig;
+pub use self::config::{ObjectConfig, Upkeep};
 use self::engine::Engine;
+use self::jobs::{JobRunner, JobsConfig};
 use self::log_store::ObjectLogs;
 use crate::log::{LogStore, StorageError};
 
@@ -47,7 +49,7 @@ pub fn open(config: ObjectConfig) -> Result<Arc<dyn LogStore>, StorageError> {
         Some(_) => None,
         None => {
             let threads = Builder::new_multi_thread()
-                .worker_threads(2)
+                .worker_threads(threads_of(&config))
                 .thread_name("objects")
                 .enable_all()
                 .build();
@@ -59,10 +61,37 @@ pub fn open(config: ObjectConfig) -> Result<Arc<dyn LogStore>, StorageError> {
     let Some(runtime) = config.runtime.clone().or(own) else {
         return Err(StorageError("there are no threads".to_owned()));
     };
+    let upkeep = config.upkeep.clone();
     let engine = Engine::new(config, runtime);
     engine.spawn(Arc::clone(&engine).flush_on_time());
     engine.spawn(Arc::clone(&engine).commit_on_demand());
     engine.spawn(Arc::clone(&engine).follow_others());
     engine.spawn(Arc::clone(&engine).serve_barriers());
-    Ok(Arc::new(ObjectLogs::new(engine, threads)))
+    let jobs = upkeep.map(|upkeep| JobRunner::start(jobs_of(&engine, upkeep), &engine.runtime));
+    Ok(Arc::new(ObjectLogs::new(engine, jobs, threads)))
+}
+
+/// Two for clients, and as many for jobs, which may take their time with a group.
+fn threads_of(config: &ObjectConfig) -> usize {
+    match config.upkeep {
+        Some(_) => 4,
+        None => 2,
+    }
+}
+
+/// The jobs stand on what the engine stands on: else an object that it is about to name would count as an orphan.
+fn jobs_of(engine: &Engine, upkeep: Upkeep) -> JobsConfig {
+    let config = &engine.config;
+    JobsConfig {
+        log: Arc::clone(&config.log),
+        jobs: upkeep.jobs,
+        brokers: upkeep.brokers,
+        objects: Arc::clone(&config.objects),
+        groups: config.groups,
+        fence: config.fence.clone(),
+        topics: Arc::clone(&engine.log_configs) as _,
+        in_flight: Arc::clone(&config.in_flight),
+        clock: Arc::clone(&config.clock),
+        settings: upkeep.settings,
+    }
 }

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::engine::{Engine, closed_text};
 use super::entry::{PartitionId, Place, Run};
+use super::fetcher::FetchError;
 use super::group::{Group, Inner, Load, Submission, blob_of};
 use super::group_state::Partition;
 use super::pending::{appended, left_open};
@@ -31,6 +32,9 @@ use crate::record::{ValidatedBatch, batches};
 
 /// Runs that one read fetches side by side.
 const RUNS_AT_A_TIME: usize = 16;
+/// How often runs may move on while they are read. Each time takes a job that has moved them, and the delay for which what they were
+/// in before is kept; so this is for settings that nobody should have.
+const READS: usize = 10;
 
 /// A [`PartitionLog`] in object storage.
 #[derive(Clone)]
@@ -51,11 +55,26 @@ pub(super) struct Shared {
 }
 
 /// A run, and all that is needed to serve it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Wanted {
     run: Run,
-    /// The leader epochs of its batches: up to an offset, and from there on. A run of one claim has one.
-    epochs: (i32, i64, i32),
+    /// The leader epoch of its first batch.
+    epoch: i32,
+    /// Those that follow, and where they begin.
+    next_epochs: Vec<(i64, i32)>,
+}
+
+/// Why a read has come to nothing.
+enum Missed {
+    /// What a run is in is not there any more.
+    Gone(Run, String),
+    Error(ReadError),
+}
+
+impl From<ReadError> for Missed {
+    fn from(error: ReadError) -> Self {
+        Self::Error(error)
+    }
 }
 
 /// What a read will be made of.
@@ -91,6 +110,7 @@ impl ObjectLog {
         let shared = &self.shared;
         shared.is_deleted.store(true, Ordering::Release);
         shared.waiters.wake_all();
+        shared.engine.log_configs.remove(&shared.partition);
         let mut inner = shared.group.lock();
         inner.deregister(&shared.partition);
     }
@@ -203,18 +223,21 @@ impl Shared {
     }
 
     /// The bytes of a run, from wherever they are.
-    async fn bytes_of(&self, wanted: &Wanted) -> Result<Bytes, ReadError> {
+    async fn bytes_of(&self, wanted: &Wanted) -> Result<Bytes, Missed> {
         if let Some(bytes) = self.known_bytes(wanted)? {
             return Ok(bytes);
         }
         let Wanted { run, .. } = wanted;
         let Some((blob, position)) = run_key(self.group.id, run) else {
-            return Err(self.corrupt(run, "it is nowhere".to_owned()));
+            return Err(self.corrupt(run, "it is nowhere".to_owned()).into());
         };
         let start = u64::from(position);
         let range: Range<u64> = start..start + u64::from(run.size_bytes);
         let stored = self.engine.fetcher.fetch(blob, range).await;
-        let stored = stored.map_err(ReadError::Storage)?;
+        let stored = stored.map_err(|error| match error {
+            FetchError::Gone(what) => Missed::Gone(*run, what),
+            FetchError::Failed(what) => ReadError::Storage(what).into(),
+        })?;
         let bytes = run_bytes::serve(run, &stored, |offset| wanted.epoch_at(offset))
             .map_err(|what| self.corrupt(run, what))?;
         self.engine.cache.insert((blob, position), bytes.clone());
@@ -266,12 +289,13 @@ impl Shared {
         }))
     }
 
-    /// Serves a read as far as its bytes are in memory; `None`: not even its first run is.
+    /// Serves a read as far as its bytes are in memory; `None`: not even its first batch is.
     fn serve_known(&self, plan: &Plan) -> Result<Option<FetchedRecords>, ReadError> {
         let mut records = Records::of(plan);
         for wanted in &plan.runs {
             match self.known_bytes(wanted)? {
-                None if records.is_untouched => return Ok(None),
+                // Of those before it nothing was wanted: there may be a gap.
+                None if records.records.is_empty() => return Ok(None),
                 None => break,
                 Some(bytes) => {
                     if !records
@@ -287,17 +311,17 @@ impl Shared {
     }
 
     /// Serves a read with the bytes of objects.
-    async fn serve(self: &Arc<Self>, plan: Plan) -> Result<FetchedRecords, ReadError> {
-        let mut records = Records::of(&plan);
+    async fn serve(self: &Arc<Self>, plan: &Plan) -> Result<FetchedRecords, Missed> {
+        let mut records = Records::of(plan);
         // With the first runs there is an answer; whoever wants more asks again.
         let runs = &plan.runs[..plan.runs.len().min(RUNS_AT_A_TIME)];
         let mut fetching = JoinSet::new();
         for (at, wanted) in runs.iter().enumerate() {
-            let (log, wanted) = (Arc::clone(self), *wanted);
+            let (log, wanted) = (Arc::clone(self), wanted.clone());
             let fetch = async move { (at, log.bytes_of(&wanted).await) };
             fetching.spawn_on(fetch, &self.engine.runtime);
         }
-        let mut fetched: Vec<Option<Result<Bytes, ReadError>>> = Vec::new();
+        let mut fetched: Vec<Option<Result<Bytes, Missed>>> = Vec::new();
         fetched.resize_with(runs.len(), || None);
         while let Some(done) = fetching.join_next().await {
             let (at, bytes) = done.map_err(|_| ReadError::Storage(closed_text()))?;
@@ -321,20 +345,60 @@ impl Shared {
         Ok(records.finish())
     }
 
-    /// A read of an offset above the end that this broker knows.
-    async fn read_beyond(
+    /// A read that does not find its bytes in memory, or that is of an offset above the end that this broker knows (no plan).
+    async fn read_cold(
         self: Arc<Self>,
         request: ReadRequest,
+        mut plan: Option<Plan>,
     ) -> Result<FetchedRecords, ReadError> {
-        let known = self.engine.barrier(self.group.id).await;
-        known.map_err(ReadError::Storage)?;
-        match self.plan_read(request)? {
-            Some(plan) => match self.serve_known(&plan)? {
-                Some(records) => Ok(records),
-                None => self.serve(plan).await,
-            },
-            None => Err(out_of_range(&request, &self.offsets_or_empty())),
+        if plan.is_none() {
+            self.barrier().await?;
         }
+        let read = move |log: Arc<Self>| {
+            let plan = plan.take();
+            async move {
+                match plan.map_or_else(|| log.plan_read(request), |plan| Ok(Some(plan)))? {
+                    Some(plan) => log.serve(&plan).await,
+                    None => Err(out_of_range(&request, &log.offsets_or_empty()).into()),
+                }
+            }
+        };
+        self.again_if_gone(read).await
+    }
+
+    async fn barrier(&self) -> Result<(), ReadError> {
+        let known = self.engine.barrier(self.group.id).await;
+        known.map_err(ReadError::Storage)
+    }
+
+    /// Reads, and does so again if jobs have moved what was to be read, and this broker did not know.
+    ///
+    /// What is removed is named by no state any more. So if the newest names a run that is gone, it is lost.
+    async fn again_if_gone<T, F>(
+        self: Arc<Self>,
+        mut read: impl FnMut(Arc<Self>) -> F,
+    ) -> Result<T, ReadError>
+    where
+        F: Future<Output = Result<T, Missed>>,
+    {
+        let mut gone = None;
+        for _ in 0..READS {
+            let (run, what) = match read(Arc::clone(&self)).await {
+                Ok(found) => return Ok(found),
+                Err(Missed::Error(error)) => return Err(error),
+                Err(Missed::Gone(run, what)) => (run, what),
+            };
+            if gone == Some(run) {
+                let (from, to) = (run.base_offset, run.next_offset);
+                let what = format!("records {from}..{to} of {} are lost: {what}", self.id);
+                tracing::error!("{what}");
+                return Err(ReadError::Storage(what));
+            }
+            gone = Some(run);
+            self.barrier().await?;
+        }
+        let what = "what is to be read moves all the time".to_owned();
+        Err(ReadError::Storage(what))
     }
 
     fn offsets_or_empty(&self) -> LogOffsets {
@@ -367,12 +431,13 @@ impl Shared {
         self: Arc<Self>,
         wanted_ms: i64,
         isolation: Isolation,
-    ) -> Result<Option<TimestampOffset>, ReadError> {
+    ) -> Result<Option<TimestampOffset>, Missed> {
         let mut from = i64::MIN;
         loop {
             let next = self.next_run(isolation, |partition, _| {
                 let mut runs = partition.runs_with_timestamp(wanted_ms);
-                runs.find(|run| run.base_offset >= from)
+                // What was looked at may have become a part of a larger run.
+                runs.find(|run| run.next_offset > from)
             })?;
             let Some((wanted, offsets)) = next else {
                 return Ok(None);
@@ -396,7 +461,7 @@ impl Shared {
         }
     }
 
-    async fn find_max_timestamp(self: Arc<Self>) -> Result<Option<TimestampOffset>, ReadError> {
+    async fn find_max_timestamp(self: Arc<Self>) -> Result<Option<TimestampOffset>, Missed> {
         let isolation = Isolation::ReadUncommitted;
         let found = self.next_run(isolation, |partition, _| partition.run_of_max_timestamp())?;
         let Some((wanted, offsets)) = found else {
@@ -408,14 +473,15 @@ impl Shared {
             let newest = batch.header.max_timestamp;
             if newest == wanted.run.max_timestamp {
                 let whole = bytes.slice_ref(batch.bytes);
-                return timestamp::first_at_or_after(&whole, newest, offsets.log_start_offset)
-                    .map_err(|error| self.corrupt(&wanted.run, error.to_string()));
+                let start = offsets.log_start_offset;
+                let found = timestamp::first_at_or_after(&whole, newest, start);
+                return Ok(found.map_err(|error| self.corrupt(&wanted.run, error.to_string()))?);
             }
         }
         Ok(None)
     }
 
-    async fn find_timestamp_at(self: Arc<Self>, offset: i64) -> Result<Option<i64>, ReadError> {
+    async fn find_timestamp_at(self: Arc<Self>, offset: i64) -> Result<Option<i64>, Missed> {
         let isolation = Isolation::ReadUncommitted;
         let found = self.next_run(isolation, |partition, _| partition.runs(offset).next())?;
         let Some((wanted, _)) = found else {
@@ -434,32 +500,17 @@ impl Shared {
 
 impl Wanted {
     fn of(partition: &Partition<'_>, run: Run) -> Self {
-        let first = partition.leader_epoch_at(run.base_offset);
-        let last = partition.leader_epoch_at(run.next_offset - 1);
-        let mut from = run.next_offset;
-        if first != last {
-            // Merged runs keep the epochs of their batches; where the second begins is found by halves.
-            let mut below = run.base_offset;
-            while from - below > 1 {
-                let middle = below + (from - below) / 2;
-                match partition.leader_epoch_at(middle) == first {
-                    true => below = middle,
-                    false => from = middle,
-                }
-            }
-        }
         Self {
             run,
-            epochs: (first, from, last),
+            epoch: partition.leader_epoch_at(run.base_offset),
+            next_epochs: partition.epochs_within(&run),
         }
     }
 
     fn epoch_at(&self, offset: i64) -> i32 {
-        let (first, from, last) = self.epochs;
-        match offset < from {
-            true => first,
-            false => last,
-        }
+        let mut next = self.next_epochs.iter().rev();
+        let begun = next.find(|(from, _)| *from <= offset);
+        begun.map_or(self.epoch, |(_, epoch)| *epoch)
     }
 }
 
@@ -469,8 +520,6 @@ struct Records<'a> {
     records: Vec<Bytes>,
     size_bytes: usize,
     next_offset: i64,
-    /// No run was looked at.
-    is_untouched: bool,
 }
 
 impl<'a> Records<'a> {
@@ -480,13 +529,11 @@ impl<'a> Records<'a> {
             records: Vec::new(),
             size_bytes: 0,
             next_offset: plan.request.fetch_offset,
-            is_untouched: true,
         }
     }
 
     /// Adds the batches of a run; gives whether there is room for more.
     fn add(&mut self, run: &Bytes) -> Result<bool, String> {
-        self.is_untouched = false;
         let request = &self.plan.request;
         let (mut start, mut end, mut at) = (None, 0, 0);
         let mut has_room = true;
@@ -653,8 +700,7 @@ impl PartitionLog for ObjectLog {
             if shared.is_deleted.load(Ordering::Acquire) {
                 return Err(ReadError::Deleted);
             }
-            let known = shared.engine.barrier(shared.group.id).await;
-            known.map_err(ReadError::Storage)?;
+            shared.barrier().await?;
             let inner = shared.readable()?;
             inner.offsets(shared.partition).ok_or(ReadError::Deleted)
         })
@@ -687,13 +733,11 @@ impl PartitionLog for ObjectLog {
     fn read(&self, request: ReadRequest) -> Result<Read, ReadError> {
         let shared = Arc::clone(&self.shared);
         let Some(plan) = shared.plan_read(request)? else {
-            return Ok(Read::Cold(Box::pin(shared.read_beyond(request))));
+            return Ok(Read::Cold(Box::pin(shared.read_cold(request, None))));
         };
         match shared.serve_known(&plan)? {
             Some(records) => Ok(Read::Ready(records)),
-            None => Ok(Read::Cold(Box::pin(
-                async move { shared.serve(plan).await },
-            ))),
+            None => Ok(Read::Cold(Box::pin(shared.read_cold(request, Some(plan))))),
         }
     }
 
@@ -722,17 +766,20 @@ impl PartitionLog for ObjectLog {
         timestamp: i64,
         isolation: Isolation,
     ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>> {
-        Box::pin(Arc::clone(&self.shared).find_timestamp(timestamp, isolation))
+        let find = move |log: Arc<Shared>| log.find_timestamp(timestamp, isolation);
+        Box::pin(Arc::clone(&self.shared).again_if_gone(find))
     }
 
     fn offset_of_max_timestamp(
         &self,
     ) -> BoxFuture<'static, Result<Option<TimestampOffset>, ReadError>> {
-        Box::pin(Arc::clone(&self.shared).find_max_timestamp())
+        let find = |log: Arc<Shared>| log.find_max_timestamp();
+        Box::pin(Arc::clone(&self.shared).again_if_gone(find))
     }
 
     fn timestamp_at(&self, offset: i64) -> BoxFuture<'static, Result<Option<i64>, ReadError>> {
-        Box::pin(Arc::clone(&self.shared).find_timestamp_at(offset))
+        let find = move |log: Arc<Shared>| log.find_timestamp_at(offset);
+        Box::pin(Arc::clone(&self.shared).again_if_gone(find))
     }
 
     fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)> {
@@ -784,6 +831,11 @@ impl PartitionLog for ObjectLog {
         })
     }
 
-    /// What it decides is up to the jobs, which ask the metadata.
-    fn set_config(&self, _config: Arc<LogConfig>) {}
+    /// What it decides is up to the jobs.
+    fn set_config(&self, config: Arc<LogConfig>) {
+        if !self.is_deleted() {
+            let shared = &self.shared;
+            shared.engine.log_configs.set(shared.partition, config);
+        }
+    }
 }

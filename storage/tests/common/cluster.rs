@@ -15,7 +15,8 @@ use storage::object::database::{
 };
 use storage::object::entry::Entry;
 use storage::object::group_state::GroupState;
-use storage::object::{self, ObjectConfig};
+use storage::object::jobs::JobSettings;
+use storage::object::{self, ObjectConfig, Upkeep};
 use storage::testing::faulty_objects::FaultyObjects;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -25,6 +26,26 @@ const GROUPS: u16 = 8;
 pub struct Cluster {
     pub database: MemoryDatabase,
     pub objects: Arc<FaultyObjects>,
+}
+
+/// Jobs that are always at it, and keep nothing for longer than they must.
+pub fn brisk() -> JobSettings {
+    JobSettings {
+        tick: Duration::from_millis(5),
+        lease: Duration::ZERO,
+        check_interval: Duration::from_millis(10),
+        snapshot_entries: 3,
+        snapshot_interval: Duration::from_millis(20),
+        merge_bytes: 8 << 10,
+        merge_objects: 2,
+        merge_pause: Duration::ZERO,
+        object_bytes: 32 << 10,
+        inline_age: Duration::from_millis(20),
+        delete_delay: Duration::ZERO,
+        orphan_age: Duration::ZERO,
+        clean_bytes: 1,
+        ..JobSettings::default()
+    }
 }
 
 pub struct Broker {
@@ -108,6 +129,16 @@ impl Cluster {
             std::task::Poll::Ready(registered) => registered.expect("a lease is free").fence,
             std::task::Poll::Pending => panic!("memory does not wait"),
         }
+    }
+
+    /// What a broker needs to help to keep the stores small.
+    pub fn upkeep(&self, settings: JobSettings) -> Option<Upkeep> {
+        let database = Arc::new(self.database.clone());
+        Some(Upkeep {
+            jobs: Arc::clone(&database) as _,
+            brokers: database,
+            settings,
+        })
     }
 
     pub fn broker(&self, id: i32) -> Broker {

@@ -4,12 +4,27 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use storage::env::clock::{Clock, SystemClock};
 use storage::local::{self, LocalConfig};
 use storage::log::{Durability, LogStore, PartitionLog};
 use storage::memory;
 
-use crate::common::cluster::{Broker, Cluster};
+use crate::common::cluster::{Broker, Cluster, brisk};
 use crate::common::{open, small};
+
+/// It began in 1970, as the timestamps of records do in the tests: nothing is too old to be kept.
+#[derive(Debug, Default)]
+struct EarlyClock(SystemClock);
+
+impl Clock for EarlyClock {
+    fn now_ms(&self) -> i64 {
+        self.0.monotonic_ms() as i64
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        self.0.monotonic_ms()
+    }
+}
 
 /// A manager, and the directory that goes with it.
 pub struct Fixture {
@@ -43,6 +58,15 @@ impl Fixture {
 
     pub fn in_object_storage() -> Self {
         Self::of(Cluster::new(0).broker(1))
+    }
+
+    /// What is written is merged, trimmed and removed all the time.
+    pub fn in_object_storage_that_is_kept_small() -> Self {
+        let cluster = Cluster::new(0);
+        Self::of(cluster.broker_with(1, |config| {
+            config.clock = Arc::new(EarlyClock::default());
+            config.upkeep = cluster.upkeep(brisk());
+        }))
     }
 
     /// Database and object store refuse calls, and lose answers.
@@ -91,6 +115,11 @@ macro_rules! contract {
         }
         mod in_object_storage {
             $(#[tokio::test] async fn $rule() { super::$rule(super::Fixture::in_object_storage()).await })*
+        }
+        mod in_object_storage_that_is_kept_small {
+            $(#[tokio::test] async fn $rule() {
+                super::$rule(super::Fixture::in_object_storage_that_is_kept_small()).await
+            })*
         }
         mod in_faulty_object_storage {
             $(#[tokio::test] async fn $rule() {

@@ -491,6 +491,17 @@ impl ProducerState {
         }
     }
 
+    /// Takes over the verifications under way that `other` knows of.
+    pub(crate) fn adopt_verifications(&mut self, other: &Self) {
+        let under_way = other.verifications.iter();
+        self.verifications
+            .extend(under_way.map(|(producer_id, one)| (*producer_id, one.clone())));
+    }
+
+    pub(crate) fn has_verifications(&self) -> bool {
+        !self.verifications.is_empty()
+    }
+
     /// The producers outside a transaction that were last heard of before `active_ms`, in the order of their ids.
     pub(crate) fn silent_since(&self, active_ms: i64) -> Vec<i64> {
         let mut silent: Vec<_> = self

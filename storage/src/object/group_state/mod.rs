@@ -235,6 +235,23 @@ impl GroupState {
         checked.map_err(|error| refused(partition, error))
     }
 
+    /// Takes over what only this broker knows, of a state that it goes on from: the verifications that were begun.
+    pub(super) fn take_over(&mut self, old: &Self) {
+        self.verify_transactions(old.verifies_transactions);
+        for (id, state) in &old.partitions {
+            let Some(more) = state.more.as_deref() else {
+                continue;
+            };
+            if !more.producers.has_verifications() || self.is_deleted(id) {
+                continue;
+            }
+            let verifies = self.verifies_transactions;
+            let known = self.partitions.entry(*id).or_insert(PartitionState::new());
+            let producers = &mut known.more(verifies).producers;
+            producers.adopt_verifications(&more.producers);
+        }
+    }
+
     /// Forgets verifications that were begun before `started_ms`, and that no batch has followed.
     pub fn forget_verifications(&mut self, started_ms: i64) {
         let states = self.partitions.values_mut();

@@ -157,6 +157,18 @@ impl<'a> Partition<'a> {
             .unwrap_or(0)
     }
 
+    /// The epochs that begin within a run, with the offsets where they do. One that was merged may have several.
+    pub(in crate::object) fn epochs_within(&self, run: &Run) -> Vec<(i64, i32)> {
+        let epochs = self.state.more.as_deref().map(|more| more.epochs.entries());
+        let epochs = epochs.unwrap_or_default();
+        let from = epochs.partition_point(|epoch| epoch.start_offset <= run.base_offset);
+        let inside = epochs[from..].iter();
+        inside
+            .take_while(|epoch| epoch.start_offset < run.next_offset)
+            .map(|epoch| (epoch.start_offset, epoch.epoch))
+            .collect()
+    }
+
     /// The largest epoch that is not above `leader_epoch`, and where it ends.
     pub fn end_offset_for_epoch(&self, leader_epoch: i32) -> Option<(i32, i64)> {
         let end_offset = self.state.next_offset;

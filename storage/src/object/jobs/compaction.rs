@@ -174,7 +174,7 @@ pub(super) async fn clean(
         return Ok(());
     }
     let group = Group::load(shared, group).await?;
-    let settings = &shared.config.settings;
+    let settings = shared.settings();
     let now_ms = shared.config.clock.now_ms();
     let Some(config) = shared.config.topics.config(partition) else {
         return Ok(());
@@ -183,8 +183,8 @@ pub(super) async fn clean(
         let Some(one) = group.state.partition(partition) else {
             return Ok(());
         };
-        let segments = segments(&one, &config, settings);
-        let Some(range) = range(&one, &segments, &config, settings, now_ms) else {
+        let segments = segments(&one, &config, &settings);
+        let Some(range) = range(&one, &segments, &config, &settings, now_ms) else {
             return Ok(());
         };
         (segments, range, one.aborted_txns().to_vec())
@@ -198,11 +198,11 @@ pub(super) async fn clean(
         aborted,
         job,
     };
+    let rate = settings.cleaner.io_max_bytes_per_second;
     let settings = CompactionSettings {
         offset_map_bytes: settings.cleaner.dedupe_buffer_bytes,
         decompressed_limit_bytes: settings.cleaner.decompressed_limit_bytes,
     };
-    let rate = shared.config.settings.cleaner.io_max_bytes_per_second;
     let mut limiter = RateLimiter::new(rate, shared.config.clock.monotonic_ms());
     let cleaning = move || {
         let pace = |bytes: usize| {

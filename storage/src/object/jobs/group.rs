@@ -29,7 +29,7 @@ pub(super) struct Group {
     pub id: LogGroup,
     pub state: GroupState,
     pub snapshot_seq: i64,
-    /// The object with the snapshot that was there when the state was read from it.
+    /// The object with that snapshot.
     pub snapshot: Option<ObjectId>,
     shared: Arc<Shared>,
 }
@@ -53,12 +53,13 @@ impl Group {
     }
 
     async fn reload(&mut self) -> Result<(), JobError> {
+        let seen = self.shared.seen();
         let heads = self.shared.config.log.heads(&[self.id]).await?;
         let Some(head) = heads.into_iter().next() else {
             let what = format!("the database says nothing of log group {}", self.id.0);
             return Err(JobError::Damaged(what));
         };
-        self.shared.check_head(&head)?;
+        self.shared.check_head(&head, &seen)?;
         let Head {
             snapshot_seq,
             snapshot_key,
@@ -97,10 +98,10 @@ impl Group {
     /// See [`JobError`].
     pub async fn catch_up(&mut self) -> Result<(), JobError> {
         loop {
-            let known = [(self.id, self.state.seq())];
+            let (known, seen) = ([(self.id, self.state.seq())], self.shared.seen());
             let news = self.shared.config.log.read_from(&known, READ_BYTES).await?;
             for head in &news.cut {
-                self.shared.check_head(head)?;
+                self.shared.check_head(head, &seen)?;
                 if head.seq < self.state.seq() {
                     return Err(self.shared.lost(head, self.state.seq()));
                 }

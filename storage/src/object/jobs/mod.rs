@@ -44,7 +44,7 @@ use super::entry::PartitionId;
 use super::in_flight::InFlight;
 use crate::env::clock::Clock;
 use crate::env::sync::Mutex;
-use crate::log::{CleanerConfig, LogConfig};
+use crate::log::{CleanerConfig, LiveConfig, LogConfig};
 use group::Group;
 
 /// What topics want of their logs, as far as this broker has followed the metadata.
@@ -157,6 +157,7 @@ pub(super) enum JobError {
 /// What all jobs of a broker share.
 pub(super) struct Shared {
     pub config: JobsConfig,
+    settings: Mutex<Arc<JobSettings>>,
     /// The last entry of each group that this broker has seen.
     seen: Mutex<HashMap<LogGroup, i64>>,
     /// Groups that cannot go on, and why.
@@ -176,6 +177,7 @@ impl fmt::Debug for Shared {
 impl Shared {
     pub fn new(config: JobsConfig) -> Arc<Self> {
         Arc::new(Self {
+            settings: Mutex::new(Arc::new(config.settings.clone())),
             config,
             seen: Mutex::default(),
             stopped: Mutex::default(),
@@ -185,6 +187,11 @@ impl Shared {
         })
     }
 
+    /// Those that are in force.
+    pub fn settings(&self) -> Arc<JobSettings> {
+        Arc::clone(&self.settings.lock())
+    }
+
     pub fn fence(&self) -> Result<Fence, JobError> {
         (*self.config.fence.borrow()).ok_or(JobError::NotRegistered)
     }
@@ -192,7 +199,7 @@ impl Shared {
     /// Takes a job, or keeps it.
     pub async fn take(&self, job: &str) -> Result<bool, JobError> {
         let fence = self.fence()?;
-        let lease = self.config.settings.lease;
+        let lease = self.settings().lease;
         Ok(self.config.jobs.take(fence, job, lease).await?)
     }
 
@@ -217,13 +224,14 @@ impl Shared {
         seen
     }
 
-    /// Takes note of where a group ends.
+    /// Takes note of where a group ends. `seen` is what had been seen before the database was asked: jobs go on side by side, and
+    /// while an answer is on its way another may see more.
     ///
     /// # Errors
     /// [`JobError::Lost`]: it has been further.
-    pub fn check_head(&self, head: &Head) -> Result<(), JobError> {
-        let known = self.seen.lock().get(&head.group).copied().unwrap_or(0);
-        let known = known.max(head.snapshot_seq);
+    pub fn check_head(&self, head: &Head, seen: &[(LogGroup, i64)]) -> Result<(), JobError> {
+        let known = seen.iter().find(|(group, _)| *group == head.group);
+        let known = known.map_or(0, |(_, seq)| *seq).max(head.snapshot_seq);
         if head.seq < known {
             return Err(self.lost(head, known));
         }
@@ -282,6 +290,7 @@ impl Shared {
 pub struct JobRunner {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
+    runtime: Handle,
 }
 
 impl JobRunner {
@@ -304,13 +313,26 @@ impl JobRunner {
         spawn(Box::pin(tidy_for_ever(Arc::clone(&shared), due)));
         spawn(Box::pin(orphans::declare_for_ever(Arc::clone(&shared))));
         spawn(Box::pin(orphans::sweep_for_ever(Arc::clone(&shared))));
-        if shared.config.settings.cleaner.enabled {
+        if shared.settings().cleaner.enabled {
             spawn(Box::pin(compaction::clean_for_ever(
                 Arc::clone(&shared),
                 dues,
             )));
         }
-        Self { shared, stop }
+        Self {
+            shared,
+            stop,
+            runtime: runtime.clone(),
+        }
+    }
+
+    /// Goes by other settings from now on. Whether logs are compacted does not change.
+    pub fn change(&self, live: &LiveConfig) {
+        let mut settings = self.shared.settings.lock();
+        let mut next = JobSettings::clone(&settings);
+        next.producer_id_expiration_ms = live.producer_id_expiration_ms;
+        next.cleaner.clone_from(&live.cleaner);
+        *settings = Arc::new(next);
     }
 
     /// Why jobs have stopped for good, for whoever asks how the store does; `None` if they have not.
@@ -319,10 +341,10 @@ impl JobRunner {
     }
 
     /// Removes what is left of topics that the metadata has deleted: a broker may have died before it told the log groups.
-    pub fn sweep(&self, deleted: Vec<Uuid>, runtime: &Handle, done: Box<dyn FnOnce() + Send>) {
+    pub fn sweep(&self, deleted: Vec<Uuid>, done: Box<dyn FnOnce() + Send>) {
         let shared = Arc::clone(&self.shared);
         let mut stopped = self.stop.subscribe();
-        runtime.spawn(async move {
+        self.runtime.spawn(async move {
             tokio::select! {
                 biased;
                 _ = stopped.wait_for(|stop| *stop) => {}
@@ -345,7 +367,8 @@ async fn tidy_for_ever(shared: Arc<Shared>, due: mpsc::Sender<compaction::Due>) 
     let mut tended: HashMap<LogGroup, snapshot::Tended> = HashMap::new();
     let mut checked_at: HashMap<LogGroup, Instant> = HashMap::new();
     loop {
-        tokio::time::sleep(shared.config.settings.tick).await;
+        tokio::time::sleep(shared.settings().tick).await;
+        let seen = shared.seen();
         let heads = match shared.config.log.heads(&shared.all_groups()).await {
             Ok(heads) => heads,
             Err(error) => {
@@ -354,7 +377,7 @@ async fn tidy_for_ever(shared: Arc<Shared>, due: mpsc::Sender<compaction::Due>) 
             }
         };
         for head in heads {
-            if let Err(error) = shared.check_head(&head) {
+            if let Err(error) = shared.check_head(&head, &seen) {
                 shared.tell("jobs", Some(head.group), &error);
             }
             if shared.is_stopped(head.group) || head.seq == 0 {
@@ -362,7 +385,7 @@ async fn tidy_for_ever(shared: Arc<Shared>, due: mpsc::Sender<compaction::Due>) 
             }
             let is_check_due = checked_at
                 .get(&head.group)
-                .is_none_or(|then| then.elapsed() >= shared.config.settings.check_interval);
+                .is_none_or(|then| then.elapsed() >= shared.settings().check_interval);
             if head.seq == head.snapshot_seq && !is_check_due {
                 continue;
             }
@@ -411,9 +434,9 @@ async fn tidy(
     // While a log is cleaned none is looked for.
     if let Ok(place) = due.try_reserve() {
         let now_ms = shared.config.clock.now_ms();
-        let (topics, settings) = (&*shared.config.topics, &shared.config.settings);
+        let (topics, settings) = (&*shared.config.topics, shared.settings());
         let uncleanable = shared.uncleanable.lock().clone();
-        if let Some(log) = compaction::due(&group.state, topics, settings, now_ms, &uncleanable) {
+        if let Some(log) = compaction::due(&group.state, topics, &settings, now_ms, &uncleanable) {
             place.send((head.group, log));
         }
     }

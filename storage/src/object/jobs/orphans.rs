@@ -104,16 +104,13 @@ fn object_of(key: &str) -> Option<ObjectId> {
 
 /// Says again and again what this broker has settled.
 pub(super) async fn declare_for_ever(shared: Arc<Shared>) {
-    let interval = shared
-        .config
-        .settings
-        .check_interval
-        .min(shared.config.settings.delete_delay);
     loop {
+        let settings = shared.settings();
+        let interval = settings.check_interval.min(settings.delete_delay);
         if let Err(error) = declare(&shared).await {
             shared.tell("declaration of what is settled", None, &error);
         }
-        tokio::time::sleep(interval / 2).await;
+        tokio::time::sleep((interval / 2).max(settings.tick)).await;
     }
 }
 
@@ -131,7 +128,7 @@ pub(super) async fn declare(shared: &Shared) -> Result<(), JobError> {
 
 pub(super) async fn sweep_for_ever(shared: Arc<Shared>) {
     loop {
-        tokio::time::sleep(shared.config.settings.check_interval).await;
+        tokio::time::sleep(shared.settings().check_interval).await;
         match shared.take(JOB).await {
             Ok(false) => {}
             Ok(true) => {
@@ -232,7 +229,7 @@ async fn condemn(shared: &Shared, known: &Known) -> Result<(), JobError> {
 }
 
 async fn remove(shared: &Shared, known: &Known) -> Result<(), JobError> {
-    let delay = shared.config.settings.delete_delay;
+    let delay = shared.settings().delete_delay;
     let mut removed = 0;
     while removed < REMOVALS {
         shared.keep(JOB).await?;
@@ -276,7 +273,7 @@ fn is_old(shared: &Shared, meta: &ObjectMeta) -> bool {
     let written_ms = meta.last_modified.timestamp_millis();
     let age_ms = shared.config.clock.now_ms().saturating_sub(written_ms);
     u64::try_from(age_ms)
-        .is_ok_and(|age_ms| Duration::from_millis(age_ms) >= shared.config.settings.orphan_age)
+        .is_ok_and(|age_ms| Duration::from_millis(age_ms) >= shared.settings().orphan_age)
 }
 
 async fn next<T>(

@@ -55,7 +55,7 @@ pub(super) async fn enforce(shared: &Arc<Shared>, group: &mut Group) -> Result<(
     let wanted = wanted(
         &group.state,
         &*shared.config.topics,
-        shared.config.settings.producer_id_expiration_ms,
+        shared.settings().producer_id_expiration_ms,
         shared.config.clock.now_ms(),
     );
     for part in wanted.chunks(WANTED_AT_ONCE) {
@@ -80,7 +80,7 @@ pub(super) async fn delete_topics(shared: &Arc<Shared>, topics: &[Uuid]) {
         }
         left = failed;
         if !left.is_empty() {
-            tokio::time::sleep(shared.config.settings.tick).await;
+            tokio::time::sleep(shared.settings().tick).await;
         }
     }
 }

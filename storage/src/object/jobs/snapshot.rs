@@ -48,6 +48,8 @@ pub(super) struct Tended {
     inline_at: Instant,
     /// From when on no row up to which one was needed any more, by the monotonic clock in ms; the oldest first.
     unneeded: VecDeque<(u64, i64)>,
+    /// Rows up to here were trimmed.
+    trimmed_to: i64,
     /// Snapshots of which it is not known whether the database has taken them, and of which entry they are.
     doubtful: Vec<(i64, ObjectId)>,
 }
@@ -58,17 +60,23 @@ impl Tended {
             snapshot_at: Instant::now(),
             inline_at: Instant::now(),
             unneeded: VecDeque::new(),
+            trimmed_to: 0,
             doubtful: Vec::new(),
         }
     }
 
     /// Whether rows have kept their bytes for long enough; if so, they begin to anew.
     pub fn merges_inline(&mut self, shared: &Shared) -> bool {
-        let is_due = self.inline_at.elapsed() >= shared.config.settings.inline_age;
+        let is_due = self.inline_at.elapsed() >= shared.settings().inline_age;
         if is_due {
             self.inline_at = Instant::now();
         }
         is_due
+    }
+
+    fn trim_now(&mut self, shared: &Shared, state: &GroupState) -> i64 {
+        let now_ms = shared.config.clock.monotonic_ms();
+        self.trim_to(state, now_ms, shared.settings().delete_delay)
     }
 
     /// Up to which row nobody needs any, nor may be about to read one; 0: none.
@@ -119,12 +127,35 @@ pub(super) async fn write_if_due(
     group: &mut Group,
     tended: &mut Tended,
 ) -> Result<(), JobError> {
-    let settings = &shared.config.settings;
+    let settings = shared.settings();
     let is_old = tended.snapshot_at.elapsed() >= settings.snapshot_interval;
-    if !is_due(&group.state, group.snapshot_seq, is_old, settings) {
-        return Ok(());
+    if !is_due(&group.state, group.snapshot_seq, is_old, &settings) {
+        return trim_rest(shared, group, tended).await;
     }
     write(shared, group, tended).await
+}
+
+/// Rows are trimmed with a snapshot, and stay for a while after they were needed. So when nothing more is appended the last of them
+/// are left: they go with the snapshot that there is.
+async fn trim_rest(
+    shared: &Arc<Shared>,
+    group: &Group,
+    tended: &mut Tended,
+) -> Result<(), JobError> {
+    let Some(object) = &group.snapshot else {
+        return Ok(());
+    };
+    let trim_to = tended.trim_now(shared, &group.state);
+    let trim_to = trim_to.min(group.snapshot_seq);
+    if trim_to <= tended.trimmed_to {
+        return Ok(());
+    }
+    let (fence, key) = (shared.fence()?, key(group.id, object));
+    let log = &shared.config.log;
+    log.trim(fence, group.id, group.snapshot_seq, key, trim_to)
+        .await?;
+    tended.trimmed_to = trim_to;
+    Ok(())
 }
 
 pub(super) async fn write(
@@ -140,11 +171,7 @@ pub(super) async fn write(
     let path = Path::from(key.as_str());
     shared.config.objects.put(&path, payload).await?;
     let object = unnamed.name();
-    let (now_ms, delay) = (
-        shared.config.clock.monotonic_ms(),
-        shared.config.settings.delete_delay,
-    );
-    let trim_to = tended.trim_to(&group.state, now_ms, delay);
+    let trim_to = tended.trim_now(shared, &group.state);
     let trimmed = shared
         .config
         .log
@@ -163,6 +190,8 @@ pub(super) async fn write(
             shared.config.in_flight.settle(&object);
             if is_the_newest {
                 group.snapshot_seq = seq;
+                group.snapshot = Some(object);
+                tended.trimmed_to = trim_to;
                 tended.settle(shared, seq);
             }
         }

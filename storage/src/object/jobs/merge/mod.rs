@@ -239,13 +239,13 @@ pub(super) async fn merge_all(
     mut inline: bool,
 ) -> Result<(), JobError> {
     for _ in 0..MERGES {
-        let Some(merge) = plan_merge(&group.state, &shared.config.settings, inline) else {
+        let Some(merge) = plan_merge(&group.state, &shared.settings(), inline) else {
             return Ok(());
         };
         shared.keep(job).await?;
         self::merge(shared, group, merge).await?;
         inline &= group.state.inline_rows().next().is_some();
-        tokio::time::sleep(shared.config.settings.merge_pause).await;
+        tokio::time::sleep(shared.settings().merge_pause).await;
     }
     Ok(())
 }

@@ -11,7 +11,8 @@ use rand::{Rng, SeedableRng};
 
 use super::group::{Group, nameless};
 use super::*;
-use crate::object::database::{LogGroup, Mode, Proposal};
+use crate::log::BoxFuture;
+use crate::object::database::{Call, Fate, Faults, LogGroup, Mode, Proposal};
 use crate::object::entry::{BatchEffect, Effect, Entry, Place};
 use crate::object::plan::{Want, Wanted};
 use crate::record::TransactionResult;
@@ -543,10 +544,46 @@ async fn a_database_that_has_lost_commits_stops_the_group_and_every_removal() {
         let runner = JobRunner {
             shared: Arc::clone(&sweeper.shared),
             stop: watch::Sender::new(false),
+            runtime: tokio::runtime::Handle::current(),
         };
         assert!(runner.trouble().unwrap().contains("lost commits"));
     }
     assert_eq!(world.keys("data").await, before);
+}
+
+/// Another job sees more of a group while the database's answer to this one is on its way.
+struct Meanwhile(Arc<std::sync::OnceLock<Arc<Shared>>>);
+
+impl Faults for Meanwhile {
+    fn before(&self, _call: Call) -> BoxFuture<'_, Fate> {
+        Box::pin(std::future::ready(Fate::Answered))
+    }
+
+    fn after(&self, _call: Call) -> BoxFuture<'_, ()> {
+        if let Some(shared) = self.0.get() {
+            shared.saw(LogGroup(0), 1_000_000);
+        }
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_grows_while_it_is_asked_for_has_lost_nothing() {
+    let world = World::new(1);
+    let broker = world.broker(1, None).await;
+    let later = Arc::default();
+    let database = world
+        .database
+        .with_faults(Arc::new(Meanwhile(Arc::clone(&later))));
+    let shared = Shared::new(JobsConfig {
+        log: Arc::new(database),
+        ..broker.shared.config.clone()
+    });
+    assert!(later.set(Arc::clone(&shared)).is_ok());
+    Group::load(&shared, LogGroup(0))
+        .await
+        .expect("nothing is lost");
+    assert!(shared.stopped.lock().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
