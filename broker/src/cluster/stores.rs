@@ -11,10 +11,11 @@ use object_store::aws::AmazonS3Builder;
 use object_store::prefix::PrefixStore;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutPayload};
 use storage::log::{LogStore, StorageError};
-use storage::object::ObjectConfig;
 use storage::object::database::{
     DEFAULT_GROUPS, DatabaseError, Endpoint, PostgresDatabase, Registration,
 };
+use storage::object::jobs::JobSettings;
+use storage::object::{ObjectConfig, Upkeep};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 use uuid::Uuid;
@@ -22,7 +23,7 @@ use uuid::Uuid;
 use super::Cluster;
 use super::membership::{JoinError, LEASE, Membership};
 use crate::clock::system_ms;
-use crate::config::{BrokerConfig, ClusterStores};
+use crate::config::{BrokerConfig, ClusterConfig, ClusterStores, DynamicSettings};
 use crate::log_limited;
 use crate::metadata::MetaProperties;
 use crate::server::Listening;
@@ -81,12 +82,17 @@ pub async fn join(
         lease: LEASE,
     };
     let members = Membership::join(Arc::clone(&database) as _, registration).await?;
-    let section = config.section::<crate::config::ClusterConfig>();
+    let section = config.section::<ClusterConfig>();
     let engine = ObjectConfig {
         flush: Duration::from_millis(section.flush_ms),
         flush_bytes: section.flush_bytes,
         inline_bytes: section.inline_bytes,
         cache_bytes: section.cache_bytes,
+        upkeep: Some(Upkeep {
+            jobs: Arc::clone(&database) as _,
+            brokers: Arc::clone(&database) as _,
+            settings: job_settings(config, &section),
+        }),
         ..ObjectConfig::new(
             Arc::clone(&database) as _,
             objects,
@@ -105,6 +111,27 @@ pub async fn join(
         identity,
         logs,
     })
+}
+
+fn job_settings(config: &BrokerConfig, section: &ClusterConfig) -> JobSettings {
+    let live = config.settings.live(DynamicSettings::none());
+    let check_ms = config.engine().retention_check_interval_ms;
+    let (usual, ms) = (JobSettings::default(), Duration::from_millis);
+    let snapshot_interval = ms(section.snapshot_interval_ms);
+    JobSettings {
+        tick: usual.tick.min(snapshot_interval),
+        check_interval: ms(check_ms),
+        snapshot_entries: section.snapshot_entries,
+        snapshot_interval,
+        merge_bytes: usual.merge_bytes.min(section.object_bytes / 8),
+        object_bytes: section.object_bytes,
+        inline_age: snapshot_interval * 10,
+        delete_delay: ms(section.delete_delay_ms),
+        orphan_age: ms(section.orphan_age_ms),
+        producer_id_expiration_ms: live.producer_id_expiration_ms,
+        cleaner: live.cleaner,
+        ..usual
+    }
 }
 
 /// What all brokers know and no client: it makes up credentials of users that are not there, at each broker the same.

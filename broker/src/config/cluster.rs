@@ -28,6 +28,19 @@ section! {
         inline_bytes: usize = own("ottla.cluster.inline.bytes", Kind::Int, "65536").rule(Rule::Between(0, 1_048_576)),
         /// Memory for records that were written or read a moment ago.
         cache_bytes: usize = own("ottla.cluster.cache.bytes", Kind::Long, "268435456").at_least(1_048_576),
+        /// After so many commits to a log group what they came to is written as a snapshot, and a broker that starts reads that
+        /// and what follows.
+        snapshot_entries: i64 = own("ottla.cluster.snapshot.entries", Kind::Int, "1000").at_least(10),
+        /// After so many ms a snapshot is written in any case, if there was a commit. Records that went into the database stay
+        /// there for ten times as long, and are moved to the object store then.
+        snapshot_interval_ms: u64 = own("ottla.cluster.snapshot.interval.ms", Kind::Int, "60000").at_least(1_000),
+        /// About how large objects become by being merged.
+        object_bytes: u64 = own("ottla.cluster.object.bytes", Kind::Long, "67108864").rule(Rule::Between(1_048_576, 1_073_741_824)),
+        /// For how many ms objects and commits are kept that nothing needs any more: longer than any fetch takes.
+        delete_delay_ms: u64 = own("ottla.cluster.delete.delay.ms", Kind::Long, "600000").at_least(1_000),
+        /// An object of a broker that is gone, which nothing refers to, is removed when it is so many ms old: a commit that was on
+        /// its way then must have failed.
+        orphan_age_ms: u64 = own("ottla.cluster.orphan.age.ms", Kind::Long, "86400000").at_least(60_000),
     }
     also {}
 }

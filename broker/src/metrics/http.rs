@@ -333,8 +333,8 @@ fn unready(stage: &Stage) -> Option<String> {
         return Some("this broker has no lease in the cluster's database".to_owned());
     }
     match health {
-        Health::Stalled(reason) => Some(reason),
-        _ => None,
+        Health::Stalled(reason) | Health::Neglected(reason) => Some(reason),
+        Health::Good | Health::Offline(_) => None,
     }
 }
 
