@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::broker_process::free_port;
@@ -353,7 +354,8 @@ impl S3 {
                 &["200", "201", "409"],
             )?;
             http(filer, "PUT", "/ready", &["200", "201"])?;
-            http(s3, "GET", &format!("/{BUCKET}"), &["403"])
+            http(s3, "GET", &format!("/{BUCKET}"), &["403"])?;
+            Ok(())
         })
     }
 
@@ -364,6 +366,31 @@ impl S3 {
 
     pub fn port(&self) -> u16 {
         self.ports[0]
+    }
+
+    /// The objects below a prefix, and how large they are.
+    ///
+    /// # Errors
+    /// What the part that keeps names answers instead of its lists.
+    pub fn objects(&self, prefix: &str) -> Result<Vec<(String, u64)>> {
+        let [.., filer] = self.ports;
+        let mut objects = Vec::new();
+        let mut folders = vec![format!("/buckets/{BUCKET}/{prefix}")];
+        while let Some(folder) = folders.pop() {
+            let path = format!("{folder}/?limit=100000");
+            let listed = http(filer, "GET", &path, &["200"])?;
+            let listed: Value = serde_json::from_str(&listed)?;
+            for entry in listed["Entries"].as_array().into_iter().flatten() {
+                let Some(path) = entry["FullPath"].as_str() else {
+                    bail!("{folder} has an entry without a name: {entry}");
+                };
+                match entry["FileSize"].as_u64() {
+                    _ if is_folder(entry) => folders.push(path.to_owned()),
+                    size => objects.push((path.to_owned(), size.unwrap_or(0))),
+                }
+            }
+        }
+        Ok(objects)
     }
 
     /// What a client of S3 finds in its environment.
@@ -383,12 +410,18 @@ impl S3 {
     }
 }
 
-fn http(port: u16, method: &str, path: &str, good: &[&str]) -> Result<()> {
+/// Go's mode of a folder.
+fn is_folder(entry: &Value) -> bool {
+    entry["Mode"].as_u64().is_some_and(|mode| mode >> 31 == 1)
+}
+
+/// Gives the body of the answer.
+fn http(port: u16, method: &str, path: &str, good: &[&str]) -> Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     write!(
         stream,
-        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"
+        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nAccept: application/json\r\nContent-Length: 0\r\n\r\n"
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
@@ -396,5 +429,6 @@ fn http(port: u16, method: &str, path: &str, good: &[&str]) -> Result<()> {
     if !good.contains(&status) {
         bail!("{method} {path}: {answer}");
     }
-    Ok(())
+    let body = answer.split_once("\r\n\r\n");
+    Ok(body.map(|(_, body)| body.to_owned()).unwrap_or_default())
 }

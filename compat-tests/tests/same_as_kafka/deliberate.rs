@@ -80,7 +80,7 @@ pub static TABLE: &[Deliberate] = &[
 
     // The broker's own configs.
     Deliberate::new("describe broker configs: * broker: *.configs.(order)",
-        "", "ottla.accept.any.replication.factor ottla.authentication.timeout.ms ottla.client.metrics ottla.cluster.cache.bytes ottla.cluster.client.config ottla.cluster.database.url ottla.cluster.flush.bytes ottla.cluster.flush.ms ottla.cluster.inline.bytes ottla.cluster.objects.url ottla.disk.reserve.bytes ottla.durability ottla.max.partitions ottla.max.topics ottla.metrics.listen ottla.metrics.partitions.max ottla.metrics.token.file ottla.open.files.max ottla.record.validation ottla.ssl.key.location ottla.unauthenticated.connections.max ottla.wal.ring.bytes",
+        "", "ottla.accept.any.replication.factor ottla.authentication.timeout.ms ottla.client.metrics ottla.cluster.cache.bytes ottla.cluster.client.config ottla.cluster.database.url ottla.cluster.delete.delay.ms ottla.cluster.flush.bytes ottla.cluster.flush.ms ottla.cluster.inline.bytes ottla.cluster.object.bytes ottla.cluster.objects.url ottla.cluster.orphan.age.ms ottla.cluster.snapshot.entries ottla.cluster.snapshot.interval.ms ottla.disk.reserve.bytes ottla.durability ottla.max.partitions ottla.max.topics ottla.metrics.listen ottla.metrics.partitions.max ottla.metrics.token.file ottla.open.files.max ottla.record.validation ottla.ssl.key.location ottla.unauthenticated.connections.max ottla.wal.ring.bytes",
         "configs of our own"),
     Deliberate::new("describe broker configs: * broker: *.configs[*listener*].*", "*", "*",
         "one listener, no controller's; listeners do not change while the broker runs"),
