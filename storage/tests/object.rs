@@ -400,6 +400,39 @@ async fn while_the_object_store_is_down_producers_wait_and_cached_reads_go_on() 
 }
 
 #[tokio::test]
+async fn a_broker_that_nobody_writes_to_tells_whether_the_object_store_is_there() {
+    let cluster = Cluster::new(1);
+    let broker = cluster.broker_with(1, |config| config.look = Some(Duration::from_millis(5)));
+    let until = async |is_good: bool| {
+        let looking = async {
+            loop {
+                match broker.store.health() {
+                    Health::Good if is_good => return String::new(),
+                    Health::Stalled(what) if !is_good => return what,
+                    _ => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        };
+        within(SOON, looking).await.expect("it is told")
+    };
+    until(true).await;
+    cluster.objects.change(|faults| faults.down = true);
+    let what = until(false).await;
+    assert!(what.contains("503 Slow Down"), "{what}");
+    cluster.objects.change(|faults| faults.down = false);
+    until(true).await;
+    let gets = cluster.objects.gets();
+    while cluster.objects.gets() < gets + 3 {
+        assert_eq!(
+            broker.store.health(),
+            Health::Good,
+            "what is missing was found out"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
 async fn an_upload_that_hangs_is_made_again_under_another_key() {
     let cluster = Cluster::new(1);
     let broker = cluster.broker_with(1, |config| config.inline_bytes = 0);

@@ -81,6 +81,20 @@ pub struct DirectoryStats {
     pub cleaner_written_bytes: u64,
 }
 
+/// What was asked of an object store, by everybody at this broker: it is paid for, whatever came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ObjectRequests {
+    /// With parts of large objects, and more than uploads where some failed or were slow.
+    pub puts: u64,
+    pub put_bytes: u64,
+    /// With those that ask for no bytes.
+    pub gets: u64,
+    pub got_bytes: u64,
+    pub lists: u64,
+    /// Objects, of which one request may name many.
+    pub deletes: u64,
+}
+
 /// A store that keeps its logs in object storage, at one moment. Counts are since the start.
 #[derive(Debug, Clone)]
 pub struct ObjectStats {
@@ -90,11 +104,7 @@ pub struct ObjectStats {
     pub commits: LatencySnapshot,
     /// GETs that went well, and looks at inline bytes.
     pub reads: LatencySnapshot,
-    /// PUTs that were sent; more than uploads where some failed or were slow.
-    pub puts: u64,
-    pub put_bytes: u64,
-    pub gets: u64,
-    pub got_bytes: u64,
+    pub requests: ObjectRequests,
     /// Rows that this broker has appended.
     pub rows: u64,
     /// Bytes of batches that went with them.

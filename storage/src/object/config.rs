@@ -10,14 +10,15 @@ use tokio::sync::watch;
 use super::database::{Brokers, Fence, Jobs, OrderedLog};
 use super::in_flight::InFlight;
 use super::jobs::JobSettings;
+use super::requests::Counted;
 use crate::env::clock::{Clock, SystemClock};
 
 /// What the engine stands on, and how it goes about its work.
 #[derive(Clone)]
 pub struct ObjectConfig {
     pub log: Arc<dyn OrderedLog>,
-    /// Keys in it are the cluster's alone.
-    pub objects: Arc<dyn ObjectStore>,
+    /// Keys in it are the cluster's alone. Whoever else at this broker asks for objects asks this one, so that all is counted.
+    pub objects: Arc<Counted>,
     /// Shared with whoever else writes objects at this broker, and whoever removes those that nobody needs.
     pub in_flight: Arc<InFlight>,
     /// How many log groups the cluster has.
@@ -36,6 +37,8 @@ pub struct ObjectConfig {
     pub buffer_bytes: usize,
     /// Between two looks at what others append, while they do.
     pub poll: Duration,
+    /// Between two looks whether the object store answers; `None`: who writes or reads finds out.
+    pub look: Option<Duration>,
     pub clock: Arc<dyn Clock>,
     /// This broker helps to keep the stores small; `None`: it does not.
     pub upkeep: Option<Upkeep>,
@@ -61,7 +64,7 @@ impl ObjectConfig {
     ) -> Self {
         Self {
             log,
-            objects,
+            objects: Counted::over(objects),
             in_flight: Arc::default(),
             groups,
             fence,
@@ -71,6 +74,7 @@ impl ObjectConfig {
             cache_bytes: 256 << 20,
             buffer_bytes: 128 << 20,
             poll: Duration::from_millis(10),
+            look: None,
             clock: Arc::new(SystemClock::default()),
             upkeep: None,
             runtime: None,

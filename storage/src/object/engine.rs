@@ -51,6 +51,8 @@ pub(super) struct Engine {
     pub is_closing: AtomicBool,
     /// Every task ends.
     pub stop: watch::Sender<bool>,
+    /// Why the object store did not answer when it was looked at.
+    pub objects_trouble: Mutex<Option<String>>,
     /// What uploads and commits wait for now, in words.
     pub waits_for_objects: Mutex<Option<String>>,
     pub waits_for_database: Mutex<Option<String>>,
@@ -62,15 +64,13 @@ pub(super) struct Engine {
 pub(super) struct Counters {
     pub uploads: LatencyHistogram,
     pub commits: LatencyHistogram,
-    pub puts: AtomicU64,
-    pub put_bytes: AtomicU64,
     pub rows: AtomicU64,
     pub inline_bytes: AtomicU64,
     pub conflicts: AtomicU64,
     pub in_doubt: AtomicU64,
     pub fenced: AtomicU64,
     pub followed_rows: AtomicU64,
-    /// When the groups in use were last known to be followed to their ends.
+    /// When it was last asked what is new in the groups in use, and answered.
     pub followed_at: Mutex<Option<Instant>>,
 }
 
@@ -84,7 +84,7 @@ impl Engine {
     pub fn new(mut config: ObjectConfig, runtime: Handle) -> Arc<Self> {
         // All that is buffered may come to be in one object, and positions in it are 32 bits.
         config.buffer_bytes = config.buffer_bytes.min(1 << 30);
-        let (objects, log) = (Arc::clone(&config.objects), Arc::clone(&config.log));
+        let (objects, log) = (Arc::clone(&config.objects) as _, Arc::clone(&config.log));
         let groups = 0..config.groups.max(1);
         let buffer = WriteBuffer::new(config.flush, config.flush_bytes, config.inline_bytes);
         Arc::new(Self {
@@ -104,6 +104,7 @@ impl Engine {
             failed: watch::Sender::new(None),
             is_closing: AtomicBool::new(false),
             stop: watch::Sender::new(false),
+            objects_trouble: Mutex::new(None),
             waits_for_objects: Mutex::new(None),
             waits_for_database: Mutex::new(None),
             counters: Counters::default(),
@@ -339,10 +340,7 @@ impl Engine {
             uploads: counters.uploads.snapshot(),
             commits: counters.commits.snapshot(),
             reads: self.fetcher.latency().snapshot(),
-            puts: count(&counters.puts),
-            put_bytes: count(&counters.put_bytes),
-            gets: self.fetcher.gets(),
-            got_bytes: self.fetcher.got_bytes(),
+            requests: self.config.objects.requests(),
             rows: count(&counters.rows),
             inline_bytes: count(&counters.inline_bytes),
             followed_rows: count(&counters.followed_rows),

@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,8 +34,6 @@ pub(super) struct Fetcher {
     log: Arc<dyn OrderedLog>,
     runtime: Handle,
     wanted: Mutex<HashMap<Blob, Vec<Wanted>>>,
-    gets: AtomicU64,
-    got_bytes: AtomicU64,
     latency: LatencyHistogram,
 }
 
@@ -64,8 +61,6 @@ impl Fetcher {
             log,
             runtime,
             wanted: Mutex::new(HashMap::new()),
-            gets: AtomicU64::new(0),
-            got_bytes: AtomicU64::new(0),
             latency: LatencyHistogram::default(),
         })
     }
@@ -96,14 +91,6 @@ impl Fetcher {
         }
         let stopped = |_| FetchError::Failed("the store was shut down".to_owned());
         bytes.await.map_err(stopped)?
-    }
-
-    pub fn gets(&self) -> u64 {
-        self.gets.load(Ordering::Relaxed)
-    }
-
-    pub fn got_bytes(&self) -> u64 {
-        self.got_bytes.load(Ordering::Relaxed)
     }
 
     pub fn latency(&self) -> &LatencyHistogram {
@@ -155,8 +142,6 @@ impl Fetcher {
             match answer {
                 Ok(Ok(bytes)) => {
                     self.latency.observe(began.elapsed());
-                    self.got_bytes
-                        .fetch_add(bytes.len() as u64, Ordering::Relaxed);
                     return Ok(bytes);
                 }
                 Ok(Err(FetchError::Gone(what))) => {
@@ -174,7 +159,6 @@ impl Fetcher {
     async fn get(&self, blob: Blob, range: Range<u64>) -> Result<Bytes, FetchError> {
         match blob {
             Blob::Object(object) => {
-                self.gets.fetch_add(1, Ordering::Relaxed);
                 let path = Path::from(object.key());
                 let bytes = self.objects.get_range(&path, range).await;
                 bytes.map_err(|error| match error {

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::database::Fence;
-use super::engine::{Counters, Engine};
+use super::engine::Engine;
 use super::in_flight::Unnamed;
 use super::object_format::ObjectBuilder;
 use super::pending::{BatchPlace, Pending};
@@ -144,12 +144,9 @@ impl Engine {
 
     async fn put(&self, fence: Fence, payload: PutPayload) -> Result<Unnamed, String> {
         let object = Unnamed::begin(&self.config.in_flight, fence.broker_epoch);
-        Counters::add(&self.counters.puts, 1);
-        let bytes = payload.content_length() as u64;
         let path = Path::from(object.object().key());
         let put = self.config.objects.put(&path, payload).await;
         put.map_err(|error| error.to_string())?;
-        Counters::add(&self.counters.put_bytes, bytes);
         Ok(object)
     }
 }

@@ -48,9 +48,10 @@ impl Engine {
                 *self.counters.followed_at.lock() = None;
                 continue;
             }
+            let began = Instant::now();
             match self.read_news(&groups).await {
                 Ok(rows) => {
-                    *self.counters.followed_at.lock() = Some(Instant::now());
+                    *self.counters.followed_at.lock() = Some(began);
                     // Where something happens more is to come.
                     let own = self.counters.rows.load(Ordering::Relaxed);
                     let is_busy = rows > 0 || std::mem::replace(&mut rows_before, own) != own;

@@ -186,6 +186,9 @@ impl LogStore for ObjectLogs {
         }
         let is_stalled = |since: &Instant| since.elapsed() >= STALLED_AFTER;
         if engine.oldest_pending().filter(is_stalled).is_none() {
+            if let Some(what) = engine.objects_trouble.lock().clone() {
+                return Health::Stalled(what);
+            }
             let jobs = self.jobs.lock();
             let trouble = jobs.as_ref().and_then(JobRunner::trouble);
             return trouble.map_or(Health::Good, Health::Neglected);

@@ -22,10 +22,12 @@ pub mod in_flight;
 pub mod jobs;
 mod log_configs;
 mod log_store;
+mod look;
 pub mod object_format;
 mod object_log;
 mod pending;
 pub mod plan;
+mod requests;
 mod run_bytes;
 mod snapshot;
 mod write_buffer;
@@ -38,6 +40,7 @@ pub use self::config::{ObjectConfig, Upkeep};
 use self::engine::Engine;
 use self::jobs::{JobRunner, JobsConfig};
 use self::log_store::ObjectLogs;
+pub use self::requests::Counted;
 use crate::log::{LogStore, StorageError};
 
 /// Opens the logs of a cluster at this broker. What is in them is read when they are first used.
@@ -67,6 +70,9 @@ pub fn open(config: ObjectConfig) -> Result<Arc<dyn LogStore>, StorageError> {
     engine.spawn(Arc::clone(&engine).commit_on_demand());
     engine.spawn(Arc::clone(&engine).follow_others());
     engine.spawn(Arc::clone(&engine).serve_barriers());
+    if let Some(every) = engine.config.look {
+        engine.spawn(Arc::clone(&engine).look_at_objects(every));
+    }
     let jobs = upkeep.map(|upkeep| JobRunner::start(jobs_of(&engine, upkeep), &engine.runtime));
     Ok(Arc::new(ObjectLogs::new(engine, jobs, threads)))
 }
@@ -86,7 +92,7 @@ fn jobs_of(engine: &Engine, upkeep: Upkeep) -> JobsConfig {
         log: Arc::clone(&config.log),
         jobs: upkeep.jobs,
         brokers: upkeep.brokers,
-        objects: Arc::clone(&config.objects),
+        objects: Arc::clone(&config.objects) as _,
         groups: config.groups,
         fence: config.fence.clone(),
         topics: Arc::clone(&engine.log_configs) as _,
