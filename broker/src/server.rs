@@ -8,7 +8,6 @@ use std::time::Duration;
 use console::client_config::{Security, security_of};
 use storage::local::{LocalConfig, OpenError};
 use storage::log::StorageError;
-use storage::object::database::DatabaseError;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -102,8 +101,6 @@ pub enum StartError {
     Metadata(#[from] metadata::OpenError),
     #[error(transparent)]
     Stores(#[from] StoresError),
-    #[error("the cluster's database: {0}")]
-    Serve(DatabaseError),
     #[error(
         "{} has the records of a broker on one machine, which would not be served in a cluster: name an empty directory with --data-dir", .0.display()
     )]
@@ -255,8 +252,9 @@ impl Server {
         made.await.map_err(StartError::FirstTopics)?;
         broker.logins.begin().await.map_err(StartError::Keys)?;
         if let Some(cluster) = cluster {
-            let serving = cluster.serve(&broker.metadata);
-            serving.await.map_err(StartError::Serve)?;
+            let metadata = &broker.metadata;
+            let serving = cluster.members.serve(metadata.version(), metadata.vital());
+            serving.await;
         }
         let listening: Vec<Listening> = bound.iter().map(BoundListener::listening).collect();
         let addresses = listening.iter();

@@ -6,18 +6,25 @@
 //! registers again, with a higher epoch.
 //!
 //! With its lease a broker tells the version of the metadata that it has followed. Whoever has changed something answers its
-//! client when all others have told as much ([`Membership::all_have_seen`]). A broker that tells 0 serves nobody: it has
-//! not loaded its metadata yet, cannot follow them, or is about to leave. Others send no client there and do not wait for it.
+//! client when all others have told as much ([`Membership::all_have_seen`]). What was changed while a broker was not there, nobody
+//! has waited for. So it comes in two steps, at its start and whenever it registers again:
+//!
+//! | it tells | others | until |
+//! |---|---|---|
+//! | 0 | neither wait for it nor send clients there | it has loaded its metadata |
+//! | its version, negative | wait for it | it has followed what was there when this had been told |
+//! | its version | send clients there, too | it cannot follow the metadata, or is about to leave: then it tells 0 |
 //!
 //! No clock decides about what is right: leases say whom to wait for, the database says who may write.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use storage::object::database::{
-    Brokers, DatabaseError, Fence, LiveBroker, Registered, Registration,
+    Database, DatabaseError, Fence, LiveBroker, Registered, Registration,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -51,21 +58,44 @@ const LEAVING: Duration = Duration::from_secs(2);
 #[error("cannot join the cluster: {0}")]
 pub struct JoinError(pub DatabaseError);
 
+/// What a broker has told others, see the [module](self).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Told {
+    fence: Option<Fence>,
+    version: i64,
+}
+
+/// What others have seen of the metadata.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    /// The look that has found it.
+    look: u64,
+    /// The version that all others that are waited for have told at least.
+    version: i64,
+}
+
 /// See the [module](self).
 pub struct Membership {
-    database: Arc<dyn Brokers>,
+    database: Arc<dyn Database>,
     /// With the id, if that was taken from the database.
     registration: Registration,
     cluster_id: Uuid,
     groups: u16,
     view: Arc<ClusterView>,
     fence: watch::Sender<Option<Fence>>,
-    /// The metadata version that others are to be told; 0: this broker serves nobody.
-    to_tell: watch::Sender<i64>,
+    /// When the lease ends, if it is not renewed.
+    lease_until: Mutex<Instant>,
+    /// How often this broker has registered.
+    registrations: AtomicU64,
+    /// The metadata version that this broker has followed, for others; 0: it serves nobody.
+    followed: watch::Sender<i64>,
+    /// Under which fence it has followed everything that nobody has waited for.
+    caught_up: watch::Sender<Option<Fence>>,
     /// What the database was told last.
-    told: watch::Sender<i64>,
-    /// What all others that serve have told at least.
-    seen_by_others: watch::Sender<i64>,
+    told: watch::Sender<Told>,
+    seen_by_others: watch::Sender<Seen>,
+    /// How often it was looked who is there.
+    looks: AtomicU64,
     /// Who waits for what others have seen.
     waiting: AtomicUsize,
     /// Asks for a look at once.
@@ -81,13 +111,14 @@ impl Membership {
     /// # Errors
     /// The database refuses it, or it has not been possible for half a minute.
     pub async fn join(
-        database: Arc<dyn Brokers>,
+        database: Arc<dyn Database>,
         mut registration: Registration,
     ) -> Result<Arc<Self>, JoinError> {
         let deadline = Instant::now() + JOINING;
-        let (registered, others) = loop {
+        let (registered, others, lease_until) = loop {
+            let lease_until = Instant::now() + LEASE;
             let error = match Self::try_to_join(&*database, &registration).await {
-                Ok(joined) => break joined,
+                Ok((registered, others)) => break (registered, others, lease_until),
                 Err(error @ DatabaseError::Refused(_)) => return Err(JoinError(error)),
                 Err(error) if Instant::now() >= deadline => return Err(JoinError(error)),
                 Err(error) => error,
@@ -108,20 +139,24 @@ impl Membership {
                 registered.groups,
             ))),
             fence: watch::Sender::new(Some(registered.fence)),
-            to_tell: watch::Sender::new(0),
-            told: watch::Sender::new(0),
-            seen_by_others: watch::Sender::new(0),
+            lease_until: Mutex::new(lease_until),
+            registrations: AtomicU64::new(1),
+            followed: watch::Sender::new(0),
+            caught_up: watch::Sender::new(None),
+            told: watch::Sender::default(),
+            seen_by_others: watch::Sender::default(),
+            looks: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             look: Notify::new(),
             retired: watch::Sender::new(false),
             stopped: watch::Sender::new(false),
         };
-        joined.take_in(others);
+        joined.take_in(0, others);
         Ok(Arc::new(joined))
     }
 
     async fn try_to_join(
-        database: &dyn Brokers,
+        database: &dyn Database,
         registration: &Registration,
     ) -> Result<(Registered, Vec<LiveBroker>), DatabaseError> {
         let registered = within(database.register(registration)).await?;
@@ -159,20 +194,40 @@ impl Membership {
         self.fence.subscribe()
     }
 
-    /// From now on this broker serves: others are told how far it has followed the metadata. Resolves when the database has
-    /// been told, and this broker is among those who are there.
+    /// How long this broker's lease lasts unless it is renewed.
+    pub fn lease_left(&self) -> Duration {
+        match *self.fence.borrow() {
+            Some(_) => self
+                .lease_until
+                .lock()
+                .saturating_duration_since(Instant::now()),
+            None => Duration::ZERO,
+        }
+    }
+
+    /// How often this broker has registered: more than once, if it was taken for dead.
+    pub fn registrations(&self) -> u64 {
+        self.registrations.load(Ordering::Relaxed)
+    }
+
+    /// This broker begins to serve: others are told how far it has followed the metadata. Resolves when it has followed what
+    /// was there before, and is among those who are there.
     pub async fn serve(self: &Arc<Self>, version: watch::Receiver<Option<i64>>, vital: &Vital) {
         vital.spawn(
             "the metadata version for others",
-            Arc::clone(self).tell_always(version),
+            Arc::clone(self).tell_always(version.clone()),
+        );
+        vital.spawn(
+            "the catching up after a registration",
+            Arc::clone(self).catch_up_always(version),
         );
         let mut told = self.told.subscribe();
         // The sender is `self`'s.
-        let _ = told.wait_for(|told| *told > 0).await;
+        let _ = told.wait_for(|told| told.version > 0).await;
         let mut changes = self.view.watch();
         loop {
             changes.mark_unchanged();
-            if self.view.now().broker_ids().any(|id| id == self.me()) {
+            if self.view.now().has_me() {
                 return;
             }
             self.look.notify_one();
@@ -183,9 +238,9 @@ impl Membership {
     /// Others are to send no clients here any more. Resolves when the database knows, or does not answer.
     pub async fn retire(&self) {
         self.retired.send_replace(true);
-        self.to_tell.send_replace(0);
+        self.followed.send_replace(0);
         let mut told = self.told.subscribe();
-        let _ = timeout(LEAVING, told.wait_for(|told| *told == 0)).await;
+        let _ = timeout(LEAVING, told.wait_for(|told| told.version == 0)).await;
     }
 
     /// Gives up the lease. Nothing is to be written any more.
@@ -208,14 +263,13 @@ impl Membership {
         self.stopped.send_replace(true);
     }
 
-    /// Waits until all others that serve have seen a version of the metadata. Who has not for as long as a lease lasts is
-    /// waited for no longer.
+    /// Waits until all others that are there now have seen a version of the metadata. Who has not for as long as a lease lasts
+    /// is waited for no longer.
     pub async fn all_have_seen(&self, version: i64) {
         let mut seen = self.seen_by_others.subscribe();
-        let is_seen = |seen: &i64| *seen >= version;
-        if is_seen(&seen.borrow()) {
-            return;
-        }
+        // An earlier look does not know of a broker that has come since.
+        let earlier = self.looks.load(Ordering::Acquire);
+        let is_seen = |seen: &Seen| seen.look > earlier && seen.version >= version;
         let _waiting = Waiting::of(&self.waiting);
         self.look.notify_one();
         if timeout(LEASE, seen.wait_for(is_seen)).await.is_err() {
@@ -233,9 +287,9 @@ impl Membership {
             let seen = version
                 .borrow_and_update()
                 .map_or(0, |version| version.max(1));
-            self.to_tell.send_if_modified(|to_tell| {
+            self.followed.send_if_modified(|followed| {
                 let next = if *self.retired.borrow() { 0 } else { seen };
-                std::mem::replace(to_tell, next) != next
+                std::mem::replace(followed, next) != next
             });
             tokio::select! {
                 changed = version.changed() => if changed.is_err() {
@@ -246,20 +300,60 @@ impl Membership {
         }
     }
 
-    async fn renew_always(self: Arc<Self>) {
-        let mut to_tell = self.to_tell.subscribe();
+    /// Follows what nobody has waited for, once for each registration.
+    async fn catch_up_always(self: Arc<Self>, mut version: watch::Receiver<Option<i64>>) {
+        let mut told = self.told.subscribe();
         let mut stopped = self.stopped.subscribe();
-        let mut lease_until = Instant::now() + LEASE;
+        loop {
+            let caught_up = async {
+                // From then on others wait for this broker.
+                let fence = told.wait_for(|told| told.version < 0).await.ok()?.fence;
+                let newest = within(self.database.version()).await;
+                let newest = newest.map_err(|error| {
+                    log_limited!(warn, "cannot see how far the metadata are: {error}");
+                });
+                if let Ok(newest) = newest {
+                    // `None`: the broker cannot follow, and has said why.
+                    let is_there = |version: &Option<i64>| version.is_none_or(|at| at >= newest);
+                    version.wait_for(is_there).await.ok()?;
+                    self.caught_up.send_replace(fence);
+                    let is_over = |told: &Told| told.version >= 0 || told.fence != fence;
+                    told.wait_for(is_over).await.ok()?;
+                } else {
+                    sleep(AFTER_FAILURE).await;
+                }
+                Some(())
+            };
+            tokio::select! {
+                going_on = caught_up => if going_on.is_none() {
+                    return;
+                },
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+            }
+        }
+    }
+
+    async fn renew_always(self: Arc<Self>) {
+        let mut followed = self.followed.subscribe();
+        let mut caught_up = self.caught_up.subscribe();
+        let mut stopped = self.stopped.subscribe();
         let mut next = Instant::now();
         loop {
             tokio::select! {
                 () = sleep_until(next) => {}
-                Ok(()) = to_tell.changed() => {}
+                Ok(()) = followed.changed() => {}
+                Ok(()) = caught_up.changed() => {}
                 _ = stopped.wait_for(|stopped| *stopped) => return,
             }
             let began = Instant::now();
-            let version = *to_tell.borrow_and_update();
             let fence = *self.fence.borrow();
+            let version = match (
+                *followed.borrow_and_update(),
+                *caught_up.borrow_and_update(),
+            ) {
+                (followed, caught_up) if caught_up == fence => followed,
+                (followed, _) => -followed,
+            };
             let renewed = async {
                 match fence {
                     Some(fence) => within(self.database.renew(fence, LEASE, version)).await,
@@ -272,13 +366,14 @@ impl Membership {
             };
             match renewed {
                 Ok(()) => {
-                    lease_until = began + LEASE;
+                    *self.lease_until.lock() = began + LEASE;
                     next = match fence {
                         Some(_) => began + RENEWALS,
                         // What is seen is told with the next renewal.
                         None => began,
                     };
-                    if fence.is_some() && self.told.send_replace(version) != version {
+                    let told = Told { fence, version };
+                    if fence.is_some() && self.told.send_replace(told) != told {
                         self.look.notify_one();
                     }
                 }
@@ -296,7 +391,7 @@ impl Membership {
                         "the lease in the cluster could not be renewed: {error}"
                     );
                     next = Instant::now() + AFTER_FAILURE;
-                    if lease_until <= next {
+                    if *self.lease_until.lock() <= next {
                         self.lose_fence();
                     }
                 }
@@ -306,7 +401,7 @@ impl Membership {
 
     fn lose_fence(&self) {
         self.fence.send_if_modified(|fence| fence.take().is_some());
-        self.told.send_replace(0);
+        self.told.send_replace(Told::default());
     }
 
     async fn register_again(&self) -> Result<(), DatabaseError> {
@@ -319,6 +414,7 @@ impl Membership {
             broker_epoch = registered.fence.broker_epoch,
             "registered again"
         );
+        self.registrations.fetch_add(1, Ordering::Relaxed);
         self.fence.send_replace(Some(registered.fence));
         Ok(())
     }
@@ -335,8 +431,9 @@ impl Membership {
                 () = self.look.notified() => {}
                 _ = stopped.wait_for(|stopped| *stopped) => return,
             }
+            let look = self.looks.fetch_add(1, Ordering::AcqRel) + 1;
             match within(self.database.brokers()).await {
-                Ok(brokers) => self.take_in(brokers),
+                Ok(brokers) => self.take_in(look, brokers),
                 Err(error) => {
                     log_limited!(warn, "cannot see who is in the cluster: {error}");
                     sleep(AFTER_FAILURE).await;
@@ -345,17 +442,17 @@ impl Membership {
         }
     }
 
-    fn take_in(&self, brokers: Vec<LiveBroker>) {
+    fn take_in(&self, look: u64, brokers: Vec<LiveBroker>) {
+        let awaited = brokers
+            .iter()
+            .filter(|broker| broker.seen_metadata != 0 && broker.broker_id != self.me());
+        let version = awaited.map(|broker| broker.seen_metadata.saturating_abs());
+        let version = version.min().unwrap_or(i64::MAX);
+        let seen = Seen { look, version };
         let serving = brokers
             .into_iter()
             .filter(|broker| broker.seen_metadata > 0);
-        let serving: Vec<LiveBroker> = serving.collect();
-        let others = serving
-            .iter()
-            .filter(|broker| broker.broker_id != self.me());
-        let seen = others.map(|broker| broker.seen_metadata).min();
-        let seen = seen.unwrap_or(i64::MAX);
-        let nodes = serving.into_iter().map(node);
+        let nodes = serving.map(node);
         let members = Members::new(self.me(), nodes.collect(), self.groups);
         let ids = |members: &Members| members.broker_ids().collect::<BTreeSet<_>>();
         let (before, now) = (ids(&self.view.now()), ids(&members));

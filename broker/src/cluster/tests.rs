@@ -54,12 +54,15 @@ impl Clock for TestClock {
 #[derive(Default)]
 struct Cable {
     is_cut: AtomicBool,
+    /// Nothing comes through that says what has been changed.
+    hides_metadata: AtomicBool,
 }
 
 impl Faults for Cable {
-    fn before(&self, _call: Call) -> BoxFuture<'_, Fate> {
+    fn before(&self, call: Call) -> BoxFuture<'_, Fate> {
+        let is_hidden = call == Call::LoadMetadata && self.hides_metadata.load(Ordering::Relaxed);
         Box::pin(std::future::ready(
-            match self.is_cut.load(Ordering::Relaxed) {
+            match is_hidden || self.is_cut.load(Ordering::Relaxed) {
                 true => Fate::Refused,
                 false => Fate::Answered,
             },
@@ -144,7 +147,9 @@ impl Stores {
             Arc::clone(&self.logs),
         );
         let broker = broker.await.expect("assembled");
-        cluster.serve(&broker.metadata).await.expect("serves");
+        let metadata = &broker.metadata;
+        let serving = cluster.members.serve(metadata.version(), metadata.vital());
+        serving.await;
         broker
     }
 
@@ -316,6 +321,58 @@ async fn a_broker_that_was_taken_for_dead_registers_again_and_follows_what_it_ha
     create(&three, "reachable").await.expect("made");
     assert!(one.metadata.image().topic("reachable").is_some());
     assert!(one.metadata.image().topic("unreachable").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_registers_again_serves_when_it_has_followed_what_it_has_missed() {
+    let [(one, _), (two, _), (three, cable)] = Stores::new().three().await;
+    let before = members(&three).fence().borrow().expect("registered");
+    cable.is_cut.store(true, Ordering::Relaxed);
+    until(|| ids(&one) == [1, 2]).await;
+    until(|| members(&three).fence().borrow().is_none()).await;
+    create(&two, "missed").await.expect("made");
+    cable.hides_metadata.store(true, Ordering::Relaxed);
+    cable.is_cut.store(false, Ordering::Relaxed);
+    until(|| {
+        let fence = *members(&three).fence().borrow();
+        fence.is_some_and(|fence| fence.broker_epoch > before.broker_epoch)
+    })
+    .await;
+    // Its lease is renewed all the time, and nobody is sent there, nor does it take itself for one who serves.
+    for _ in 0..100 {
+        sleep(LEASE / 30).await;
+        assert!(three.metadata.image().topic("missed").is_none());
+        for broker in [&one, &two, &three] {
+            assert_eq!(ids(broker), [1, 2]);
+        }
+    }
+    // What is changed now waits for it.
+    let began = Instant::now();
+    let (made, ()) = tokio::join!(create(&one, "meanwhile"), async {
+        sleep(LEASE / 2).await;
+        cable.hides_metadata.store(false, Ordering::Relaxed);
+    });
+    made.expect("made");
+    assert!(began.elapsed() >= LEASE / 2 && began.elapsed() < LEASE);
+    assert!(three.metadata.image().topic("meanwhile").is_some());
+    assert!(three.metadata.image().topic("missed").is_some());
+    until(|| ids(&one) == [1, 2, 3] && ids(&three) == [1, 2, 3]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_changed_something_waits_for_brokers_that_have_come_since_the_last_look() {
+    let stores = Stores::new();
+    let (one, _) = stores.broker(1, None).await;
+    let (_two, cable) = stores.broker(2, None).await;
+    // The second is there, and the first has not looked since.
+    cable.hides_metadata.store(true, Ordering::Relaxed);
+    let began = Instant::now();
+    let (made, ()) = tokio::join!(create(&one, "new"), async {
+        sleep(LEASE / 2).await;
+        cable.hides_metadata.store(false, Ordering::Relaxed);
+    });
+    made.expect("made");
+    assert!(began.elapsed() >= LEASE / 2, "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -128,6 +128,16 @@ impl Members {
         matches!(self.nodes.as_slice(), [only] if only.id == self.me)
     }
 
+    /// Whether this broker is there.
+    pub(crate) fn has_me(&self) -> bool {
+        self.nodes.iter().any(|node| node.id == self.me)
+    }
+
+    /// How many brokers there are.
+    pub fn broker_count(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// The ids of all brokers, in order.
     pub fn broker_ids(&self) -> impl Iterator<Item = i32> {
         self.nodes.iter().map(|node| node.id)
@@ -174,9 +184,14 @@ impl Members {
         &self.replicas[self.group_of(topic_id, partition)]
     }
 
+    /// How many replicas each partition has: one in each rack.
+    pub(crate) fn replica_count(&self) -> usize {
+        self.replicas.first().map_or(0, Vec::len)
+    }
+
     /// How much memory and bytes on the wire the list of a partition's replicas takes in an answer, at most.
     pub(crate) fn replica_bytes(&self) -> usize {
-        let racks = self.replicas.iter().map(Vec::len).max().unwrap_or(0);
+        let racks = self.replica_count();
         // No allocation is smaller than 16 bytes.
         (racks * size_of::<i32>()).max(16) + racks * size_of::<i32>() + 4
     }

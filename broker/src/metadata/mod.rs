@@ -191,7 +191,7 @@ impl Metadata {
     }
 
     /// The version that is published here: how many records there have ever been. `None`: what follows cannot be read.
-    pub(crate) fn version(&self) -> watch::Receiver<Option<i64>> {
+    pub fn version(&self) -> watch::Receiver<Option<i64>> {
         self.version.subscribe()
     }
 
