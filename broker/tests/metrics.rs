@@ -11,10 +11,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use broker::broker::Broker;
+use broker::cluster::Cluster;
+use broker::cluster::membership::{LEASE, Membership};
 use broker::config::BrokerConfig;
+use broker::metadata::MetaProperties;
 use broker::metrics::{self, http::Http};
 use broker::server::{self, Server};
 use bytes::Bytes;
@@ -26,12 +30,18 @@ use kafka_protocol::messages::{
     CreateTopicsRequest, DescribeLogDirsRequest, FetchRequest, JoinGroupRequest, MetadataRequest,
     SaslAuthenticateRequest, SaslHandshakeRequest, SyncGroupRequest,
 };
+use object_store::memory::InMemory;
 use parking_lot::{Condvar, Mutex};
 use protocol_shim::newer::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
+use storage::env::clock::SystemClock;
 use storage::local::{self, LocalConfig};
-use storage::log::RecoveryProgress;
+use storage::log::{BoxFuture, RecoveryProgress};
+use storage::object::ObjectConfig;
+use storage::object::database::{
+    Call, DEFAULT_GROUPS, Endpoint, Fate, Faults as DatabaseFaults, MemoryDatabase, Registration,
+};
 use storage::testing::hooked_fs::{HookedFs, Hooks};
 use support::{Client, batch, connect, connect_to_login, group_id, produce, string, topic_name};
 use tempfile::TempDir;
@@ -212,8 +222,8 @@ async fn a_scrape_opens_no_log_and_tells_what_the_stop_has_left() {
     running.shutdown().await.unwrap();
 }
 
-/// Every name in the queries of our dashboard is one of `text`.
-fn holds_the_dashboard(text: &str) {
+/// Every name in the queries of our dashboard is one of `text`: those of a cluster, or all others.
+fn holds_the_dashboard(text: &str, of_a_cluster: bool) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/grafana/ottla.json");
     let dashboard = std::fs::read_to_string(path).unwrap();
     let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
@@ -235,10 +245,11 @@ fn holds_the_dashboard(text: &str) {
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
         .collect();
     let is_name = |part: &&str| part.starts_with("ottla_") || part.starts_with("process_");
+    let is_asked = |part: &&str| part.starts_with("ottla_cluster_") == of_a_cluster;
     let mut count = 0;
     for query in &queries {
         let parts = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        for name in parts.filter(is_name) {
+        for name in parts.filter(is_name).filter(is_asked) {
             let family = ["_total", "_bucket", "_info"];
             let family = family.iter().find_map(|suffix| name.strip_suffix(suffix));
             let is_there =
@@ -247,7 +258,8 @@ fn holds_the_dashboard(text: &str) {
             count += 1;
         }
     }
-    assert!(count > 30, "{count} names: {queries:?}");
+    let least = if of_a_cluster { 10 } else { 30 };
+    assert!(count > least, "{count} names: {queries:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -381,7 +393,7 @@ async fn a_scrape_shows_what_was_produced_fetched_and_committed() {
     above("process_open_fds", 3.0);
     above("process_start_time_seconds", 1.7e9);
     above("ottla_groups_load_seconds", 0.0);
-    holds_the_dashboard(&text);
+    holds_the_dashboard(&text, false);
 
     assert_eq!(get(address, "/health").await, (200, "ok\n".to_owned()));
     assert_eq!(get(address, "/").await.0, 404);
@@ -1098,4 +1110,181 @@ async fn exporters_say_the_same() {
     }
     drop(client);
     running.shutdown().await.unwrap();
+}
+
+/// What befalls a broker's calls to the database.
+#[derive(Default)]
+struct Way {
+    is_blocked: AtomicBool,
+    loses_next_commit: AtomicBool,
+}
+
+impl DatabaseFaults for Way {
+    fn before(&self, call: Call) -> BoxFuture<'_, Fate> {
+        let is_blocked = self.is_blocked.load(Ordering::Relaxed);
+        let is_lost =
+            call == Call::AppendIf && self.loses_next_commit.swap(false, Ordering::Relaxed);
+        Box::pin(async move {
+            if is_blocked {
+                std::future::pending::<()>().await;
+            }
+            if is_lost {
+                Fate::AnswerLost
+            } else {
+                Fate::Answered
+            }
+        })
+    }
+}
+
+/// A broker of a cluster whose stores are in memory, which learns of others' commits when it has to, and where its metrics are.
+async fn start_in_cluster(
+    stores: &(MemoryDatabase, Arc<InMemory>),
+    id: i32,
+    way: &Arc<Way>,
+) -> (Arc<Broker>, SocketAddr) {
+    let (database, objects) = stores;
+    let database = Arc::new(database.with_faults(Arc::clone(way) as _));
+    let registration = Registration {
+        broker_id: Some(id),
+        incarnation: uuid::Uuid::from_u128(id as u128),
+        rack: Some(format!("rack-{id}")),
+        endpoints: vec![Endpoint {
+            listener: "PLAINTEXT".to_owned(),
+            host: format!("broker-{id}.example"),
+            port: 9092,
+        }],
+        lease: LEASE,
+    };
+    let members = Membership::join(Arc::clone(&database) as _, registration);
+    let members = members.await.unwrap();
+    let logs = storage::object::open(ObjectConfig {
+        poll: Duration::from_secs(3600),
+        ..ObjectConfig::new(
+            Arc::clone(&database) as _,
+            Arc::clone(objects) as _,
+            members.groups(),
+            members.fence(),
+        )
+    });
+    let dir = TempDir::new().unwrap();
+    let (id, rack) = (id.to_string(), format!("rack-{id}"));
+    let config = config(&dir, &[("node.id", &id), ("broker.rack", &rack)]);
+    let identity = MetaProperties {
+        cluster_id: "the-cluster".to_owned(),
+        ..MetaProperties::random(config.node_id)
+    };
+    let cluster = Cluster { database, members };
+    let joined = Some(cluster.clone());
+    let broker = server::assemble_in(joined, config, &identity, logs.unwrap()).await;
+    let broker = broker.unwrap();
+    let metadata = &broker.metadata;
+    let serving = cluster.members.serve(metadata.version(), metadata.vital());
+    serving.await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let http = Http::of(Arc::clone(&broker));
+    tokio::spawn(metrics::http::run(Arc::new(http), listener));
+    (broker, address)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_of_a_cluster_tells_of_its_stores_and_asks_neither() {
+    let clock = Arc::new(SystemClock::default());
+    let stores = (MemoryDatabase::new(clock, DEFAULT_GROUPS), Arc::default());
+    let way = Arc::<Way>::default();
+    let (one, address) = start_in_cluster(&stores, 1, &way).await;
+    let (two, other_address) = start_in_cluster(&stores, 2, &Arc::default()).await;
+    let (mut client, mut other) = (connect(&one), connect(&two));
+    let topic_id = client.create_topic("t", 1).await;
+    let large = "x".repeat(300 << 10);
+    // The second knows of nothing that the first has appended meanwhile; the first hears nothing of its last commit.
+    other
+        .call(9, produce("t", vec![(0, batch(&["few"]))]))
+        .await;
+    client
+        .call(9, produce("t", vec![(0, batch(&[&large]))]))
+        .await;
+    other
+        .call(9, produce("t", vec![(0, batch(&["late"]))]))
+        .await;
+    way.loses_next_commit.store(true, Ordering::Relaxed);
+    client
+        .call(9, produce("t", vec![(0, batch(&["in doubt"]))]))
+        .await;
+    for client in [&mut client, &mut other] {
+        // The large one, which one of them has written and the other one has to get.
+        let partition = FetchPartition::default()
+            .with_fetch_offset(1)
+            .with_partition_max_bytes(1 << 20);
+        let topic = FetchTopic::default()
+            .with_topic_id(topic_id)
+            .with_partitions(vec![partition]);
+        let fetch = FetchRequest::default()
+            .with_max_bytes(1 << 20)
+            .with_topics(vec![topic]);
+        let fetched = client.call(13, fetch).await;
+        let records = fetched.responses[0].partitions[0].records.as_ref();
+        assert!(records.unwrap().len() > 300 << 10);
+    }
+
+    let (status, text) = get(address, "/metrics").await;
+    assert_eq!(status, 200);
+    let (_, other_text) = get(other_address, "/metrics").await;
+    let is = |text: &str, name: &str, expected: f64| {
+        let name = format!("ottla_cluster_{name}");
+        assert_eq!(value(text, &name), expected, "{name}");
+    };
+    is(&text, "brokers", 2.0);
+    is(&text, "registrations_total", 1.0);
+    is(&text, "upload_seconds_count", 1.0);
+    is(&text, "object_requests_total{operation=\"put\"}", 1.0);
+    is(&text, "object_requests_total{operation=\"get\"}", 0.0);
+    is(&text, "object_requests_total{operation=\"delete\"}", 0.0);
+    is(&text, "commits_in_doubt_total", 1.0);
+    is(&text, "commits_fenced_total", 0.0);
+    is(&text, "unacknowledged", 0.0);
+    is(&text, "unacknowledged_seconds", 0.0);
+    is(&other_text, "commit_conflicts_total", 1.0);
+    is(&other_text, "object_requests_total{operation=\"put\"}", 0.0);
+    is(&other_text, "object_requests_total{operation=\"get\"}", 1.0);
+    is(&other_text, "read_seconds_count", 1.0);
+    let above = |text: &str, name: &str, least: f64| {
+        let value = value(text, &format!("ottla_cluster_{name}"));
+        assert!(value > least, "{name} {value}");
+    };
+    above(&text, "object_put_bytes_total", f64::from(300 << 10));
+    above(&other_text, "object_got_bytes_total", f64::from(300 << 10));
+    above(&text, "cache_bytes", f64::from(300 << 10));
+    above(&text, "cache_hits_total", 0.0);
+    above(&other_text, "cache_misses_total", 0.0);
+    above(&text, "commit_seconds_count", 1.0);
+    above(&text, "rows_total", 1.0);
+    above(&text, "row_bytes_total", 60.0);
+    above(&other_text, "followed_rows_total", 0.0);
+    above(&text, "log_groups", 0.0);
+    above(&text, "lease_seconds", 5.0);
+    holds_the_dashboard(&text, true);
+
+    // Others' names are of the cluster, too, whoever is asked.
+    let controlled = "broker_count=\"2\",controller_id=\"1\",cluster_id=\"the-cluster\"";
+    let replicas = "kafka_topic_partition_replicas{topic=\"t\",partition=\"0\"}";
+    for address in [address, other_address] {
+        let (_, text) = get(address, "/metrics/kminion").await;
+        assert!(text.contains(controlled), "{text}");
+        for id in [1, 2] {
+            let is_controller = id == 1;
+            let told = format!("rack_id=\"rack-{id}\",is_controller=\"{is_controller}\"}} 1.0");
+            assert!(text.contains(&told), "{told} in {text}");
+        }
+        let (_, text) = get(address, "/metrics/kafka_exporter").await;
+        assert_eq!(value(&text, "kafka_brokers"), 2.0);
+        assert_eq!(value(&text, replicas), 2.0);
+    }
+
+    way.is_blocked.store(true, Ordering::Relaxed);
+    let scraped = tokio::time::timeout(Duration::from_secs(5), get(address, "/metrics"));
+    let (status, text) = scraped.await.expect("no store is asked");
+    assert_eq!(status, 200);
+    is(&text, "brokers", 2.0);
 }

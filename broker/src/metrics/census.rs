@@ -59,6 +59,7 @@ pub(super) struct PartitionSum {
 #[derive(Debug)]
 pub(super) struct PartitionRow {
     pub topic: Arc<str>,
+    pub topic_id: Uuid,
     /// Of a topic of the broker's own.
     pub is_internal: bool,
     pub partition: i32,
@@ -126,6 +127,7 @@ impl Topics {
                 if shows_partitions {
                     told.partitions.push(PartitionRow {
                         topic: Arc::clone(&topic.name),
+                        topic_id: topic.topic_id,
                         is_internal: topic.is_internal(),
                         partition,
                         glance,

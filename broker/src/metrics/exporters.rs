@@ -15,9 +15,10 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
-use super::census::{Groups, Lag, TopicRow};
+use super::census::{Groups, Lag, PartitionRow, TopicRow};
 use super::label::Label;
 use super::snapshot::Snapshot;
+use crate::cluster::view::Endpoint;
 
 /// The release of Kafka whose APIs are served. kminion guesses, and finds none that has just these.
 const CLUSTER_VERSION: &str = "v4.4";
@@ -96,7 +97,7 @@ impl Snapshot {
     fn partition_rows(
         &self,
         labels: [&'static str; 2],
-        value: impl Fn(&super::census::PartitionRow) -> Option<f64>,
+        value: impl Fn(&PartitionRow) -> Option<f64>,
     ) -> impl Iterator<Item = Row<2>> {
         let rows = self.topics.iter().flat_map(|topics| &topics.partitions);
         rows.filter_map(move |row| {
@@ -113,14 +114,14 @@ impl Snapshot {
 impl Collector for KafkaExporter {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (out, snapshot) = (&mut encoder, &self.0);
-        let broker = &snapshot.identity;
-        gauges(out, "kafka_brokers", "Number of brokers", [([], 1.0)])?;
-        let labels = [
-            ("id", broker.node_id.to_string()),
-            ("address", text(&broker.advertised.to_string())),
-        ];
-        let help = "Who the broker is";
-        gauges(out, "kafka_broker_info", help, [(labels, 1.0)])?;
+        let brokers = || snapshot.members.brokers(&snapshot.identity.listener);
+        let count = brokers().count() as f64;
+        gauges(out, "kafka_brokers", "Number of brokers", [([], count)])?;
+        let rows = brokers().map(|broker| {
+            let address = text(&format!("{}:{}", broker.host, broker.port));
+            ([("id", broker.id.to_string()), ("address", address)], 1.0)
+        });
+        gauges(out, "kafka_broker_info", "Who the broker is", rows)?;
         let rows = snapshot.named_topics();
         let rows = rows.map(|row| ([("topic", text(&row.name))], row.partition_count as f64));
         let name = "kafka_topic_partitions";
@@ -145,28 +146,28 @@ impl KafkaExporter {
         });
         let name = "kafka_topic_partition_oldest_offset";
         gauges(out, name, "Offset of the first record", rows)?;
-        let leader = f64::from(snapshot.identity.node_id);
-        for (name, help, value) in [
-            ("kafka_topic_partition_leader", "Id of the leader", leader),
-            ("kafka_topic_partition_replicas", "Number of replicas", 1.0),
+        let members = &*snapshot.members;
+        let leader =
+            |row: &PartitionRow| f64::from(members.leader_for(row.topic_id, row.partition, None));
+        let replicas = |_: &PartitionRow| members.replica_count() as f64;
+        let values: [(&str, &str, &dyn Fn(&PartitionRow) -> f64); 5] = [
+            ("leader", "Id of the leader", &leader),
+            ("replicas", "Number of replicas", &replicas),
+            ("in_sync_replica", "Number of in-sync replicas", &replicas),
             (
-                "kafka_topic_partition_in_sync_replica",
-                "Number of in-sync replicas",
-                1.0,
-            ),
-            (
-                "kafka_topic_partition_leader_is_preferred",
+                "leader_is_preferred",
                 "1: the preferred replica leads",
-                1.0,
+                &|_| 1.0,
             ),
             (
-                "kafka_topic_partition_under_replicated_partition",
+                "under_replicated_partition",
                 "1: a replica is behind",
-                0.0,
+                &|_| 0.0,
             ),
-        ] {
-            let rows = snapshot.partition_rows(labels, |_| Some(value));
-            gauges(out, name, help, rows)?;
+        ];
+        for (name, help, value) in values {
+            let rows = snapshot.partition_rows(labels, |row| Some(value(row)));
+            gauges(out, &format!("kafka_topic_partition_{name}"), help, rows)?;
         }
         Ok(())
     }
@@ -236,33 +237,42 @@ impl KafkaExporter {
 impl Collector for Kminion {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (out, snapshot) = (&mut encoder, &self.0);
-        let broker = &snapshot.identity;
+        let (own, members) = (&snapshot.identity, &*snapshot.members);
         let labels = [("version", env!("CARGO_PKG_VERSION").to_owned())];
         let name = "kminion_exporter_up";
         gauges(out, name, "1: all could be told", [(labels, 1.0)])?;
         let labels = [
             ("cluster_version", CLUSTER_VERSION.to_owned()),
-            ("broker_count", "1".to_owned()),
-            ("controller_id", broker.node_id.to_string()),
-            ("cluster_id", text(&broker.cluster_id)),
+            ("broker_count", members.broker_count().to_string()),
+            ("controller_id", members.controller().to_string()),
+            ("cluster_id", text(&own.cluster_id)),
         ];
         let name = "kminion_kafka_cluster_info";
         gauges(out, name, "What the cluster is", [(labels, 1.0)])?;
-        let of_broker = [
-            ("broker_id", broker.node_id.to_string()),
-            ("address", text(&broker.advertised.host)),
-            ("port", broker.advertised.port.to_string()),
-            ("rack_id", text(broker.rack.as_deref().unwrap_or_default())),
-        ];
-        let [id, address, port, rack] = of_broker.clone();
-        let is_controller = ("is_controller", "true".to_owned());
-        let labels = [id, address, port, rack, is_controller];
+        let of_broker = |broker: &Endpoint<'_>| {
+            [
+                ("broker_id", broker.id.to_string()),
+                ("address", text(broker.host)),
+                ("port", broker.port.to_string()),
+                ("rack_id", text(broker.rack.unwrap_or_default())),
+            ]
+        };
+        let rows = members.brokers(&own.listener).map(|broker| {
+            let [id, address, port, rack] = of_broker(&broker);
+            let is_controller = (broker.id == members.controller()).to_string();
+            let labels = [id, address, port, rack, ("is_controller", is_controller)];
+            (labels, 1.0)
+        });
         let name = "kminion_kafka_broker_info";
-        gauges(out, name, "Who the broker is", [(labels, 1.0)])?;
+        gauges(out, name, "Who the broker is", rows)?;
         let topics = snapshot.topics.iter().flat_map(|topics| &topics.topics);
         let bytes: u64 = topics.filter_map(|row| row.sum.size_bytes).sum();
+        // Of the others nothing is known.
+        let mut brokers = members.brokers(&own.listener);
+        let this = brokers.find(|broker| broker.id == own.node_id);
+        let rows = this.iter().map(|this| (of_broker(this), bytes as f64));
         let name = "kminion_kafka_broker_log_dir_size_total_bytes";
-        gauges(out, name, "Bytes of all logs", [(of_broker, bytes as f64)])?;
+        gauges(out, name, "Bytes of all logs", rows)?;
         self.topics(out)?;
         match &snapshot.groups {
             Some(groups) => self.groups(out, groups),
@@ -274,6 +284,7 @@ impl Collector for Kminion {
 impl Kminion {
     fn topics(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let snapshot = &self.0;
+        let replication_factor = snapshot.members.replica_count().to_string();
         let rows = snapshot.named_topics().map(|row| {
             let policy = match (row.compacts, row.deletes) {
                 (true, true) => "compact,delete",
@@ -284,7 +295,7 @@ impl Kminion {
             let labels = [
                 ("topic_name", text(&row.name)),
                 ("partition_count", row.partition_count.to_string()),
-                ("replication_factor", "1".to_owned()),
+                ("replication_factor", replication_factor.clone()),
                 ("cleanup_policy", policy.to_owned()),
             ];
             (labels, 1.0)

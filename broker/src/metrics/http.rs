@@ -332,6 +332,9 @@ fn unready(stage: &Stage) -> Option<String> {
     {
         return Some("this broker has no lease in the cluster's database".to_owned());
     }
+    if !broker.cluster.now().has_me() {
+        return Some("this broker has not followed yet what others have changed".to_owned());
+    }
     match health {
         Health::Stalled(reason) | Health::Neglected(reason) => Some(reason),
         Health::Good | Health::Offline(_) => None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use coordinators::txn::{Measures, TransactionConfig};
-use storage::log::stats::DirectoryStats;
+use storage::log::stats::{DirectoryStats, ObjectStats};
 use storage::log::{Health, RecoveryReport};
 use tokio::sync::Semaphore;
 
@@ -18,7 +18,9 @@ use super::process::ProcessStats;
 use crate::acl::AclOperation;
 use crate::broker::Broker;
 use crate::clock::system_time;
+use crate::cluster::view::Members;
 use crate::config::HostPort;
+use crate::net::session::ClientListener;
 use crate::quota::{Kind, ThrottleCounts};
 
 /// What waits for the disk is left out of a scrape when it takes longer.
@@ -32,15 +34,26 @@ const LATE_AFTER_MS: i64 = 5 * 60 * 1000;
 pub(super) struct Identity {
     pub node_id: i32,
     pub cluster_id: String,
-    /// Where clients of the first listener are told to connect.
-    pub advertised: HostPort,
-    pub rack: Option<String>,
+    /// The first one, whose clients this is told like.
+    pub listener: ClientListener,
+}
+
+/// The broker's part in its cluster at one moment.
+#[derive(Debug)]
+pub(super) struct InCluster {
+    pub objects: ObjectStats,
+    pub lease_left: Duration,
+    pub registrations: u64,
 }
 
 /// The broker at one moment.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub identity: Identity,
+    /// Who is there; on one machine, this broker.
+    pub members: Arc<Members>,
+    /// `None` on one machine.
+    pub in_cluster: Option<InCluster>,
     pub directory: Option<DirectoryStats>,
     pub offline: bool,
     /// `None` while the file system does not answer.
@@ -91,13 +104,18 @@ pub(super) struct Gatherer {
 }
 
 impl Gatherer {
-    /// `advertised`: where clients are told to connect.
+    /// `advertised`: where clients of the first listener are told to connect.
     pub fn new(broker: Arc<Broker>, advertised: HostPort) -> Self {
+        let first = &broker.config.listeners[0];
+        let listener = ClientListener {
+            name: first.name.clone(),
+            security_protocol: first.security_protocol,
+            advertised,
+        };
         let identity = Identity {
             node_id: broker.config.node_id,
             cluster_id: broker.metadata.image().cluster_id().to_owned(),
-            advertised,
-            rack: broker.config.serving.rack.clone(),
+            listener,
         };
         Self {
             identity,
@@ -122,6 +140,8 @@ impl Gatherer {
         );
         Snapshot {
             identity: self.identity.clone(),
+            members: broker.cluster.now(),
+            in_cluster: in_cluster(broker),
             directory: broker.logs.stats(),
             offline: matches!(broker.logs.health(), Health::Offline(_)),
             free_disk_bytes: free_disk_bytes.ok().flatten(),
@@ -205,6 +225,16 @@ impl Snapshot {
         let since = self.started.duration_since(UNIX_EPOCH);
         since.unwrap_or_default().as_secs_f64()
     }
+}
+
+/// Asks neither of the stores.
+fn in_cluster(broker: &Broker) -> Option<InCluster> {
+    let members = broker.members.as_deref()?;
+    Some(InCluster {
+        objects: broker.logs.object_stats()?,
+        lease_left: members.lease_left(),
+        registrations: members.registrations(),
+    })
 }
 
 fn throttled(counts: &ThrottleCounts) -> Vec<(&'static str, u64, u64)> {

@@ -12,7 +12,7 @@ use storage::log::stats::{DirectoryStats, LatencySnapshot};
 use super::ApiSnapshot;
 use super::census::{Groups, Lag, PartitionSum, TopicRow, Topics};
 use super::label::Label;
-use super::snapshot::Snapshot;
+use super::snapshot::{InCluster, Snapshot};
 
 /// What [`render`] gives.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -31,6 +31,10 @@ impl Collector for Snapshot {
         let mut out = Out(encoder);
         if let Some(directory) = &self.directory {
             out.directory(directory)?;
+        }
+        if let Some(in_cluster) = &self.in_cluster {
+            out.cluster(self, in_cluster)?;
+            out.stores(in_cluster)?;
         }
         out.recovery(self)?;
         out.requests(self)?;
@@ -90,6 +94,43 @@ impl Out<'_> {
         self.counter("ottla_cleaner_runs", "Compactions of a log that succeeded.", d.cleaner_runs)?;
         self.counter("ottla_cleaner_read_bytes", "Bytes read by compactions that succeeded.", d.cleaner_read_bytes)?;
         self.counter("ottla_cleaner_written_bytes", "Bytes written by compactions that succeeded.", d.cleaner_written_bytes)
+    }
+
+    #[rustfmt::skip] // a table: one row per metric
+    fn cluster(&mut self, s: &Snapshot, c: &InCluster) -> fmt::Result {
+        let o = &c.objects;
+        self.gauge("ottla_cluster_brokers", "Brokers that serve, as far as this one knows.", s.members.broker_count() as f64)?;
+        self.gauge("ottla_cluster_lease_seconds", "How long this broker's lease in the database lasts unless it is renewed; 0 without one. Nothing is acknowledged then.", c.lease_left.as_secs_f64())?;
+        self.counter("ottla_cluster_registrations", "How often this broker has registered: more than once, if others took it for dead.", c.registrations)?;
+        self.gauge("ottla_cluster_log_groups", "Log groups that this broker follows, since it has used a partition of them.", o.groups as f64)?;
+        self.gauge("ottla_cluster_follow_lag_seconds", "How long ago this broker has last seen what others have appended to them. It grows while the database does not answer.", o.follows_since.as_secs_f64())?;
+        self.gauge("ottla_cluster_unacknowledged", "Batches and changes that are not answered yet.", o.pending as f64)?;
+        self.gauge("ottla_cluster_unacknowledged_seconds", "How long the oldest of them has waited; 0 if there is none. It grows while a store stalls.", o.oldest_pending.as_secs_f64())?;
+        self.gauge("ottla_cluster_buffered_bytes", "Memory of batches that are not answered yet.", o.buffered_bytes as f64)?;
+        self.counter("ottla_cluster_cache_hits", "Reads of batches that were in memory.", o.cache_hits)?;
+        self.counter("ottla_cluster_cache_misses", "Reads of batches that had to be fetched from a store.", o.cache_misses)?;
+        self.gauge("ottla_cluster_cache_bytes", "Memory of batches that were written or read a moment ago, of ottla.cluster.cache.bytes.", o.cache_bytes as f64)
+    }
+
+    #[rustfmt::skip] // a table: one row per metric
+    fn stores(&mut self, c: &InCluster) -> fmt::Result {
+        let o = &c.objects;
+        self.histogram("ottla_cluster_commit_seconds", "Commits: statements that append rows to the database, until it is known what became of them.", &o.commits)?;
+        self.counter("ottla_cluster_commit_conflicts", "Rows that came too late, since another broker's was first; they are planned again.", o.conflicts)?;
+        self.counter("ottla_cluster_commits_in_doubt", "Commits without an answer, of which the database had to be asked what became of them.", o.in_doubt)?;
+        self.counter("ottla_cluster_commits_fenced", "Commits that were refused since this broker's lease had ended.", o.fenced)?;
+        self.counter("ottla_cluster_rows", "Rows that this broker has appended.", o.rows)?;
+        self.counter("ottla_cluster_row_bytes", "Bytes of batches that went into rows, since they were few.", o.inline_bytes)?;
+        self.counter("ottla_cluster_followed_rows", "Rows that this broker has read.", o.followed_rows)?;
+        self.histogram("ottla_cluster_upload_seconds", "Objects with batches, from the first attempt to the one that went well.", &o.uploads)?;
+        self.histogram("ottla_cluster_read_seconds", "Reads that went well of an object, or of batches in a row.", &o.reads)?;
+        let r = &o.requests;
+        let mut requests = self.metric("ottla_cluster_object_requests", "What was asked of the object store, by everything in this broker and whatever came of it: this is what it charges for. What its client repeats counts once; delete counts objects.", MetricType::Counter)?;
+        for (operation, count) in [("put", r.puts), ("get", r.gets), ("list", r.lists), ("delete", r.deletes)] {
+            requests.encode_family(&[("operation", operation)])?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
+        self.counter("ottla_cluster_object_put_bytes", "Bytes sent to the object store.", r.put_bytes)?;
+        self.counter("ottla_cluster_object_got_bytes", "Bytes read from the object store.", r.got_bytes)
     }
 
     #[rustfmt::skip] // a table: one row per metric
