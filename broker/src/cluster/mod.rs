@@ -1,6 +1,7 @@
 //! The cluster, of which this broker is a part.
 
 pub mod membership;
+mod place;
 pub mod stores;
 pub mod view;
 

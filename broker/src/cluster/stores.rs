@@ -9,7 +9,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use object_store::aws::AmazonS3Builder;
 use object_store::prefix::PrefixStore;
-use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutPayload};
+use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig};
 use storage::log::{LogStore, StorageError};
 use storage::object::database::{
     DEFAULT_GROUPS, DatabaseError, Endpoint, PostgresDatabase, Registration,
@@ -20,8 +20,8 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::Cluster;
 use super::membership::{JoinError, LEASE, Membership};
+use super::{Cluster, place};
 use crate::clock::system_ms;
 use crate::config::{BrokerConfig, ClusterConfig, ClusterStores, DynamicSettings};
 use crate::log_limited;
@@ -31,6 +31,10 @@ use crate::server::Listening;
 /// How long a database that cannot be reached is waited for: it may be about to start.
 const PATIENCE: Duration = Duration::from_secs(30);
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// How often it is looked whether the object store answers, for whoever asks how the broker is.
+const OBJECTS_LOOKS: Duration = Duration::from_secs(5);
+/// For how long a client of the object store repeats a request by itself. Who has asked repeats it, too, and tells why it has to.
+const REPEATS: Duration = Duration::from_secs(5);
 /// How far the clocks of this machine and of the object store may be apart before the operator is told. S3 refuses requests
 /// that are a quarter of an hour off.
 const CLOCKS_APART_MS: i64 = 60_000;
@@ -69,6 +73,10 @@ pub async fn join(
     let objects = open_objects(&stores.objects_url)?;
     probe(&*objects, &stores.objects_url).await?;
     let database = open_database(stores).await?;
+    patiently("the cluster's place cannot be looked at yet", async || {
+        place::claim(&*objects, &stores.objects_url, &*database).await
+    })
+    .await?;
     let endpoints = listening.iter().map(|listening| Endpoint {
         listener: listening.name.clone(),
         host: listening.advertised.host.clone(),
@@ -88,6 +96,7 @@ pub async fn join(
         flush_bytes: section.flush_bytes,
         inline_bytes: section.inline_bytes,
         cache_bytes: section.cache_bytes,
+        look: Some(OBJECTS_LOOKS),
         upkeep: Some(Upkeep {
             jobs: Arc::clone(&database) as _,
             brokers: Arc::clone(&database) as _,
@@ -143,20 +152,30 @@ fn secret_of_all(stores: &ClusterStores, cluster_id: Uuid) -> Uuid {
 }
 
 async fn open_database(stores: &ClusterStores) -> Result<Arc<PostgresDatabase>, StoresError> {
+    let url = stores.database_url.expose();
+    let opened = patiently("the cluster's database cannot be reached yet", async || {
+        let opened = PostgresDatabase::open(url, DEFAULT_GROUPS).await;
+        opened.map_err(StoresError::Database)
+    });
+    opened.await.map(Arc::new)
+}
+
+/// Tries for a while, as long as it is the database that does not answer.
+async fn patiently<T>(
+    what_not: &str,
+    attempt: impl AsyncFn() -> Result<T, StoresError>,
+) -> Result<T, StoresError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match PostgresDatabase::open(stores.database_url.expose(), DEFAULT_GROUPS).await {
-            Ok(database) => return Ok(Arc::new(database)),
-            Err(error @ DatabaseError::Refused(_)) => return Err(StoresError::Database(error)),
-            Err(error) if Instant::now() >= deadline => return Err(StoresError::Database(error)),
-            Err(error) => {
-                log_limited!(
-                    warn,
-                    "the cluster's database cannot be reached yet: {error}"
-                );
+        match attempt().await {
+            Err(StoresError::Database(
+                error @ (DatabaseError::Unavailable(_) | DatabaseError::InDoubt(_)),
+            )) if Instant::now() < deadline => {
+                log_limited!(warn, "{what_not}: {error}");
+                sleep(AFTER_FAILURE).await;
             }
+            outcome => return outcome,
         }
-        sleep(AFTER_FAILURE).await;
     }
 }
 
@@ -167,7 +186,14 @@ fn open_objects(url: &str) -> Result<Arc<dyn ObjectStore>, StoresError> {
     let endpoint =
         std::env::var("AWS_ENDPOINT_URL_S3").or_else(|_| std::env::var("AWS_ENDPOINT_URL"));
     let endpoint = endpoint.ok();
-    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+    let repeats = RetryConfig {
+        max_retries: 3,
+        retry_timeout: REPEATS,
+        ..RetryConfig::default()
+    };
+    let mut builder = AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_retry(repeats);
     if let Some(endpoint) = &endpoint {
         // Who names an address without TLS means it.
         builder = builder

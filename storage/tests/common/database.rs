@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use storage::object::database::{
     Database, DatabaseError, Endpoint, FIRST_TAKEN_BROKER_ID, Fence, Head, LogGroup, MetadataError,
-    MetadataTable, Mode, News, Proposal, Registered, Registration, Row,
+    MetadataTable, Mode, News, ObjectsPlace, Proposal, Registered, Registration, Row,
 };
 use uuid::Uuid;
 
@@ -42,6 +42,7 @@ macro_rules! database_rules {
             another_process_gets_an_id_only_when_its_lease_has_ended
             a_broker_without_an_id_gets_one_that_is_free
             a_broker_is_seen_as_it_has_registered
+            where_the_objects_are_is_settled_by_the_first
             metadata_is_appended_to_the_version_that_was_expected
             an_append_of_metadata_that_is_repeated_is_done_once
             metadata_that_was_forgotten_is_not_loaded
@@ -677,6 +678,36 @@ pub async fn a_broker_is_seen_as_it_has_registered(fixture: Fixture) {
 fn records(texts: &[&str]) -> Vec<Bytes> {
     let bytes = |text: &&str| Bytes::copy_from_slice(text.as_bytes());
     texts.iter().map(bytes).collect()
+}
+
+pub async fn where_the_objects_are_is_settled_by_the_first(fixture: Fixture) {
+    let database = &fixture.database;
+    let before = database.identity().await.unwrap();
+    assert_eq!(before.objects, None);
+    let place = |number: u128| ObjectsPlace {
+        id: Uuid::from_u128(number),
+        url: format!("s3://bucket/{number}"),
+    };
+    let settling = (1..=8).map(|number| {
+        let (database, place) = (Arc::clone(database), place(number));
+        tokio::spawn(async move { database.settle_objects(&place).await.unwrap() })
+    });
+    let mut settled = Vec::new();
+    for settling in settling.collect::<Vec<_>>() {
+        settled.push(settling.await.unwrap());
+    }
+    settled.dedup();
+    assert_eq!(settled.len(), 1, "{settled:?}");
+    assert_eq!(settled[0].url, place(settled[0].id.as_u128()).url);
+    assert_eq!(
+        database.settle_objects(&place(9)).await.unwrap(),
+        settled[0]
+    );
+    let after = database.identity().await.unwrap();
+    assert_eq!(after.objects.as_ref(), settled.first());
+    assert_eq!(after.cluster_id, before.cluster_id);
+    let registered = register(&**database, 1, LONG).await.unwrap();
+    assert_eq!(registered.cluster_id, after.cluster_id);
 }
 
 pub async fn metadata_is_appended_to_the_version_that_was_expected(fixture: Fixture) {

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{
-    Answer, Brokers, DatabaseError, Fence, Head, Jobs, LiveBroker, LogGroup, MetadataError,
-    MetadataRecords, MetadataTable, Mode, News, OrderedLog, Proposal, Registered, Registration,
-    Row, check_proposals, id_in_use, lost_commits, no_such_group, resolved_too_late,
+    Answer, Brokers, ClusterIdentity, DatabaseError, Fence, Head, Jobs, LiveBroker, LogGroup,
+    MetadataError, MetadataRecords, MetadataTable, Mode, News, ObjectsPlace, OrderedLog, Proposal,
+    Registered, Registration, Row, check_proposals, id_in_use, lost_commits, no_such_group,
+    resolved_too_late,
 };
 use crate::env::clock::Clock;
 use crate::env::random::new_uuid;
@@ -27,6 +28,8 @@ pub enum Call {
     Inline,
     Resolve,
     Trim,
+    Identity,
+    SettleObjects,
     Register,
     Renew,
     Leave,
@@ -47,6 +50,7 @@ impl Call {
         !matches!(
             self,
             Self::Heads
+                | Self::Identity
                 | Self::ReadFrom
                 | Self::Inline
                 | Self::Resolve
@@ -100,7 +104,7 @@ type Statement = Box<dyn FnOnce(&mut State) + Send>;
 struct State {
     /// The time of the statement, in ms since some moment.
     now_ms: u64,
-    cluster_id: Uuid,
+    identity: ClusterIdentity,
     groups: Vec<Group>,
     last_epoch: i64,
     brokers: BTreeMap<i32, Broker>,
@@ -136,7 +140,10 @@ impl MemoryDatabase {
     pub fn new(clock: Arc<dyn Clock>, groups: u16) -> Self {
         let state = State {
             now_ms: 0,
-            cluster_id: new_uuid(),
+            identity: ClusterIdentity {
+                cluster_id: new_uuid(),
+                objects: None,
+            },
             groups: (0..groups).map(|_| Group::default()).collect(),
             last_epoch: 0,
             brokers: BTreeMap::new(),
@@ -423,7 +430,7 @@ impl State {
                 broker_id,
                 broker_epoch,
             },
-            cluster_id: self.cluster_id,
+            cluster_id: self.identity.cluster_id,
             groups: self.group_count(),
         })
     }
@@ -539,6 +546,18 @@ impl OrderedLog for MemoryDatabase {
 }
 
 impl Brokers for MemoryDatabase {
+    fn identity(&self) -> Answer<'_, ClusterIdentity> {
+        self.call(Call::Identity, |state| Ok(state.identity.clone()))
+    }
+
+    fn settle_objects<'a>(&'a self, place: &'a ObjectsPlace) -> Answer<'a, ObjectsPlace> {
+        let place = place.clone();
+        self.call(Call::SettleObjects, move |state| {
+            let settled = state.identity.objects.get_or_insert(place);
+            Ok(settled.clone())
+        })
+    }
+
     fn register<'a>(&'a self, registration: &'a Registration) -> Answer<'a, Registered> {
         let registration = registration.clone();
         self.call(Call::Register, move |state| state.register(registration))

@@ -210,12 +210,34 @@ pub struct LiveBroker {
     pub incarnation: Uuid,
     pub rack: Option<String>,
     pub endpoints: Vec<Endpoint>,
-    /// The metadata version that it has told with its last renewal; 0 before.
+    /// The metadata version that it has told with its last renewal, as it was told; 0 before.
     pub seen_metadata: i64,
+}
+
+/// Where a cluster has its objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectsPlace {
+    /// What the place itself is marked with: it may have several URLs.
+    pub id: Uuid,
+    /// For people.
+    pub url: String,
+}
+
+/// What a cluster is, for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterIdentity {
+    pub cluster_id: Uuid,
+    /// `None`: no broker has settled it yet.
+    pub objects: Option<ObjectsPlace>,
 }
 
 /// Who is there: what the cluster needs.
 pub trait Brokers: Send + Sync {
+    fn identity(&self) -> Answer<'_, ClusterIdentity>;
+
+    /// Settles where the objects are, unless somebody has. Gives where they are.
+    fn settle_objects<'a>(&'a self, place: &'a ObjectsPlace) -> Answer<'a, ObjectsPlace>;
+
     /// Joins, with a new epoch above all others and a new lease. What is still being written under an earlier epoch of the
     /// broker is written first, and nothing is afterwards.
     ///

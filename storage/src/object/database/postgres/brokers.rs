@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::{PostgresDatabase, column, milliseconds};
 use crate::object::database::{
-    Answer, Brokers, DatabaseError, Endpoint, FIRST_TAKEN_BROKER_ID, Fence, LiveBroker, Registered,
-    Registration, id_in_use,
+    Answer, Brokers, ClusterIdentity, DatabaseError, Endpoint, FIRST_TAKEN_BROKER_ID, Fence,
+    LiveBroker, ObjectsPlace, Registered, Registration, id_in_use,
 };
 
 /// Who else has which id, and for how long.
@@ -17,6 +18,15 @@ const TAKEN: &str = "\
         CAST(extract(epoch FROM l.lease_until - clock_timestamp()) * 1000 AS bigint) \
     FROM ottla.broker b JOIN ottla.broker_lease l ON l.broker_id = b.broker_id \
     WHERE l.lease_until > clock_timestamp() OR b.incarnation = $1 ORDER BY b.broker_id";
+
+fn place_of(row: &Row) -> Result<Option<ObjectsPlace>, DatabaseError> {
+    let id: Option<Uuid> = column(row, 0)?;
+    let url: Option<String> = column(row, 1)?;
+    Ok(id.map(|id| ObjectsPlace {
+        id,
+        url: url.unwrap_or_default(),
+    }))
+}
 
 struct Taken {
     broker_id: i32,
@@ -156,6 +166,30 @@ impl PostgresDatabase {
 }
 
 impl Brokers for PostgresDatabase {
+    fn identity(&self) -> Answer<'_, ClusterIdentity> {
+        Box::pin(async move {
+            let sql = "SELECT objects_id, objects_url FROM ottla.cluster";
+            let rows = self.lease_sessions.read(sql, &[]).await?;
+            let objects = rows.first().map(place_of).transpose()?.flatten();
+            Ok(ClusterIdentity {
+                cluster_id: self.cluster.cluster_id,
+                objects,
+            })
+        })
+    }
+
+    fn settle_objects<'a>(&'a self, place: &'a ObjectsPlace) -> Answer<'a, ObjectsPlace> {
+        Box::pin(async move {
+            // Of two at a time the second waits for the first, and finds what it has written.
+            let sql = "UPDATE ottla.cluster SET objects_id = coalesce(objects_id, $1), \
+                       objects_url = coalesce(objects_url, $2) RETURNING objects_id, objects_url";
+            let parameters: [&(dyn ToSql + Sync); 2] = [&place.id, &place.url];
+            let row = self.lease_sessions.write(sql, &parameters).await?;
+            let settled = place_of(&row)?;
+            Ok(settled.unwrap_or_else(|| place.clone()))
+        })
+    }
+
     fn register<'a>(&'a self, registration: &'a Registration) -> Answer<'a, Registered> {
         Box::pin(self.registered(registration))
     }

@@ -67,6 +67,11 @@ impl PostgresDatabase {
         })
     }
 
+    /// Hosts, ports and database of a URL, without what is secret; `None` if it cannot be read.
+    pub fn address_of(url: &str) -> Option<String> {
+        url::parse(url).ok().map(|target| target.address)
+    }
+
     fn group(&self, group: LogGroup) -> Result<i32, DatabaseError> {
         if group.0 < self.cluster.groups {
             Ok(i32::from(group.0))

@@ -6,7 +6,10 @@ CREATE TABLE ottla.cluster (
     cluster_id     uuid    NOT NULL,
     v_groups       integer NOT NULL,
     -- of all brokers that there have ever been
-    last_epoch     bigint  NOT NULL
+    last_epoch     bigint  NOT NULL,
+    -- where its objects are, when a broker has settled it: what the place is marked with, and its URL for people
+    objects_id     uuid,
+    objects_url    text
 );
 
 -- Each commit holds the row of its broker FOR SHARE, so that a new epoch waits for those of the old one.

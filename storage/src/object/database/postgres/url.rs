@@ -24,7 +24,9 @@ pub(super) enum Trust {
 pub(super) struct Target {
     pub config: Config,
     pub trust: Trust,
-    /// For people: without the password.
+    /// Hosts, ports and database, for people.
+    pub address: String,
+    /// With the user, and without the password.
     pub place: String,
 }
 
@@ -103,10 +105,11 @@ pub(super) fn parse(url: &str) -> Result<Target, String> {
     if config.get_application_name().is_none() {
         config.application_name("ottla");
     }
-    let place = place_of(&config);
+    let (address, place) = names_of(&config);
     Ok(Target {
         config,
         trust,
+        address,
         place,
     })
 }
@@ -116,7 +119,8 @@ fn why(error: &tokio_postgres::Error) -> String {
     cause.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-fn place_of(config: &Config) -> String {
+/// Address and place.
+fn names_of(config: &Config) -> (String, String) {
     let ports = config.get_ports();
     let port = |index: usize| ports.get(index).or(ports.first()).copied().unwrap_or(5432);
     let hosts: Vec<String> = config
@@ -131,7 +135,11 @@ fn place_of(config: &Config) -> String {
         .collect();
     let user = config.get_user().unwrap_or("(no user)");
     let database = config.get_dbname().unwrap_or(user);
-    format!("database {database} on {} as {user}", hosts.join(","))
+    let hosts = hosts.join(",");
+    (
+        format!("{hosts}/{database}"),
+        format!("database {database} on {hosts} as {user}"),
+    )
 }
 
 #[cfg(test)]
@@ -149,6 +157,7 @@ mod tests {
             target.place,
             "database data on a.example:5432,b.example:5433 as me"
         );
+        assert_eq!(target.address, "a.example:5432,b.example:5433/data");
         for (query, mode, trust) in [
             ("", SslMode::Prefer, Trust::Anyone),
             (
