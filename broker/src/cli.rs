@@ -82,11 +82,11 @@ pub struct Cli {
     pub ephemeral: bool,
 
     /// Be one of the brokers that share this PostgreSQL database: postgres://user@host/database. See docs/cluster.md
-    #[arg(long, value_name = "URL", requires = "cluster_objects")]
+    #[arg(long, value_name = "URL")]
     pub cluster_database: Option<String>,
 
     /// The object store that they share: s3://bucket/prefix
-    #[arg(long, value_name = "URL", requires = "cluster_database")]
+    #[arg(long, value_name = "URL")]
     pub cluster_objects: Option<String>,
 
     /// Where the broker is, such as its zone; clients in the same rack are served by it

@@ -14,6 +14,7 @@ use broker::server::Server;
 use clap::ValueEnum;
 use serde_json::json;
 use storage::log::Durability;
+use storage::object::database::PostgresDatabase;
 
 /// How that line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -76,21 +77,29 @@ fn json(running: &Server) -> String {
             "advertised": listener.advertised.to_string(),
         })
     });
-    let durability = match broker.config.engine().durability {
-        Durability::Strict => "strict",
-        Durability::Os => "os",
-    };
-    json!({
+    let mut ready = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "cluster_id": running.cluster_id(),
         "node_id": broker.config.node_id,
         "listeners": listeners.collect::<Vec<_>>(),
         "metrics": running.metrics_addresses(),
-        "data_dir": data_dir(running),
-        "durability": durability,
-        "ephemeral": broker.config.ephemeral,
-    })
-    .to_string()
+    });
+    match &broker.config.cluster {
+        None => {
+            ready["data_dir"] = data_dir(running).into();
+            ready["durability"] = match broker.config.engine().durability {
+                Durability::Strict => "strict".into(),
+                Durability::Os => "os".into(),
+            };
+            ready["ephemeral"] = broker.config.ephemeral.into();
+        }
+        // The records are elsewhere. Neither of these has a password.
+        Some(stores) => {
+            let database = PostgresDatabase::address_of(stores.database_url.expose());
+            ready["cluster"] = json!({ "database": database, "objects": stores.objects_url });
+        }
+    }
+    ready.to_string()
 }
 
 fn data_dir(running: &Server) -> String {

@@ -23,6 +23,8 @@ use crate::toolchain::{Missing, find, run};
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const USER: &str = "ottla";
 const PASSWORD: &str = "ottla-secret";
+/// A user of the object store who may change nothing. The password is the other's.
+pub const READER: &str = "reader";
 const BUCKET: &str = "ottla";
 const REGION: &str = "us-east-1";
 
@@ -299,6 +301,10 @@ impl S3 {
             "name": USER,
             "credentials": [{ "accessKey": USER, "secretKey": PASSWORD }],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }, {
+            "name": READER,
+            "credentials": [{ "accessKey": READER, "secretKey": PASSWORD }],
+            "actions": ["Read", "List"],
         }]});
         fs::write(dir.path().join("s3.json"), identities.to_string())?;
         let mut s3 = Self {

@@ -95,6 +95,12 @@ impl ClusterConfig {
         if bucket.is_none_or(str::is_empty) {
             return refuse(OBJECTS, "expected s3://bucket/prefix");
         }
+        if bucket.is_some_and(|bucket| bucket.contains(['@', ':'])) {
+            return refuse(
+                OBJECTS,
+                "expected s3://bucket/prefix: credentials are in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the endpoint in AWS_ENDPOINT_URL",
+            );
+        }
         if settings.explicit("ottla.durability").is_some() {
             return refuse(
                 "ottla.durability",
