@@ -2,6 +2,7 @@
 //! which a test need not know.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -554,10 +555,11 @@ fn with_other_ports(listeners: &str, ports: &mut BTreeMap<u16, u16>) -> Result<S
     for listener in listeners.split(',') {
         let (before, port) = listener.rsplit_once(':').context("a listener has a port")?;
         let port: u16 = port.parse()?;
-        if !ports.contains_key(&port) {
-            ports.insert(port, free_port()?);
-        }
-        replaced.push(format!("{before}:{}", ports[&port]));
+        let port = match ports.entry(port) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(place) => *place.insert(free_port()?),
+        };
+        replaced.push(format!("{before}:{port}"));
     }
     Ok(replaced.join(","))
 }
