@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom as _;
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -137,20 +137,21 @@ impl Nemesis<'_> {
         let mut harm = Harm {
             nemesis: self,
             random: StdRng::seed_from_u64(seed),
+            next: Vec::new(),
             wounds: Vec::new(),
             starting: Vec::new(),
         };
         let at_a_time = if harm.is_cluster() { AT_A_TIME } else { 1 };
         let mut next = Instant::now();
         while Instant::now() < until && !(harm.nemesis.is_enough)() {
-            harm.heal(Instant::now())?;
+            // Clients get something done between two faults.
+            if harm.heal(Instant::now())? {
+                next = next.max(Instant::now() + harm.pause());
+            }
             harm.look_after_brokers()?;
-            if harm.busy() >= at_a_time {
-                next = next.max(Instant::now());
-            } else if next <= Instant::now() {
+            if next <= Instant::now() && harm.busy() < at_a_time {
                 harm.strike()?;
-                let pause = Duration::from_millis(harm.random.random_range(500..4_000));
-                next = Instant::now() + pause;
+                next = Instant::now() + harm.pause();
             }
             std::thread::sleep(MOMENT);
         }
@@ -162,6 +163,8 @@ impl Nemesis<'_> {
 struct Harm<'a, 'b> {
     nemesis: &'a mut Nemesis<'b>,
     random: StdRng,
+    /// None comes again before all have come.
+    next: Vec<Fault>,
     wounds: Vec<Wound>,
     starting: Vec<(usize, Start)>,
 }
@@ -187,8 +190,14 @@ impl Harm<'_, '_> {
             }
     }
 
-    /// Heals what is due.
-    fn heal(&mut self, now: Instant) -> Result<()> {
+    /// Between two faults.
+    fn pause(&mut self) -> Duration {
+        Duration::from_millis(self.random.random_range(500..4_000))
+    }
+
+    /// Heals what is due. Says whether there was anything.
+    fn heal(&mut self, now: Instant) -> Result<bool> {
+        let wounds = self.wounds.len();
         // Stores first: brokers that start need them.
         let of_stores = |victim| matches!(victim, Victim::Database | Victim::Objects);
         let due = |wound: &mut Wound| wound.until <= now && of_stores(wound.victim);
@@ -205,7 +214,7 @@ impl Harm<'_, '_> {
                 self.starting.push((index, start));
             }
         }
-        Ok(())
+        Ok(self.wounds.len() < wounds)
     }
 
     fn heal_all(&mut self) -> Result<()> {
@@ -236,7 +245,11 @@ impl Harm<'_, '_> {
     }
 
     fn strike(&mut self) -> Result<()> {
-        let Some(&fault) = self.nemesis.faults.choose(&mut self.random) else {
+        if self.next.is_empty() {
+            self.next = self.nemesis.faults.to_vec();
+            self.next.shuffle(&mut self.random);
+        }
+        let Some(&fault) = self.next.last() else {
             return Ok(());
         };
         let brokers = 0..self.nemesis.stage.brokers.len();
@@ -264,8 +277,11 @@ impl Harm<'_, '_> {
         let free = victims.into_iter().filter(|victim| self.is_free(*victim));
         let free: Vec<Victim> = free.collect();
         let Some(&victim) = free.choose(&mut self.random) else {
+            // Another one meanwhile.
+            self.next.rotate_right(1);
             return Ok(());
         };
+        self.next.pop();
         println!(
             "# {:.1} s: {fault:?} {victim:?}",
             self.nemesis.began.elapsed().as_secs_f64()

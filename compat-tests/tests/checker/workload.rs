@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
-use compat_tests::checker::{Action, Kind, Op, check};
+use compat_tests::checker::{Action, Kind, Op, Outcome, check};
 use compat_tests::toolchain::{seed, skip};
 use compat_tests::workload::{Fault, Library, Lie, Settings, run, summary};
 use compat_tests::{BrokerKind, available};
 
 /// With the start, the healing and the final read, less than two minutes.
 const DURATION: Duration = Duration::from_secs(60);
+/// Each of its faults comes once, at least.
+const OF_A_CLUSTER: Duration = Duration::from_secs(25);
 /// A lie is told again and again: it is found out in so many operations.
 const OF_A_LIE: usize = 3_000;
 const LIMIT_OF_A_LIE: Duration = Duration::from_secs(300);
@@ -58,6 +60,51 @@ fn the_broker_keeps_its_promises_whatever_happens_to_it() -> Result<()> {
     println!("{}", summary(&history));
     let findings = check(&history);
     assert!(findings.is_empty(), "SEED={seed}: {findings:#?}");
+    Ok(())
+}
+
+/// A cluster in which brokers die, sleep for longer than their lease, and lose their sessions in the database. The long one is
+/// `cargo run -p compat-tests --bin checker -- --brokers 3`.
+#[test]
+fn three_brokers_keep_their_promises_too() -> Result<()> {
+    let seed = seed();
+    let Some(settings) = settings(seed)? else {
+        return Ok(());
+    };
+    let quick = [Library::Librdkafka, Library::FranzGo];
+    let libraries = settings.libraries.iter().copied();
+    let settings = Settings {
+        kind: BrokerKind::Ottla,
+        brokers: 3,
+        duration: OF_A_CLUSTER,
+        faults: vec![Fault::KillBroker, Fault::PauseBroker, Fault::KillSessions],
+        libraries: libraries
+            .filter(|library| quick.contains(library))
+            .collect(),
+        ..settings
+    };
+    if settings.libraries.is_empty() {
+        skip("a cluster is checked with librdkafka and franz-go");
+        return Ok(());
+    }
+    let Some(history) = available(run(&settings))? else {
+        return Ok(());
+    };
+    println!("{}", summary(&history));
+    let findings = check(&history);
+    assert!(findings.is_empty(), "SEED={seed}: {findings:#?}");
+    let is_done = |op: &&Op| op.outcome == Outcome::Ok;
+    let done = history.ops.iter().filter(is_done);
+    let (mut sends, mut commits) = (0, 0);
+    for op in done {
+        match op.action {
+            Action::Send { .. } => sends += 1,
+            Action::End { commit: true, .. } => commits += 1,
+            _ => {}
+        }
+    }
+    // Of a machine with nothing else to do it is ten times as many.
+    assert!(sends >= 30 && commits >= 3, "{}", summary(&history));
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Three real brokers over a real PostgreSQL and a real object store: what one takes the others give, and brokers come and go
 //! under load.
 
+mod failover;
 mod operating;
 mod upkeep;
 
