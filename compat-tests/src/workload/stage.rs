@@ -14,6 +14,7 @@ use super::Settings;
 use super::proxy::Proxy;
 use super::tamper::Liar;
 use crate::broker_process::free_port;
+use crate::cluster::Place;
 use crate::database_proxy::DatabaseProxy;
 use crate::objects_proxy::ObjectsProxy;
 use crate::stores::{Postgres, S3};
@@ -163,19 +164,25 @@ impl Stores {
                 format!("rack-{id}")
             };
             let of_cluster = [
-                ("node.id", id.as_str()),
-                ("broker.rack", &rack),
-                ("ottla.cluster.database.url", &database),
-                ("ottla.cluster.objects.url", &self.s3.url("cluster")),
-                ("ottla.cluster.inline.bytes", inline_bytes),
+                ("node.id", id),
+                ("broker.rack", rack),
+                ("ottla.cluster.database.url", database),
+                ("ottla.cluster.objects.url", self.s3.url("cluster")),
+                ("ottla.cluster.inline.bytes", (*inline_bytes).to_owned()),
+                (
+                    "advertised.listeners",
+                    format!("PLAINTEXT://127.0.0.1:{port}"),
+                ),
             ];
+            let owned = |(name, value): (&str, String)| (name.to_owned(), value);
+            let environment = self.s3.environment_by(self.objects[index].port);
+            let place = Place {
+                properties: of_cluster.into_iter().map(owned).collect(),
+                environment: environment.into_iter().map(owned).collect(),
+            };
             let more = settings.config.iter();
             let more: Vec<(&str, &str)> = more.map(|(key, value)| (&**key, &**value)).collect();
-            let config = [CONFIG, &of_cluster, &more].concat();
-            let advertised = format!("127.0.0.1:{port}");
-            let args = ["--advertise", &advertised];
-            let mut broker = BrokerProcess::stopped(BrokerKind::Ottla, &config, &args)?;
-            broker.put_in_environment(&self.s3.environment_by(self.objects[index].port));
+            let mut broker = BrokerProcess::member(place, &[CONFIG, &more].concat())?;
             broker.restart()?;
             brokers.push(broker);
         }
