@@ -511,6 +511,13 @@ impl<'a> View<'a> {
         while asking.join_next().await.is_some() {}
     }
 
+    /// The same for the partitions that were found.
+    pub(crate) async fn catch_up_with(&self, found: &[Result<Arc<Partition>, ErrorCode>]) {
+        let partitions = found.iter().flatten();
+        self.catch_up(partitions.map(|partition| &partition.log))
+            .await;
+    }
+
     /// Where transactions are served.
     pub(crate) fn transactions(&self) -> &'a TransactionCoordinator {
         &self.broker.transactions

@@ -40,8 +40,10 @@ pub(crate) async fn handle(
     let known: Vec<_> = names
         .map(|name| view.topic(name, Operation::Delete))
         .collect();
-    let found = view.partitions(wanted(&known, &asked));
-    let mut begun = begin_all(&known, &asked, found.await).into_iter();
+    let found = view.partitions(wanted(&known, &asked)).await;
+    // What another broker has acknowledged can be deleted at this one.
+    view.catch_up_with(&found).await;
+    let mut begun = begin_all(&known, &asked, found).into_iter();
     let mut topics = Vec::with_capacity(asked.len());
     for (name, offsets) in asked {
         let mut partitions = Vec::with_capacity(offsets.len());

@@ -32,12 +32,21 @@ pub(crate) async fn handle(
         .map(|topic| 1 + topic.partition_indexes.len());
     ctx.pay(asked.sum::<usize>() * PARTITION_BYTES + ctx.request_bytes)
         .await?;
+    let mut found = Vec::new();
+    for topic in &request.topics {
+        let known = view.topic(&topic.name, Operation::Read);
+        for index in &topic.partition_indexes {
+            found.push(view.partition(known, *index).await);
+        }
+    }
+    // A transaction that has ended is not shown as one that hangs, whichever broker wrote its end.
+    view.catch_up_with(&found).await;
+    let mut found = found.into_iter();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
-        let known = view.topic(&topic.name, Operation::Read);
         let is_valid = validate_topic_name(&topic.name).is_ok();
         let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
-        for index in topic.partition_indexes {
+        for (index, found) in topic.partition_indexes.into_iter().zip(found.by_ref()) {
             let response = PartitionResponse::default().with_partition_index(index);
             let refuse = |error: ErrorCode, message: &'static str| {
                 response
@@ -51,7 +60,6 @@ pub(crate) async fn handle(
                 partitions.push(refuse(ErrorCode::InvalidTopicException, message));
                 continue;
             }
-            let found = view.partition(known, index).await;
             partitions.push(match found {
                 Err(error @ ErrorCode::UnknownTopicOrPartition) => {
                     refuse(error, "there is no such topic or partition")

@@ -12,8 +12,7 @@ use protocol_shim::error_code::ErrorCode;
 
 use crate::authorizer::Resource;
 use crate::context::RequestContext;
-use crate::partition::registry::check_leader_epoch;
-use crate::view::{Topic, View};
+use crate::partition::registry::{Partition, check_leader_epoch};
 
 /// Kafka's `UNDEFINED_EPOCH` and `UNDEFINED_EPOCH_OFFSET`.
 const UNDEFINED: (i32, i64) = (-1, -1);
@@ -24,16 +23,25 @@ pub(crate) async fn handle(
 ) -> OffsetForLeaderEpochResponse {
     let view = ctx.view();
     let is_broker = view.shows(Operation::ClusterAction, Resource::Cluster);
-    let mut topics = Vec::with_capacity(request.topics.len());
-    for topic in request.topics {
+    let mut found = Vec::new();
+    for topic in &request.topics {
         let known = match is_broker {
             true => view.topic_of_cluster(&topic.topic, Operation::ClusterAction),
             false => view.topic(&topic.topic, Operation::Describe),
         };
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in &topic.partitions {
+            found.push(view.partition(known, asked.partition).await);
+        }
+    }
+    // A consumer that has read what another broker has acknowledged would take an earlier end for a log that was cut.
+    view.catch_up_with(&found).await;
+    let mut found = found.into_iter();
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for (asked, found) in topic.partitions.iter().zip(found.by_ref()) {
             let answer = EpochEndOffset::default().with_partition(asked.partition);
-            partitions.push(match find(&view, known, asked).await {
+            partitions.push(match found.and_then(|partition| end(&partition, asked)) {
                 Ok((epoch, end_offset)) => {
                     answer.with_leader_epoch(epoch).with_end_offset(end_offset)
                 }
@@ -49,12 +57,7 @@ pub(crate) async fn handle(
     OffsetForLeaderEpochResponse::default().with_topics(topics)
 }
 
-async fn find(
-    view: &View<'_>,
-    topic: Result<Topic<'_>, ErrorCode>,
-    asked: &OffsetForLeaderPartition,
-) -> Result<(i32, i64), ErrorCode> {
-    let partition = view.partition(topic, asked.partition).await?;
+fn end(partition: &Partition, asked: &OffsetForLeaderPartition) -> Result<(i32, i64), ErrorCode> {
     check_leader_epoch(&*partition.log, asked.current_leader_epoch)?;
     let found = partition.log.end_offset_for_epoch(asked.leader_epoch);
     Ok(found.unwrap_or(UNDEFINED))

@@ -280,13 +280,13 @@ fn share(broker: &BrokerProcess, protocol: &str, members: &[usize]) -> Result<()
         format!("of-all-{protocol}"),
         protocol.to_owned(),
     ];
+    let mut client = RawClient::connect(broker.address())?.to_coordinator(&args[1])?;
     let mut programs = Vec::new();
     for index in members {
         let mut command = (CLIENTS[*index].command)()?;
         command.arg("member").arg(broker.bootstrap()).args(&args);
         programs.push(Program::start(command, LIMIT)?);
     }
-    let mut client = RawClient::connect(broker.address())?;
     wait_for(&mut client, &args[1], protocol, members.len(), 2)?;
     let first = programs.remove(0);
     for mut program in programs {

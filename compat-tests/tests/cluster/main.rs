@@ -12,6 +12,8 @@ use compat_tests::cluster::{Cluster, LEASE};
 use compat_tests::python::Python;
 use compat_tests::{Program, available};
 
+mod one_cluster;
+
 /// Nothing lost, nothing twice, nothing moved.
 const FLAWLESS: &str = concat!(
     r#"{"failed": 0, "lost": 0, "misplaced": 0, "offsets_with_gaps": 0, "stored_twice": 0, "#,
