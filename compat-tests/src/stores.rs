@@ -56,7 +56,9 @@ struct Server {
 impl Server {
     fn start(command: &Command, dir: &Path) -> Result<Self> {
         // Stopped first, so that it starts no more children meanwhile.
+        // What is stopped in a group whose parent ends has the whole group sent SIGHUP, before the shell is done.
         const SCRIPT: &str = r#"
+            trap '' HUP
             "$@" </dev/null >>server.log 2>&1 &
             server=$!
             read -r told
