@@ -150,7 +150,8 @@ impl KafkaExporter {
         let leader =
             |row: &PartitionRow| f64::from(members.leader_for(row.topic_id, row.partition, None));
         let replicas = |_: &PartitionRow| members.replica_count() as f64;
-        let values: [(&str, &str, &dyn Fn(&PartitionRow) -> f64); 5] = [
+        type ValueOf<'a> = &'a dyn Fn(&PartitionRow) -> f64;
+        let values: [(&str, &str, ValueOf<'_>); 5] = [
             ("leader", "Id of the leader", &leader),
             ("replicas", "Number of replicas", &replicas),
             ("in_sync_replica", "Number of in-sync replicas", &replicas),
