@@ -70,9 +70,10 @@ pub async fn join(
     stores: &ClusterStores,
     listening: &[Listening],
 ) -> Result<Joined, StoresError> {
+    let section = config.section::<ClusterConfig>();
     let objects = open_objects(&stores.objects_url)?;
     probe(&*objects, &stores.objects_url).await?;
-    let database = open_database(stores).await?;
+    let database = open_database(stores, section.log_groups).await?;
     patiently("the cluster's place cannot be looked at yet", async || {
         place::claim(&*objects, &stores.objects_url, &*database).await
     })
@@ -90,7 +91,12 @@ pub async fn join(
         lease: LEASE,
     };
     let members = Membership::join(Arc::clone(&database) as _, registration).await?;
-    let section = config.section::<ClusterConfig>();
+    if section.log_groups != members.groups() && section.log_groups != DEFAULT_GROUPS {
+        let (wanted, made_with) = (section.log_groups, members.groups());
+        warn!(
+            "ottla.cluster.log.groups={wanted} has no effect: the cluster was made with {made_with}"
+        );
+    }
     let engine = ObjectConfig {
         flush: Duration::from_millis(section.flush_ms),
         flush_bytes: section.flush_bytes,
@@ -151,10 +157,14 @@ fn secret_of_all(stores: &ClusterStores, cluster_id: Uuid) -> Uuid {
     Uuid::from_bytes(bytes.unwrap_or_default())
 }
 
-async fn open_database(stores: &ClusterStores) -> Result<Arc<PostgresDatabase>, StoresError> {
+/// The database, with tables for so many log groups if it had none.
+async fn open_database(
+    stores: &ClusterStores,
+    log_groups: u16,
+) -> Result<Arc<PostgresDatabase>, StoresError> {
     let url = stores.database_url.expose();
     let opened = patiently("the cluster's database cannot be reached yet", async || {
-        let opened = PostgresDatabase::open(url, DEFAULT_GROUPS).await;
+        let opened = PostgresDatabase::open(url, log_groups).await;
         opened.map_err(StoresError::Database)
     });
     opened.await.map(Arc::new)

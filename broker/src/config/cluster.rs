@@ -20,6 +20,9 @@ section! {
         /// Object store that all brokers of a cluster share: s3://bucket/prefix. It has the records. Credentials, region and
         /// endpoint are where AWS's tools look for them: AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL and the like.
         objects_url: Option<String> = own_null("ottla.cluster.objects.url", Kind::String).rule(Rule::NonEmptyString),
+        /// In how many log groups the cluster has its partitions, if this broker is the first and makes the tables; it stays so.
+        /// Each group has an order of its own, and is led as a whole. Some ten for each broker that there will ever be.
+        log_groups: u16 = own("ottla.cluster.log.groups", Kind::Int, "64").rule(Rule::Between(1, 4096)),
         /// For how many ms batches gather before they are written as one object.
         flush_ms: u64 = own("ottla.cluster.flush.ms", Kind::Int, "250").rule(Rule::Between(5, 1000)),
         /// So many bytes are written as one object without waiting for more.

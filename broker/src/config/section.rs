@@ -59,7 +59,7 @@ macro_rules! numbers {
     };
 }
 
-numbers!(i32, i64, u64, usize, f64);
+numbers!(u16, i32, i64, u64, usize, f64);
 
 impl FromText for bool {
     fn from_text(text: &str) -> Option<Self> {

@@ -14,6 +14,7 @@ const FAST: &[(&str, &str)] = &[
     ("ottla.cluster.delete.delay.ms", "1000"),
     ("ottla.cluster.flush.ms", "10"),
     ("ottla.cluster.inline.bytes", "1000"),
+    ("ottla.cluster.log.groups", "16"),
     ("ottla.cluster.object.bytes", "1048576"),
     ("ottla.cluster.snapshot.entries", "50"),
     ("ottla.cluster.snapshot.interval.ms", "1000"),
@@ -59,6 +60,8 @@ fn stores_stay_small_and_nothing_is_missing() -> Result<()> {
         return Ok(());
     };
     cluster.wait_for_brokers(0, &[1, 2, 3])?;
+    let groups = "SELECT v_groups FROM ottla.cluster";
+    ensure!(cluster.postgres.psql("ottla", groups)?.trim() == "16");
     let bootstrap = cluster.bootstrap();
     let upkeep = |args: &[&str]| {
         let command = python.command("upkeep.py", args);
@@ -70,7 +73,7 @@ fn stores_stay_small_and_nothing_is_missing() -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(60);
     let small = loop {
         let now = stored(&cluster)?;
-        // Each of the 64 log groups has objects of its own in the end.
+        // Each of the 16 log groups has objects of its own in the end.
         let is_small = now.rows < now.commits / 10
             && now.inline_bytes == 0
             && now.objects < RECORDS / 2
