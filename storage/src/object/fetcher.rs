@@ -25,7 +25,7 @@ const GAP_BYTES: u64 = 256 << 10;
 /// No GET is made larger than this by joining.
 const JOINED_BYTES: u64 = 8 << 20;
 /// A GET that takes longer is given up, and tried again.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(50);
 

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::database::{Head, LogGroup, News};
 use super::engine::{Counters, Engine, closed_text};
 use super::entry::Entry;
+use super::fetcher::PATIENCE;
 use super::group::{Aftermath, Group, Load};
 use super::group_state::GroupState;
 
@@ -265,11 +266,13 @@ impl Engine {
             None => GroupState::new(),
             Some(key) => {
                 let path = Path::from(key.as_str());
-                let snapshot = self.config.objects.get(&path).await;
-                let bytes = match snapshot {
-                    Ok(snapshot) => snapshot.bytes().await,
-                    Err(error) => Err(error),
-                };
+                let read = async { self.config.objects.get(&path).await?.bytes().await };
+                // Else a store that never answers would keep the group from being read for ever.
+                let bytes = tokio::time::timeout(PATIENCE, read).await;
+                let bytes = bytes.map_err(|_| {
+                    let seconds = PATIENCE.as_secs();
+                    format!("the snapshot {key}: no answer within {seconds} s")
+                })?;
                 let bytes = bytes.map_err(|error| error.to_string())?;
                 GroupState::from_snapshot(&bytes)
                     .map_err(|error| format!("the snapshot {key}: {error}"))?
