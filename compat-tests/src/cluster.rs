@@ -1,6 +1,7 @@
 //! Three real brokers over a real PostgreSQL and a real object store.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -107,10 +108,25 @@ impl Cluster {
     /// # Errors
     /// [`Missing`](crate::Missing) where there is no PostgreSQL or no Python to be had; the log of what does not come up.
     pub fn start(config: &[(&str, &str)]) -> Result<Self> {
-        let (postgres, s3) = (Postgres::start()?, S3::start()?);
+        Self::start_over(Postgres::start()?, config, None)
+    }
+
+    /// The same over a database of the caller's, with brokers of another build.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_over(
+        postgres: Postgres,
+        config: &[(&str, &str)],
+        binary: Option<&Path>,
+    ) -> Result<Self> {
+        let s3 = S3::start()?;
         let mut brokers = Vec::new();
         for place in places(&postgres.url(), &s3, "cluster") {
             let mut broker = BrokerProcess::member(place, config)?;
+            if let Some(binary) = binary {
+                broker.use_binary(binary);
+            }
             broker.restart()?;
             brokers.push(broker);
         }

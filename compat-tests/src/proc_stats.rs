@@ -1,6 +1,7 @@
 //! Memory and CPU of a process, from /proc.
 
 use std::fs;
+use std::io;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -27,6 +28,33 @@ pub fn resident_bytes(pid: u32) -> Result<u64> {
 /// # Errors
 /// The process is gone, or there is no /proc.
 pub fn cpu_time(pid: u32) -> Result<Duration> {
+    let [own, _] = cpu_times(pid)?;
+    Ok(own)
+}
+
+/// CPU time that process `pid` and all that it has started have used, those included that are gone and were waited for.
+///
+/// # Errors
+/// The process is gone, or there is no /proc.
+pub fn tree_cpu_time(pid: u32) -> Result<Duration> {
+    let [own, gone] = cpu_times(pid)?;
+    let mut sum = own + gone;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let children = match fs::read_to_string(task?.path().join("children")) {
+            // A thread may end meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            children => children?,
+        };
+        for child in children.split_ascii_whitespace() {
+            // As may a child; then its parent has its time from now on.
+            sum += tree_cpu_time(child.parse()?).unwrap_or_default();
+        }
+    }
+    Ok(sum)
+}
+
+/// Of the process itself, and of its children that it has waited for.
+fn cpu_times(pid: u32) -> Result<[Duration; 2]> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The command name, the second field, may hold blanks; everything after its ')' does not.
     let (_, rest) = stat.rsplit_once(')').context("no ')' in /proc/PID/stat")?;
@@ -35,8 +63,39 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
         let field = fields.get(index).context("/proc/PID/stat is too short")?;
         Ok(field.parse()?)
     };
-    // utime and stime are fields 14 and 15, counted from 1; the first after ')' is field 3.
-    Ok(Duration::from_millis(
-        (ticks(11)? + ticks(12)?) * 1000 / TICKS_PER_SECOND,
-    ))
+    let time = |ticks: u64| Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND);
+    // utime, stime, cutime and cstime are fields 14 to 17, counted from 1; the first after ')' is field 3.
+    Ok([time(ticks(11)? + ticks(12)?), time(ticks(13)? + ticks(14)?)])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_process_is_charged_for_its_children_while_they_are_there_and_afterwards() -> Result<()> {
+        // Each burns time in a process of its own; the first is gone when it says so, the second is not.
+        const BURN: &str = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo burnt";
+        let script = format!("sh -c '{BURN}'; sh -c '{BURN}; read end'");
+        let mut shell = Command::new("sh")
+            .args(["-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let said = shell.stdout.take().context("it is piped")?;
+        let mut charged = Vec::new();
+        for line in BufReader::new(said).lines().take(2) {
+            line?;
+            charged.push(tree_cpu_time(shell.id())?);
+        }
+        let own = cpu_time(shell.id())?;
+        drop(shell.stdin.take());
+        shell.wait()?;
+        assert!(own < charged[0] / 2, "{own:?} of {charged:?}");
+        assert!(charged[1] > charged[0] * 3 / 2, "{charged:?}");
+        Ok(())
+    }
 }

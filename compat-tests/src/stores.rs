@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::broker_process::free_port;
+use crate::proc_stats::tree_cpu_time;
 use crate::python::Python;
 use crate::toolchain::{Missing, find, run};
 
@@ -25,7 +26,7 @@ const USER: &str = "ottla";
 const PASSWORD: &str = "ottla-secret";
 /// A user of the object store who may change nothing. The password is the other's.
 pub const READER: &str = "reader";
-const BUCKET: &str = "ottla";
+pub(crate) const BUCKET: &str = "ottla";
 const REGION: &str = "us-east-1";
 
 /// The directory of PostgreSQL's programs, the newest one of Debian's.
@@ -81,6 +82,10 @@ impl Server {
             .process_group(0)
             .spawn()?;
         Ok(Self { shell })
+    }
+
+    fn cpu_time(&self) -> Result<Duration> {
+        tree_cpu_time(self.shell.id())
     }
 }
 
@@ -237,6 +242,15 @@ impl Postgres {
         self.port
     }
 
+    /// CPU time that its processes have used since its start.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let server = self.server.as_ref().context("PostgreSQL is not running")?;
+        server.cpu_time()
+    }
+
     /// Runs a statement as a superuser, and gives what psql prints of its rows.
     ///
     /// # Errors
@@ -365,6 +379,15 @@ impl S3 {
             http(s3, "GET", &format!("/{BUCKET}"), &["403"])?;
             Ok(())
         })
+    }
+
+    /// CPU time that its processes have used since its start.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let server = self.server.as_ref().context("SeaweedFS is not running")?;
+        server.cpu_time()
     }
 
     /// Where a cluster of this name keeps its objects.

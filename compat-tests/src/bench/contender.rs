@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::served::Served;
+use crate::cluster::Cluster;
+use crate::stores::Postgres;
 use crate::{BrokerKind, BrokerProcess};
 
-/// A broker in one configuration.
+/// A broker, or three of them, in one configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contender {
     pub name: &'static str,
@@ -16,6 +19,8 @@ pub struct Contender {
     pub config: &'static [(&'static str, &'static str)],
     /// An Ottla that is not the one of this workspace.
     pub binary: Option<PathBuf>,
+    /// Three of them over PostgreSQL and SeaweedFS.
+    pub is_cluster: bool,
 }
 
 /// Acknowledges what is on stable media: the default.
@@ -24,6 +29,7 @@ pub const OTTLA: Contender = Contender {
     kind: BrokerKind::Ottla,
     config: &[],
     binary: None,
+    is_cluster: false,
 };
 /// Acknowledges what is in the page cache, as Kafka does.
 pub const OTTLA_OS: Contender = Contender {
@@ -31,6 +37,7 @@ pub const OTTLA_OS: Contender = Contender {
     kind: BrokerKind::Ottla,
     config: &[("ottla.durability", "os")],
     binary: None,
+    is_cluster: false,
 };
 /// Asks 1,000 access control entries about everything.
 pub const OTTLA_ACLS: Contender = Contender {
@@ -44,6 +51,7 @@ pub const OTTLA_ACLS: Contender = Contender {
         ("allow.everyone.if.no.acl.found", "true"),
     ],
     binary: None,
+    is_cluster: false,
 };
 /// Opens no compressed batch that nothing in the broker has to open.
 pub const OTTLA_UNOPENED: Contender = Contender {
@@ -51,6 +59,16 @@ pub const OTTLA_UNOPENED: Contender = Contender {
     kind: BrokerKind::Ottla,
     config: &[("ottla.record.validation", "compacted")],
     binary: None,
+    is_cluster: false,
+};
+/// Acknowledges what is in the object store or in the database, and has its order in the database. That is on stable media in
+/// PostgreSQL, and in the page cache in SeaweedFS.
+pub const CLUSTER: Contender = Contender {
+    name: "cluster",
+    kind: BrokerKind::Ottla,
+    config: &[],
+    binary: None,
+    is_cluster: true,
 };
 /// Acknowledges what is in the page cache: the default.
 pub const KAFKA: Contender = Contender {
@@ -58,6 +76,7 @@ pub const KAFKA: Contender = Contender {
     kind: BrokerKind::Kafka,
     config: &[],
     binary: None,
+    is_cluster: false,
 };
 /// Acknowledges what is on stable media.
 pub const KAFKA_FLUSH: Contender = Contender {
@@ -65,6 +84,7 @@ pub const KAFKA_FLUSH: Contender = Contender {
     kind: BrokerKind::Kafka,
     config: &[("log.flush.interval.messages", "1")],
     binary: None,
+    is_cluster: false,
 };
 
 impl Contender {
@@ -76,6 +96,28 @@ impl Contender {
         let mut broker = self.stopped()?;
         broker.restart()?;
         Ok(broker)
+    }
+
+    /// Starts it, one broker or several, for a load that needs to know no more of it.
+    ///
+    /// # Errors
+    /// As [`BrokerProcess::start_as`] and [`Cluster::start`].
+    pub fn serve(&self) -> Result<Box<dyn Served>> {
+        Ok(match self.is_cluster {
+            true => Box::new(self.start_cluster()?),
+            false => Box::new(self.start()?),
+        })
+    }
+
+    /// Starts three brokers over their stores, with a database that syncs its commits.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn start_cluster(&self) -> Result<Cluster> {
+        let postgres = Postgres::start_with(&["fsync=on"], &[])?;
+        let cluster = Cluster::start_over(postgres, self.config, self.binary.as_deref())?;
+        cluster.wait_for_brokers(0, &[1, 2, 3])?;
+        Ok(cluster)
     }
 
     /// One that has to be told more before it starts.

@@ -47,7 +47,7 @@ impl Figures {
         self.push(
             "CPU per GB",
             "s",
-            usage.broker_cpu.as_secs_f64() / gigabytes,
+            usage.served_cpu().as_secs_f64() / gigabytes,
         );
         self.push_shared(usage);
     }
@@ -60,7 +60,7 @@ impl Figures {
         self.push(
             format!("CPU per {what}"),
             "us",
-            usage.broker_cpu.as_secs_f64() * 1e6 / count,
+            usage.served_cpu().as_secs_f64() * 1e6 / count,
         );
         self.push_shared(usage);
     }
@@ -70,6 +70,9 @@ impl Figures {
         let percent =
             |cpu: std::time::Duration| 100.0 * cpu.as_secs_f64() / usage.wall.as_secs_f64();
         self.push("broker CPU", "% of a core", percent(usage.broker_cpu));
+        if !usage.stores_cpu.is_zero() {
+            self.push("stores CPU", "% of a core", percent(usage.stores_cpu));
+        }
         self.push("generator CPU", "% of a core", percent(usage.generator_cpu));
         self.push(
             "broker memory",

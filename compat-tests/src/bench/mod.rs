@@ -21,6 +21,7 @@ pub mod machine;
 pub mod page_cache;
 pub mod report;
 pub mod request;
+pub mod served;
 pub mod usage;
 pub mod wire;
 pub mod workloads;

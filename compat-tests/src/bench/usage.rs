@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use hdrhistogram::Histogram;
 
-use crate::{BrokerProcess, proc_stats};
+use super::served::Served;
+use crate::proc_stats;
 
 /// The time that counts.
 #[derive(Clone, Copy, Debug)]
@@ -36,28 +37,36 @@ impl Window {
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
     pub wall: Duration,
-    /// User and system time of the broker's process. What the kernel writes back for it is not in it.
+    /// User and system time of the broker's process, or of all of a cluster. What the kernel writes back for it is not in it.
     pub broker_cpu: Duration,
+    /// The same for what the brokers stand on; zero for one that stands on a disk.
+    pub stores_cpu: Duration,
     /// The same for this process.
     pub generator_cpu: Duration,
-    /// Memory of the broker at the window's end.
+    /// Memory of the broker, or of all of a cluster, at the window's end.
     pub resident_bytes: u64,
 }
 
 impl Usage {
+    /// Of all that the generator does not do itself.
+    pub fn served_cpu(&self) -> Duration {
+        self.broker_cpu + self.stores_cpu
+    }
+
     /// Waits for the window and measures it.
     ///
     /// # Errors
     /// The broker is gone.
-    pub fn during(broker: &BrokerProcess, window: Window) -> Result<Self> {
+    pub fn during(broker: &dyn Served, window: Window) -> Result<Self> {
         sleep_until(window.from);
         let start = Instant::now();
-        let broker_before = broker.cpu_time()?;
+        let (broker_before, stores_before) = (broker.cpu_time()?, broker.stores_cpu_time()?);
         let generator_before = proc_stats::cpu_time(std::process::id())?;
         sleep_until(window.until);
         Ok(Self {
             wall: start.elapsed(),
             broker_cpu: broker.cpu_time()?.saturating_sub(broker_before),
+            stores_cpu: broker.stores_cpu_time()?.saturating_sub(stores_before),
             generator_cpu: proc_stats::cpu_time(std::process::id())?
                 .saturating_sub(generator_before),
             resident_bytes: broker.resident_bytes()?,

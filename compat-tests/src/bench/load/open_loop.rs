@@ -12,11 +12,11 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, Result, anyhow, ensure};
 
 use super::consumer::Consumer;
-use crate::BrokerProcess;
 use crate::bench::admin::{Topic, init_producer_id};
 use crate::bench::batch::{BatchShape, Producer};
 use crate::bench::connection::Connection;
 use crate::bench::request::{FetchLimits, ProduceTemplate};
+use crate::bench::served::Served;
 use crate::bench::usage::{Latency, Usage, Window, sleep_until, wake_on_time};
 use crate::bench::wire::read_produce_response;
 
@@ -73,11 +73,11 @@ impl OpenLoad {
     /// wrong.
     pub fn run(
         &self,
-        broker: &BrokerProcess,
+        broker: &dyn Served,
         warmup: Duration,
         seconds: Duration,
     ) -> Result<OpenOutcome> {
-        let address = broker.address();
+        let (address, addresses) = (broker.address(), broker.addresses());
         let producer = init_producer_id(address)?;
         let connection = Connection::open(address)?;
         let sender = connection.sender()?;
@@ -89,10 +89,14 @@ impl OpenLoad {
             window: Window::after(start, warmup, seconds),
         };
         std::thread::scope(|scope| {
-            let consume = || scope.spawn(move || self.consume(address, schedule));
-            let consumers: Vec<_> = std::iter::repeat_with(consume)
-                .take(self.consumers)
-                .collect();
+            let consume = |address: &SocketAddr| {
+                scope.spawn({
+                    let address = *address;
+                    move || self.consume(address, schedule)
+                })
+            };
+            let consumers = addresses.iter().cycle().take(self.consumers);
+            let consumers: Vec<_> = consumers.map(consume).collect();
             let acknowledgements = scope.spawn(move || self.receive(connection, schedule));
             let sends = scope.spawn(move || self.send(sender, producer, schedule));
             let usage = Usage::during(broker, schedule.window)?;

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, Result, anyhow, ensure};
 
 use super::poll::Poll;
-use crate::BrokerProcess;
 use crate::bench::admin::{Topic, init_producer_id};
 use crate::bench::batch::{BatchShape, Producer};
 use crate::bench::connection::Connection;
 use crate::bench::request::ProduceTemplate;
+use crate::bench::served::Served;
 use crate::bench::usage::{Latency, Usage, Window};
 use crate::bench::wire::read_produce_response;
 
@@ -43,8 +43,8 @@ impl ProduceLoad {
     ///
     /// # Errors
     /// A request fails, or is acknowledged with an offset that cannot be.
-    pub fn run(&self, broker: &BrokerProcess, window: Window) -> Result<(Produced, Usage)> {
-        let sessions = self.sessions(broker.address())?;
+    pub fn run(&self, broker: &dyn Served, window: Window) -> Result<(Produced, Usage)> {
+        let sessions = self.sessions(&broker.addresses())?;
         self.measure(broker, window, || run_threads(sessions, window))
     }
 
@@ -55,7 +55,7 @@ impl ProduceLoad {
     /// As [`Self::run`].
     pub fn fill(&self, address: SocketAddr, bytes: u64) -> Result<Vec<Vec<i64>>> {
         const LIMIT: Duration = Duration::from_secs(3600);
-        let mut sessions = self.sessions(address)?;
+        let mut sessions = self.sessions(&[address])?;
         for session in &mut sessions {
             let request_bytes = session.shares[0].template.frame().len() as u64;
             session.requests_left = (bytes / self.connections as u64).div_ceil(request_bytes);
@@ -70,14 +70,14 @@ impl ProduceLoad {
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn run_polled(&self, broker: &BrokerProcess, window: Window) -> Result<(Produced, Usage)> {
-        let sessions = self.sessions(broker.address())?;
+    pub fn run_polled(&self, broker: &dyn Served, window: Window) -> Result<(Produced, Usage)> {
+        let sessions = self.sessions(&broker.addresses())?;
         self.measure(broker, window, || run_polled(sessions, window))
     }
 
     fn measure(
         &self,
-        broker: &BrokerProcess,
+        broker: &dyn Served,
         window: Window,
         run: impl FnOnce() -> Result<Vec<Session>> + Send,
     ) -> Result<(Produced, Usage)> {
@@ -121,9 +121,11 @@ impl ProduceLoad {
         acknowledged
     }
 
-    fn sessions(&self, address: SocketAddr) -> Result<Vec<Session>> {
-        (0..self.connections)
-            .map(|index| Session::open(self, index, address))
+    fn sessions(&self, addresses: &[SocketAddr]) -> Result<Vec<Session>> {
+        let addresses = addresses.iter().cycle().take(self.connections);
+        let sessions = addresses.enumerate();
+        sessions
+            .map(|(index, address)| Session::open(self, index, *address))
             .collect()
     }
 }

@@ -1,6 +1,6 @@
 //! Cold fetch: four consumers read a topic from disk.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
 
@@ -80,6 +80,7 @@ pub(super) fn measure(
     let usage = Usage {
         wall: start.elapsed(),
         broker_cpu: broker.cpu_time()? - cpu_before,
+        stores_cpu: Duration::ZERO,
         generator_cpu: proc_stats::cpu_time(std::process::id())? - generator_before,
         resident_bytes: broker.resident_bytes()?,
     };

@@ -29,18 +29,21 @@ const OTTLA: Contender = Contender {
     kind: BrokerKind::Ottla,
     config: &SAME_TIMES,
     binary: None,
+    is_cluster: false,
 };
 const KAFKA: Contender = Contender {
     name: "kafka",
     kind: BrokerKind::Kafka,
     config: &with_initial_delay("3000"),
     binary: None,
+    is_cluster: false,
 };
 const KAFKA_NO_DELAY: Contender = Contender {
     name: "kafka delay=0",
     kind: BrokerKind::Kafka,
     config: &with_initial_delay("0"),
     binary: None,
+    is_cluster: false,
 };
 
 const fn with_initial_delay(delay_ms: &'static str) -> [(&'static str, &'static str); 5] {

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::Workload;
 use crate::bench::admin::{self, Topic};
 use crate::bench::batch::BatchShape;
-use crate::bench::contender::{Contender, KAFKA, OTTLA, OTTLA_OS, Settings};
+use crate::bench::contender::{CLUSTER, Contender, KAFKA, OTTLA, OTTLA_OS, Settings};
 use crate::bench::figures::{Figures, Limit, Target};
 use crate::bench::load::open_loop::OpenLoad;
 use storage::record::CompressionType;
@@ -17,7 +17,7 @@ pub(super) fn workload() -> Workload {
         about: "1,000 records of 1 KiB a second, one a request, on a schedule, over 12 partitions; one \
                 producer, one consumer. Latency counts from when a record was due. `ottla` has waited \
                 for stable media, `kafka` and `ottla os` for the page cache.",
-        contenders: vec![OTTLA, KAFKA, OTTLA_OS],
+        contenders: vec![OTTLA, KAFKA, OTTLA_OS, CLUSTER],
         targets: vec![
             ratio("produce p50", &OTTLA, &KAFKA, Limit::AtMost(1.0)),
             ratio("produce p99", &OTTLA, &KAFKA, Limit::AtMost(0.5)),
@@ -43,9 +43,9 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
         requests_per_second: 1000.0,
         consumers: 1,
     };
-    let broker = contender.start()?;
+    let broker = contender.serve()?;
     admin::create_topics(broker.address(), std::slice::from_ref(&load.topic))?;
-    let outcome = load.run(&broker, settings.warmup, settings.seconds)?;
+    let outcome = load.run(&*broker, settings.warmup, settings.seconds)?;
     let mut figures = Figures::default();
     figures.push_latency("produce ", &outcome.produce);
     figures.push_latency("end-to-end ", &outcome.end_to_end);

@@ -8,6 +8,7 @@ use super::contender::{Contender, Settings};
 use super::figures::{Figures, Target};
 use super::usage::Window;
 
+mod cluster;
 mod codecs;
 mod cold_fetch;
 mod group_rebalance;
@@ -66,6 +67,7 @@ pub fn all(options: Options) -> Vec<Workload> {
         idle::workload(),
         stock_clients::workload(),
         tls::workload(),
+        cluster::workload(),
     ]
 }
 

@@ -28,8 +28,8 @@ use crate::bench::usage::{Latency, Usage, Window};
 const GROUPS: usize = 64;
 /// In one request.
 const PARTITIONS: [(&str, i32); 2] = [("1 partition", 1), ("12 partitions", 12)];
-const FIND_COORDINATOR_VERSION: i16 = 3;
-const OFFSET_COMMIT_VERSION: i16 = 8;
+pub(super) const FIND_COORDINATOR_VERSION: i16 = 3;
+pub(super) const OFFSET_COMMIT_VERSION: i16 = 8;
 const OFFSET_FETCH_VERSION: i16 = 7;
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -221,7 +221,11 @@ fn wait_for_coordinator(address: SocketAddr, id: &str, topic: &Topic) -> Result<
     }
 }
 
-fn commit_request(id: &str, topic: &Topic, offset: impl Fn(i32) -> i64) -> OffsetCommitRequest {
+pub(super) fn commit_request(
+    id: &str,
+    topic: &Topic,
+    offset: impl Fn(i32) -> i64,
+) -> OffsetCommitRequest {
     let partition = |index| {
         OffsetCommitRequestPartition::default()
             .with_partition_index(index)

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{Workload, window};
 use crate::bench::admin::{self, Topic};
 use crate::bench::batch::BatchShape;
-use crate::bench::contender::{Contender, KAFKA, OTTLA, OTTLA_ACLS, OTTLA_OS, Settings};
+use crate::bench::contender::{CLUSTER, Contender, KAFKA, OTTLA, OTTLA_ACLS, OTTLA_OS, Settings};
 use crate::bench::figures::{Figures, Limit, Target};
 use crate::bench::load::producer::ProduceLoad;
 use crate::bench::load::readback;
@@ -16,7 +16,7 @@ pub(super) fn workload() -> Workload {
         name: "one-record",
         about: "64 connections, each with one request in flight that holds one record of 100 bytes; 12 \
                 partitions, acks=all, idempotent. `ottla acls` asks 1,000 access control entries whether it may.",
-        contenders: vec![OTTLA, OTTLA_ACLS, KAFKA, OTTLA_OS],
+        contenders: vec![OTTLA, OTTLA_ACLS, KAFKA, OTTLA_OS, CLUSTER],
         targets: vec![
             Target::ratio("requests", &OTTLA, &KAFKA, Limit::AtLeast(4.0)),
             Target::ratio("CPU per request", &OTTLA, &KAFKA, Limit::AtMost(0.25)),
@@ -41,12 +41,12 @@ fn run(contender: &Contender, settings: &Settings) -> Result<Figures> {
         in_flight: 1,
         batches_per_request: 1,
     };
-    let broker = contender.start()?;
+    let broker = contender.serve()?;
     admin::create_topics(broker.address(), &load.topics)?;
     if contender.name.starts_with(OTTLA_ACLS.name) {
         admin::create_acls(broker.address(), &load.topics[0].name, ENTRIES)?;
     }
-    let (produced, usage) = load.run_polled(&broker, window(settings))?;
+    let (produced, usage) = load.run_polled(&*broker, window(settings))?;
     readback::check(
         broker.address(),
         &load.topics,

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{Workload, window};
 use crate::bench::admin::{self, Topic};
 use crate::bench::batch::BatchShape;
-use crate::bench::contender::{Contender, KAFKA, KAFKA_FLUSH, OTTLA, OTTLA_OS, Settings};
+use crate::bench::contender::{CLUSTER, Contender, KAFKA, KAFKA_FLUSH, OTTLA, OTTLA_OS, Settings};
 use crate::bench::figures::{Figures, Limit, Target};
 use crate::bench::load::producer::ProduceLoad;
 use crate::bench::load::readback;
@@ -20,7 +20,7 @@ pub(super) fn workload() -> Workload {
         about: "1 KiB records in 64 KiB batches over 12 partitions, acks=all, idempotent; 4 connections \
                 with 5 requests of 3 batches in flight each. `kafka` and `ottla os` acknowledge from the \
                 page cache, `ottla` and `kafka flush=1` from stable media.",
-        contenders: vec![OTTLA, KAFKA, OTTLA_OS, KAFKA_FLUSH],
+        contenders: vec![OTTLA, KAFKA, OTTLA_OS, KAFKA_FLUSH, CLUSTER],
         targets: vec![
             ratio("throughput", &OTTLA, &KAFKA, Limit::AtLeast(1.5)),
             ratio("CPU per GB", &OTTLA, &KAFKA, Limit::AtMost(1.0 / 3.0)),
@@ -54,9 +54,9 @@ pub(super) fn run_load(
     settings: &Settings,
     load: &ProduceLoad,
 ) -> Result<Figures> {
-    let broker = contender.start()?;
+    let broker = contender.serve()?;
     admin::create_topics(broker.address(), &load.topics)?;
-    let (produced, usage) = load.run(&broker, window(settings))?;
+    let (produced, usage) = load.run(&*broker, window(settings))?;
     readback::check(
         broker.address(),
         &load.topics,
