@@ -6,6 +6,8 @@ pub mod stores;
 pub mod view;
 
 #[cfg(test)]
+mod scale;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
