@@ -108,7 +108,7 @@ impl Out<'_> {
         self.gauge("ottla_cluster_unacknowledged_seconds", "How long the oldest of them has waited; 0 if there is none. It grows while a store stalls.", o.oldest_pending.as_secs_f64())?;
         self.gauge("ottla_cluster_buffered_bytes", "Memory of batches that are not answered yet.", o.buffered_bytes as f64)?;
         self.counter("ottla_cluster_cache_hits", "Reads of batches that were in memory.", o.cache_hits)?;
-        self.counter("ottla_cluster_cache_misses", "Reads of batches that had to be fetched from a store.", o.cache_misses)?;
+        self.counter("ottla_cluster_cache_misses", "Looks for batches in memory that found none; a read may look twice.", o.cache_misses)?;
         self.gauge("ottla_cluster_cache_bytes", "Memory of batches that were written or read a moment ago, of ottla.cluster.cache.bytes.", o.cache_bytes as f64)
     }
 
