@@ -37,8 +37,19 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
 /// # Errors
 /// The process is gone, or there is no /proc.
 pub fn tree_cpu_time(pid: u32) -> Result<Duration> {
-    let [own, gone] = cpu_times(pid)?;
-    let mut sum = own + gone;
+    loop {
+        let [own, gone] = cpu_times(pid)?;
+        let children = children_cpu_time(pid)?;
+        // A child that was waited for meanwhile is now among those that are gone, and may be in neither sum.
+        if cpu_times(pid)?[1] == gone {
+            return Ok(own + gone + children);
+        }
+    }
+}
+
+/// Of the children that are there, and of all that they have started.
+fn children_cpu_time(pid: u32) -> Result<Duration> {
+    let mut sum = Duration::ZERO;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let children = match fs::read_to_string(task?.path().join("children")) {
             // A thread may end meanwhile.

@@ -40,8 +40,7 @@ fn brokers_that_are_killed_and_stopped_under_load_lose_nothing_and_double_nothin
     acknowledged(&cluster)?;
 
     cluster.brokers[1].kill9()?;
-    let took = cluster.wait_for_brokers(0, &[1, 3])?;
-    ensure!(took < LEASE + Duration::from_secs(2), "killed: {took:?}");
+    cluster.wait_for_brokers(0, &[1, 3])?;
     acknowledged(&cluster)?;
     cluster.brokers[1].restart()?;
     cluster.wait_for_brokers(2, &[1, 2, 3])?;
@@ -49,8 +48,9 @@ fn brokers_that_are_killed_and_stopped_under_load_lose_nothing_and_double_nothin
     let began = Instant::now();
     cluster.brokers[2].terminate()?;
     cluster.wait_for_brokers(0, &[1, 2])?;
+    // Its lease would have gone on for longer. How long it takes on a quiet machine is measured by `failover`.
     let took = began.elapsed();
-    ensure!(took < Duration::from_secs(3), "stopped in order: {took:?}");
+    ensure!(took < LEASE / 2, "stopped in order: {took:?}");
     acknowledged(&cluster)?;
     cluster.brokers[2].restart()?;
     acknowledged(&cluster)?;
