@@ -509,40 +509,61 @@ fn own(world: &World, rows: &[Row]) -> Own {
     own
 }
 
-/// How evenly the brokers lead, and what moves when one of a hundred goes or another comes.
+/// How evenly the brokers lead, for all and in their racks, and what moves when one of them goes or another comes.
 fn spread(brokers: i32, groups: u16) -> String {
-    let led = |members: &Members| -> Vec<i32> {
+    let led = |members: &Members, rack: Option<i32>| -> Vec<i32> {
+        let rack = rack.map(|rack| format!("rack-{rack}"));
         // One partition for each group is enough, once it is known which that is.
         let mut leaders = vec![-1; usize::from(groups)];
         let topic_id = Uuid::from_u128(7);
         for partition in 0..i32::from(groups) * 20 {
             let LogGroup(group) = log_group_of(topic_id, partition, groups);
-            leaders[usize::from(group)] = members.leader_for(topic_id, partition, None);
+            leaders[usize::from(group)] = members.leader_for(topic_id, partition, rack.as_deref());
         }
         leaders
     };
-    let before = led(&members(0..brokers, groups));
-    let moved = |after: &[i32]| before.iter().zip(after).filter(|(a, b)| a != b).count();
-    let without = (0..brokers).map(|gone| {
-        let rest = (0..brokers).filter(|id| *id != gone);
-        moved(&led(&members(rest, groups)))
-    });
-    let without: Vec<_> = without.collect();
-    let with = moved(&led(&members(0..=brokers, groups)));
-    let of = |broker| before.iter().filter(|leader| **leader == broker).count();
-    let leads: Vec<_> = (0..brokers).map(of).collect();
-    let idle = leads.iter().filter(|leads| **leads == 0).count();
+    let in_racks = |members: &Members| (0..RACKS).map(|rack| led(members, Some(rack))).collect();
+    let now = members(0..brokers, groups);
+    let (for_all, in_rack): (_, Vec<_>) = (vec![led(&now, None)], in_racks(&now));
+    let moved = |before: &[Vec<i32>], after: &[Vec<i32>]| -> usize {
+        let pairs = before.iter().flatten().zip(after.iter().flatten());
+        pairs.filter(|(before, after)| before != after).count()
+    };
+    let (mut without, mut without_in_racks) = (Vec::new(), Vec::new());
+    for gone in 0..brokers {
+        let rest = members((0..brokers).filter(|id| *id != gone), groups);
+        without.push(moved(&for_all, &[led(&rest, None)]));
+        without_in_racks.push(moved(&in_rack, &in_racks(&rest)));
+    }
     assert_eq!(
         without.iter().sum::<usize>(),
         usize::from(groups),
         "only what a broker has led moves when it goes"
     );
+    let more = members(0..=brokers, groups);
+    let tell = |leaders: &[Vec<i32>], without: &[usize], with: usize| {
+        let of = |broker| {
+            let all = leaders.iter().flatten();
+            all.filter(|leader| **leader == broker).count()
+        };
+        let leads: Vec<_> = (0..brokers).map(of).collect();
+        format!(
+            "the busiest leads {}, the mean {:.1}, {} none; one goes: {} at most move, the mean {:.1}; one comes: {with}",
+            leads.iter().max().unwrap_or(&0),
+            leads.iter().sum::<usize>() as f64 / f64::from(brokers),
+            leads.iter().filter(|leads| **leads == 0).count(),
+            without.iter().max().unwrap_or(&0),
+            without.iter().sum::<usize>() as f64 / f64::from(brokers),
+        )
+    };
     format!(
-        "{brokers} brokers, {groups} groups: the busiest leads {}, the mean {:.1}, {idle} none; one goes: {} at most move; \
-         one comes: {with}",
-        leads.iter().max().unwrap_or(&0),
-        f64::from(groups) / f64::from(brokers),
-        without.iter().max().unwrap_or(&0),
+        "{brokers} brokers, {groups} groups: for all, {}\n  in their racks, {}",
+        tell(&for_all, &without, moved(&for_all, &[led(&more, None)])),
+        tell(
+            &in_rack,
+            &without_in_racks,
+            moved(&in_rack, &in_racks(&more))
+        ),
     )
 }
 
