@@ -2,21 +2,26 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
 #[path = "common/group.rs"]
 mod group;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use common::cluster::Cluster;
 use group::{eventful, object, partition_of};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::log::AppendOrigin;
+use storage::object::database::{Mode, OrderedLog, Proposal, log_group_of};
 use storage::object::entry::{BatchEffect, BatchProducer, Effect, Entry, PartitionId, Place};
 use storage::object::group_state::GroupState;
 use storage::object::plan::{Candidate, Want, Wanted, plan};
 use storage::record::{BatchBuilder, ValidatedBatch};
+use tokio::runtime::Handle;
+use uuid::Uuid;
 
 /// Counts, for each thread, the bytes that it was given, and those that it has.
 struct Counting;
@@ -139,6 +144,58 @@ fn a_plan_takes_what_its_batches_take_however_many_producers_the_state_knows() {
     }
     assert_eq!(given[0], given[1]);
     assert!(given[0] < 5_000, "{given:?}");
+}
+
+/// All is done on one thread, which counts its bytes.
+#[tokio::test(start_paused = true)]
+async fn a_group_that_nobody_uses_gives_its_memory_back() {
+    const PARTITIONS: i32 = 20_000;
+    let cluster = Cluster::new(1);
+    let appended = (0..PARTITIONS).map(|number| Effect::Append {
+        partition: PartitionId::from(&partition_of(number)),
+        base_offset: 0,
+        place: Place::Object {
+            object: object(1),
+            position: number as u32 * 100,
+        },
+        batches: vec![BatchEffect {
+            size_bytes: 100,
+            last_offset_delta: 0,
+            max_timestamp: 1_000,
+            producer: None,
+        }],
+    });
+    let entry = Entry {
+        at_ms: 1_000,
+        effects: appended.collect(),
+    };
+    let id = common::partition("topic", 0);
+    let group = log_group_of(id.topic_id, id.partition, 8);
+    let proposal = Proposal {
+        group,
+        expected_seq: 0,
+        entry: entry.encode().into(),
+        inline: bytes::Bytes::new(),
+    };
+    let fence = cluster.register(7, 7);
+    let database = &cluster.database;
+    let proposals = [proposal];
+    let rows = database.append_if(fence, Uuid::from_u128(1), Mode::Each, &proposals);
+    assert_eq!(rows.await.unwrap(), [group]);
+    let broker = cluster.broker_with(1, |config| {
+        config.runtime = Some(Handle::current());
+        config.idle = Duration::from_secs(60);
+    });
+    let log = common::open(&broker.store, "topic", 0);
+    for _ in 0..3 {
+        let before = HELD.get();
+        log.ready().expect("it is not read").await;
+        let taken = HELD.get() - before;
+        assert!(taken > 100 * PARTITIONS as isize, "{taken} bytes");
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        let left = HELD.get() - before;
+        assert!(left < taken / 100, "of {taken} bytes {left} are left");
+    }
 }
 
 /// What a million partitions take and cost: `cargo test --release -p storage --test group_memory -- --ignored --nocapture`.

@@ -11,13 +11,14 @@ use std::time::Duration;
 use common::cluster::{Broker, Cluster};
 use common::*;
 use storage::log::{
-    AppendError, AppendOrigin, Appended, Health, IfRefused, Isolation, JointPart, LogStore,
+    AppendError, AppendOrigin, Appended, FetchWait, Health, IfRefused, Isolation, JointPart, LogStore,
     PartitionLog, Read, ReadError, ReadRequest,
 };
 use storage::object::database::{Fate, LogGroup, OrderedLog as _, log_group_of};
 use storage::object::in_flight::InFlight;
 use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult, ValidatedBatch};
 use storage::testing::faulty_objects::ObjectFaults;
+use tokio::runtime::Handle;
 
 /// A broker that learns of others only when it has to.
 fn shortsighted(cluster: &Cluster, id: i32) -> Broker {
@@ -120,7 +121,7 @@ async fn a_poll_at_one_broker_wakes_for_what_another_appends() {
     let (one, other) = (cluster.broker(1), cluster.broker(2));
     let polled = log(&other);
     assert_eq!(polled.current_offsets().await.unwrap().high_watermark, 0);
-    let wait = storage::log::FetchWait::new(1);
+    let wait = FetchWait::new(1);
     let _registered = polled.watch(0, Isolation::ReadUncommitted, &wait);
     append(&log(&one), batch(&[b"value"])).await.unwrap();
     within(SOON, wait.wait()).await.expect("it wakes");
@@ -606,6 +607,129 @@ async fn a_database_that_has_lost_commits_stops_the_store() {
     assert!(matches!(broker.store.health(), Health::Offline(_)));
     assert!(append(&log, batch(&[b"value"])).await.is_err());
     assert!(log.current_offsets().await.is_err());
+}
+
+const IDLE: Duration = Duration::from_secs(2);
+
+/// A broker that lets go of groups, in simulated time.
+fn forgetful(cluster: &Cluster, id: i32) -> Broker {
+    cluster.broker_with(id, |config| {
+        config.runtime = Some(Handle::current());
+        config.idle = IDLE;
+        config.inline_bytes = 0;
+    })
+}
+
+async fn known(broker: &Broker) -> Arc<dyn PartitionLog> {
+    let log = log(broker);
+    if let Some(ready) = log.ready() {
+        ready.await;
+    }
+    log
+}
+
+fn groups(broker: &Broker) -> u64 {
+    broker.store.object_stats().unwrap().groups
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_nobody_uses_is_not_followed_until_somebody_does() {
+    let cluster = Cluster::new(1);
+    let (one, other) = (forgetful(&cluster, 1), forgetful(&cluster, 2));
+    let here = known(&one).await;
+    let first = append(&here, transactional(0)).await.unwrap();
+    tokio::time::sleep(IDLE / 2).await;
+    assert_eq!(groups(&one), 1);
+    here.offsets();
+    tokio::time::sleep(IDLE * 2 / 3).await;
+    assert_eq!(groups(&one), 1, "it was used meanwhile");
+    // Whoever counts does not use it.
+    for _ in 0..30 {
+        tokio::time::sleep(IDLE / 10).await;
+        here.late_transactions(0);
+        here.glance();
+    }
+    assert_eq!((groups(&one), here.glance()), (0, None));
+    let followed = one.store.object_stats().unwrap().followed_rows;
+    let there = known(&other).await;
+    append(&there, batch(&[b"meanwhile"])).await.unwrap();
+    tokio::time::sleep(IDLE / 2).await;
+    assert_eq!(
+        one.store.object_stats().unwrap().followed_rows,
+        followed,
+        "it follows nobody"
+    );
+    assert_eq!(groups(&other), 1);
+    let here = known(&one).await;
+    assert_eq!(here.offsets(), there.offsets());
+    assert_eq!(here.offsets().last_stable_offset, first.base_offset);
+    let again = append(&here, transactional(0)).await.unwrap();
+    assert!(again.duplicate && again.base_offset == first.base_offset);
+    append(&here, transactional(1)).await.unwrap();
+    assert_eq!(read_all(&here, 0).await.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_stays_for_as_long_as_somebody_waits_for_something() {
+    let cluster = Cluster::new(1);
+    let (one, other) = (forgetful(&cluster, 1), forgetful(&cluster, 2));
+    let (here, there) = (known(&one).await, known(&other).await);
+    let wait = FetchWait::new(1);
+    let parked = here.watch(0, Isolation::ReadUncommitted, &wait);
+    tokio::time::sleep(10 * IDLE).await;
+    assert_eq!((groups(&one), groups(&other)), (1, 0), "a poll is parked");
+    there.ready().expect("it was let go").await;
+    append(&there, batch(&[b"value"])).await.unwrap();
+    within(SOON, wait.wait()).await.expect("it wakes");
+    drop(parked);
+
+    let first = transactional(0);
+    let origin = verified(&here, &first).unwrap();
+    tokio::time::sleep(10 * IDLE).await;
+    assert_eq!(groups(&one), 1, "a producer may come back with a guard");
+    append_as(&here, first, origin)
+        .await
+        .expect("it was verified");
+
+    cluster.objects.change(|faults| faults.frozen = true);
+    let pending = submit(&here, transactional(1)).await;
+    tokio::time::sleep(10 * IDLE).await;
+    assert_eq!(groups(&one), 1, "a batch is on its way");
+    cluster.objects.change(|faults| faults.frozen = false);
+    pending.await.unwrap();
+
+    // What `one` has written is not in the memory of `other`.
+    let there = known(&other).await;
+    cluster.objects.change(|faults| faults.latency = 4 * IDLE..4 * IDLE);
+    let meanwhile = async {
+        tokio::time::sleep(3 * IDLE).await;
+        groups(&other)
+    };
+    let (cold, meanwhile) = tokio::join!(read(&there, request(1)), meanwhile);
+    assert_eq!((values(&cold.unwrap()).len(), meanwhile), (2, 1));
+    tokio::time::sleep(3 * IDLE).await;
+    assert_eq!((groups(&one), groups(&other)), (0, 0), "nobody waits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_commits_are_noticed_by_a_broker_that_had_let_go_of_the_group() {
+    let cluster = Cluster::new(1);
+    let broker = forgetful(&cluster, 1);
+    let log = known(&broker).await;
+    for _ in 0..3 {
+        append(&log, batch(&[b"value"])).await.unwrap();
+    }
+    tokio::time::sleep(2 * IDLE).await;
+    assert_eq!(groups(&broker), 0);
+    let id = log.id().clone();
+    let group: LogGroup = log_group_of(id.topic_id, id.partition, 8);
+    cluster.database.lose_commits(group, 1);
+    let log = known(&broker).await;
+    assert!(append(&log, batch(&[b"value"])).await.is_err());
+    match broker.store.health() {
+        Health::Offline(what) => assert!(what.contains("has lost commits"), "{what}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// The end of a transaction: markers in the logs of others, and the coordinator's own record.

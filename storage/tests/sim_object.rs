@@ -149,6 +149,7 @@ async fn world(seed: u64) -> u64 {
         let incarnation = incarnations.fetch_add(1, Ordering::Relaxed);
         let broker = cluster.broker_as(id, u128::from(incarnation), |config| {
             config.runtime = Some(Handle::current());
+            config.idle = Duration::from_millis(50 + 150 * (incarnation % 4));
             config.upkeep = cluster.upkeep(JobSettings {
                 tick: Duration::from_millis(30),
                 ..brisk()
@@ -261,6 +262,11 @@ async fn world(seed: u64) -> u64 {
     match reading.await {
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         _ => {}
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for broker in brokers.borrow().iter().flatten() {
+        let groups = broker.store.object_stats().unwrap().groups;
+        assert_eq!(groups, 0, "seed {seed}: nobody uses them");
     }
     let fresh = cluster.broker_as(9, 9, |config| config.runtime = Some(Handle::current()));
     let mut logs = Vec::new();

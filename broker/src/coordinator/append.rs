@@ -66,6 +66,10 @@ impl<O: Outside> Surroundings<O> {
             origin: AppendOrigin::COORDINATOR,
             if_refused: IfRefused::FailAll,
         });
+        // It may not have been used for a while.
+        if let Some(ready) = self.log.ready() {
+            ready.await;
+        }
         let bytes = parts.iter().map(|part| part.batch.size_bytes()).sum();
         let logs = &self.runtime.logs;
         let permit = logs.reserve(bytes, AppendOrigin::COORDINATOR).await?;

@@ -37,6 +37,8 @@ pub struct ObjectConfig {
     pub buffer_bytes: usize,
     /// Between two looks at what others append, while they do.
     pub poll: Duration,
+    /// A group that nobody has used for so long is not followed any more, and takes no memory. The next use reads it again.
+    pub idle: Duration,
     /// Between two looks whether the object store answers; `None`: who writes or reads finds out.
     pub look: Option<Duration>,
     pub clock: Arc<dyn Clock>,
@@ -74,6 +76,7 @@ impl ObjectConfig {
             cache_bytes: 256 << 20,
             buffer_bytes: 128 << 20,
             poll: Duration::from_millis(10),
+            idle: Duration::from_secs(300),
             look: None,
             clock: Arc::new(SystemClock::default()),
             upkeep: None,

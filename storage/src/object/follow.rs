@@ -1,7 +1,7 @@
 //! What others append: how this broker comes to know a group, and how it keeps up.
 //!
 //! A group is read when one of its logs is first used: its newest snapshot, and the rows behind it. From then on one query asks for what
-//! is new in all groups in use, again and again. Whoever must not miss what was appended before he asked goes through a barrier: where do
+//! is new in all groups in use, again and again, until nobody has used the group for a while. Whoever must not miss what was appended before he asked goes through a barrier: where do
 //! the groups end now, and has this broker come as far?
 
 use std::collections::HashMap;
@@ -44,6 +44,9 @@ impl Engine {
         let mut forgotten_at = Instant::now();
         loop {
             tokio::time::sleep(poll).await;
+            for group in &self.groups {
+                group.let_go_if_idle(self.config.idle);
+            }
             let groups = self.ready_groups();
             if groups.is_empty() {
                 *self.counters.followed_at.lock() = None;
@@ -69,8 +72,7 @@ impl Engine {
             if forgotten_at.elapsed() > Duration::from_secs(60) {
                 forgotten_at = Instant::now();
                 let now_ms = self.now_ms();
-                for group in self.groups.iter().filter(|group| group.is_ready()) {
-                    let mut inner = group.lock();
+                for mut inner in self.groups.iter().filter_map(|group| group.known()) {
                     inner.state.forget_verifications(now_ms - VERIFICATION_MS);
                 }
             }
@@ -79,15 +81,12 @@ impl Engine {
 
     /// Reads rows that are not known yet, some of them, and gives how many there were.
     async fn read_news(self: &Arc<Self>, groups: &[LogGroup]) -> Result<usize, String> {
-        let known: Vec<_> = groups
-            .iter()
-            .filter_map(|id| Some((*id, self.group(*id)?.lock().state.seq())))
-            .collect();
+        let known = self.known_seqs(groups);
         let news = self.config.log.read_from(&known, READ_BYTES).await;
         let News { rows, cut } = news.map_err(|error| error.to_string())?;
         let mut aftermath = Aftermath::default();
         for row in &rows {
-            let Some(group) = self.group(row.group).filter(|group| group.is_ready()) else {
+            let Some(group) = self.group(row.group) else {
                 continue;
             };
             match group.take_in(row, &self.cache) {
@@ -103,14 +102,14 @@ impl Engine {
                 continue;
             };
             if head.seq < *seq {
-                self.break_off(group, &lost_commits(&head, *seq));
+                self.break_off(group, &lost_commits(head.group, head.seq, *seq));
                 continue;
             }
             // This broker was away while the rows that it needs were put into a snapshot.
             match self.read_state(group.id).await {
                 Ok(state) => {
-                    let aftermath = group.lock().replace_state(state);
-                    self.follow(aftermath);
+                    let aftermath = group.known().map(|mut inner| inner.replace_state(state));
+                    self.follow(aftermath.unwrap_or_default());
                 }
                 // The other groups go on.
                 Err(what) => self.read_anew(group, what),
@@ -119,28 +118,31 @@ impl Engine {
         Ok(rows.len())
     }
 
+    /// How far this broker has followed those of these groups that it follows.
+    fn known_seqs(&self, groups: &[LogGroup]) -> Vec<(LogGroup, i64)> {
+        let known = |id: &LogGroup| Some((*id, self.group(*id)?.known()?.state.seq()));
+        groups.iter().filter_map(known).collect()
+    }
+
     /// Reads until everything is known that is in these groups now.
     ///
     /// # Errors
     /// In words: the database did not answer.
     pub async fn catch_up(self: &Arc<Self>, groups: &[LogGroup]) -> Result<(), String> {
-        let known: HashMap<_, _> = groups
-            .iter()
-            .filter_map(|id| Some((*id, self.group(*id)?.lock().state.seq())))
-            .collect();
+        let known: HashMap<_, _> = self.known_seqs(groups).into_iter().collect();
         let heads = self.config.log.heads(groups).await;
         let heads = heads.map_err(|error| error.to_string())?;
         for head in &heads {
             if let (Some(group), Some(seq)) = (self.group(head.group), known.get(&head.group))
                 && head.seq < *seq
             {
-                self.break_off(group, &lost_commits(head, *seq));
+                self.break_off(group, &lost_commits(head.group, head.seq, *seq));
             }
         }
         loop {
             let is_behind = |head: &&Head| {
-                self.group(head.group)
-                    .is_some_and(|group| group.is_ready() && group.lock().state.seq() < head.seq)
+                let known = self.group(head.group).and_then(|group| group.known());
+                known.is_some_and(|inner| inner.state.seq() < head.seq)
             };
             let behind: Vec<_> = heads.iter().filter(is_behind).collect();
             let behind: Vec<_> = behind.into_iter().map(|head| head.group).collect();
@@ -218,6 +220,13 @@ impl Engine {
                 Ok(state) => {
                     let aftermath = {
                         let mut inner = group.lock();
+                        let (seq, seen_seq) = (state.seq(), inner.seen_seq());
+                        if seq < seen_seq {
+                            drop(inner);
+                            let what = lost_commits(group.id, seq, seen_seq);
+                            return self.break_off(group, &what);
+                        }
+                        inner.used();
                         let aftermath = inner.replace_state(state);
                         let verifies = self.verifies_transactions.load(Ordering::Relaxed);
                         inner.state.verify_transactions(verifies);
@@ -309,10 +318,10 @@ fn unreadable(group: LogGroup, what: &str) -> Load {
     Load::Failed(what)
 }
 
-fn lost_commits(head: &Head, known_seq: i64) -> String {
+fn lost_commits(group: LogGroup, seq: i64, seen_seq: i64) -> String {
     format!(
-        "log group {} ends at row {}, and this broker has seen row {known_seq}: the database has lost commits; \
+        "log group {} ends at row {seq}, and this broker has seen row {seen_seq}: the database has lost commits; \
          it has to be one that loses none when it fails over",
-        head.group.0, head.seq
+        group.0
     )
 }

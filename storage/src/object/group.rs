@@ -11,9 +11,11 @@
 use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::cache::{Blob, Cache, RunKey};
@@ -35,7 +37,7 @@ use crate::record::{BatchHeader, EndTxnMarker, ValidatedBatch};
 /// How far this broker knows a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Load {
-    /// Nobody has asked.
+    /// Nobody has asked, or not for a while.
     Unused,
     Loading,
     Ready,
@@ -62,7 +64,16 @@ pub(super) struct Inner {
     /// Batches that were refused by what this broker knew, until it knows whether that was the newest.
     pub doubts: Vec<Doubt>,
     pub is_clearing_doubts: bool,
+    /// When somebody last asked something of the state.
+    used_at: Option<Instant>,
+    /// Whoever has one of these needs the state to stay.
+    holds: Hold,
+    /// The last row that was known when the group was let go.
+    seen_seq: i64,
 }
+
+/// A group that is read stays so for as long as there is one of these.
+pub(super) type Hold = Arc<()>;
 
 /// The producers of a partition that have batches on their way, as they will be.
 struct Overlay {
@@ -188,6 +199,37 @@ impl Group {
         self.inner.lock()
     }
 
+    /// The group, if it is read. It stays so while the lock is held.
+    pub fn known(&self) -> Option<MutexGuard<'_, Inner>> {
+        let inner = self.lock();
+        self.is_ready().then_some(inner)
+    }
+
+    /// Whoever goes on from what he has found in the state, and waits in between, holds it.
+    pub fn hold(&self) -> Hold {
+        let mut inner = self.lock();
+        inner.used();
+        Arc::clone(&inner.holds)
+    }
+
+    /// Lets go of a group that nobody has used for so long. It is not followed any more, and the next use reads it again.
+    pub fn let_go_if_idle(&self, idle: Duration) {
+        let forgotten = {
+            let Some(mut inner) = self.known().filter(|inner| inner.is_idle(idle)) else {
+                return;
+            };
+            if inner.is_needed() {
+                inner.used();
+                return;
+            }
+            self.load.send_replace(Load::Unused);
+            inner.seen_seq = inner.state.seq();
+            inner.overlays.clear();
+            std::mem::take(&mut inner.state)
+        };
+        drop(forgotten);
+    }
+
     pub fn is_ready(&self) -> bool {
         *self.load.borrow() == Load::Ready
     }
@@ -272,11 +314,10 @@ impl Group {
     /// # Errors
     /// In words: the row cannot be read or is not the next one, and the group is of no use any more.
     pub fn take_in(&self, row: &Row, cache: &Cache) -> Result<Aftermath, String> {
-        let mut inner = self.lock();
-        let seq = inner.state.seq();
-        if row.seq <= seq {
+        let newer = |inner: &MutexGuard<'_, Inner>| row.seq > inner.state.seq();
+        let Some(mut inner) = self.known().filter(newer) else {
             return Ok(Aftermath::default());
-        }
+        };
         let attempt = inner
             .attempt
             .take_if(|attempt| attempt.seq == row.seq)
@@ -323,6 +364,28 @@ impl Inner {
 
     pub fn deregister(&mut self, id: &PartitionId) {
         self.waiters.remove(id);
+    }
+
+    /// Somebody uses the state.
+    pub fn used(&mut self) {
+        self.used_at = Some(Instant::now());
+    }
+
+    fn is_idle(&self, idle: Duration) -> bool {
+        self.used_at.is_none_or(|then| then.elapsed() >= idle)
+    }
+
+    /// Whether something is on its way that began with this state.
+    fn is_needed(&self) -> bool {
+        let is_held = Arc::strong_count(&self.holds) > 1;
+        let is_clearing_doubts = self.is_clearing_doubts || !self.doubts.is_empty();
+        let is_committing = self.attempt.is_some() || !self.queue.is_empty();
+        is_held || is_clearing_doubts || is_committing || self.state.has_verifications()
+    }
+
+    /// The last row that this broker has seen of the group, whether it knows the state now or not.
+    pub fn seen_seq(&self) -> i64 {
+        self.seen_seq.max(self.state.seq())
     }
 
     /// `transaction.partition.verification.enable` is this from now on.

@@ -270,9 +270,9 @@ fn submit_all(
     let mut groups: Vec<&Arc<Group>> = groups.collect();
     groups.sort_by_key(|group| group.id);
     groups.dedup_by_key(|group| group.id);
-    for log in logs.iter().flatten() {
-        log.shared.prepare();
-    }
+    let prepared = logs.iter().flatten().map(|log| log.shared.prepare());
+    // Until the parts are in the queues.
+    let _holds: Vec<_> = prepared.collect();
     for group in &groups {
         if let Some(what) = group.trouble() {
             return Err(all(AppendError::Storage(what)));

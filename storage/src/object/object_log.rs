@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::engine::{Engine, closed_text};
 use super::entry::{PartitionId, Place, Run};
 use super::fetcher::FetchError;
-use super::group::{Group, Inner, Load, Submission, blob_of};
+use super::group::{Group, Hold, Inner, Load, Submission, blob_of};
 use super::group_state::Partition;
 use super::pending::{appended, left_open};
 use super::plan::{Answer, Want};
@@ -127,8 +127,9 @@ impl ObjectLog {
 }
 
 impl Shared {
-    /// Resolves when the group is read, or could not be.
-    fn prepared(&self) -> BoxFuture<'static, ()> {
+    /// Resolves when the group is read, or could not be. If it is, it stays so for as long as what this gives.
+    fn prepared(&self) -> BoxFuture<'static, Hold> {
+        let hold = self.group.hold();
         self.engine.load(&self.group);
         let mut load = self.group.load.subscribe();
         let mut stop = self.engine.stop.subscribe();
@@ -138,22 +139,28 @@ impl Shared {
                 _ = load.wait_for(is_tried) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
+            hold
         })
     }
 
-    /// Blocks until the group is read, or could not be.
-    pub fn prepare(&self) {
-        if !matches!(*self.group.load.borrow(), Load::Unused | Load::Loading) {
-            return;
+    /// Blocks until the group is read, or could not be. If it is, it stays so for as long as what this gives.
+    pub fn prepare(&self) -> Hold {
+        let hold = self.group.hold();
+        if self.is_prepared() {
+            return hold;
         }
         let (done, prepared) = mpsc::channel();
         let prepare = self.prepared();
         self.engine.spawn(async move {
-            prepare.await;
-            let _ = done.send(());
+            let _ = done.send(prepare.await);
         });
         // An error is a store that ends.
         let _ = prepared.recv();
+        hold
+    }
+
+    fn is_prepared(&self) -> bool {
+        !matches!(*self.group.load.borrow(), Load::Unused | Load::Loading)
     }
 
     /// The group's state.
@@ -161,9 +168,17 @@ impl Shared {
     /// # Errors
     /// In words: it is not known.
     fn state(&self) -> Result<MutexGuard<'_, Inner>, String> {
-        self.prepare();
+        let mut inner = self.group.lock();
+        if !self.is_prepared() {
+            drop(inner);
+            let _hold = self.prepare();
+            inner = self.group.lock();
+        }
         match self.group.trouble() {
-            None => Ok(self.group.lock()),
+            None => {
+                inner.used();
+                Ok(inner)
+            }
             Some(what) => Err(what),
         }
     }
@@ -351,6 +366,7 @@ impl Shared {
         request: ReadRequest,
         mut plan: Option<Plan>,
     ) -> Result<FetchedRecords, ReadError> {
+        let _hold = self.group.hold();
         if plan.is_none() {
             self.barrier().await?;
         }
@@ -381,6 +397,7 @@ impl Shared {
     where
         F: Future<Output = Result<T, Missed>>,
     {
+        let _hold = self.prepared().await;
         let mut gone = None;
         for _ in 0..READS {
             let (run, what) = match read(Arc::clone(&self)).await {
@@ -621,11 +638,17 @@ impl PartitionLog for ObjectLog {
     }
 
     fn ready(&self) -> Option<BoxFuture<'static, ()>> {
-        let load = self.shared.group.load.borrow().clone();
-        match load {
-            Load::Unused | Load::Loading => Some(self.shared.prepared()),
-            Load::Ready | Load::Failed(_) | Load::Broken(_) => None,
+        let shared = &self.shared;
+        // Who asks is about to use it.
+        let hold = shared.group.hold();
+        if shared.is_prepared() {
+            return None;
         }
+        let prepared = shared.prepared();
+        Some(Box::pin(async move {
+            prepared.await;
+            drop(hold);
+        }))
     }
 
     fn reserve(
@@ -633,8 +656,14 @@ impl PartitionLog for ObjectLog {
         bytes: usize,
         _origin: AppendOrigin,
     ) -> BoxFuture<'_, Result<AppendPermit, AppendError>> {
-        let engine = &self.shared.engine;
-        reserve(&engine.room, engine.config.buffer_bytes, bytes)
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let engine = &shared.engine;
+            let permit = reserve(&engine.room, engine.config.buffer_bytes, bytes).await?;
+            // However long that took, the submission that follows does not have to wait.
+            shared.prepared().await;
+            Ok(permit)
+        })
     }
 
     fn submit(
@@ -692,11 +721,9 @@ impl PartitionLog for ObjectLog {
 
     fn current_offsets(&self) -> BoxFuture<'static, Result<LogOffsets, ReadError>> {
         let shared = Arc::clone(&self.shared);
-        let ready = self.ready();
+        let prepared = shared.prepared();
         Box::pin(async move {
-            if let Some(ready) = ready {
-                ready.await;
-            }
+            let _hold = prepared.await;
             if shared.is_deleted.load(Ordering::Acquire) {
                 return Err(ReadError::Deleted);
             }
@@ -707,10 +734,10 @@ impl PartitionLog for ObjectLog {
     }
 
     fn glance(&self) -> Option<Glance> {
-        if !self.shared.group.is_ready() || self.is_deleted() {
+        if self.is_deleted() {
             return None;
         }
-        let inner = self.shared.group.lock();
+        let inner = self.shared.group.known()?;
         let partition = inner.state.partition(self.shared.partition)?;
         let offsets = partition.offsets();
         Some(Glance {
@@ -749,7 +776,7 @@ impl PartitionLog for ObjectLog {
     ) -> WaitRegistration {
         let shared = &self.shared;
         // What is found when the group is read is not news.
-        shared.prepare();
+        let hold = shared.prepare();
         let registration = shared.waiters.register(isolation, wait);
         // After the registration: nothing falls between the two.
         let end = shared.ask(None, |partition| {
@@ -758,7 +785,7 @@ impl PartitionLog for ObjectLog {
         if end.is_none_or(|end| end > seen_end) {
             wait.wake();
         }
-        registration
+        WaitRegistration::new(move || drop((registration, hold)))
     }
 
     fn offset_for_timestamp(
@@ -793,12 +820,14 @@ impl PartitionLog for ObjectLog {
     }
 
     fn late_transactions(&self, silent_for_ms: i64) -> usize {
-        if !self.shared.group.is_ready() {
+        let shared = &self.shared;
+        // Whoever counts, uses nothing.
+        let Some(inner) = shared.group.known().filter(|_| !self.is_deleted()) else {
             return 0;
-        }
-        let now_ms = self.shared.engine.now_ms();
-        self.shared.ask(0, |partition| {
-            partition.late_transactions(silent_for_ms, now_ms)
+        };
+        let partition = inner.state.partition(shared.partition);
+        partition.map_or(0, |partition| {
+            partition.late_transactions(silent_for_ms, shared.engine.now_ms())
         })
     }
 

@@ -17,6 +17,7 @@ use super::entry::{
     AbortedTxn, BatchEffect, Effect, Entry, ObjectId, PartitionId, Place, Run, Source,
 };
 use crate::log::admission::refused;
+use crate::log::producer_state::ProducerState;
 use crate::log::{AppendError, LogOffsets, TopicPartition, VerificationGuard};
 use packed_run::PackedRun;
 pub use partition::Partition;
@@ -250,6 +251,13 @@ impl GroupState {
             let producers = &mut known.more(verifies).producers;
             producers.adopt_verifications(&more.producers);
         }
+    }
+
+    /// Whether somebody may come back with a guard that only this state knows.
+    pub(super) fn has_verifications(&self) -> bool {
+        let states = self.partitions.values();
+        let mut known = states.filter_map(PartitionState::producers);
+        known.any(ProducerState::has_verifications)
     }
 
     /// Forgets verifications that were begun before `started_ms`, and that no batch has followed.
