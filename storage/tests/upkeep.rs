@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::cluster::{Broker, Cluster, brisk};
 use common::*;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use storage::log::{
     AppendError, AppendOrigin, FetchWait, Isolation, LogConfig, PartitionLog, ReadError,
     ReadRequest,
@@ -75,14 +75,19 @@ fn group() -> LogGroup {
     log_group_of(partition("topic", 0).topic_id, 0, GROUPS)
 }
 
-async fn objects(cluster: &Cluster) -> Vec<Path> {
+async fn listed(cluster: &Cluster) -> Vec<ObjectMeta> {
     let mut listing = cluster.objects.list(Some(&Path::from("data")));
     let mut objects = Vec::new();
     while let Some(meta) = std::future::poll_fn(|context| listing.as_mut().poll_next(context)).await
     {
-        objects.push(meta.unwrap().location);
+        objects.push(meta.unwrap());
     }
     objects
+}
+
+async fn objects(cluster: &Cluster) -> Vec<Path> {
+    let listed = listed(cluster).await.into_iter();
+    listed.map(|meta| meta.location).collect()
 }
 
 /// Waits until there is a snapshot of everything, no row, and no more than so many objects.
@@ -266,6 +271,31 @@ async fn what_is_lost_is_told_and_not_waited_for() {
     assert_eq!(read_all(&there, 0).await.len(), 16);
     append(&lost, batch(&[b"next"])).await.unwrap();
     assert_eq!(read_all(&lost, 16).await, [(16, b"next".to_vec())]);
+}
+
+/// What is left is more than what is merged for being little.
+#[tokio::test]
+async fn the_store_gives_back_the_room_of_an_object_of_which_most_is_dead() {
+    let cluster = Cluster::new(1);
+    let writer = writer(&cluster, 1);
+    let there = log(&writer);
+    let all = fill(&there, true).await;
+    let _keeper = keeper(&cluster, kept());
+    kept_small(&cluster, 1).await;
+    there.delete_records_before(10).await.unwrap();
+    let live = there.size_bytes();
+    assert!(live > brisk().merge_bytes);
+    let stored = async || -> u64 { listed(&cluster).await.iter().map(|meta| meta.size).sum() };
+    let done = async {
+        while stored().await > 2 * live {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let done = tokio::time::timeout(SOON, done).await;
+    assert!(done.is_ok(), "{} for {live} bytes", stored().await);
+    let reader = late(&cluster, 2);
+    let fresh = known(&reader).await;
+    assert_eq!(read_all(&fresh, 10).await, all[10..]);
 }
 
 /// The objects that a broker knows are gone, and so is the beginning of the log.

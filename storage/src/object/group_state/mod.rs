@@ -131,7 +131,7 @@ impl GroupState {
         let sources = &self.sources;
         applied
             .unused
-            .retain(|object| sources.uses_of(object).is_none());
+            .retain(|object| sources.uses_of(Source::Object(*object)).is_none());
         Ok(applied)
     }
 
@@ -157,7 +157,7 @@ impl GroupState {
 
     /// What of an object is needed here; `None` if nothing is.
     pub fn uses_of(&self, object: &ObjectId) -> Option<Uses> {
-        self.sources.uses_of(object)
+        self.sources.uses_of(Source::Object(*object))
     }
 
     /// The rows whose inline bytes are needed, the oldest first.
@@ -295,8 +295,13 @@ impl GroupState {
     }
 
     /// What its runs are in, in an order that depends on nothing else.
-    pub(super) fn sources_sorted(&self) -> Vec<Source> {
+    pub(super) fn sources_sorted(&self) -> Vec<(Source, Uses)> {
         self.sources.sorted()
+    }
+
+    /// The most that was ever needed of something that runs are in.
+    pub(super) fn set_most(&mut self, source: Source, most_bytes: u64) {
+        self.sources.set_most(source, most_bytes);
     }
 
     fn view<'a>(&'a self, id: PartitionId, state: &'a PartitionState) -> Partition<'a> {
@@ -386,6 +391,10 @@ impl Applying<'_> {
         }
         state.runs.push_back(packed);
         state.size_bytes += u64::from(run.size_bytes);
+        packed
+            .source_index()
+            .into_iter()
+            .for_each(|index| sources.settle(index));
         self.change.appended_bytes += u64::from(run.size_bytes);
         Ok(())
     }
@@ -468,7 +477,11 @@ impl Applying<'_> {
             .map(|run| u64::from(run.size_bytes()))
             .sum::<u64>();
         self.remove_runs(start, end);
-        let (state, _) = self.entry();
+        let (state, sources) = self.entry();
+        // Some of the new ones are the old ones.
+        for index in packed.iter().filter_map(PackedRun::source_index) {
+            sources.settle(index);
+        }
         let rest = state.runs.split_off(start);
         state.runs.extend(packed);
         state.runs.extend(rest);

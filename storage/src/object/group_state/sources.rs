@@ -24,6 +24,15 @@ struct Slot {
 pub struct Uses {
     pub runs: u32,
     pub bytes: u64,
+    /// The most that it ever needed, after an effect: of an object that this group has for itself, what is in it.
+    pub most_bytes: u64,
+}
+
+impl Uses {
+    /// Bytes that the group once needed. If nobody else needs them either, they only take room.
+    pub fn dead_bytes(&self) -> u64 {
+        self.most_bytes.saturating_sub(self.bytes)
+    }
 }
 
 impl Sources {
@@ -32,12 +41,8 @@ impl Sources {
 
     /// A run of so many bytes is in `source`. `None`: there are too many sources.
     pub fn add(&mut self, source: Source, bytes: u32) -> Option<u32> {
-        let known = match source {
-            Source::Object(object) => self.objects.get(&object),
-            Source::Row(seq) => self.rows.get(&seq),
-        };
-        let index = match known {
-            Some(index) => *index,
+        let index = match self.index_of(source) {
+            Some(index) => index,
             None => self.insert(source)?,
         };
         let uses = &mut self.slots[index as usize].uses;
@@ -62,13 +67,35 @@ impl Sources {
         Some(slot.source)
     }
 
+    /// An effect that has added runs is over.
+    pub fn settle(&mut self, index: u32) {
+        let uses = &mut self.slots[index as usize].uses;
+        uses.most_bytes = uses.most_bytes.max(uses.bytes);
+    }
+
+    /// The most that was ever needed of a source is known, and not less than what is.
+    pub fn set_most(&mut self, source: Source, most_bytes: u64) {
+        if let Some(index) = self.index_of(source) {
+            self.slots[index as usize].uses.most_bytes = most_bytes;
+            self.settle(index);
+        }
+    }
+
     pub fn get(&self, index: u32) -> Source {
         self.slots[index as usize].source
     }
 
-    pub fn uses_of(&self, object: &ObjectId) -> Option<Uses> {
-        let index = self.objects.get(object)?;
-        Some(self.slots[*index as usize].uses)
+    pub fn uses_of(&self, source: Source) -> Option<Uses> {
+        let index = self.index_of(source)?;
+        Some(self.slots[index as usize].uses)
+    }
+
+    fn index_of(&self, source: Source) -> Option<u32> {
+        let known = match source {
+            Source::Object(object) => self.objects.get(&object),
+            Source::Row(seq) => self.rows.get(&seq),
+        };
+        known.copied()
     }
 
     pub fn objects(&self) -> impl ExactSizeIterator<Item = (ObjectId, Uses)> {
@@ -86,11 +113,11 @@ impl Sources {
     }
 
     /// All that are in use, in an order that depends on nothing else.
-    pub fn sorted(&self) -> Vec<Source> {
-        let objects = self.objects.keys().map(|object| Source::Object(*object));
-        let rows = self.rows.keys().map(|seq| Source::Row(*seq));
-        let mut all: Vec<_> = objects.chain(rows).collect();
-        all.sort_unstable();
+    pub fn sorted(&self) -> Vec<(Source, Uses)> {
+        let indices = self.objects.values().chain(self.rows.values());
+        let slots = indices.map(|index| self.slots[*index as usize]);
+        let mut all: Vec<_> = slots.map(|slot| (slot.source, slot.uses)).collect();
+        all.sort_unstable_by_key(|(source, _)| *source);
         all
     }
 

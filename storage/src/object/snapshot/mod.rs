@@ -5,7 +5,7 @@
 //! | part | content |
 //! |---|---|
 //! | seq | the last entry that was applied |
-//! | sources | count, then each as in an entry; all are used |
+//! | sources | count, then each as in an entry, and the most bytes that the group ever needed of it (from version 2 on); all are used |
 //! | deleted | count, then each: 16 bytes of the topic, partition, when |
 //! | topics | count, then each: 16 bytes, count of its partitions, then those |
 //!
@@ -31,7 +31,9 @@ use super::group_state::{GroupState, PartitionState};
 use crate::log::producer_state::ProducerStateConfig;
 use crate::log::producer_state::snapshot::{from_sidecar, to_sidecar};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// It does not say how much of an object is not needed any more: all is taken for needed.
+const WITHOUT_MOST: u8 = 1;
 
 /// Of a partition.
 const HAS_PRODUCERS: u8 = 1;
@@ -53,11 +55,12 @@ impl GroupState {
         to.natural(self.seq());
         let sources = self.sources_sorted();
         to.count(sources.len());
-        for source in &sources {
+        for (source, uses) in &sources {
             source.write(&mut to);
+            to.unsigned(uses.most_bytes);
         }
         let places = sources.into_iter().enumerate();
-        let places: HashMap<_, _> = places.map(|(at, source)| (source, at)).collect();
+        let places: HashMap<_, _> = places.map(|(at, (source, _))| (source, at)).collect();
         let mut deleted: Vec<_> = self.deleted().collect();
         deleted.sort_unstable();
         to.count(deleted.len());
@@ -151,13 +154,17 @@ impl GroupState {
     /// # Errors
     /// They are not what was written, or of another version.
     pub fn from_snapshot(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let from = &mut Reader::new(bytes, VERSION)?;
+        let has_most = bytes.first() != Some(&WITHOUT_MOST);
+        let version = if has_most { VERSION } else { WITHOUT_MOST };
+        let from = &mut Reader::new(bytes, version)?;
         let mut state = Self::new();
         state.seq = from.natural()?;
         let count = from.count(Source::LEAST_BYTES)?;
         let mut sources = Vec::with_capacity(count);
+        let mut most = Vec::with_capacity(count);
         for _ in 0..count {
             sources.push(Source::read(from)?);
+            most.push(if has_most { from.unsigned()? } else { 0 });
         }
         if !sources.is_sorted_by(|a, b| a < b) {
             return Err(malformed("the sources are not in order"));
@@ -188,10 +195,14 @@ impl GroupState {
             }
         }
         from.end()?;
-        match state.sources_sorted() == sources {
-            true => Ok(state),
-            false => Err(malformed("a source is not used")),
+        let used = state.sources_sorted();
+        if !used.iter().map(|(source, _)| source).eq(&sources) {
+            return Err(malformed("a source is not used"));
         }
+        for (source, most_bytes) in sources.into_iter().zip(most) {
+            state.set_most(source, most_bytes);
+        }
+        Ok(state)
     }
 
     fn read_partition(

@@ -3,7 +3,8 @@
 //! has enough in large objects that it shares with many, that partition alone.
 //!
 //! Each byte is copied about three times in its life. An object of which a group needs but a little any more counts as small, so
-//! what is left of it moves on, and it can go.
+//! what is left of it moves on, and it can go. So does one of which it needs less than half of what it once did, as soon as such
+//! objects keep enough that nobody needs: the store has no more than about twice what the logs have.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use super::group::{Group, nameless};
 use super::object_writer::{ObjectWriter, RunReader};
 use super::{JobError, JobSettings, Shared};
 use crate::object::entry::{ObjectId, PartitionId, Place, Run, Source};
-use crate::object::group_state::{GroupState, Partition};
+use crate::object::group_state::{GroupState, Partition, Uses};
 use crate::object::plan::{Answer, Want, Wanted};
 
 /// No merge reads more sources: each costs a GET, and a little memory.
@@ -127,17 +128,12 @@ fn write_out_markers(old: &[Run], moves: &mut [bool]) {
     }
 }
 
-/// Rows, and objects of which the group needs little, the oldest first, if there are enough of them.
+/// Rows, and objects of which the group needs little or of which most is dead, the oldest first, if there are enough of them.
 fn small_sources(
     state: &GroupState,
     settings: &JobSettings,
     inline: bool,
 ) -> Option<HashSet<Source>> {
-    let mut small: Vec<(Source, u64)> = state
-        .objects()
-        .filter(|(_, uses)| uses.bytes < settings.merge_bytes)
-        .map(|(object, uses)| (Source::Object(object), uses.bytes))
-        .collect();
     let rows: Vec<_> = state
         .inline_rows()
         .map(|(seq, uses)| (Source::Row(seq), uses.bytes))
@@ -146,18 +142,36 @@ fn small_sources(
     if !rows.is_empty() && (inline || rows.len() >= INLINE_ROWS || inline_bytes >= INLINE_BYTES) {
         return Some(first_of(rows, settings));
     }
-    let bytes: u64 = small.iter().map(|(_, bytes)| bytes).sum();
-    if small.len() < settings.merge_objects.max(2)
-        && (bytes < settings.merge_bytes || small.len() < 2)
-    {
+    let is_small = |uses: &Uses| uses.bytes < settings.merge_bytes;
+    let is_dying = |uses: &Uses| uses.bytes < uses.dead_bytes();
+    let (mut count, mut bytes, mut dead_bytes) = (0, 0, 0);
+    for (_, uses) in state.objects() {
+        if is_small(&uses) {
+            count += 1;
+            bytes += uses.bytes;
+        }
+        if is_dying(&uses) {
+            dead_bytes += uses.dead_bytes();
+        }
+    }
+    let merges_small =
+        count >= settings.merge_objects.max(2) || (count >= 2 && bytes >= settings.merge_bytes);
+    let merges_dying = dead_bytes > 0 && dead_bytes >= settings.object_bytes / 8;
+    if !merges_small && !merges_dying {
         return None;
     }
-    // By age: ids begin with the time.
-    small.sort_unstable_by_key(|(source, _)| match source {
-        Source::Object(object) => object.id.as_u128(),
-        Source::Row(_) => 0,
+    let chosen = state.objects().filter(|(_, uses)| {
+        let as_small = merges_small && is_small(uses);
+        as_small || (merges_dying && is_dying(uses))
     });
-    Some(first_of(small, settings))
+    let mut chosen: Vec<_> = chosen.collect();
+    // By age: ids begin with the time.
+    chosen.sort_unstable_by_key(|(object, _)| object.id);
+    let chosen = chosen.into_iter();
+    Some(first_of(
+        chosen.map(|(object, uses)| (Source::Object(object), uses.bytes)),
+        settings,
+    ))
 }
 
 /// Objects that were merged once, and are not large yet.

@@ -124,10 +124,26 @@ impl World {
         assert!(merges < 1_000, "it does not end");
     }
 
+    fn delete_before(&mut self, partition: PartitionId, offset: i64) {
+        self.apply(vec![Effect::LogStart { partition, offset }]);
+    }
+
     /// Every offset is in one run.
     fn check(&self) {
         for one in self.state.partitions() {
-            let mut offset = 0;
+            assert_eq!(one.offsets().log_start_offset, 0);
+        }
+        self.check_from_start();
+    }
+
+    /// The same, of logs that have lost their beginning.
+    fn check_from_start(&self) {
+        for one in self.state.partitions() {
+            let mut offset = one.runs(0).next().map_or(0, |first| first.base_offset);
+            assert!(offset <= one.offsets().log_start_offset);
+            if one.run_count() == 0 {
+                continue;
+            }
             let mut bytes = 0;
             for run in one.runs(0) {
                 assert_eq!(run.base_offset, offset);
@@ -206,6 +222,43 @@ fn what_lies_between_stays_where_it_is_and_markers_move_only_between_runs_that_d
     let sizes: Vec<_> = runs.iter().map(|run| run.size_bytes).collect();
     assert_eq!(sizes, [40 * 100 + 39 * 78, 78, 900_000, 78, 4_000, 78]);
     assert_eq!(world.state.objects().len(), 2);
+}
+
+#[test]
+fn what_is_left_of_objects_moves_on_when_most_of_them_is_dead() {
+    const MIB: u64 = 1 << 20;
+    let mut world = World::new();
+    // Two large objects, each with as much of two partitions.
+    for _ in 0..2 {
+        for _ in 0..64 {
+            let half = MIB as u32 / 2;
+            world.flush(&[(partition(0), half), (partition(1), half)], false);
+        }
+        world.merge_all();
+    }
+    let bytes_in_store = |world: &World| -> u64 {
+        let objects = world.state.objects();
+        objects.map(|(_, uses)| uses.most_bytes).sum()
+    };
+    assert_eq!(bytes_in_store(&world), 128 * MIB);
+    let copied_before = world.copied_bytes;
+    let end = world.end_offset(partition(0));
+    for number in 0..2 {
+        for step in 1..=64 {
+            world.delete_before(partition(number), end * step / 64);
+            world.merge_all();
+            world.check_from_start();
+            let live: u64 = world.state.partitions().map(|one| one.size_bytes()).sum();
+            let stored = bytes_in_store(&world);
+            assert!(
+                stored <= 2 * live + 2 * MIB * 8,
+                "{live} bytes are needed, and {stored} are stored"
+            );
+        }
+    }
+    let copied = world.copied_bytes - copied_before;
+    assert!(copied <= 128 * MIB, "{copied} bytes were copied for it");
+    assert!(copied > 0);
 }
 
 #[test]
