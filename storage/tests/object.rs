@@ -11,8 +11,8 @@ use std::time::Duration;
 use common::cluster::{Broker, Cluster};
 use common::*;
 use storage::log::{
-    AppendError, AppendOrigin, Appended, FetchWait, Health, IfRefused, Isolation, JointPart, LogStore,
-    PartitionLog, Read, ReadError, ReadRequest,
+    AppendError, AppendOrigin, Appended, FetchWait, Health, IfRefused, Isolation, JointPart,
+    LogStore, PartitionLog, Read, ReadError, ReadRequest,
 };
 use storage::object::database::{Fate, LogGroup, OrderedLog as _, log_group_of};
 use storage::object::in_flight::InFlight;
@@ -213,6 +213,35 @@ async fn a_retry_at_another_broker_is_answered_with_the_offset_of_the_original()
     assert!(again.duplicate);
     assert_eq!((again.base_offset, again.last_offset), (1, 2));
     assert_eq!(here.current_offsets().await.unwrap().high_watermark, 3);
+}
+
+#[tokio::test]
+async fn a_retry_of_each_of_many_batches_on_their_way_is_answered_as_its_original() {
+    const PRODUCERS: i64 = 5_000;
+    let cluster = Cluster::new(1);
+    let broker = cluster.broker_with(1, |config| config.buffer_bytes = 16 << 20);
+    let log = log(&broker);
+    log.current_offsets().await.unwrap();
+    let fence = broker.fence.send_replace(None);
+    let sent = |producer| {
+        let builder = BatchBuilder::new().producer(producer, 0, 0);
+        submit(&log, trusted(build(builder, 1_000, &[b"value"])))
+    };
+    let mut answers = Vec::new();
+    for producer in (0..PRODUCERS).chain((0..PRODUCERS).rev()) {
+        answers.push(sent(producer).await);
+    }
+    let pending = broker.store.object_stats().unwrap().pending;
+    assert_eq!(pending, PRODUCERS as u64, "retries are not on their way");
+    broker.fence.send_replace(fence);
+    let mut offsets = Vec::new();
+    for answer in answers {
+        let answer = within(SOON, answer).await.expect("it goes on").unwrap();
+        offsets.push((answer.base_offset, answer.duplicate));
+    }
+    let originals = (0..PRODUCERS).map(|offset| (offset, false));
+    let retries = (0..PRODUCERS).rev().map(|offset| (offset, true));
+    assert_eq!(offsets, originals.chain(retries).collect::<Vec<_>>());
 }
 
 /// It has not read what the producer has written elsewhere, so it would take it for a gap.
@@ -700,7 +729,9 @@ async fn a_group_stays_for_as_long_as_somebody_waits_for_something() {
 
     // What `one` has written is not in the memory of `other`.
     let there = known(&other).await;
-    cluster.objects.change(|faults| faults.latency = 4 * IDLE..4 * IDLE);
+    cluster
+        .objects
+        .change(|faults| faults.latency = 4 * IDLE..4 * IDLE);
     let meanwhile = async {
         tokio::time::sleep(3 * IDLE).await;
         groups(&other)

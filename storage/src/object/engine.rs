@@ -215,7 +215,7 @@ impl Engine {
 
     /// Puts a batch or a change into its group's queue, whose lock the caller has, and a batch into the write buffer.
     pub fn enqueue(&self, inner: &mut Inner, pending: Arc<Pending>) {
-        inner.queue.push_back(Arc::clone(&pending));
+        inner.push(Arc::clone(&pending));
         if pending.is_ready() {
             self.ready.notify_one();
         } else if let Some(batch) = pending.batch() {

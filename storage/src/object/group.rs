@@ -79,6 +79,17 @@ pub(super) type Hold = Arc<()>;
 struct Overlay {
     producers: ProducerState,
     next_offset: i64,
+    /// The batches of producers that are on their way.
+    batches: HashMap<SentAs, Arc<Pending>>,
+}
+
+/// What tells a batch of a producer from all others: producer, epoch, first and last sequence.
+type SentAs = (i64, i16, i32, i32);
+
+fn sent_as(header: &BatchHeader) -> Option<SentAs> {
+    let (id, epoch) = (header.producer_id, header.producer_epoch);
+    let sent_as = (id, epoch, header.base_sequence, header.last_sequence());
+    (header.has_producer_id() && !header.is_control()).then_some(sent_as)
 }
 
 /// A plan on its way into the database.
@@ -278,6 +289,7 @@ impl Group {
             (pending, Err(error))
         });
         let settled = settled.collect();
+        inner.overlays.clear();
         let wakes = inner.waiters.values().map(|waiters| Wake {
             waiters: Arc::clone(waiters),
             bytes: i64::MAX,
@@ -295,6 +307,7 @@ impl Group {
         let (left, doubts) = {
             let mut inner = self.lock();
             inner.attempt = None;
+            inner.overlays.clear();
             (
                 std::mem::take(&mut inner.queue),
                 std::mem::take(&mut inner.doubts),
@@ -360,6 +373,14 @@ impl Inner {
     /// Long polls of this partition are told of what comes.
     pub fn register(&mut self, id: PartitionId, waiters: &Arc<Waiters>) {
         self.waiters.insert(id, Arc::clone(waiters));
+    }
+
+    /// Puts something that was checked behind what is on its way.
+    pub fn push(&mut self, pending: Arc<Pending>) {
+        if let Some(overlay) = self.overlays.get_mut(&pending.id) {
+            overlay.note(&pending);
+        }
+        self.queue.push_back(pending);
     }
 
     pub fn deregister(&mut self, id: &PartitionId) {
@@ -469,9 +490,7 @@ impl Inner {
                         duplicate: true,
                     }));
                 }
-                let same = self.queue.iter().rev().find(|pending| {
-                    pending.id == id && pending.batch().is_some_and(|other| other.is_same(batch))
-                });
+                let same = sent_as(&batch.header).and_then(|sent| overlay.batches.get(&sent));
                 Ok(same.map_or(Checked::Append, |same| Checked::Follow(Arc::clone(same))))
             }
             Err(
@@ -586,6 +605,7 @@ impl Inner {
             if let Ok(Admission::Append(_)) = admitted {
                 overlay.take_in(header, marker, 0);
             }
+            overlay.note(pending);
         }
     }
 
@@ -678,6 +698,13 @@ impl Overlay {
         Self {
             producers,
             next_offset,
+            batches: HashMap::new(),
+        }
+    }
+
+    fn note(&mut self, pending: &Arc<Pending>) {
+        if let Some(sent) = pending.batch().and_then(|batch| sent_as(&batch.header)) {
+            self.batches.insert(sent, Arc::clone(pending));
         }
     }
 
@@ -688,17 +715,6 @@ impl Overlay {
         };
         self.producers.apply(&placed, marker, now_ms);
         self.next_offset = placed.next_offset();
-    }
-}
-
-impl Batch {
-    /// Whether it is the same batch of the same producer.
-    fn is_same(&self, other: &Submission) -> bool {
-        let of = |header: &BatchHeader| {
-            let sequences = (header.base_sequence, header.last_sequence());
-            (header.producer_id, header.producer_epoch, sequences)
-        };
-        !self.header.is_control() && of(&self.header) == of(&other.header)
     }
 }
 

@@ -355,7 +355,7 @@ fn submit_all(
         let joint = Arc::clone(&joint);
         let pending = submission.into_pending(Some(Part { joint, if_refused }));
         answers[part] = Some(Ok(appended(pending.outcome())));
-        locked[group].queue.push_back(Arc::clone(&pending));
+        locked[group].push(Arc::clone(&pending));
         together.push(pending);
     }
     engine.buffer_together(together);
