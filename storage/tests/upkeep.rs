@@ -16,9 +16,11 @@ use storage::log::{
     AppendError, AppendOrigin, FetchWait, Isolation, LogConfig, PartitionLog, ReadError,
     ReadRequest,
 };
+use storage::object::ObjectConfig;
 use storage::object::database::{LogGroup, OrderedLog, log_group_of};
 use storage::object::jobs::JobSettings;
 use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult, ValidatedBatch};
+use tokio::runtime::Handle;
 
 const GROUPS: u16 = 8;
 const SOON: Duration = Duration::from_secs(30);
@@ -249,6 +251,48 @@ async fn what_a_broker_has_verified_stays_verified() {
     append_as(&here, first, origin)
         .await
         .expect("it was verified");
+}
+
+/// A request that is never answered is as good as refused.
+#[tokio::test(start_paused = true)]
+async fn jobs_go_on_when_the_object_store_has_not_answered() {
+    let cluster = Cluster::new(1);
+    let here = |engine: &mut ObjectConfig| engine.runtime = Some(Handle::current());
+    let writer = cluster.broker_with(1, here);
+    let there = log(&writer);
+    there.ready().expect("it is not read").await;
+    let written = fill(&there, true).await;
+    cluster.objects.change(|faults| faults.frozen = true);
+    let (gets, puts) = (cluster.objects.gets(), cluster.objects.puts());
+    let rows = cluster.database.heads(&[group()]).await.unwrap()[0].seq;
+    let _keeper = cluster.broker_with(9, |engine| {
+        here(engine);
+        let settings = JobSettings {
+            tick: Duration::from_secs(1),
+            ..brisk()
+        };
+        engine.upkeep = cluster.upkeep(settings);
+    });
+    let asked = async {
+        while cluster.objects.gets() == gets || cluster.objects.puts() == puts {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(SOON, asked).await.expect("jobs ask");
+    cluster.objects.change(|faults| faults.frozen = false);
+    let tidied = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let head = cluster.database.heads(&[group()]).await.unwrap().remove(0);
+            if head.seq > rows && head.snapshot_seq == head.seq {
+                return;
+            }
+        }
+    };
+    let patience = Duration::from_secs(300);
+    let done = tokio::time::timeout(patience, tidied).await;
+    done.expect("they go on");
+    assert_eq!(read_all(&there, 0).await, written);
 }
 
 #[tokio::test]

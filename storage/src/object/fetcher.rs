@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::cache::Blob;
 use super::database::OrderedLog;
+use super::patience;
 use crate::env::sync::Mutex;
 use crate::log::stats::LatencyHistogram;
 
@@ -24,8 +25,6 @@ use crate::log::stats::LatencyHistogram;
 const GAP_BYTES: u64 = 256 << 10;
 /// No GET is made larger than this by joining.
 const JOINED_BYTES: u64 = 8 << 20;
-/// A GET that takes longer is given up, and tried again.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -138,7 +137,8 @@ impl Fetcher {
                 tokio::time::sleep(PAUSE * attempt).await;
             }
             let began = tokio::time::Instant::now();
-            let answer = tokio::time::timeout(PATIENCE, self.get(blob, range.clone())).await;
+            let get = self.get(blob, range.clone());
+            let answer = tokio::time::timeout(patience::READING, get).await;
             match answer {
                 Ok(Ok(bytes)) => {
                     self.latency.observe(began.elapsed());
@@ -149,7 +149,7 @@ impl Fetcher {
                     return Err(FetchError::Gone(what));
                 }
                 Ok(Err(FetchError::Failed(what))) => error = what,
-                Err(_) => error = format!("no answer within {} s", PATIENCE.as_secs()),
+                Err(_) => error = format!("no answer within {} s", patience::READING.as_secs()),
             }
         }
         let what = format!("cannot read {}: {error}", name(blob));

@@ -17,6 +17,7 @@ use super::database::Fence;
 use super::engine::Engine;
 use super::in_flight::Unnamed;
 use super::object_format::ObjectBuilder;
+use super::patience::{self, answered};
 use super::pending::{BatchPlace, Pending};
 use super::write_buffer::Due;
 
@@ -145,7 +146,8 @@ impl Engine {
     async fn put(&self, fence: Fence, payload: PutPayload) -> Result<Unnamed, String> {
         let object = Unnamed::begin(&self.config.in_flight, fence.broker_epoch);
         let path = Path::from(object.object().key());
-        let put = self.config.objects.put(&path, payload).await;
+        let put = self.config.objects.put(&path, payload);
+        let put = answered(patience::WRITING, put).await;
         put.map_err(|error| error.to_string())?;
         Ok(object)
     }

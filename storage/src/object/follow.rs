@@ -9,19 +9,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use object_store::ObjectStoreExt;
-use object_store::path::Path;
+use object_store::ObjectStore;
 use tokio::time::Instant;
 
+use super::config::ObjectConfig;
 use super::database::{Head, LogGroup, News};
 use super::engine::{Counters, Engine, closed_text};
-use super::entry::Entry;
-use super::fetcher::PATIENCE;
 use super::group::{Aftermath, Group, Load};
 use super::group_state::GroupState;
+use super::read_group::{READ_BYTES, read_group};
 
-/// Of rows, for each query.
-const READ_BYTES: usize = 8 << 20;
 /// Between two looks at groups in which nothing happens.
 const LONGEST_POLL: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(50);
@@ -102,11 +99,11 @@ impl Engine {
                 continue;
             };
             if head.seq < *seq {
-                self.break_off(group, &lost_commits(head.group, head.seq, *seq));
+                self.break_off(group, &lost_commits(&head, *seq));
                 continue;
             }
             // This broker was away while the rows that it needs were put into a snapshot.
-            match self.read_state(group.id).await {
+            match self.read_state(group).await {
                 Ok(state) => {
                     let aftermath = group.known().map(|mut inner| inner.replace_state(state));
                     self.follow(aftermath.unwrap_or_default());
@@ -136,7 +133,7 @@ impl Engine {
             if let (Some(group), Some(seq)) = (self.group(head.group), known.get(&head.group))
                 && head.seq < *seq
             {
-                self.break_off(group, &lost_commits(head.group, head.seq, *seq));
+                self.break_off(group, &lost_commits(head, *seq));
             }
         }
         loop {
@@ -216,16 +213,10 @@ impl Engine {
     async fn read_group(self: &Arc<Self>, group: &Arc<Group>) {
         let mut pause = PAUSE;
         loop {
-            match self.read_state(group.id).await {
+            match self.read_state(group).await {
                 Ok(state) => {
                     let aftermath = {
                         let mut inner = group.lock();
-                        let (seq, seen_seq) = (state.seq(), inner.seen_seq());
-                        if seq < seen_seq {
-                            drop(inner);
-                            let what = lost_commits(group.id, seq, seen_seq);
-                            return self.break_off(group, &what);
-                        }
                         inner.used();
                         let aftermath = inner.replace_state(state);
                         let verifies = self.verifies_transactions.load(Ordering::Relaxed);
@@ -237,6 +228,7 @@ impl Engine {
                     self.ready.notify_one();
                     return;
                 }
+                Err(_) if group.is_broken() => return,
                 Err(what) => {
                     group.now_is(unreadable(group.id, &what));
                     tokio::time::sleep(pause).await;
@@ -247,61 +239,20 @@ impl Engine {
     }
 
     /// What snapshot and rows have made of a group.
-    async fn read_state(&self, id: LogGroup) -> Result<GroupState, String> {
-        let mut known: Option<Head> = None;
-        loop {
-            let heads = self.config.log.heads(&[id]).await;
-            let heads = heads.map_err(|error| error.to_string())?;
-            let head = heads.into_iter().next();
-            let head = head.ok_or_else(|| "the database does not know it".to_owned())?;
-            match self.read_to(&head).await {
-                Ok(state) => return Ok(state),
-                // A job may have written the next snapshot, and removed this one and the rows before that.
+    async fn read_state(&self, group: &Group) -> Result<GroupState, String> {
+        let seen_seq = group.lock().seen_seq();
+        let check = |head: &Head| match head.seq < seen_seq {
+            true => {
+                let what = lost_commits(head, seen_seq);
+                self.break_off(group, &what);
                 Err(what)
-                    if known
-                        .as_ref()
-                        .is_some_and(|known| known.snapshot_seq >= head.snapshot_seq) =>
-                {
-                    return Err(what);
-                }
-                Err(_) => known = Some(head),
             }
-        }
-    }
-
-    async fn read_to(&self, head: &Head) -> Result<GroupState, String> {
-        let (id, log) = (head.group, &self.config.log);
-        let mut state = match &head.snapshot_key {
-            None => GroupState::new(),
-            Some(key) => {
-                let path = Path::from(key.as_str());
-                let read = async { self.config.objects.get(&path).await?.bytes().await };
-                // Else a store that never answers would keep the group from being read for ever.
-                let bytes = tokio::time::timeout(PATIENCE, read).await;
-                let bytes = bytes.map_err(|_| {
-                    let seconds = PATIENCE.as_secs();
-                    format!("the snapshot {key}: no answer within {seconds} s")
-                })?;
-                let bytes = bytes.map_err(|error| error.to_string())?;
-                GroupState::from_snapshot(&bytes)
-                    .map_err(|error| format!("the snapshot {key}: {error}"))?
-            }
+            false => Ok(()),
         };
+        let ObjectConfig { log, objects, .. } = &self.config;
+        let objects = Arc::clone(objects) as Arc<dyn ObjectStore>;
+        let (mut state, _) = read_group(log, &objects, group.id, check).await?;
         state.verify_transactions(self.verifies_transactions.load(Ordering::Relaxed));
-        while state.seq() < head.seq {
-            let known = [(id, state.seq())];
-            let news = log.read_from(&known, READ_BYTES).await;
-            let news = news.map_err(|error| error.to_string())?;
-            if news.rows.is_empty() {
-                return Err("its rows were trimmed meanwhile".to_owned());
-            }
-            for row in news.rows {
-                let entry = Entry::of_row(&row.entry);
-                let entry = entry.map_err(|error| format!("row {}: {error}", row.seq))?;
-                let applied = state.apply(row.seq, &entry);
-                applied.map_err(|error| error.to_string())?;
-            }
-        }
         Ok(state)
     }
 
@@ -318,10 +269,10 @@ fn unreadable(group: LogGroup, what: &str) -> Load {
     Load::Failed(what)
 }
 
-fn lost_commits(group: LogGroup, seq: i64, seen_seq: i64) -> String {
+fn lost_commits(head: &Head, seen_seq: i64) -> String {
     format!(
-        "log group {} ends at row {seq}, and this broker has seen row {seen_seq}: the database has lost commits; \
+        "log group {} ends at row {}, and this broker has seen row {seen_seq}: the database has lost commits; \
          it has to be one that loses none when it fails over",
-        group.0
+        head.group.0, head.seq
     )
 }

@@ -6,19 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use object_store::ObjectStoreExt;
-use object_store::path::Path;
 use uuid::Uuid;
 
-use super::{JobError, Shared, snapshot};
+use super::{JobError, JobsConfig, Shared, snapshot};
 use crate::log::{AppendError, TopicPartition};
-use crate::object::database::{DatabaseError, Head, LogGroup, Mode, Proposal, Row};
-use crate::object::entry::{Entry, ObjectId, PartitionId};
+use crate::object::database::{DatabaseError, Head, LogGroup, Mode, Proposal};
+use crate::object::entry::{ObjectId, PartitionId};
 use crate::object::group_state::GroupState;
 use crate::object::plan::{Answer, Wanted, plan};
+use crate::object::read_group::{READ_BYTES, apply_row, read_group};
 
-/// Rows are read in parts of about this size.
-const READ_BYTES: usize = 4 << 20;
 /// How often somebody else may come first until the job gives up for now.
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(50);
@@ -40,56 +37,22 @@ impl Group {
     /// # Errors
     /// See [`JobError`].
     pub async fn load(shared: &Arc<Shared>, id: LogGroup) -> Result<Self, JobError> {
-        let mut group = Self {
+        let seen = shared.seen();
+        let JobsConfig { log, objects, .. } = &shared.config;
+        let check = |head: &Head| shared.check_head(head, &seen);
+        let (state, head) = read_group(log, objects, id, check).await?;
+        let rows = state.seq() - head.snapshot_seq;
+        shared
+            .rows_read
+            .fetch_add(rows.unsigned_abs(), Ordering::Relaxed);
+        shared.saw(id, state.seq());
+        Ok(Self {
             id,
-            state: GroupState::new(),
-            snapshot_seq: 0,
-            snapshot: None,
+            state,
+            snapshot_seq: head.snapshot_seq,
+            snapshot: head.snapshot_key.as_deref().and_then(snapshot::from_key),
             shared: Arc::clone(shared),
-        };
-        group.reload().await?;
-        group.catch_up().await?;
-        Ok(group)
-    }
-
-    async fn reload(&mut self) -> Result<(), JobError> {
-        let seen = self.shared.seen();
-        let heads = self.shared.config.log.heads(&[self.id]).await?;
-        let Some(head) = heads.into_iter().next() else {
-            let what = format!("the database says nothing of log group {}", self.id.0);
-            return Err(JobError::Damaged(what));
-        };
-        self.shared.check_head(&head, &seen)?;
-        let Head {
-            snapshot_seq,
-            snapshot_key,
-            ..
-        } = head;
-        self.snapshot_seq = snapshot_seq;
-        self.snapshot = snapshot_key.as_deref().and_then(snapshot::from_key);
-        self.state = match snapshot_key {
-            None => GroupState::new(),
-            Some(key) => {
-                let got = self
-                    .shared
-                    .config
-                    .objects
-                    .get(&Path::from(key.as_str()))
-                    .await?;
-                let bytes = got.bytes().await?;
-                let state = GroupState::from_snapshot(&bytes)
-                    .map_err(|error| JobError::Damaged(format!("snapshot {key}: {error}")))?;
-                if state.seq() != snapshot_seq {
-                    let what = format!(
-                        "snapshot {key} is of entry {}, not {snapshot_seq}",
-                        state.seq()
-                    );
-                    return Err(JobError::Damaged(what));
-                }
-                state
-            }
-        };
-        Ok(())
+        })
     }
 
     /// Takes in everything that was appended before the call.
@@ -107,33 +70,18 @@ impl Group {
                 }
             }
             if !news.cut.is_empty() {
-                self.reload().await?;
+                *self = Self::load(&self.shared, self.id).await?;
                 continue;
             }
             if news.rows.is_empty() {
                 return Ok(());
             }
             for row in &news.rows {
-                self.take_in(row)?;
+                self.shared.rows_read.fetch_add(1, Ordering::Relaxed);
+                apply_row(&mut self.state, row)?;
+                self.shared.saw(self.id, row.seq);
             }
         }
-    }
-
-    fn take_in(&mut self, row: &Row) -> Result<(), JobError> {
-        self.shared.rows_read.fetch_add(1, Ordering::Relaxed);
-        let entry = Entry::of_row(&row.entry).map_err(|error| self.damaged(row.seq, &error))?;
-        self.apply(row.seq, &entry)
-    }
-
-    fn apply(&mut self, seq: i64, entry: &Entry) -> Result<(), JobError> {
-        let applied = self.state.apply(seq, entry);
-        applied.map_err(|error| self.damaged(seq, &error))?;
-        self.shared.saw(self.id, seq);
-        Ok(())
-    }
-
-    fn damaged(&self, seq: i64, error: &dyn std::fmt::Display) -> JobError {
-        JobError::Damaged(format!("row {seq} of log group {}: {error}", self.id.0))
     }
 
     /// Wants changes of the newest state, and says what came of each.
@@ -168,7 +116,9 @@ impl Group {
                 Err(error) => return Err(error.into()),
             };
             if is_there {
-                self.apply(seq, &planned.entry)?;
+                let applied = self.state.apply(seq, &planned.entry);
+                applied.map_err(|error| JobError::Damaged(error.to_string()))?;
+                self.shared.saw(self.id, seq);
                 return Ok(planned.answers);
             }
             self.catch_up().await?;

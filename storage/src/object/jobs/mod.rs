@@ -42,6 +42,7 @@ use uuid::Uuid;
 use super::database::{Brokers, DatabaseError, Fence, Head, Jobs, LogGroup, OrderedLog};
 use super::entry::PartitionId;
 use super::in_flight::InFlight;
+use super::read_group::ReadGroupError;
 use crate::env::clock::Clock;
 use crate::env::sync::Mutex;
 use crate::log::{CleanerConfig, LiveConfig, LogConfig};
@@ -166,6 +167,17 @@ pub(super) struct Shared {
     pub uncleanable: Mutex<HashSet<PartitionId>>,
     pub rows_read: AtomicU64,
     is_stopping: AtomicBool,
+}
+
+impl From<ReadGroupError> for JobError {
+    fn from(error: ReadGroupError) -> Self {
+        match error {
+            ReadGroupError::Database(error) => Self::Database(error),
+            ReadGroupError::Objects(error) => Self::Objects(error),
+            ReadGroupError::Trimmed => Self::Outdated(error.to_string()),
+            ReadGroupError::Damaged(what) => Self::Damaged(what),
+        }
+    }
 }
 
 impl fmt::Debug for Shared {

@@ -14,6 +14,7 @@ use crate::object::database::LogGroup;
 use crate::object::entry::{ObjectId, PartitionId, Place, Run, Source};
 use crate::object::in_flight::Unnamed;
 use crate::object::object_format::{IndexEntry, footer};
+use crate::object::patience::{self, answered};
 use crate::object::plan::{Answer, RUN_BYTES, Wanted};
 
 /// A part of an upload. S3 takes none that is smaller, but for the last.
@@ -82,12 +83,8 @@ impl RunReader {
                     let end = (from + self.ahead_bytes).min(*needed).max(to);
                     let path = Path::from(object.key());
                     *window_from = from;
-                    *window = self
-                        .shared
-                        .config
-                        .objects
-                        .get_range(&path, from..end)
-                        .await?;
+                    let get = self.shared.config.objects.get_range(&path, from..end);
+                    *window = answered(patience::READING, get).await?;
                 }
             }
         }
@@ -229,10 +226,14 @@ impl ObjectWriter {
         let path = Path::from(self.object.object().key());
         let upload = match &mut self.upload {
             Some(upload) => upload,
-            none => none.insert(self.shared.config.objects.put_multipart(&path).await?),
+            none => {
+                let begin = self.shared.config.objects.put_multipart(&path);
+                none.insert(answered(patience::WRITING, begin).await?)
+            }
         };
         let part = std::mem::take(&mut self.part).freeze();
-        upload.put_part(PutPayload::from_bytes(part)).await?;
+        let put = upload.put_part(PutPayload::from_bytes(part));
+        answered(patience::WRITING, put).await?;
         Ok(())
     }
 
@@ -249,14 +250,15 @@ impl ObjectWriter {
         if self.upload.is_none() {
             let all = std::mem::take(&mut self.part).freeze();
             let payload = PutPayload::from_bytes(all);
-            self.shared.config.objects.put(&path, payload).await?;
+            let put = self.shared.config.objects.put(&path, payload);
+            answered(patience::WRITING, put).await?;
             return Ok(());
         }
         if !self.part.is_empty() {
             self.send_part().await?;
         }
         if let Some(upload) = &mut self.upload {
-            upload.complete().await?;
+            answered(patience::WRITING, upload.complete()).await?;
         }
         Ok(())
     }
@@ -281,7 +283,7 @@ impl ObjectWriter {
     /// The object is not wanted.
     pub async fn give_up(mut self) {
         if let Some(mut upload) = self.upload.take()
-            && let Err(error) = upload.abort().await
+            && let Err(error) = answered(patience::WRITING, upload.abort()).await
         {
             tracing::debug!(%error, "an upload that is not wanted stays until the store's own rules remove it");
         }

@@ -22,6 +22,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_core::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt, PutPayload};
 use uuid::Uuid;
@@ -30,6 +31,7 @@ use super::group::Group;
 use super::{JobError, Shared, snapshot};
 use crate::object::database::LogGroup;
 use crate::object::entry::ObjectId;
+use crate::object::patience::{self, answered};
 
 const JOB: &str = "orphans";
 /// Where brokers say what they have settled: `settled/EPOCH`.
@@ -122,7 +124,7 @@ pub(super) async fn declare(shared: &Shared) -> Result<(), JobError> {
     };
     let path = Path::from(format!("{SETTLED}/{}", fence.broker_epoch));
     let payload = PutPayload::from(declaration.encode().into_bytes());
-    shared.config.objects.put(&path, payload).await?;
+    answered(patience::WRITING, shared.config.objects.put(&path, payload)).await?;
     Ok(())
 }
 
@@ -162,7 +164,8 @@ async fn look(shared: &Arc<Shared>) -> Result<Known, JobError> {
     }
     for (epoch, (meta, _)) in &declared {
         if !known.settled.contains_key(epoch) && is_old(shared, meta) {
-            shared.config.objects.delete(&meta.location).await?;
+            let delete = shared.config.objects.delete(&meta.location);
+            answered(patience::WRITING, delete).await?;
         }
     }
     // Objects are named by states, and snapshots by heads.
@@ -181,13 +184,13 @@ async fn read_declarations(shared: &Shared) -> Result<HashMap<i64, (ObjectMeta, 
     let mut declared = HashMap::new();
     let objects = &shared.config.objects;
     let mut listing = objects.list(Some(&Path::from(SETTLED)));
-    while let Some(meta) = next(&mut listing).await {
-        let meta = meta?;
+    while let Some(meta) = next(&mut listing).await? {
         let epoch = meta.location.as_ref().rsplit('/').next();
         let Some(epoch) = epoch.and_then(|epoch| epoch.parse::<i64>().ok()) else {
             continue;
         };
-        let text = objects.get(&meta.location).await?.bytes().await?;
+        let get = async { objects.get(&meta.location).await?.bytes().await };
+        let text = answered(patience::READING, get).await?;
         let text = std::str::from_utf8(&text).unwrap_or_default();
         let Some(declaration) = Declaration::parse(text) else {
             let what = format!("{} cannot be read", meta.location);
@@ -206,7 +209,7 @@ async fn condemn(shared: &Shared, known: &Known) -> Result<(), JobError> {
         let mut listing = shared.config.objects.list(Some(&Path::from(prefix)));
         let mut keys = Vec::new();
         loop {
-            let meta = next(&mut listing).await.transpose()?;
+            let meta = next(&mut listing).await?;
             let is_last = meta.is_none();
             if let Some(meta) = meta
                 && let Some(object) = object_of(meta.location.as_ref())
@@ -238,12 +241,9 @@ async fn remove(shared: &Shared, known: &Known) -> Result<(), JobError> {
         for key in &condemned {
             match object_of(key) {
                 Some(object) if known.is_orphan(&object) => {
-                    match shared
-                        .config
-                        .objects
-                        .delete(&Path::from(key.as_str()))
-                        .await
-                    {
+                    let path = Path::from(key.as_str());
+                    let delete = shared.config.objects.delete(&path);
+                    match answered(patience::WRITING, delete).await {
                         Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
                         Err(error) => return Err(error.into()),
                     }
@@ -276,10 +276,11 @@ fn is_old(shared: &Shared, meta: &ObjectMeta) -> bool {
         .is_ok_and(|age_ms| Duration::from_millis(age_ms) >= shared.settings().orphan_age)
 }
 
-async fn next<T>(
-    listing: &mut std::pin::Pin<Box<dyn futures_core::Stream<Item = T> + Send>>,
-) -> Option<T> {
-    std::future::poll_fn(|context| listing.as_mut().poll_next(context)).await
+async fn next(
+    listing: &mut BoxStream<'static, object_store::Result<ObjectMeta>>,
+) -> object_store::Result<Option<ObjectMeta>> {
+    let next = std::future::poll_fn(|context| listing.as_mut().poll_next(context));
+    answered(patience::WRITING, async { next.await.transpose() }).await
 }
 
 #[cfg(test)]

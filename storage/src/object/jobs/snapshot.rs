@@ -18,6 +18,7 @@ use crate::object::database::{DatabaseError, LogGroup};
 use crate::object::entry::ObjectId;
 use crate::object::group_state::GroupState;
 use crate::object::in_flight::Unnamed;
+use crate::object::patience::{self, answered};
 
 /// Where snapshots are, below the prefix of the cluster.
 pub(super) const PREFIX: &str = "snapshots";
@@ -169,7 +170,7 @@ pub(super) async fn write(
     let key = key(group.id, &unnamed.object());
     let payload = PutPayload::from(group.state.to_snapshot());
     let path = Path::from(key.as_str());
-    shared.config.objects.put(&path, payload).await?;
+    answered(patience::WRITING, shared.config.objects.put(&path, payload)).await?;
     let object = unnamed.name();
     let trim_to = tended.trim_now(shared, &group.state);
     let trimmed = shared
