@@ -5,7 +5,7 @@
 //! | file | what |
 //! |---|---|
 //! | `ca.pem`, `ca-key.pem` | a certificate authority of this broker alone; clients trust the first |
-//! | `server.pem` | the broker's key and certificate, made anew at every start |
+//! | `server.pem` | the broker's key and certificate, made anew at every start, and long before it runs out |
 //! | `admin.password` | of the first user, `admin`, who may do everything |
 //! | `client.properties` | for Java and Kafka's tools: `--command-config` |
 //! | `librdkafka.conf` | for kcat (`-F`) and confluent-kafka |
@@ -22,6 +22,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use crate::config::HostPort;
 use crate::security::first_users::FirstUser;
@@ -30,6 +32,8 @@ use credentials::secret::Secret;
 
 /// Where the files are, in the data directory.
 pub(crate) const DIR: &str = "secure";
+const AUTHORITY: &str = "ca.pem";
+const AUTHORITY_KEY: &str = "ca-key.pem";
 /// The broker's key and certificate.
 const SERVER: &str = "server.pem";
 const PASSWORD: &str = "admin.password";
@@ -51,6 +55,9 @@ pub const OWN_KEYS: &[&str] = &[
 const CA_YEARS: i64 = 20;
 /// As long as common verifiers accept.
 const CERTIFICATE_DAYS: i64 = 397;
+/// With so many days left there is a new one: whatever stops that is told for months before clients notice.
+const RENEWED_DAYS_BEFORE: i64 = CERTIFICATE_DAYS / 3;
+const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 /// Why there is no secured broker; one line.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +66,8 @@ pub enum SecureError {
     File { path: PathBuf, source: io::Error },
     #[error("cannot make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
+    #[error("{} or the file of its key is gone: the next start makes another authority, which no client trusts yet", .0.display())]
+    NoAuthority(PathBuf),
     #[error("--secure says {0} itself: remove the key, or configure the broker without --secure")]
     Configured(String),
 }
@@ -67,6 +76,8 @@ pub enum SecureError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Secured {
     dir: PathBuf,
+    /// The names and addresses that clients connect to.
+    hosts: Vec<String>,
     /// Of [`ADMIN`].
     pub password: Secret,
     /// The user may have another one so far.
@@ -92,12 +103,33 @@ impl Secured {
                 Some(text) => Secret::new(text.trim()),
                 None => new_password(&dir.join(NEW_PASSWORD))?,
             },
+            hosts: hosts.to_vec(),
             dir,
         };
-        let (ca, key) = secured.authority()?;
-        let issuer = Issuer::from_ca_cert_pem(&ca, key)?;
-        secured.write(SERVER, &certificate(&issuer, hosts)?)?;
+        let authority = match secured.authority()? {
+            Some(authority) => authority,
+            None => secured.new_authority()?,
+        };
+        secured.issue(authority)?;
         Ok(secured)
+    }
+
+    /// Replaces the certificate if it runs out in the months after `now_seconds` (since 1970), or cannot be read. The authority
+    /// stays the one that clients trust. Gives whether there is a new one.
+    ///
+    /// # Errors
+    /// The authority is not there any more, or a file cannot be read or written.
+    pub(crate) fn renew(&self, now_seconds: i64) -> Result<bool, SecureError> {
+        let path = self.dir.join(SERVER);
+        let until = read(&path)?.and_then(|text| valid_until(&text));
+        let due_from = now_seconds + RENEWED_DAYS_BEFORE * DAY_SECONDS;
+        if until.is_some_and(|until| until > due_from) {
+            return Ok(false);
+        }
+        let authority = self.authority()?;
+        let missing = || SecureError::NoAuthority(self.dir.join(AUTHORITY));
+        self.issue(authority.ok_or_else(missing)?)?;
+        Ok(true)
     }
 
     /// What server.properties would say of a broker whose data is in `data_dir`.
@@ -143,7 +175,7 @@ impl Secured {
     /// A file cannot be written.
     pub fn write_client_files(&self, bootstrap: &[HostPort]) -> Result<(), SecureError> {
         let bootstrap: Vec<String> = bootstrap.iter().map(ToString::to_string).collect();
-        let (bootstrap, ca) = (bootstrap.join(","), self.path("ca.pem"));
+        let (bootstrap, ca) = (bootstrap.join(","), self.path(AUTHORITY));
         let password = self.password.expose();
         self.write(
             "client.properties",
@@ -189,19 +221,29 @@ impl Secured {
     }
 
     /// The authority's certificate and key. They are made together: the first start may have been cut short between them.
-    fn authority(&self) -> Result<(String, KeyPair), SecureError> {
-        let (path, key_path) = (self.dir.join("ca.pem"), self.dir.join("ca-key.pem"));
-        if let (Some(ca), Some(key)) = (read(&path)?, read(&key_path)?) {
-            return Ok((ca, KeyPair::from_pem(&key)?));
+    fn authority(&self) -> Result<Option<(String, KeyPair)>, SecureError> {
+        let (path, key_path) = (self.dir.join(AUTHORITY), self.dir.join(AUTHORITY_KEY));
+        match (read(&path)?, read(&key_path)?) {
+            (Some(ca), Some(key)) => Ok(Some((ca, KeyPair::from_pem(&key)?))),
+            _ => Ok(None),
         }
+    }
+
+    fn new_authority(&self) -> Result<(String, KeyPair), SecureError> {
         let key = KeyPair::generate()?;
         let mut params = params("Ottla of this data directory", CA_YEARS * 365);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let ca = params.self_signed(&key)?.pem();
-        self.write("ca-key.pem", &key.serialize_pem())?;
-        self.write("ca.pem", &ca)?;
+        self.write(AUTHORITY_KEY, &key.serialize_pem())?;
+        self.write(AUTHORITY, &ca)?;
         Ok((ca, key))
+    }
+
+    /// Puts a new certificate in place of what is there.
+    fn issue(&self, (ca, key): (String, KeyPair)) -> Result<(), SecureError> {
+        let issuer = Issuer::from_ca_cert_pem(&ca, key)?;
+        self.write(SERVER, &certificate(&issuer, &self.hosts)?)
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), SecureError> {
@@ -256,6 +298,13 @@ fn certificate(issuer: &Issuer<'_, KeyPair>, hosts: &[String]) -> Result<String,
     Ok(key.serialize_pem() + &certificate.pem())
 }
 
+/// When a certificate runs out, in seconds since 1970; `None`: this is none.
+fn valid_until(pem: &str) -> Option<i64> {
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(&certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}
+
 /// Puts a whole file, which its owner alone can read, in place of what is there.
 fn write(path: &Path, text: &str) -> Result<(), SecureError> {
     let new = path.with_added_extension("new");
@@ -303,8 +352,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::sync::Arc;
 
-    use rustls::pki_types::pem::PemObject as _;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
     use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
     use super::*;
@@ -386,6 +434,37 @@ mod tests {
         let anew = Secured::prepare(dir.path(), &more).expect("prepared");
         let (ca, server) = (text(&anew, "ca.pem"), text(&anew, "server.pem"));
         assert!(is_trusted(&ca, &server, "new.example"));
+    }
+
+    #[test]
+    fn a_certificate_is_renewed_months_before_its_end_by_the_authority_that_clients_know() {
+        let dir = tempfile::tempdir().expect("directory");
+        let secured = Secured::prepare(dir.path(), &hosts()).expect("prepared");
+        let (ca, first) = (text(&secured, AUTHORITY), text(&secured, SERVER));
+        let now = crate::clock::system_ms() / 1000;
+        let days = |days: i64| now + days * DAY_SECONDS;
+        let is_new = |now_seconds| secured.renew(now_seconds).expect("renewed");
+        assert!(!is_new(now) && !is_new(days(264)));
+        assert_eq!(text(&secured, SERVER), first);
+        assert!(is_new(days(266)));
+        let second = text(&secured, SERVER);
+        assert!(second != first && is_trusted(&ca, &second, "broker.example"));
+        for spoilt in [Some("no certificate"), Some(""), None] {
+            let path = secured.dir().join(SERVER);
+            match spoilt {
+                Some(spoilt) => fs::write(path, spoilt).expect("written"),
+                None => fs::remove_file(path).expect("removed"),
+            }
+            assert!(is_new(now) && !is_new(now), "{spoilt:?}");
+        }
+        // Another authority is one that no client trusts.
+        let last = text(&secured, SERVER);
+        fs::remove_file(secured.dir().join(AUTHORITY_KEY)).expect("removed");
+        assert!(!is_new(now));
+        let error = secured.renew(days(300)).expect_err("no authority");
+        assert!(error.to_string().contains(AUTHORITY), "{error}");
+        assert_eq!(text(&secured, AUTHORITY), ca);
+        assert_eq!(text(&secured, SERVER), last);
     }
 
     #[test]

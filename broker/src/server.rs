@@ -67,6 +67,8 @@ const DISK_STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether the files of certificates have changed.
 const CERTIFICATE_LOOKS: Duration = Duration::from_secs(30);
+/// How often it is looked whether the certificate that `--secure` has made has to be renewed.
+const RENEWAL_LOOKS: Duration = Duration::from_secs(60 * 60);
 
 /// Why the broker did not start. Each is one line for the operator; nothing keeps running.
 #[derive(Debug, thiserror::Error)]
@@ -151,6 +153,7 @@ pub struct Server {
     listening: Vec<Listening>,
     listeners: JoinSet<()>,
     metrics: MetricsPort,
+    secured: Option<Arc<Secured>>,
 }
 
 impl Server {
@@ -262,7 +265,8 @@ impl Server {
         let addresses = addresses.collect();
         warn_if_nobody_has_a_name(&broker);
         let vital = broker.metadata.vital().clone();
-        if let Some(secured) = secured {
+        let secured = secured.map(Arc::new);
+        if let Some(secured) = &secured {
             secured.keep_password()?;
             let advertised = listening.iter();
             let advertised = advertised.map(|listener| listener.advertised.clone());
@@ -285,7 +289,7 @@ impl Server {
             vital.spawn_on(&mut listeners, "the control socket", serving);
         }
         if !broker.tls.is_empty() {
-            let watching = watch_certificates(Arc::clone(&broker));
+            let watching = watch_certificates(Arc::clone(&broker), secured.clone());
             vital.spawn_on(&mut listeners, "the watch over certificates", watching);
         }
         if broker.delegation.is_on() {
@@ -299,6 +303,7 @@ impl Server {
             listening,
             listeners,
             metrics,
+            secured,
         })
     }
 
@@ -326,6 +331,9 @@ impl Server {
     /// Reads again what may change under a running broker: certificates with their keys, and the token of metrics.
     pub async fn reload(&self) {
         self.metrics.reload();
+        if let Some(secured) = &self.secured {
+            renew_certificate(&self.broker, secured).await;
+        }
         self.broker.reload_tls(Reload::All).await;
     }
 
@@ -374,17 +382,36 @@ impl Server {
     }
 }
 
-/// Reads certificates and keys again when their files have changed; returns when the broker shuts down.
-async fn watch_certificates(broker: Arc<Broker>) {
+/// Reads certificates and keys again when their files have changed, and renews the one of `--secure`; returns when the broker
+/// shuts down.
+async fn watch_certificates(broker: Arc<Broker>, secured: Option<Arc<Secured>>) {
     let mut looks = tokio::time::interval(CERTIFICATE_LOOKS);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut renewals = tokio::time::interval(RENEWAL_LOOKS);
+    for interval in [&mut looks, &mut renewals] {
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
     let mut shutdown = broker.shutdown_signal();
     loop {
-        tokio::select! {
-            _ = looks.tick() => {}
+        let is_renewal = tokio::select! {
+            _ = looks.tick() => false,
+            _ = renewals.tick() => true,
             _ = shutdown.wait_for(|down| *down) => return,
+        };
+        if let Some(secured) = secured.as_ref().filter(|_| is_renewal) {
+            renew_certificate(&broker, secured).await;
         }
         broker.reload_tls(Reload::Changed).await;
+    }
+}
+
+/// Makes a new certificate of `--secure` where the old one comes to its end. Who listens has to read it.
+async fn renew_certificate(broker: &Broker, secured: &Arc<Secured>) {
+    let (secured, now_ms) = (Arc::clone(secured), broker.clock.wall_ms());
+    match tokio::task::spawn_blocking(move || secured.renew(now_ms / 1000)).await {
+        Ok(Ok(false)) => {}
+        Ok(Ok(true)) => info!("the certificate that --secure has made is renewed"),
+        Ok(Err(error)) => warn!("the certificate that --secure has made is not renewed: {error}"),
+        Err(error) => warn!("the certificate that --secure has made is not renewed: {error}"),
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use broker::config::{BrokerConfig, Properties};
+use broker::secure::Secured;
 use broker::security::tls::listeners::Reload;
 use broker::server::Server;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -25,7 +26,8 @@ use kafka_protocol::messages::{
 };
 use protocol_shim::newer::api_versions::ApiVersionsRequest;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, Issuer, KeyPair,
+    date_time_ymd,
 };
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject as _;
@@ -675,4 +677,65 @@ async fn handshakes_hold_up_nobody_else() {
         began.elapsed(),
         waits.len()
     );
+}
+
+/// For how many days from now on the certificate is good that a broker shows to clients that trust `ca`.
+async fn days_left(ca: &str, address: SocketAddr) -> i64 {
+    let stream = Tls::new(ca).connect(address).await.unwrap();
+    let (_, session) = stream.get_ref();
+    let certificate = &session.peer_certificates().unwrap()[0];
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).unwrap();
+    let until = certificate.validity().not_after.timestamp();
+    (until - broker::clock::system_ms() / 1000) / (24 * 60 * 60)
+}
+
+#[tokio::test]
+async fn the_certificate_of_a_secured_broker_is_renewed_while_it_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let own = [
+        ("listeners", "SASL_SSL://localhost:0".to_owned()),
+        ("log.dirs", data.to_str().unwrap().to_owned()),
+        ("offsets.topic.num.partitions", "3".to_owned()),
+    ];
+    let all = own.into_iter().chain(Secured::properties(&data));
+    let all: Properties = all.map(|(key, value)| (key.to_owned(), value)).collect();
+    let (mut config, _) = BrokerConfig::from_properties(all).unwrap();
+    config.secure = true;
+    let hosts = config.host_names();
+    let running = Server::start(config).await.unwrap();
+    let address = running.addresses()[0];
+    let file = |name: &str| data.join("secure").join(name);
+    let text = |name: &str| std::fs::read_to_string(file(name)).unwrap();
+    let (ca, ca_key) = (text("ca.pem"), text("ca-key.pem"));
+    assert!(days_left(&ca, address).await > 390);
+
+    // As it is a year later.
+    let issuer = Issuer::from_ca_cert_pem(&ca, KeyPair::from_pem(&ca_key).unwrap()).unwrap();
+    let mut params = CertificateParams::new(hosts).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "Ottla");
+    let end = broker::clock::system_ms() / 1000 + 10 * 24 * 60 * 60 + 60;
+    params.not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(end as u64);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    let old = format!("{}{}", key.serialize_pem(), certificate.pem());
+    for by_signal in [true, false] {
+        std::fs::write(file("server.pem"), &old).unwrap();
+        running.broker.reload_tls(Reload::All).await;
+        assert_eq!(days_left(&ca, address).await, 10);
+        if by_signal {
+            running.reload().await;
+        } else {
+            tokio::time::pause();
+            tokio::time::advance(Duration::from_secs(2 * 60 * 60)).await;
+            tokio::time::resume();
+        }
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while days_left(&ca, address).await < 390 {
+            assert!(Instant::now() < deadline, "by signal: {by_signal}");
+        }
+    }
+    assert_eq!(text("ca.pem"), ca);
+    running.shutdown().await.unwrap();
 }
