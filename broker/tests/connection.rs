@@ -342,6 +342,49 @@ async fn a_long_poll_waits_until_min_bytes_are_there_over_all_partitions() {
     assert_eq!(started.elapsed().as_secs(), 20);
 }
 
+/// From memory a fetch has all that it asks for. From the disk, as after a restart or a restore, it has less: a megabyte of one
+/// segment. The rest comes with the next fetches, and none of them waits for what is there.
+#[tokio::test]
+async fn a_fetch_that_is_given_less_than_there_is_does_not_wait_for_more() {
+    const BATCHES: i64 = 12;
+    let data = tempfile::tempdir().unwrap();
+    let records = batch(&[&"x".repeat(300_000)]);
+    let size = records.len();
+    let running = start_on(data.path()).await;
+    let mut client = connect(&running.broker);
+    client.create_topic("topic", 1).await;
+    for _ in 0..BATCHES {
+        let request = produce("topic", vec![(0, records.clone())]);
+        client.call(PRODUCE, request).await;
+    }
+    let mut all = fetch("topic", &[(0, 0)], Duration::from_secs(3600)).with_max_bytes(i32::MAX);
+    all.topics[0].partitions[0].partition_max_bytes = i32::MAX;
+    let from_memory = client.call(FETCH, all.clone()).await;
+    assert_eq!(sizes(&from_memory), [BATCHES as usize * size]);
+    drop(client);
+    running.shutdown().await.unwrap();
+
+    let running = start_on(data.path()).await;
+    let mut client = connect(&running.broker);
+    let (mut next_offset, mut fetches) = (0, 0);
+    while next_offset < BATCHES {
+        let left = (BATCHES - next_offset) as usize * size;
+        all.topics[0].partitions[0].fetch_offset = next_offset;
+        let patient = all.clone().with_min_bytes(left as i32);
+        let answered = tokio::time::timeout(Duration::from_secs(600), client.call(FETCH, patient));
+        let read = sizes(&answered.await.expect("at once"))[0];
+        assert!(
+            read > 0 && read <= left && read.is_multiple_of(size),
+            "{read}"
+        );
+        next_offset += (read / size) as i64;
+        fetches += 1;
+    }
+    assert!(fetches > 1, "the first one was given everything");
+    drop(client);
+    running.shutdown().await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_long_poll_does_not_wait_where_an_error_is_known() {
     let broker = start_broker().await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use storage::log::{
     FetchWait, FetchedRecords, Isolation, Read, ReadError, ReadRequest, WaitRegistration,
 };
+use storage::record::batches;
 use tokio::time::Instant;
 
 use crate::partition::registry::Partition;
@@ -42,12 +43,12 @@ pub(crate) async fn fetch(
     let mut ended = std::pin::pin!(ended);
     loop {
         let results = read_all(limits, targets).await;
-        let bytes: usize = results.iter().flatten().map(|r| r.size_bytes).sum();
         let failed = results.iter().any(Result::is_err);
-        if failed || targets.is_empty() || bytes >= limits.min_bytes || Instant::now() >= deadline {
+        let there = there(&results, targets, limits);
+        if failed || targets.is_empty() || there >= limits.min_bytes || Instant::now() >= deadline {
             return results;
         }
-        let missing = i64::try_from(limits.min_bytes - bytes).unwrap_or(i64::MAX);
+        let missing = i64::try_from(limits.min_bytes - there).unwrap_or(i64::MAX);
         let wait = FetchWait::new(missing);
         let _registrations: Vec<WaitRegistration> = targets
             .iter()
@@ -68,6 +69,40 @@ pub(crate) async fn fetch(
             () = &mut ended => return read_all(limits, targets).await,
         }
     }
+}
+
+/// How many bytes there are for the fetch: what was read, and where more is there, what the target's own limit allows.
+///
+/// A read may give less than there is, since it ends where a segment does, and takes no more than a megabyte from the disk.
+/// Who has asked for more is not to wait for what is there.
+fn there(
+    results: &[Result<FetchedRecords, ReadError>],
+    targets: &[FetchTarget],
+    limits: FetchLimits,
+) -> usize {
+    let read = results.iter().flatten().map(|seen| seen.size_bytes);
+    let read: usize = read.sum();
+    if read == 0 || read >= limits.min_bytes {
+        return read;
+    }
+    let found = targets.iter().zip(results);
+    let there = found.filter_map(|(target, result)| {
+        let seen = result.as_ref().ok()?;
+        let next_offset = next_offset(seen).unwrap_or(target.fetch_offset);
+        Some(match next_offset < visible_end(seen, limits.isolation) {
+            true => target.max_bytes.max(seen.size_bytes),
+            false => seen.size_bytes,
+        })
+    });
+    there.fold(0, usize::saturating_add)
+}
+
+/// The offset behind what was read; `None`: that is nothing.
+fn next_offset(seen: &FetchedRecords) -> Option<i64> {
+    let last = batches(seen.records.last()?)
+        .filter_map(Result::ok)
+        .last()?;
+    Some(last.header.next_offset())
 }
 
 fn visible_end(seen: &FetchedRecords, isolation: Isolation) -> i64 {
