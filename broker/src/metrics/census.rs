@@ -183,6 +183,8 @@ pub(super) struct GroupRow {
     pub protocol_name: Arc<str>,
     pub member_count: u64,
     pub assigned: AssignedTopics,
+    /// Commits of offsets, as far as the log tells since its load.
+    pub commits: u64,
 }
 
 /// Whose lag a row is. What is left out is the sum of all.
@@ -291,6 +293,7 @@ impl Groups {
                 protocol_name: Arc::default(),
                 member_count,
                 assigned: AssignedTopics::default(),
+                commits: 0,
             };
             told.groups.insert(GroupId::default(), all);
         }
@@ -342,6 +345,9 @@ impl Groups {
             }
         }
         if part.goes_on {
+            if let Some(row) = self.groups.get_mut(&part.group_id) {
+                row.commits += part.commits;
+            }
             return;
         }
         *self
@@ -355,6 +361,7 @@ impl Groups {
             protocol_name: part.protocol_name,
             member_count: part.member_count as u64,
             assigned: part.assigned,
+            commits: part.commits,
         };
         if let Some(members) = &mut self.members_of_all {
             *members += row.member_count;

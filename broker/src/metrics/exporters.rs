@@ -6,13 +6,13 @@
 //!
 //! Deviations: both know groups of the consumer protocol as empty or not at all, here they are told like all others. Where there
 //! are more partitions than `ottla.metrics.partitions.max`, the rows of topics are left. kminion's
-//! `consumer_group_offset_commits_total` is not there, as in kminion unless it reads `__consumer_offsets`.
+//! `consumer_group_offset_commits_total` is there, which kminion has only if it reads `__consumer_offsets`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use super::census::{Groups, Lag, PartitionRow, TopicRow};
@@ -46,6 +46,21 @@ fn gauges<const N: usize>(
             0 => metric.encode_gauge(&value)?,
             _ => metric.encode_family(&labels)?.encode_gauge(&value)?,
         }
+    }
+    Ok(())
+}
+
+/// The text has `_total` after the name.
+fn counter<const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    rows: impl IntoIterator<Item = ([(&'static str, String); N], u64)>,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (labels, value) in rows {
+        let mut metric = metric.encode_family(&labels)?;
+        metric.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
     }
     Ok(())
 }
@@ -117,6 +132,10 @@ impl Collector for KafkaExporter {
         let brokers = || snapshot.members.brokers(&snapshot.identity.listener);
         let count = brokers().count() as f64;
         gauges(out, "kafka_brokers", "Number of brokers", [([], count)])?;
+        // Dashboards find the exporters by it.
+        let name = "kafka_exporter_build_info";
+        let labels = [("version", env!("CARGO_PKG_VERSION").to_owned())];
+        gauges(out, name, "The version that runs", [(labels, 1.0)])?;
         let rows = brokers().map(|broker| {
             let address = text(&format!("{}:{}", broker.host, broker.port));
             ([("id", broker.id.to_string()), ("address", address)], 1.0)
@@ -362,6 +381,10 @@ impl Kminion {
             rows.map(|(id, row)| ([("group_id", text(id))], row.assigned.empty_members as f64));
         let name = "kminion_kafka_consumer_group_empty_members";
         gauges(out, name, "Members without a partition", rows)?;
+        let rows = named().filter(|(_, row)| row.commits > 0);
+        let rows = rows.map(|(id, row)| ([("group_id", text(id))], row.commits));
+        let name = "kminion_kafka_consumer_group_offset_commits";
+        counter(out, name, "Commits of offsets, each of a partition", rows)?;
         let assigned = |value: fn(&coordinators::group::AssignedTopic) -> usize| {
             named().flat_map(move |(id, row)| {
                 let topics = row.assigned.topics.iter();

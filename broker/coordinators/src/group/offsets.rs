@@ -59,7 +59,19 @@ impl Pending {
 #[derive(Debug, Clone)]
 struct Stored {
     sequence: u64,
+    /// How often an offset of the partition was committed, as far as the log tells since the load, this one included.
+    commits: u64,
     value: CommittedOffset,
+}
+
+impl Stored {
+    fn new(sequence: u64, value: &CommittedOffset) -> Self {
+        Self {
+            sequence,
+            commits: 1,
+            value: value.clone(),
+        }
+    }
 }
 
 impl Offsets {
@@ -72,11 +84,8 @@ impl Offsets {
             partition_index,
         } = key;
         if let Some(value) = value {
-            let stored = Stored {
-                sequence: self.sequence,
-                value: value.clone(),
-            };
-            put(&mut self.committed, key, stored);
+            let stored = Stored::new(self.sequence, value);
+            commit(&mut self.committed, key, stored);
             return;
         }
         take(&mut self.committed, group_id, topic, *partition_index);
@@ -139,10 +148,7 @@ impl Offsets {
 
     fn next(&mut self, value: &CommittedOffset) -> Stored {
         self.sequence += 1;
-        Stored {
-            sequence: self.sequence,
-            value: value.clone(),
-        }
+        Stored::new(self.sequence, value)
     }
 
     fn opened(&mut self, producer_id: i64, key: &OffsetKey) {
@@ -187,18 +193,8 @@ impl Offsets {
         closed.iter().for_each(|key| self.closed(producer_id, key));
         self.forget_if_empty(producer_id);
         for (key, stored) in ended {
-            let OffsetKey {
-                group_id,
-                topic,
-                partition_index,
-            } = &key;
-            let overtaken = self
-                .committed
-                .get(group_id)
-                .and_then(|topics| topics.get(topic)?.get(partition_index))
-                .is_some_and(|current| current.sequence > stored.sequence);
-            if commit && !overtaken {
-                put(&mut self.committed, &key, stored);
+            if commit {
+                self::commit(&mut self.committed, &key, stored);
             }
         }
     }
@@ -218,12 +214,12 @@ impl Offsets {
         })
     }
 
-    /// Topic, partition and committed offset of a group, in their order, from behind a place on.
+    /// Topic, partition and committed offset of a group, and how often that was committed, in their order, from behind a place on.
     pub(super) fn committed_after(
         &self,
         group_id: &str,
         after: Option<(Name, i32)>,
-    ) -> impl Iterator<Item = (&Name, i32, i64)> {
+    ) -> impl Iterator<Item = (&Name, i32, i64, u64)> {
         let topics = self.committed.get(group_id).into_iter();
         topics.flat_map(move |topics| {
             let after = after.clone();
@@ -236,7 +232,9 @@ impl Offsets {
                     _ => Bound::Unbounded,
                 };
                 let partitions = partitions.range((from, Bound::Unbounded));
-                partitions.map(move |(index, stored)| (topic, *index, stored.value.offset))
+                partitions.map(move |(index, stored)| {
+                    (topic, *index, stored.value.offset, stored.commits)
+                })
             })
         })
     }
@@ -368,15 +366,30 @@ fn partitions_of<T>(topics: &ByPartition<T>) -> impl Iterator<Item = (&Name, i32
         .flat_map(|(topic, partitions)| partitions.keys().map(move |index| (topic, *index)))
 }
 
-fn put<T>(map: &mut BTreeMap<GroupId, ByPartition<T>>, key: &OffsetKey, value: T) {
+/// An offset counts from now on, unless a later one is there already.
+fn commit(map: &mut BTreeMap<GroupId, ByPartition<Stored>>, key: &OffsetKey, stored: Stored) {
     // Names are cloned only if need be: nearly every commit is for a partition that has an offset already.
-    if let Some(slot) = map
-        .get_mut(&key.group_id)
-        .and_then(|topics| topics.get_mut(&key.topic)?.get_mut(&key.partition_index))
-    {
-        *slot = value;
-        return;
+    match get_mut(map, key) {
+        Some(current) => {
+            let commits = current.commits + stored.commits;
+            if stored.sequence > current.sequence {
+                *current = stored;
+            }
+            current.commits = commits;
+        }
+        None => put(map, key, stored),
     }
+}
+
+fn get_mut<'a, T>(
+    map: &'a mut BTreeMap<GroupId, ByPartition<T>>,
+    key: &OffsetKey,
+) -> Option<&'a mut T> {
+    let topics = map.get_mut(&key.group_id)?;
+    topics.get_mut(&key.topic)?.get_mut(&key.partition_index)
+}
+
+fn put<T>(map: &mut BTreeMap<GroupId, ByPartition<T>>, key: &OffsetKey, value: T) {
     let topics = map.entry(key.group_id.clone()).or_default();
     topics
         .entry(key.topic.clone())

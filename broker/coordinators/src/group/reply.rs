@@ -370,6 +370,8 @@ pub struct SurveyedGroup {
     pub assigned: AssignedTopics,
     /// Topic, partition and committed offset.
     pub offsets: Vec<(Name, i32, i64)>,
+    /// How often these were committed, as far as the log tells since the load.
+    pub commits: u64,
 }
 
 /// What members of a group are assigned. Nothing is known of classic groups that are not stable.

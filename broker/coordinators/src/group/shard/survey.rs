@@ -43,11 +43,12 @@ impl GroupShard {
                 .offsets
                 .committed_after(group_id, after.clone())
                 .peekable();
-            let mut offsets = Vec::new();
+            let (mut offsets, mut commits) = (Vec::new(), 0);
             while left > 0
-                && let Some((topic, partition, offset)) = more.next()
+                && let Some((topic, partition, offset, count)) = more.next()
             {
                 offsets.push((topic.clone(), partition, offset));
+                commits += count;
                 left -= 1;
             }
             let all_fit = more.peek().is_none();
@@ -64,6 +65,7 @@ impl GroupShard {
                 member_count: group.member_count(),
                 assigned,
                 offsets,
+                commits,
             });
             if !all_fit {
                 let next = SurveyPlace {

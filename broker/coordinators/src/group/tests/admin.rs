@@ -225,6 +225,7 @@ fn a_survey_in_parts_tells_what_one_as_a_whole_does() {
                     Some(last) if group.goes_on => {
                         assert_eq!(last.group_id, group.group_id);
                         last.offsets.extend(group.offsets);
+                        last.commits += group.commits;
                     }
                     _ => {
                         assert!(!group.goes_on);
