@@ -218,6 +218,29 @@ pub(crate) mod tests {
         assert!(tokens.known("id").is_none());
     }
 
+    /// What a start pays for tokens: `cargo test --release --workspace --lib -- --ignored --nocapture a_hundred_thousand_tokens`.
+    #[ignore = "measures"]
+    #[test]
+    fn a_hundred_thousand_tokens_are_known_at_the_start() {
+        let tokens = tokens("key");
+        let empty = MetadataImage::empty("cluster");
+        let mut all = empty.clone();
+        let records: Vec<_> = (0..100_000)
+            .map(|_| record(&storage::kafka_uuid(uuid::Uuid::new_v4())))
+            .collect();
+        let began = std::time::Instant::now();
+        for record in &records {
+            all.apply(record).expect("applied");
+        }
+        let applied = began.elapsed();
+        tokens.follow(empty.tokens(), all.tokens());
+        println!(
+            "replayed in {applied:?}, and secrets made in {:?}",
+            began.elapsed() - applied
+        );
+        assert_eq!(tokens.known.read().ids.len(), records.len());
+    }
+
     #[test]
     fn without_a_key_there_are_no_tokens() {
         let tokens = tokens("");
