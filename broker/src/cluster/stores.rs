@@ -116,6 +116,7 @@ pub async fn join(
         )
     };
     let logs = storage::object::open(engine)?;
+    logs.change(&config.settings.live(DynamicSettings::none()));
     let identity = MetaProperties {
         cluster_id: storage::kafka_uuid(members.cluster_id()),
         node_id: members.me(),
