@@ -133,6 +133,7 @@ struct StartedPartition {
 }
 
 struct StartedAppend {
+    partition: Arc<Partition>,
     pending: PendingAppend,
     log_append_time_ms: i64,
 }
@@ -340,13 +341,7 @@ async fn append(
         refused_batch(error, &partition)
     })?;
     let log_append_time_ms = batch.log_append_time_ms().unwrap_or(-1);
-    let refused = |error| {
-        let log_start_offset = partition.log.offsets().log_start_offset;
-        Refusal {
-            log_start_offset,
-            ..refused_append(&error)
-        }
-    };
+    let refused = |error| refused_append(&error, &partition);
     // Where there is no room nothing moves: whoever waits for that waits for the store.
     let room = partition.log.reserve(batch.size_bytes(), origin);
     let permit = match deadline {
@@ -365,6 +360,7 @@ async fn append(
     let pending = log.submit(permit, batch, origin, next).map_err(refused)?;
     partition.traffic.came_in(records, bytes);
     Ok(StartedAppend {
+        partition,
         pending,
         log_append_time_ms,
     })
@@ -382,7 +378,7 @@ impl StartedPartition {
                 };
                 match appended {
                     Ok(Ok(appended)) => Ok((appended, append.log_append_time_ms)),
-                    Ok(Err(error)) => Err(refused_append(&error)),
+                    Ok(Err(error)) => Err(refused_append(&error, &append.partition)),
                     Err(_) => Err(ErrorCode::RequestTimedOut.into()),
                 }
             }
@@ -439,13 +435,18 @@ fn refused_batch(error: ValidateError, partition: &Partition) -> Refusal {
     }
 }
 
-fn refused_append(error: &AppendError) -> Refusal {
+fn refused_append(error: &AppendError, partition: &Partition) -> Refusal {
     let code = errors::of_append(error);
     if code == ErrorCode::KafkaStorageError {
         log_limited!(error, "cannot append: {error}");
     }
     Refusal {
         message: Some(error.to_string()),
+        // As Kafka: where the log itself is at fault nothing is told of it.
+        log_start_offset: match code {
+            ErrorCode::KafkaStorageError | ErrorCode::UnknownTopicOrPartition => -1,
+            _ => partition.log.offsets().log_start_offset,
+        },
         ..code.into()
     }
 }
