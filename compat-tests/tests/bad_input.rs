@@ -39,6 +39,9 @@ const INVALID_SESSION_TIMEOUT: i16 = 26;
 const UNSUPPORTED_VERSION: i16 = 35;
 const INVALID_RECORD: i16 = 87;
 
+/// Of several brokers one coordinates every group, whatever it is called.
+const ONE_COORDINATOR: (&str, &str) = ("offsets.topic.num.partitions", "1");
+
 struct Fixture {
     broker: BrokerProcess,
 }
@@ -463,7 +466,7 @@ fn commit(client: &mut RawClient, generation_id: i32, member_id: &StrBytes) -> R
 
 #[test]
 fn strangers_and_old_generations_of_a_group_are_refused() -> Result<()> {
-    let Some(fixture) = Fixture::new()? else {
+    let Some(fixture) = Fixture::with_config(&[ONE_COORDINATOR])? else {
         return Ok(());
     };
     let mut client = fixture.client_with_topic()?;
@@ -593,7 +596,7 @@ fn no_text_of_a_client_forges_a_line_of_the_log_or_fills_it() -> Result<()> {
         return Ok(());
     }
     let debug = ["--log-level", "debug"];
-    let broker = BrokerProcess::start_as(BrokerKind::Ottla, &[], &debug);
+    let broker = BrokerProcess::start_as(BrokerKind::Ottla, &[ONE_COORDINATOR], &debug);
     let Some(broker) = available(broker)? else {
         return Ok(());
     };
