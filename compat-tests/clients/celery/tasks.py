@@ -5,7 +5,7 @@ import os
 from celery import Celery
 
 bootstrap, results = os.environ["BOOTSTRAP"], os.environ["RESULTS"]
-app = Celery("tasks", broker="confluentkafka://" + bootstrap, backend="file://" + results)
+app = Celery("tasks", broker="confluentkafka://" + bootstrap.split(",")[0], backend="file://" + results)
 app.conf.update(
     task_default_queue="tasks",
     broker_connection_retry_on_startup=True,

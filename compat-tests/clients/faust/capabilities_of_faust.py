@@ -20,7 +20,7 @@ def application(bootstrap, name, folder):
 
     app = faust.App(
         name,
-        broker="kafka://" + bootstrap,
+        broker="kafka://" + bootstrap.replace(",", ";"),
         store="memory://",
         datadir=folder,
         topic_partitions=2,
@@ -129,7 +129,7 @@ async def read(topic, count):
 @contextlib.asynccontextmanager
 async def sender(**config):
     """An application that only sends."""
-    app = faust.App(unique("sender"), broker="kafka://" + bootstrap, key_serializer="raw", value_serializer="raw", web_enabled=False, **config)
+    app = faust.App(unique("sender"), broker="kafka://" + bootstrap.replace(",", ";"), key_serializer="raw", value_serializer="raw", web_enabled=False, **config)
     await app.maybe_start_producer()
     try:
         yield app

@@ -15,7 +15,7 @@ from kafka.admin import (
 )
 
 from capabilities import capability, unique, until
-from client import FIRST, NOW, SECOND, TOPIC, admin, new_topic, offset_and_metadata, plain, produce, reading, refused
+from client import FIRST, NOW, SECOND, TOPIC, admin, bootstrap, new_topic, offset_and_metadata, plain, produce, reading, refused
 
 GROUP = unique("administered")
 member = reading(GROUP)
@@ -138,7 +138,9 @@ def _():
 
 @capability("admin alter_partition_reassignments")
 def _():
-    assert admin.alter_partition_reassignments({FIRST: [1]}) == {FIRST: None}
+    [topic] = admin.describe_topics([TOPIC])
+    [replicas] = [partition["replica_nodes"] for partition in topic["partitions"] if partition["partition_index"] == 0]
+    assert admin.alter_partition_reassignments({FIRST: replicas}) == {FIRST: None}
     assert admin.alter_partition_reassignments({FIRST: None}) == {FIRST: errors.NoReassignmentInProgressError}
 
 
@@ -159,7 +161,8 @@ def value_of(kind, name, key):
 @capability("admin list_config_resources of all")
 def _():
     found = admin.list_config_resources()
-    assert TOPIC in found["topic"] and found["broker"] == ["1"], found
+    brokers = [str(number + 1) for number in range(len(bootstrap.split(",")))]
+    assert TOPIC in found["topic"] and sorted(found["broker"]) == brokers, found
 
 
 @capability("admin describe_configs of a group")

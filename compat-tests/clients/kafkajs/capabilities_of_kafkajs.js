@@ -385,8 +385,11 @@ async function adminCalls () {
     await admin.alterConfigs({ resources: [{ type: ConfigResourceTypes.TOPIC, name, configEntries: [{ name: 'retention.ms', value: '5000' }] }] })
     await until('altered', async () => await configOf(ConfigResourceTypes.TOPIC, name, 'retention.ms') === '5000')
   })
-  await call('alterPartitionReassignments', async () =>
-    admin.alterPartitionReassignments({ topics: [{ topic, partitionAssignment: [{ partition: 0, replicas: [1] }] }] }))
+  await call('alterPartitionReassignments', async () => {
+    const { topics: [{ partitions }] } = await admin.fetchTopicMetadata({ topics: [topic] })
+    const [{ replicas }] = partitions.filter(({ partitionId }) => partitionId === 0)
+    await admin.alterPartitionReassignments({ topics: [{ topic, partitionAssignment: [{ partition: 0, replicas }] }] })
+  })
   await call('listPartitionReassignments of all', async () => assert.deepEqual((await admin.listPartitionReassignments({ topics: null })).topics, []))
   const anything = { resourceType: AclResourceTypes.ANY, resourcePatternType: ResourcePatternTypes.ANY, operation: AclOperationTypes.ANY, permissionType: AclPermissionTypes.ANY }
   const acl = { resourceType: AclResourceTypes.TOPIC, resourceName: topic, resourcePatternType: ResourcePatternTypes.LITERAL, principal: 'User:ann', host: '*', operation: AclOperationTypes.READ, permissionType: AclPermissionTypes.ALLOW }

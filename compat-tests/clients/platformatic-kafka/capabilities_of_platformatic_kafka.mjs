@@ -226,7 +226,10 @@ async function adminCalls () {
     const group = await closedGroup()
     assert.equal((await admin.describeGroups({ groups: [group] })).get(group).state, 'Empty')
   })
-  await call('findCoordinator', async () => assert.equal((await admin.findCoordinator({ keyType: 0, keys: ['any'] }))[0].nodeId, 1))
+  await call('findCoordinator', async () => {
+    const [{ nodeId }] = await admin.findCoordinator({ keyType: 0, keys: ['any'] })
+    assert.ok((await admin.metadata({})).brokers.has(nodeId))
+  })
   await call('listConsumerGroupOffsets of all partitions', async () => assert.deepEqual(await committed(await closedGroup()), { 0: 10, 1: 10 }))
   await call('alterConsumerGroupOffsets', async () => {
     const group = await closedGroup()

@@ -77,6 +77,16 @@ func adminCalls() {
 // areAll says whether these are as many brokers as there are.
 func areAll(found kadm.BrokerDetails) bool { return len(found) == len(bootstrap) }
 
+// isOne says whether it is a broker.
+func isOne(id int32) bool { return 1 <= id && int(id) <= len(bootstrap) }
+
+// replicas gives the brokers that have the topic's first partition.
+func replicas() []int32 {
+	topics, err := admin.ListTopics(ctx, topic)
+	capability.Must(err)
+	return topics[topic].Partitions[0].Replicas
+}
+
 func topicCalls() {
 	has := func(details kadm.TopicDetails) bool { return len(details[topic].Partitions) == 2 }
 	found("ListTopics of all", func() (kadm.TopicDetails, error) { return admin.ListTopics(ctx) }, has)
@@ -232,7 +242,7 @@ func groupCalls() {
 	found("FindGroupCoordinators", func() (kadm.FindCoordinatorResponses, error) {
 		return admin.FindGroupCoordinators(ctx, group, "other"), nil
 	},
-		func(answer kadm.FindCoordinatorResponses) bool { return answer[group].NodeID == 1 })
+		func(answer kadm.FindCoordinatorResponses) bool { return isOne(answer[group].NodeID) })
 	answered("CommitOffsets", func() (any, error) { return admin.CommitOffsets(ctx, closedGroup(), offset(topic, 0, 3)) })
 	answered("CommitAllOffsets", func() (any, error) { return nil, admin.CommitAllOffsets(ctx, closedGroup(), offset(topic, 0, 3)) })
 	capability.Of("admin FetchOffsetsByID", func() error {
@@ -279,7 +289,7 @@ func clusterCalls() {
 	},
 		func(answer kadm.ListPartitionReassignmentsResponses) bool { return len(answer) == 0 })
 	assign := kadm.AlterPartitionAssignmentsReq{}
-	assign.Assign(topic, 0, []int32{1})
+	assign.Assign(topic, 0, replicas())
 	answered("AlterPartitionAssignments", func() (any, error) { return admin.AlterPartitionAssignments(ctx, assign) })
 	hasDirs := func(dirs kadm.DescribedLogDirs) bool {
 		_, found := dirs.LookupPartition(topic, 0)

@@ -225,7 +225,7 @@ func groupRequests() {
 	answered("FindCoordinator", func(request *kafka.FindCoordinatorRequest) (*kafka.FindCoordinatorResponse, error) {
 		return client.FindCoordinator(ctx, request)
 	},
-		kafka.FindCoordinatorRequest{Key: group, KeyType: kafka.CoordinatorKeyTypeConsumer}, func(answer *kafka.FindCoordinatorResponse) bool { return answer.Coordinator.NodeID == 1 })
+		kafka.FindCoordinatorRequest{Key: group, KeyType: kafka.CoordinatorKeyTypeConsumer}, func(answer *kafka.FindCoordinatorResponse) bool { return 1 <= answer.Coordinator.NodeID && answer.Coordinator.NodeID <= len(brokers) })
 	membership()
 }
 
@@ -268,6 +268,17 @@ func membership() {
 		kafka.LeaveGroupRequest{GroupID: group, Members: []kafka.LeaveGroupRequestMember{{ID: joined.MemberID}}}, nil)
 }
 
+// replicas gives the brokers that have the topic's first partition.
+func replicas() []int {
+	answer, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
+	capability.Must(err)
+	var ids []int
+	for _, replica := range answer.Topics[0].Partitions[0].Replicas {
+		ids = append(ids, replica.ID)
+	}
+	return ids
+}
+
 func clusterRequests() {
 	answered("ApiVersions", func(request *kafka.ApiVersionsRequest) (*kafka.ApiVersionsResponse, error) {
 		return client.ApiVersions(ctx, request)
@@ -282,7 +293,7 @@ func clusterRequests() {
 	})
 	answered("AlterPartitionReassignments", func(request *kafka.AlterPartitionReassignmentsRequest) (*kafka.AlterPartitionReassignmentsResponse, error) {
 		return client.AlterPartitionReassignments(ctx, request)
-	}, kafka.AlterPartitionReassignmentsRequest{Topic: topic, Assignments: []kafka.AlterPartitionReassignmentsRequestAssignment{{PartitionID: 0, BrokerIDs: []int{1}}}, Timeout: time.Second}, nil)
+	}, kafka.AlterPartitionReassignmentsRequest{Topic: topic, Assignments: []kafka.AlterPartitionReassignmentsRequestAssignment{{PartitionID: 0, BrokerIDs: replicas()}}, Timeout: time.Second}, nil)
 	answered("ListPartitionReassignments of all", func(request *kafka.ListPartitionReassignmentsRequest) (*kafka.ListPartitionReassignmentsResponse, error) {
 		return client.ListPartitionReassignments(ctx, request)
 	}, kafka.ListPartitionReassignmentsRequest{Timeout: time.Second}, func(answer *kafka.ListPartitionReassignmentsResponse) bool { return len(answer.Topics) == 0 })

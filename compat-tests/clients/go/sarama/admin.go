@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/IBM/sarama"
@@ -169,7 +170,20 @@ func groupCalls() {
 		}
 		return capability.Check(answer.Err == sarama.ErrNoError && answer.Members[0].Err == sarama.ErrNoError, answer)
 	})
-	found("admin Coordinator", func() (*sarama.Broker, error) { return admin.Coordinator(group) }, func(broker *sarama.Broker) bool { return broker.ID() == 1 })
+	found("admin Coordinator", func() (*sarama.Broker, error) { return admin.Coordinator(group) }, isOne)
+}
+
+// isOne says whether it is a broker.
+func isOne(broker *sarama.Broker) bool { return 1 <= broker.ID() && int(broker.ID()) <= len(brokers) }
+
+// replicas gives the brokers that have a partition of the topic.
+func replicas(partition int32) []int32 {
+	client, err := sarama.NewClient(brokers, config())
+	capability.Must(err)
+	defer client.Close()
+	found, err := client.Replicas(topic, partition)
+	capability.Must(err)
+	return found
 }
 
 func clusterCalls() {
@@ -178,9 +192,10 @@ func clusterCalls() {
 		if err != nil {
 			return err
 		}
-		return capability.Check(len(found) == 1 && controller == found[0].ID(), found, controller)
+		isThere := func(broker *sarama.Broker) bool { return broker.ID() == controller }
+		return capability.Check(len(found) == len(brokers) && slices.ContainsFunc(found, isThere), found, controller)
 	})
-	found("admin Controller", admin.Controller, func(broker *sarama.Broker) bool { return broker.ID() == 1 })
+	found("admin Controller", admin.Controller, isOne)
 	found("admin DescribeLogDirs of all", func() (map[int32][]sarama.DescribeLogDirsResponseDirMetadata, error) {
 		return admin.DescribeLogDirs([]int32{1})
 	},
@@ -194,7 +209,7 @@ func clusterCalls() {
 		}
 		return capability.Same(answer[topic][0].ErrorCode, sarama.ErrElectionNotNeeded)
 	})
-	answered("AlterPartitionReassignments", func() error { return admin.AlterPartitionReassignments(topic, [][]int32{{1}, {1}}) })
+	answered("AlterPartitionReassignments", func() error { return admin.AlterPartitionReassignments(topic, [][]int32{replicas(0), replicas(1)}) })
 	found("admin ListPartitionReassignments", func() (map[string]map[int32]*sarama.PartitionReplicaReassignmentsStatus, error) {
 		return admin.ListPartitionReassignments(topic, []int32{0, 1})
 	}, func(answer map[string]map[int32]*sarama.PartitionReplicaReassignmentsStatus) bool {
@@ -248,7 +263,6 @@ func clusterCalls() {
 func clientCalls() {
 	client, err := sarama.NewClient(brokers, config())
 	capability.Must(err)
-	isOne := func(broker *sarama.Broker) bool { return broker.ID() == 1 }
 	id := capability.Unique("transaction")
 	group := capability.Unique("group")
 	found("client Controller", client.Controller, isOne)
@@ -258,7 +272,7 @@ func clientCalls() {
 	found("client LeastLoadedBroker", func() (*sarama.Broker, error) { return client.LeastLoadedBroker(), nil }, func(broker *sarama.Broker) bool { return broker != nil })
 	found("client Topics of all", client.Topics, func(topics []string) bool { return len(topics) > 0 })
 	two := func(partitions []int32) bool { return len(partitions) == 2 }
-	replica := func(replicas []int32) bool { return len(replicas) == 1 && replicas[0] == 1 }
+	replica := func(replicas []int32) bool { return 1 <= len(replicas) && len(replicas) <= len(brokers) }
 	found("client Partitions", func() ([]int32, error) { return client.Partitions(topic) }, two)
 	found("client WritablePartitions", func() ([]int32, error) { return client.WritablePartitions(topic) }, two)
 	found("client Leader", func() (*sarama.Broker, error) { return client.Leader(topic, 0) }, isOne)
@@ -267,7 +281,7 @@ func clientCalls() {
 		if err != nil {
 			return err
 		}
-		return capability.Check(broker.ID() == 1 && epoch == 0, broker, epoch)
+		return capability.Check(isOne(broker) && epoch == 0, broker, epoch)
 	})
 	found("client Replicas", func() ([]int32, error) { return client.Replicas(topic, 0) }, replica)
 	found("client InSyncReplicas", func() ([]int32, error) { return client.InSyncReplicas(topic, 0) }, replica)

@@ -180,8 +180,12 @@ final class AdminOfAll {
         Capability.of("admin listPartitionReassignments of all",
             () -> Capability.check(Client.done(admin.listPartitionReassignments().reassignments()).isEmpty(), "some"));
         Capability.of("admin alterPartitionReassignments", () -> {
-            int broker = Integer.parseInt(brokerId());
-            Client.done(admin.alterPartitionReassignments(Map.of(first, Optional.of(new NewPartitionReassignment(List.of(broker))))).all());
+            List<Integer> replicas = new ArrayList<>();
+            try (var producer = Client.producer(Map.of())) {
+                for (var partition : producer.partitionsFor(Client.topic))
+                    if (partition.partition() == 0) for (var replica : partition.replicas()) replicas.add(replica.id());
+            }
+            Client.done(admin.alterPartitionReassignments(Map.of(first, Optional.of(new NewPartitionReassignment(replicas)))).all());
             Capability.refused("NoReassignmentInProgressException",
                 () -> Client.done(admin.alterPartitionReassignments(Map.of(first, Optional.empty())).all()));
         });

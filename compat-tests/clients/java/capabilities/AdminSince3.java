@@ -34,7 +34,7 @@ final class AdminSince3 {
             Capability.same(found.get(other).keySet(), Set.of(Client.second));
         });
         Capability.of("admin describeMetadataQuorum",
-            () -> Capability.same(Client.done(admin.describeMetadataQuorum().quorumInfo()).voters().size(), 1));
+            () -> Capability.same(Client.done(admin.describeMetadataQuorum().quorumInfo()).voters().size(), Client.bootstrap.split(",").length));
         Capability.of("admin updateFeatures of one that Kafka has not", () -> Capability.refused("InvalidUpdateVersionException", () ->
             Client.done(admin.updateFeatures(Map.of("no.such.feature", new FeatureUpdate((short) 1, FeatureUpdate.UpgradeType.UPGRADE)),
                 new UpdateFeaturesOptions()).all())));
