@@ -256,6 +256,14 @@ impl BrokerProcess {
         self.root.path().join("data")
     }
 
+    /// Where its records are, as it tells its clients.
+    pub fn log_dir(&self) -> String {
+        let of_place = self.place.iter().flat_map(|place| &place.properties);
+        let mut objects = of_place.filter(|(name, _)| name == "ottla.cluster.objects.url");
+        let url = objects.next().map(|(_, url)| url.clone());
+        url.unwrap_or_else(|| self.data_dir().display().to_string())
+    }
+
     /// Its `server.properties`; Ottla has none unless it was started with properties.
     pub fn config_path(&self) -> PathBuf {
         self.root.path().join("server.properties")

@@ -51,6 +51,27 @@ static TABLE: &[Deliberate] = &[
         "there are no streams groups"),
 ];
 
+/// What is meant of several brokers besides.
+#[rustfmt::skip] // a table
+static OF_SEVERAL: &[Deliberate] = &[
+    Deliberate::new("$ kafka-topics --create --topic wide --replication-factor 3", "*cannot be reached*", "Created topic wide.",
+        "a replication factor is taken and not kept"),
+    Deliberate::new("$ kafka-topics --create --topic displaced *", "*no such broker is registered*", "Created topic displaced.",
+        "an assignment by hand is taken and not kept"),
+    Deliberate::new("$ kafka-topics --alter --topic grown *", "*no such broker is registered*", "*",
+        "an assignment by hand is taken and not kept"),
+    Deliberate::new("$ kafka-configs --describe --entity-type brokers", "*", "*", "there are more of them"),
+    Deliberate::new("$ kafka-configs --describe --entity-type topics --entity-name orders", "*throttled.replicas=0:1 *", "*throttled.replicas=0:1,0:2,0:3 *",
+        "a throttle of each replica"),
+    Deliberate::new("$ kafka-reassign-partitions --generate *", "*", "*", "more brokers have a partition, and it is planned by chance who comes first"),
+    Deliberate::new("$ kafka-reassign-partitions --execute *", "*Failed to alter dir for orders-0-1*", "*Failed to alter dir for orders-0-*",
+        "any of the brokers"),
+    Deliberate::new("$ kafka-reassign-partitions --verify *", "*", "*", "the first of those that have a partition is its leader, whoever was named first"),
+    Deliberate::new("$ kafka-reassign-partitions --cancel *", "*on broker 1*", "*on brokers 1*", "there are more of them"),
+    Deliberate::new("$ kafka-log-dirs --describe*", "*", "*", "each broker tells of the partitions, and the object store has no size"),
+    Deliberate::new("$ kafka-cluster list-endpoints*", "*", "*rack-3*", "each broker has its line"),
+];
+
 #[test]
 fn every_admin_tool_says_the_same_as_with_kafka_or_its_difference_is_meant() -> Result<()> {
     let (kafka, ottla) = both(
@@ -62,7 +83,12 @@ fn every_admin_tool_says_the_same_as_with_kafka_or_its_difference_is_meant() -> 
     };
     let mut ottla = ottla?;
     let tools = || Ok(KafkaTools::new()?.command("AdminTools", &[]));
-    let compared = same_answers_but(TABLE, &[("Kafka's tools", tools)], &kafka, &ottla);
+    let compared = same_answers_but(
+        (TABLE, OF_SEVERAL),
+        &[("Kafka's tools", tools)],
+        &kafka,
+        &ottla,
+    );
     ottla.terminate()?;
     compared
 }

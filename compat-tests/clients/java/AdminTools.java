@@ -8,6 +8,7 @@ import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
@@ -42,6 +43,8 @@ public class AdminTools {
         Map.entry("kafka-share-groups", ShareGroupCommand::main), Map.entry("kafka-streams-groups", StreamsGroupCommand::main));
 
     static String bootstrap;
+    /** All brokers, which have all partitions. */
+    static String brokers;
     static Admin admin;
     static int changes;
     static Path directory;
@@ -50,6 +53,7 @@ public class AdminTools {
 
     public static void main(String[] args) throws Exception {
         bootstrap = args[0];
+        brokers = IntStream.rangeClosed(1, bootstrap.split(",").length).mapToObj(String::valueOf).collect(Collectors.joining(","));
         directory = Files.createTempDirectory("admin-tools");
         admin = Admin.create(Map.of("bootstrap.servers", bootstrap));
         var dirs = admin.describeLogDirs(List.of(1)).allDescriptions().get().get(1).keySet();
@@ -85,6 +89,8 @@ public class AdminTools {
         tool("kafka-topics --create --topic odd --config retention.ms=soon");
         tool("kafka-topics --create --topic placed --replica-assignment 1,1");
         tool("kafka-topics --create --topic displaced --replica-assignment 1,7");
+        // Several brokers take them, and what follows is about the others.
+        for (String taken : List.of("wide", "displaced")) tool("kafka-topics --delete --if-exists --topic " + taken);
         tool("kafka-topics --list");
         tool("kafka-topics --list --exclude-internal");
         tool("kafka-topics --list --topic or.*");
@@ -98,7 +104,9 @@ public class AdminTools {
         tool("kafka-topics --alter --topic orders --partitions 4");
         tool("kafka-topics --alter --topic orders --partitions 2");
         tool("kafka-topics --alter --topic orders --partitions 5 --replica-assignment 1,1,1,1,1");
-        tool("kafka-topics --alter --topic orders --partitions 6 --replica-assignment 1,1,1,1,1,7");
+        tool("kafka-topics --create --topic grown");
+        tool("kafka-topics --alter --topic grown --partitions 2 --replica-assignment 1,7");
+        tool("kafka-topics --delete --topic grown");
         tool("kafka-topics --alter --topic absent --partitions 4");
         tool("kafka-topics --describe --topic orders");
     }
@@ -187,15 +195,15 @@ public class AdminTools {
 
         String move = "kafka-reassign-partitions ";
         String topics = file("topics.json", "{'topics': [{'topic': 'orders'}, {'topic': 'lines'}], 'version': 1}");
-        tool(move + "--generate --topics-to-move-json-file " + topics + " --broker-list 1");
-        tool(move + "--generate --topics-to-move-json-file " + topics + " --broker-list 1,2");
-        tool(move + "--generate --topics-to-move-json-file " + file("absent.json", "{'topics': [{'topic': 'absent'}], 'version': 1}") + " --broker-list 1");
-        String stay = file("stay.json", reassignment("orders", 0, "1", "any") );
-        String here = file("here.json", reassignment("orders", 0, "1", directoryOf()));
-        String elsewhere = file("elsewhere.json", reassignment("orders", 0, "1", "/elsewhere"));
+        tool(move + "--generate --topics-to-move-json-file " + topics + " --broker-list " + brokers);
+        tool(move + "--generate --topics-to-move-json-file " + topics + " --broker-list " + brokers + ",9");
+        tool(move + "--generate --topics-to-move-json-file " + file("absent.json", "{'topics': [{'topic': 'absent'}], 'version': 1}") + " --broker-list " + brokers);
+        String stay = file("stay.json", reassignment("orders", 0, brokers, "any"));
+        String here = file("here.json", reassignment("orders", 0, brokers, directoryOf()));
+        String elsewhere = file("elsewhere.json", reassignment("orders", 0, brokers, "/elsewhere"));
         String away = file("away.json", reassignment("orders", 0, "7", "any"));
         String wide = file("wide.json", reassignment("orders", 0, "1,1", "any"));
-        String absent = file("no-topic.json", reassignment("absent", 0, "1", "any"));
+        String absent = file("no-topic.json", reassignment("absent", 0, brokers, "any"));
         for (String file : List.of(stay, here, elsewhere, wide, absent)) {
             tool(move + "--execute --reassignment-json-file " + file);
             tool(move + "--verify --reassignment-json-file " + file);
@@ -300,10 +308,10 @@ public class AdminTools {
         if (name.equals("kafka-cluster")) args.add(0, words.get(1));
         args.addAll(words.subList(name.equals("kafka-cluster") ? 2 : 1, words.size()));
         var said = Transcript.run(TOOLS.get(name), input, args.toArray(String[]::new));
-        List<String> lines = said.lines().map(AdminTools::named).map(AdminTools::measured).toList();
+        List<String> lines = said.lines().map(AdminTools::named).map(AdminTools::measured).flatMap(AdminTools::byOne).toList();
         if (name.equals("kafka-log-dirs")) lines = lines.stream().map(AdminTools::partitionsSorted).toList();
         if (SORTED.matcher(command).find()) lines = lines.stream().map(AdminTools::sortedList).sorted().toList();
-        Transcript.tell(named(command), said, lines.stream(), said.errors().map(AdminTools::named).map(AdminTools::measured).limit(2));
+        Transcript.tell(byOne(named(command)).findFirst().orElseThrow(), said, lines.stream(), said.errors().map(AdminTools::named).map(AdminTools::measured).limit(2));
         if (CHANGES.matcher(command).find()) settle();
     }
 
@@ -336,6 +344,17 @@ public class AdminTools {
             .replaceAll("(HighWatermark|LeaderEpoch|MaxFollowerLagTimeMs): +\\d+", "$1: N").replaceAll("directoryId\": \"[\\w-]{22}", "directoryId\": \"ID")
             .replaceAll("^(\\d+ *\t)[\\w-]{22}\t\\d+ *\t(\\d+ *\t)(\\d+|\\d+ ms ago) *\t(\\d+|\\d+ ms ago) *\t", "$1ID\tN\t$2TIME\tTIME\t")
             .replaceAll("directoryId=[\\w-]{22}", "directoryId=ID");
+    }
+
+    /** What is told of several brokers, as if the first were the only one. Some lines are about the others. */
+    static Stream<String> byOne(String line) {
+        if (!bootstrap.contains(",")) return Stream.of(line);
+        if (line.matches("[2-9] *\t.*")) return Stream.of();
+        return Stream.of(line.replaceAll("ReplicationFactor: [1-9]", "ReplicationFactor: 1")
+            .replaceAll("(Leader|Replicas|Isr|LeaderId): ( *)[1-3](,[1-3])*", "$1: $21")
+            .replaceAll("\"(replicas|log_dirs)\":\\[([^,\\]]*)(,[^\\]]*)?\\]", "\"$1\":[$2]")
+            .replaceAll("\"replicas\":\\[[1-3]\\]", "\"replicas\":[1]")
+            .replaceAll("(brokers?|broker-list) [1-3](,[1-3])*(?=,9| |$)", "$1 1"));
     }
 
     /** A directory's partitions are a hash map's. */

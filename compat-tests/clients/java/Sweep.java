@@ -13,6 +13,7 @@ import org.apache.kafka.clients.admin.*;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.*;
 import org.apache.kafka.common.KafkaException;
+import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.Uuid;
 import org.apache.kafka.common.compress.Compression;
@@ -79,7 +80,9 @@ public class Sweep {
     final String bootstrap;
     final List<String> lines = new ArrayList<>();
     Uuid topicId;
-    Connection connection;
+    /** By their brokers: one that all are asked of, and those that coordinate the group and the transactions. */
+    final Map<String, Connection> connections = new HashMap<>();
+    String ofGroups, ofTransactions;
     /** Counts the requests, for what must be new in each. */
     int requests = 0;
     int made = 0, deleted = 0;
@@ -105,6 +108,17 @@ public class Sweep {
         } catch (KafkaException e) {
             // A broker without transactions has no coordinator of them to wait for.
         }
+        String[] brokers = bootstrap.split(",");
+        ofGroups = ofTransactions = brokers[0];
+        if (brokers.length > 1)
+            try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
+                ofGroups = address(admin.describeConsumerGroups(List.of(GROUP)).all().get().get(GROUP).coordinator());
+                String id = TOPIC + "-setup";
+                int coordinator = admin.describeTransactions(List.of(id)).all().get().get(id).coordinatorId();
+                for (Node node : admin.describeCluster().nodes().get())
+                    if (node.id() == coordinator)
+                        ofTransactions = address(node);
+            }
         for (short[] api : apis) {
             ApiMessageType type = ApiMessageType.fromApiKey(api[0]);
             JsonNode definition = definition(type.name);
@@ -113,9 +127,23 @@ public class Sweep {
                     if (!UNANSWERED.contains(type.name + " v" + version + " " + variant.label()))
                         exchange(type, version, variant, new Writer(definition, version, variant).request());
         }
-        if (connection != null)
+        for (Connection connection : connections.values())
             connection.close();
         return lines;
+    }
+
+    static String address(Node node) {
+        return node.host() + ":" + node.port();
+    }
+
+    /** The broker that is asked: whoever coordinates what the API is about. */
+    String brokerFor(ApiMessageType type) {
+        return switch (type) {
+            case OFFSET_COMMIT, OFFSET_FETCH, JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP, DESCRIBE_GROUPS, LIST_GROUPS, DELETE_GROUPS,
+                OFFSET_DELETE, TXN_OFFSET_COMMIT, CONSUMER_GROUP_HEARTBEAT, CONSUMER_GROUP_DESCRIBE -> ofGroups;
+            case INIT_PRODUCER_ID, ADD_PARTITIONS_TO_TXN, ADD_OFFSETS_TO_TXN, END_TXN, DESCRIBE_TRANSACTIONS, LIST_TRANSACTIONS -> ofTransactions;
+            default -> bootstrap.split(",")[0];
+        };
     }
 
     static JsonNode definition(String name) throws IOException {
@@ -129,8 +157,10 @@ public class Sweep {
         String label = type.name + " v" + version + " " + variant.label();
         if (variant.path.isEmpty())
             checkRequest(label, type, version, body, variant.kind.equals("tail"));
-        if (connection == null)
-            connection = new Connection(bootstrap);
+        String broker = brokerFor(type);
+        if (!connections.containsKey(broker))
+            connections.put(broker, new Connection(broker));
+        Connection connection = connections.get(broker);
         requests++;
         ByteBuffer answer;
         try {
@@ -140,7 +170,7 @@ public class Sweep {
         }
         if (answer == null) {
             connection.close();
-            connection = null;
+            connections.remove(broker);
             line(label, "outcome", "closed");
             return;
         }
@@ -516,9 +546,9 @@ public class Sweep {
         final Socket socket = new Socket();
         final DataInputStream in;
 
-        Connection(String bootstrap) throws IOException {
-            int colon = bootstrap.lastIndexOf(':');
-            socket.connect(new InetSocketAddress(bootstrap.substring(0, colon), Integer.parseInt(bootstrap.substring(colon + 1))));
+        Connection(String broker) throws IOException {
+            int colon = broker.lastIndexOf(':');
+            socket.connect(new InetSocketAddress(broker.substring(0, colon), Integer.parseInt(broker.substring(colon + 1))));
             socket.setSoTimeout(TIMEOUT_MS);
             socket.setTcpNoDelay(true);
             in = new DataInputStream(new BufferedInputStream(socket.getInputStream()));

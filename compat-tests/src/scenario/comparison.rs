@@ -65,7 +65,7 @@ pub struct Verdict {
 }
 
 /// Holds the differences against the table of those that are meant.
-pub fn judge(differences: Vec<Difference>, meant: &'static [Deliberate]) -> Verdict {
+fn judge(differences: Vec<Difference>, meant: &'static [Deliberate]) -> Verdict {
     let mut used = vec![false; meant.len()];
     let mut unexpected = Vec::new();
     for difference in differences {
@@ -86,6 +86,21 @@ pub fn judge(differences: Vec<Difference>, meant: &'static [Deliberate]) -> Verd
     Verdict {
         unexpected,
         outdated,
+    }
+}
+
+/// Holds the differences from one Kafka against what is meant of one Ottla, and, if it is so many brokers, of several. What is
+/// meant of one and is not there is for the run with one to tell.
+pub fn judge_of(
+    brokers: usize,
+    differences: Vec<Difference>,
+    meant: &'static [Deliberate],
+    of_several: &'static [Deliberate],
+) -> Verdict {
+    let of_one = judge(differences, meant);
+    match brokers {
+        1 => of_one,
+        _ => judge(of_one.unexpected, of_several),
     }
 }
 

@@ -5,11 +5,14 @@
 
 pub mod comparison;
 pub mod names;
+mod several;
 pub mod tree;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Debug;
 use std::marker::PhantomData;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -28,6 +31,7 @@ use uuid::Uuid;
 
 use crate::{BrokerKind, BrokerProcess, RawClient};
 use names::Names;
+use several::{Coordinates, as_by_one};
 use tree::{Tree, values};
 
 /// A broker that has been asked to create something has it well within this time.
@@ -48,15 +52,20 @@ pub struct Exchange {
 /// A conversation with one broker, written down.
 pub struct Talk<'b> {
     broker: &'b BrokerProcess,
-    connections: BTreeMap<&'static str, RawClient>,
+    connections: BTreeMap<Connection, RawClient>,
+    /// Which of several brokers they are.
+    coordinators: BTreeMap<Coordinates, SocketAddr>,
     names: Names,
     transcript: Vec<Exchange>,
 }
 
+/// What a scenario calls it, and the broker that it leads to.
+type Connection = (&'static str, SocketAddr);
+
 /// A request whose answer has not been waited for.
 #[must_use = "its answer stands before the next one on its connection"]
 pub struct Asked<R> {
-    connection: &'static str,
+    connection: Connection,
     label: String,
     version: i16,
     response: PhantomData<R>,
@@ -66,10 +75,13 @@ impl<'b> Talk<'b> {
     /// Begins a conversation.
     pub fn new(broker: &'b BrokerProcess) -> Self {
         let mut names = Names::default();
-        names.set(&broker.data_dir().display().to_string(), "data directory");
+        for dir in [broker.data_dir().display().to_string(), broker.log_dir()] {
+            names.set(&dir, "data directory");
+        }
         Self {
             broker,
             connections: BTreeMap::new(),
+            coordinators: BTreeMap::new(),
             names,
             transcript: Vec::new(),
         }
@@ -129,7 +141,7 @@ impl<'b> Talk<'b> {
         request
             .encode(&mut body, version)
             .with_context(|| label.clone())?;
-        self.send_body(
+        let connection = self.send_body(
             connection,
             R::KEY,
             version,
@@ -144,21 +156,20 @@ impl<'b> Talk<'b> {
         })
     }
 
-    /// Sends any bytes as the body of a request.
-    ///
-    /// # Errors
-    /// They cannot be sent.
-    pub fn send_body(
+    /// Sends any bytes as the body of a request, and says where.
+    fn send_body(
         &mut self,
         connection: &'static str,
         api_key: i16,
         version: i16,
         header_version: i16,
         body: &[u8],
-    ) -> Result<()> {
+    ) -> Result<Connection> {
+        let connection = (connection, self.address_for(api_key)?);
         let client = self.connection(connection)?;
         let frame = client.frame(api_key, version, header_version, body)?;
-        client.send(&frame)
+        client.send(&frame)?;
+        Ok(connection)
     }
 
     /// Waits for the answer and writes it down.
@@ -177,7 +188,7 @@ impl<'b> Talk<'b> {
             .receive()
             .context(label.clone())?
         else {
-            self.connections.remove(connection);
+            self.connections.remove(&connection);
             self.note(label.clone(), Tree::Value(CLOSED.to_owned()));
             bail!("{label}: {CLOSED}");
         };
@@ -215,9 +226,10 @@ impl<'b> Talk<'b> {
         version: i16,
         body: &[u8],
     ) -> Result<R::Response> {
-        self.send_body("main", R::KEY, version, R::header_version(version), body)?;
+        let header_version = R::header_version(version);
+        let connection = self.send_body("main", R::KEY, version, header_version, body)?;
         self.finish(Asked::<R> {
-            connection: "main",
+            connection,
             label: label::<R>(what, version),
             version,
             response: PhantomData,
@@ -230,10 +242,10 @@ impl<'b> Talk<'b> {
     /// There is no such answer.
     pub fn unsupported_api_versions(&mut self, version: i16) -> Result<()> {
         let key = ApiVersionsRequest::KEY;
-        self.send_body("main", key, version, 2, b"whatever the future brings")?;
+        let connection = self.send_body("main", key, version, 2, b"whatever the future brings")?;
         let label = label::<ApiVersionsRequest>("unsupported", version);
         self.finish(Asked::<ApiVersionsRequest> {
-            connection: "main",
+            connection,
             label,
             version: 0,
             response: PhantomData,
@@ -246,7 +258,8 @@ impl<'b> Talk<'b> {
     /// # Errors
     /// There is no answer.
     pub fn quietly<R: Request>(&mut self, version: i16, request: &R) -> Result<R::Response> {
-        self.connection("main")?.call(version, request)
+        let connection = ("main", self.address_for(R::KEY)?);
+        self.connection(connection)?.call(version, request)
     }
 
     /// A connection of a client that calls itself `client_id`; what it asks is not written down.
@@ -351,15 +364,34 @@ impl<'b> Talk<'b> {
         Ok(())
     }
 
-    fn connection(&mut self, name: &'static str) -> Result<&mut RawClient> {
-        if !self.connections.contains_key(name) {
-            self.connections
-                .insert(name, RawClient::connect(self.broker.address())?);
-        }
-        self.connections.get_mut(name).context("it is there now")
+    fn connection(&mut self, connection: Connection) -> Result<&mut RawClient> {
+        Ok(match self.connections.entry(connection) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => place.insert(RawClient::connect(connection.1)?),
+        })
+    }
+
+    /// The broker to ask: what is asked of coordinators goes to them.
+    fn address_for(&mut self, api_key: i16) -> Result<SocketAddr> {
+        let address = self.broker.address();
+        let kind = match self.broker.count() {
+            1 => None,
+            _ => Coordinates::of(api_key),
+        };
+        let Some(kind) = kind else {
+            return Ok(address);
+        };
+        Ok(match self.coordinators.entry(kind) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(place) => *place.insert(kind.coordinator(address)?),
+        })
     }
 
     fn note(&mut self, label: String, tree: Tree) {
+        let tree = match self.broker.count() {
+            1 => tree,
+            _ => as_by_one(tree, &self.broker.bootstrap()),
+        };
         let mut values = values(&self.names.apply(tree));
         for (place, value) in &mut values {
             if place.ends_with("error_code") {

@@ -188,3 +188,36 @@ pub static TABLE: &[Deliberate] = &[
     Deliberate::new("sweep: CreateDelegationToken v3 null owner_principal_type: error_code", "-1*", "64*",
         "over PLAINTEXT nobody gets a token, whatever the owner; Kafka fails with UNKNOWN_SERVER_ERROR"),
 ];
+
+/// What is meant of several brokers besides. Kafka is one all the same: what is told of brokers is compared as if one told it.
+#[rustfmt::skip] // a table: one row per difference
+pub static OF_SEVERAL: &[Deliberate] = &[
+    Deliberate::new("metadata of *: Metadata v* *: topics[__consumer_offsets].partitions[0].leader_epoch", "0", "-1",
+        "each claim of a coordinator begins an epoch, of which not all brokers hear: who knows none is not fenced"),
+    Deliberate::new("create topics: CreateTopics v* replication factor 2: *", "*", "*",
+        "a replication factor is taken and not kept"),
+    Deliberate::new("create topics: CreateTopics v* by hand *: *", "*", "*",
+        "an assignment by hand is taken and not kept"),
+    Deliberate::new("create topics: CreateTopics v7 *: *.topic_id", "<uuid *>", "<uuid *>",
+        "the number among the topics that were made"),
+    Deliberate::new("create partitions: CreatePartitions v* *: *.error_code", "39 INVALID_REPLICA_ASSIGNMENT", "*",
+        "an assignment by hand is taken and not kept"),
+    Deliberate::new("create partitions: CreatePartitions v* unknown broker: *.error_message", "*", "None",
+        "an assignment by hand is taken and not kept"),
+    Deliberate::new("describe broker configs: DescribeConfigs v* broker: *.configs[broker.rack].*", "*", "*",
+        "each broker has a rack"),
+    Deliberate::new("describe broker configs: DescribeConfigs v* broker: *.configs[node.id].*", "*", "*",
+        "each broker is told its number, and there is a default"),
+    Deliberate::new("transactional reads: DescribeProducers v0 producers: *.coordinator_epoch", "0", "1",
+        "a coordinator begins with a claim"),
+    Deliberate::new("replicas: DescribeQuorum v2 metadata: *.replica_directory_id", "*", "00000000-0000-0000-0000-000000000000",
+        "the metadata are in a database, not in directories"),
+    Deliberate::new("log dirs: DescribeLogDirs v* *: *_bytes", "<some>", "-1", "an object store has no size"),
+    Deliberate::new("quotas throttle: throttle of a producer: ", "as expected", "* ms, expected 600",
+        "the first batch waits for a flush, a quarter of a second that counts"),
+    Deliberate::new("quotas throttle: what the producer waits: ", "as expected", "* ms, expected *",
+        "so does the second, and it waits from its request on"),
+    Deliberate::new("sweep: Metadata v* *: topics.(order)", "*", "*", "what earlier scenarios have left, see above"),
+    Deliberate::new("sweep: Metadata v* *: topics[grow-*].partitions.(order)", "0 1 2 3 4", "0 1 2 3 4 5",
+        "what earlier scenarios have left, see above"),
+];

@@ -32,7 +32,7 @@ mod transactional_ids;
 mod transactions;
 
 use anyhow::{Context as _, Result, bail};
-use compat_tests::scenario::comparison::{differences, judge};
+use compat_tests::scenario::comparison::{differences, judge_of};
 use compat_tests::scenario::{Exchange, Talk};
 use compat_tests::{BrokerKind, BrokerProcess, RawClient, toolchain};
 
@@ -122,6 +122,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
 /// What both brokers are started with; most of it is what makes Kafka run as a single node.
 const CONFIG: &[(&str, &str)] = &[
     ("offsets.topic.num.partitions", "1"),
+    // Of several brokers one coordinates all groups, and one all transactions.
+    ("transaction.state.log.num.partitions", "1"),
     ("offsets.topic.replication.factor", "1"),
     ("transaction.state.log.replication.factor", "1"),
     ("transaction.state.log.min.isr", "1"),
@@ -178,7 +180,8 @@ fn every_answer_is_that_of_kafka_or_its_difference_is_meant() -> Result<()> {
         }
     }
 
-    let verdict = judge(found, deliberate::TABLE);
+    let (meant, of_several) = (deliberate::TABLE, deliberate::OF_SEVERAL);
+    let verdict = judge_of(ottla.count(), found, meant, of_several);
     for difference in &verdict.unexpected {
         println!("{difference}");
     }

@@ -585,6 +585,8 @@ pub fn written(talk: &mut Talk<'_>, group: &str, offset: &mut i64) -> Result<Vec
         .with_session_epoch(-1)
         .with_topics(vec![topic]);
     let mut records = Vec::new();
+    // Of several brokers another may have written it: who tells the end of a log has seen all of it.
+    talk.wait_for_partitions("__consumer_offsets", 1)?;
     loop {
         let request = {
             let mut request = request.clone();

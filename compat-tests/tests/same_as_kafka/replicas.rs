@@ -10,10 +10,12 @@ use kafka_protocol::messages::alter_replica_log_dirs_request::{
 };
 use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
-    AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, BrokerId,
-    DescribeClusterRequest, UnregisterBrokerRequest, UpdateFeaturesRequest,
+    AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, BrokerId, MetadataRequest,
+    UnregisterBrokerRequest, UpdateFeaturesRequest,
 };
 use protocol_shim::newer::describe_log_dirs::DescribeLogDirsRequest;
+
+use super::metadata::named;
 
 pub fn log_dirs(talk: &mut Talk<'_>) -> Result<()> {
     talk.create_topic("moved", 2)?;
@@ -76,7 +78,8 @@ pub fn log_dirs(talk: &mut Talk<'_>) -> Result<()> {
 
 pub fn reassignments(talk: &mut Talk<'_>) -> Result<()> {
     talk.create_topic("reassigned", 2)?;
-    let me = node_id(talk)?;
+    let here = replicas(talk, "reassigned")?;
+    let me = here[0];
     let to = |index: i32, replicas: Option<&[i32]>| {
         ReassignablePartition::default()
             .with_partition_index(index)
@@ -103,7 +106,7 @@ pub fn reassignments(talk: &mut Talk<'_>) -> Result<()> {
             let mut one = |what: &str, index: i32, replicas: Option<&[i32]>| {
                 ask(what, vec![topic("reassigned", vec![to(index, replicas)])])
             };
-            one("where it is", 0, Some(&[me]))?;
+            one("where it is", 0, Some(&here))?;
             one("cancel", 0, None)?;
             one("nowhere", 0, Some(&[]))?;
             one("another broker", 0, Some(&[me + 98]))?;
@@ -125,9 +128,9 @@ pub fn reassignments(talk: &mut Talk<'_>) -> Result<()> {
                 vec![
                     topic(
                         "reassigned",
-                        vec![to(1, Some(&[me])), to(0, None), to(1, Some(&[me]))],
+                        vec![to(1, Some(&here)), to(0, None), to(1, Some(&here))],
                     ),
-                    topic("reassigned", vec![to(0, Some(&[me]))]),
+                    topic("reassigned", vec![to(0, Some(&here))]),
                 ],
             )?;
             ask("no partitions", vec![topic("reassigned", vec![])])?;
@@ -215,7 +218,10 @@ pub fn unregister(talk: &mut Talk<'_>) -> Result<()> {
     Ok(())
 }
 
-fn node_id(talk: &mut Talk<'_>) -> Result<i32> {
-    let cluster = talk.quietly(0, &DescribeClusterRequest::default())?;
-    Ok(cluster.brokers[0].broker_id.0)
+/// The brokers that have a topic's partitions.
+fn replicas(talk: &mut Talk<'_>, topic: &str) -> Result<Vec<i32>> {
+    let topics = Some(vec![named(topic)]);
+    let told = talk.quietly(9, &MetadataRequest::default().with_topics(topics))?;
+    let replicas = told.topics[0].partitions[0].replica_nodes.iter();
+    Ok(replicas.map(|id| id.0).collect())
 }

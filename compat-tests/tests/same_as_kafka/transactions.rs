@@ -381,6 +381,8 @@ pub fn read(talk: &mut Talk<'_>) -> Result<()> {
 
 /// Fetch and ListOffsets with both isolations.
 fn look(talk: &mut Talk<'_>, what: &str, topic: (&str, Uuid)) -> Result<()> {
+    // Of several brokers another may have written the markers: who tells the end of a log has seen all of it.
+    talk.wait_for_partitions(topic.0, 2)?;
     for isolation in [0, 1] {
         let word = ["uncommitted", "committed"][usize::from(isolation == 1)];
         for offset in [2, 3] {
