@@ -31,7 +31,8 @@ const SECTIONS: &[(&str, &str, &str)] = &[
     (
         "public-suites",
         "Public suites",
-        "The clients' own tests, against Ottla: librdkafka's, with groups of the classic protocol and of KIP-848 (consumer).",
+        "The clients' own tests, against Ottla: librdkafka's, with groups of the classic protocol and of KIP-848 (consumer), \
+         and those of franz-go that talk to a broker.",
     ),
     (
         "programs",
@@ -356,9 +357,13 @@ fn render(text: &mut String, subjects: &Subjects) -> Result<()> {
         .copied()
         .filter(|name| is_common(name))
         .collect();
-    let all: Vec<_> = subjects.iter().collect();
+    let tells = |(.., record): &&(String, String, Record)| {
+        let mut rows = common.iter();
+        rows.any(|row| record.contains_key(*row))
+    };
+    let tellers: Vec<_> = subjects.iter().filter(tells).collect();
     if !common.is_empty() {
-        table(text, &all, &common, |(name, version, _)| {
+        table(text, &tellers, &common, |(name, version, _)| {
             format!("{name} {version}")
         })?;
     }
