@@ -273,7 +273,10 @@ fn start_logging(cli: &Cli, environment: &Environment) -> anyhow::Result<()> {
         Some(level) => (level.clone(), log_filter(level)?),
         None => from_environment().unwrap_or_else(|| (usual.to_owned(), EnvFilter::new(usual))),
     };
-    let told = tracing_subscriber::fmt().with_env_filter(filter);
+    let told = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        // A line that cannot be written, as when the disk is full, would be told of on stderr: which panics where that is the log.
+        .log_internal_errors(false);
     match cli.log_format {
         LogFormat::Human => {
             let told = told

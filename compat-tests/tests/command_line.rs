@@ -436,6 +436,31 @@ fn a_program_that_ends_takes_the_broker_along_that_it_has_started() -> Result<()
     Ok(())
 }
 
+/// Its disk is full, or whoever read it has gone.
+#[test]
+fn a_log_that_cannot_be_written_ends_nothing() -> Result<()> {
+    let Some(shell) = Shell::new()? else {
+        return Ok(());
+    };
+    let full = File::options().write(true).open("/dev/full")?;
+    for log in [Stdio::from(full), Stdio::piped()] {
+        let mut command = Command::new(ottla_binary()?);
+        command.args(["--ephemeral", "--listen", "127.0.0.1:0"]);
+        command.args(["--stop-with-stdin", "--log-level", "debug"]);
+        command.env("TMPDIR", shell.dir.path());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(log).spawn()?;
+        drop(child.stderr.take());
+        let mut line = String::new();
+        let stdout = child.stdout.take().context("it is piped")?;
+        std::io::BufReader::new(stdout).read_line(&mut line)?;
+        assert!(line.contains("clients connect to"), "{line}");
+        drop(child.stdin.take());
+        assert_eq!(wait(&mut child)?.code(), Some(0));
+    }
+    Ok(())
+}
+
 #[test]
 fn server_properties_are_read_as_kafka_reads_them() -> Result<()> {
     let Some(shell) = Shell::new()? else {
