@@ -21,7 +21,8 @@ use crate::proc_stats::tree_cpu_time;
 use crate::python::Python;
 use crate::toolchain::{Missing, find, run};
 
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Ample on a machine whose disk is busy.
+const START_TIMEOUT: Duration = Duration::from_secs(240);
 const USER: &str = "ottla";
 const PASSWORD: &str = "ottla-secret";
 /// A user of the object store who may change nothing. The password is the other's.
@@ -58,9 +59,13 @@ impl Server {
     fn start(command: &Command, dir: &Path) -> Result<Self> {
         // Stopped first, so that it starts no more children meanwhile.
         // What is stopped in a group whose parent ends has the whole group sent SIGHUP, before the shell is done.
+        // The shell cannot wait for the children of others, and a child that is not gone yet still has the server's memory. But
+        // `cat` ends when the last of them does: each has the pipe.
         const SCRIPT: &str = r#"
             trap '' HUP
-            "$@" </dev/null >>server.log 2>&1 &
+            [ -p said ] || mkfifo said
+            cat said >>server.log &
+            "$@" </dev/null >said 2>&1 &
             server=$!
             read -r told
             kill -STOP $server
