@@ -169,7 +169,7 @@ impl BrokerProcess {
         }
     }
 
-    /// Sets variables of its environment, from the next start on; Ottla's only.
+    /// Sets variables of its environment, from the next start on.
     pub fn put_in_environment(&mut self, variables: &[(&str, String)]) {
         let owned = |(name, value): &(&str, String)| ((*name).to_owned(), value.clone());
         self.environment.extend(variables.iter().map(owned));
@@ -483,7 +483,9 @@ impl BrokerProcess {
         }
         let log = File::create(self.log_path())?;
         let mut command = tools.server("kafka.Kafka", &[&config]);
+        let environment = self.environment.iter();
         command
+            .envs(environment.map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);

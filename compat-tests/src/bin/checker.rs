@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Parser, ValueEnum as _};
 use compat_tests::checker::{History, check};
-use compat_tests::workload::{self, Fault, Library, Lie, Needs, Settings};
+use compat_tests::workload::{self, Fault, Library, Lie, Needs, Settings, SmallDisk};
 use compat_tests::{BrokerKind, toolchain};
 
 /// Of one broker's life.
@@ -42,7 +42,7 @@ struct Args {
     /// Only these client libraries; may be given more than once.
     #[arg(long)]
     client: Vec<Library>,
-    /// A small file system for the data, which is filled now and then: `mount -t tmpfs -o size=300m none DIR`.
+    /// A small file system for the data, which is filled now and then. Root needs none: one is mounted.
     #[arg(long)]
     disk: Option<PathBuf>,
     /// Break the broker on purpose, to see what is found.
@@ -62,6 +62,9 @@ enum Broker {
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let seed = args.seed.unwrap_or_else(toolchain::seed);
+    let small_disk = small_disk(&args)?;
+    let mounted = small_disk.as_ref().map(|disk| disk.path().to_owned());
+    let disk = args.disk.clone().or(mounted);
     let settings = Settings {
         kind: match args.broker {
             Broker::Ottla => BrokerKind::Ottla,
@@ -72,13 +75,13 @@ fn main() -> Result<ExitCode> {
         seed,
         duration: Duration::ZERO,
         enough: usize::MAX,
-        faults: faults(&args),
+        faults: faults(&args, disk.is_some()),
         libraries: if args.client.is_empty() {
             Library::ALL.to_vec()
         } else {
             args.client.clone()
         },
-        disk: args.disk.clone(),
+        disk,
         lie: args.lie,
         logs: args.logs.clone(),
     };
@@ -114,7 +117,23 @@ fn is_good(settings: &Settings) -> Result<bool> {
     Ok(findings.is_empty())
 }
 
-fn faults(args: &Args) -> Vec<Fault> {
+/// One to fill, if that is wanted and nobody has named one. Kafka ends when its disk is full.
+fn small_disk(args: &Args) -> Result<Option<SmallDisk>> {
+    let is_named = args.fault.contains(&Fault::FillDisk);
+    let is_ottla = matches!(args.broker, Broker::Ottla) && args.brokers == 1;
+    if args.disk.is_some() || args.peace || !(is_named || args.fault.is_empty() && is_ottla) {
+        return Ok(None);
+    }
+    match SmallDisk::mount() {
+        Err(error) if !is_named => {
+            println!("# {error:#}");
+            Ok(None)
+        }
+        mounted => mounted.map(Some),
+    }
+}
+
+fn faults(args: &Args, has_small_disk: bool) -> Vec<Fault> {
     if args.peace {
         return Vec::new();
     }
@@ -124,7 +143,7 @@ fn faults(args: &Args) -> Vec<Fault> {
     let all = Fault::value_variants().iter().copied();
     all.filter(|fault| match fault.needs() {
         Needs::Nothing => true,
-        Needs::SmallDisk => args.disk.is_some(),
+        Needs::SmallDisk => has_small_disk,
         Needs::Cluster => args.brokers > 1,
     })
     .collect()

@@ -5,6 +5,8 @@
 
 mod asker;
 mod client;
+mod clock;
+mod disk;
 mod ending;
 mod frames;
 mod lie;
@@ -29,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 
+pub use disk::SmallDisk;
 pub use lie::Lie;
 pub use nemesis::{Fault, Needs};
 pub use worker::Library;

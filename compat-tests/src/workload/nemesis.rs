@@ -13,7 +13,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::client::TRANSACTION_TIMEOUT_MS;
-use super::stage::{Stage, Stores, lock};
+use super::stage::{Stage, Stores, lock, start_again};
 use super::worker::WorkerPid;
 use crate::cluster::LEASE;
 use crate::objects_proxy::Mishap;
@@ -21,6 +21,10 @@ use crate::objects_proxy::Mishap;
 /// So many at a time in a cluster: more, and nothing gets done.
 const AT_A_TIME: usize = 2;
 const MOMENT: Duration = Duration::from_millis(20);
+/// Steps of a clock. A broker refuses records whose clients are more than an hour ahead of it, as Kafka does; an object store
+/// refuses brokers whose clocks are wrong by a quarter of an hour.
+const STEPS_S: [i64; 6] = [-3_000, -60, -2, 2, 60, 7_200];
+const STEPS_OF_CLUSTER_S: [i64; 4] = [-600, -2, 2, 600];
 
 /// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -43,6 +47,8 @@ pub enum Fault {
     PauseClient,
     /// The disk is full for a while. Needs a small one.
     FillDisk,
+    /// The wall clock of a broker is put forward or back, and is right again later.
+    StepClock,
     /// Cluster: the database is killed with SIGKILL and started again.
     KillDatabase,
     /// Cluster: sessions of brokers in the database are ended.
@@ -91,7 +97,8 @@ impl Fault {
             | Self::HoldUp
             | Self::SwallowAnswers
             | Self::KillClient
-            | Self::PauseClient => Needs::Nothing,
+            | Self::PauseClient
+            | Self::StepClock => Needs::Nothing,
         }
     }
 }
@@ -103,6 +110,7 @@ enum Victim {
     /// The way of clients to a broker.
     Way(usize),
     Client(usize),
+    Clock(usize),
     Disk,
     Database,
     Objects,
@@ -186,7 +194,7 @@ impl Harm<'_, '_> {
                 Victim::Broker(index) => !is_starting(index),
                 // A broker that starts without them gives up after half a minute.
                 Victim::Database | Victim::Objects => self.starting.is_empty(),
-                Victim::Way(_) | Victim::Client(_) | Victim::Disk => true,
+                Victim::Way(_) | Victim::Client(_) | Victim::Clock(_) | Victim::Disk => true,
             }
     }
 
@@ -263,6 +271,7 @@ impl Harm<'_, '_> {
             Fault::KillClient | Fault::PauseClient => (0..self.nemesis.clients.len())
                 .map(Victim::Client)
                 .collect(),
+            Fault::StepClock => brokers.map(Victim::Clock).collect(),
             Fault::FillDisk => vec![Victim::Disk],
             Fault::KillDatabase
             | Fault::KillSessions
@@ -291,6 +300,7 @@ impl Harm<'_, '_> {
             Victim::Broker(index) => self.strike_broker(fault, index)?,
             Victim::Way(index) => self.strike_way(fault, index),
             Victim::Client(index) => self.strike_client(fault, index),
+            Victim::Clock(index) => self.step_clock(index)?,
             Victim::Disk => self.fill_disk()?,
             Victim::Database => self.strike_database(fault)?,
             Victim::Objects => self.strike_objects(fault),
@@ -320,6 +330,7 @@ impl Harm<'_, '_> {
                 LEASE + ms(2_000..5_000)
             }
             Fault::PauseClient => Duration::from_millis(TRANSACTION_TIMEOUT_MS) + short,
+            Fault::StepClock => 4 * short,
             Fault::Outage => ms(10_000..30_000),
             _ => short,
         }
@@ -328,7 +339,7 @@ impl Harm<'_, '_> {
     fn strike_broker(&self, fault: Fault, index: usize) -> Result<Option<Heal>> {
         let start: Heal = Box::new(move |stage| {
             let broker = stage.brokers[index].clone();
-            let start = move || lock(&broker).restart();
+            let start = move || start_again(&broker);
             Ok(Some(std::thread::spawn(start)))
         });
         let mut broker = self.nemesis.stage.broker(index);
@@ -345,7 +356,7 @@ impl Harm<'_, '_> {
                     let broker = stage.brokers[index].clone();
                     let start = move || {
                         stop.join().map_err(|_| anyhow!("a thread panicked"))??;
-                        lock(&broker).restart()
+                        start_again(&broker)
                     };
                     Ok(Some(std::thread::spawn(start)))
                 })
@@ -390,6 +401,19 @@ impl Harm<'_, '_> {
         }
         client.signal(Signal::STOP);
         heal(move |_| client.signal(Signal::CONT))
+    }
+
+    fn step_clock(&mut self, index: usize) -> Result<Option<Heal>> {
+        let steps_s: &[i64] = match self.is_cluster() {
+            true => &STEPS_OF_CLUSTER_S,
+            false => &STEPS_S,
+        };
+        let step_s = steps_s.choose(&mut self.random).context("some")?;
+        self.nemesis.stage.clocks[index].step_to(*step_s)?;
+        Ok(Some(Box::new(move |stage| {
+            stage.clocks[index].step_to(0)?;
+            Ok(None)
+        })))
     }
 
     fn fill_disk(&self) -> Result<Option<Heal>> {

@@ -11,6 +11,8 @@ use rand::seq::IndexedRandom as _;
 use tokio::runtime::Runtime;
 
 use super::Settings;
+use super::clock::WallClock;
+use super::nemesis::Fault;
 use super::proxy::Proxy;
 use super::tamper::Liar;
 use crate::broker_process::free_port;
@@ -20,6 +22,8 @@ use crate::objects_proxy::ObjectsProxy;
 use crate::stores::{Postgres, S3};
 use crate::{BrokerKind, BrokerProcess};
 
+/// How often a broker is started that gives up.
+const STARTS: usize = 5;
 /// Of every broker.
 const CONFIG: &[(&str, &str)] = &[
     ("offsets.topic.num.partitions", "3"),
@@ -40,6 +44,8 @@ pub(super) struct Stage {
     pub brokers: Vec<Arc<Mutex<BrokerProcess>>>,
     /// Before each broker.
     pub proxies: Vec<Proxy>,
+    /// Of each broker, if they are to be put forward and back.
+    pub clocks: Vec<WallClock>,
     pub stores: Option<Stores>,
 }
 
@@ -60,11 +66,18 @@ impl Stage {
     pub fn start(settings: &Settings) -> Result<Self> {
         let ports = (0..settings.brokers).map(|_| free_port());
         let ports: Vec<u16> = ports.collect::<Result<_>>()?;
+        let clocks = match settings.faults.contains(&Fault::StepClock) {
+            true => ports.iter().map(|_| WallClock::new()).collect(),
+            false => Ok(Vec::new()),
+        }?;
         let (brokers, stores) = match settings.brokers {
-            1 => (vec![start_broker(settings, ports[0])?], None),
+            1 => (
+                vec![start_broker(settings, ports[0], clocks.first())?],
+                None,
+            ),
             _ => {
                 let stores = Stores::start(settings.brokers)?;
-                let brokers = stores.start_brokers(settings, &ports)?;
+                let brokers = stores.start_brokers(settings, &ports, &clocks)?;
                 (brokers, Some(stores))
             }
         };
@@ -79,6 +92,7 @@ impl Stage {
                 .into_iter()
                 .map(|broker| Arc::new(Mutex::new(broker)))
                 .collect(),
+            clocks,
             stores,
         })
     }
@@ -145,7 +159,12 @@ impl Stores {
     }
 
     /// A seed decides where they are and what goes into the database.
-    fn start_brokers(&self, settings: &Settings, ports: &[u16]) -> Result<Vec<BrokerProcess>> {
+    fn start_brokers(
+        &self,
+        settings: &Settings,
+        ports: &[u16],
+        clocks: &[WallClock],
+    ) -> Result<Vec<BrokerProcess>> {
         let mut random = StdRng::seed_from_u64(settings.seed);
         let one_rack = [true, false].choose(&mut random) == Some(&true);
         let inline_bytes = ["0", "400", "65536"].choose(&mut random).context("some")?;
@@ -183,7 +202,8 @@ impl Stores {
             let more = settings.config.iter();
             let more: Vec<(&str, &str)> = more.map(|(key, value)| (&**key, &**value)).collect();
             let mut broker = BrokerProcess::member(place, &[CONFIG, &more].concat())?;
-            broker.restart()?;
+            go_by(&mut broker, clocks.get(index));
+            start_patiently(&mut broker)?;
             brokers.push(broker);
         }
         Ok(brokers)
@@ -191,7 +211,11 @@ impl Stores {
 }
 
 /// Starts a broker that sends its clients to the proxy.
-fn start_broker(settings: &Settings, proxy_port: u16) -> Result<BrokerProcess> {
+fn start_broker(
+    settings: &Settings,
+    proxy_port: u16,
+    clock: Option<&WallClock>,
+) -> Result<BrokerProcess> {
     let more = settings.config.iter();
     let more: Vec<(&str, &str)> = more.map(|(key, value)| (&**key, &**value)).collect();
     let config = [CONFIG, &more].concat();
@@ -201,6 +225,7 @@ fn start_broker(settings: &Settings, proxy_port: u16) -> Result<BrokerProcess> {
         BrokerKind::Kafka => &[],
     };
     let mut broker = BrokerProcess::stopped(settings.kind, &config, args)?;
+    go_by(&mut broker, clock);
     if let Some(disk) = &settings.disk {
         broker.put_on(disk)?;
     }
@@ -209,6 +234,13 @@ fn start_broker(settings: &Settings, proxy_port: u16) -> Result<BrokerProcess> {
     }
     broker.restart()?;
     Ok(broker)
+}
+
+/// From its start on.
+fn go_by(broker: &mut BrokerProcess, clock: Option<&WallClock>) {
+    if let Some(clock) = clock {
+        broker.put_in_environment(&clock.environment());
+    }
 }
 
 /// What Kafka says to itself, markers of transactions among it, does not go through the proxy.
@@ -233,6 +265,29 @@ fn configure_kafka(
     ];
     broker.configure(&[config, &of_kafka].concat());
     Ok(())
+}
+
+/// Starts it.
+pub(super) fn start_again(broker: &Mutex<BrokerProcess>) -> Result<()> {
+    start_patiently(&mut lock(broker))
+}
+
+/// A broker whose database does not answer for half a minute, as that of a machine that is too busy, gives up. Whoever looks after
+/// it starts it again.
+fn start_patiently(broker: &mut BrokerProcess) -> Result<()> {
+    for _ in 0..STARTS {
+        let started = broker.restart();
+        let gave_up = |line: &str| line.starts_with("ottla: ") && line.contains("has not answered");
+        match started {
+            Err(_) if broker.log().lines().last().is_some_and(gave_up) => {
+                println!("# a broker that was started has given up");
+                // It has ended, and says so.
+                let _ = broker.kill9();
+            }
+            started => return started,
+        }
+    }
+    broker.restart()
 }
 
 pub(super) fn lock(broker: &Mutex<BrokerProcess>) -> MutexGuard<'_, BrokerProcess> {

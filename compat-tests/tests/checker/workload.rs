@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use compat_tests::checker::{Action, Kind, Op, Outcome, check};
 use compat_tests::toolchain::{seed, skip};
-use compat_tests::workload::{Fault, Library, Lie, Settings, run, summary};
+use compat_tests::workload::{Fault, Library, Lie, Settings, SmallDisk, run, summary};
 use compat_tests::{BrokerKind, available};
 
 /// With the start, the healing and the final read, less than two minutes.
@@ -54,9 +54,20 @@ fn settings(seed: u64) -> Result<Option<Settings>> {
 #[test]
 fn the_broker_keeps_its_promises_whatever_happens_to_it() -> Result<()> {
     let seed = seed();
-    let Some(settings) = settings(seed)? else {
+    let Some(mut settings) = settings(seed)? else {
         return Ok(());
     };
+    settings.faults.push(Fault::StepClock);
+    let disk = SmallDisk::mount();
+    match &disk {
+        // Kafka ends when its disk is full.
+        Ok(disk) if settings.kind == BrokerKind::Ottla => {
+            settings.disk = Some(disk.path().to_owned());
+            settings.faults.push(Fault::FillDisk);
+        }
+        Ok(_) => {}
+        Err(error) => skip(&format!("{error:#}")),
+    }
     let history = run(&settings)?;
     println!("{}", summary(&history));
     let findings = check(&history);
