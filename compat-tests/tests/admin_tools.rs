@@ -66,6 +66,8 @@ static OF_SEVERAL: &[Deliberate] = &[
     Deliberate::new("$ kafka-reassign-partitions --generate *", "*", "*", "more brokers have a partition, and it is planned by chance who comes first"),
     Deliberate::new("$ kafka-reassign-partitions --execute *", "*Failed to alter dir for orders-0-1*", "*Failed to alter dir for orders-0-*",
         "any of the brokers"),
+    Deliberate::new("$ kafka-reassign-partitions --execute --reassignment-json-file HERE/here.json", "*", "*", "any of the brokers"),
+    Deliberate::new("$ kafka-topics --describe --at-min-isr-partitions", "*", "*", "more brokers have a partition than have to be in step"),
     Deliberate::new("$ kafka-reassign-partitions --verify *", "*", "*", "the first of those that have a partition is its leader, whoever was named first"),
     Deliberate::new("$ kafka-reassign-partitions --cancel *", "*on broker 1*", "*on brokers 1*", "there are more of them"),
     Deliberate::new("$ kafka-log-dirs --describe*", "*", "*", "each broker tells of the partitions, and the object store has no size"),

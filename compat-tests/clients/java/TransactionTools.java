@@ -172,6 +172,7 @@ public class TransactionTools {
     static String named(String text) {
         for (var name : names.entrySet())
             text = text.replaceAll("(?<=--producer-id |producerId=)" + name.getKey() + "\\b", name.getValue());
+        if (bootstrap.contains(",")) text = text.replaceAll("sent to broker [1-3] ", "sent to broker 1 ");
         return text.replace(bootstrap, "BROKER");
     }
 

@@ -128,7 +128,7 @@ impl Say {
             }
             Metadata => {
                 let told = client.call(9, &MetadataRequest::default());
-                told.map(|told| format!("{} brokers", told.brokers.len()))
+                told.map(|told| format!("brokers: {}", !told.brokers.is_empty()))
             }
         };
         match told {
