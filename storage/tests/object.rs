@@ -269,6 +269,36 @@ async fn a_producer_goes_on_at_a_broker_that_knows_less() {
     }
 }
 
+/// What it needs is in a snapshot that it cannot read now.
+#[tokio::test]
+async fn a_broker_that_cannot_find_out_what_is_new_refuses_nothing_for_good() {
+    let cluster = Cluster::new(1);
+    let (one, other) = (shortsighted(&cluster, 1), shortsighted(&cluster, 2));
+    let [here, there] = [&one, &other].map(log);
+    append(&here, produced(0, &[b"a"])).await.unwrap();
+    append(&there, produced(1, &[b"b"])).await.unwrap();
+    let id = here.id();
+    let group = log_group_of(id.topic_id, id.partition, 8);
+    let fence = other.fence.borrow().unwrap();
+    cluster.snapshot(fence, group).await;
+    cluster.objects.change(|faults| faults.down = true);
+    match append(&here, produced(2, &[b"c"])).await {
+        Err(AppendError::Storage(what)) => assert!(what.contains("503 Slow Down"), "{what}"),
+        other => panic!("{other:?}"),
+    }
+    cluster.objects.change(|faults| faults.down = false);
+    let again = async {
+        loop {
+            match append(&here, produced(2, &[b"c"])).await {
+                Ok(appended) => return appended.base_offset,
+                Err(AppendError::Storage(_)) => tokio::time::sleep(A_WHILE / 10).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    assert_eq!(within(SOON, again).await, Some(2));
+}
+
 /// The consumer was told of more by another broker.
 #[tokio::test]
 async fn an_offset_above_the_known_end_is_looked_for_before_it_is_refused() {

@@ -253,6 +253,38 @@ async fn what_a_broker_has_verified_stays_verified() {
         .expect("it was verified");
 }
 
+/// The transaction that it was to begin has been another broker's, and is over.
+#[tokio::test]
+async fn a_verification_does_not_outlive_what_its_producer_has_sent_elsewhere() {
+    let cluster = Cluster::new(1);
+    let (writer, behind) = (writer(&cluster, 1), late(&cluster, 2));
+    let there = log(&writer);
+    append(&there, batch(&[b"value"])).await.unwrap();
+    let here = known(&behind).await;
+    let sent = |sequence| {
+        let builder = BatchBuilder::new().producer(8, 0, sequence).transactional();
+        trusted(build(builder, 1_000, &[b"value"]))
+    };
+    verified(&here, &sent(0)).unwrap();
+    for sequence in 0..3 {
+        append(&there, sent(sequence)).await.unwrap();
+    }
+    let marker = EndTxnMarker {
+        result: TransactionResult::Commit,
+        coordinator_epoch: 0,
+    };
+    let marker = trusted(marker.to_batch(8, 0, 2_000).unwrap());
+    let origin = AppendOrigin::Marker {
+        transaction_version: 0,
+    };
+    append_as(&there, marker, origin).await.unwrap();
+    let _keeper = keeper(&cluster, kept());
+    kept_small(&cluster, 1).await;
+    assert_eq!(here.current_offsets().await.unwrap().high_watermark, 5);
+    let next = append(&here, sent(3)).await.expect("it is asked for again");
+    assert_eq!(next.base_offset, 5);
+}
+
 /// A request that is never answered is as good as refused.
 #[tokio::test(start_paused = true)]
 async fn jobs_go_on_when_the_object_store_has_not_answered() {

@@ -299,6 +299,8 @@ impl Engine {
             };
             let known = self.barrier(group.id).await;
             let mut inner = group.lock();
+            // One that cannot be read is not known to its end, whatever the barrier says of the others.
+            let known = group.trouble().map_or(known, Err);
             for Doubt {
                 submission,
                 waiting,

@@ -491,11 +491,14 @@ impl ProducerState {
         }
     }
 
-    /// Takes over the verifications under way that `other` knows of.
+    /// Takes over the verifications under way that `other`, which was before, knows of. What a producer has sent since then has ended
+    /// its own: that one would hold it to a sequence of long ago.
     pub(crate) fn adopt_verifications(&mut self, other: &Self) {
-        let under_way = other.verifications.iter();
-        self.verifications
-            .extend(under_way.map(|(producer_id, one)| (*producer_id, one.clone())));
+        for (id, verification) in &other.verifications {
+            if self.producer(*id) == other.producer(*id) {
+                self.verifications.insert(*id, verification.clone());
+            }
+        }
     }
 
     pub(crate) fn has_verifications(&self) -> bool {
