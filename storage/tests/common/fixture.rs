@@ -69,7 +69,7 @@ impl Fixture {
         }))
     }
 
-    /// Database and object store refuse calls, and lose answers.
+    /// Database and object store refuse calls, and lose answers, also those of jobs that are always at it.
     pub fn in_faulty_object_storage() -> Self {
         let seed = crate::common::seeds(1).start;
         let cluster = Cluster::new(seed);
@@ -78,7 +78,10 @@ impl Fixture {
             faults.refused = 30;
             faults.answer_lost = 30;
         });
-        let broker = cluster.broker(1);
+        let broker = cluster.broker_with(1, |config| {
+            config.clock = Arc::new(EarlyClock::default());
+            config.upkeep = cluster.upkeep(brisk());
+        });
         broker.faults.refused.store(30, Ordering::Relaxed);
         broker.faults.answer_lost.store(50, Ordering::Relaxed);
         Self::of(broker)

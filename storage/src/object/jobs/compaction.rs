@@ -11,11 +11,12 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::group::{Group, nameless};
 use super::object_writer::{ObjectWriter, RunReader};
@@ -204,7 +205,7 @@ pub(super) async fn clean(
         decompressed_limit_bytes: settings.cleaner.decompressed_limit_bytes,
     };
     let mut limiter = RateLimiter::new(rate, shared.config.clock.monotonic_ms());
-    let cleaning = move || {
+    let mut cleaning = move || {
         let pace = |bytes: usize| {
             let now_ms = log.shared.config.clock.monotonic_ms();
             let pause_ms = limiter.take(bytes as u64, now_ms);
@@ -228,8 +229,15 @@ pub(super) async fn clean(
             pace,
         )
     };
-    let cleaned = tokio::task::spawn_blocking(cleaning).await;
-    let cleaned = cleaned.map_err(|error| JobError::Damaged(error.to_string()))??;
+    let (done, cleaned) = oneshot::channel();
+    let thread = thread::Builder::new().name("compaction".to_owned());
+    let spawned = thread.spawn(move || {
+        // Whoever is gone does not need it.
+        let _ = done.send(cleaning());
+    });
+    spawned.map_err(CompactionError::Io)?;
+    let panicked = |_| JobError::Damaged("the cleaner has panicked".to_owned());
+    let cleaned = cleaned.await.map_err(panicked)??;
     tracing::info!(
         ?partition,
         clean_offset = cleaned.clean_offset,
