@@ -14,7 +14,8 @@ use common::cluster::Cluster;
 use group::{eventful, object, partition_of};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use storage::log::AppendOrigin;
+use storage::log::{AppendOrigin, FetchedRecords, Read};
+use storage::object::ObjectConfig;
 use storage::object::database::{Mode, OrderedLog, Proposal, log_group_of};
 use storage::object::entry::{BatchEffect, BatchProducer, Effect, Entry, PartitionId, Place};
 use storage::object::group_state::GroupState;
@@ -196,6 +197,63 @@ async fn a_group_that_nobody_uses_gives_its_memory_back() {
         let left = HELD.get() - before;
         assert!(left < taken / 100, "of {taken} bytes {left} are left");
     }
+}
+
+/// Each asks for much, and keeps what it gets. Beyond the budget it gets one run.
+#[tokio::test(start_paused = true)]
+async fn fetches_of_old_data_take_what_they_may_and_not_what_they_ask_for() {
+    const LOGS: i32 = 24;
+    const BATCHES: usize = 16;
+    const BATCH_BYTES: usize = 64 << 10;
+    const BUDGET: usize = 2 << 20;
+    let cluster = Cluster::new(1);
+    let here = |engine: &mut ObjectConfig| engine.runtime = Some(Handle::current());
+    let writer = cluster.broker_with(1, here);
+    let mut logs = Vec::new();
+    for number in 0..LOGS {
+        let log = common::open(&writer.store, "topic", number);
+        log.current_offsets().await.unwrap();
+        for _ in 0..BATCHES {
+            let value = vec![b'x'; BATCH_BYTES];
+            common::append(&log, common::batch(&[&value]))
+                .await
+                .unwrap();
+        }
+        logs.push(number);
+    }
+    let reader = cluster.broker_with(2, |engine| {
+        here(engine);
+        engine.cold_bytes = BUDGET;
+        engine.cache_bytes = 0;
+    });
+    let mut reads = Vec::new();
+    for number in logs {
+        let log = common::open(&reader.store, "topic", number);
+        log.current_offsets().await.unwrap();
+        let mut request = common::request(0);
+        request.max_bytes = 2 * BATCHES * BATCH_BYTES;
+        match log.read(request).unwrap() {
+            Read::Cold(read) => reads.push(tokio::spawn(read)),
+            Read::Ready(_) => panic!("nothing is in memory"),
+        }
+    }
+    let before = HELD.get();
+    let mut fetched = Vec::new();
+    for read in reads {
+        let records = read.await.unwrap().unwrap();
+        assert!(records.size_bytes >= BATCH_BYTES);
+        fetched.push(records);
+    }
+    let held = usize::try_from(HELD.get() - before).unwrap();
+    let most = BUDGET + LOGS as usize * BATCH_BYTES;
+    assert!(held <= most * 3 / 2, "{held} bytes, and {most} are let in");
+    let whole = |records: &&FetchedRecords| records.size_bytes > BATCHES * BATCH_BYTES;
+    assert_eq!(fetched.iter().filter(whole).count(), 1);
+    // What was sent makes room.
+    drop(fetched);
+    let log = common::open(&reader.store, "topic", 0);
+    let records = common::read(&log, common::request(0)).await.unwrap();
+    assert!(records.size_bytes > BATCH_BYTES);
 }
 
 /// What a million partitions take and cost: `cargo test --release -p storage --test group_memory -- --ignored --nocapture`.

@@ -12,7 +12,6 @@ use crate::env::clock::Clock;
 use crate::env::fs::{FileSystemSync, Fs, Space};
 use crate::env::sync::Mutex;
 use crate::env::wakeup::Wakeup;
-use crate::local::cold_budget::ColdBudget;
 use crate::local::counters::Counters;
 use crate::local::departures::Departures;
 use crate::local::io_pool::IoPool;
@@ -25,6 +24,7 @@ use crate::local::text_files::{
 use crate::local::wal::chunk::ChunkPool;
 use crate::local::wal::commit::Wal;
 use crate::log::Durability;
+use crate::log::cold_budget::ColdBudget;
 
 /// How soon a step is tried again that was refused because no descriptor or no memory was left.
 pub(crate) const AGAIN_MS: u64 = 1_000;

@@ -2,7 +2,6 @@
 
 mod append_budget;
 pub(crate) mod checkpointer;
-pub(crate) mod cold_budget;
 pub(crate) mod compaction;
 mod config;
 pub(crate) mod counters;

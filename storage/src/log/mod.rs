@@ -6,6 +6,7 @@
 
 pub(crate) mod admission;
 mod append;
+pub(crate) mod cold_budget;
 mod config;
 pub mod leader_epoch;
 mod log_store;

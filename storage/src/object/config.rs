@@ -33,6 +33,8 @@ pub struct ObjectConfig {
     pub inline_bytes: usize,
     /// `ottla.cluster.cache.bytes`
     pub cache_bytes: usize,
+    /// Of what was read from the stores, until it has been sent. Who wants more waits, and goes on with as little as can be.
+    pub cold_bytes: usize,
     /// Of batches between their submission and their answer. Who has more waits.
     pub buffer_bytes: usize,
     /// Between two looks at what others append, while they do.
@@ -74,6 +76,7 @@ impl ObjectConfig {
             flush_bytes: 8 << 20,
             inline_bytes: 64 << 10,
             cache_bytes: 256 << 20,
+            cold_bytes: 256 << 20,
             buffer_bytes: 128 << 20,
             poll: Duration::from_millis(10),
             idle: Duration::from_secs(300),

@@ -21,6 +21,7 @@ use super::log_configs::LogConfigs;
 use super::pending::{Outcome, Pending};
 use super::write_buffer::WriteBuffer;
 use crate::env::sync::Mutex;
+use crate::log::cold_budget::ColdBudget;
 use crate::log::stats::{LatencyHistogram, ObjectStats};
 use crate::log::{AppendError, StorageError, TopicPartition};
 
@@ -31,6 +32,7 @@ pub(super) struct Engine {
     pub log_configs: Arc<LogConfigs>,
     pub cache: Cache,
     pub fetcher: Arc<Fetcher>,
+    pub cold_reads: ColdBudget,
     pub buffer: Mutex<WriteBuffer>,
     /// The buffer may be due.
     pub buffered: Notify,
@@ -92,6 +94,7 @@ impl Engine {
             log_configs: Arc::default(),
             cache: Cache::new(config.cache_bytes),
             fetcher: Fetcher::new(objects, log, runtime.clone()),
+            cold_reads: ColdBudget::new(config.cold_bytes),
             buffer: Mutex::new(buffer),
             buffered: Notify::new(),
             inline_in_flight: AtomicUsize::new(0),

@@ -19,6 +19,7 @@ use super::cache::Blob;
 use super::database::OrderedLog;
 use super::patience;
 use crate::env::sync::Mutex;
+use crate::log::cold_budget::ColdBudget;
 use crate::log::stats::LatencyHistogram;
 
 /// Ranges with less than that between them are one GET: a request takes as long as this many bytes more.
@@ -26,6 +27,8 @@ const GAP_BYTES: u64 = 256 << 10;
 /// No GET is made larger than this by joining.
 const JOINED_BYTES: u64 = 8 << 20;
 const ATTEMPTS: u32 = 3;
+/// Of all GETs: some of the largest.
+const ROOM_BYTES: usize = 64 << 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) struct Fetcher {
@@ -33,6 +36,8 @@ pub(super) struct Fetcher {
     log: Arc<dyn OrderedLog>,
     runtime: Handle,
     wanted: Mutex<HashMap<Blob, Vec<Wanted>>>,
+    /// Of answers, until all who wait have copied what they need. They wait for nothing meanwhile.
+    room: ColdBudget,
     latency: LatencyHistogram,
 }
 
@@ -60,6 +65,7 @@ impl Fetcher {
             log,
             runtime,
             wanted: Mutex::new(HashMap::new()),
+            room: ColdBudget::new(ROOM_BYTES),
             latency: LatencyHistogram::default(),
         })
     }
@@ -110,7 +116,11 @@ impl Fetcher {
                 }
             };
             for (range, wanted) in joined(wanted) {
+                let size_bytes = usize::try_from(range.end - range.start);
+                let room = self.room.take_patiently(size_bytes.unwrap_or(usize::MAX));
+                let room = room.await;
                 let bytes = self.get_patiently(blob, range.clone()).await;
+                let bytes = bytes.map(|bytes| room.hold_bytes(bytes));
                 for wanted in wanted {
                     let part = bytes.clone().and_then(|bytes| {
                         let place = (wanted.range.start - range.start) as usize

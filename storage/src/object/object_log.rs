@@ -259,6 +259,16 @@ impl Shared {
         Ok(bytes)
     }
 
+    /// The bytes of a run that somebody looks something up in: they count as read until he has.
+    async fn looked_up(&self, wanted: &Wanted) -> Result<Bytes, Missed> {
+        if let Some(bytes) = self.known_bytes(wanted)? {
+            return Ok(bytes);
+        }
+        let room = self.engine.cold_reads.take(wanted.run.size_bytes as usize);
+        let room = room.await;
+        Ok(room.hold_bytes(self.bytes_of(wanted).await?))
+    }
+
     /// Plans a read. `None`: only the newest state can tell whether the offset is in the log.
     fn plan_read(&self, request: ReadRequest) -> Result<Option<Plan>, ReadError> {
         let inner = self.readable()?;
@@ -330,6 +340,12 @@ impl Shared {
         let mut records = Records::of(plan);
         // With the first runs there is an answer; whoever wants more asks again.
         let runs = &plan.runs[..plan.runs.len().min(RUNS_AT_A_TIME)];
+        let sizes = runs.iter().map(|wanted| wanted.run.size_bytes as usize);
+        let room = self.engine.cold_reads.take(sizes.sum()).await;
+        let runs = match room.is_overdrawn() {
+            true => &runs[..runs.len().min(1)],
+            false => runs,
+        };
         let mut fetching = JoinSet::new();
         for (at, wanted) in runs.iter().enumerate() {
             let (log, wanted) = (Arc::clone(self), wanted.clone());
@@ -357,7 +373,7 @@ impl Shared {
                 break;
             }
         }
-        Ok(records.finish())
+        Ok(room.hold_as(records.pinned_bytes, records.finish()))
     }
 
     /// A read that does not find its bytes in memory, or that is of an offset above the end that this broker knows (no plan).
@@ -459,7 +475,7 @@ impl Shared {
             let Some((wanted, offsets)) = next else {
                 return Ok(None);
             };
-            let bytes = self.bytes_of(&wanted).await?;
+            let bytes = self.looked_up(&wanted).await?;
             for batch in batches(&bytes) {
                 let batch = batch.map_err(|error| self.corrupt(&wanted.run, error.to_string()))?;
                 if batch.header.max_timestamp < wanted_ms {
@@ -484,7 +500,7 @@ impl Shared {
         let Some((wanted, offsets)) = found else {
             return Ok(None);
         };
-        let bytes = self.bytes_of(&wanted).await?;
+        let bytes = self.looked_up(&wanted).await?;
         for batch in batches(&bytes) {
             let batch = batch.map_err(|error| self.corrupt(&wanted.run, error.to_string()))?;
             let newest = batch.header.max_timestamp;
@@ -504,7 +520,7 @@ impl Shared {
         let Some((wanted, _)) = found else {
             return Ok(None);
         };
-        let bytes = self.bytes_of(&wanted).await?;
+        let bytes = self.looked_up(&wanted).await?;
         for batch in batches(&bytes) {
             let batch = batch.map_err(|error| self.corrupt(&wanted.run, error.to_string()))?;
             if batch.header.last_offset() >= offset {
@@ -536,6 +552,8 @@ struct Records<'a> {
     plan: &'a Plan,
     records: Vec<Bytes>,
     size_bytes: usize,
+    /// Of the runs that the records are in.
+    pinned_bytes: usize,
     next_offset: i64,
 }
 
@@ -545,6 +563,7 @@ impl<'a> Records<'a> {
             plan,
             records: Vec::new(),
             size_bytes: 0,
+            pinned_bytes: 0,
             next_offset: plan.request.fetch_offset,
         }
     }
@@ -574,6 +593,7 @@ impl<'a> Records<'a> {
         }
         if let Some(start) = start {
             self.records.push(run.slice(start..end));
+            self.pinned_bytes += run.len();
         }
         Ok(has_room)
     }

@@ -10,7 +10,7 @@ use super::plan::ReadPlan;
 use super::search::{Search, SearchResult};
 use super::state::State;
 use crate::env::fs::Fs;
-use crate::local::cold_budget::ColdPermit;
+use crate::log::cold_budget::ColdPermit;
 use crate::log::{BoxFuture, FetchedRecords, Read, ReadError, ReadRequest, TopicPartition};
 
 impl FileLog {

@@ -16,7 +16,6 @@ use crate::env::random::new_uuid;
 use crate::env::sync::Mutex;
 use crate::env::wakeup::Wakeup;
 use crate::local::checkpointer::Checkpointer;
-use crate::local::cold_budget::ColdBudget;
 use crate::local::compaction::LogCleaner;
 use crate::local::config::LocalConfig;
 use crate::local::counters::Counters;
@@ -42,6 +41,7 @@ use crate::local::wal::format::{GROUP_HEADER_BYTES, GroupHeader};
 use crate::local::wal::logs::LogTable;
 use crate::local::wal::replay::ReplayError;
 use crate::local::wal::ring::{Ring, RingConfig, list_regions, region_path};
+use crate::log::cold_budget::ColdBudget;
 use crate::log::{Durability, RecoveryReport, TopicPartition};
 
 const LOCK_FILE: &str = ".lock";

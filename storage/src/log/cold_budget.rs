@@ -48,6 +48,12 @@ impl ColdBudget {
         permit.ok().map(|permit| ColdPermit(Some(permit)))
     }
 
+    /// Waits for room, however long it takes: for whoever keeps nobody waiting who has some.
+    pub async fn take_patiently(&self, bytes: usize) -> ColdPermit {
+        let room = Arc::clone(&self.room).acquire_many_owned(self.permits(bytes));
+        ColdPermit(room.await.ok())
+    }
+
     /// Waits for room, but not for ever.
     pub async fn take(&self, bytes: usize) -> ColdPermit {
         let room = Arc::clone(&self.room).acquire_many_owned(self.permits(bytes));
@@ -74,11 +80,17 @@ impl ColdPermit {
     }
 
     /// Ties the permit to the bytes that were read, and gives back the rest.
-    pub fn hold(self, mut fetched: FetchedRecords) -> FetchedRecords {
+    pub fn hold(self, fetched: FetchedRecords) -> FetchedRecords {
+        let bytes = fetched.size_bytes;
+        self.hold_as(bytes, fetched)
+    }
+
+    /// The same of records that lie in so many bytes, of which they are perhaps a part.
+    pub fn hold_as(self, bytes: usize, mut fetched: FetchedRecords) -> FetchedRecords {
         let Some(mut permit) = self.0 else {
             return fetched;
         };
-        let unused = permit.num_permits().saturating_sub(fetched.size_bytes);
+        let unused = permit.num_permits().saturating_sub(bytes);
         drop(permit.split(unused));
         let permit = Arc::new(permit);
         for records in &mut fetched.records {
