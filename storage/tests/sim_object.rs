@@ -580,7 +580,7 @@ async fn world(seed: u64) -> Removed {
 #[test]
 fn nothing_acknowledged_is_lost_doubled_or_out_of_order_whatever_fails() {
     let mut removed = Removed::default();
-    for seed in seeds(6) {
+    for seed in seeds(5) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .start_paused(true)

@@ -256,9 +256,12 @@ fn what_is_left_of_objects_moves_on_when_most_of_them_is_dead() {
             );
         }
     }
+    // 128 MiB have died.
     let copied = world.copied_bytes - copied_before;
-    assert!(copied <= 128 * MIB, "{copied} bytes were copied for it");
-    assert!(copied > 0);
+    assert!(
+        (1..=256 * MIB).contains(&copied),
+        "{copied} bytes were copied for it"
+    );
 }
 
 #[test]
