@@ -1,7 +1,8 @@
 //! AlterPartitionReassignments (key 45), versions 0-1 (KIP-455; KIP-860).
 //!
-//! Where a partition is follows from which brokers there are: to ask for just those is no error and changes nothing. Any other
-//! place is INVALID_REPLICA_ASSIGNMENT. Nothing is ever under way, so that nothing can be cancelled (NO_REASSIGNMENT_IN_PROGRESS).
+//! Where a partition is follows from which brokers there are: to ask for just those, the leader first, is no error and changes
+//! nothing. Any other place is INVALID_REPLICA_ASSIGNMENT. Nothing is ever under way, so that nothing can be cancelled
+//! (NO_REASSIGNMENT_IN_PROGRESS).
 
 use std::collections::BTreeSet;
 
@@ -19,10 +20,10 @@ use protocol_shim::access::Operation;
 use super::wire;
 use crate::authorizer::denial;
 use crate::client_text::client_text;
-use crate::cluster::view::Members;
 use crate::context::RequestContext;
+use crate::metadata::MetadataError;
 use crate::net::account::Unaffordable;
-use crate::view::Topic;
+use crate::view::{Topic, View};
 
 /// What the answer for one partition or topic takes, as a struct and encoded, its text included, and without its name.
 const RESULT_BYTES: usize = 768;
@@ -36,12 +37,28 @@ pub(crate) async fn handle(
     ctx.pay(asked.sum::<usize>() * RESULT_BYTES + ctx.request_bytes)
         .await?;
     let view = ctx.view();
+    let brokers = match brokers_of(&view, &request).await {
+        Ok(brokers) => brokers,
+        Err(error) => {
+            return Ok(AlterPartitionReassignmentsResponse::default()
+                .with_error_code(error.code().into())
+                .with_error_message(Some(wire(&error.to_string()))));
+        }
+    };
+    let may_change_count = request.allow_replication_factor_change;
     let responses = request.topics.into_iter().map(|asked| {
         let topic = view.topic_of_cluster(&asked.name, Operation::Alter).ok();
         let partitions = asked.partitions.iter().map(|partition| {
             let answer = ReassignablePartitionResponse::default()
                 .with_partition_index(partition.partition_index);
-            match check(view.cluster(), topic, &asked.name, partition) {
+            let there = topic.map(|topic| {
+                let cluster = view.cluster();
+                (
+                    topic,
+                    cluster.replicas_for(topic.topic_id, partition.partition_index),
+                )
+            });
+            match check(&brokers, there, may_change_count, &asked.name, partition) {
                 Ok(()) => answer.with_error_message(None),
                 Err((error, message)) => answer
                     .with_error_code(error.into())
@@ -61,10 +78,25 @@ pub(crate) async fn handle(
     })
 }
 
-/// Whether a partition may be where it is wanted; if not, why, in Kafka's words. Of a long name each tells a part.
+/// All brokers, also those that are not there now, if the request names such.
+async fn brokers_of(
+    view: &View<'_>,
+    request: &AlterPartitionReassignmentsRequest,
+) -> Result<BTreeSet<i32>, MetadataError> {
+    let there: BTreeSet<i32> = view.cluster().broker_ids().collect();
+    let partitions = request.topics.iter().flat_map(|topic| &topic.partitions);
+    let mut named = partitions.flat_map(|partition| partition.replicas.iter().flatten());
+    let names_others = named.any(|BrokerId(id)| !there.contains(id));
+    let registered = view.metadata().registered(names_others).await?;
+    Ok(registered.unwrap_or(there))
+}
+
+/// Whether a partition may be where it is wanted; if not, why, as far as Kafka has words for it in them. `there` is the topic,
+/// and who has the partition. Of a long name each tells a part.
 fn check(
-    cluster: &Members,
-    topic: Option<Topic<'_>>,
+    brokers: &BTreeSet<i32>,
+    there: Option<(Topic<'_>, &[i32])>,
+    may_change_count: bool,
     name: &str,
     wanted: &ReassignablePartition,
 ) -> Result<(), (ErrorCode, StrBytes)> {
@@ -77,7 +109,7 @@ fn check(
         let message = format!("The manual partition assignment includes {message}");
         (ErrorCode::InvalidReplicaAssignment, wire(&message))
     };
-    let topic = topic.ok_or_else(|| unknown(format!("a topic named {name}.")))?;
+    let (topic, there) = there.ok_or_else(|| unknown(format!("a topic named {name}.")))?;
     if !topic.has_partition(wanted.partition_index) {
         let index = wanted.partition_index;
         return Err(unknown(format!("partition {name}:{index}.")));
@@ -87,10 +119,9 @@ fn check(
         let message = StrBytes::from_static_str(message);
         return Err((ErrorCode::NoReassignmentInProgress, message));
     };
-    let exists = |id: i32| cluster.broker_ids().any(|known| known == id);
     let mut asked = BTreeSet::new();
     for &BrokerId(id) in replicas {
-        if !exists(id) {
+        if !brokers.contains(&id) {
             let what = format!("broker {id}, but no such broker is registered.");
             return Err(invalid(what));
         }
@@ -98,14 +129,23 @@ fn check(
             return Err(invalid(format!("the broker {id} more than once.")));
         }
     }
-    let there = cluster.replicas_for(topic.topic_id, wanted.partition_index);
-    match asked {
-        asked if asked.is_empty() => Err(invalid("an empty replica list.".to_owned())),
-        asked if asked == BTreeSet::from_iter(there.iter().copied()) => Ok(()),
-        _ => Err(invalid(format!(
-            "others than the brokers {there:?}, which have the partition as long as they are there."
-        ))),
+    if replicas.is_empty() {
+        return Err(invalid("an empty replica list.".to_owned()));
     }
+    if replicas.iter().map(|id| id.0).eq(there.iter().copied()) {
+        return Ok(());
+    }
+    let (count, before) = (replicas.len(), there.len());
+    if count != before && !may_change_count {
+        let message = format!("The replication factor is changed from {before} to {count}");
+        return Err((ErrorCode::InvalidReplicationFactor, wire(&message)));
+    }
+    let message = format!(
+        "{name}-{} is on the brokers {there:?}, of which the first leads, and cannot be moved: \
+         where partitions are follows from which brokers and racks there are.",
+        wanted.partition_index
+    );
+    Err((ErrorCode::InvalidReplicaAssignment, wire(&message)))
 }
 
 /// For a client that may not alter the cluster.

@@ -6,7 +6,8 @@
 //!
 //! Deviations: the request's timeout is not used, the answer waits until the topics are durable. A single
 //! node stores one copy: other replication factors are INVALID_REPLICATION_FACTOR unless
-//! `ottla.accept.any.replication.factor` is set; the answer then still says 1, which is what there is.
+//! `ottla.accept.any.replication.factor` is set; the answer then still says 1, which is what there is. In a cluster any factor is
+//! taken, and the answer says in how many racks there are brokers. Assignments name brokers of the cluster, and are not kept.
 
 #![expect(clippy::disallowed_methods, reason = "it has checked the topic")]
 
@@ -150,9 +151,10 @@ fn created_topic(
             .with_config_source(entry.source as i8)
     };
     let configs = configs.map(|entries| entries.map(on_wire).collect());
+    let replicas = view.cluster().replica_count();
     result
         .with_num_partitions(topic.partition_count)
-        .with_replication_factor(1)
+        .with_replication_factor(i16::try_from(replicas).unwrap_or(i16::MAX))
         .with_configs(configs)
 }
 

@@ -189,6 +189,17 @@ impl Membership {
         &self.view
     }
 
+    /// The ids of all brokers of the cluster, also of those that are not there now.
+    ///
+    /// # Errors
+    /// The database does not tell.
+    pub(crate) async fn registered(&self) -> Result<BTreeSet<i32>, DatabaseError> {
+        Ok(within(self.database.registered())
+            .await?
+            .into_iter()
+            .collect())
+    }
+
     /// As which broker this one writes; `None` while it is not registered.
     pub fn fence(&self) -> watch::Receiver<Option<Fence>> {
         self.fence.subscribe()

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use kafka_protocol::messages::alter_partition_reassignments_request::{
+    ReassignablePartition, ReassignableTopic,
+};
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::metadata_response::MetadataResponse;
 use kafka_protocol::messages::{
-    BrokerId, DescribeClusterRequest, FetchRequest, TopicName,
+    AlterPartitionReassignmentsRequest, BrokerId, DescribeClusterRequest, FetchRequest, TopicName,
     fetch_request::{FetchPartition, FetchTopic},
 };
 use kafka_protocol::protocol::StrBytes;
@@ -31,8 +35,8 @@ use crate::broker::Broker;
 use crate::config::{BrokerConfig, HostPort, Properties};
 use crate::context::RequestContext;
 use crate::metadata::{
-    AlterConfig, ConfigChange, MetaProperties, MetadataError, NewAcls, NewTopic, Operation,
-    Placement, ResourceType, TopicRef,
+    AlterConfig, ConfigChange, MetaProperties, MetadataError, NewAcls, NewPartitions, NewTopic,
+    Operation, Placement, ResourceType, TopicRef,
 };
 use crate::server;
 
@@ -610,4 +614,117 @@ async fn a_consumer_is_sent_to_the_replica_in_its_rack_which_serves_it() {
             );
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn assignments_name_brokers_that_have_registered_whether_they_are_there_or_not() {
+    let [(one, _), (two, _), (three, _)] = Stores::new().three().await;
+    members(&three).die();
+    until(|| ids(&one) == [1, 2] && ids(&two) == [1, 2]).await;
+    let assigned = async |name: &str, assignments: &[&[i32]]| {
+        let assignments = (0..).zip(assignments.iter().map(|brokers| brokers.to_vec()));
+        let new = NewTopic {
+            placement: Placement::Manual(assignments.collect()),
+            ..NewTopic::with_defaults(name)
+        };
+        one.metadata.create_topics(vec![new], false).await.remove(0)
+    };
+    let nobody =
+        "The manual partition assignment includes broker 9, but no such broker is registered.";
+    let uneven = "The manual partition assignment includes a partition with 1 replica(s), \
+                  but this is not consistent with previous partitions, which have 2 replica(s).";
+    for (assignments, expected) in [
+        (&[&[9][..]][..], nobody),
+        (&[&[1, 2], &[2, 9]], nobody),
+        (&[&[1, 2], &[1]], uneven),
+    ] {
+        let error = assigned("refused", assignments).await.expect_err("refused");
+        assert_eq!(error.code(), ErrorCode::InvalidReplicaAssignment);
+        assert_eq!(error.to_string(), expected);
+    }
+    let made = assigned("made", &[&[1, 3], &[3, 2]]).await.expect("made");
+    assert_eq!(made.partition_count, 2);
+    let grow = async |assignments: &[&[i32]]| {
+        let assignments = assignments.iter().map(|brokers| brokers.to_vec());
+        let grown = NewPartitions {
+            name: "made".to_owned(),
+            count: 4,
+            assignments: Some(assignments.collect()),
+        };
+        let grown = two.metadata.create_partitions(vec![grown], false).await;
+        grown.into_iter().next().expect("an outcome")
+    };
+    let error = grow(&[&[1], &[9]]).await.expect_err("refused");
+    assert_eq!(error.code(), ErrorCode::InvalidReplicaAssignment);
+    assert_eq!(error.to_string(), nobody);
+    grow(&[&[3], &[1]]).await.expect("grown");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_creates_a_topic_is_told_in_how_many_racks_it_is() {
+    let brokers = Stores::new().three().await;
+    let topic = CreatableTopic::default()
+        .with_name(TopicName(StrBytes::from_static_str("topic")))
+        .with_num_partitions(4)
+        .with_replication_factor(1);
+    let request = CreateTopicsRequest::default().with_topics(vec![topic]);
+    let answer = api::create_topics::handle(&at(&brokers[0].0, 7, ""), request).await;
+    let created = &answer.topics[0];
+    let counts = (created.num_partitions, created.replication_factor);
+    assert_eq!((created.error_code, counts), (0, (4, 3)));
+    let told = metadata(&brokers[1].0, "", "topic").await;
+    let replicas = &told.topics[0].partitions[0].replica_nodes;
+    assert_eq!(replicas.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_is_not_moved_and_the_reason_is_true() {
+    let [(one, _), (two, _), (three, _)] = Stores::new().three().await;
+    let topic_id = create(&one, "topic").await.expect("made");
+    let there = one.cluster.now().replicas_for(topic_id, 0).to_vec();
+    let ask = async |replicas: Option<&[i32]>, may_change_count: bool| {
+        let replicas = replicas.map(|ids| ids.iter().copied().map(BrokerId).collect());
+        let partition = ReassignablePartition::default().with_replicas(replicas);
+        let topic = ReassignableTopic::default()
+            .with_name(TopicName(StrBytes::from_static_str("topic")))
+            .with_partitions(vec![partition]);
+        let request = AlterPartitionReassignmentsRequest::default()
+            .with_topics(vec![topic])
+            .with_allow_replication_factor_change(may_change_count);
+        let answer = api::alter_partition_reassignments::handle(&at(&two, 1, ""), request).await;
+        let answer = answer.expect("paid for");
+        assert_eq!(answer.error_code, 0);
+        let told = &answer.responses[0].partitions[0];
+        let why = told.error_message.as_deref().unwrap_or_default().to_owned();
+        (ErrorCode::from_code(told.error_code).expect("known"), why)
+    };
+    let invalid = |why: &str| (ErrorCode::InvalidReplicaAssignment, why.to_owned());
+    assert_eq!(
+        ask(Some(&there), true).await,
+        (ErrorCode::None, String::new())
+    );
+    let stays = format!(
+        "topic-0 is on the brokers {there:?}, of which the first leads, and cannot be moved: \
+         where partitions are follows from which brokers and racks there are."
+    );
+    let others: Vec<i32> = there.iter().rev().copied().collect();
+    assert_eq!(ask(Some(&others), true).await, invalid(&stays));
+    assert_eq!(ask(Some(&there[..1]), true).await, invalid(&stays));
+    let factor = "The replication factor is changed from 3 to 1".to_owned();
+    assert_eq!(
+        ask(Some(&there[..1]), false).await,
+        (ErrorCode::InvalidReplicationFactor, factor)
+    );
+    let nobody =
+        "The manual partition assignment includes broker 9, but no such broker is registered.";
+    assert_eq!(ask(Some(&[9]), true).await, invalid(nobody));
+    // A broker that is away is one all the same.
+    members(&three).die();
+    until(|| ids(&two) == [1, 2]).await;
+    let there = two.cluster.now().replicas_for(topic_id, 0).to_vec();
+    let (_, why) = ask(Some(&[1, 2, 3]), true).await;
+    assert!(
+        why.starts_with(&format!("topic-0 is on the brokers {there:?}, ")),
+        "{why}"
+    );
 }

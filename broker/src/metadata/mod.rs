@@ -59,7 +59,7 @@ pub(crate) use topics::plan::{
 pub(crate) use topics::{INTERNAL_TOPICS, LEADER_EPOCH, TopicImage};
 pub(crate) use writer::Observer;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -237,13 +237,19 @@ impl Metadata {
         let count = topics.len();
         let size = topics.iter().map(NewTopic::size).sum();
         let mutations = self.mutations.clone();
+        let names_brokers = |topic: &NewTopic| matches!(topic.placement, Placement::Manual(_));
+        let registered = match self.registered(topics.iter().any(names_brokers)).await {
+            Ok(registered) => registered,
+            Err(error) => return each(Err(error), count),
+        };
         let planned = self.change(size, move |draft| {
             let names = occurrences(topics.iter().map(|topic| topic.name.as_str()));
             let mut scratch = None;
             let draft = target(draft, validate_only, &mut scratch);
             let create = |(place, topic): (usize, &NewTopic)| {
                 refuse_duplicate(&names, &topic.name)?;
-                create_topic(draft, topic, &|count| charge(&mutations, place, count))
+                let charge = |count| charge(&mutations, place, count);
+                create_topic(draft, topic, registered.as_ref(), &charge)
             };
             topics.iter().enumerate().map(create).collect()
         });
@@ -284,6 +290,11 @@ impl Metadata {
         let count = requests.len();
         let size = requests.iter().map(NewPartitions::size).sum();
         let mutations = self.mutations.clone();
+        let names_brokers = |request: &NewPartitions| request.assignments.is_some();
+        let registered = match self.registered(requests.iter().any(names_brokers)).await {
+            Ok(registered) => registered,
+            Err(error) => return each(Err(error), count),
+        };
         let planned = self.change(size, move |draft| {
             let names = occurrences(requests.iter().map(|request| request.name.as_str()));
             let mut scratch = None;
@@ -291,13 +302,29 @@ impl Metadata {
             let grow = |(place, request): (usize, &NewPartitions)| {
                 refuse_duplicate(&names, &request.name)?;
                 let (node, image, room) = (draft.node(), draft.image(), draft.room());
-                let records = plan::plan_partitions(node, image, request, room)?;
+                let registered = registered.as_ref();
+                let records = plan::plan_partitions(node, image, request, registered, room)?;
                 charge(&mutations, place, records.len())?;
                 draft.take(records)
             };
             requests.iter().enumerate().map(grow).collect()
         });
         each(planned.await, count)
+    }
+
+    /// The brokers of the cluster, also those that are not there now, if somebody wants to know; `None` on one machine.
+    pub(crate) async fn registered(
+        &self,
+        is_wanted: bool,
+    ) -> Result<Option<BTreeSet<i32>>, MetadataError> {
+        match &self.members {
+            Some(members) if is_wanted => {
+                let registered = members.registered().await;
+                let failed = |error| MetadataError::Storage(format!("{error}"));
+                registered.map(Some).map_err(failed)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Changes the settings of each resource that allows it; the results are in the order of the request.
@@ -540,7 +567,9 @@ impl Metadata {
                 Some(topic) => Ok(Arc::clone(topic)),
                 None => {
                     let topic = plan::default_topic(draft.node(), name);
-                    create_topic(draft, &topic, &|count| charge(&mutations, place, count))
+                    create_topic(draft, &topic, None, &|count| {
+                        charge(&mutations, place, count)
+                    })
                 }
             };
             names.iter().enumerate().map(ensure).collect()
@@ -639,11 +668,12 @@ fn charge(
 fn create_topic(
     draft: &mut Draft,
     topic: &NewTopic,
+    registered: Option<&BTreeSet<i32>>,
     charge: &dyn Fn(usize) -> Result<(), MetadataError>,
 ) -> Result<Arc<TopicImage>, MetadataError> {
     let topic_id = plan::new_topic_id();
     let (node, image, room) = (draft.node(), draft.image(), draft.room());
-    let records = plan::plan_create(node, image, topic, topic_id, room)?;
+    let records = plan::plan_create(node, image, topic, registered, topic_id, room)?;
     let is_partition =
         |record: &&MetadataRecord| matches!(record, MetadataRecord::Partition { .. });
     charge(records.iter().filter(is_partition).count())?;

@@ -662,7 +662,13 @@ pub async fn a_broker_is_seen_as_it_has_registered(fixture: Fixture) {
     assert_eq!(brokers[1].rack, first.rack);
     assert_eq!(brokers[1].endpoints, first.endpoints);
     assert_eq!(brokers[1].seen_metadata, 0);
-    // It comes again with other listeners.
+    // One that has gone is not forgotten.
+    let third = registration(Some(3), LONG);
+    let gone = database.register(&third).await.unwrap().fence;
+    database.leave(gone).await.unwrap();
+    assert_eq!(database.brokers().await.unwrap().len(), 2);
+    assert_eq!(database.registered().await, Ok(vec![2, 3, 4]));
+    // The first comes again with other listeners.
     let moved = Registration {
         rack: None,
         endpoints: vec![endpoint("OTHER", 1)],

@@ -174,7 +174,10 @@ async fn manual_assignments_name_this_broker_for_consecutive_partitions() {
     for (assignments, expected) in [
         (&[(0, &[1][..]), (2, &[1])][..], gap),
         (&[(1, &[1])], gap),
-        (&[(0, &[1]), (0, &[1])], gap),
+        (
+            &[(0, &[1]), (0, &[1])],
+            "Found multiple manual partition assignments for partition 0",
+        ),
         (&[(-1, &[1])], gap),
         (
             &[(0, &[7])],

@@ -2,7 +2,7 @@
 //!
 //! Each `plan_…` looks at an image and gives the records of one change; nothing here waits or writes.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -131,11 +131,12 @@ pub(crate) fn validate_topic_name(name: &str) -> Result<(), MetadataError> {
     Ok(())
 }
 
-/// The records that create a topic with this id; at most `room` of them.
+/// The records that create a topic with this id; at most `room` of them. `registered` are the brokers of a cluster.
 pub(crate) fn plan_create(
     node: &BrokerConfig,
     image: &MetadataImage,
     topic: &NewTopic,
+    registered: Option<&BTreeSet<i32>>,
     topic_id: Uuid,
     room: usize,
 ) -> Result<Vec<MetadataRecord>, MetadataError> {
@@ -155,7 +156,7 @@ pub(crate) fn plan_create(
         )));
     }
     let configs = config_overrides(node, topic)?;
-    let partition_count = partition_count(node, &topic.placement)?;
+    let partition_count = partition_count(node, registered, &topic.placement)?;
     check_limits(node, image, name, 1, partition_count)?;
     if partition_count as usize + configs.len() + 1 > room {
         return Err(MetadataError::too_large());
@@ -250,7 +251,11 @@ fn internal_topic_defaults(node: &BrokerConfig, name: &str) -> Overrides {
     .collect()
 }
 
-fn partition_count(node: &BrokerConfig, placement: &Placement) -> Result<i32, MetadataError> {
+fn partition_count(
+    node: &BrokerConfig,
+    registered: Option<&BTreeSet<i32>>,
+    placement: &Placement,
+) -> Result<i32, MetadataError> {
     match placement {
         Placement::Counts {
             partitions,
@@ -266,18 +271,20 @@ fn partition_count(node: &BrokerConfig, placement: &Placement) -> Result<i32, Me
             }
         }
         Placement::Manual(assignments) => {
-            let by_partition: BTreeMap<i32, &Vec<i32>> = assignments
-                .iter()
-                .map(|(partition, replicas)| (*partition, replicas))
-                .collect();
-            let consecutive = by_partition.keys().copied().eq(0..assignments.len() as i32);
-            if !consecutive {
-                return Err(MetadataError::InvalidReplicaAssignment(
-                    "partitions should be a consecutive 0-based integer sequence".to_owned(),
-                ));
+            let refused = |what: String| Err(MetadataError::InvalidReplicaAssignment(what));
+            let mut assigned = BTreeSet::new();
+            let mut counts = None;
+            for (partition, replicas) in assignments {
+                if !assigned.insert(*partition) {
+                    return refused(format!(
+                        "Found multiple manual partition assignments for partition {partition}"
+                    ));
+                }
+                check_replicas(node, registered, replicas, &mut counts)?;
             }
-            for replicas in by_partition.values() {
-                check_replicas(node, replicas)?;
+            if !assigned.into_iter().eq(0..assignments.len() as i32) {
+                let what = "partitions should be a consecutive 0-based integer sequence";
+                return refused(what.to_owned());
             }
             Ok(assignments.len() as i32)
         }
@@ -299,7 +306,13 @@ fn check_replication_factor(node: &BrokerConfig, factor: i16) -> Result<(), Meta
     Ok(())
 }
 
-fn check_replicas(node: &BrokerConfig, replicas: &[i32]) -> Result<(), MetadataError> {
+/// Whether there are these brokers, and as many as of the partitions before; which of them has what is not kept.
+fn check_replicas(
+    node: &BrokerConfig,
+    registered: Option<&BTreeSet<i32>>,
+    replicas: &[i32],
+    count_before: &mut Option<usize>,
+) -> Result<(), MetadataError> {
     let refused = |what: String| {
         Err(MetadataError::InvalidReplicaAssignment(format!(
             "The manual partition assignment includes {what}"
@@ -309,18 +322,30 @@ fn check_replicas(node: &BrokerConfig, replicas: &[i32]) -> Result<(), MetadataE
         return refused("an empty replica list.".to_owned());
     }
     let accept_any = node.new_topics.accept_any_replication_factor;
-    let mut seen = std::collections::BTreeSet::new();
-    for &broker in replicas {
-        if broker < 0 || (broker != node.node_id && !accept_any) {
+    let is_registered = |broker: i32| match registered {
+        Some(registered) => registered.contains(&broker),
+        None => broker == node.node_id || (broker >= 0 && accept_any),
+    };
+    let mut sorted = replicas.to_vec();
+    sorted.sort_unstable();
+    for (at, &broker) in sorted.iter().enumerate() {
+        if !is_registered(broker) {
             return refused(format!(
                 "broker {broker}, but no such broker is registered."
             ));
         }
-        if !seen.insert(broker) {
+        if at > 0 && sorted[at - 1] == broker {
             return refused(format!("the broker {broker} more than once."));
         }
     }
-    Ok(())
+    let (count, before) = (sorted.len(), count_before.replace(sorted.len()));
+    match before {
+        Some(before) if before != count => refused(format!(
+            "a partition with {count} replica(s), but this is not consistent with previous partitions, \
+             which have {before} replica(s)."
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Partitions that this broker leads from their beginning.
@@ -333,11 +358,12 @@ fn new_partitions(
     partitions.map(move |partition| partition_record(topic_id, partition, leader, LEADER_EPOCH))
 }
 
-/// The records that grow a topic; at most `room` of them.
+/// The records that grow a topic; at most `room` of them. `registered` are the brokers of a cluster.
 pub(crate) fn plan_partitions(
     node: &BrokerConfig,
     image: &MetadataImage,
     request: &NewPartitions,
+    registered: Option<&BTreeSet<i32>>,
     room: usize,
 ) -> Result<Vec<MetadataRecord>, MetadataError> {
     let topic = image
@@ -370,8 +396,9 @@ pub(crate) fn plan_partitions(
                 assignments.len()
             )));
         }
+        let mut counts = None;
         for replicas in assignments {
-            check_replicas(node, replicas)?;
+            check_replicas(node, registered, replicas, &mut counts)?;
         }
     }
     check_limits(node, image, &request.name, 0, added)?;

@@ -591,6 +591,12 @@ impl Brokers for MemoryDatabase {
             Ok(live.map(|broker| broker.registered.clone()).collect())
         })
     }
+
+    fn registered(&self) -> Answer<'_, Vec<i32>> {
+        self.call(Call::Brokers, |state| {
+            Ok(state.brokers.keys().copied().collect())
+        })
+    }
 }
 
 impl MetadataTable for MemoryDatabase {

@@ -256,6 +256,9 @@ pub trait Brokers: Send + Sync {
 
     /// Those whose lease has not ended, by id.
     fn brokers(&self) -> Answer<'_, Vec<LiveBroker>>;
+
+    /// The ids of all that have ever registered.
+    fn registered(&self) -> Answer<'_, Vec<i32>>;
 }
 
 /// Metadata records, and the versions that they make.

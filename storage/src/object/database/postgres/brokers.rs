@@ -211,4 +211,12 @@ impl Brokers for PostgresDatabase {
     fn brokers(&self) -> Answer<'_, Vec<LiveBroker>> {
         Box::pin(self.live())
     }
+
+    fn registered(&self) -> Answer<'_, Vec<i32>> {
+        Box::pin(async move {
+            let sql = "SELECT broker_id FROM ottla.broker ORDER BY broker_id";
+            let rows = self.lease_sessions.read(sql, &[]).await?;
+            rows.iter().map(|row| column(row, 0)).collect()
+        })
+    }
 }
