@@ -18,9 +18,9 @@ use crate::authorizer::Authorizer;
 use crate::broker::Broker;
 use crate::client_metrics::ClientMetrics;
 use crate::clock::Clock;
-use crate::cluster::Cluster;
 use crate::cluster::stores::{self, StoresError};
 use crate::cluster::view::ClusterView;
+use crate::cluster::{Cluster, LastProcess};
 use crate::config::{
     BetweenBrokersConfig, BrokerConfig, ConnectionSettings, DynamicSettings, HostPort,
     RateSettings, SecurityProtocol,
@@ -154,6 +154,8 @@ pub struct Server {
     listeners: JoinSet<()>,
     metrics: MetricsPort,
     secured: Option<Arc<Secured>>,
+    /// Of a broker of a cluster: its directory is locked.
+    _last_process: Option<LastProcess>,
 }
 
 impl Server {
@@ -190,8 +192,8 @@ impl Server {
         check_owner(&config.data_dir)?;
         make_private(&config.data_dir);
         let secured = secured(&mut config)?;
-        let (logs, joined) = match config.cluster.clone() {
-            None => (open_logs(engine).await?, None),
+        let (logs, joined, last_process) = match config.cluster.clone() {
+            None => (open_logs(engine).await?, None, None),
             Some(_) if MetaProperties::is_in(&config.data_dir) => {
                 return Err(StartError::HasRecords(config.data_dir));
             }
@@ -199,7 +201,8 @@ impl Server {
                 let listening: Vec<_> = bound.iter().map(BoundListener::listening).collect();
                 let joined = stores::join(&config, &stores, &listening).await?;
                 config.take_node_id(joined.identity.node_id);
-                (joined.logs, Some((joined.cluster, joined.identity)))
+                let cluster = (joined.cluster, joined.identity);
+                (joined.logs, Some(cluster), Some(joined.last_process))
             }
         };
         metrics.loads();
@@ -215,7 +218,10 @@ impl Server {
                 members.leave().await;
             }
         }
-        started
+        started.map(|server| Self {
+            _last_process: last_process,
+            ..server
+        })
     }
 
     /// The rest of the start, when the logs are open. A broker of a cluster has joined, and serves nobody yet.
@@ -304,6 +310,7 @@ impl Server {
             listeners,
             metrics,
             secured,
+            _last_process: None,
         })
     }
 

@@ -1175,6 +1175,7 @@ async fn start_in_cluster(
     let registration = Registration {
         broker_id: Some(id),
         incarnation: uuid::Uuid::from_u128(id as u128),
+        replaces: None,
         rack: Some(format!("rack-{id}")),
         endpoints: vec![Endpoint {
             listener: "PLAINTEXT".to_owned(),

@@ -1,5 +1,6 @@
 //! The cluster, of which this broker is a part.
 
+mod last_process;
 pub mod membership;
 mod place;
 pub mod stores;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use storage::object::database::Database;
 
+pub(crate) use crate::cluster::last_process::LastProcess;
 use crate::cluster::membership::Membership;
 
 /// What makes a broker one of several.

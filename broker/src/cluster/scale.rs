@@ -130,6 +130,7 @@ impl World {
             let registration = Registration {
                 broker_id: Some(id),
                 incarnation: Uuid::from_u128(id as u128 + 1),
+                replaces: None,
                 rack: None,
                 endpoints: Vec::new(),
                 lease: Duration::from_secs(1 << 20),

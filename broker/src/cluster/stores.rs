@@ -10,6 +10,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use object_store::aws::AmazonS3Builder;
 use object_store::prefix::PrefixStore;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig};
+use storage::local::OpenError;
 use storage::log::{LogStore, StorageError};
 use storage::object::database::{
     DEFAULT_GROUPS, DatabaseError, Endpoint, PostgresDatabase, Registration,
@@ -21,7 +22,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::membership::{JoinError, LEASE, Membership};
-use super::{Cluster, place};
+use super::{Cluster, LastProcess, place};
 use crate::clock::system_ms;
 use crate::config::{BrokerConfig, ClusterConfig, ClusterStores, DynamicSettings};
 use crate::log_limited;
@@ -51,6 +52,8 @@ pub enum StoresError {
     #[error("{url}: {what}")]
     Objects { url: String, what: String },
     #[error(transparent)]
+    Directory(#[from] OpenError),
+    #[error(transparent)]
     Engine(#[from] StorageError),
 }
 
@@ -59,6 +62,8 @@ pub struct Joined {
     pub cluster: Cluster,
     pub identity: MetaProperties,
     pub logs: Arc<dyn LogStore>,
+    /// To be kept as long as the broker is there.
+    pub(crate) last_process: LastProcess,
 }
 
 /// Opens the stores and joins. The broker's id is that of the configuration, or one that is free.
@@ -71,6 +76,7 @@ pub async fn join(
     listening: &[Listening],
 ) -> Result<Joined, StoresError> {
     let section = config.section::<ClusterConfig>();
+    let last_process = LastProcess::of(&config.data_dir)?;
     let objects = open_objects(&stores.objects_url)?;
     probe(&*objects, &stores.objects_url).await?;
     let database = open_database(stores, section.log_groups).await?;
@@ -83,14 +89,17 @@ pub async fn join(
         host: listening.advertised.host.clone(),
         port: listening.advertised.port,
     });
+    let incarnation = Uuid::new_v4();
     let registration = Registration {
         broker_id: config.given_node_id(),
-        incarnation: Uuid::new_v4(),
+        incarnation,
+        replaces: last_process.incarnation,
         rack: config.serving.rack.clone(),
         endpoints: endpoints.collect(),
         lease: LEASE,
     };
     let members = Membership::join(Arc::clone(&database) as _, registration).await?;
+    last_process.is_now(incarnation);
     if section.log_groups != members.groups() && section.log_groups != DEFAULT_GROUPS {
         let (wanted, made_with) = (section.log_groups, members.groups());
         warn!(
@@ -126,6 +135,7 @@ pub async fn join(
         cluster: Cluster { database, members },
         identity,
         logs,
+        last_process,
     })
 }
 

@@ -122,6 +122,7 @@ impl Stores {
         let registration = Registration {
             broker_id: Some(id),
             incarnation: Uuid::new_v4(),
+            replaces: None,
             rack: rack.map(str::to_owned),
             endpoints: vec![Endpoint {
                 listener: "PLAINTEXT".to_owned(),

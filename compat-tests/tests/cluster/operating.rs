@@ -33,13 +33,24 @@ fn ottla(
     objects: &str,
     environment: &[(&str, String)],
 ) -> Result<Running> {
+    ottla_in(&dir.join("data"), dir, database, objects, environment)
+}
+
+/// The same with this data directory.
+fn ottla_in(
+    data_dir: &Path,
+    dir: &Path,
+    database: &str,
+    objects: &str,
+    environment: &[(&str, String)],
+) -> Result<Running> {
     let metrics = free_port()?;
     let mut command = Command::new(ottla_binary()?);
     command
         .args(["--listen", "127.0.0.1:0", "--ready-format", "json"])
         .args(["--metrics-listen", &format!("127.0.0.1:{metrics}")])
         .args(["--log-level", "error", "--data-dir"])
-        .arg(dir.join("data"))
+        .arg(data_dir)
         .env("OTTLA_CLUSTER_DATABASE_URL", database)
         .args(["--cluster-objects", objects])
         .envs(environment.iter().map(|(key, value)| (key, value)))
@@ -53,7 +64,18 @@ fn ottla(
 /// Starts it, and gives the one line that it gives up with.
 fn refused(database: &str, objects: &str, environment: &[(&str, String)]) -> Result<String> {
     let dir = tempfile::tempdir()?;
-    let mut running = ottla(dir.path(), database, objects, environment)?;
+    let data_dir = dir.path().join("data");
+    refused_in(&data_dir, database, objects, environment)
+}
+
+fn refused_in(
+    data_dir: &Path,
+    database: &str,
+    objects: &str,
+    environment: &[(&str, String)],
+) -> Result<String> {
+    let dir = tempfile::tempdir()?;
+    let mut running = ottla_in(data_dir, dir.path(), database, objects, environment)?;
     let began = Instant::now();
     let status = loop {
         if let Some(status) = running.child.try_wait()? {
@@ -213,6 +235,44 @@ impl Running {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+#[test]
+fn a_broker_that_was_killed_does_not_wait_for_its_own_lease() -> Result<()> {
+    let (Some(postgres), Some(s3)) = (available(Postgres::start())?, available(S3::start())?)
+    else {
+        return Ok(());
+    };
+    let dir = tempfile::tempdir()?;
+    let (objects, environment) = (s3.url("cluster"), s3.environment());
+    let start = || ottla(dir.path(), &postgres.url(), &objects, &environment);
+    let brokers = || -> Result<Vec<(String, i64)>> {
+        let sql = "SELECT broker_id, epoch FROM ottla.broker ORDER BY broker_id";
+        let rows = postgres.psql("ottla", sql)?;
+        let rows = rows.lines().map(|row| {
+            let (id, epoch) = row.split_once('|').context("two columns")?;
+            Ok((id.to_owned(), epoch.parse()?))
+        });
+        rows.collect()
+    };
+    let mut first = start()?;
+    first.until(true, "ok")?;
+    let before = brokers()?;
+    // Two of a directory would take the id from each other.
+    let data_dir = dir.path().join("data");
+    let beside = refused_in(&data_dir, &postgres.url(), &objects, &environment)?;
+    ensure!(beside.contains("in use by another broker"), "{beside}");
+    drop(first);
+    // Nobody who waits for it is there before the test is over.
+    let sql = "UPDATE ottla.broker_lease SET lease_until = now() + interval '1 day'";
+    postgres.psql("ottla", sql)?;
+    let mut again = start()?;
+    again.until(true, "ok")?;
+    let after = brokers()?;
+    let is_next =
+        matches!((&before[..], &after[..]), ([old], [new]) if old.0 == new.0 && old.1 < new.1);
+    ensure!(is_next, "{before:?}, then {after:?}");
+    Ok(())
 }
 
 #[test]

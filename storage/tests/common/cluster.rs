@@ -117,6 +117,7 @@ impl Cluster {
         let registration = Registration {
             broker_id: Some(id),
             incarnation: Uuid::from_u128(incarnation),
+            replaces: None,
             rack: None,
             endpoints: Vec::new(),
             lease: Duration::from_secs(3600),

@@ -40,6 +40,7 @@ macro_rules! database_rules {
             a_lease_that_has_ended_fences_and_is_not_renewed
             a_lease_that_is_renewed_goes_on
             another_process_gets_an_id_only_when_its_lease_has_ended
+            the_next_process_of_a_broker_waits_for_no_lease
             a_broker_without_an_id_gets_one_that_is_free
             a_broker_is_seen_as_it_has_registered
             where_the_objects_are_is_settled_by_the_first
@@ -120,6 +121,7 @@ pub fn registration(broker_id: Option<i32>, lease: Duration) -> Registration {
     Registration {
         broker_id,
         incarnation: Uuid::new_v4(),
+        replaces: None,
         rack: None,
         endpoints: Vec::new(),
         lease,
@@ -612,6 +614,47 @@ pub async fn another_process_gets_an_id_only_when_its_lease_has_ended(fixture: F
     fixture.is_gone(1).await;
     let second = register(database, 1, LONG).await.unwrap().fence;
     assert!(second.broker_epoch > first.broker_epoch);
+}
+
+pub async fn the_next_process_of_a_broker_waits_for_no_lease(fixture: Fixture) {
+    let database = &*fixture.database;
+    let first = registration(Some(1), LONG);
+    let old = database.register(&first).await.unwrap().fence;
+    let next = Registration {
+        replaces: Some(first.incarnation),
+        ..registration(Some(1), LONG)
+    };
+    let new = database.register(&next).await.unwrap().fence;
+    assert!(new.broker_epoch > old.broker_epoch);
+    // If the first is there after all, it can do nothing, nor take the id back.
+    let refused = database.renew(old, LONG, 0).await;
+    assert_eq!(refused, Err(DatabaseError::Fenced));
+    let refused = database.register(&first).await;
+    assert!(
+        matches!(refused, Err(DatabaseError::Unavailable(_))),
+        "{refused:?}"
+    );
+    assert_eq!(database.renew(new, LONG, 0).await, Ok(()));
+    // What another process has been since then is not replaced, either.
+    let refused = Registration {
+        replaces: Some(first.incarnation),
+        ..registration(Some(1), LONG)
+    };
+    let refused = database.register(&refused).await;
+    assert!(
+        matches!(refused, Err(DatabaseError::Unavailable(_))),
+        "{refused:?}"
+    );
+    // One that was given its id keeps it.
+    let first = registration(None, LONG);
+    let old = database.register(&first).await.unwrap().fence;
+    let next = Registration {
+        replaces: Some(first.incarnation),
+        ..registration(None, LONG)
+    };
+    let new = database.register(&next).await.unwrap().fence;
+    assert_eq!(new.broker_id, old.broker_id);
+    assert_eq!(database.brokers().await.unwrap().len(), 2);
 }
 
 pub async fn a_broker_without_an_id_gets_one_that_is_free(fixture: Fixture) {

@@ -393,17 +393,22 @@ impl State {
 
     fn register(&mut self, registration: Registration) -> Result<Registered, DatabaseError> {
         let now_ms = self.now_ms;
+        let incarnation = registration.incarnation;
+        let replaced = registration.replaces.unwrap_or(incarnation);
         let taken = |id: i32| {
             self.brokers.get(&id).filter(|broker| {
                 broker.lease_until_ms > now_ms
-                    && broker.registered.incarnation != registration.incarnation
+                    && ![incarnation, replaced].contains(&broker.registered.incarnation)
             })
         };
-        let own = self.brokers.values().map(|broker| &broker.registered);
-        let own = own.filter(|broker| broker.incarnation == registration.incarnation);
+        let of = |process: Uuid| {
+            let mut brokers = self.brokers.values().map(|broker| &broker.registered);
+            brokers.find(|broker| broker.incarnation == process)
+        };
+        let own = of(incarnation).or_else(|| of(replaced));
         let broker_id = registration
             .broker_id
-            .or_else(|| own.map(|broker| broker.broker_id).next())
+            .or_else(|| own.map(|broker| broker.broker_id))
             .or_else(|| (FIRST_TAKEN_BROKER_ID..).find(|id| taken(*id).is_none()))
             .unwrap_or(i32::MAX);
         if let Some(broker) = taken(broker_id) {

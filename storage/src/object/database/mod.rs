@@ -188,6 +188,8 @@ pub struct Registration {
     pub broker_id: Option<i32>,
     /// Another for each process.
     pub incarnation: Uuid,
+    /// The process that this broker was before, and is not any more: nobody has to wait for its lease to end.
+    pub replaces: Option<Uuid>,
     pub rack: Option<String>,
     pub endpoints: Vec<Endpoint>,
     pub lease: Duration,
@@ -242,7 +244,7 @@ pub trait Brokers: Send + Sync {
     /// broker is written first, and nothing is afterwards.
     ///
     /// # Errors
-    /// [`DatabaseError::Unavailable`] while another process under this id has a lease.
+    /// [`DatabaseError::Unavailable`] while another process under this id has a lease, unless it is the one that is replaced.
     fn register<'a>(&'a self, registration: &'a Registration) -> Answer<'a, Registered>;
 
     /// Makes the lease end `lease` from now, and says how far this broker has followed the metadata.

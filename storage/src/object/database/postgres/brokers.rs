@@ -12,12 +12,12 @@ use crate::object::database::{
     LiveBroker, ObjectsPlace, Registered, Registration, id_in_use,
 };
 
-/// Who else has which id, and for how long.
+/// Who has which id, and for how long.
 const TAKEN: &str = "\
     SELECT b.broker_id, b.incarnation, \
         CAST(extract(epoch FROM l.lease_until - clock_timestamp()) * 1000 AS bigint) \
     FROM ottla.broker b JOIN ottla.broker_lease l ON l.broker_id = b.broker_id \
-    WHERE l.lease_until > clock_timestamp() OR b.incarnation = $1 ORDER BY b.broker_id";
+    WHERE l.lease_until > clock_timestamp() OR b.incarnation IN ($1, $2) ORDER BY b.broker_id";
 
 fn place_of(row: &Row) -> Result<Option<ObjectsPlace>, DatabaseError> {
     let id: Option<Uuid> = column(row, 0)?;
@@ -42,8 +42,9 @@ impl PostgresDatabase {
         let rows = work.query(sql, &[]).await?;
         let broker_epoch: i64 = rows.first().map_or(Ok(0), |row| column(row, 0))?;
         let incarnation = registration.incarnation;
+        let replaced = registration.replaces.unwrap_or(incarnation);
         let mut taken = Vec::new();
-        for row in work.query(TAKEN, &[&incarnation]).await? {
+        for row in work.query(TAKEN, &[&incarnation, &replaced]).await? {
             taken.push(Taken {
                 broker_id: column(&row, 0)?,
                 incarnation: column(&row, 1)?,
@@ -51,13 +52,12 @@ impl PostgresDatabase {
             });
         }
         let by_another = |id| {
-            taken
-                .iter()
-                .find(|broker| broker.broker_id == id && broker.incarnation != incarnation)
+            let own = [incarnation, replaced];
+            let mut taken = taken.iter();
+            taken.find(|broker| broker.broker_id == id && !own.contains(&broker.incarnation))
         };
-        let own = taken
-            .iter()
-            .find(|broker| broker.incarnation == incarnation);
+        let of = |process| taken.iter().find(|broker| broker.incarnation == process);
+        let own = of(incarnation).or_else(|| of(replaced));
         let broker_id = registration
             .broker_id
             .or(own.map(|own| own.broker_id))

@@ -371,6 +371,7 @@ impl World {
         let registration = Registration {
             broker_id: Some(id),
             incarnation: Uuid::new_v4(),
+            replaces: None,
             rack: None,
             endpoints: Vec::new(),
             lease: Duration::from_secs(10),
