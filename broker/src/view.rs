@@ -15,7 +15,7 @@ use coordinators::txn::{Adding, TransactionalId};
 use kafka_protocol::messages::BrokerId;
 use protocol_shim::access::Operation;
 use protocol_shim::error_code::ErrorCode;
-use storage::log::PartitionLog;
+use storage::log::{LogOffsets, PartitionLog, ReadError};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -33,6 +33,7 @@ use crate::metadata::{
     Published, ResourceType, TopicImage, TopicRef,
 };
 use crate::net::session::{Principal, Session};
+use crate::partition::errors;
 use crate::partition::registry::Partition;
 
 /// What clients are told who are to come without an epoch.
@@ -503,12 +504,37 @@ impl<'a> View<'a> {
     /// What includes all that was appended to these logs before the call, also by other brokers. A log that cannot be asked says
     /// so when it is used.
     pub(crate) async fn catch_up(&self, logs: impl Iterator<Item = &Arc<dyn PartitionLog>>) {
-        if self.coordination().is_alone {
-            return;
+        if !self.coordination().is_alone {
+            ask_all(logs).await;
         }
-        // Side by side: they may be many, and each may ask another machine.
-        let mut asking: JoinSet<_> = logs.map(|log| log.current_offsets()).collect();
-        while asking.join_next().await.is_some() {}
+    }
+
+    /// The ends of the partitions that were found, with all that was appended before the call, also by other brokers.
+    pub(crate) async fn current_offsets(
+        &self,
+        found: Vec<Result<Arc<Partition>, ErrorCode>>,
+    ) -> Vec<Result<(Arc<Partition>, LogOffsets), ErrorCode>> {
+        let logs = found.iter().flatten().map(|partition| &partition.log);
+        let offsets = match self.coordination().is_alone {
+            // Nobody else is asked, so nothing is waited for.
+            true => {
+                let mut offsets = Vec::with_capacity(found.len());
+                for log in logs {
+                    offsets.push(log.current_offsets().await);
+                }
+                offsets
+            }
+            false => ask_all(logs).await,
+        };
+        let mut offsets = offsets.into_iter();
+        let with_offsets = |found: Result<Arc<Partition>, ErrorCode>| {
+            let partition = found?;
+            // There is one for each.
+            let offsets = offsets.next().unwrap_or(Err(ReadError::Deleted));
+            let offsets = offsets.map_err(|error| errors::of_read(&error))?;
+            Ok((partition, offsets))
+        };
+        found.into_iter().map(with_offsets).collect()
     }
 
     /// The same for the partitions that were found.
@@ -676,4 +702,18 @@ impl<'a> View<'a> {
     pub(crate) fn whole_metadata(&self) -> &Arc<Published> {
         &self.metadata
     }
+}
+
+/// Side by side: logs may be many, and may have to ask another machine. What they ask at once is one question there.
+async fn ask_all(
+    logs: impl Iterator<Item = &Arc<dyn PartitionLog>>,
+) -> Vec<Result<LogOffsets, ReadError>> {
+    let mut asking = JoinSet::new();
+    for (at, log) in logs.enumerate() {
+        let offsets = log.current_offsets();
+        asking.spawn(async move { (at, offsets.await) });
+    }
+    let mut answers = asking.join_all().await;
+    answers.sort_unstable_by_key(|(at, _)| *at);
+    answers.into_iter().map(|(_, offsets)| offsets).collect()
 }

@@ -32,13 +32,15 @@ pub(crate) async fn handle(
         .map(|topic| 1 + topic.partition_indexes.len());
     ctx.pay(asked.sum::<usize>() * PARTITION_BYTES + ctx.request_bytes)
         .await?;
-    let mut found = Vec::new();
+    let mut wanted = Vec::new();
     for topic in &request.topics {
-        let known = view.topic(&topic.name, Operation::Read);
-        for index in &topic.partition_indexes {
-            found.push(view.partition(known, *index).await);
-        }
+        let topic_id = view
+            .topic(&topic.name, Operation::Read)
+            .map(|topic| topic.id());
+        let partitions = topic.partition_indexes.iter();
+        wanted.extend(partitions.map(|index| Ok((topic_id?, *index))));
     }
+    let found = view.partitions(wanted).await;
     // A transaction that has ended is not shown as one that hangs, whichever broker wrote its end.
     view.catch_up_with(&found).await;
     let mut found = found.into_iter();

@@ -68,11 +68,14 @@ pub(crate) async fn handle(
         Ok((topic.id(), wanted.partition))
     });
     let found = view.partitions(wanted.collect()).await;
+    let checked = plan.partitions.iter().zip(found);
+    let checked = checked.map(|(wanted, found)| check(wanted, found));
+    let found = within_the_log(&view, &plan.partitions, checked.collect()).await;
     let mut answers = Vec::with_capacity(plan.partitions.len());
     // What is to be read, and where its answer goes.
     let (mut targets, mut places) = (Vec::new(), Vec::new());
     for (wanted, found) in plan.partitions.iter().zip(found) {
-        match ask(&view, wanted, check(wanted, found), rack.as_deref()) {
+        match ask(&view, wanted, found, rack.as_deref()) {
             Ok(target) => {
                 places.push(answers.len());
                 targets.push(target);
@@ -215,6 +218,35 @@ fn check(
     let partition = found?;
     check_leader_epoch(&*partition.log, wanted.current_leader_epoch)?;
     Ok(partition)
+}
+
+/// Refuses partitions that are to be read from beyond their ends. Another broker may have acknowledged more than this one knows:
+/// of all that it knows to be shorter it asks at once.
+async fn within_the_log(
+    view: &View<'_>,
+    wanted: &[WantedPartition],
+    mut found: Vec<Result<Arc<Partition>, ErrorCode>>,
+) -> Vec<Result<Arc<Partition>, ErrorCode>> {
+    // On one machine whoever reads finds out.
+    if view.coordination().is_alone {
+        return found;
+    }
+    let is_beyond = |at: &usize| {
+        let partition = found[*at].as_ref();
+        let end = partition.map(|partition| partition.log.offsets().log_end_offset);
+        end.is_ok_and(|end| wanted[*at].fetch_offset > end)
+    };
+    let beyond: Vec<usize> = (0..found.len()).filter(is_beyond).collect();
+    let asked = beyond.iter().map(|at| found[*at].clone()).collect();
+    for (at, known) in beyond.iter().zip(view.current_offsets(asked).await) {
+        found[*at] = known.and_then(|(partition, offsets)| {
+            match wanted[*at].fetch_offset > offsets.log_end_offset {
+                true => Err(ErrorCode::OffsetOutOfRange),
+                false => Ok(partition),
+            }
+        });
+    }
+    found
 }
 
 /// Where the reader's history and the log's part, if they do (KIP-595).

@@ -15,7 +15,7 @@ use protocol_shim::newer::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopicResponse,
 };
-use storage::log::{Isolation, ReadError, TimestampOffset};
+use storage::log::{Isolation, LogOffsets, ReadError, TimestampOffset};
 
 use crate::context::RequestContext;
 use crate::partition::errors;
@@ -44,8 +44,8 @@ pub(crate) async fn handle(
         let asked = partitions.keys();
         asked.map(move |index| Ok((topic_id?, *index)))
     });
-    let wanted = wanted.collect();
-    let mut found = view.partitions(wanted).await.into_iter();
+    let found = view.partitions(wanted.collect()).await;
+    let mut found = view.current_offsets(found).await.into_iter();
     let mut topics = Vec::with_capacity(named.len());
     for (name, asked_partitions) in named {
         let mut partitions = Vec::with_capacity(asked_partitions.len());
@@ -60,15 +60,8 @@ pub(crate) async fn handle(
                 },
             };
             let found = match found {
-                Ok(partition) => {
-                    find(
-                        &partition,
-                        asked.timestamp,
-                        asked.current_leader_epoch,
-                        isolation,
-                        ctx.api_version,
-                    )
-                    .await
+                Ok((partition, offsets)) => {
+                    find(&partition, offsets, &asked, isolation, ctx.api_version).await
                 }
                 Err(error) => Err(error),
             };
@@ -127,23 +120,19 @@ const NOT_FOUND: TimestampOffset = TimestampOffset {
 
 async fn find(
     partition: &Partition,
-    timestamp: i64,
-    current_leader_epoch: i32,
+    offsets: LogOffsets,
+    asked: &ListOffsetsPartition,
     isolation: Isolation,
     api_version: i16,
 ) -> Result<TimestampOffset, ErrorCode> {
     let log = &partition.log;
-    check_leader_epoch(&**log, current_leader_epoch)?;
-    let offsets = log
-        .current_offsets()
-        .await
-        .map_err(|error| errors::of_read(&error))?;
+    check_leader_epoch(&**log, asked.current_leader_epoch)?;
     let place = |offset| TimestampOffset {
         timestamp: -1,
         offset,
         leader_epoch: log.leader_epoch(),
     };
-    let found = match timestamp {
+    let found = match asked.timestamp {
         LATEST => {
             return Ok(place(match isolation {
                 Isolation::ReadUncommitted => offsets.high_watermark,

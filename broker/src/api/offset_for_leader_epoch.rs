@@ -23,16 +23,17 @@ pub(crate) async fn handle(
 ) -> OffsetForLeaderEpochResponse {
     let view = ctx.view();
     let is_broker = view.shows(Operation::ClusterAction, Resource::Cluster);
-    let mut found = Vec::new();
+    let mut wanted = Vec::new();
     for topic in &request.topics {
         let known = match is_broker {
             true => view.topic_of_cluster(&topic.topic, Operation::ClusterAction),
             false => view.topic(&topic.topic, Operation::Describe),
         };
-        for asked in &topic.partitions {
-            found.push(view.partition(known, asked.partition).await);
-        }
+        let topic_id = known.map(|topic| topic.id());
+        let partitions = topic.partitions.iter();
+        wanted.extend(partitions.map(|asked| Ok((topic_id?, asked.partition))));
     }
+    let found = view.partitions(wanted).await;
     // A consumer that has read what another broker has acknowledged would take an earlier end for a log that was cut.
     view.catch_up_with(&found).await;
     let mut found = found.into_iter();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kafka_protocol::messages::alter_partition_reassignments_request::{
@@ -17,13 +17,19 @@ use kafka_protocol::messages::{
     fetch_request::{FetchPartition, FetchTopic},
 };
 use kafka_protocol::protocol::StrBytes;
+use object_store::memory::InMemory;
 use protocol_shim::ErrorCode;
+use protocol_shim::newer::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+};
 use storage::env::clock::Clock;
 use storage::log::{BoxFuture, LogStore};
 use storage::memory;
 use storage::object::database::{
-    Call, DEFAULT_GROUPS, Endpoint, Fate, Faults, MemoryDatabase, Registration,
+    Brokers as _, Call, DEFAULT_GROUPS, Endpoint, Fate, Faults, MemoryDatabase, Registration,
 };
+use storage::object::{self, ObjectConfig};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
@@ -728,4 +734,101 @@ async fn a_partition_is_not_moved_and_the_reason_is_true() {
         why.starts_with(&format!("topic-0 is on the brokers {there:?}, ")),
         "{why}"
     );
+}
+
+/// Counts how often it is asked where log groups end.
+#[derive(Default)]
+struct CountsHeads(AtomicUsize);
+
+impl Faults for CountsHeads {
+    fn before(&self, call: Call) -> BoxFuture<'_, Fate> {
+        if call == Call::Heads {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        // A question takes its time.
+        Box::pin(async {
+            sleep(Duration::from_millis(1)).await;
+            Fate::Answered
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_about_many_partitions_asks_the_database_a_few_times() {
+    const PARTITIONS: i32 = 200;
+    let mut stores = Stores::new();
+    let registration = Registration {
+        broker_id: Some(9),
+        incarnation: Uuid::new_v4(),
+        replaces: None,
+        rack: None,
+        endpoints: Vec::new(),
+        lease: Duration::from_secs(1 << 20),
+    };
+    let registered = stores.database.register(&registration).await;
+    let (_kept, fence) = watch::channel(Some(registered.expect("free").fence));
+    let way = Arc::new(CountsHeads::default());
+    let database = Arc::new(stores.database.with_faults(Arc::clone(&way) as _));
+    let objects = Arc::new(InMemory::new());
+    let engine = ObjectConfig::new(database, objects, DEFAULT_GROUPS, fence);
+    stores.logs = object::open(engine).expect("opened");
+    let (broker, _) = stores.broker(1, None).await;
+    let made = broker
+        .metadata
+        .create_topics(vec![topic("topic", PARTITIONS)], false);
+    made.await.remove(0).expect("made");
+    let name = || TopicName(StrBytes::from_static_str("topic"));
+    let list = async || {
+        let partition = |index| {
+            ListOffsetsPartition::default()
+                .with_partition_index(index)
+                .with_timestamp(-1)
+        };
+        let topic = ListOffsetsTopic::default()
+            .with_name(name())
+            .with_partitions((0..PARTITIONS).map(partition).collect());
+        let request = ListOffsetsRequest::default().with_topics(vec![topic]);
+        let answer = api::list_offsets::handle(&at(&broker, 7, ""), request).await;
+        let partitions = &answer.topics[0].partitions;
+        partitions
+            .iter()
+            .map(|told| (told.error_code, told.offset))
+            .collect::<Vec<_>>()
+    };
+    let fetch = async || {
+        let partition = |index| {
+            FetchPartition::default()
+                .with_partition(index)
+                .with_fetch_offset(7)
+                .with_partition_max_bytes(1000)
+                .with_current_leader_epoch(-1)
+                .with_last_fetched_epoch(-1)
+        };
+        let topic = FetchTopic::default()
+            .with_topic(name())
+            .with_partitions((0..PARTITIONS).map(partition).collect());
+        let request = FetchRequest::default()
+            .with_max_bytes(1000)
+            .with_session_epoch(-1)
+            .with_replica_id(BrokerId(-1))
+            .with_topics(vec![topic]);
+        let answer = api::fetch::handle(&at(&broker, 12, ""), request).await;
+        let answer = answer.expect("paid for");
+        let partitions = &answer.topics[0].partitions;
+        partitions
+            .iter()
+            .map(|told| told.error_code)
+            .collect::<Vec<_>>()
+    };
+    // Each group is read when it is first used.
+    list().await;
+    let all = PARTITIONS as usize;
+    let before = way.0.load(Ordering::Relaxed);
+    assert_eq!(list().await, vec![(0, 0); all]);
+    let listed = way.0.load(Ordering::Relaxed);
+    assert!(listed - before < all / 4, "{} questions", listed - before);
+    let out_of_range = ErrorCode::OffsetOutOfRange;
+    assert_eq!(fetch().await, vec![out_of_range; all]);
+    let fetched = way.0.load(Ordering::Relaxed);
+    assert!(fetched - listed < all / 4, "{} questions", fetched - listed);
 }
