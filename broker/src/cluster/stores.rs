@@ -13,15 +13,16 @@ use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutPayload, RetryCon
 use storage::local::OpenError;
 use storage::log::{LogStore, StorageError};
 use storage::object::database::{
-    DEFAULT_GROUPS, DatabaseError, Endpoint, PostgresDatabase, Registration,
+    DEFAULT_GROUPS, DatabaseError, Endpoint, LogGroup, PostgresDatabase, Registration,
 };
-use storage::object::jobs::JobSettings;
+use storage::object::jobs::{JobSettings, Leads};
 use storage::object::{ObjectConfig, Upkeep};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 use uuid::Uuid;
 
 use super::membership::{JoinError, LEASE, Membership};
+use super::view::ClusterView;
 use super::{Cluster, LastProcess, place};
 use crate::clock::system_ms;
 use crate::config::{BrokerConfig, ClusterConfig, ClusterStores, DynamicSettings};
@@ -115,6 +116,7 @@ pub async fn join(
         upkeep: Some(Upkeep {
             jobs: Arc::clone(&database) as _,
             brokers: Arc::clone(&database) as _,
+            leads: leads(members.view()),
             settings: job_settings(config, &section),
         }),
         ..ObjectConfig::new(
@@ -136,6 +138,15 @@ pub async fn join(
         identity,
         logs,
         last_process,
+    })
+}
+
+/// Each broker looks after the log groups that it leads for all clients.
+fn leads(view: &Arc<ClusterView>) -> Leads {
+    let view = Arc::clone(view);
+    Arc::new(move |LogGroup(group)| {
+        let members = view.now();
+        members.leader_of(group) == members.me()
     })
 }
 

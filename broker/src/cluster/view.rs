@@ -215,6 +215,13 @@ impl Members {
         self.nodes.first().map_or(self.me, |node| node.id)
     }
 
+    /// The broker that leads a log group, for all.
+    pub(crate) fn leader_of(&self, group: u16) -> i32 {
+        // There is one entry, if there is one broker.
+        let leader = self.leaders.get(usize::from(group));
+        leader.or(self.leaders.first()).copied().unwrap_or(-1)
+    }
+
     fn group_of(&self, topic_id: Uuid, partition: i32) -> usize {
         match u16::try_from(self.leaders.len()) {
             Ok(..2) | Err(_) => 0,

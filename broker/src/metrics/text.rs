@@ -129,6 +129,11 @@ impl Out<'_> {
         for (operation, count) in [("put", r.puts), ("get", r.gets), ("list", r.lists), ("delete", r.deletes)] {
             requests.encode_family(&[("operation", operation)])?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
+        let j = &o.jobs;
+        self.gauge("ottla_cluster_upkeep_log_groups", "Log groups whose snapshots, merges and retention are this broker's work.", j.groups as f64)?;
+        self.gauge("ottla_cluster_orphans", "Objects that nothing refers to and that wait for their removal, when they were last counted: at the broker that removes them, 0 at the others.", j.orphans as f64)?;
+        self.gauge("ottla_cluster_orphan_bytes", "Their bytes.", j.orphan_bytes as f64)?;
+        self.counter("ottla_cluster_orphans_removed", "Objects that nothing referred to and that this broker has removed.", j.removed)?;
         self.counter("ottla_cluster_object_put_bytes", "Bytes sent to the object store.", r.put_bytes)?;
         self.counter("ottla_cluster_object_got_bytes", "Bytes read from the object store.", r.got_bytes)
     }

@@ -6,6 +6,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::object::jobs::JobStats;
+
 /// Upper bounds of a [`LatencyHistogram`]'s buckets, in microseconds; one bucket more takes the rest.
 const BOUNDS_US: [u64; 16] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
@@ -120,6 +122,7 @@ pub struct ObjectStats {
     pub cache_hits: u64,
     pub cache_misses: u64,
     pub cache_bytes: u64,
+    pub jobs: JobStats,
     /// Batches and changes that are not answered yet.
     pub pending: u64,
     /// Bytes that were reserved for batches and are not given back yet.

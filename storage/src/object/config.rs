@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::database::{Brokers, Fence, Jobs, OrderedLog};
 use super::in_flight::InFlight;
-use super::jobs::JobSettings;
+use super::jobs::{JobSettings, Leads};
 use super::requests::Counted;
 use crate::env::clock::{Clock, SystemClock};
 
@@ -55,6 +55,8 @@ pub struct ObjectConfig {
 pub struct Upkeep {
     pub jobs: Arc<dyn Jobs>,
     pub brokers: Arc<dyn Brokers>,
+    /// Whether this broker is the one to look after a group.
+    pub leads: Leads,
     pub settings: JobSettings,
 }
 

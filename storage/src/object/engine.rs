@@ -17,6 +17,7 @@ use super::database::{Fence, LogGroup, log_group_of};
 use super::entry::{ObjectId, PartitionId};
 use super::fetcher::Fetcher;
 use super::group::{Checked, Doubt, Group, Inner, Submission, duplicate};
+use super::jobs::JobStats;
 use super::log_configs::LogConfigs;
 use super::pending::{Outcome, Pending};
 use super::write_buffer::WriteBuffer;
@@ -355,6 +356,8 @@ impl Engine {
             cache_hits,
             cache_misses,
             cache_bytes: self.cache.bytes() as u64,
+            // The engine has no part in them.
+            jobs: JobStats::default(),
             pending,
             buffered_bytes: self.config.buffer_bytes.saturating_sub(free) as u64,
             oldest_pending: self

@@ -207,7 +207,11 @@ impl LogStore for ObjectLogs {
     }
 
     fn object_stats(&self) -> Option<ObjectStats> {
-        Some(self.engine.stats())
+        let jobs = self.jobs.lock().as_ref().map(JobRunner::stats);
+        Some(ObjectStats {
+            jobs: jobs.unwrap_or_default(),
+            ..self.engine.stats()
+        })
     }
 
     fn free_disk_bytes(&self) -> Option<u64> {

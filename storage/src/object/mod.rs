@@ -96,6 +96,7 @@ fn jobs_of(engine: &Engine, upkeep: Upkeep) -> JobsConfig {
         brokers: upkeep.brokers,
         objects: Arc::clone(&config.objects) as _,
         groups: config.groups,
+        leads: upkeep.leads,
         fence: config.fence.clone(),
         topics: Arc::clone(&engine.log_configs) as _,
         in_flight: Arc::clone(&config.in_flight),

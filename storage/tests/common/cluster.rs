@@ -138,6 +138,7 @@ impl Cluster {
         Some(Upkeep {
             jobs: Arc::clone(&database) as _,
             brokers: database,
+            leads: Arc::new(|_| true),
             settings,
         })
     }

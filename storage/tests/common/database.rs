@@ -48,6 +48,7 @@ macro_rules! database_rules {
             an_append_of_metadata_that_is_repeated_is_done_once
             metadata_that_was_forgotten_is_not_loaded
             a_job_is_done_by_one_broker_at_a_time
+            a_job_that_is_another_s_is_done_when_nobody_has_for_a_while
             condemned_objects_are_given_by_age_until_they_are_forgotten
             whoever_is_fenced_writes_nothing
         }
@@ -842,6 +843,26 @@ pub async fn a_job_is_done_by_one_broker_at_a_time(fixture: Fixture) {
     assert_eq!(database.take(first, "merge 1", LONG).await, Ok(false));
 }
 
+pub async fn a_job_that_is_another_s_is_done_when_nobody_has_for_a_while(fixture: Fixture) {
+    let [first, second] = [fixture.broker(1).await, fixture.broker(2).await];
+    let database = &*fixture.database;
+    let is_idle = async |fence, idle| database.take_idle(fence, "tidy 1", LONG, idle).await;
+    // Nobody has had it, so it is idle from now on, and whoever should do it may.
+    assert_eq!(is_idle(second, LONG).await, Ok(false));
+    assert_eq!(database.take(first, "tidy 1", LONG).await, Ok(true));
+    assert_eq!(is_idle(second, Duration::ZERO).await, Ok(false));
+    // It is given up by whom it is not for any more, and by nobody else.
+    assert_eq!(database.take(second, "tidy 1", LONG).await, Ok(false));
+    assert_eq!(is_idle(first, LONG).await, Ok(false));
+    assert_eq!(database.take(second, "tidy 1", LONG).await, Ok(true));
+    // It is done by the other one after a while, however often that one has asked.
+    assert_eq!(database.take(second, "tidy 1", SHORT).await, Ok(true));
+    while !is_idle(first, SHORT).await.unwrap() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(database.take(second, "tidy 1", LONG).await, Ok(false));
+}
+
 pub async fn condemned_objects_are_given_by_age_until_they_are_forgotten(fixture: Fixture) {
     let fence = fixture.broker(1).await;
     let database = &*fixture.database;
@@ -894,6 +915,8 @@ pub async fn whoever_is_fenced_writes_nothing(fixture: Fixture) {
         fenced
     );
     assert_eq!(database.take(zombie, "job", LONG).await.map(drop), fenced);
+    let taken = database.take_idle(zombie, "job", LONG, Duration::ZERO);
+    assert_eq!(taken.await.map(drop), fenced);
     assert_eq!(database.condemn(zombie, &["x".to_owned()]).await, fenced);
     assert_eq!(database.forget(zombie, &key).await, fenced);
     assert_eq!(database.forget_before(zombie, 0).await, fenced);

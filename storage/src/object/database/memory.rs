@@ -482,6 +482,26 @@ impl State {
             .insert(job, (fence, now_ms.saturating_add(ms(lease))));
         Ok(true)
     }
+
+    fn take_idle(
+        &mut self,
+        fence: Fence,
+        job: String,
+        lease: Duration,
+        idle: Duration,
+    ) -> Result<bool, DatabaseError> {
+        self.live(fence)?;
+        let now_ms = self.now_ms;
+        let (holder, until_ms) = self.jobs.entry(job).or_insert((fence, now_ms));
+        if until_ms.saturating_add(ms(idle)) <= now_ms {
+            (*holder, *until_ms) = (fence, now_ms.saturating_add(ms(lease)));
+            return Ok(true);
+        }
+        if *holder == fence {
+            *until_ms = now_ms.min(*until_ms);
+        }
+        Ok(false)
+    }
 }
 
 impl Group {
@@ -652,6 +672,19 @@ impl Jobs for MemoryDatabase {
     fn take<'a>(&'a self, fence: Fence, job: &'a str, lease: Duration) -> Answer<'a, bool> {
         let job = job.to_owned();
         self.call(Call::TakeJob, move |state| state.take(fence, job, lease))
+    }
+
+    fn take_idle<'a>(
+        &'a self,
+        fence: Fence,
+        job: &'a str,
+        lease: Duration,
+        idle: Duration,
+    ) -> Answer<'a, bool> {
+        let job = job.to_owned();
+        self.call(Call::TakeJob, move |state| {
+            state.take_idle(fence, job, lease, idle)
+        })
     }
 
     fn condemn<'a>(&'a self, fence: Fence, keys: &'a [String]) -> Answer<'a, ()> {

@@ -318,6 +318,16 @@ pub trait Jobs: Send + Sync {
     /// Takes a job, or keeps it, for so long. Gives whether this broker has it now.
     fn take<'a>(&'a self, fence: Fence, job: &'a str, lease: Duration) -> Answer<'a, bool>;
 
+    /// For a broker that is to do a job only if those who should do not: takes it for so long if nobody has had it for `idle`. A
+    /// job that this broker has is given up, and one that nobody has ever had is idle from now on.
+    fn take_idle<'a>(
+        &'a self,
+        fence: Fence,
+        job: &'a str,
+        lease: Duration,
+        idle: Duration,
+    ) -> Answer<'a, bool>;
+
     /// Nothing refers to these objects any more. Those that are condemned already stay so since then.
     fn condemn<'a>(&'a self, fence: Fence, keys: &'a [String]) -> Answer<'a, ()>;
 

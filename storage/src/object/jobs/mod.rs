@@ -8,6 +8,9 @@
 //! | `compaction` | one for each group | keeps the last record of each key, by the cleaner that every engine shares |
 //! | `orphans` | one | removes objects that nothing refers to |
 //!
+//! A group is looked after by the broker that leads it, for all clients ([`JobsConfig::leads`]). So the work is shared as
+//! evenly as that of clients, and all know whose it is. The others do it when nobody has for as long as a lease.
+//!
 //! A lease keeps two brokers from doing the same work. It keeps nothing safe: a job changes a group by an entry, like everybody
 //! else, and such an entry is refused if what it replaces has changed. What a job reads it reads as a stream, with some tens of
 //! MiB in memory, and it breaks off where it stands: objects that are written and not named are orphans.
@@ -52,6 +55,21 @@ use group::Group;
 pub trait Topics: Send + Sync {
     /// `None`: the partition is not known (yet).
     fn config(&self, partition: PartitionId) -> Option<Arc<LogConfig>>;
+}
+
+/// Tells whose a group is, as it is known at this broker now.
+pub type Leads = Arc<dyn Fn(LogGroup) -> bool + Send + Sync>;
+
+/// What the jobs of a broker do, at one moment. Counts are since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobStats {
+    /// Log groups that it looks after.
+    pub groups: u64,
+    /// Objects that nothing refers to and that are there, and their bytes, when it last looked; zero if others look.
+    pub orphans: u64,
+    pub orphan_bytes: u64,
+    /// That it has removed.
+    pub removed: u64,
 }
 
 /// How often, and how much.
@@ -119,6 +137,8 @@ pub struct JobsConfig {
     pub brokers: Arc<dyn Brokers>,
     pub objects: Arc<dyn ObjectStore>,
     pub groups: u16,
+    /// Whether this broker is the one to look after a group.
+    pub leads: Leads,
     /// Who this broker is. While it is `None`, nothing is done.
     pub fence: watch::Receiver<Option<Fence>>,
     pub topics: Arc<dyn Topics>,
@@ -166,6 +186,7 @@ pub(super) struct Shared {
     /// Logs that cleaning again would not help.
     pub uncleanable: Mutex<HashSet<PartitionId>>,
     pub rows_read: AtomicU64,
+    pub stats: Mutex<JobStats>,
     is_stopping: AtomicBool,
 }
 
@@ -195,6 +216,7 @@ impl Shared {
             stopped: Mutex::default(),
             uncleanable: Mutex::default(),
             rows_read: AtomicU64::new(0),
+            stats: Mutex::default(),
             is_stopping: AtomicBool::new(false),
         })
     }
@@ -213,6 +235,15 @@ impl Shared {
         let fence = self.fence()?;
         let lease = self.settings().lease;
         Ok(self.config.jobs.take(fence, job, lease).await?)
+    }
+
+    /// Takes what has to be done in a group, or keeps it: if it is this broker's to do, or nobody does it.
+    async fn take_group(&self, group: LogGroup, job: &str) -> Result<bool, JobError> {
+        if (self.config.leads)(group) {
+            return self.take(job).await;
+        }
+        let (fence, lease) = (self.fence()?, self.settings().lease);
+        Ok(self.config.jobs.take_idle(fence, job, lease, lease).await?)
     }
 
     /// Keeps a job, or gives it up.
@@ -352,6 +383,10 @@ impl JobRunner {
         self.shared.stopped.lock().values().next().cloned()
     }
 
+    pub fn stats(&self) -> JobStats {
+        *self.shared.stats.lock()
+    }
+
     /// Removes what is left of topics that the metadata has deleted: a broker may have died before it told the log groups.
     pub fn sweep(&self, deleted: Vec<Uuid>, done: Box<dyn FnOnce() + Send>) {
         let shared = Arc::clone(&self.shared);
@@ -414,6 +449,7 @@ async fn tidy_for_ever(shared: Arc<Shared>, due: mpsc::Sender<compaction::Due>) 
                     shared.tell("jobs", Some(head.group), &error);
                 }
             }
+            shared.stats.lock().groups = followed.len() as u64;
         }
     }
 }
@@ -428,7 +464,7 @@ async fn tidy(
     due: &mpsc::Sender<compaction::Due>,
 ) -> Result<bool, JobError> {
     let job = format!("tidy/{}", head.group.0);
-    if !shared.take(&job).await? {
+    if !shared.take_group(head.group, &job).await? {
         followed.remove(&head.group);
         return Ok(false);
     }

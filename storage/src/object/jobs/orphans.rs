@@ -132,7 +132,10 @@ pub(super) async fn sweep_for_ever(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(shared.settings().check_interval).await;
         match shared.take(JOB).await {
-            Ok(false) => {}
+            Ok(false) => {
+                let mut stats = shared.stats.lock();
+                (stats.orphans, stats.orphan_bytes) = (0, 0);
+            }
             Ok(true) => {
                 if let Err(error) = sweep(&shared).await {
                     shared.tell("removal of orphans", None, &error);
@@ -205,6 +208,7 @@ async fn read_declarations(shared: &Shared) -> Result<HashMap<i64, (ObjectMeta, 
 }
 
 async fn condemn(shared: &Shared, known: &Known) -> Result<(), JobError> {
+    let (mut orphans, mut orphan_bytes) = (0, 0);
     for prefix in [DATA, snapshot::PREFIX] {
         let mut listing = shared.config.objects.list(Some(&Path::from(prefix)));
         let mut keys = Vec::new();
@@ -214,9 +218,12 @@ async fn condemn(shared: &Shared, known: &Known) -> Result<(), JobError> {
             if let Some(meta) = meta
                 && let Some(object) = object_of(meta.location.as_ref())
                 && known.is_orphan(&object)
-                && (known.is_of_a_live_broker(&object) || is_old(shared, &meta))
             {
-                keys.push(meta.location.to_string());
+                orphans += 1;
+                orphan_bytes += meta.size;
+                if known.is_of_a_live_broker(&object) || is_old(shared, &meta) {
+                    keys.push(meta.location.to_string());
+                }
             }
             if keys.len() >= BATCH || (is_last && !keys.is_empty()) {
                 let fence = shared.fence()?;
@@ -228,6 +235,8 @@ async fn condemn(shared: &Shared, known: &Known) -> Result<(), JobError> {
             }
         }
     }
+    let mut stats = shared.stats.lock();
+    (stats.orphans, stats.orphan_bytes) = (orphans, orphan_bytes);
     Ok(())
 }
 
@@ -247,6 +256,7 @@ async fn remove(shared: &Shared, known: &Known) -> Result<(), JobError> {
                         Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
                         Err(error) => return Err(error.into()),
                     }
+                    shared.stats.lock().removed += 1;
                     gone.push(key.clone());
                 }
                 Some(object) if known.named.contains(&object) => {

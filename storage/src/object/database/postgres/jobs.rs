@@ -22,6 +22,22 @@ static TAKE: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+static TAKE_IDLE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "WITH {FENCE}, taken AS ( \
+             INSERT INTO ottla.job_lease (job, broker_id, epoch, lease_until) \
+             SELECT $3, $1, $2, clock_timestamp() FROM fence \
+             ON CONFLICT (job) DO UPDATE SET broker_id = excluded.broker_id, epoch = excluded.epoch, \
+                 lease_until = CASE WHEN job_lease.lease_until > clock_timestamp() THEN clock_timestamp() \
+                     ELSE clock_timestamp() + $4::bigint * interval '1 millisecond' END \
+             WHERE job_lease.lease_until <= clock_timestamp() - $5::bigint * interval '1 millisecond' \
+                 OR (job_lease.broker_id = $1 AND job_lease.epoch = $2 \
+                     AND job_lease.lease_until > clock_timestamp()) \
+             RETURNING lease_until > clock_timestamp() AS is_taken) \
+         SELECT (SELECT count(*) FROM fence), (SELECT count(*) FROM taken WHERE is_taken)"
+    )
+});
+
 static CONDEMN: LazyLock<String> = LazyLock::new(|| {
     format!(
         "WITH {FENCE}, condemned AS ( \
@@ -47,6 +63,23 @@ impl Jobs for PostgresDatabase {
             let parameters: [&(dyn ToSql + Sync); 4] =
                 [&fence.broker_id, &fence.broker_epoch, &job, &lease];
             let row = self.sessions.write(&TAKE, &parameters).await?;
+            passed_fence(&row)?;
+            Ok(column::<i64>(&row, 1)? > 0)
+        })
+    }
+
+    fn take_idle<'a>(
+        &'a self,
+        fence: Fence,
+        job: &'a str,
+        lease: Duration,
+        idle: Duration,
+    ) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let (lease, idle) = (milliseconds(lease), milliseconds(idle));
+            let parameters: [&(dyn ToSql + Sync); 5] =
+                [&fence.broker_id, &fence.broker_epoch, &job, &lease, &idle];
+            let row = self.sessions.write(&TAKE_IDLE, &parameters).await?;
             passed_fence(&row)?;
             Ok(column::<i64>(&row, 1)? > 0)
         })

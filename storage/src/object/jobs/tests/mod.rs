@@ -612,3 +612,69 @@ async fn the_runner_does_all_of_it_by_itself() {
     assert!(heads.iter().all(|head| head.snapshot_seq > 0), "{heads:?}");
     check(&world, &world.read_all(&broker).await, "at the end");
 }
+
+/// How often each group was put into a snapshot, and what the brokers say they look after, while groups are written to.
+async fn upkeep_of(
+    world: &mut World,
+    brokers: [&Broker; 2],
+    runners: [Option<&JobRunner>; 2],
+) -> ([bool; 2], [u64; 2]) {
+    let heads = async |world: &World| {
+        let heads = world.database.heads(&[LogGroup(0), LogGroup(1)]).await;
+        heads
+            .unwrap()
+            .iter()
+            .map(|head| head.snapshot_seq)
+            .collect::<Vec<_>>()
+    };
+    let before = heads(world).await;
+    for _ in 0..8 {
+        for index in 0..8 {
+            let records = [("key", Some("value"))];
+            world
+                .send(brokers[0], partition(1, index), &records, true)
+                .await;
+        }
+        for _ in 0..4 {
+            tokio::time::sleep(world.settings.lease / 4).await;
+            world.pass(world.settings.lease / 4, &brokers).await;
+        }
+    }
+    let after = heads(world).await;
+    let is_done = [after[0] > before[0], after[1] > before[1]];
+    (
+        is_done,
+        runners.map(|runner| runner.map_or(0, |runner| runner.stats().groups)),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_group_is_looked_after_by_the_broker_that_leads_it_or_else_by_another() {
+    let mut world = World::new(2);
+    world.topic(1, LogConfig::default());
+    let (one, two) = (world.broker(1, None).await, world.broker(2, None).await);
+    let is_alone = Arc::new(AtomicBool::new(true));
+    let run = |broker: &Broker, own: u16| {
+        let is_alone = Arc::clone(&is_alone);
+        let leads = move |group: LogGroup| is_alone.load(Ordering::Relaxed) || group.0 == own;
+        let config = JobsConfig {
+            leads: Arc::new(leads),
+            ..broker.shared.config.clone()
+        };
+        JobRunner::start(config, &tokio::runtime::Handle::current())
+    };
+    let brokers = [&one, &two];
+    let first = run(&one, 0);
+    let did = upkeep_of(&mut world, brokers, [Some(&first), None]).await;
+    assert_eq!(did, ([true, true], [2, 0]));
+    // Another one comes, and gets its share.
+    is_alone.store(false, Ordering::Relaxed);
+    let second = run(&two, 1);
+    let did = upkeep_of(&mut world, brokers, [Some(&first), Some(&second)]).await;
+    assert_eq!(did, ([true, true], [1, 1]));
+    // It is there, and does not do it.
+    drop(second);
+    let (is_done, _) = upkeep_of(&mut world, brokers, [Some(&first), None]).await;
+    assert_eq!(is_done, [true, true]);
+    check(&world, &world.read_all(&one).await, "at the end");
+}

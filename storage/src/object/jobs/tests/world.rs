@@ -398,6 +398,7 @@ impl World {
                 steps,
             }),
             groups: self.groups,
+            leads: Arc::new(|_| true),
             fence: fence.subscribe(),
             topics: Arc::clone(&self.topics) as Arc<dyn Topics>,
             in_flight: Arc::default(),
