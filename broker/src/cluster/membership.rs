@@ -19,7 +19,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -31,6 +31,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::clock::system_ms;
 use crate::cluster::view::{ClusterView, Members, Node};
 use crate::config::HostPort;
 use crate::log_limited;
@@ -44,6 +45,10 @@ const RENEWALS: Duration = Duration::from_millis(10_000 / 3);
 const LOOKS: Duration = Duration::from_millis(250);
 /// The same while somebody waits for what others have seen.
 const LOOKS_AWAITED: Duration = Duration::from_millis(10);
+/// How often clocks are compared.
+const CLOCK_LOOKS: Duration = Duration::from_secs(10);
+/// How far the clocks of this machine and of the database may be apart before somebody is told.
+const CLOCKS_APART_MS: i64 = 60_000;
 /// How long to wait after a failure.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// How long one question to the database may take.
@@ -85,6 +90,8 @@ pub struct Membership {
     fence: watch::Sender<Option<Fence>>,
     /// When the lease ends, if it is not renewed.
     lease_until: Mutex<Instant>,
+    /// How far the database's clock is ahead of this machine's; negative: behind it.
+    database_ahead_ms: AtomicI64,
     /// How often this broker has registered.
     registrations: AtomicU64,
     /// The metadata version that this broker has followed, for others; 0: it serves nobody.
@@ -140,6 +147,7 @@ impl Membership {
             ))),
             fence: watch::Sender::new(Some(registered.fence)),
             lease_until: Mutex::new(lease_until),
+            database_ahead_ms: AtomicI64::new(0),
             registrations: AtomicU64::new(1),
             followed: watch::Sender::new(0),
             caught_up: watch::Sender::new(None),
@@ -167,6 +175,8 @@ impl Membership {
     pub fn keep(self: &Arc<Self>, vital: &Vital) {
         vital.spawn("the lease in the cluster", Arc::clone(self).renew_always());
         vital.spawn("the look at the cluster", Arc::clone(self).look_always());
+        let comparing = Arc::clone(self).compare_clocks_always();
+        vital.spawn("the look at the clocks", comparing);
     }
 
     /// This broker's id.
@@ -272,6 +282,28 @@ impl Membership {
     #[cfg(test)]
     pub(crate) fn die(&self) {
         self.stopped.send_replace(true);
+    }
+
+    /// How far the database's clock is ahead of this machine's, at least; negative: behind it.
+    pub fn database_ahead_ms(&self) -> i64 {
+        self.database_ahead_ms.load(Ordering::Relaxed)
+    }
+
+    /// What somebody should know of this machine's clock, or the database's. All that goes by a clock goes wrong by as much, and the
+    /// broker goes on: nothing is lost or doubled by that.
+    pub fn clock_trouble(&self) -> Option<String> {
+        let ahead_ms = self.database_ahead_ms();
+        let seconds = ahead_ms.unsigned_abs() / 1000;
+        let how = match ahead_ms > 0 {
+            true => "behind",
+            false => "ahead of",
+        };
+        (ahead_ms.abs() > CLOCKS_APART_MS).then(|| {
+            format!(
+                "the clock of this machine is {seconds} s {how} that of the cluster's database: \
+                 timestamps of records and retention go by the first"
+            )
+        })
     }
 
     /// Waits until all others that are there now have seen a version of the metadata. Who has not for as long as a lease lasts
@@ -428,6 +460,27 @@ impl Membership {
         self.registrations.fetch_add(1, Ordering::Relaxed);
         self.fence.send_replace(Some(registered.fence));
         Ok(())
+    }
+
+    async fn compare_clocks_always(self: Arc<Self>) {
+        let mut stopped = self.stopped.subscribe();
+        loop {
+            let before_ms = system_ms();
+            // The others tell when the database does not answer.
+            if let Ok(there_ms) = within(self.database.clock_ms()).await {
+                let after_ms = system_ms();
+                // As long as the answer was on its way they may be apart by less than it seems.
+                let ahead_ms = (there_ms - after_ms).max(0) + (there_ms - before_ms).min(0);
+                self.database_ahead_ms.store(ahead_ms, Ordering::Relaxed);
+                if let Some(trouble) = self.clock_trouble() {
+                    log_limited!(warn, "{trouble}");
+                }
+            }
+            tokio::select! {
+                () = sleep(CLOCK_LOOKS) => {}
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+            }
+        }
     }
 
     async fn look_always(self: Arc<Self>) {

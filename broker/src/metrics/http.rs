@@ -249,7 +249,7 @@ async fn answer(
         "/livez" => plain(StatusCode::OK, "ok\n"),
         "/readyz" | "/health" | "/healthz" => match unready(&stage) {
             Some(reason) => unavailable(&reason),
-            None => plain(StatusCode::OK, "ok\n"),
+            None => plain(StatusCode::OK, &well(&stage)),
         },
         path => match Names::of(path) {
             None => plain(StatusCode::NOT_FOUND, PATHS),
@@ -339,6 +339,16 @@ fn unready(stage: &Stage) -> Option<String> {
         Health::Stalled(reason) | Health::Neglected(reason) => Some(reason),
         Health::Good | Health::Offline(_) => None,
     }
+}
+
+/// What is told of a broker that serves, and that somebody should know: it is no reason to send its clients elsewhere.
+fn well(stage: &Stage) -> String {
+    let trouble = match stage {
+        Stage::Serving(gatherer) => gatherer.broker.members.as_ref(),
+        Stage::Recovering(_) | Stage::Loading => None,
+    };
+    let trouble = trouble.and_then(|members| members.clock_trouble());
+    trouble.map_or("ok\n".to_owned(), |trouble| format!("ok, but {trouble}\n"))
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Text> {

@@ -44,6 +44,7 @@ pub(super) struct InCluster {
     pub objects: ObjectStats,
     pub lease_left: Duration,
     pub registrations: u64,
+    pub database_ahead_ms: i64,
 }
 
 /// The broker at one moment.
@@ -234,6 +235,7 @@ fn in_cluster(broker: &Broker) -> Option<InCluster> {
         objects: broker.logs.object_stats()?,
         lease_left: members.lease_left(),
         registrations: members.registrations(),
+        database_ahead_ms: members.database_ahead_ms(),
     })
 }
 

@@ -102,6 +102,7 @@ impl Out<'_> {
         self.gauge("ottla_cluster_brokers", "Brokers that serve, as far as this one knows.", s.members.broker_count() as f64)?;
         self.gauge("ottla_cluster_lease_seconds", "How long this broker's lease in the database lasts unless it is renewed; 0 without one. Nothing is acknowledged then.", c.lease_left.as_secs_f64())?;
         self.counter("ottla_cluster_registrations", "How often this broker has registered: more than once, if others took it for dead.", c.registrations)?;
+        self.gauge("ottla_cluster_database_clock_ahead_seconds", "How far the database's clock is ahead of this machine's, at least; negative if it is behind.", c.database_ahead_ms as f64 / 1000.0)?;
         self.gauge("ottla_cluster_log_groups", "Log groups that this broker follows: it has used a partition of them in the last minutes.", o.groups as f64)?;
         self.gauge("ottla_cluster_follow_lag_seconds", "How long ago this broker has last seen what others have appended to them. It grows while the database does not answer.", o.follows_since.as_secs_f64())?;
         self.gauge("ottla_cluster_unacknowledged", "Batches and changes that are not answered yet.", o.pending as f64)?;

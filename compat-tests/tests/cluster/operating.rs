@@ -275,6 +275,43 @@ fn a_broker_that_was_killed_does_not_wait_for_its_own_lease() -> Result<()> {
     Ok(())
 }
 
+/// What goes by a clock is wrong, and nothing else: the broker serves, and tells whoever asks how it is.
+#[test]
+fn a_clock_that_is_minutes_off_is_told() -> Result<()> {
+    let (Some(postgres), Some(s3)) = (available(Postgres::start())?, available(S3::start())?)
+    else {
+        return Ok(());
+    };
+    let clock = |minutes: i32| {
+        let sql = format!(
+            "CREATE OR REPLACE FUNCTION other.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS \
+             'SELECT pg_catalog.clock_timestamp() + interval ''{minutes} minutes'''"
+        );
+        postgres.psql("ottla", &sql)
+    };
+    // A schema that is looked at before the system's.
+    let other = "CREATE SCHEMA other; GRANT USAGE ON SCHEMA other TO ottla; \
+                 ALTER ROLE ottla SET search_path = other, pg_catalog";
+    postgres.psql("ottla", other)?;
+    clock(-7)?;
+    let dir = tempfile::tempdir()?;
+    let objects = s3.url("cluster");
+    let mut running = ottla(dir.path(), &postgres.url(), &objects, &s3.environment())?;
+    let behind = "ok, but the clock of this machine is 4";
+    running.until(true, behind)?;
+    let (_, text) = get(running.metrics, "/readyz")?;
+    ensure!(
+        text.contains(" s ahead of that of the cluster's database"),
+        "{text}"
+    );
+    clock(0)?;
+    while get(running.metrics, "/readyz")?.1 != "ok" {
+        running.until(true, "ok")?;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
 #[test]
 fn health_goes_and_comes_with_either_store() -> Result<()> {
     let (Some(mut postgres), Some(mut s3)) =
@@ -296,6 +333,28 @@ fn health_goes_and_comes_with_either_store() -> Result<()> {
     let cluster = serde_json::json!({ "database": address, "objects": objects });
     ensure!(ready["cluster"] == cluster, "{ready}");
     ensure!(ready.get("data_dir").is_none() && ready.get("durability").is_none());
+
+    // Who may only read the database, and who has an older release than the others.
+    let reader = "CREATE ROLE reader LOGIN PASSWORD 'ottla-secret'; GRANT USAGE ON SCHEMA ottla TO reader; \
+                  GRANT SELECT ON ALL TABLES IN SCHEMA ottla TO reader";
+    postgres.psql("ottla", reader)?;
+    let as_reader = postgres.url().replace("ottla:", "reader:");
+    let may_not = refused(&as_reader, &objects, &environment)?;
+    ensure!(
+        may_not.contains("permission denied") && may_not.contains("let this user own the database"),
+        "{may_not}"
+    );
+    let format = |format: i32| {
+        let sql = format!("UPDATE ottla.cluster SET format_version = format_version + {format}");
+        postgres.psql("ottla", &sql)
+    };
+    format(1)?;
+    let is_newer = refused(&postgres.url(), &objects, &environment)?;
+    ensure!(
+        is_newer.contains("run a release that is as new as"),
+        "{is_newer}"
+    );
+    format(-1)?;
 
     // Another bucket would take what the others cannot read, and another database would take these objects for orphans.
     let elsewhere = refused(&postgres.url(), &s3.url("elsewhere"), &environment)?;

@@ -706,6 +706,9 @@ pub async fn a_broker_is_seen_as_it_has_registered(fixture: Fixture) {
     assert_eq!(brokers[1].rack, first.rack);
     assert_eq!(brokers[1].endpoints, first.endpoints);
     assert_eq!(brokers[1].seen_metadata, 0);
+    // In a year that there can be.
+    let years = database.clock_ms().await.unwrap() / (366 * 24 * 3600 * 1000);
+    assert!((50..500).contains(&years), "{years} years since 1970");
     // One that has gone is not forgotten.
     let third = registration(Some(3), LONG);
     let gone = database.register(&third).await.unwrap().fence;

@@ -617,6 +617,11 @@ impl Brokers for MemoryDatabase {
         })
     }
 
+    fn clock_ms(&self) -> Answer<'_, i64> {
+        let clock = Arc::clone(&self.shared.clock);
+        self.call(Call::Brokers, move |_| Ok(clock.now_ms()))
+    }
+
     fn registered(&self) -> Answer<'_, Vec<i32>> {
         self.call(Call::Brokers, |state| {
             Ok(state.brokers.keys().copied().collect())

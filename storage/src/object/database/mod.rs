@@ -259,6 +259,9 @@ pub trait Brokers: Send + Sync {
     /// Those whose lease has not ended, by id.
     fn brokers(&self) -> Answer<'_, Vec<LiveBroker>>;
 
+    /// The time of the database's clock, in ms since 1970.
+    fn clock_ms(&self) -> Answer<'_, i64>;
+
     /// The ids of all that have ever registered.
     fn registered(&self) -> Answer<'_, Vec<i32>>;
 }

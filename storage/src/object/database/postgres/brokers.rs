@@ -212,6 +212,14 @@ impl Brokers for PostgresDatabase {
         Box::pin(self.live())
     }
 
+    fn clock_ms(&self) -> Answer<'_, i64> {
+        Box::pin(async move {
+            let sql = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)";
+            let rows = self.lease_sessions.read(sql, &[]).await?;
+            rows.first().map_or(Ok(0), |row| column(row, 0))
+        })
+    }
+
     fn registered(&self) -> Answer<'_, Vec<i32>> {
         Box::pin(async move {
             let sql = "SELECT broker_id FROM ottla.broker ORDER BY broker_id";

@@ -99,7 +99,7 @@ fn describe_answer(place: &str, answer: &DbError) -> String {
         }
         "3D000" => "; make it with CREATE DATABASE, with this user as its OWNER",
         "42501" => {
-            "; let this user own the database, or give it CREATE on the database and all rights on the schema ottla"
+            "; let this user own the database, or give it CREATE on the database and all rights on the schema ottla and its tables"
         }
         "42P07" => "; the schema ottla is another program's: use another database",
         "25006" => "; connect to the primary",
