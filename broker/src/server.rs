@@ -22,8 +22,8 @@ use crate::cluster::stores::{self, StoresError};
 use crate::cluster::view::ClusterView;
 use crate::cluster::{Cluster, LastProcess};
 use crate::config::{
-    BetweenBrokersConfig, BrokerConfig, ConnectionSettings, DynamicSettings, HostPort,
-    RateSettings, SecurityProtocol,
+    BetweenBrokersConfig, BrokerConfig, ConnectionSettings, DynamicSettings, HostPort, Listener,
+    RateSettings, SecurityProtocol, own_login,
 };
 use crate::control::{self, ControlSocket};
 use crate::coordinator;
@@ -53,6 +53,7 @@ use crate::release::{self, RELEASE};
 use crate::secure::{self, SecureError, Secured};
 use crate::security::delegation::DelegationTokens;
 use crate::security::logins::Logins;
+use crate::security::tls::client_config::to_other_brokers;
 use crate::security::tls::listeners::{Reload, TlsListeners};
 use crate::vital::{Vital, VitalTaskPanicked};
 
@@ -639,7 +640,8 @@ pub async fn assemble_in(
     Ok(broker)
 }
 
-/// How this broker reaches the others: by the listener that is for it, as `ottla.cluster.client.config` says.
+/// How this broker reaches the others: by the listener that is for it, as `ottla.cluster.client.config` says or else as the
+/// listener itself does.
 ///
 /// # Errors
 /// The file cannot be read or does not fit the listener.
@@ -650,9 +652,10 @@ fn peers(
     vital: Vital,
 ) -> Result<Peers, StartError> {
     let between: BetweenBrokersConfig = config.section();
-    let listener = between.listener(&config.listeners);
+    let listener = between.listener(&config.settings, &config.listeners);
     let Some(listener) = listener.or(config.listeners.first().filter(|_| is_alone)) else {
-        let what = "inter.broker.listener.name: there is no listener of this name";
+        let what =
+            "no listener is as inter.broker.listener.name or security.inter.broker.protocol says";
         return Err(StartError::Peers(what.to_owned()));
     };
     let security = match &between.client_config {
@@ -660,7 +663,8 @@ fn peers(
             let security = security_of(Path::new(file));
             security.map_err(|what| StartError::Peers(format!("{file}: {what}")))?
         }
-        None => Security::default(),
+        None if is_alone => Security::default(),
+        None => own_security(config, listener, &between.mechanism).map_err(StartError::Peers)?,
     };
     let protocol = listener.security_protocol;
     if !is_alone
@@ -673,6 +677,37 @@ fn peers(
         )));
     }
     Ok(Peers::new(cluster, listener.name.clone(), security, vital))
+}
+
+/// How a broker connects to others by a listener, as the listener's own keys say, which is how Kafka does it.
+fn own_security(
+    config: &BrokerConfig,
+    listener: &Listener,
+    mechanism: &str,
+) -> Result<Security, String> {
+    let (name, protocol) = (&listener.name, listener.security_protocol);
+    let tls = match protocol.encrypts() {
+        true => {
+            let read = config
+                .settings
+                .tls(listener, DynamicSettings::none(), &mut Vec::new());
+            let read = read.map_err(|unusable| {
+                format!("listener {name}: {}: {}", unusable.key, unusable.why)
+            })?;
+            let made = to_other_brokers(&read);
+            Some(made.map_err(|error| format!("listener {name}: {error}"))?)
+        }
+        false => None,
+    };
+    let login = match protocol.has_login() {
+        true => {
+            let login = own_login(&config.settings, name, mechanism);
+            let (user, password) = login.map_err(|error| error.to_string())?;
+            Some((mechanism, user, password))
+        }
+        false => None,
+    };
+    Security::new(tls, login)
 }
 
 /// ACLs say what clients of a name may do, and an operator who sets an authorizer means to be protected.

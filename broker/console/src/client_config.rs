@@ -25,6 +25,26 @@ pub struct Security {
 }
 
 impl Security {
+    /// What encrypts, and a mechanism with user and password to log in with.
+    ///
+    /// # Errors
+    /// There is no such mechanism.
+    pub fn new(
+        tls: Option<Arc<ClientConfig>>,
+        login: Option<(&str, String, Secret)>,
+    ) -> Result<Self, String> {
+        let login = login.map(|(mechanism, user, password)| {
+            let mechanism = Mechanism::from_name(mechanism)?;
+            Ok::<_, String>(Login {
+                mechanism,
+                user,
+                password,
+            })
+        });
+        let login = login.transpose()?;
+        Ok(Self { tls, login })
+    }
+
     pub fn encrypts(&self) -> bool {
         self.tls.is_some()
     }
@@ -48,6 +68,15 @@ pub(crate) enum Mechanism {
 }
 
 impl Mechanism {
+    fn from_name(name: &str) -> Result<Self, String> {
+        match name {
+            "PLAIN" => Ok(Self::Plain),
+            other => ScramMechanism::from_name(other)
+                .map(Self::Scram)
+                .ok_or_else(|| format!("{other}: expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")),
+        }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Plain => "PLAIN",
@@ -179,12 +208,8 @@ impl Keys {
         let name = self
             .get(&["sasl.mechanism", "sasl.mechanisms"])
             .ok_or("sasl.mechanism is missing: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")?;
-        let mechanism = match name {
-            "PLAIN" => Mechanism::Plain,
-            other => Mechanism::Scram(ScramMechanism::from_name(other).ok_or_else(|| {
-                format!("sasl.mechanism={other}: expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
-            })?),
-        };
+        let mechanism =
+            Mechanism::from_name(name).map_err(|why| format!("sasl.mechanism={why}"))?;
         let (user, password) = match self.get(&["sasl.jaas.config"]) {
             Some(text) => {
                 let module = LoginModule::parse(text).map_err(|error| error.to_string())?;

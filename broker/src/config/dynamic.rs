@@ -50,7 +50,11 @@ const FOR_ALL_BROKERS: &[&str] = &[
 ];
 
 /// Kafka opens and closes listeners while it runs.
-const OF_THE_START: &[&str] = &["listeners", "listener.security.protocol.map"];
+const OF_THE_START: &[&str] = &[
+    "listeners",
+    "listener.security.protocol.map",
+    "sasl.mechanism.inter.broker.protocol",
+];
 
 /// Whether a key can have another value while the broker runs. Kafka can change some more, which are refused here.
 pub fn changes_while_running(row: &ConfigDef) -> bool {

@@ -78,7 +78,6 @@ static EFFECTS: &[(&str, Effect)] = {
         ("sasl.oauthbearer.jwks.endpoint.retry.backoff.*", Nothing),
         // There are no other brokers to log in at.
         ("sasl.mechanism.controller.protocol", Nothing),
-        ("sasl.mechanism.inter.broker.protocol", Nothing),
         ("sasl.oauthbearer.*", Protects(NO_TOKEN_CLIENT)),
         ("sasl.*", Protects(NO_SASL_CLASS)),
         ("delegation.token.master.key", Protects(NO_MASTER_KEY)),

@@ -82,6 +82,7 @@ section! {
 }
 
 pub(super) const ENABLED_MECHANISMS: &str = "sasl.enabled.mechanisms";
+const BETWEEN_BROKERS: &str = "sasl.mechanism.inter.broker.protocol";
 pub(super) const JAAS_CONFIG: &str = "sasl.jaas.config";
 const MAX_REAUTH: &str = "connections.max.reauth.ms";
 const MAX_RECEIVE_SIZE: &str = "sasl.server.max.receive.size";
@@ -180,6 +181,36 @@ pub(super) fn mechanisms(settings: &Settings, listener: &str) -> Result<Mechanis
         offered,
         max_receive_bytes: size.trim().parse().unwrap_or(0),
     })
+}
+
+/// As whom this broker logs in at the others by a listener, as its login module says.
+///
+/// # Errors
+/// The key that does not say it.
+pub(crate) fn own_login(
+    settings: &Settings,
+    listener: &str,
+    mechanism: &str,
+) -> Result<(String, Secret), ConfigError> {
+    let keys = Keys { settings, listener };
+    if mechanism != "PLAIN" && ScramMechanism::from_name(mechanism).is_none() {
+        let expected = format!(
+            "brokers log in at each other by listener {listener}: expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
+        );
+        return Err(refuse(BETWEEN_BROKERS, mechanism, expected));
+    }
+    let module = login_module(mechanism).unwrap_or_default();
+    let mut options = keys.options(mechanism, module)?.unwrap_or_default();
+    match (options.remove("username"), options.remove("password")) {
+        (Some(user), Some(password)) => Ok((user.expose().to_owned(), password)),
+        _ => {
+            let key = keys.of_mechanism(mechanism, JAAS_CONFIG);
+            let expected = format!(
+                "brokers log in at each other by this listener: expected {module} required username=\"NAME\" password=\"PASSWORD\" ...;"
+            );
+            Err(refuse(&key, "[hidden]", expected))
+        }
+    }
 }
 
 /// Refuses keys that protect where no listener asks for a log-in: whoever has set them believes that one does.

@@ -53,6 +53,7 @@ pub use first_topics::{FirstTopic, FirstTopicError};
 pub use host_port::{HostPort, parse_host_port};
 pub(crate) use listeners::Listener;
 pub use listeners::SecurityProtocol;
+pub(crate) use login::own_login;
 pub use properties::{Properties, read_properties};
 pub(crate) use quotas::{QuotaSettings, RateSettings};
 pub(crate) use serving::{MetricsListen, RecordValidation};

@@ -21,7 +21,7 @@ pub(super) static STARTING: &[BrokerRow] = &[
     kafka("listener.security.protocol.map")
         .doc("Security protocol of each listener name: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."),
     kafka("security.inter.broker.protocol")
-        .doc("There are no other brokers; a listener must have this protocol all the same."),
+        .doc("Protocol of the listener by which brokers of a cluster reach each other, if inter.broker.listener.name does not say which; a listener must have it on one machine, too."),
     kafka("controller.listener.names").default("").rule(Rule::Set)
         .doc("Listeners of Kafka's controller; Ottla has none and does not open them."),
     kafka("log.dirs")

@@ -3,6 +3,7 @@
 
 mod failover;
 mod operating;
+mod secured;
 mod upkeep;
 
 use std::time::{Duration, Instant};

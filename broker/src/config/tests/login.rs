@@ -248,3 +248,29 @@ fn passwords_in_the_clear_beyond_this_machine_are_warned_of() {
         );
     }
 }
+
+#[test]
+fn a_broker_logs_in_at_the_others_as_the_login_module_of_the_listener_says() {
+    let own = |text: &str, mechanism: &str| {
+        let listener = "listeners=SASL_PLAINTEXT://localhost:9092\nsasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n";
+        let config = config(&format!("{listener}{text}"));
+        let login = own_login(&config.settings, "SASL_PLAINTEXT", mechanism);
+        login.map_err(|error| error.to_string())
+    };
+    let key = "listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config";
+    let module = format!("{key}={SCRAM} required username=\"broker\" password=\"between\";");
+    let (user, password) = own(&module, "SCRAM-SHA-256").expect("it is said");
+    assert_eq!((&*user, password.expose()), ("broker", "between"));
+    let clients = format!(
+        "listener.name.sasl_plaintext.plain.sasl.jaas.config={PLAIN} required user_a=\"between\";"
+    );
+    for (text, mechanism, expected) in [
+        ("", "GSSAPI", "sasl.mechanism.inter.broker.protocol"),
+        ("", "SCRAM-SHA-256", "username="),
+        (&*clients, "PLAIN", "username="),
+    ] {
+        let why = own(text, mechanism).expect_err("nobody says who it is");
+        assert!(why.contains(expected), "{why}");
+        assert!(!why.contains("between\""), "it tells a password: {why}");
+    }
+}

@@ -4,6 +4,7 @@
 //! `handshake` is what happens before a client's first request. `distinguished_name` and `mapping` say who a client with a
 //! certificate is, `client_verifier` which certificates there are to be.
 
+pub(crate) mod client_config;
 mod client_verifier;
 mod distinguished_name;
 pub mod fuzzing;

@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::{NoClientAuth, NoServerSessionStorage};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
-use rustls::{CipherSuite, ServerConfig};
+use rustls::{CipherSuite, ServerConfig, SupportedProtocolVersion};
 use x509_parser::parse_x509_certificate;
 
 use super::client_verifier::ClientVerifier;
@@ -126,10 +126,7 @@ pub(super) fn load(settings: &TlsSettings, warnings: &mut Vec<String>) -> Result
     {
         return Err(TlsError::OtherKey(name));
     }
-    let versions: Vec<_> = [(settings.tls13, &TLS13), (settings.tls12, &TLS12)]
-        .into_iter()
-        .filter_map(|(is_on, version)| is_on.then_some(version))
-        .collect();
+    let versions = versions(settings);
     let trusted = settings.truststore.as_ref().map(trusted).transpose()?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions)
@@ -158,8 +155,16 @@ pub(super) fn load(settings: &TlsSettings, warnings: &mut Vec<String>) -> Result
     })
 }
 
+pub(super) fn versions(settings: &TlsSettings) -> Vec<&'static SupportedProtocolVersion> {
+    let all = [(settings.tls13, &TLS13), (settings.tls12, &TLS12)];
+    let versions = all.into_iter();
+    versions
+        .filter_map(|(is_on, version)| is_on.then_some(version))
+        .collect()
+}
+
 /// The ciphers that the settings leave.
-fn provider(
+pub(super) fn provider(
     settings: &TlsSettings,
     warnings: &mut Vec<String>,
 ) -> Result<CryptoProvider, TlsError> {
@@ -202,7 +207,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 /// The store's name for people, and what it holds.
-fn key_entry(keystore: &Keystore) -> Result<(String, KeyEntry), TlsError> {
+pub(super) fn key_entry(keystore: &Keystore) -> Result<(String, KeyEntry), TlsError> {
     let (name, entry) = match keystore {
         Keystore::Store {
             path,
@@ -251,7 +256,7 @@ fn key_entry(keystore: &Keystore) -> Result<(String, KeyEntry), TlsError> {
     }
 }
 
-fn trusted(truststore: &Truststore) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn trusted(truststore: &Truststore) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let (name, trusted) = match truststore {
         Truststore::Store { path, password } => (
             path.display().to_string(),

@@ -18,7 +18,7 @@ pub(super) struct KeyEntry {
 
 /// Why a store cannot be used. The text goes on from the name of the store.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum StoreError {
+pub(crate) enum StoreError {
     #[error("holds no private key")]
     NoKey,
     #[error("holds {0} private keys, and one is expected")]
