@@ -13,7 +13,7 @@
     reason = "the coordinator works for itself"
 )]
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -58,7 +58,6 @@ pub(super) struct Command<M: Machine> {
     pub(super) token: Token,
     pub(super) request: M::Request,
     pub(super) within: Option<Within>,
-    pub(super) answered: Answered,
     pub(super) reply_to: oneshot::Sender<Result<M::Reply, ErrorCode>>,
 }
 
@@ -67,16 +66,6 @@ pub(super) struct Command<M: Machine> {
 pub(crate) struct Within {
     pub(crate) producer: Producer,
     pub(crate) guard: Option<VerificationGuard>,
-}
-
-/// When the reply to a request leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answered {
-    /// When all that was written up to then is durable.
-    Durable,
-    /// When it is written, which is for those who write behind it in the same store: there nothing is durable before what
-    /// precedes it. In a cluster that says nothing of other logs, and they wait as well.
-    Written,
 }
 
 /// Why a shard could not be loaded.
@@ -169,8 +158,6 @@ struct Runner<O: Outside> {
     /// What the machine has asked.
     asked: JoinSet<Option<<O::Machine as Machine>::Outcome>>,
     reply_to: HashMap<Token, oneshot::Sender<Result<Reply<O>, ErrorCode>>>,
-    /// Whose replies leave when they are written.
-    ahead: HashSet<Token>,
     held: VecDeque<Held<Reply<O>>>,
     /// See [`Loaded`].
     claimed: i32,
@@ -189,7 +176,6 @@ pub(super) async fn run<O: Outside>(
         around: Arc::new(around),
         asked: JoinSet::new(),
         reply_to: HashMap::new(),
-        ahead: HashSet::new(),
         held: VecDeque::new(),
         claimed: 0,
         followed: 0,
@@ -381,9 +367,6 @@ impl<O: Outside> Runner<O> {
                 }
             }
             self.reply_to.insert(token, command.reply_to);
-            if command.answered == Answered::Written && self.around.runtime.is_alone {
-                self.ahead.insert(token);
-            }
             let effects = machine.handle(&now, token, command.request);
             let is_heavy = effects.record_count() > HEAVY_RECORDS;
             step.push(effects);
@@ -445,16 +428,10 @@ impl<O: Outside> Runner<O> {
         let Batch {
             records,
             ending,
-            mut replies,
+            replies,
             ..
         } = batch;
-        let submitted = self.submit(records, ending, guard).await;
-        if submitted.is_ok() && !self.ahead.is_empty() {
-            let is_ahead = |(token, _): &mut (Token, _)| self.ahead.remove(token);
-            let ahead = replies.extract_if(.., is_ahead).collect();
-            self.release(ahead);
-        }
-        let proof = match submitted {
+        let proof = match self.submit(records, ending, guard).await {
             Ok(Some(append)) => Proof::Append(append),
             // It has its place behind those that are on their way.
             Err(error) if writes_of.is_some() && is_end_of_transaction(&error) => {
@@ -647,7 +624,6 @@ impl<O: Outside> Runner<O> {
             let replies = replies.map(|(token, _)| (token, Reply::<O>::from(refused)));
             self.release(replies.collect());
         }
-        self.ahead.clear();
         // A step that failed to append never reached `held`. Its requests are told here.
         for (_, reply_to) in self.reply_to.drain() {
             let _ = reply_to.send(Err(refused.into()));

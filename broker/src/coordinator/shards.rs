@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use crate::coordinator::runtime::{Outside, Runtime, Surroundings};
-use crate::coordinator::shard::{self, Answered, Command, LoadError, Within};
+use crate::coordinator::shard::{self, Command, LoadError, Within};
 
 /// Requests that may wait for one shard. The callers of others wait.
 const MAILBOX_REQUESTS: usize = 1024;
@@ -115,20 +115,7 @@ impl<M: Machine> Shards<M> {
         shard: usize,
         request: M::Request,
     ) -> Result<M::Reply, ErrorCode> {
-        self.put(shard, request, None, Answered::Durable).await
-    }
-
-    /// The same for a caller who says when he is to be answered.
-    ///
-    /// # Errors
-    /// As [`request`](Self::request).
-    pub(crate) async fn request_answered(
-        &self,
-        shard: usize,
-        request: M::Request,
-        answered: Answered,
-    ) -> Result<M::Reply, ErrorCode> {
-        self.put(shard, request, None, answered).await
+        self.put(shard, request, None).await
     }
 
     /// Puts a request to one shard that writes in a transaction.
@@ -141,8 +128,7 @@ impl<M: Machine> Shards<M> {
         request: M::Request,
         within: Within,
     ) -> Result<M::Reply, ErrorCode> {
-        let within = Some(within);
-        self.put(shard, request, within, Answered::Durable).await
+        self.put(shard, request, Some(within)).await
     }
 
     async fn put(
@@ -150,7 +136,6 @@ impl<M: Machine> Shards<M> {
         shard: usize,
         request: M::Request,
         within: Option<Within>,
-        answered: Answered,
     ) -> Result<M::Reply, ErrorCode> {
         let mailbox = &self
             .shards
@@ -163,7 +148,6 @@ impl<M: Machine> Shards<M> {
             token,
             request,
             within,
-            answered,
             reply_to,
         };
         mailbox.send(command).await.map_err(|_| self.refused())?;

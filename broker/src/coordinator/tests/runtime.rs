@@ -9,7 +9,7 @@ use storage::record::BatchHeader;
 use super::*;
 use crate::coordinator::batches::Batches;
 use crate::coordinator::runtime::Outside;
-use crate::coordinator::shard::{Answered, Within};
+use crate::coordinator::shard::Within;
 use crate::coordinator::shards::Shards;
 use crate::replay::{Entry, replay};
 
@@ -277,73 +277,6 @@ async fn a_machine_does_not_learn_of_a_transaction_that_its_log_refuses() {
         1,
         "nothing was loaded again"
     );
-}
-
-fn say(word: &str) -> Request {
-    Request::Say(vec![plain(&[word])])
-}
-
-#[tokio::test]
-async fn who_writes_behind_it_is_answered_before_it_is_durable_and_nobody_else() {
-    let log = TestLog::new();
-    let (shards, _runtime, _stop) = words(&log).await;
-    let shards = Arc::new(shards);
-    *log.holds.lock() = true;
-    let said = shards.request_answered(0, say("ahead"), Answered::Written);
-    assert_eq!(said.await, Ok(Reply::Said));
-    let other = {
-        let shards = Arc::clone(&shards);
-        tokio::spawn(async move { shards.request(0, say("other")).await })
-    };
-    log.until_in_flight(2).await;
-    // What is read may be taken back as well.
-    let listed = shards.request_answered(0, Request::List, Answered::Written);
-    let words = vec!["ahead".to_owned(), "other".to_owned()];
-    assert_eq!(
-        listed.await,
-        Ok(Reply::Listed(words, BTreeMap::new(), Vec::new()))
-    );
-    assert!(!other.is_finished());
-    log.release().await;
-    assert_eq!(other.await.expect("no panic"), Ok(Reply::Said));
-    // What the log does not take is not answered.
-    log.refuse(AppendError::TooLarge {
-        bytes: 2,
-        limit_bytes: 1,
-    });
-    let refused = shards.request_answered(0, say("refused"), Answered::Written);
-    assert_eq!(refused.await, Err(ErrorCode::CoordinatorNotAvailable));
-}
-
-#[tokio::test]
-async fn in_a_cluster_everybody_waits_until_it_is_durable() {
-    let log = TestLog::new();
-    let (_stop, shutdown) = watch::channel(false);
-    let runtime = Runtime {
-        is_alone: false,
-        ..runtime(shutdown).await
-    };
-    let shards = Arc::new(words_on(&runtime, log.clone()).await);
-    while shards.request(0, Request::List).await.is_err() {
-        tokio::task::yield_now().await;
-    }
-    *log.holds.lock() = true;
-    let said = {
-        let shards = Arc::clone(&shards);
-        let request = async move {
-            shards
-                .request_answered(0, say("word"), Answered::Written)
-                .await
-        };
-        tokio::spawn(request)
-    };
-    log.until_in_flight(1).await;
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
-    assert!(!said.is_finished());
-    log.release().await;
-    assert_eq!(said.await.expect("no panic"), Ok(Reply::Said));
 }
 
 #[tokio::test]

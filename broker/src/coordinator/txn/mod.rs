@@ -24,7 +24,6 @@ use protocol_shim::ErrorCode;
 use crate::authorizer::Authorized;
 use crate::coordinator::routing::Coordinator;
 use crate::coordinator::runtime::Outside;
-use crate::coordinator::shard::Answered;
 use crate::coordinator::shards::Shards;
 use crate::coordinator::txn::notes::Line;
 use crate::log_limited;
@@ -123,7 +122,7 @@ impl TransactionCoordinator {
     }
 
     /// Adds partitions to a transaction, or verifies that they are in it. They exist. There is an outcome for each, in their
-    /// order. What a client has asked for is durable. Who asks for a batch that he has writes that behind it.
+    /// order; it is durable.
     pub(crate) async fn add_partitions(
         &self,
         transactional_id: Authorized<TransactionalId>,
@@ -140,11 +139,7 @@ impl TransactionCoordinator {
                 adding,
             })
         };
-        let answered = match adding {
-            Adding::AddAhead => Answered::Durable,
-            Adding::Add | Adding::Verify => Answered::Written,
-        };
-        let reply = self.ask_answered(transactional_id, request, answered).await;
+        let reply = self.ask(transactional_id, request).await;
         let outcomes = reply.and_then(|reply| expect!(reply, AddPartitions));
         outcomes.unwrap_or_else(|error| vec![Err(error); count])
     }
@@ -244,21 +239,10 @@ impl TransactionCoordinator {
         transactional_id: Authorized<TransactionalId>,
         request: impl FnOnce(TransactionalId) -> TransactionRequest,
     ) -> Answer<TransactionReply> {
-        self.ask_answered(transactional_id, request, Answered::Durable)
-            .await
-    }
-
-    async fn ask_answered(
-        &self,
-        transactional_id: Authorized<TransactionalId>,
-        request: impl FnOnce(TransactionalId) -> TransactionRequest,
-        answered: Answered,
-    ) -> Answer<TransactionReply> {
         let transactional_id = named(transactional_id)?;
         let shards = self.serving().await?;
         let shard = shards.shard_of(&transactional_id);
-        let request = request(transactional_id);
-        shards.request_answered(shard, request, answered).await
+        shards.request(shard, request(transactional_id)).await
     }
 }
 
