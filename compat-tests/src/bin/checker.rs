@@ -1,14 +1,13 @@
 //! Lets stock clients work on a broker to which bad things happen, and finds out whether it kept its promises:
 //! `cargo run -p compat-tests --bin checker -- --minutes 60 --seed 7`.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum as _};
-use compat_tests::checker::{History, check};
+use compat_tests::checker::check;
 use compat_tests::workload::{self, Fault, Library, Lie, Needs, Settings, SmallDisk};
 use compat_tests::{BrokerKind, toolchain};
 
@@ -112,7 +111,7 @@ fn is_good(settings: &Settings) -> Result<bool> {
     }
     if !findings.is_empty() {
         println!("# {} findings with seed {}", findings.len(), settings.seed);
-        println!("# the history is in {}", write_down(&history)?.display());
+        println!("# the history is in {}", history.write_down()?.display());
     }
     Ok(findings.is_empty())
 }
@@ -152,20 +151,4 @@ fn faults(args: &Args, has_small_disk: bool) -> Vec<Fault> {
 fn property(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("it is KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
-}
-
-/// One operation a line.
-fn write_down(history: &History) -> Result<PathBuf> {
-    let (mut file, path) = tempfile::Builder::new()
-        .prefix("ottla-history-")
-        .tempfile()?
-        .keep()?;
-    for op in &history.ops {
-        writeln!(file, "{op:?}")?;
-    }
-    for (partition, end) in &history.end.partitions {
-        writeln!(file, "partition {partition}: {end:?}")?;
-    }
-    writeln!(file, "{:?}", history.end.offsets)?;
-    Ok(path)
 }

@@ -1,6 +1,10 @@
 //! What clients did to a broker, and what was in it at the end.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Result;
 
 /// What a record holds: a number that no other record of the history holds.
 pub type Value = u64;
@@ -161,4 +165,25 @@ pub struct History {
     pub ops: Vec<Op>,
     /// What was left of it.
     pub end: FinalRead,
+}
+
+impl History {
+    /// Writes it to a file that stays, one operation a line, and says which.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_down(&self) -> Result<PathBuf> {
+        let (mut file, path) = tempfile::Builder::new()
+            .prefix("ottla-history-")
+            .tempfile()?
+            .keep()?;
+        for op in &self.ops {
+            writeln!(file, "{op:?}")?;
+        }
+        for (partition, end) in &self.end.partitions {
+            writeln!(file, "partition {partition}: {end:?}")?;
+        }
+        writeln!(file, "{:?}", self.end.offsets)?;
+        Ok(path)
+    }
 }
