@@ -1,8 +1,8 @@
 //! What others append: how this broker comes to know a group, and how it keeps up.
 //!
-//! A group is read when one of its logs is first used: its newest snapshot, and the rows behind it. From then on one query asks for what
-//! is new in all groups in use, again and again, until nobody has used the group for a while. Whoever must not miss what was appended before he asked goes through a barrier: where do
-//! the groups end now, and has this broker come as far?
+//! A group is read when one of its logs is first used: its newest snapshot, and the rows behind it. From then on one query asks for
+//! what is new in all groups in use, again and again, until nobody has used the group for a while. Whoever must not miss what was
+//! appended before he asked goes through a barrier: where do the groups end now, and has this broker come as far?
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ use super::read_group::{READ_BYTES, read_group};
 const LONGEST_POLL: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// For so long a group is tried to be read before those who wait for it are told that it cannot be.
+const LONGEST_UNTOLD: Duration = Duration::from_secs(1);
 /// How often a barrier asks before it fails: for some seconds, which a database takes to fail over.
 const BARRIER_ATTEMPTS: u32 = 100;
 /// A verification that no batch has followed for so long was given up.
@@ -211,7 +213,7 @@ impl Engine {
     }
 
     async fn read_group(self: &Arc<Self>, group: &Arc<Group>) {
-        let mut pause = PAUSE;
+        let (mut pause, began) = (PAUSE, Instant::now());
         loop {
             match self.read_state(group).await {
                 Ok(state) => {
@@ -230,7 +232,10 @@ impl Engine {
                 }
                 Err(_) if group.is_broken() => return,
                 Err(what) => {
-                    group.now_is(unreadable(group.id, &what));
+                    // One call that was refused is no reason to refuse clients, who wait for the group meanwhile.
+                    if began.elapsed() >= LONGEST_UNTOLD {
+                        group.now_is(unreadable(group.id, &what));
+                    }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
