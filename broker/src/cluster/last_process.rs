@@ -9,11 +9,9 @@
 //! ([`Registration::replaces`](storage::object::database::Registration)). Without the file, as in a container whose directory is
 //! new, the broker waits.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use storage::env::fs::{Fs as _, LockGuard, RealFs};
+use storage::env::fs::{self, Fs as _, LockGuard, RealFs};
 use storage::local::OpenError;
 use tracing::warn;
 use uuid::Uuid;
@@ -26,7 +24,7 @@ pub(crate) struct LastProcess {
     path: PathBuf,
     /// `None`: nobody knows.
     pub(super) incarnation: Option<Uuid>,
-    _lock: Option<LockGuard>,
+    lock: Option<LockGuard>,
 }
 
 impl LastProcess {
@@ -40,7 +38,7 @@ impl LastProcess {
             Ok(Some(lock)) => Ok(Self {
                 incarnation: read(&path),
                 path,
-                _lock: Some(lock),
+                lock: Some(lock),
             }),
             Ok(None) => Err(OpenError::Locked {
                 dir: dir.to_owned(),
@@ -53,7 +51,7 @@ impl LastProcess {
                 Ok(Self {
                     path,
                     incarnation: None,
-                    _lock: None,
+                    lock: None,
                 })
             }
         }
@@ -61,10 +59,11 @@ impl LastProcess {
 
     /// This process has registered.
     pub(super) fn is_now(&self, incarnation: Uuid) {
-        if self._lock.is_none() {
+        if self.lock.is_none() {
             return;
         }
-        if let Err(error) = write(&self.path, incarnation) {
+        let text = format!("{incarnation}\n");
+        if let Err(error) = fs::replace(&RealFs, &self.path, text.as_bytes()) {
             let path = self.path.display();
             warn!(%path, %error, "after a kill this broker will have to wait for its old lease");
         }
@@ -72,14 +71,7 @@ impl LastProcess {
 }
 
 fn read(path: &Path) -> Option<Uuid> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-/// Written beside and renamed. What a power cut takes of it is only waited for.
-fn write(path: &Path, incarnation: Uuid) -> io::Result<()> {
-    let new = path.with_extension("new");
-    fs::write(&new, format!("{incarnation}\n"))?;
-    fs::rename(&new, path)
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -99,7 +91,7 @@ mod tests {
         let second = LastProcess::of(dir.path()).expect("free again");
         assert_eq!(second.incarnation, Some(id));
         drop(second);
-        fs::write(dir.path().join(INCARNATION_FILE), "").expect("torn");
+        std::fs::write(dir.path().join(INCARNATION_FILE), "").expect("torn");
         let third = LastProcess::of(dir.path()).expect("free again");
         assert_eq!(third.incarnation, None);
     }
