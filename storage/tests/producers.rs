@@ -216,6 +216,48 @@ async fn segments_wait_for_a_snapshot_of_who_wrote_to_them() {
     expect_known(&log_of(&again, 0), 0, "torn").await;
 }
 
+/// In `os` mode nobody was promised a snapshot from behind the recovery point. A power cut may leave its name and nothing in it.
+#[tokio::test]
+async fn segments_wait_for_a_new_snapshot_where_a_power_cut_has_left_an_empty_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = manager(dir.path(), Durability::Os, 5);
+    let log = log_of(&running, 0);
+    append(&log, produced(SILENT, 0)).await.unwrap();
+    let mut sequence = 0;
+    fill_to(&log, &mut sequence, 3).await;
+    drop(log);
+    running.shutdown().unwrap();
+    drop(running);
+    let running = manager(dir.path(), Durability::Os, 5);
+    let other = open(&running, "other", 0);
+    append(&other, produced(OTHER, 0)).await.unwrap();
+    drop(other);
+    let cut = crash(running, dir.path());
+    let points = cut.path().join("recovery-point-offset-checkpoint");
+    std::fs::write(points, "0\n1\ntopic 0 1\n").unwrap();
+    let topic = cut.path().join("topic-0");
+    let mut emptied = 0;
+    for name in names(&topic) {
+        match name.rsplit('.').next() {
+            Some("snapshot") => {
+                std::fs::write(topic.join(name), b"").unwrap();
+                emptied += 1;
+            }
+            Some("producers") => std::fs::remove_file(topic.join(name)).unwrap(),
+            _ => {}
+        }
+    }
+    assert!(emptied > 0);
+    let running = manager(cut.path(), Durability::Os, 5);
+    let log = log_of(&running, 0);
+    assert_eq!(log.delete_records_before(2).await.unwrap(), 2);
+    until_first_segment_is(cut.path(), 2).await;
+    drop(log);
+    let crashed = crash(running, cut.path());
+    let again = manager(crashed.path(), Durability::Os, 5);
+    expect_known(&log_of(&again, 0), 0, "emptied").await;
+}
+
 /// In `os` mode a power cut may take the later batch, and leave the segments as they were compacted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compaction_drops_no_batch_in_favour_of_one_that_came_after_its_checkpoint() {

@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::context::{LoadContext, LoadError, io_error};
+use super::producers::remove_snapshot;
 use crate::env::fs::{self, Access};
 use crate::local::segment::scan::{OffsetRule, ScanEnd, scan};
-use crate::local::segment::writer::{SIDECAR_SUFFIX, SNAPSHOT_SUFFIX};
-use crate::local::segment::{DELETED_SUFFIX, Part, Segment, file_name, offset_of};
+use crate::local::segment::{DELETED_SUFFIX, Part, Segment, offset_of};
 use crate::log::transaction_index;
 use crate::record::batch::verify_crc;
 
@@ -127,10 +127,7 @@ pub(super) fn forget_lost(
         .extract_if(.., |offset| *offset > log_end_offset)
         .collect();
     for &offset in &lost {
-        for suffix in [SNAPSHOT_SUFFIX, SIDECAR_SUFFIX] {
-            let path = context.dir.join(file_name(offset, suffix));
-            fs::if_found(context.fs.remove_file(&path)).map_err(io_error(&path))?;
-        }
+        remove_snapshot(context, offset)?;
     }
     if !lost.is_empty() {
         let synced = context.fs.sync_dir(context.dir);

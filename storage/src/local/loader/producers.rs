@@ -13,7 +13,10 @@ use crate::log::transaction_index::AbortedTxn;
 use crate::record::EndTxnMarker;
 
 /// The producers as of the newest snapshot or note that can be read, and the offsets of the notes. Without any, there are
-/// no producers as of the first offset. A newer snapshot that cannot be read is taken out of `snapshots`.
+/// no producers as of the first offset.
+///
+/// Every snapshot is read, and those that cannot be are taken out of `snapshots`: segments go because a snapshot knows
+/// their producers, and nobody looks into it then.
 pub(super) fn newest_snapshot(
     context: &LoadContext<'_>,
     snapshots: &mut Vec<i64>,
@@ -54,17 +57,8 @@ pub(super) fn newest_snapshot(
             newest = Some(state);
         }
     }
-    for at in (0..snapshots.len()).rev() {
-        let offset = snapshots[at];
-        if offset > log_end_offset || offset < first_offset {
-            continue;
-        }
-        if newest
-            .as_ref()
-            .is_some_and(|noted| noted.end_offset() > offset)
-        {
-            break;
-        }
+    let (mut unreadable, mut taken) = (Vec::new(), None);
+    for &offset in snapshots.iter().rev() {
         let path = |suffix| context.dir.join(file_name(offset, suffix));
         let state = read_sidecar(&path(SIDECAR_SUFFIX))?;
         let mut state = state.filter(|state| state.end_offset() == offset);
@@ -74,19 +68,33 @@ pub(super) fn newest_snapshot(
             state = snapshot::from_snapshot(&bytes, offset, producer_config(), context.now_ms).ok();
         }
         match state {
-            Some(state) => return Ok((state, notes)),
+            Some(_) if taken.is_some() || !(first_offset..=log_end_offset).contains(&offset) => {}
+            Some(state) => taken = Some(state),
             None => {
-                tracing::warn!(
-                    partition = %context.id,
-                    offset,
-                    "producer snapshot is not readable; an older one is taken"
-                );
-                snapshots.remove(at);
+                tracing::warn!(partition = %context.id, offset, "producer snapshot is not readable; it is not used");
+                if context.may_cut_tail {
+                    // A power cut has torn it. Damage of another kind is left for the operator to see.
+                    remove_snapshot(context, offset)?;
+                }
+                unreadable.push(offset);
             }
         }
     }
+    snapshots.retain(|offset| !unreadable.contains(offset));
+    let noted = newest
+        .as_ref()
+        .map_or(first_offset, ProducerState::end_offset);
+    let taken = taken.filter(|taken| taken.end_offset() >= noted);
     let none = || ProducerState::new(producer_config(), first_offset);
-    Ok((newest.unwrap_or_else(none), notes))
+    Ok((taken.or(newest).unwrap_or_else(none), notes))
+}
+
+pub(super) fn remove_snapshot(context: &LoadContext<'_>, offset: i64) -> Result<(), LoadError> {
+    for suffix in [SNAPSHOT_SUFFIX, SIDECAR_SUFFIX] {
+        let path = context.dir.join(file_name(offset, suffix));
+        fs::if_found(context.fs.remove_file(&path)).map_err(io_error(&path))?;
+    }
+    Ok(())
 }
 
 /// Takes in the batches that were appended after the snapshot.
