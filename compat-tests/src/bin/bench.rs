@@ -185,18 +185,17 @@ fn run(
 ) -> Result<report::Results> {
     let rounds_count = if args.quick { 1 } else { args.rounds };
     let mut rounds = Vec::new();
+    let mut contenders = workload.contenders.clone();
+    contenders.retain(|contender| match args.only {
+        None => true,
+        Some(Only::Ottla) => contender.kind == BrokerKind::Ottla && !contender.is_cluster,
+        Some(Only::Kafka) => contender.kind == BrokerKind::Kafka,
+        Some(Only::Cluster) => contender.is_cluster,
+    });
     for round in 1..=rounds_count {
         let mut runs = Vec::new();
-        for contender in &workload.contenders {
-            let left_out = match args.only {
-                None => false,
-                Some(Only::Ottla) => contender.kind != BrokerKind::Ottla || contender.is_cluster,
-                Some(Only::Kafka) => contender.kind != BrokerKind::Kafka,
-                Some(Only::Cluster) => !contender.is_cluster,
-            };
-            if left_out {
-                continue;
-            }
+        for contender in contenders.clone() {
+            let contender = &contender;
             if !args.quick {
                 ballast.fill()?;
             }
@@ -206,8 +205,13 @@ fn run(
             );
             let start = Instant::now();
             let figures = match (workload.run)(contender, settings) {
-                Err(error) if contender.is_cluster && error.is::<Missing>() => {
-                    eprintln!("left out: {error}");
+                // An older binary may lack what is measured.
+                Err(error)
+                    if contender.binary.is_some()
+                        || (contender.is_cluster && error.is::<Missing>()) =>
+                {
+                    eprintln!("left out: {error:#}");
+                    contenders.retain(|other| other != contender);
                     continue;
                 }
                 figures => {
