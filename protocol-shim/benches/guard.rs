@@ -1,6 +1,6 @@
 //! What the guard adds to decoding, and what a fetch response costs to encode.
 //!
-//! `cargo bench -p protocol-shim`
+//! `cargo bench -p ottla-protocol-shim`
 
 use std::hint::black_box;
 

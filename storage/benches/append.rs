@@ -1,6 +1,6 @@
 //! What one batch costs on its way in: checksum, validation, append, commit.
 //!
-//! `cargo bench -p storage`
+//! `cargo bench -p ottla-storage`
 //!
 //! `append` acknowledges from the page cache (mode `os`): it shows the way through the write-ahead log without
 //! the device. `commit` waits for the device (mode `strict`), with many appends that share its writes. Both write

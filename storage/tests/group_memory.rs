@@ -256,7 +256,7 @@ async fn fetches_of_old_data_take_what_they_may_and_not_what_they_ask_for() {
     assert!(records.size_bytes > BATCH_BYTES);
 }
 
-/// What a million partitions take and cost: `cargo test --release -p storage --test group_memory -- --ignored --nocapture`.
+/// What a million partitions take and cost: `cargo test --release -p ottla-storage --test group_memory -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement, of an optimised build"]
 fn a_million_partitions() {

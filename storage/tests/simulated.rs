@@ -22,7 +22,7 @@ fn the_simulated_worlds_hold() {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         // Of the whole workspace: so other crates have the features that they were built with already.
         .args(["test", "--workspace", "--locked"])
-        .args(["--features", "storage/simulation"])
+        .args(["--features", "ottla-storage/simulation"])
         .args(["--test", "sim", "--test", "sim_calls"])
         .args(["--test", "sim_compaction"])
         .arg("--target-dir")

@@ -1,5 +1,6 @@
 //! What users install: made of the binary at hand, installed as they install it, and used.
 
+mod crates;
 mod deb;
 mod image;
 mod lint;
