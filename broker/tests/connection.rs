@@ -35,8 +35,8 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use support::{
-    Client, batch, connect, connect_watched, group_id, produce, start_broker, start_broker_with,
-    start_on, string, topic_name, try_start_on,
+    Client, batch, connect, connect_watched, connection_bytes, group_id, produce, start_broker,
+    start_broker_with, start_on, string, topic_name, try_start_on,
 };
 
 const FETCH: i16 = 12;
@@ -85,6 +85,14 @@ async fn latest_offset(client: &mut Client, topic: &'static str) -> i64 {
         .with_replica_id((-1).into())
         .with_topics(vec![topic]);
     client.call(LIST_OFFSETS, request).await.topics[0].partitions[0].offset
+}
+
+/// Thousands of clients wait at a time. What few of them ever need goes into a box, or each of them has room for it.
+#[tokio::test]
+async fn a_connection_that_waits_is_small() {
+    let broker = start_broker().await;
+    let bytes = connection_bytes(&broker);
+    assert!(bytes <= 6 << 10, "{bytes} bytes");
 }
 
 #[tokio::test(start_paused = true)]

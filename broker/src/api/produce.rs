@@ -218,7 +218,8 @@ async fn append_all(
     });
     let found = view.partitions(wanted.collect()).await;
     let mut guards = match transaction {
-        Some(transaction) => guards(ctx, &view, transaction, &request, &found).await,
+        // In a box: every connection has room for what it waits for here.
+        Some(transaction) => Box::pin(guards(ctx, &view, transaction, &request, &found)).await,
         None => Vec::new(),
     }
     .into_iter();

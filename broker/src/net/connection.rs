@@ -134,7 +134,8 @@ async fn read_requests(
                 Meaning::Request => {}
                 Meaning::Expired => return Close::LoginExpired,
                 Meaning::Login => {
-                    let (answer, close) = match login.go_on(connection, frame).await {
+                    // In a box, as all that few connections do: what waits for a request is small.
+                    let (answer, close) = match Box::pin(login.go_on(connection, frame)).await {
                         Ok(answer) => (Some(answer), None),
                         Err((answer, close)) => (answer, Some(close)),
                     };

@@ -231,14 +231,10 @@ pub(crate) async fn run(broker: Arc<Broker>, listener: Listener) {
             log_limited!(warn, peer = %peer_addr, "cannot set socket options: {error}");
             continue;
         }
-        let served = serve(
-            Arc::clone(&broker),
-            Arc::clone(&listener.told),
-            stream,
-            peer_addr,
-        );
+        let (broker, told) = (Arc::clone(&broker), Arc::clone(&listener.told));
         connections.spawn(async move {
-            served.await;
+            // Made where it is waited for: moved here, it would take its room twice.
+            serve(broker, told, stream, peer_addr).await;
             drop(place);
         });
     }
@@ -264,7 +260,13 @@ async fn serve(
     peer_addr: SocketAddr,
 ) {
     match broker.tls.get(&listener.name).cloned() {
-        Some(tls) => login::serve_encrypted(broker, tls, listener, stream, peer_addr).await,
+        // In a box, so that a connection without TLS is small.
+        Some(tls) => {
+            Box::pin(login::serve_encrypted(
+                broker, tls, listener, stream, peer_addr,
+            ))
+            .await;
+        }
         None => login::serve(broker, listener, stream, peer_addr).await,
     }
 }

@@ -73,7 +73,8 @@ pub async fn serve<S>(
     let Some(mechanisms) = broker.logins.of(&nobody.listener.name).cloned() else {
         return connection::serve(broker, nobody, stream).await;
     };
-    let known = log_in(&broker, &nobody, mechanisms, &mut stream);
+    // In a box, so that a connection that is known is small.
+    let known = Box::pin(log_in(&broker, &nobody, mechanisms, &mut stream));
     match broker.unauthenticated.log_in(known).await {
         Ok((session, begun)) => {
             connection::serve_begun(broker, Arc::new(session), stream, begun).await;
@@ -109,7 +110,6 @@ pub(super) async fn serve_encrypted(
         };
         Ok((session, begun, stream))
     };
-    // In a box, so that a connection that is known is small.
     match broker.unauthenticated.log_in(Box::pin(known)).await {
         Ok((session, begun, stream)) => {
             connection::serve_begun(broker, Arc::new(session), stream, begun).await;

@@ -125,6 +125,18 @@ fn serve_as(
     ))
 }
 
+/// What the task of a connection takes while it waits.
+pub fn connection_bytes(broker: &Arc<Broker>) -> usize {
+    let (_stream, served) = tokio::io::duplex(PIPE_BYTES);
+    let listener = ClientListener::plaintext(HostPort {
+        host: "broker.example".to_owned(),
+        port: 9192,
+    });
+    let peer_addr = ([192, 0, 2, 7], 40_000).into();
+    let served = login::serve(Arc::clone(broker), Arc::new(listener), served, peer_addr);
+    size_of_val(&served)
+}
+
 /// A connection to a listener that asks its clients who they are.
 pub fn connect_to_login(broker: &Arc<Broker>, listener: &str) -> (Client, JoinHandle<()>) {
     let (stream, served) = tokio::io::duplex(PIPE_BYTES);
