@@ -501,11 +501,17 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What includes all that was appended to these logs before the call, also by other brokers. A log that cannot be asked says
-    /// so when it is used.
-    pub(crate) async fn catch_up(&self, logs: impl Iterator<Item = &Arc<dyn PartitionLog>>) {
-        if !self.coordination().is_alone {
-            ask_all(logs).await;
+    /// Has these logs take in all that was appended to them before the call, also by other brokers, and says which could not.
+    pub(crate) async fn catch_up(
+        &self,
+        logs: impl Iterator<Item = &Arc<dyn PartitionLog>>,
+    ) -> Vec<Result<(), ReadError>> {
+        match self.coordination().is_alone {
+            true => logs.map(|_| Ok(())).collect(),
+            false => {
+                let asked = ask_all(logs).await.into_iter();
+                asked.map(|offsets| offsets.map(drop)).collect()
+            }
         }
     }
 
@@ -537,7 +543,7 @@ impl<'a> View<'a> {
         found.into_iter().map(with_offsets).collect()
     }
 
-    /// The same for the partitions that were found.
+    /// The same for the partitions that were found. One that cannot be asked says so when it is used.
     pub(crate) async fn catch_up_with(&self, found: &[Result<Arc<Partition>, ErrorCode>]) {
         let partitions = found.iter().flatten();
         self.catch_up(partitions.map(|partition| &partition.log))

@@ -151,22 +151,21 @@ impl Producer {
                     true => AppendOrigin::Marker {
                         transaction_version: 0,
                     },
-                    false => verified(&log, &batch)?,
-                };
-                match append_as(&log, batch, origin).await {
-                    // What this broker has heard since it gave the guard, of the transaction before or of a second marker, has
-                    // taken the guard away. It would be asked for again.
-                    Err(AppendError::InvalidTxnState { what, .. }) => {
-                        Err(AppendError::Storage(what))
+                    false => {
+                        // Another broker may have written the marker before.
+                        let caught_up = log.current_offsets().await;
+                        caught_up.map_err(|error| AppendError::Storage(error.to_string()))?;
+                        verified(&log, &batch)?
                     }
-                    appended => appended,
-                }
+                };
+                append_as(&log, batch, origin).await
             };
             match tokio::time::timeout(patience, sent).await {
                 Ok(Ok(appended)) => return appended,
                 Ok(Err(
                     error @ (AppendError::OutOfOrderSequence { .. }
                     | AppendError::InvalidProducerEpoch { .. }
+                    | AppendError::InvalidTxnState { .. }
                     | AppendError::TooLarge { .. }
                     | AppendError::Deleted
                     | AppendError::Fenced { .. }

@@ -69,12 +69,20 @@ pub(crate) async fn verify(
         .iter()
         .flatten()
         .map(|(partition, _)| &partition.log);
-    view.catch_up(logs).await;
+    let mut caught_up = view.catch_up(logs).await.into_iter();
     for batch in batches {
         let Some((partition, batch)) = batch else {
             outcomes.push(Ok(None));
             continue;
         };
+        if let Some(Err(error)) = caught_up.next() {
+            // It may take the transaction before for this one.
+            outcomes.push(Err(Unverified {
+                code: errors::of_read(&error),
+                message: Some(error.to_string()),
+            }));
+            continue;
+        }
         let Producer { id, epoch } = batch.producer;
         let log = &partition.log;
         let guard = log.begin_verification(id, epoch, batch.base_sequence, adds);
