@@ -413,6 +413,7 @@ async fn tidy_for_ever(shared: Arc<Shared>, due: mpsc::Sender<compaction::Due>) 
     let mut followed: HashMap<LogGroup, Group> = HashMap::new();
     let mut tended: HashMap<LogGroup, snapshot::Tended> = HashMap::new();
     let mut checked_at: HashMap<LogGroup, Instant> = HashMap::new();
+    let started_at = Instant::now();
     loop {
         tokio::time::sleep(shared.settings().tick).await;
         let seen = shared.seen();
@@ -430,9 +431,9 @@ async fn tidy_for_ever(shared: Arc<Shared>, due: mpsc::Sender<compaction::Due>) 
             if shared.is_stopped(head.group) || head.seq == 0 {
                 continue;
             }
-            let is_check_due = checked_at
-                .get(&head.group)
-                .is_none_or(|then| then.elapsed() >= shared.settings().check_interval);
+            // As on one machine the first check comes an interval after the start.
+            let last = checked_at.get(&head.group).unwrap_or(&started_at);
+            let is_check_due = last.elapsed() >= shared.settings().check_interval;
             if head.seq == head.snapshot_seq && !is_check_due {
                 continue;
             }

@@ -424,6 +424,31 @@ async fn what_is_too_old_leaves_and_its_objects_are_removed_after_the_delay() {
     assert_eq!(world.read(&state, id, 20..21).await.len(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_too_old_stays_until_an_interval_after_the_start() {
+    let mut world = World::new(1);
+    let config = LogConfig {
+        retention_ms: HOUR.as_millis() as i64,
+        ..LogConfig::default()
+    };
+    world.topic(1, config);
+    let broker = world.broker(1, None).await;
+    let config = broker.shared.config.clone();
+    let _runner = JobRunner::start(config, &tokio::runtime::Handle::current());
+    let id = partition(1, 0);
+    world
+        .send(&broker, id, &[("old", Some("value"))], false)
+        .await;
+    world.pass(2 * HOUR, &[&broker]).await;
+    let interval = world.settings.check_interval;
+    for (waited, log_start) in [(interval - world.settings.tick, 0), (interval, 1)] {
+        tokio::time::sleep(waited).await;
+        let state = world.state(&broker, LogGroup(0)).await;
+        let found = state.partition(id).unwrap().offsets().log_start_offset;
+        assert_eq!(found, log_start, "after {waited:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn deleted_topics_leave_nothing_and_are_forgotten_after_a_day() {
     let mut world = World::new(2);
