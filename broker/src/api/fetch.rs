@@ -220,8 +220,8 @@ fn check(
     Ok(partition)
 }
 
-/// Refuses partitions that are to be read from beyond their ends. Another broker may have acknowledged more than this one knows:
-/// of all that it knows to be shorter it asks at once.
+/// Refuses partitions that are to be read from beyond their ends, but for readers who are told where their history and the log's
+/// part. Another broker may have acknowledged more than this one knows: of all that it knows to be shorter it asks at once.
 async fn within_the_log(
     view: &View<'_>,
     wanted: &[WantedPartition],
@@ -239,8 +239,10 @@ async fn within_the_log(
     let beyond: Vec<usize> = (0..found.len()).filter(is_beyond).collect();
     let asked = beyond.iter().map(|at| found[*at].clone()).collect();
     for (at, known) in beyond.iter().zip(view.current_offsets(asked).await) {
+        let wanted = &wanted[*at];
         found[*at] = known.and_then(|(partition, offsets)| {
-            match wanted[*at].fetch_offset > offsets.log_end_offset {
+            let is_beyond = wanted.fetch_offset > offsets.log_end_offset;
+            match is_beyond && wanted.last_fetched_epoch < 0 {
                 true => Err(ErrorCode::OffsetOutOfRange),
                 false => Ok(partition),
             }

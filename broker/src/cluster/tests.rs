@@ -19,16 +19,18 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use object_store::memory::InMemory;
 use protocol_shim::ErrorCode;
+use protocol_shim::access;
 use protocol_shim::newer::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
 use storage::env::clock::Clock;
-use storage::log::{BoxFuture, LogStore};
+use storage::log::{AppendOrigin, BoxFuture, LogStore, Next};
 use storage::memory;
 use storage::object::database::{
     Brokers as _, Call, DEFAULT_GROUPS, Endpoint, Fate, Faults, MemoryDatabase, Registration,
 };
 use storage::object::{self, ObjectConfig};
+use storage::record::{BatchBuilder, ValidatedBatch};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
@@ -795,14 +797,14 @@ async fn a_request_about_many_partitions_asks_the_database_a_few_times() {
             .map(|told| (told.error_code, told.offset))
             .collect::<Vec<_>>()
     };
-    let fetch = async || {
+    let fetch = async |last_fetched_epoch| {
         let partition = |index| {
             FetchPartition::default()
                 .with_partition(index)
                 .with_fetch_offset(7)
                 .with_partition_max_bytes(1000)
                 .with_current_leader_epoch(-1)
-                .with_last_fetched_epoch(-1)
+                .with_last_fetched_epoch(last_fetched_epoch)
         };
         let topic = FetchTopic::default()
             .with_topic(name())
@@ -814,10 +816,13 @@ async fn a_request_about_many_partitions_asks_the_database_a_few_times() {
             .with_topics(vec![topic]);
         let answer = api::fetch::handle(&at(&broker, 12, ""), request).await;
         let answer = answer.expect("paid for");
-        let partitions = &answer.topics[0].partitions;
+        let partitions = answer.topics[0].partitions.iter();
         partitions
-            .iter()
-            .map(|told| told.error_code)
+            .map(|told| {
+                let diverging = told.diverging_epoch.as_ref();
+                let diverging = diverging.map(|parts| (parts.epoch, parts.end_offset));
+                (told.error_code, diverging)
+            })
             .collect::<Vec<_>>()
     };
     // Each group is read when it is first used.
@@ -828,7 +833,22 @@ async fn a_request_about_many_partitions_asks_the_database_a_few_times() {
     let listed = way.0.load(Ordering::Relaxed);
     assert!(listed - before < all / 4, "{} questions", listed - before);
     let out_of_range = ErrorCode::OffsetOutOfRange;
-    assert_eq!(fetch().await, vec![out_of_range; all]);
+    assert_eq!(fetch(-1).await, vec![(out_of_range, None); all]);
     let fetched = way.0.load(Ordering::Relaxed);
     assert!(fetched - listed < all / 4, "{} questions", fetched - listed);
+
+    // Who says what epoch it has read is told where that ends (KIP-595), as on one machine.
+    let ctx = at(&broker, 12, "");
+    let view = ctx.view();
+    let id = view.topic("topic", access::Operation::Read);
+    let id = id.expect("made").id();
+    let found = view.partitions(vec![Ok((id, 3))]).await.remove(0);
+    let log = &found.expect("led").log;
+    let mut batch = BatchBuilder::new();
+    batch.append(1000, None, Some(b"value"), &[]);
+    let batch = ValidatedBatch::trusted(batch.build().expect("a batch")).expect("valid");
+    let permit = log.reserve(100, AppendOrigin::CLIENT).await.expect("room");
+    let pending = log.submit(permit, batch, AppendOrigin::CLIENT, Next::Append);
+    pending.expect("taken").await.expect("durable");
+    assert_eq!(fetch(0).await[3], (ErrorCode::None, Some((0, 1))));
 }
