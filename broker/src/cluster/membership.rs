@@ -517,11 +517,13 @@ impl Membership {
             .into_iter()
             .filter(|broker| broker.seen_metadata > 0);
         let nodes = serving.map(node);
-        let members = Members::new(self.me(), nodes.collect(), self.groups);
-        let ids = |members: &Members| members.broker_ids().collect::<BTreeSet<_>>();
-        let (before, now) = (ids(&self.view.now()), ids(&members));
-        if self.view.show(members) && before != now {
-            info!(?before, ?now, "the brokers of the cluster have changed");
+        let before = self.view.now();
+        if self.view.follow(nodes.collect(), self.groups) {
+            let ids = |members: &Members| members.broker_ids().collect::<BTreeSet<_>>();
+            let (before, now) = (ids(&before), ids(&self.view.now()));
+            if before != now {
+                info!(?before, ?now, "the brokers of the cluster have changed");
+            }
         }
         // Last: who has waited for others finds them in the view.
         self.seen_by_others

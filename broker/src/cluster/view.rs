@@ -231,10 +231,6 @@ impl Members {
             }
         }
     }
-
-    fn is_same(&self, other: &Self) -> bool {
-        self.nodes == other.nodes && self.leaders.len() == other.leaders.len()
-    }
 }
 
 /// Who of these brokers leads a log group; -1: nobody is there.
@@ -320,14 +316,20 @@ impl ClusterView {
         self.show(Members::led_by(self.me, chief));
     }
 
-    /// Brokers have come or gone. Says whether that is new.
-    pub(crate) fn show(&self, members: Members) -> bool {
-        let is_new = !self.now.load().is_same(&members);
+    /// These brokers are there, in a cluster of so many log groups. Says whether that is new. Who leads is found out only then: it
+    /// takes all brokers times all groups, and somebody looks every few milliseconds.
+    pub(crate) fn follow(&self, mut nodes: Vec<Node>, groups: u16) -> bool {
+        nodes.sort_unstable_by_key(|node| node.id);
+        let is_new = self.now.load().nodes != nodes;
         if is_new {
-            self.now.store(Arc::new(members));
-            self.changes.send_replace(());
+            self.show(Members::new(self.me, nodes, groups));
         }
         is_new
+    }
+
+    fn show(&self, members: Members) {
+        self.now.store(Arc::new(members));
+        self.changes.send_replace(());
     }
 
     /// This broker's id.
@@ -473,6 +475,48 @@ mod tests {
             [3, 1, 2, 3, 3, 1, 1, 1],
             "brokers of two releases have to agree"
         );
+    }
+
+    #[test]
+    fn brokers_that_were_there_before_are_no_change() {
+        let there = |ids: &[i32]| ids.iter().map(|id| node(*id, None)).collect::<Vec<_>>();
+        let view = ClusterView::of(Members::new(1, Vec::new(), GROUPS));
+        let changes = view.watch();
+        assert!(!view.follow(Vec::new(), GROUPS));
+        assert!(view.follow(there(&[1, 2]), GROUPS));
+        let before = view.now();
+        assert!(!view.follow(there(&[2, 1]), GROUPS));
+        assert!(Arc::ptr_eq(&before, &view.now()));
+        assert!(changes.has_changed().expect("the view is there"));
+        let elsewhere = vec![node(1, None), node(2, Some("a"))];
+        assert!(view.follow(elsewhere, GROUPS));
+        assert!(view.follow(there(&[1]), GROUPS));
+        assert!(view.now().is_alone());
+    }
+
+    /// `cargo test --release --workspace --lib -- --ignored --nocapture a_view_of_a_thousand_brokers`
+    #[test]
+    #[ignore = "a measurement, of an optimised build"]
+    fn a_view_of_a_thousand_brokers() {
+        let racks = ["a", "b", "c"].map(Arc::<str>::from);
+        let nodes = |count: i32| {
+            let node = |id: i32| Node {
+                id,
+                rack: Some(Arc::clone(&racks[id as usize % 3])),
+                endpoints: BTreeMap::new(),
+            };
+            (0..count).map(node).collect::<Vec<_>>()
+        };
+        for brokers in [100, 1000] {
+            let groups = brokers as u16 * 10;
+            let view = ClusterView::of(Members::new(0, Vec::new(), groups));
+            for what in ["new", "the same"] {
+                let nodes = nodes(brokers);
+                let began = std::time::Instant::now();
+                view.follow(nodes, groups);
+                println!("{brokers} brokers, {what}: {:?}", began.elapsed());
+            }
+        }
     }
 
     #[test]

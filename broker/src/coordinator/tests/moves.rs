@@ -107,7 +107,7 @@ impl Peer {
     /// From now on it believes that these are all the brokers.
     fn sees(&self, ids: &[i32]) {
         let nodes = ids.iter().map(|id| node(*id)).collect();
-        self.view.show(Members::new(self.id, nodes, 64));
+        self.view.follow(nodes, 64);
     }
 
     async fn call<C: GroupCall>(&self, group: &str, request: C) -> Result<C::Reply, ErrorCode> {
