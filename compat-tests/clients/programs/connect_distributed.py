@@ -188,10 +188,12 @@ def _():
 @capability("started again, it knows its connectors and goes on")
 def _():
     first.start()
-    assert sorted(first.ask("GET", "/connectors")) == ["sink", "source"]
+    found = sorted(first.ask("GET", "/connectors"))
+    assert found == ["sink", "source"], found
     append("after the start %d" % number for number in range(20))
     until(lambda: target.read_text().splitlines()[-20:] == lines[-20:], "the sink goes on")
-    assert [message.value().decode() for message in read(bootstrap, topic, len(lines))] == lines
+    found = [message.value().decode() for message in read(bootstrap, topic, len(lines))]
+    assert found == lines, found[-100:]
 
 
 @capability("a connector is deleted")
