@@ -1,7 +1,7 @@
 //! The same snapshot under the names of other people's exporters, for dashboards and alerts that are there already.
 //!
 //! Names, labels and values are those of danielqsj/kafka_exporter and of redpanda-data/kminion with their default settings.
-//! `compat-tests/tests/exporters` holds them against the programs themselves. What a log that was not used since the start does
+//! `broker/tests/metrics.rs` holds them against what the programs themselves have said. What a log that was not used since the start does
 //! not tell is left out; both programs would open it.
 //!
 //! Deviations: both know groups of the consumer protocol as empty or not at all, here they are told like all others. Where there

@@ -20,6 +20,7 @@ mod one_record;
 mod partitions;
 mod produce;
 mod recovery;
+mod scrape;
 mod start;
 mod start_partitions;
 mod stock_clients;
@@ -65,6 +66,7 @@ pub fn all(options: Options) -> Vec<Workload> {
         group_rebalance::workload(),
         transactions::workload(),
         idle::workload(),
+        scrape::workload(),
         stock_clients::workload(),
         tls::workload(),
         cluster::workload(),

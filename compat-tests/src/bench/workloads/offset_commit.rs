@@ -202,7 +202,7 @@ impl Group {
 }
 
 /// A new broker makes its offsets topic when it is first asked for a coordinator.
-fn wait_for_coordinator(address: SocketAddr, id: &str, topic: &Topic) -> Result<()> {
+pub(super) fn wait_for_coordinator(address: SocketAddr, id: &str, topic: &Topic) -> Result<()> {
     let find = FindCoordinatorRequest::default().with_key(StrBytes::from_string(id.to_owned()));
     let commit = commit_request(id, topic, |_| 0);
     let deadline = Instant::now() + READY_TIMEOUT;
