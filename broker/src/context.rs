@@ -162,7 +162,7 @@ impl RequestContext {
             instance_id,
             client_id: &self.client_id,
             software: software.map(|software| (&*software.name, &*software.version)),
-            address: self.session.peer_addr,
+            session: &self.session,
         }
     }
 

@@ -43,7 +43,7 @@ impl Instances {
         }
     }
 
-    /// A client, which begins anew when subscriptions have changed since.
+    /// A client, which begins anew, with `terms`, when subscriptions have changed since.
     pub(super) fn get(
         &mut self,
         id: Uuid,
@@ -70,6 +70,12 @@ impl Instances {
             *instance = Instance::new(version, terms());
         }
         instance
+    }
+
+    pub(super) fn forget(&mut self, id: Uuid) {
+        if let Some((used, _)) = self.by_id.remove(&id) {
+            self.by_use.remove(&used);
+        }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -25,6 +25,7 @@ use self::instances::Instances;
 pub(crate) use self::subscriptions::Client;
 use self::subscriptions::Subscriptions;
 use crate::metadata::MetadataImage;
+use crate::net::session::Session;
 
 /// In the order in which Kafka would rather have them.
 pub(crate) const CODECS: [CompressionType; 4] = [
@@ -34,7 +35,7 @@ pub(crate) const CODECS: [CompressionType; 4] = [
     CompressionType::Snappy,
 ];
 
-/// Clients that are remembered, as by Kafka; the longest silent make room.
+/// Clients that are remembered while the connections are open over which they came, as by Kafka; the longest silent make room.
 const MAX_INSTANCES: usize = 16_384;
 
 /// See the [module](self).
@@ -100,7 +101,10 @@ impl ClientMetrics {
         let subscriptions = self.subscriptions.load();
         let found = subscriptions.find(client);
         let mut instances = self.instances.lock();
-        let instance = instances.get(client.instance_id, subscriptions.version, || found.terms());
+        let instance = instances.get(client.instance_id, subscriptions.version, || {
+            client.comes();
+            found.terms()
+        });
         let allowed = instance.may_ask(now_ms);
         drop(instances);
         self.counted(allowed)?;
@@ -144,6 +148,7 @@ impl ClientMetrics {
         let subscriptions = self.subscriptions.load();
         let mut instances = self.instances.lock();
         let instance = instances.get(client.instance_id, subscriptions.version, || {
+            client.comes();
             subscriptions.find(client).terms()
         });
         let allowed = instance.may_push(report.subscription_id, report.terminating, now_ms);
@@ -178,6 +183,15 @@ impl ClientMetrics {
             self.counts.refused.fetch_add(1, Ordering::Relaxed);
         }
         outcome
+    }
+
+    /// A connection has ended, and with it what is remembered of the client that came over it. As in Kafka, that is the last
+    /// one, and goes whoever else speaks for it by now.
+    pub(crate) fn forget(&self, session: &Session) {
+        let id = session.reports_as.lock().take();
+        if let Some(id) = id {
+            self.instances.lock().forget(id);
+        }
     }
 
     /// Clients that are remembered.

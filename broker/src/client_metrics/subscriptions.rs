@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::net::SocketAddr;
 
 use kafka_protocol::protocol::StrBytes;
 use storage::kafka_uuid;
@@ -14,6 +13,7 @@ use crate::client_text::client_text;
 use crate::config::def::list;
 use crate::config::resource::{ClientAttribute, ClientMatch, client_matches};
 use crate::metadata::{MetadataImage, ResourceType};
+use crate::net::session::Session;
 
 /// How often a client comes back that nobody wants anything of.
 const DEFAULT_PUSH_INTERVAL_MS: i32 = 300_000;
@@ -41,7 +41,14 @@ pub(crate) struct Client<'a> {
     pub client_id: &'a str,
     /// Its name and version, where it has said so.
     pub software: Option<(&'a str, &'a str)>,
-    pub address: SocketAddr,
+    pub session: &'a Session,
+}
+
+impl Client<'_> {
+    /// It was not known, or not under these terms.
+    pub(super) fn comes(&self) {
+        *self.session.reports_as.lock() = Some(self.instance_id);
+    }
 }
 
 /// What of all subscriptions is for one client.
@@ -92,8 +99,9 @@ impl Subscriptions {
     /// What is for this client: what any subscription wants that matches it, as often as the most impatient of them.
     pub(super) fn find(&self, client: &Client<'_>) -> Found {
         let instance_id = kafka_uuid(client.instance_id);
-        let address = client.address.ip().to_canonical().to_string();
-        let port = client.address.port().to_string();
+        let peer_addr = client.session.peer_addr;
+        let address = peer_addr.ip().to_canonical().to_string();
+        let port = peer_addr.port().to_string();
         let value = |attribute: ClientAttribute| match attribute {
             ClientAttribute::InstanceId => Some(&*instance_id),
             ClientAttribute::ClientId => Some(client.client_id),

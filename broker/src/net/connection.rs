@@ -75,6 +75,7 @@ pub(super) async fn serve_begun<S>(
         },
         close = idle => tell(&session, &close),
     }
+    broker.client_metrics.forget(&session);
 }
 
 /// Why a connection ends. That is a warning where somebody has erred.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::config::{HostPort, SecurityProtocol};
 use crate::net::account::ResponseAccount;
@@ -75,6 +76,8 @@ pub struct Session {
     pub account: ResponseAccount,
     /// What counts for the client that has asked last.
     pub(crate) quotas: Mutex<Option<Arc<ClientQuotas>>>,
+    /// Under which id a client that reports metrics came over this connection, the last of them.
+    pub(crate) reports_as: Mutex<Option<Uuid>>,
     /// Its client has logged in with a delegation token (KIP-48).
     by_token: AtomicBool,
     reading: Reading,
@@ -95,6 +98,7 @@ impl Session {
             software: OnceLock::new(),
             account: ResponseAccount::default(),
             quotas: Mutex::default(),
+            reports_as: Mutex::default(),
             by_token: AtomicBool::default(),
             reading: Reading::default(),
         }

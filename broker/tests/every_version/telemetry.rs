@@ -13,7 +13,7 @@ use storage::record::compression::{Compression, CompressionType, compress};
 use uuid::Uuid;
 
 use super::Case;
-use super::support::string;
+use super::support::{connect_watched, string};
 
 /// Long enough for no second to pass.
 const OFTEN_MS: i32 = 200_000;
@@ -164,4 +164,20 @@ pub async fn push(case: &mut Case) {
         assert_eq!(pushed(case, &end).await, 0, "{what}");
         assert_eq!(pushed(case, &end).await, E::InvalidRequest as i16, "{what}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_is_known_while_the_connection_is_open_over_which_it_came() {
+    let mut case = Case::new(0, &[]).await;
+    let (mut client, served) = connect_watched(&case.broker);
+    let told = client
+        .call(0, GetTelemetrySubscriptionsRequest::default())
+        .await;
+    let id = told.client_instance_id;
+    let early = E::ThrottlingQuotaExceeded as i16;
+    assert_eq!(get(&mut case, id).await.error_code, early);
+    drop(client);
+    served.await.unwrap();
+    assert_eq!(get(&mut case, id).await.error_code, 0);
+    assert_eq!(get(&mut case, id).await.error_code, early, "it came anew");
 }

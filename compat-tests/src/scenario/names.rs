@@ -11,6 +11,7 @@ const CHOSEN: &[(&str, &str)] = &[
     ("session_id", "session"),
     ("producer_id", "producer"),
     ("log_dir", "directory"),
+    ("subscription_id", "subscription"),
 ];
 /// Fields whose values are one broker's at one moment; that there is one is all they have in common.
 const MEASURED: &[&str] = &[

@@ -27,6 +27,7 @@ mod produce_compressed;
 mod quotas;
 mod replicas;
 mod sweep;
+mod telemetry;
 mod topics;
 mod transactional_ids;
 mod transactions;
@@ -117,6 +118,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("reassignments", replicas::reassignments),
     ("features", replicas::features),
     ("unregister broker", replicas::unregister),
+    ("client metrics", telemetry::reports),
+    ("clients that report, by connection", telemetry::connections),
 ];
 
 /// What both brokers are started with; most of it is what makes Kafka run as a single node.
@@ -130,6 +133,8 @@ const CONFIG: &[(&str, &str)] = &[
     ("share.coordinator.state.topic.replication.factor", "1"),
     ("share.coordinator.state.topic.min.isr", "1"),
     ("group.initial.rebalance.delay.ms", "0"),
+    // Somebody who takes metrics of clients (`clients/java/Reports.java`): without one Kafka does not ask for them.
+    ("metric.reporters", "Reports"),
     // Short enough to wait for.
     ("group.min.session.timeout.ms", "1000"),
     ("group.consumer.min.session.timeout.ms", "1000"),
@@ -149,7 +154,8 @@ fn every_answer_is_that_of_kafka_or_its_difference_is_meant() -> Result<()> {
     let Some(kafka) = toolchain::available(started)? else {
         return Ok(());
     };
-    let ottla = BrokerProcess::start_as(BrokerKind::Ottla, CONFIG, &[])?;
+    let config = [CONFIG, &[("ottla.client.metrics", "true")]].concat();
+    let ottla = BrokerProcess::start_as(BrokerKind::Ottla, &config, &[])?;
     for broker in [&kafka, &ottla] {
         RawClient::connect(broker.address())?.to_coordinator("any group")?;
     }
