@@ -333,7 +333,7 @@ impl ProducerState {
     ///
     /// # Errors
     /// `InvalidProducerEpoch` or `TransactionCoordinatorFenced`.
-    pub(crate) fn check_marker(
+    pub fn check_marker(
         &self,
         producer_id: i64,
         producer_epoch: i16,
@@ -435,7 +435,7 @@ impl ProducerState {
 
     /// Start of the earliest transaction that is open or whose marker readers cannot see yet. The last stable
     /// offset is this, or else the high watermark.
-    pub(crate) fn first_unstable_offset(&self) -> Option<i64> {
+    pub fn first_unstable_offset(&self) -> Option<i64> {
         let decided = self
             .undecided_for_readers
             .first()
@@ -447,7 +447,7 @@ impl ProducerState {
     }
 
     /// Lets go of transactions whose marker lies below the high watermark (or below a new log start offset).
-    pub(crate) fn on_high_watermark(&mut self, high_watermark: i64) {
+    pub fn on_high_watermark(&mut self, high_watermark: i64) {
         self.undecided_for_readers
             .retain(|&(_, last_offset)| last_offset >= high_watermark);
     }
@@ -464,7 +464,7 @@ impl ProducerState {
 
     /// Forgets producers outside a transaction that have been silent for `producer_id_expiration_ms`, and
     /// verifications that were never followed by a batch.
-    pub(crate) fn remove_expired(&mut self, now_ms: i64) {
+    pub fn remove_expired(&mut self, now_ms: i64) {
         let expiration_ms = self.config.producer_id_expiration_ms;
         self.producers.retain(|_, entry| {
             entry.current_txn_first_offset.is_some()
