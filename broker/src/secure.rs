@@ -292,6 +292,7 @@ fn certificate(issuer: &Issuer<'_, KeyPair>, hosts: &[String]) -> Result<String,
             Err(_) => rcgen::SanType::DnsName(host.as_str().try_into()?),
         });
     }
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     let certificate = params.signed_by(&key, issuer)?;

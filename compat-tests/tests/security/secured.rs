@@ -137,3 +137,46 @@ fn another_start_of_a_secured_broker_knows_the_clients_of_the_first() -> Result<
     }
     Ok(())
 }
+
+#[test]
+fn certificates_of_a_secured_broker_say_what_their_keys_are_for() -> Result<()> {
+    let Some(broker) = Broker::start(tempfile::tempdir()?, free_port()?)? else {
+        return Ok(());
+    };
+    if available(find("openssl"))?.is_none() {
+        return Ok(());
+    }
+    let (ca, server) = (broker.file("ca.pem"), broker.file("server.pem"));
+    let mut verify = Command::new("openssl");
+    // As Python looks at them since 3.13, and more.
+    verify.args(["verify", "-x509_strict", "-purpose", "sslserver", "-CAfile"]);
+    run(verify.arg(&ca).arg(&server))?;
+    let expected = [
+        (
+            ca,
+            "X509v3 Key Usage: critical Certificate Sign, CRL Sign",
+            "X509v3 Basic Constraints: critical CA:TRUE, pathlen:0",
+        ),
+        (
+            server,
+            "X509v3 Key Usage: critical Digital Signature",
+            "X509v3 Extended Key Usage: TLS Web Server Authentication",
+        ),
+    ];
+    for (file, usage, more) in expected {
+        let mut look = Command::new("openssl");
+        let text = run(look.args(["x509", "-noout", "-text", "-in"]).arg(&file))?;
+        let text: Vec<&str> = text.split_whitespace().collect();
+        let text = text.join(" ");
+        for extension in [usage, more] {
+            // What comes next is another extension, or the signature.
+            let after = text.split_once(extension).map_or("", |(_, after)| after);
+            ensure!(
+                after.starts_with(" X509v3") || after.starts_with(" Signature Algorithm"),
+                "{}: {extension}, not {text}",
+                file.display()
+            );
+        }
+    }
+    Ok(())
+}
