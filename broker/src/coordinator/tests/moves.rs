@@ -20,7 +20,6 @@ use crate::coordinator::txn::{TransactionCoordinator, Transactions};
 
 /// One broker, with its own view of who there is.
 struct Peer {
-    id: i32,
     view: Arc<ClusterView>,
     groups: GroupCoordinator,
     transactions: TransactionCoordinator,
@@ -96,7 +95,6 @@ impl Peer {
         let transactions = TransactionCoordinator::new(of_transactions, runtime);
         transactions.load().await.expect("started");
         Self {
-            id,
             view,
             groups,
             transactions,
