@@ -168,6 +168,8 @@ pub static TABLE: &[Deliberate] = &[
         "in the order of the request; Kafka's is that of its hashes"),
     Deliberate::new("transactional ids grow: DescribeTransactions v0 *: *.partitions.(order)", "*", "*",
         "in their order; Kafka's is that of its hashes"),
+    Deliberate::new("transactional ids end: EndTxn v5 Complete* the epoch before: *", "*", "*",
+        "its successor has ended a transaction of an older version, so it is fenced and nothing is a retry"),
 
     // Groups.
     Deliberate::new("find coordinator: FindCoordinator v* *error_message", "*", "None",

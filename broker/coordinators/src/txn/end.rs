@@ -50,6 +50,9 @@ fn verdict_by_state(
 }
 
 /// From version 5 on (KIP-890). Each transaction has an epoch of its own, so the one before is that of a retry.
+///
+/// Not if the last transaction went by an older version: then the epoch before is that of a producer that was fenced. Kafka takes it
+/// for a retry and gives it the epoch of its successor. Batches of the one may then pass for duplicates of the other's.
 fn verdict_by_epoch(
     transaction: &Transaction,
     request: &EndTransaction,
@@ -62,11 +65,12 @@ fn verdict_by_epoch(
     if asking.id != current.id && !had_id_before {
         return Err(ErrorCode::InvalidProducerIdMapping);
     }
-    let is_retry = had_epoch_before || had_id_before;
+    let is_retry =
+        transaction.version >= EPOCH_PER_TRANSACTION && (had_epoch_before || had_id_before);
     let is_current = asking.epoch == current.epoch;
     let is_known = match state {
         Empty | Ongoing => is_current,
-        PrepareCommit | PrepareAbort => had_epoch_before,
+        PrepareCommit | PrepareAbort => is_retry && had_epoch_before,
         CompleteCommit | CompleteAbort => is_current || is_retry,
     };
     if !is_known {

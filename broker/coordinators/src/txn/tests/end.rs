@@ -118,6 +118,26 @@ fn from_version_5_on_the_epoch_tells_a_retry() {
     }
 }
 
+/// Version 0 does not bump the epoch, so the one before belongs to a producer that another has fenced.
+#[test]
+fn after_an_end_of_version_0_the_epoch_before_is_no_retry() {
+    for (state, commit) in [(CompleteCommit, true), (CompleteAbort, false)] {
+        let mut cx = at(state, 0);
+        let request = EndTransaction {
+            transactional_id: "tx".into(),
+            producer: producer(7, 4),
+            commit,
+            version: 2,
+        };
+        let moment = moment(cx.now_ms);
+        let request = TransactionRequest::End(request);
+        let effects = cx.shard.handle(&moment, Token(0), request);
+        let answer = TransactionReply::End(FENCED);
+        assert_eq!(effects.replies, [(Token(0), answer)], "{state:?}");
+        assert!(effects.writes.is_empty());
+    }
+}
+
 #[test]
 fn an_unknown_id_has_nothing_to_end() {
     let mut cx = TestContext::new();
