@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::go::sources;
 use crate::toolchain::{crate_dir, find, prepare_once, run};
@@ -236,5 +236,43 @@ impl KafkaTools {
     /// Its exit code is not 0.
     pub fn run(&self, main: &str, args: &[&str]) -> Result<String> {
         run(&mut self.command(main, args))
+    }
+
+    /// What Kafka's log dump says of the files of one kind in the partitions of a topic.
+    ///
+    /// # Errors
+    /// There are no such files; its exit code is not 0.
+    pub fn dump_log(
+        &self,
+        data_dir: &Path,
+        topic: &str,
+        extension: &str,
+        options: &[&str],
+    ) -> Result<String> {
+        let mut files = Vec::new();
+        for partition in std::fs::read_dir(data_dir)? {
+            let partition = partition?;
+            let name = partition.file_name();
+            let of = name.to_str().and_then(|name| name.rsplit_once('-'));
+            if of.is_some_and(|(of, _)| of == topic) {
+                for file in std::fs::read_dir(partition.path())? {
+                    files.push(file?.path());
+                }
+            }
+        }
+        files.retain(|path| path.extension().is_some_and(|found| found == extension));
+        let data_dir = data_dir.display();
+        ensure!(
+            !files.is_empty(),
+            "no .{extension} files of {topic} in {data_dir}"
+        );
+        files.sort();
+        let files: Vec<_> = files
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let files = files.join(",");
+        let args = [options, &["--files", &files]].concat();
+        self.run("org.apache.kafka.tools.DumpLogSegments", &args)
     }
 }

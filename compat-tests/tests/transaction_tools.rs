@@ -1,17 +1,20 @@
-//! `kafka-transactions` in all its forms and `kafka-get-offsets`: they say and do the same with Ottla as with Kafka.
+//! `kafka-transactions` in all its forms and `kafka-get-offsets`: they say and do the same with Ottla as with Kafka. And what
+//! `kafka-dump-log` finds in the directory afterwards.
 //!
 //! Needs Java and Maven, for Kafka's jars; skipped where they are not.
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use compat_tests::java::KafkaTools;
 use compat_tests::records::{batch, create_topic, position, seal};
 use compat_tests::tool_answers::{both, same_answers};
-use compat_tests::{BrokerKind, BrokerProcess, RawClient, available};
+use compat_tests::{BrokerKind, BrokerProcess, RawClient, available, cluster};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{FindCoordinatorRequest, InitProducerIdRequest, ProduceRequest};
 use kafka_protocol::protocol::StrBytes;
+use serde_json::Value;
 
 /// What both brokers are started with. Without verification, a transaction can hang that no coordinator knows.
 const CONFIG: &[(&str, &str)] = &[
@@ -28,7 +31,7 @@ fn every_transaction_tool_says_and_does_the_same_as_with_kafka() -> Result<()> {
         || BrokerProcess::start_as(BrokerKind::Kafka, CONFIG, &[]),
         || BrokerProcess::start_as(BrokerKind::Ottla, CONFIG, &[]),
     );
-    let Some(kafka) = available(kafka)? else {
+    let Some(mut kafka) = available(kafka)? else {
         return Ok(());
     };
     let mut ottla = ottla?;
@@ -37,7 +40,60 @@ fn every_transaction_tool_says_and_does_the_same_as_with_kafka() -> Result<()> {
     let tools = || Ok(KafkaTools::new()?.command("TransactionTools", &[]));
     let compared = same_answers(&[("kafka-transactions", tools)], &kafka, &ottla);
     ottla.terminate()?;
-    compared
+    compared?;
+    if cluster::leaves_out("dump-log") {
+        return Ok(());
+    }
+    kafka.terminate()?;
+    let (expected, found) = (Left::by(&kafka)?, Left::by(&ottla)?);
+    assert!(expected.transactions.contains_key("committed"));
+    assert!(!expected.aborted.is_empty());
+    assert_eq!(found, expected);
+    Ok(())
+}
+
+/// What `kafka-dump-log` finds of transactions in a broker's directory.
+#[derive(Debug, PartialEq)]
+struct Left {
+    /// The last record of each transactional id, without what only this broker has given out.
+    transactions: BTreeMap<String, Value>,
+    /// The entries of indexes of aborted transactions, without their producers.
+    aborted: Vec<String>,
+}
+
+impl Left {
+    fn by(broker: &BrokerProcess) -> Result<Self> {
+        let (tools, data_dir) = (KafkaTools::new()?, broker.data_dir());
+        let how = ["--transaction-log-decoder", "--print-data-log"];
+        let dumped = tools.dump_log(&data_dir, "__transaction_state", "log", &how)?;
+        let mut transactions = BTreeMap::new();
+        for line in dumped.lines() {
+            let Some((_, record)) = line.split_once(" key: ") else {
+                continue;
+            };
+            let (key, value) = record.split_once(" payload: ").context("a value")?;
+            let (key, mut value): (Value, Value) =
+                (serde_json::from_str(key)?, serde_json::from_str(value)?);
+            let id = key["data"]["transactionalId"].as_str().context("an id")?;
+            let fields = value["data"].as_object_mut().context("fields")?;
+            fields
+                .retain(|name, _| !name.ends_with("ProducerId") && !name.ends_with("TimestampMs"));
+            fields.remove("producerId");
+            transactions.insert(id.to_owned(), value);
+        }
+        let mut aborted = Vec::new();
+        for topic in ["out", "hung"] {
+            let dumped = tools.dump_log(&data_dir, topic, "txnindex", &[])?;
+            let entries = dumped
+                .lines()
+                .filter_map(|line| line.split_once(" firstOffset: "));
+            aborted.extend(entries.map(|(_, entry)| format!("{topic} {entry}")));
+        }
+        Ok(Self {
+            transactions,
+            aborted,
+        })
+    }
 }
 
 /// Leaves a transaction in the topic "hung" that its coordinator has never heard of, an hour old.

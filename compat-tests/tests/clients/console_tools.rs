@@ -1,7 +1,6 @@
 //! Kafka's console tools, and what Kafka's log dump says of Ottla's files.
 
 use std::io::Write as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -99,13 +98,8 @@ fn kafkas_console_tools_work_and_dump_log_reads_the_files() -> Result<()> {
     }
     let data = broker.data_dir();
     broker.terminate()?;
-    let dump_log = |extension: &str, option: &str| {
-        let files = partition_files(&data, "smoke-", extension)?.join(",");
-        tools.run(
-            "org.apache.kafka.tools.DumpLogSegments",
-            &[option, "--files", &files],
-        )
-    };
+    let dump_log =
+        |extension: &str, option: &str| tools.dump_log(&data, "smoke", extension, &[option]);
     let dumped = dump_log("log", "--print-data-log")?;
     assert!(!dumped.contains("isvalid: false"), "{dumped}");
     let payload = |line: &str| Some(line.split_once("payload: ")?.1.to_owned());
@@ -122,27 +116,4 @@ fn kafkas_console_tools_work_and_dump_log_reads_the_files() -> Result<()> {
     payloads.sort_unstable();
     assert_eq!(payloads, expected);
     Ok(())
-}
-
-/// The files of one kind in the partitions whose directory begins with `prefix`.
-fn partition_files(data: &Path, prefix: &str, extension: &str) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    for partition in std::fs::read_dir(data)? {
-        let partition = partition?;
-        if partition.file_name().to_string_lossy().starts_with(prefix) {
-            for file in std::fs::read_dir(partition.path())? {
-                found.push(file?.path());
-            }
-        }
-    }
-    found.retain(|path| path.extension().is_some_and(|found| found == extension));
-    ensure!(
-        !found.is_empty(),
-        "no .{extension} files in {}",
-        data.display()
-    );
-    Ok(found
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect())
 }
