@@ -158,14 +158,20 @@ impl Producer {
                         verified(&log, &batch)?
                     }
                 };
-                append_as(&log, batch, origin).await
+                match append_as(&log, batch, origin).await {
+                    // What this broker has heard since it gave the guard, of the transaction before or of a second marker, has
+                    // taken the guard away. It would be asked for again.
+                    Err(AppendError::InvalidTxnState { what, .. }) => {
+                        Err(AppendError::Storage(what))
+                    }
+                    appended => appended,
+                }
             };
             match tokio::time::timeout(patience, sent).await {
                 Ok(Ok(appended)) => return appended,
                 Ok(Err(
                     error @ (AppendError::OutOfOrderSequence { .. }
                     | AppendError::InvalidProducerEpoch { .. }
-                    | AppendError::InvalidTxnState { .. }
                     | AppendError::TooLarge { .. }
                     | AppendError::Deleted
                     | AppendError::Fenced { .. }

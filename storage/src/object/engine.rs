@@ -16,7 +16,7 @@ use super::config::ObjectConfig;
 use super::database::{Fence, LogGroup, log_group_of};
 use super::entry::{ObjectId, PartitionId};
 use super::fetcher::Fetcher;
-use super::group::{Checked, Doubt, Group, Inner, Submission, duplicate, ended_elsewhere};
+use super::group::{Checked, Doubt, Group, Inner, Submission, duplicate};
 use super::jobs::JobStats;
 use super::log_configs::LogConfigs;
 use super::pending::{Outcome, Pending};
@@ -24,7 +24,7 @@ use super::write_buffer::WriteBuffer;
 use crate::env::sync::Mutex;
 use crate::log::cold_budget::ColdBudget;
 use crate::log::stats::{LatencyHistogram, ObjectStats};
-use crate::log::{AppendError, AppendOrigin, StorageError, TopicPartition};
+use crate::log::{AppendError, StorageError, TopicPartition};
 
 pub(super) struct Engine {
     pub config: ObjectConfig,
@@ -324,15 +324,7 @@ impl Engine {
                     Ok(Checked::Duplicate(appended)) => {
                         let _ = waiting.send(duplicate(appended));
                     }
-                    Ok(Checked::Doubtful(error)) => {
-                        let was_verified =
-                            matches!(submission.origin, AppendOrigin::Client(Some(_)));
-                        let _ = waiting.send(Err(match was_verified {
-                            true => ended_elsewhere(error),
-                            false => error,
-                        }));
-                    }
-                    Err(error) => {
+                    Ok(Checked::Doubtful(error)) | Err(error) => {
                         let _ = waiting.send(Err(error));
                     }
                 }

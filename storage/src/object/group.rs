@@ -867,23 +867,20 @@ impl Aftermath {
 }
 
 /// What a caller is told of the outcome of a plan.
-fn told(pending: &Pending, outcome: Outcome) -> Outcome {
-    match pending.batch() {
-        Some(batch) if batch.origin.is_client() => outcome.map_err(ended_elsewhere),
-        _ => outcome,
-    }
-}
-
-/// What a producer is told whose batch was let in, when it was verified or submitted, and finds its transaction over now.
 ///
-/// Another broker has written the marker, and the next transaction may have begun there. So the producer is told to send the batch
-/// again; then its coordinator is asked which it is.
-pub(super) fn ended_elsewhere(error: AppendError) -> AppendError {
-    match error {
-        AppendError::InvalidTxnState { producer_id, what } => AppendError::Storage(format!(
-            "the transaction of producer {producer_id} has ended at another broker ({what}): send the batch again"
-        )),
-        error => error,
+/// A producer's batch that was let in when it was submitted, and finds its transaction over at the commit: another broker has
+/// written the marker, and the next transaction may have begun there. So the producer is told to send it again; then its coordinator
+/// is asked which it is.
+fn told(pending: &Pending, outcome: Outcome) -> Outcome {
+    match (outcome, pending.batch()) {
+        (Err(AppendError::InvalidTxnState { producer_id, what }), Some(batch))
+            if batch.origin.is_client() =>
+        {
+            Err(AppendError::Storage(format!(
+                "the transaction of producer {producer_id} has ended at another broker ({what}): send the batch again"
+            )))
+        }
+        (outcome, _) => outcome,
     }
 }
 
