@@ -306,24 +306,35 @@ async fn a_joint_append_that_a_killed_process_left_in_the_page_cache_stays_whole
     }
 }
 
-/// Wherever the first process was killed: what it has made is there, and may not be durable.
+/// Wherever the first process was killed: what it has made is there, and may not be durable. Wherever the power goes again while the
+/// third one starts: the fourth starts.
 #[tokio::test]
-async fn a_directory_that_a_killed_process_made_survives_a_power_cut() {
+async fn a_directory_that_a_killed_process_made_survives_two_power_cuts() {
     for stop_at in 1..12 {
-        let disk = SimDisk::new();
-        let config = LocalConfig {
-            fs: Arc::new(disk.boot(Some(stop_at))),
-            ..LocalConfig::new("/data")
-        };
-        drop(local::open(config));
-        disk.kill();
-        let manager = start(&disk).unwrap();
-        let log = open(&manager, "topic", 0);
-        append(&log, batch(&[&value(0)])).await.unwrap();
-        disk.power_cut(DROP_ALL);
-        drop((log, manager));
-        let again = start(&disk).unwrap();
-        let log = open(&again, "topic", 0);
-        assert_eq!(readable(&log).await, Ok(1), "killed at call {stop_at}");
+        for then_stop_at in 1.. {
+            let disk = SimDisk::new();
+            let config = LocalConfig {
+                fs: Arc::new(disk.boot(Some(stop_at))),
+                ..LocalConfig::new("/data")
+            };
+            drop(local::open(config));
+            disk.kill();
+            let manager = start(&disk).unwrap();
+            let log = open(&manager, "topic", 0);
+            append(&log, batch(&[&value(0)])).await.unwrap();
+            disk.power_cut(DROP_ALL);
+            drop((log, manager));
+            let has_started = start_on(disk.boot(Some(then_stop_at)), usize::MAX).is_ok();
+            disk.power_cut(DROP_ALL);
+            let what = format!("killed at operation {stop_at}, cut at {then_stop_at}");
+            let again = start(&disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let log = open(&again, "topic", 0);
+            assert_eq!(readable(&log).await, Ok(1), "{what}");
+            drop((log, again));
+            disk.kill();
+            if has_started {
+                break;
+            }
+        }
     }
 }

@@ -135,12 +135,18 @@ impl Ring {
                 fs.remove_file(&path)?;
                 continue;
             }
+            // A process that was killed may have made it, and not come to sync it. A power cut could cut it short, and with it what
+            // checkpoints point to.
+            file.sync_data()?;
             regions.push(Region {
                 index,
                 file,
                 bytes,
                 last_sequence: 0,
             });
+        }
+        if !regions.is_empty() {
+            fs.sync_dir(&config.dir)?;
         }
         let next_index = regions.last().map_or(0, |region| region.index + 1);
         if regions.is_empty() {
