@@ -16,7 +16,7 @@ use fixture::Fixture;
 use storage::local::{self, LocalConfig};
 use storage::log::{
     AbortedTransaction, AppendError, AppendOrigin, Appended, IfRefused, Isolation, JointPart,
-    LiveConfig, LogConfig, LogStore, PartitionLog, ReadRequest, VerificationGuard,
+    LiveConfig, LogConfig, LogStore, PartitionLog, ReadError, ReadRequest, VerificationGuard,
 };
 use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult, ValidatedBatch};
 use tempfile::TempDir;
@@ -604,15 +604,21 @@ async fn a_transaction_survives_the_loss_of_its_beginning() {
         assert_eq!(log.offsets().last_stable_offset, start);
         assert_eq!(open_at(&log, 9), Some(0));
         producer.send(&log, None).await.expect("it goes on");
-        let from = log.offsets().log_start_offset;
         Ending::abort(9, 1).version_2().write(&log).await.unwrap();
         let offsets = log.offsets();
         assert_eq!(offsets.last_stable_offset, offsets.high_watermark);
-        let committed = ReadRequest {
-            isolation: Isolation::ReadCommitted,
-            ..request(from)
+        // Retention goes on: the start may have moved again before the read.
+        let found = loop {
+            let committed = ReadRequest {
+                isolation: Isolation::ReadCommitted,
+                ..request(log.offsets().log_start_offset)
+            };
+            match read(&log, committed).await {
+                Err(ReadError::OffsetOutOfRange { .. }) => {}
+                found => break found.unwrap(),
+            }
         };
-        let aborted = read(&log, committed).await.unwrap().aborted_transactions;
+        let aborted = found.aborted_transactions;
         let listed = AbortedTransaction {
             producer_id: 9,
             first_offset: 0,
