@@ -84,6 +84,28 @@ async fn expect_known(log: &Arc<dyn PartitionLog>, offset: i64, what: &str) {
     assert!(!next.duplicate, "{what}");
 }
 
+/// A log that was closed in order. The first of its three batches, two of which are in the first segment, is the silent producer's.
+async fn closed_after_three(dir: &Path, durability: Durability) {
+    let running = manager(dir, durability, 5);
+    let log = log_of(&running, 0);
+    append(&log, produced(SILENT, 0)).await.unwrap();
+    fill_to(&log, &mut 0, 3).await;
+    drop(log);
+    running.shutdown().unwrap();
+}
+
+/// The silent producer is known after the first segment of that log has gone, and the process was killed.
+async fn expect_known_below_two(dir: &Path, durability: Durability, what: &str) {
+    let running = manager(dir, durability, 5);
+    let log = log_of(&running, 0);
+    assert_eq!(log.delete_records_before(2).await.unwrap(), 2);
+    until_first_segment_is(dir, 2).await;
+    drop(log);
+    let crashed = crash(running, dir);
+    let again = manager(crashed.path(), durability, 5);
+    expect_known(&log_of(&again, 0), 0, what).await;
+}
+
 /// Wherever recovery begins, however much came behind it and was synced, and wherever the log begins then.
 #[tokio::test]
 async fn a_producer_whose_last_batch_is_below_the_log_start_is_known_after_a_crash() {
@@ -191,14 +213,7 @@ async fn a_segment_whose_removal_had_not_begun_tells_who_wrote_to_it() {
 #[tokio::test]
 async fn segments_wait_for_a_snapshot_of_who_wrote_to_them() {
     let dir = tempfile::tempdir().unwrap();
-    let running = manager(dir.path(), Durability::Strict, 5);
-    let log = log_of(&running, 0);
-    append(&log, produced(SILENT, 0)).await.unwrap();
-    let mut sequence = 0;
-    fill_to(&log, &mut sequence, 3).await;
-    drop(log);
-    running.shutdown().unwrap();
-    drop(running);
+    closed_after_three(dir.path(), Durability::Strict).await;
     let topic = dir.path().join("topic-0");
     let names_of_snapshots = names(&topic)
         .into_iter()
@@ -206,28 +221,14 @@ async fn segments_wait_for_a_snapshot_of_who_wrote_to_them() {
     for name in names_of_snapshots {
         std::fs::write(topic.join(name), b"torn").unwrap();
     }
-    let running = manager(dir.path(), Durability::Strict, 5);
-    let log = log_of(&running, 0);
-    assert_eq!(log.delete_records_before(2).await.unwrap(), 2);
-    until_first_segment_is(dir.path(), 2).await;
-    drop(log);
-    let crashed = crash(running, dir.path());
-    let again = manager(crashed.path(), Durability::Strict, 5);
-    expect_known(&log_of(&again, 0), 0, "torn").await;
+    expect_known_below_two(dir.path(), Durability::Strict, "torn").await;
 }
 
 /// In `os` mode nobody was promised a snapshot from behind the recovery point. A power cut may leave its name and nothing in it.
 #[tokio::test]
 async fn segments_wait_for_a_new_snapshot_where_a_power_cut_has_left_an_empty_one() {
     let dir = tempfile::tempdir().unwrap();
-    let running = manager(dir.path(), Durability::Os, 5);
-    let log = log_of(&running, 0);
-    append(&log, produced(SILENT, 0)).await.unwrap();
-    let mut sequence = 0;
-    fill_to(&log, &mut sequence, 3).await;
-    drop(log);
-    running.shutdown().unwrap();
-    drop(running);
+    closed_after_three(dir.path(), Durability::Os).await;
     let running = manager(dir.path(), Durability::Os, 5);
     let other = open(&running, "other", 0);
     append(&other, produced(OTHER, 0)).await.unwrap();
@@ -248,14 +249,7 @@ async fn segments_wait_for_a_new_snapshot_where_a_power_cut_has_left_an_empty_on
         }
     }
     assert!(emptied > 0);
-    let running = manager(cut.path(), Durability::Os, 5);
-    let log = log_of(&running, 0);
-    assert_eq!(log.delete_records_before(2).await.unwrap(), 2);
-    until_first_segment_is(cut.path(), 2).await;
-    drop(log);
-    let crashed = crash(running, cut.path());
-    let again = manager(crashed.path(), Durability::Os, 5);
-    expect_known(&log_of(&again, 0), 0, "emptied").await;
+    expect_known_below_two(cut.path(), Durability::Os, "emptied").await;
 }
 
 /// In `os` mode a power cut may take the later batch, and leave the segments as they were compacted.
