@@ -311,7 +311,7 @@ public class AdminTools {
         if (name.equals("kafka-cluster")) args.add(0, words.get(1));
         args.addAll(words.subList(name.equals("kafka-cluster") ? 2 : 1, words.size()));
         var said = Transcript.run(TOOLS.get(name), input, args.toArray(String[]::new));
-        List<String> lines = said.lines().map(AdminTools::named).map(AdminTools::measured).flatMap(AdminTools::byOne).toList();
+        List<String> lines = said.lines().filter(line -> !isAssignedNothing(line)).map(AdminTools::named).map(AdminTools::measured).flatMap(AdminTools::byOne).toList();
         if (name.equals("kafka-log-dirs")) lines = lines.stream().map(AdminTools::partitionsSorted).toList();
         if (SORTED.matcher(command).find()) lines = lines.stream().map(AdminTools::sortedList).sorted().toList();
         Transcript.tell(byOne(named(command)).findFirst().orElseThrow(), said, lines.stream(), said.errors().map(AdminTools::named).map(AdminTools::measured).limit(2));
@@ -358,6 +358,14 @@ public class AdminTools {
             .replaceAll("\"(replicas|log_dirs)\":\\[([^,\\]]*)(,[^\\]]*)?\\]", "\"$1\":[$2]")
             .replaceAll("\"replicas\":\\[[1-3]\\]", "\"replicas\":[1]")
             .replaceAll("(brokers?|broker-list) [1-3](,[1-3])*(?=,9| |$)", "$1 1"));
+    }
+
+    /**
+     * A consumer is assigned topics by their ids. If the heartbeat's answer comes before the metadata's, it does not know what
+     * they are called, and tells its program of the part that it knows: nothing yet.
+     */
+    static boolean isAssignedNothing(String line) {
+        return line.contains("\"partitions_assigned\",\"partitions\":[]");
     }
 
     /** A directory's partitions are a hash map's. */
