@@ -5,7 +5,7 @@
 //! | line | who waits for it |
 //! |---|---|
 //! | `Transitioning from RECOVERY to RUNNING` | Java, Go, .NET |
-//! | `Kafka Server started` | Rust, on stdout; Python with KRaft |
+//! | `[KafkaRaftServer nodeId=N] Kafka Server started` | Rust, on stdout; Python with KRaft; kafka-python's own tests |
 //! | `[KafkaServer id=N] started` | Python without KRaft, older ones of .NET |
 
 use std::io::Write as _;
@@ -32,7 +32,7 @@ pub fn announce(running: &Server, format: ReadyFormat, kafkas_words: bool) {
     if kafkas_words {
         let id = running.broker.config.node_id;
         lines += &format!(
-            "\nTransitioning from RECOVERY to RUNNING\nKafka Server started\n[KafkaServer id={id}] started"
+            "\nTransitioning from RECOVERY to RUNNING\n[KafkaRaftServer nodeId={id}] Kafka Server started\n[KafkaServer id={id}] started"
         );
     }
     // A closed stdout is no reason to stop.

@@ -564,7 +564,7 @@ fn it_starts_in_the_environment_of_kafkas_image_and_says_so_in_kafkas_words() ->
         lines.collect::<Vec<_>>(),
         [
             "Transitioning from RECOVERY to RUNNING",
-            "Kafka Server started",
+            "[KafkaRaftServer nodeId=7] Kafka Server started",
             "[KafkaServer id=7] started"
         ]
     );
