@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{JobError, JobsConfig, Shared, snapshot};
 use crate::log::{AppendError, TopicPartition};
-use crate::object::database::{DatabaseError, Head, LogGroup, Mode, Proposal};
+use crate::object::database::{DatabaseError, Fence, Head, LogGroup, Mode, Proposal};
 use crate::object::entry::{ObjectId, PartitionId};
 use crate::object::group_state::GroupState;
 use crate::object::plan::{Answer, Wanted, plan};
@@ -84,12 +84,14 @@ impl Group {
         }
     }
 
-    /// Wants changes of the newest state, and says what came of each.
+    /// Wants changes of the newest state, and says what came of each. They are this broker's under this fence: what names an
+    /// object has to come under the epoch in which that was written, or others may have removed it.
     ///
     /// # Errors
     /// Nothing was appended: see [`JobError`]. A commit in doubt is waited for, however long it takes.
     pub async fn commit(
         &mut self,
+        fence: Fence,
         wanted: &[Wanted],
     ) -> Result<Vec<Result<Answer, AppendError>>, JobError> {
         for _ in 0..ATTEMPTS {
@@ -97,7 +99,6 @@ impl Group {
             if planned.entry.is_empty() {
                 return Ok(planned.answers);
             }
-            let fence = self.shared.fence()?;
             let seq = self.state.seq() + 1;
             let proposal = Proposal {
                 group: self.id,

@@ -10,7 +10,7 @@ use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
 use super::group::Group;
 use super::{JobError, Shared};
 use crate::log::AppendError;
-use crate::object::database::LogGroup;
+use crate::object::database::{Fence, LogGroup};
 use crate::object::entry::{ObjectId, PartitionId, Place, Run, Source};
 use crate::object::in_flight::Unnamed;
 use crate::object::object_format::{IndexEntry, footer};
@@ -170,6 +170,7 @@ impl Packer {
 /// An object that is being written. It is settled when this is let go, or when the commit that names it is decided.
 pub(super) struct ObjectWriter {
     shared: Arc<Shared>,
+    fence: Fence,
     object: Unnamed,
     upload: Option<Box<dyn MultipartUpload>>,
     part: BytesMut,
@@ -183,6 +184,7 @@ impl ObjectWriter {
         let object = Unnamed::begin(&shared.config.in_flight, fence.broker_epoch);
         Ok(Self {
             packer: Packer::new(object.object()),
+            fence,
             object,
             shared: Arc::clone(shared),
             upload: None,
@@ -263,7 +265,8 @@ impl ObjectWriter {
         Ok(())
     }
 
-    /// Commits what names the object, which is finished. Whatever comes of it, the object is settled once that is known.
+    /// Commits what names the object, which is finished, unless this broker has another epoch by now. Whatever comes of it, the
+    /// object is settled once that is known.
     ///
     /// # Errors
     /// See [`Group::commit`].
@@ -273,7 +276,7 @@ impl ObjectWriter {
         wanted: &[Wanted],
     ) -> Result<Vec<Result<Answer, AppendError>>, JobError> {
         let object = self.object.name();
-        let committed = group.commit(wanted).await;
+        let committed = group.commit(self.fence, wanted).await;
         if !matches!(committed, Err(JobError::InDoubt(_))) {
             self.shared.config.in_flight.settle(&object);
         }

@@ -59,7 +59,7 @@ pub(super) async fn enforce(shared: &Arc<Shared>, group: &mut Group) -> Result<(
         shared.config.clock.now_ms(),
     );
     for part in wanted.chunks(WANTED_AT_ONCE) {
-        group.commit(part).await?;
+        group.commit(shared.fence()?, part).await?;
     }
     Ok(())
 }
@@ -100,7 +100,7 @@ async fn delete_topics_of(
         })
         .collect();
     for part in wanted.chunks(WANTED_AT_ONCE) {
-        group.commit(part).await?;
+        group.commit(shared.fence()?, part).await?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::object::database::{Call, Fate, Faults, LogGroup, Mode, Proposal};
 use crate::object::entry::{BatchEffect, Effect, Entry, Place};
 use crate::object::plan::{Want, Wanted};
 use crate::record::TransactionResult;
-use world::{BLOWS, Broker, Seen, Steps, World, partition};
+use world::{BLOWS, Blow, Broker, Seen, Steps, World, partition};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -56,12 +56,13 @@ async fn ten_thousand_small_produces_end_as_few_objects() {
     let broker = world.broker(1, None).await;
     let mut group = Group::load(&broker.shared, LogGroup(0)).await.unwrap();
     let in_flight = &broker.shared.config.in_flight;
+    let fence = broker.shared.fence().unwrap();
     let mut builder = crate::record::BatchBuilder::new();
     builder.append(world.clock.now_ms(), Some(b"key"), Some(&[b'v'; 200]), &[]);
     let batch = builder.build().unwrap();
     let validated = crate::record::ValidatedBatch::trusted(batch.clone()).unwrap();
     for number in 0..10_000 {
-        let object = in_flight.begin(broker.shared.fence().unwrap().broker_epoch);
+        let object = in_flight.begin(fence.broker_epoch);
         let payload = PutPayload::from_bytes(batch.clone());
         world
             .objects
@@ -80,7 +81,13 @@ async fn ten_thousand_small_produces_end_as_few_objects() {
                 },
             },
         }];
-        group.commit(&wanted).await.unwrap().pop().unwrap().unwrap();
+        group
+            .commit(fence, &wanted)
+            .await
+            .unwrap()
+            .pop()
+            .unwrap()
+            .unwrap();
         in_flight.settle(&object);
         if number % 1_000 == 999 {
             let job = "tidy/0";
@@ -258,6 +265,45 @@ async fn a_job_that_is_broken_off_at_any_call_loses_nothing_and_removes_nothing_
                 assert!(number > 30, "{number} calls");
                 break;
             }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_stands_still_until_it_has_another_epoch_names_no_object_of_the_old_one() {
+    let seed: u64 = rand::rng().random();
+    println!("seed {seed}");
+    for number in 0.. {
+        let what = format!("at call {number}, seed {seed}");
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut world = World::new(2);
+        world.topic(1, LogConfig::default());
+        world.topic(2, compacted());
+        let producer = world.broker(1, None).await;
+        fill(&mut world, &producer, &mut random, 24).await;
+        let steps = Steps::new(number, Blow::Stalls);
+        let stalled = world.broker(2, Some(Arc::clone(&steps))).await;
+        let others = async {
+            steps.stalled.notified().await;
+            // Its lease ends, another comes, and what it has written and not named is removed.
+            let another = world.broker(3, None).await;
+            for _ in 0..3 {
+                world.pass(25 * HOUR, &[&producer, &another]).await;
+                producer.sweep().await.unwrap();
+            }
+            stalled.fence.send_replace(Some(world.register(2).await));
+            steps.woken.notify_one();
+        };
+        let jobs = stalled.all_jobs();
+        tokio::pin!(jobs);
+        tokio::select! {
+            _ = &mut jobs => {}
+            () = others => drop(jobs.await),
+        }
+        check(&world, &world.read_all(&producer).await, &what);
+        if !steps.is_over() {
+            assert!(number > 30, "{number} calls");
+            break;
         }
     }
 }

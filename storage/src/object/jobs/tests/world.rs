@@ -70,6 +70,8 @@ pub enum Blow {
     DiesBefore,
     /// The broker dies when it is applied.
     DiesAfter,
+    /// The broker stands still until it is woken: before a call of the database, after one of the object store.
+    Stalls,
 }
 
 pub const BLOWS: [Blow; 4] = [
@@ -85,6 +87,8 @@ pub struct Steps {
     left: AtomicI64,
     blow: Blow,
     pub died: Notify,
+    pub stalled: Notify,
+    pub woken: Notify,
     /// Whatever is left of the broker ends: a thread of it would keep the test waiting.
     pub buried: watch::Sender<bool>,
 }
@@ -96,6 +100,8 @@ impl Steps {
             left: AtomicI64::new(number),
             blow,
             died: Notify::new(),
+            stalled: Notify::new(),
+            woken: Notify::new(),
             buried: watch::Sender::new(false),
         })
     }
@@ -107,6 +113,11 @@ impl Steps {
 
     fn next(&self) -> Option<Blow> {
         (self.left.fetch_sub(1, Ordering::Relaxed) == 0).then_some(self.blow)
+    }
+
+    async fn stall(&self) {
+        self.stalled.notify_one();
+        self.woken.notified().await;
     }
 
     async fn die(&self) -> ! {
@@ -128,6 +139,10 @@ impl Faults for Steps {
                 Some(Blow::AnswerLost) => Fate::AnswerLost,
                 Some(Blow::DiesAfter) => Fate::Late,
                 Some(Blow::DiesBefore) => self.die().await,
+                Some(Blow::Stalls) => {
+                    self.stall().await;
+                    Fate::Answered
+                }
             }
         })
     }
@@ -168,6 +183,11 @@ async fn struck<T>(
             Err(refused())
         }
         Some(Blow::DiesBefore) => steps.die().await,
+        Some(Blow::Stalls) => {
+            let answer = call.await;
+            steps.stall().await;
+            answer
+        }
         Some(Blow::DiesAfter) => {
             call.await?;
             steps.die().await
@@ -368,20 +388,7 @@ impl World {
 
     /// A process registers, whose calls may go wrong. One of its id that was there before is gone for good.
     pub async fn broker(&self, id: i32, steps: Option<Arc<Steps>>) -> Broker {
-        let registration = Registration {
-            broker_id: Some(id),
-            incarnation: Uuid::new_v4(),
-            replaces: None,
-            rack: None,
-            endpoints: Vec::new(),
-            lease: Duration::from_secs(10),
-        };
-        let registered = self
-            .database
-            .register(&registration)
-            .await
-            .expect("registered");
-        let fence = watch::Sender::new(Some(registered.fence));
+        let fence = watch::Sender::new(Some(self.register(id).await));
         let database = match &steps {
             Some(steps) => self
                 .database
@@ -410,6 +417,20 @@ impl World {
             fence,
             tended: Mutex::default(),
         }
+    }
+
+    /// Registers the process that has this broker id from now on, under an epoch of its own.
+    pub async fn register(&self, id: i32) -> Fence {
+        let registration = Registration {
+            broker_id: Some(id),
+            incarnation: Uuid::new_v4(),
+            replaces: None,
+            rack: None,
+            endpoints: Vec::new(),
+            lease: Duration::from_secs(10),
+        };
+        let registered = self.database.register(&registration).await;
+        registered.expect("registered").fence
     }
 
     /// Time passes, in which these brokers keep their leases.
