@@ -151,7 +151,12 @@ impl Producer {
                     true => AppendOrigin::Marker {
                         transaction_version: 0,
                     },
-                    false => verified(&log, &batch)?,
+                    false => {
+                        // Another broker may have written the marker before.
+                        let caught_up = log.current_offsets().await;
+                        caught_up.map_err(|error| AppendError::Storage(error.to_string()))?;
+                        verified(&log, &batch)?
+                    }
                 };
                 match append_as(&log, batch, origin).await {
                     // What this broker has heard since it gave the guard, of the transaction before or of a second marker, has
