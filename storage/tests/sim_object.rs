@@ -586,7 +586,9 @@ async fn world(seed: u64) -> Removed {
 #[test]
 fn nothing_acknowledged_is_lost_doubled_or_out_of_order_whatever_fails() {
     let mut removed = Removed::default();
-    for seed in seeds(8) {
+    let seeds = seeds(8);
+    let are_many = seeds.clone().nth(1).is_some();
+    for seed in seeds {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .start_paused(true)
@@ -600,6 +602,10 @@ fn nothing_acknowledged_is_lost_doubled_or_out_of_order_whatever_fails() {
         removed.records += ended.records;
         removed.overwritten += ended.overwritten;
         removed.snapshot_entries += ended.snapshot_entries;
+    }
+    // In a single world there may be nothing to remove.
+    if !are_many {
+        return;
     }
     assert!(removed.snapshot_entries > 0, "no group has a snapshot");
     assert!(removed.objects > 0, "{removed:?}");
