@@ -12,6 +12,7 @@
 //! | `COMPAT_BROKER=cluster` | run against three brokers over PostgreSQL and an object store; [`cluster`] lists what is left out |
 //! | `COMPAT_BROKER=kafka` | run against real Kafka, from Maven Central's jars, with the heap of `COMPAT_KAFKA_HEAP` |
 //! | `COVERAGE=write` | `coverage/` and `COVERAGE.md` are written anew from what the runs give |
+//! | `AIOKAFKA_SOURCE=DIR` | a checkout of aiokafka, for its own tests |
 //! | `CAPABILITY=TEXT` | a program of `clients/` tries only the capabilities whose names begin so |
 //! | `LIBRDKAFKA_TESTS="0081 0113"` | of librdkafka's own tests only those of these numbers |
 //! | `OTTLA_BIN=PATH` | test this binary instead of building one |
