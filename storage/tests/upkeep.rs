@@ -38,7 +38,7 @@ fn writer(cluster: &Cluster, id: i32) -> Broker {
         merge_bytes: 0,
         merge_objects: usize::MAX,
         object_bytes: 1 << 40,
-        inline_age: Duration::MAX,
+        small_age: Duration::MAX,
         ..brisk()
     };
     cluster.broker_with(id, |config| config.upkeep = cluster.upkeep(declares))

@@ -162,7 +162,7 @@ fn job_settings(config: &BrokerConfig, section: &ClusterConfig) -> JobSettings {
         snapshot_interval,
         merge_bytes: usual.merge_bytes.min(section.object_bytes / 8),
         object_bytes: section.object_bytes,
-        inline_age: snapshot_interval * 10,
+        small_age: snapshot_interval * 10,
         delete_delay: ms(section.delete_delay_ms),
         orphan_age: ms(section.orphan_age_ms),
         producer_id_expiration_ms: live.producer_id_expiration_ms,

@@ -40,7 +40,7 @@ pub fn brisk() -> JobSettings {
         merge_objects: 2,
         merge_pause: Duration::ZERO,
         object_bytes: 32 << 10,
-        inline_age: Duration::from_millis(20),
+        small_age: Duration::from_millis(20),
         delete_delay: Duration::ZERO,
         orphan_age: Duration::ZERO,
         clean_bytes: 1,

@@ -93,8 +93,8 @@ pub struct JobSettings {
     pub merge_pause: Duration,
     /// `ottla.cluster.object.bytes`: merged objects are about this large.
     pub object_bytes: u64,
-    /// For how long bytes may stay in rows.
-    pub inline_age: Duration,
+    /// For how long bytes may stay in rows, and a few in each of many objects.
+    pub small_age: Duration,
     /// `ottla.cluster.delete.delay.ms`: an object is removed so long after nothing refers to it. Longer than any fetch.
     pub delete_delay: Duration,
     /// `ottla.cluster.orphan.age.ms`: of an object of a broker that is gone.
@@ -119,7 +119,7 @@ impl Default for JobSettings {
             merge_objects: 64,
             merge_pause: Duration::from_millis(20),
             object_bytes: 64 << 20,
-            inline_age: Duration::from_secs(600),
+            small_age: Duration::from_secs(600),
             delete_delay: Duration::from_secs(600),
             orphan_age: Duration::from_secs(24 * 3600),
             producer_id_expiration_ms: 86_400_000,
@@ -478,7 +478,7 @@ async fn tidy(
     if is_check_due {
         retention::enforce(shared, group).await?;
     }
-    merge::merge_all(shared, group, &job, tended.merges_inline(shared)).await?;
+    merge::merge_all(shared, group, &job, tended.merges_small(shared)).await?;
     snapshot::write_if_due(shared, group, tended).await?;
     // While a log is cleaned none is looked for.
     if let Ok(place) = due.try_reserve() {

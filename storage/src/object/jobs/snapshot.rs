@@ -43,10 +43,10 @@ pub(super) fn from_key(key: &str) -> Option<ObjectId> {
     (self::key(group, &object) == key).then_some(object)
 }
 
-/// When snapshots of a group were written, and its inline bytes merged.
+/// When snapshots of a group were written, and all that is small was merged.
 pub(super) struct Tended {
     snapshot_at: Instant,
-    inline_at: Instant,
+    small_at: Instant,
     /// From when on no row up to which one was needed any more, by the monotonic clock in ms; the oldest first.
     unneeded: VecDeque<(u64, i64)>,
     /// Rows up to here were trimmed.
@@ -59,18 +59,18 @@ impl Tended {
     pub fn new() -> Self {
         Self {
             snapshot_at: Instant::now(),
-            inline_at: Instant::now(),
+            small_at: Instant::now(),
             unneeded: VecDeque::new(),
             trimmed_to: 0,
             doubtful: Vec::new(),
         }
     }
 
-    /// Whether rows have kept their bytes for long enough; if so, they begin to anew.
-    pub fn merges_inline(&mut self, shared: &Shared) -> bool {
-        let is_due = self.inline_at.elapsed() >= shared.settings().inline_age;
+    /// Whether what is small has stayed where it is for long enough; if so, its time begins anew.
+    pub fn merges_small(&mut self, shared: &Shared) -> bool {
+        let is_due = self.small_at.elapsed() >= shared.settings().small_age;
         if is_due {
-            self.inline_at = Instant::now();
+            self.small_at = Instant::now();
         }
         is_due
     }

@@ -20,6 +20,9 @@ use crate::object::plan::{Answer, Want, Wanted};
 const SOURCES: usize = 512;
 /// No merge names more runs of one partition: its entry has to stay small.
 const RUNS_OF_PARTITION: usize = 4_096;
+/// What is small is left in so many objects for long: a flush makes an object that many groups share, and a group that hardly
+/// anybody writes to would keep many of them for a few bytes in each.
+const FEW_OBJECTS: usize = 8;
 /// Inline bytes that are worth an object of their own, and rows.
 const INLINE_BYTES: u64 = 1 << 20;
 const INLINE_ROWS: usize = 1_000;
@@ -40,14 +43,14 @@ pub(super) struct Piece {
     moves: Vec<bool>,
 }
 
-/// What to merge next. `inline` asks for all bytes that are in rows.
+/// What to merge next. `is_overdue`: nothing stays in rows any more, nor what is small in more than a few objects.
 pub(super) fn plan_merge(
     state: &GroupState,
     settings: &JobSettings,
-    inline: bool,
+    is_overdue: bool,
 ) -> Option<Merge> {
     let selected =
-        small_sources(state, settings, inline).or_else(|| large_sources(state, settings));
+        small_sources(state, settings, is_overdue).or_else(|| large_sources(state, settings));
     if let Some(selected) = selected {
         let is_selected = |_: &Partition<'_>, run: &Run| {
             let source = run.place.source();
@@ -132,14 +135,15 @@ fn write_out_markers(old: &[Run], moves: &mut [bool]) {
 fn small_sources(
     state: &GroupState,
     settings: &JobSettings,
-    inline: bool,
+    is_overdue: bool,
 ) -> Option<HashSet<Source>> {
     let rows: Vec<_> = state
         .inline_rows()
         .map(|(seq, uses)| (Source::Row(seq), uses.bytes))
         .collect();
     let inline_bytes: u64 = rows.iter().map(|(_, bytes)| bytes).sum();
-    if !rows.is_empty() && (inline || rows.len() >= INLINE_ROWS || inline_bytes >= INLINE_BYTES) {
+    if !rows.is_empty() && (is_overdue || rows.len() >= INLINE_ROWS || inline_bytes >= INLINE_BYTES)
+    {
         return Some(first_of(rows, settings));
     }
     let is_small = |uses: &Uses| uses.bytes < settings.merge_bytes;
@@ -154,8 +158,11 @@ fn small_sources(
             dead_bytes += uses.dead_bytes();
         }
     }
-    let merges_small =
-        count >= settings.merge_objects.max(2) || (count >= 2 && bytes >= settings.merge_bytes);
+    let enough = match is_overdue {
+        true => settings.merge_objects.min(FEW_OBJECTS),
+        false => settings.merge_objects,
+    };
+    let merges_small = count >= enough.max(2) || (count >= 2 && bytes >= settings.merge_bytes);
     let merges_dying = dead_bytes > 0 && dead_bytes >= settings.object_bytes / 8;
     if !merges_small && !merges_dying {
         return None;
@@ -250,15 +257,14 @@ pub(super) async fn merge_all(
     shared: &Arc<Shared>,
     group: &mut Group,
     job: &str,
-    mut inline: bool,
+    is_overdue: bool,
 ) -> Result<(), JobError> {
     for _ in 0..MERGES {
-        let Some(merge) = plan_merge(&group.state, &shared.settings(), inline) else {
+        let Some(merge) = plan_merge(&group.state, &shared.settings(), is_overdue) else {
             return Ok(());
         };
         shared.keep(job).await?;
         self::merge(shared, group, merge).await?;
-        inline &= group.state.inline_rows().next().is_some();
         tokio::time::sleep(shared.settings().merge_pause).await;
     }
     Ok(())

@@ -92,8 +92,8 @@ impl World {
     }
 
     /// Merges once; false if there is nothing to merge.
-    fn merge(&mut self, inline: bool) -> bool {
-        let Some(merge) = plan_merge(&self.state, &self.settings, inline) else {
+    fn merge(&mut self, is_overdue: bool) -> bool {
+        let Some(merge) = plan_merge(&self.state, &self.settings, is_overdue) else {
             return false;
         };
         let mut packer = Packer::new(self.object());
@@ -194,6 +194,21 @@ fn bytes_in_rows_are_merged_when_they_are_old_or_many() {
     assert!(world.merge(false), "more than a mebibyte");
     assert_eq!(world.state.inline_rows().count(), 0);
     world.check();
+}
+
+#[test]
+fn a_quiet_group_does_not_keep_many_objects_for_little_in_each() {
+    let mut world = World::new();
+    for _ in 0..FEW_OBJECTS - 1 {
+        world.flush(&[(partition(0), 100)], false);
+    }
+    assert!(!world.merge(true));
+    world.flush(&[(partition(1), 100)], false);
+    assert!(!world.merge(false));
+    assert!(world.merge(true));
+    world.check();
+    assert_eq!(world.state.objects().len(), 1);
+    assert!(!world.merge(true));
 }
 
 #[test]
