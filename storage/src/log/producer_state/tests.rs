@@ -464,11 +464,31 @@ fn verifications_are_bounded() {
         0,
     );
     for producer_id in 0..100 {
-        state
-            .begin_verification(producer_id, 0, 0, false, NOW_MS)
-            .unwrap();
+        let begun = state.begin_verification(producer_id, 0, 0, true, NOW_MS);
+        assert!(begun.unwrap().is_some());
         assert!(state.verifications.len() <= 8);
     }
+}
+
+/// A minute of them is nearly as many as may be: not every new one makes room for itself alone.
+#[test]
+fn verifications_make_room_for_many_at_a_time() {
+    let mut state = ProducerState::new(
+        ProducerStateConfig {
+            max_producers: 80,
+            ..config()
+        },
+        0,
+    );
+    let mut clearances = 0;
+    for producer_id in 0..800 {
+        let before = state.verifications.len();
+        let now_ms = NOW_MS + producer_id * 60_000 / 79;
+        let begun = state.begin_verification(producer_id, 0, 0, true, now_ms);
+        assert!(begun.unwrap().is_some());
+        clearances += usize::from(state.verifications.len() <= before);
+    }
+    assert!(clearances <= 800 / 10, "{clearances}");
 }
 
 fn some_state() -> ProducerState {
