@@ -70,6 +70,9 @@ pub(super) struct Inner {
     holds: Hold,
     /// The last row that was known when the group was let go.
     seen_seq: i64,
+    /// How often something in the queue was looked at for an overlay.
+    #[cfg(test)]
+    looks: usize,
 }
 
 /// A group that is read stays so for as long as there is one of these.
@@ -513,9 +516,7 @@ impl Inner {
         now_ms: i64,
     ) -> Result<Option<VerificationGuard>, AppendError> {
         let id = PartitionId::from(partition);
-        let overlay = self.overlay_with(id, producer_id);
-        let has_overlay = overlay.is_some();
-        if let Some(overlay) = overlay {
+        if let Some(overlay) = self.overlay_with(id, producer_id) {
             let known = overlay.producers.producer(producer_id);
             let current = known.map_or(producer_epoch, |known| known.producer_epoch);
             if current > producer_epoch {
@@ -540,8 +541,12 @@ impl Inner {
             supports_epoch_bump,
             now_ms,
         );
-        if has_overlay {
-            self.rebuild_overlays(&HashSet::from([id]));
+        // Of what is on its way only this producer's may look different now.
+        if let (Some(overlay), Some(known)) = (
+            self.overlays.get_mut(&id),
+            self.state.state_of(&id).producers(),
+        ) {
+            overlay.producers.adopt_verification(known, producer_id);
         }
         guard
     }
@@ -578,6 +583,10 @@ impl Inner {
     pub fn rebuild_overlays(&mut self, partitions: &HashSet<PartitionId>) {
         self.overlays.retain(|id, _| !partitions.contains(id));
         let verifies = self.state.verifies_transactions();
+        #[cfg(test)]
+        {
+            self.looks += self.queue.len();
+        }
         for pending in &self.queue {
             let Some(batch) = pending.batch() else {
                 continue;
@@ -887,4 +896,60 @@ fn told(pending: &Pending, outcome: Outcome) -> Outcome {
 /// A batch that is in the log already.
 pub(super) fn duplicate(appended: Appended) -> Outcome {
     Ok(Answer::Appended(appended))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::BatchBuilder;
+
+    const NOW_MS: i64 = 1_000;
+
+    fn partition() -> TopicPartition {
+        TopicPartition {
+            topic: "topic".into(),
+            topic_id: Uuid::from_u128(7),
+            partition: 0,
+        }
+    }
+
+    /// Submits a batch; returns whether it is let in.
+    fn submit(
+        inner: &mut Inner,
+        mut batch: BatchBuilder,
+        guard: Option<VerificationGuard>,
+    ) -> bool {
+        batch.append(NOW_MS, None, Some(b"value"), &[]);
+        let batch = ValidatedBatch::trusted(batch.build().unwrap()).unwrap();
+        let origin = AppendOrigin::Client(guard);
+        let submission = Submission::new(partition(), &batch, origin, None, None).unwrap();
+        let checked = inner.check(&submission, NOW_MS).unwrap();
+        let is_let_in = matches!(checked, Checked::Append);
+        if is_let_in {
+            inner.push(submission.into_pending(None));
+        }
+        is_let_in
+    }
+
+    #[test]
+    fn a_verification_does_not_look_at_all_that_is_on_its_way() {
+        const PRODUCERS: i64 = 1_000;
+        let mut inner = Inner::default();
+        for producer in 0..PRODUCERS {
+            let batch = BatchBuilder::new().producer(producer, 0, 0);
+            assert!(submit(&mut inner, batch, None));
+        }
+        for producer in 0..PRODUCERS {
+            let verify = |inner: &mut Inner| {
+                inner.begin_verification(&partition(), producer, 0, 1, false, NOW_MS)
+            };
+            let guard = verify(&mut inner).unwrap();
+            assert!(guard.is_some(), "nothing is open");
+            let batch = || BatchBuilder::new().producer(producer, 0, 1).transactional();
+            assert!(!submit(&mut inner, batch(), None), "without a guard");
+            assert!(submit(&mut inner, batch(), guard));
+            assert_eq!(verify(&mut inner).unwrap(), None, "it is open now");
+        }
+        assert_eq!(inner.looks, 0);
+    }
 }

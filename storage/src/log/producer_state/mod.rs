@@ -480,14 +480,19 @@ impl ProducerState {
         if self.producers.contains_key(&producer_id) {
             return;
         }
-        if let Some(verification) = other.verifications.get(&producer_id) {
-            self.verifications.insert(producer_id, verification.clone());
-        }
+        self.adopt_verification(other, producer_id);
         if let Some(entry) = other.producer(producer_id) {
             if let Some(first_offset) = entry.current_txn_first_offset {
                 self.ongoing.insert((first_offset, producer_id));
             }
             self.producers.insert(producer_id, Box::new(entry.clone()));
+        }
+    }
+
+    /// Takes over the verification under way that `other` knows of one producer.
+    pub(crate) fn adopt_verification(&mut self, other: &Self, producer_id: i64) {
+        if let Some(verification) = other.verifications.get(&producer_id) {
+            self.verifications.insert(producer_id, verification.clone());
         }
     }
 
