@@ -45,7 +45,7 @@ use crate::log_limited;
 use crate::partition::errors;
 use crate::partition::registry::Partition;
 use crate::partition::validation::RequestValidation;
-use crate::partition::verification::{Transactional, Unverified, verify};
+use crate::partition::verification::{Transactional, Unverified, overtaken, verify};
 use crate::response::{self, RequestError};
 use crate::view::View;
 
@@ -136,7 +136,11 @@ struct StartedAppend {
     partition: Arc<Partition>,
     pending: PendingAppend,
     log_append_time_ms: i64,
+    verified: Verified,
 }
+
+/// The version of a request whose batch was verified, if another broker may have written to its log since.
+type Verified = Option<i16>;
 
 /// What to answer for a partition that took nothing.
 struct Refusal {
@@ -144,6 +148,15 @@ struct Refusal {
     message: Option<String>,
     record_errors: Vec<(i32, String)>,
     log_start_offset: i64,
+}
+
+impl From<Unverified> for Refusal {
+    fn from(Unverified { code, message }: Unverified) -> Self {
+        Self {
+            message,
+            ..code.into()
+        }
+    }
 }
 
 impl From<ErrorCode> for Refusal {
@@ -239,10 +252,7 @@ async fn append_all(
                     append(ctx, &mut validation, partition, data, how).await
                 }
                 (Err(code), _) => Err(code.into()),
-                (Ok(_), Err(Unverified { code, message })) => Err(Refusal {
-                    message,
-                    ..code.into()
-                }),
+                (Ok(_), Err(unverified)) => Err(unverified.into()),
             };
             partitions.push(StartedPartition { index, outcome });
         }
@@ -342,7 +352,9 @@ async fn append(
         refused_batch(error, &partition)
     })?;
     let log_append_time_ms = batch.log_append_time_ms().unwrap_or(-1);
-    let refused = |error| refused_append(&error, &partition);
+    let is_alone = ctx.view().coordination().is_alone;
+    let verified = (batch.header.is_transactional() && !is_alone).then_some(ctx.api_version);
+    let refused = |error| refused_append(&error, &partition, verified);
     // Where there is no room nothing moves: whoever waits for that waits for the store.
     let room = partition.log.reserve(batch.size_bytes(), origin);
     let permit = match deadline {
@@ -364,6 +376,7 @@ async fn append(
         partition,
         pending,
         log_append_time_ms,
+        verified,
     })
 }
 
@@ -379,7 +392,9 @@ impl StartedPartition {
                 };
                 match appended {
                     Ok(Ok(appended)) => Ok((appended, append.log_append_time_ms)),
-                    Ok(Err(error)) => Err(refused_append(&error, &append.partition)),
+                    Ok(Err(error)) => {
+                        Err(refused_append(&error, &append.partition, append.verified))
+                    }
                     Err(_) => Err(ErrorCode::RequestTimedOut.into()),
                 }
             }
@@ -436,7 +451,10 @@ fn refused_batch(error: ValidateError, partition: &Partition) -> Refusal {
     }
 }
 
-fn refused_append(error: &AppendError, partition: &Partition) -> Refusal {
+fn refused_append(error: &AppendError, partition: &Partition, verified: Verified) -> Refusal {
+    if let (AppendError::InvalidTxnState { .. }, Some(api_version)) = (error, verified) {
+        return overtaken(api_version).into();
+    }
     let code = errors::of_append(error);
     if code == ErrorCode::KafkaStorageError {
         log_limited!(error, "cannot append: {error}");

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use coordinators::machine::EndTxn;
+use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::alter_partition_reassignments_request::{
     ReassignablePartition, ReassignableTopic,
 };
@@ -12,19 +14,23 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreateTopi
 use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::metadata_response::MetadataResponse;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    AlterPartitionReassignmentsRequest, BrokerId, DescribeClusterRequest, FetchRequest, TopicName,
+    AddPartitionsToTxnRequest, AlterPartitionReassignmentsRequest, BrokerId,
+    DescribeClusterRequest, FetchRequest, InitProducerIdRequest, ProduceRequest, TopicName,
     fetch_request::{FetchPartition, FetchTopic},
 };
 use kafka_protocol::protocol::StrBytes;
 use object_store::memory::InMemory;
+use parking_lot::Mutex;
 use protocol_shim::ErrorCode;
 use protocol_shim::access;
+use protocol_shim::header::RequestHeader;
 use protocol_shim::newer::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
 use storage::env::clock::Clock;
-use storage::log::{AppendOrigin, BoxFuture, LogStore, Next};
+use storage::log::{AppendOrigin, BoxFuture, LogStore, Next, TopicPartition};
 use storage::memory;
 use storage::object::database::{
     Brokers as _, Call, DEFAULT_GROUPS, Endpoint, Fate, Faults, MemoryDatabase, Registration,
@@ -164,6 +170,29 @@ impl Stores {
         let serving = cluster.members.serve(metadata.version(), metadata.vital());
         serving.await;
         broker
+    }
+
+    /// The engine of a cluster.
+    async fn objects(
+        &self,
+        id: i32,
+        objects: &Arc<InMemory>,
+        faults: Arc<dyn Faults>,
+    ) -> Arc<dyn LogStore> {
+        let registration = Registration {
+            broker_id: Some(id),
+            incarnation: Uuid::new_v4(),
+            replaces: None,
+            rack: None,
+            endpoints: Vec::new(),
+            lease: Duration::from_secs(1 << 20),
+        };
+        let registered = self.database.register(&registration).await;
+        // It keeps its value when nobody can change it.
+        let (_, fence) = watch::channel(Some(registered.expect("free").fence));
+        let database = Arc::new(self.database.with_faults(faults));
+        let config = ObjectConfig::new(database, Arc::clone(objects) as _, DEFAULT_GROUPS, fence);
+        object::open(config).expect("opened")
     }
 
     async fn three(&self) -> [(Arc<Broker>, Arc<Cable>); 3] {
@@ -759,21 +788,9 @@ impl Faults for CountsHeads {
 async fn a_request_about_many_partitions_asks_the_database_a_few_times() {
     const PARTITIONS: i32 = 200;
     let mut stores = Stores::new();
-    let registration = Registration {
-        broker_id: Some(9),
-        incarnation: Uuid::new_v4(),
-        replaces: None,
-        rack: None,
-        endpoints: Vec::new(),
-        lease: Duration::from_secs(1 << 20),
-    };
-    let registered = stores.database.register(&registration).await;
-    let (_kept, fence) = watch::channel(Some(registered.expect("free").fence));
     let way = Arc::new(CountsHeads::default());
-    let database = Arc::new(stores.database.with_faults(Arc::clone(&way) as _));
     let objects = Arc::new(InMemory::new());
-    let engine = ObjectConfig::new(database, objects, DEFAULT_GROUPS, fence);
-    stores.logs = object::open(engine).expect("opened");
+    stores.logs = stores.objects(9, &objects, Arc::clone(&way) as _).await;
     let (broker, _) = stores.broker(1, None).await;
     let made = broker
         .metadata
@@ -851,4 +868,127 @@ async fn a_request_about_many_partitions_asks_the_database_a_few_times() {
     let pending = log.submit(permit, batch, AppendOrigin::CLIENT, Next::Append);
     pending.expect("taken").await.expect("durable");
     assert_eq!(fetch(0).await[3], (ErrorCode::None, Some((0, 1))));
+}
+
+type Hook = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Something happens each time that a broker asks where log groups end, or commits.
+#[derive(Default)]
+struct Hooked(Mutex<Option<Hook>>);
+
+impl Faults for Hooked {
+    fn before(&self, call: Call) -> BoxFuture<'_, Fate> {
+        let hook = match call {
+            Call::Heads | Call::AppendIf => self.0.lock().clone(),
+            _ => None,
+        };
+        Box::pin(async move {
+            if let Some(hook) = hook {
+                hook().await;
+            }
+            Fate::Answered
+        })
+    }
+}
+
+/// Another broker writes to the log while the transaction's coordinator is asked, and the guard of the verification is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_whose_log_another_broker_has_written_to_since_it_was_verified_is_to_be_sent_again()
+{
+    let mut stores = Stores::new();
+    let (way, objects) = (Arc::new(Hooked::default()), Arc::new(InMemory::new()));
+    stores.logs = stores.objects(9, &objects, Arc::clone(&way) as _).await;
+    let elsewhere = stores.objects(8, &objects, Arc::<Cable>::default()).await;
+    let (broker, _) = stores.broker(1, None).await;
+    let topic_id = create(&broker, "topic").await.expect("made");
+
+    let id = || StrBytes::from_static_str("transactional-id");
+    let init = InitProducerIdRequest::default()
+        .with_transactional_id(Some(id().into()))
+        .with_transaction_timeout_ms(60_000);
+    let mut answer = api::init_producer_id::handle(&at(&broker, 5, ""), init.clone()).await;
+    while answer.error_code != 0 || answer.producer_epoch < 1 {
+        answer = api::init_producer_id::handle(&at(&broker, 5, ""), init.clone()).await;
+    }
+    let (producer_id, producer_epoch) = (answer.producer_id, answer.producer_epoch);
+    let add = AddPartitionsToTxnRequest::default()
+        .with_v3_and_below_transactional_id(id().into())
+        .with_v3_and_below_producer_id(producer_id)
+        .with_v3_and_below_producer_epoch(producer_epoch)
+        .with_v3_and_below_topics(vec![
+            AddPartitionsToTxnTopic::default()
+                .with_name(TopicName(StrBytes::from_static_str("topic")))
+                .with_partitions(vec![0]),
+        ]);
+    let added = api::add_partitions_to_txn::handle(&at(&broker, 3, ""), add).await;
+    let added = &added.expect("paid for").results_by_topic_v3_and_below[0];
+    assert_eq!(added.results_by_partition[0].partition_error_code, 0);
+
+    let produce = async |partition, api_version| {
+        let mut batch = BatchBuilder::new()
+            .producer(producer_id.0, producer_epoch, 0)
+            .transactional();
+        batch.append(1_000, None, Some(b"value"), &[]);
+        let data = PartitionProduceData::default()
+            .with_index(partition)
+            .with_records(Some(batch.build().expect("a batch")));
+        let topic = TopicProduceData::default()
+            .with_name(TopicName(StrBytes::from_static_str("topic")))
+            .with_partition_data(vec![data]);
+        let request = ProduceRequest::default()
+            .with_transactional_id(Some(id().into()))
+            .with_acks(-1)
+            .with_timeout_ms(60_000)
+            .with_topic_data(vec![topic]);
+        let header = RequestHeader {
+            api_key: 0,
+            api_version,
+            correlation_id: 0,
+            client_id: None,
+        };
+        let started = api::produce::start(&at(&broker, api_version, ""), &header, request).await;
+        let answer = started.expect("answered").expect("acks").answer().await;
+        answer.responses[0].partition_responses[0].error_code
+    };
+    // Below 12 the coordinator is asked whether the partition was added, from then on to add it.
+    for (partition, api_version, told) in [
+        (0, 11, ErrorCode::NotEnoughReplicas),
+        (1, 12, ErrorCode::ConcurrentTransactions),
+    ] {
+        let ctx = at(&broker, 12, "");
+        let view = ctx.view();
+        let topic = view.topic("topic", access::Operation::Write);
+        let found = view.partitions(vec![Ok((topic.expect("made").id(), partition))]);
+        let here = Arc::clone(&found.await.remove(0).expect("led").log);
+        let there = elsewhere.open_log(
+            TopicPartition {
+                topic: "topic".into(),
+                topic_id,
+                partition,
+            },
+            Arc::default(),
+        );
+        let there = there.expect("opened");
+        there.current_offsets().await.expect("read");
+        let runtime = broker.groups.runtime().clone();
+        // Of a transaction before: one of its own would end it.
+        let end = EndTxn {
+            producer_id: producer_id.0,
+            producer_epoch: producer_epoch - 1,
+            coordinator_epoch: 0,
+            commit: false,
+        };
+        let hook: Hook = Arc::new(move || {
+            let (here, there, runtime) = (Arc::clone(&here), Arc::clone(&there), runtime.clone());
+            Box::pin(async move {
+                let marker = runtime.append_marker(&*there, end, 0).await;
+                let marker = marker.expect("let in").await.expect("durable");
+                until(|| here.offsets().high_watermark > marker.base_offset).await;
+            })
+        });
+        *way.0.lock() = Some(hook);
+        assert_eq!(produce(partition, api_version).await, told as i16);
+        *way.0.lock() = None;
+        assert_eq!(produce(partition, api_version).await, 0, "sent again");
+    }
 }

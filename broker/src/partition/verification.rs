@@ -4,7 +4,9 @@
 //! committed records only. So a log is asked first: if it knows the transaction, the batch may come. If not, it gives a guard,
 //! and the transaction's coordinator is asked whether the partition belongs to the transaction, or to add it. The guard goes
 //! with the batch. A marker that comes between has taken it away. The coordinator may be another broker, and so may be
-//! whoever has written that marker: then the log first takes in what it may not have seen yet.
+//! whoever has written that marker: then the log first takes in what it may not have seen yet. What others write after that may
+//! still take the guard away, or end the transaction that the log knew. Then the producer sends the batch again
+//! ([`overtaken`]), and the coordinator is asked again.
 
 use bytes::Bytes;
 use coordinators::machine::{Partition as InTransaction, Producer};
@@ -116,6 +118,13 @@ pub(crate) async fn verify(
         }
     }
     outcomes
+}
+
+/// What a producer is told whose batch was verified, and is refused with INVALID_TXN_STATE because another broker has written to
+/// the log since. That error would end the producer, and it may have done nothing wrong. If it has, it is told so when the batch
+/// is verified again.
+pub(crate) fn overtaken(api_version: i16) -> Unverified {
+    told(ErrorCode::ConcurrentTransactions, api_version)
 }
 
 /// What a producer is told of a coordinator's error, as by Kafka's broker.
