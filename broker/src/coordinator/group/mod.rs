@@ -227,7 +227,16 @@ impl GroupCoordinator {
         }
         let request = call(group_id).into_request();
         let within = Within { producer, guard };
-        CommitTxnOffsets::reply(shards.request_within(shard, request, within).await?)
+        let committed = shards.request_within(shard, request, within).await;
+        let committed = committed.map_err(|error| match error {
+            // Another broker has written to the log since it was asked. The error would end a producer that has done nothing wrong.
+            // So it asks again, and is told what the transaction's coordinator says then.
+            ErrorCode::InvalidTxnState if !self.runtime().is_alone => {
+                ErrorCode::CoordinatorLoadInProgress
+            }
+            error => error,
+        });
+        CommitTxnOffsets::reply(committed?)
     }
 
     /// Puts each of `items` to the shard of its group. Items of one shard share a request. Each item has an outcome, in the

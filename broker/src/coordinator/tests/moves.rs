@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use coordinators::group::CommitTxnOffsets;
-use coordinators::machine::Producer;
+use coordinators::machine::{EndTxn, Partition as InTransaction, Producer};
 use coordinators::txn::{Adding, TRANSACTIONS_TOPIC, TransactionConfig, TransactionalId};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -457,6 +457,57 @@ async fn send(
         None => Ok(()),
         Some(error) => Err(error),
     }
+}
+
+/// The coordinator of the transaction before writes its marker while that of this one is asked.
+#[tokio::test(start_paused = true)]
+async fn offsets_whose_log_another_broker_has_written_to_since_it_was_asked_are_to_be_sent_again() {
+    let world = World::new(2).await;
+    world.led_by(0);
+    let [here, elsewhere] = &world.peers[..] else {
+        panic!("two brokers");
+    };
+    let producer = Producer { id: 9, epoch: 1 };
+    let end = EndTxn {
+        producer_id: producer.id,
+        producer_epoch: producer.epoch - 1,
+        coordinator_epoch: 0,
+        commit: false,
+    };
+    let sent = async |is_overtaken| {
+        let join = async |partition: InTransaction| {
+            if is_overtaken {
+                let index = usize::try_from(partition.index).expect("small");
+                let runtime = elsewhere.groups.runtime();
+                let marker = runtime.append_marker(&*elsewhere.logs[index], end, 0);
+                marker.await?.await.expect("durable");
+                let read = here.logs[index].current_offsets().await;
+                read.expect("read");
+            }
+            Ok(())
+        };
+        let call = |group_id| CommitTxnOffsets {
+            group_id,
+            producer_id: producer.id,
+            producer_epoch: producer.epoch,
+            generation_id: -1,
+            member_id: "".into(),
+            group_instance_id: None,
+            topics: commit("g", 1, 0).topics,
+        };
+        let group = Authorized::internal(GroupId::from("g"), "a test");
+        let groups = &here.groups;
+        error_of(
+            groups
+                .commit_within(group, producer, true, join, call)
+                .await,
+        )
+    };
+    // The shard has to be loaded before.
+    until_answered(async || here.commit("g", 1).await).await;
+    let told = sent(true).await;
+    assert_eq!(told, Err(ErrorCode::CoordinatorLoadInProgress));
+    assert_eq!(sent(false).await, Ok(None), "sent again");
 }
 
 /// Brokers come and go, hear of it at different times, and sleep now and then.
