@@ -185,7 +185,8 @@ async fn a_marker_of_one_broker_is_seen_by_the_other() {
 
 /// The next transaction has begun, and this broker still takes the one before for open.
 #[tokio::test]
-async fn a_producer_is_to_send_again_what_came_before_the_marker_of_another_broker_was_known() {
+async fn a_batch_that_came_before_the_marker_of_another_broker_was_known_is_refused_and_let_in_again()
+ {
     let cluster = Cluster::new(1);
     let (one, other) = (shortsighted(&cluster, 1), shortsighted(&cluster, 2));
     let [here, there] = [&one, &other].map(log);
@@ -194,7 +195,10 @@ async fn a_producer_is_to_send_again_what_came_before_the_marker_of_another_brok
     let guard = here.begin_verification(9, 0, 1, false).unwrap();
     assert_eq!(guard, None, "nothing to ask");
     let next = append_as(&here, transactional(1), AppendOrigin::Client(guard)).await;
-    assert!(matches!(next, Err(AppendError::Storage(_))), "{next:?}");
+    assert!(
+        matches!(next, Err(AppendError::InvalidTxnState { .. })),
+        "{next:?}"
+    );
     append(&here, transactional(1))
         .await
         .expect("asked for now");

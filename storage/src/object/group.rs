@@ -870,26 +870,8 @@ impl Aftermath {
             wake.waiters.advanced(wake.bytes, stable);
         }
         for (pending, outcome) in self.settled {
-            pending.settle(told(&pending, outcome));
+            pending.settle(outcome);
         }
-    }
-}
-
-/// What a caller is told of the outcome of a plan.
-///
-/// A producer's batch that was let in when it was submitted, and finds its transaction over at the commit: another broker has
-/// written the marker, and the next transaction may have begun there. So the producer is told to send it again; then its coordinator
-/// is asked which it is.
-fn told(pending: &Pending, outcome: Outcome) -> Outcome {
-    match (outcome, pending.batch()) {
-        (Err(AppendError::InvalidTxnState { producer_id, what }), Some(batch))
-            if batch.origin.is_client() =>
-        {
-            Err(AppendError::Storage(format!(
-                "the transaction of producer {producer_id} has ended at another broker ({what}): send the batch again"
-            )))
-        }
-        (outcome, _) => outcome,
     }
 }
 
