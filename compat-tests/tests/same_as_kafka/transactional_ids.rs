@@ -12,27 +12,27 @@ use kafka_protocol::messages::{
 };
 use protocol_shim::ErrorCode;
 
-const TOPIC: &str = "of-transactions";
+pub const TOPIC: &str = "of-transactions";
 const TIMEOUT_MS: i32 = 60_000;
 /// The version in which a scenario does what it is not about.
 const INIT: i16 = 5;
-const ADD: i16 = 3;
-const DESCRIBE: i16 = 0;
+pub const ADD: i16 = 3;
+pub const DESCRIBE: i16 = 0;
 
 /// A producer as its client knows it.
 #[derive(Clone, Copy, Debug)]
-struct Producer {
-    id: i64,
-    epoch: i16,
+pub struct Producer {
+    pub id: i64,
+    pub epoch: i16,
 }
 
 impl Producer {
-    fn with_epoch(self, epoch: i16) -> Self {
+    pub fn with_epoch(self, epoch: i16) -> Self {
         Self { epoch, ..self }
     }
 }
 
-fn init(id: &str, expected: Option<Producer>) -> InitProducerIdRequest {
+pub fn init(id: &str, expected: Option<Producer>) -> InitProducerIdRequest {
     let request = InitProducerIdRequest::default()
         .with_transactional_id(Some(string(id).into()))
         .with_transaction_timeout_ms(TIMEOUT_MS);
@@ -53,7 +53,7 @@ fn topics(partitions: &[(&str, i32)]) -> Vec<AddPartitionsToTxnTopic> {
     topics.collect()
 }
 
-fn add(id: &str, producer: Producer, partitions: &[(&str, i32)]) -> AddPartitionsToTxnRequest {
+pub fn add(id: &str, producer: Producer, partitions: &[(&str, i32)]) -> AddPartitionsToTxnRequest {
     AddPartitionsToTxnRequest::default()
         .with_v3_and_below_transactional_id(string(id).into())
         .with_v3_and_below_producer_id(producer.id.into())
@@ -61,7 +61,7 @@ fn add(id: &str, producer: Producer, partitions: &[(&str, i32)]) -> AddPartition
         .with_v3_and_below_topics(topics(partitions))
 }
 
-fn end(id: &str, producer: Producer, commit: bool) -> EndTxnRequest {
+pub fn end(id: &str, producer: Producer, commit: bool) -> EndTxnRequest {
     EndTxnRequest::default()
         .with_transactional_id(string(id).into())
         .with_producer_id(producer.id.into())
@@ -69,12 +69,12 @@ fn end(id: &str, producer: Producer, commit: bool) -> EndTxnRequest {
         .with_committed(commit)
 }
 
-fn describe(id: &str) -> DescribeTransactionsRequest {
+pub fn describe(id: &str) -> DescribeTransactionsRequest {
     DescribeTransactionsRequest::default().with_transactional_ids(vec![string(id).into()])
 }
 
 /// A broker whose coordinator answers, and a topic of two partitions.
-fn begin(talk: &mut Talk<'_>) -> Result<()> {
+pub fn begin(talk: &mut Talk<'_>) -> Result<()> {
     let topic = CreatableTopic::default()
         .with_name(topic_name(TOPIC))
         .with_num_partitions(2)
@@ -96,7 +96,7 @@ fn begin(talk: &mut Talk<'_>) -> Result<()> {
 }
 
 /// Waits until no markers of an id are on their way. Kafka answers before they are written.
-fn settled(talk: &mut Talk<'_>, id: &str) -> Result<()> {
+pub fn settled(talk: &mut Talk<'_>, id: &str) -> Result<()> {
     talk.settle("the markers", |talk| {
         let described = talk.quietly(DESCRIBE, &describe(id))?;
         let state = described.transaction_states[0]
@@ -107,7 +107,7 @@ fn settled(talk: &mut Talk<'_>, id: &str) -> Result<()> {
 }
 
 /// A producer, got without being written down. Kafka's has to ask again while it aborts what is open.
-fn producer(talk: &mut Talk<'_>, id: &str, expected: Option<Producer>) -> Result<Producer> {
+pub fn producer(talk: &mut Talk<'_>, id: &str, expected: Option<Producer>) -> Result<Producer> {
     let mut got = None;
     let busy = [
         ErrorCode::ConcurrentTransactions as i16,
