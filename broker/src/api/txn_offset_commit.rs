@@ -131,6 +131,7 @@ async fn commit(
         member_id: owned(&request.member_id),
         group_instance_id: request.group_instance_id.as_ref().map(owned),
         topics,
+        api_version,
     };
     let join = async |offsets_partition| {
         let adding = match adds {

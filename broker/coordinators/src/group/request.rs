@@ -203,7 +203,7 @@ pub struct CommitOffsets {
     pub api_version: i16,
 }
 
-/// TxnOffsetCommit 0-5. The caller has already checked producer id and epoch against the partition's log.
+/// TxnOffsetCommit 0-6. The caller has already checked producer id and epoch against the partition's log.
 #[derive(Debug, Clone)]
 pub struct CommitTxnOffsets {
     pub group_id: GroupId,
@@ -214,6 +214,9 @@ pub struct CommitTxnOffsets {
     pub member_id: MemberId,
     pub group_instance_id: Option<InstanceId>,
     pub topics: Vec<CommitTopic>,
+    /// An unknown group is GROUP_ID_NOT_FOUND from 6 on, and a member's wrong epoch STALE_MEMBER_EPOCH; both are
+    /// ILLEGAL_GENERATION before.
+    pub api_version: i16,
 }
 
 /// The offsets to commit for one topic.

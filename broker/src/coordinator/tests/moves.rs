@@ -447,6 +447,7 @@ async fn send(
         member_id: "".into(),
         group_instance_id: None,
         topics,
+        api_version: 6,
     };
     let group = Authorized::internal(GroupId::from(group), "a test");
     let groups = &any(world, random).groups;

@@ -25,6 +25,9 @@ use crate::group::shard::GroupShard;
 
 /// From this version on clients know GROUP_ID_NOT_FOUND as an answer to a commit.
 const FIRST_VERSION_KNOWING_GROUP_ID_NOT_FOUND: i16 = 9;
+/// From this version on they know it, and STALE_MEMBER_EPOCH, as an answer to a commit in a transaction. The Java client takes
+/// an error that it does not know there for a fatal one.
+const FIRST_TXN_VERSION_KNOWING_THE_ERRORS_OF_COMMITS: i16 = 6;
 
 impl GroupShard {
     pub(crate) fn commit_offsets(
@@ -118,10 +121,17 @@ impl GroupShard {
                     &request.topics,
                 ),
                 None if request.generation_id < 0 => Ok(()),
-                None => Err(ErrorCode::IllegalGeneration),
+                None => Err(ErrorCode::GroupIdNotFound),
             }
         };
         if let Err(error) = authorized {
+            let knows = request.api_version >= FIRST_TXN_VERSION_KNOWING_THE_ERRORS_OF_COMMITS;
+            let error = match error {
+                ErrorCode::GroupIdNotFound | ErrorCode::StaleMemberEpoch if !knows => {
+                    ErrorCode::IllegalGeneration
+                }
+                error => error,
+            };
             return refuse(request.topics, error);
         }
         let CommitTxnOffsets {

@@ -664,6 +664,18 @@ impl TestContext {
         producer_id: i64,
         offset: i64,
     ) -> Option<ErrorCode> {
+        self.commit_txn_in(group, member, producer_id, offset, 6)
+    }
+
+    /// In a version of TxnOffsetCommit.
+    pub(super) fn commit_txn_in(
+        &mut self,
+        group: &str,
+        member: &Joined,
+        producer_id: i64,
+        offset: i64,
+        api_version: i16,
+    ) -> Option<ErrorCode> {
         let token = self.send(GroupRequest::CommitTxnOffsets(CommitTxnOffsets {
             group_id: group.into(),
             producer_id,
@@ -672,6 +684,7 @@ impl TestContext {
             member_id: member.member_id.clone(),
             group_instance_id: None,
             topics: vec![commit_topic("topic", offset)],
+            api_version,
         }));
         match self.reply(token) {
             GroupReply::CommitTxnOffsets(topics) => topics[0].partitions[0].error,

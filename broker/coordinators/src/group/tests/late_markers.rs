@@ -150,6 +150,7 @@ fn commit_in(producer_id: i64, group: &str, topic: &str, offset: i64) -> GroupRe
         member_id: "".into(),
         group_instance_id: None,
         topics: vec![commit_topic(topic, offset)],
+        api_version: 6,
     })
 }
 

@@ -407,6 +407,7 @@ impl Simulation {
                 member_id: "".into(),
                 group_instance_id: None,
                 topics: vec![commit_topic("transactional", self.last_offset)],
+                api_version: 6,
             }),
             _ => {
                 let commit = self.random.random_bool(0.5);

@@ -87,7 +87,7 @@ fn a_transactional_commit_is_fenced_by_generation_but_may_come_from_nobody() {
     );
     assert_eq!(
         cx.commit_txn("unknown", &members[0], 1, 1),
-        Some(ErrorCode::IllegalGeneration)
+        Some(ErrorCode::GroupIdNotFound)
     );
     assert_eq!(
         cx.commit_txn("g", &stranger, 1, 1),

@@ -97,6 +97,30 @@ fn an_old_epoch_is_good_for_what_the_member_had_then_and_still_has() {
     }
 }
 
+/// A Java client takes an error that it does not know there for a fatal one, instead of aborting the transaction.
+#[test]
+fn in_a_transaction_clients_are_told_errors_that_they_know() {
+    let mut cx = context();
+    let members = cx.settled("g", 1);
+    let late = Joined {
+        member_id: "m0".into(),
+        generation_id: members[0].epoch - 1,
+    };
+    for version in 3..=5 {
+        let old = Some(ErrorCode::IllegalGeneration);
+        assert_eq!(cx.commit_txn_in("g", &late, 1, 5, version), old);
+        assert_eq!(cx.commit_txn_in("unknown", &late, 1, 5, version), old);
+    }
+    assert_eq!(
+        cx.commit_txn_in("g", &late, 1, 5, 6),
+        Some(ErrorCode::StaleMemberEpoch)
+    );
+    assert_eq!(
+        cx.commit_txn_in("unknown", &late, 1, 5, 6),
+        Some(ErrorCode::GroupIdNotFound)
+    );
+}
+
 #[test]
 fn tools_may_commit_while_the_group_is_empty() {
     let mut cx = context();
