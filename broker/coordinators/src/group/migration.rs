@@ -55,7 +55,9 @@ pub(super) fn upgrade(
     for emigrant in classic.emigrants() {
         let assignment = Assignment::read(&emigrant.assignment).map_err(malformed)?;
         if assignment.has_user_data {
-            return Err(because("an unsupported custom assignor is in use"));
+            let why = "an unsupported custom assignor is in use. Please refer to the documentation or switch to a \
+                       default assignor before re-attempting the upgrade";
+            return Err(because(why));
         }
         members.push(Immigrant {
             member: emigrant.member,

@@ -82,7 +82,11 @@ fn an_assignor_with_data_of_its_own_cannot_be_replaced() {
     let mut members = [Classic::new("g", &["t"])];
     cx.divide(&mut members, b"mine");
     let message = refused_upgrade(&mut cx);
-    assert!(message.contains("custom assignor"), "{message}");
+    assert_eq!(
+        message,
+        "Cannot upgrade classic group g to consumer group because an unsupported custom assignor is in use. Please refer to the \
+         documentation or switch to a default assignor before re-attempting the upgrade."
+    );
 }
 
 #[test]
