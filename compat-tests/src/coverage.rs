@@ -32,7 +32,7 @@ const SECTIONS: &[(&str, &str, &str)] = &[
         "public-suites",
         "Public suites",
         "The clients' own tests, against Ottla: librdkafka's, with groups of the classic protocol and of KIP-848 (consumer), \
-         and those of aiokafka and franz-go that talk to a broker.",
+         and those of aiokafka, franz-go and kafka-python that talk to a broker.",
     ),
     (
         "programs",

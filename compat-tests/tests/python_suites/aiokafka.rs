@@ -1,10 +1,9 @@
-//! aiokafka's own tests that talk to a broker, with its certificates, log-ins and ACLs: what passes, and why something else does
-//! not, is what `coverage/public-suites/` says.
+//! aiokafka's own tests that talk to a broker.
 //!
-//! Packages do not have them. So they want a checkout of aiokafka's repository with the tag `v` and [`VERSION`]:
+//! Its packages do not have them. So they want a checkout of aiokafka's repository with the tag `v` and [`VERSION`]:
 //!
 //! ```sh
-//! AIOKAFKA_SOURCE=../aiokafka cargo test -p compat-tests --test aiokafka -- --ignored
+//! AIOKAFKA_SOURCE=../aiokafka cargo test -p compat-tests --test python_suites -- --ignored aiokafka
 //! ```
 //!
 //! The suite starts Kafka in a container; `clients/aiokafka/own_tests/conftest.py` gives it the broker of the test instead.
@@ -15,17 +14,16 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use compat_tests::broker_process::{free_port, ottla_binary};
-use compat_tests::coverage::{self, Extent, Outcome, Subject};
+use compat_tests::coverage::{self, Extent, Subject};
 use compat_tests::python::Python;
 use compat_tests::toolchain::{crate_dir, find, run};
 use compat_tests::{BrokerKind, BrokerProcess, Missing, available};
 use tempfile::TempDir;
 
+use crate::outcomes;
+
 /// The one of `clients/aiokafka`.
 const VERSION: &str = "0.14.0";
-
-/// Of the broker, as the tests shall see it; they leave out what is not for it.
-const KAFKA_VERSION: &str = "4.4.0";
 
 /// Of all stores that the suite makes.
 const PASSWORD: &str = "abcdefgh";
@@ -38,23 +36,21 @@ fn aiokafkas_own_tests_pass() -> Result<()> {
     };
     let (ssl, sasl) = (free_port()?, free_port()?);
     let mut broker = start(suite.path(), ssl, sasl)?;
-    let output = Command::new(python.installed("pytest"))
-        .args(["-q", "-rA", "--show-capture=no", "-p", "no:cacheprovider"])
+    let mut pytest = crate::pytest(&python);
+    pytest
         .arg("tests")
         .current_dir(suite.path())
         .env("BOOTSTRAP", broker.address().to_string())
         .env("SSL_PORT", ssl.to_string())
         .env("SASL_PORT", sasl.to_string())
-        .env("KAFKA_VERSION", KAFKA_VERSION)
-        .env("OTTLA_BIN", ottla_binary()?)
-        .output()?;
-    let said = String::from_utf8_lossy(&output.stdout);
+        .env("OTTLA_BIN", ottla_binary()?);
+    let (outcomes, said) = outcomes(&mut pytest)?;
     let subject = Subject {
         section: "public-suites",
         name: "aiokafka",
         version: VERSION,
     };
-    let checked = coverage::check_suite(subject, &outcomes(&said), Extent::Whole);
+    let checked = coverage::check_suite(subject, &outcomes, Extent::Whole);
     checked.with_context(|| format!("{said}\n{}", broker.log_tail()))?;
     broker.terminate()
 }
@@ -150,21 +146,4 @@ fn start(suite: &Path, ssl: u16, sasl: u16) -> Result<BrokerProcess> {
     ])?;
     broker.restart()?;
     Ok(broker)
-}
-
-/// Of the summary at the end of what pytest says: one line for each test that has run.
-fn outcomes(said: &str) -> Vec<Outcome> {
-    let mut outcomes = Vec::new();
-    for line in said.lines() {
-        let Some((outcome, test)) = line.split_once(" tests/") else {
-            continue;
-        };
-        let (name, error) = test.split_once(" - ").unwrap_or((test, "see its output"));
-        match outcome {
-            "PASSED" => outcomes.push((name.to_owned(), Ok(()))),
-            "FAILED" | "ERROR" => outcomes.push((name.to_owned(), Err(error.to_owned()))),
-            _ => {}
-        }
-    }
-    outcomes
 }
