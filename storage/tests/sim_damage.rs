@@ -10,8 +10,12 @@ use std::time::Duration;
 
 use common::*;
 use storage::local::{self, LocalConfig, OpenError};
-use storage::log::{AppendOrigin, Health, IfRefused, JointPart, LogConfig, LogStore, PartitionLog};
+use storage::log::{
+    AppendOrigin, Durability, Health, IfRefused, JointPart, LogConfig, LogStore, PartitionLog,
+    TopicPartition,
+};
 use storage::testing::sim_disk::{EVERYTHING, Fault, SimDisk, SimFs};
+use uuid::Uuid;
 
 const BATCHES: usize = 4;
 const BLOCK: usize = 4096;
@@ -31,6 +35,12 @@ fn start_with(disk: &SimDisk, sync_together_from: usize) -> Result<Arc<dyn LogSt
 fn start_on(fs: SimFs, sync_together_from: usize) -> Result<Arc<dyn LogStore>, OpenError> {
     local::open(LocalConfig {
         sync_together_from,
+        ..config(fs)
+    })
+}
+
+fn config(fs: SimFs) -> LocalConfig {
+    LocalConfig {
         wal_ring_bytes: 64 << 10,
         wal_region_bytes: 32 << 10,
         wal_first_region_bytes: 16 << 10,
@@ -38,7 +48,7 @@ fn start_on(fs: SimFs, sync_together_from: usize) -> Result<Arc<dyn LogStore>, O
         recovery_threads: 1,
         fs: Arc::new(fs),
         ..LocalConfig::new("/data")
-    })
+    }
 }
 
 fn value(number: usize) -> Vec<u8> {
@@ -336,5 +346,62 @@ async fn a_directory_that_a_killed_process_made_survives_two_power_cuts() {
                 break;
             }
         }
+    }
+}
+
+/// Wherever the power goes while a log is deleted, and wherever it goes again while the next process starts: a deletion that was
+/// acknowledged holds, and nothing of the log is left to another one of its name.
+#[tokio::test]
+async fn an_acknowledged_deletion_survives_two_power_cuts() {
+    for durability in [Durability::Strict, Durability::Os] {
+        let start_on = |fs| {
+            local::open(LocalConfig {
+                durability,
+                ..config(fs)
+            })
+        };
+        let (mut was_cut_short, mut is_done) = (false, false);
+        for stop_after in 1.. {
+            for then_stop_at in 1.. {
+                let disk = written(true).await;
+                let manager = start_on(disk.boot(None)).unwrap();
+                disk.stop_after(stop_after);
+                let deleted = manager.delete_logs(vec![partition("topic", 0)]).await;
+                is_done = !disk.is_stopped();
+                disk.power_cut(DROP_ALL);
+                drop(manager);
+                if deleted.is_err() {
+                    break;
+                }
+                was_cut_short |= !is_done;
+                let has_started = start_on(disk.boot(Some(then_stop_at))).is_ok();
+                disk.power_cut(DROP_ALL);
+                let what =
+                    format!("{durability:?}, cut after {stop_after}, then at {then_stop_at}");
+                let manager = start_on(disk.boot(None)).unwrap();
+                let left = disk.files().into_iter().map(|(path, _)| path);
+                let left: Vec<_> = left
+                    .filter(|path| path.starts_with("/data/topic-0"))
+                    .collect();
+                assert_eq!(left, Vec::<PathBuf>::new(), "{what}");
+                let points = bytes_of(&disk, "/data/recovery-point-offset-checkpoint");
+                assert_eq!(String::from_utf8_lossy(&points), "0\n0\n", "{what}");
+                let another = TopicPartition {
+                    topic_id: Uuid::from_u128(1),
+                    ..partition("topic", 0)
+                };
+                let log = manager.open_log(another, Arc::default()).unwrap();
+                assert_eq!(readable(&log).await, Ok(0), "{what}");
+                drop((log, manager));
+                disk.kill();
+                if has_started {
+                    break;
+                }
+            }
+            if is_done {
+                break;
+            }
+        }
+        assert!(was_cut_short, "the power went before or after it");
     }
 }

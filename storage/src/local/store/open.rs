@@ -74,6 +74,8 @@ impl LocalStore {
             open_wal(&config, &wal_dir, &parts, previous.as_ref(), next_sequence)
                 .map_err(OpenError::io(&wal_dir))?;
         let shared = Arc::new(log_dir(&config, parts, known, wal, report.clean));
+        finish_deletions(&shared, deleted).map_err(OpenError::io(&dir))?;
+        begin_generation(&*config.fs, &wal_dir, &checkpoint).map_err(OpenError::io(&wal_dir))?;
         let logs = Arc::<Logs>::default();
         let (failed_sender, failed) = watch::channel(None);
         let failed_sender = Arc::new(failed_sender);
@@ -130,23 +132,23 @@ impl LocalStore {
             copying: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         };
-        store.finish_deletions(deleted);
+        let shared = Arc::clone(&store.shared);
+        store.shared.pool.write(move || shared.remove_left_over());
         Ok(store)
     }
+}
 
-    /// Finishes the deletions that the last process has begun.
-    fn finish_deletions(&self, deleted: Vec<TopicPartition>) {
-        for id in deleted {
-            self.shared.departures.add(Departure {
-                id,
-                writer: None,
-                delay_ms: 0,
-            });
-        }
-        self.shared.finish_departures_in_time();
-        let shared = Arc::clone(&self.shared);
-        self.shared.pool.write(move || shared.remove_left_over());
+/// Renames the directories of the logs whose deletion the last process has begun. The checkpoint comes afterwards: only the
+/// write-ahead log before it says that they were deleted.
+fn finish_deletions(shared: &LogDir, deleted: Vec<TopicPartition>) -> io::Result<()> {
+    for id in deleted {
+        shared.departures.add(Departure {
+            id,
+            writer: None,
+            delay_ms: 0,
+        });
     }
+    shared.finish_departures()
 }
 
 fn make_wal_dir(config: &LocalConfig) -> Result<PathBuf, OpenError> {
@@ -260,11 +262,17 @@ fn recover(
     report.replayed_bytes = recovered.bytes;
     report.replayed_partitions = recovered.partitions;
     report.truncated_bytes = recovered.end.torn_bytes;
-    // Otherwise another log of such a name would be trusted up to where the deleted one was.
+    // Otherwise another log of such a name would be trusted up to where the deleted one was. Durably, before a checkpoint
+    // passes the deletion.
     let deleted_keys = &recovered.deleted_keys;
+    let points_before = known.recovery_points.len();
     known
         .recovery_points
         .retain(|key, _| !deleted_keys.contains(key));
+    if known.recovery_points.len() < points_before {
+        let path = dir.join(RECOVERY_POINTS);
+        write_offsets(&**fs, &path, &known.recovery_points).map_err(OpenError::io(&path))?;
+    }
     Ok(AfterRecovery {
         report,
         next_sequence: recovered.end.next_sequence,
@@ -400,7 +408,7 @@ fn read_checkpoint(fs: &dyn Fs, wal_dir: &Path) -> Result<Option<Checkpoint>, Op
     Ok(None)
 }
 
-/// Starts a new generation of the write-ahead log. What the last generation held is in the segments now.
+/// Prepares a new generation of the write-ahead log. Nothing may be appended before it has begun.
 fn open_wal(
     config: &LocalConfig,
     wal_dir: &Path,
@@ -430,8 +438,6 @@ fn open_wal(
         start: ring.position(),
         closed: false,
     };
-    checkpoint.write(&*config.fs, wal_dir)?;
-    LogTable::remove_others(&*config.fs, wal_dir, Some(generation))?;
     let wal = Wal::new(
         ring,
         Arc::clone(&parts.chunks),
@@ -441,6 +447,12 @@ fn open_wal(
         Arc::clone(&parts.wakeup),
     );
     Ok((wal, table, checkpoint))
+}
+
+/// Begins a generation of the write-ahead log. What the last one held is in the segments now, and is not read again.
+fn begin_generation(fs: &dyn Fs, wal_dir: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
+    checkpoint.write(fs, wal_dir)?;
+    LogTable::remove_others(fs, wal_dir, Some(checkpoint.generation))
 }
 
 impl From<RecoveryError> for OpenError {
