@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +12,10 @@ use std::time::Duration;
 use common::*;
 use storage::local::{self, LocalConfig, OpenError};
 use storage::log::{
-    AppendOrigin, Durability, Health, IfRefused, JointPart, LogConfig, LogStore, PartitionLog,
-    TopicPartition,
+    AbortedTransaction, AppendOrigin, Durability, Health, IfRefused, Isolation, JointPart,
+    LogConfig, LogStore, PartitionLog, ReadRequest, TopicPartition,
 };
+use storage::record::{BatchBuilder, EndTxnMarker, TransactionResult};
 use storage::testing::sim_disk::{EVERYTHING, Fault, SimDisk, SimFs};
 use uuid::Uuid;
 
@@ -68,6 +70,13 @@ async fn written(orderly: bool) -> SimDisk {
     }
     disk.kill();
     disk
+}
+
+/// A snapshot takes one, too.
+fn take_checkpoint(manager: &Arc<dyn LogStore>) {
+    let copy = PathBuf::from(format!("/copy-{}", Uuid::new_v4()));
+    let copied = manager.snapshot(&copy, &mut |_| ControlFlow::Continue(()));
+    copied.unwrap();
 }
 
 fn bytes_of(disk: &SimDisk, path: &str) -> Vec<u8> {
@@ -403,5 +412,75 @@ async fn an_acknowledged_deletion_survives_two_power_cuts() {
             }
         }
         assert!(was_cut_short, "the power went before or after it");
+    }
+}
+
+/// The index of aborted transactions that a killed process has renamed to its name: a power cut may take the name back, so
+/// nothing that outlives the power cut may rely on it.
+#[tokio::test]
+async fn an_index_that_a_killed_process_has_named_is_durable_before_it_is_relied_on() {
+    let with_notes = |fs| {
+        local::open(LocalConfig {
+            note_interval_bytes: 1,
+            ..config(fs)
+        })
+    };
+    for stop_after in 1..10 {
+        for cut in 0..40 {
+            let disk = SimDisk::new();
+            let manager = start(&disk).unwrap();
+            let log = open(&manager, "topic", 0);
+            append(&log, batch(&[&value(0)])).await.unwrap();
+            take_checkpoint(&manager);
+            let data = BatchBuilder::new().producer(1, 0, 0).transactional();
+            append(&log, trusted(build(data, 1_000, &[&value(1)])))
+                .await
+                .unwrap();
+            let marker = EndTxnMarker {
+                result: TransactionResult::Abort,
+                coordinator_epoch: 0,
+            };
+            let origin = AppendOrigin::Marker {
+                transaction_version: 0,
+            };
+            append_as(&log, trusted(marker.to_batch(1, 0, 1_000).unwrap()), origin)
+                .await
+                .unwrap();
+            disk.kill();
+            drop((log, manager));
+
+            let manager = with_notes(disk.boot(None)).unwrap();
+            disk.stop_after(stop_after);
+            let log = open(&manager, "topic", 0);
+            log.offsets();
+            disk.kill();
+            drop((log, manager));
+
+            let manager = with_notes(disk.boot(None)).unwrap();
+            let log = open(&manager, "topic", 0);
+            append(&log, batch(&[&value(3)])).await.unwrap();
+            take_checkpoint(&manager);
+            disk.power_cut(cut);
+            drop((log, manager));
+
+            let manager = with_notes(disk.boot(None)).unwrap();
+            let log = open(&manager, "topic", 0);
+            let committed = ReadRequest {
+                isolation: Isolation::ReadCommitted,
+                ..request(1)
+            };
+            let aborted = AbortedTransaction {
+                producer_id: 1,
+                first_offset: 1,
+            };
+            let fetched = read(&log, committed).await.unwrap();
+            assert_eq!(
+                fetched.aborted_transactions,
+                [aborted],
+                "killed after {stop_after}, cut by {cut}"
+            );
+            drop((log, manager));
+            disk.kill();
+        }
     }
 }

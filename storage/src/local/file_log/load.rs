@@ -73,6 +73,7 @@ impl FileLog {
         let shared = &self.shared;
         shared.closed_at.lock().remove(&self.key());
         let (snapshots, notes) = (loaded.snapshots.clone(), loaded.notes);
+        let durable = !shared.was_killed || !loaded.has_files;
         // In `os` mode snapshots are good up to the recovery point, which the next checkpoint moves.
         let checkpointed = match shared.durability {
             Durability::Strict => loaded.log_end_offset,
@@ -93,7 +94,7 @@ impl FileLog {
         }
         // Nobody holds the writer's lock before the log is loaded.
         if let Some(mut writer) = self.writer.try_lock() {
-            writer.known_snapshots(snapshots, notes, checkpointed, !shared.was_killed);
+            writer.known_snapshots(snapshots, notes, checkpointed, durable);
         }
         if state.bytes_since_note >= shared.note_interval_bytes {
             // The next checkpoint notes the producers: the next start need not read as much again.

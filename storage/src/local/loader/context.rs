@@ -35,6 +35,8 @@ pub(crate) struct Loaded {
     pub bytes_since_snapshot: u64,
     /// Files of segments that were deleted before.
     pub left_over: Vec<PathBuf>,
+    /// The directory was there, with files in it.
+    pub has_files: bool,
     /// The directory belonged to another topic and was set aside. What else is known by the name is that topic's, too.
     pub was_anothers: bool,
 }

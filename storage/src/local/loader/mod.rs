@@ -75,6 +75,7 @@ pub(crate) fn load(context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
         notes,
         bytes_since_snapshot: 0,
         left_over: directory.left_over(context),
+        has_files: !directory.names.is_empty(),
         was_anothers: directory.was_anothers,
     };
     loaded.epochs_changed = loaded.epochs.truncate_from_end(log_end_offset + 1);

@@ -287,7 +287,8 @@ impl SegmentWriter {
 
     /// Takes over the snapshots that were found. Recovery would leave the log alone up to `checkpointed`.
     ///
-    /// If they may not be `durable`, the next sync makes them so.
+    /// If what was found in the directory may not be `durable`, the next sync makes it so: the snapshots, and the names of all
+    /// files. A process that was killed may have renamed an index or removed a note, and the next checkpoint relies on that.
     pub fn known_snapshots(
         &mut self,
         offsets: Vec<i64>,
@@ -307,8 +308,8 @@ impl SegmentWriter {
             };
             self.unsynced.files.extend(files.filter(is_there));
             self.unsynced.snapshots = offsets.len();
-            self.unsynced.names = !offsets.is_empty();
-            self.unsynced.dir = self.unsynced.names;
+            self.unsynced.names = true;
+            self.unsynced.dir = !offsets.is_empty();
         }
         self.snapshots = offsets;
         self.notes = notes;
