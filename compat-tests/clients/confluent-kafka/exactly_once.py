@@ -49,6 +49,7 @@ class Pipeline:
 
     def __init__(self):
         self.is_stuck = False
+        self.is_revoked = False
         self.producer = Producer({**base, "transactional.id": "pipeline", "transaction.timeout.ms": 30000, "message.timeout.ms": 20000})
         self.producer.init_transactions(60)
         self.consumer = Consumer({
@@ -61,7 +62,10 @@ class Pipeline:
             "heartbeat.interval.ms": 500,
             "fetch.wait.max.ms": 50,
         })
-        self.consumer.subscribe(["in"])
+        self.consumer.subscribe(["in"], on_revoke=self.revoked)
+
+    def revoked(self, consumer, partitions):
+        self.is_revoked = True
 
     def step(self):
         """Copies some numbers; gives how many.
@@ -88,7 +92,11 @@ class Pipeline:
         return found
 
     def copy(self):
+        self.is_revoked = False
         messages = [message for message in self.consumer.consume(100, 0.1) if not message.error()]
+        if self.is_revoked:
+            # It is a member again at once, and could commit what it reads again.
+            raise KafkaException("a rebalance came between")
         if not messages:
             return 0
         self.producer.begin_transaction()

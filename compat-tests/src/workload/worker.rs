@@ -12,6 +12,8 @@
 //! | `consumer` | `group`, `protocol`, `committed`; `topic` to subscribe to or `partitions` to assign, or null | a new consumer |
 //! | `assign` | `positions`: `[topic, partition, offset]` | |
 //! | `poll` | `count`, `ms` | `events`: `["assigned", [[topic, partition, offset or null]]]`, `["record", topic, partition, offset, value]` |
+//!
+//! An assignment takes the place of the one before. What was read before it may be another member's, and is not to be processed.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
