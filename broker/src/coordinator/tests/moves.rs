@@ -488,6 +488,7 @@ async fn offsets_whose_log_another_broker_has_written_to_since_it_was_asked_are_
             Ok(())
         };
         let call = |group_id| CommitTxnOffsets {
+            api_version: 5,
             group_id,
             producer_id: producer.id,
             producer_epoch: producer.epoch,
