@@ -56,24 +56,15 @@ class Users:
             ottla("users", "add", name, "--mechanism", mechanism, **{f"OTTLA_PASSWORD_{name.upper()}": password})
 
 
+def pytest_runtest_teardown():
+    # What a test has left open is a warning in this test then, not in another.
+    gc.collect()
+
+
 @pytest.fixture(scope="class")
 def loop():
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield loop
-    if not loop.is_closed():
-        loop.call_soon(loop.stop)
-        loop.run_forever()
-        loop.close()
-    gc.collect()
-    asyncio.set_event_loop(None)
-
-
-@pytest.fixture(autouse=True)
-def collect_garbage():
-    """So that what a test has left open is a warning in this test, which fails it."""
-    yield
-    gc.collect()
+    with asyncio.Runner() as runner:
+        yield runner.get_loop()
 
 
 @pytest.fixture(scope="class")
