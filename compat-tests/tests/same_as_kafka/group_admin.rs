@@ -2,10 +2,13 @@
 
 use anyhow::Result;
 use compat_tests::scenario::{Talk, string};
-use kafka_protocol::messages::{DescribeGroupsRequest, ListGroupsRequest};
+use kafka_protocol::messages::{
+    ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DescribeGroupsRequest,
+    JoinGroupRequest, ListGroupsRequest,
+};
 use protocol_shim::newer::delete_groups::DeleteGroupsRequest;
 
-use super::classic_group::{join, join_as, leave, sync};
+use super::classic_group::{heartbeat, join, join_as, leave, sync};
 use super::offsets::commit_request;
 
 fn ids(groups: &[&str]) -> Vec<kafka_protocol::messages::GroupId> {
@@ -112,6 +115,73 @@ pub fn delete(talk: &mut Talk<'_>) -> Result<()> {
         ask("again", &[&names[2]])?;
         ask("one twice", &[&names[3], &names[3]])?;
         ask("none", &[])?;
+    }
+    Ok(())
+}
+
+/// An empty group id together with another fault: which of both is told.
+pub fn nameless(talk: &mut Talk<'_>) -> Result<()> {
+    talk.create_topic("nameless", 1)?;
+    for version in 0..=9 {
+        let mut ask =
+            |what: &str, request: JoinGroupRequest| talk.ask(what, version, &request).map(|_| ());
+        let good = || join(version, "", "", &["range"]);
+        ask(
+            "session timeout too short",
+            good().with_session_timeout_ms(1),
+        )?;
+        ask(
+            "session timeout too long",
+            good().with_session_timeout_ms(i32::MAX),
+        )?;
+        ask("unknown member", good().with_member_id(string("nobody")))?;
+        ask("no protocols", join(version, "", "", &[]))?;
+        if version >= 5 {
+            let instance = |name| good().with_group_instance_id(Some(string(name)));
+            ask("empty instance", instance(""))?;
+            ask("long instance", instance(&"x".repeat(250)))?;
+        }
+    }
+    for version in 0..=5 {
+        let no_generation = sync(version, "", -1, "nobody", &[]);
+        talk.ask("no generation", version, &no_generation)?;
+        let other = sync(version, "", 1, "nobody", &[]).with_protocol_name(
+            // Which only later versions tell.
+            (version >= 5).then(|| string("other")),
+        );
+        talk.ask("another protocol", version, &other)?;
+    }
+    for version in 0..=4 {
+        talk.ask("no generation", version, &heartbeat("", -1, "nobody"))?;
+        talk.ask("no member", version, &heartbeat("", 1, ""))?;
+    }
+    for version in 0..=5 {
+        talk.ask("no member", version, &leave(version, "", ""))?;
+        talk.ask("unknown member", version, &leave(version, "", "nobody"))?;
+    }
+    for version in 2..=9 {
+        let request = commit_request("", &[("nameless", &[(0, 5)])]);
+        let request = request.with_member_id(string("nobody"));
+        let request = request.with_generation_id_or_member_epoch(1);
+        talk.ask("unknown member", version, &request)?;
+    }
+    for version in 0..=5 {
+        let request = DescribeGroupsRequest::default().with_groups(ids(&[""]));
+        talk.ask("no group", version, &request)?;
+    }
+    for version in 0..=1 {
+        let request = ConsumerGroupHeartbeatRequest::default();
+        let epoch = |epoch| request.clone().with_member_epoch(epoch);
+        let with_id = |epoch: i32| {
+            let request = request.clone().with_member_epoch(epoch);
+            request.with_member_id(string("nobody"))
+        };
+        talk.ask("joins with nothing", version, &with_id(0))?;
+        talk.ask("another epoch", version, &with_id(7))?;
+        talk.ask("impossible epoch", version, &with_id(-7))?;
+        talk.ask("no member", version, &epoch(7))?;
+        let describe = ConsumerGroupDescribeRequest::default().with_group_ids(ids(&[""]));
+        talk.ask("no group", version, &describe)?;
     }
     Ok(())
 }

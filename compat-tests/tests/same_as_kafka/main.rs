@@ -90,6 +90,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("describe groups", group_admin::describe),
     ("list groups", group_admin::list),
     ("delete groups", group_admin::delete),
+    ("groups without a name", group_admin::nameless),
     ("consumer group epochs", consumer_group::epochs),
     ("consumer group emptied", consumer_group::emptied),
     ("migration both ways", migration::both_ways),

@@ -14,7 +14,8 @@ ids! {
 }
 
 impl GroupId {
-    /// Whether requests of members may name this group. Commits and descriptions accept the empty id, too, for old clients.
+    /// Whether requests of members may name this group. Commits and descriptions of classic groups accept the empty id, too, for old
+    /// clients.
     pub fn is_valid(&self) -> bool {
         !self.is_empty() && self.len() <= MAX_STRING_BYTES
     }

@@ -50,13 +50,18 @@ impl GroupShard {
             let described =
                 group.and_then(|group| group.describe_consumer(&*self.catalog, default_assignor));
             described.unwrap_or_else(|| {
-                let why = match group {
-                    Some(_) => "is not a consumer group",
-                    None => "not found",
+                let not_found = |why| {
+                    let message = format!("Group {group_id} {why}.");
+                    Refusal::new(ErrorCode::GroupIdNotFound, message)
                 };
-                let message = format!("Group {group_id} {why}.");
+                let refusal = match group {
+                    // No member could have joined it.
+                    _ if !group_id.is_valid() => Refusal::new(ErrorCode::InvalidGroupId, ""),
+                    Some(_) => not_found("is not a consumer group"),
+                    None => not_found("not found"),
+                };
                 DescribedConsumerGroup {
-                    refusal: Some(Refusal::new(ErrorCode::GroupIdNotFound, message)),
+                    refusal: Some(refusal),
                     ..DescribedConsumerGroup::named(group_id.clone())
                 }
             })

@@ -35,6 +35,8 @@ fn each_description_knows_its_own_kind_of_group_only() {
     );
     let refusal = cx.describe_consumer("x").refusal.expect("a refusal");
     assert_eq!(refusal.message, "Group x not found.");
+    let refusal = cx.describe_consumer("").refusal.expect("a refusal");
+    assert_eq!(refusal.error, ErrorCode::InvalidGroupId);
     let described = cx.describe("g");
     assert_eq!(
         (described.error, described.state),
