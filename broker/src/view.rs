@@ -77,7 +77,7 @@ pub(crate) struct Leader {
     pub(crate) epoch: i32,
 }
 
-/// A topic that may not be deleted by its id.
+/// A topic that may not be deleted, or is not there.
 pub(crate) struct Undeletable {
     pub(crate) error: ErrorCode,
     /// For a client that may at least know the name.
@@ -603,10 +603,10 @@ impl<'a> View<'a> {
         self.authorize(Operation::Create, resource, name.to_owned())
     }
 
-    /// A topic, if the client may delete it.
+    /// A topic, if the client may delete it. By its name it is not deleted by a client that may not know of it.
     ///
     /// # Errors
-    /// UNKNOWN_TOPIC_ID, TOPIC_AUTHORIZATION_FAILED.
+    /// UNKNOWN_TOPIC_ID, TOPIC_AUTHORIZATION_FAILED; UNKNOWN_TOPIC_OR_PARTITION for a client that would be told of it.
     pub(crate) fn deletable(&self, topic: TopicRef) -> Result<Authorized<TopicRef>, Undeletable> {
         let by_id = match &topic {
             TopicRef::Name(_) => None,
@@ -624,14 +624,25 @@ impl<'a> View<'a> {
             (None, TopicRef::Name(name)) => name.clone(),
             (None, TopicRef::Id(_)) => String::new(),
         };
-        let resource = match self.shows(Operation::Delete, Resource::Cluster) {
+        let may_delete_all = self.shows(Operation::Delete, Resource::Cluster);
+        let is_shown = may_delete_all || self.shows(Operation::Describe, Resource::Topic(&name));
+        if by_id.is_none() {
+            let refused = |error| Err(Undeletable { error, name: None });
+            if !is_shown {
+                return refused(ErrorCode::TopicAuthorizationFailed);
+            }
+            if self.metadata.image.topic(&name).is_none() {
+                return refused(ErrorCode::UnknownTopicOrPartition);
+            }
+        }
+        let resource = match may_delete_all {
             true => Resource::Cluster,
             false => Resource::Topic(&name),
         };
         let authorized = self.authorize(Operation::Delete, resource, topic);
         authorized.map_err(|error| Undeletable {
             error,
-            name: by_id.filter(|name| self.shows(Operation::Describe, Resource::Topic(name))),
+            name: by_id.filter(|_| is_shown),
         })
     }
 

@@ -119,10 +119,9 @@ fn undeletable(
     refused: Undeletable,
 ) -> DeletableTopicResult {
     let error = match refused.error {
-        ErrorCode::UnknownTopicId if !ctx.config().new_topics.delete_topic_enable => {
-            MetadataError::TopicDeletionDisabled
-        }
+        _ if !ctx.config().new_topics.delete_topic_enable => MetadataError::TopicDeletionDisabled,
         ErrorCode::UnknownTopicId => MetadataError::UnknownTopicId,
+        ErrorCode::UnknownTopicOrPartition => MetadataError::UnknownTopic,
         denied => MetadataError::Denied(denied),
     };
     let response = failed(ctx, topic, &error);

@@ -8,7 +8,7 @@ use compat_tests::scenario::tree::{Tree, values};
 use compat_tests::{BrokerProcess, RawClient};
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
-use kafka_protocol::messages::{CreateAclsRequest, CreateTopicsRequest};
+use kafka_protocol::messages::{CreateAclsRequest, CreateTopicsRequest, DeleteTopicsRequest};
 use kafka_protocol::protocol::StrBytes;
 use protocol_shim::any_message;
 use protocol_shim::api_spec::{self, ApiSpec};
@@ -72,7 +72,8 @@ fn string(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-/// Names that begin with "denied" are denied, whatever they are; of the cluster only what a broker's peers need is not.
+/// Names that begin with "denied" are denied, whatever they are; of the cluster only what a broker's peers need is not. Topics
+/// that begin with "shown" may be known and not deleted, those that begin with "hidden" the other way round.
 fn deny(client: &mut RawClient) -> Result<()> {
     let entry = |resource: i8, pattern: i8, name: &str, operation: i8, permission: i8| {
         AclCreation::default()
@@ -89,6 +90,9 @@ fn deny(client: &mut RawClient) -> Result<()> {
         entry(2, 4, "denied", 2, 2),
         entry(3, 4, "denied", 2, 2),
         entry(5, 4, "denied", 2, 2),
+        entry(2, 4, "shown", 8, 3),
+        entry(2, 4, "hidden", 6, 3),
+        entry(2, 4, "hidden", 8, 2),
     ];
     let request = CreateAclsRequest::default().with_creations(creations);
     let made = client.call(3, &request)?;
@@ -101,13 +105,15 @@ fn deny(client: &mut RawClient) -> Result<()> {
 
 pub fn every_api(broker: &BrokerProcess) -> Result<Vec<Exchange>> {
     let mut client = RawClient::connect(broker.address())?;
-    let topic = CreatableTopic::default()
-        .with_name(string("denied").into())
-        .with_num_partitions(1)
-        .with_replication_factor(1);
+    let topics = ["denied", "shown", "hidden"].map(|name| {
+        CreatableTopic::default()
+            .with_name(string(name).into())
+            .with_num_partitions(1)
+            .with_replication_factor(1)
+    });
     let topics = CreateTopicsRequest::default()
         .with_timeout_ms(10_000)
-        .with_topics(vec![topic]);
+        .with_topics(topics.to_vec());
     let made = client.call(5, &topics)?;
     ensure!(
         made.topics.iter().all(|topic| topic.error_code == 0),
@@ -139,6 +145,23 @@ pub fn every_api(broker: &BrokerProcess) -> Result<Vec<Exchange>> {
             };
             notes.push(Exchange { label, values });
         }
+    }
+    notes.extend(deletions(&mut client)?);
+    Ok(notes)
+}
+
+/// Who may delete a topic by its name is told whether it is there if he may know; and who may not know may not delete.
+fn deletions(client: &mut RawClient) -> Result<Vec<Exchange>> {
+    let mut notes = Vec::new();
+    for name in ["shown", "shown and absent", "hidden", "hidden and absent"] {
+        let request = DeleteTopicsRequest::default()
+            .with_timeout_ms(10_000)
+            .with_topic_names(vec![string(name).into()]);
+        let answer = client.call(5, &request)?;
+        notes.push(Exchange {
+            label: format!("DeleteTopics v5 of {name}"),
+            values: values(&Tree::parse(&format!("{answer:?}"))?),
+        });
     }
     Ok(notes)
 }
