@@ -105,8 +105,9 @@ fn pem_sections(text: &[u8]) -> Result<Vec<Pem>> {
 /// Opens PKCS#8's own encryption.
 fn decrypted(der: &[u8], password: Option<&Secret>) -> Result<PrivateKeyDer<'static>> {
     let password = password.ok_or(StoreError::NoKeyPassword)?;
-    let encrypted = EncryptedPrivateKeyInfoRef::try_from(der);
-    let encrypted = encrypted.map_err(|_| StoreError::KeyEncryption)?;
+    let Ok(encrypted) = EncryptedPrivateKeyInfoRef::try_from(der) else {
+        return decrypted_as_of_pkcs12(der, password.expose());
+    };
     match encrypted.decrypt(password.expose()) {
         Ok(key) => Ok(PrivateKeyDer::Pkcs8(key.as_bytes().to_vec().into())),
         Err(pkcs8::Error::EncryptedPrivateKey(pkcs8::pkcs5::Error::DecryptFailed)) => {
@@ -116,6 +117,51 @@ fn decrypted(der: &[u8], password: Option<&Secret>) -> Result<PrivateKeyDer<'sta
         Err(pkcs8::Error::Asn1(_)) => Err(StoreError::KeyPassword),
         Err(_) => Err(StoreError::KeyEncryption),
     }
+}
+
+/// Opens the encryption of PKCS12, which Java and older versions of OpenSSL use in PEM files, too: in a store with nothing but the key.
+fn decrypted_as_of_pkcs12(der: &[u8], password: &str) -> Result<PrivateKeyDer<'static>> {
+    use p12_keystore::error::Error;
+    match Pkcs12Archive::from_pkcs12(&pkcs12_with(der), password) {
+        Ok(mut archive) => {
+            let key = one(&mut archive.keys)?;
+            Ok(PrivateKeyDer::Pkcs8(key.key.as_der().to_vec().into()))
+        }
+        // What does not end in the right padding is known at once, what does by chance is no key.
+        Err(Error::UnpadError | Error::DerError(_) | Error::InvalidPrivateKey) => {
+            Err(StoreError::KeyPassword)
+        }
+        Err(_) => Err(StoreError::KeyEncryption),
+    }
+}
+
+/// A PKCS12 store with an encrypted key and no checksum (RFC 7292).
+fn pkcs12_with(encrypted_key: &[u8]) -> Vec<u8> {
+    const SEQUENCE: u8 = 0x30;
+    const FIRST: u8 = 0xa0;
+    const OCTETS: u8 = 0x04;
+    const VERSION: &[u8] = &[0x02, 1, 3];
+    /// 1.2.840.113549.1.7.1, and .1.12.10.1.2.
+    const DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01";
+    const ENCRYPTED_KEY: &[u8] = b"\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02";
+    let within = |tag: u8, parts: &[&[u8]]| {
+        let content = parts.concat();
+        let length = content.len().to_be_bytes();
+        let first = length.iter().position(|byte| *byte != 0);
+        let header = match &length[first.unwrap_or(length.len() - 1)..] {
+            short @ [..0x80] => [&[tag], short].concat(),
+            long => [&[tag, 0x80 | long.len() as u8], long].concat(),
+        };
+        [header, content].concat()
+    };
+    let data = |content: &[u8]| {
+        let octets = within(OCTETS, &[content]);
+        within(SEQUENCE, &[DATA, &within(FIRST, &[&octets])])
+    };
+    let key = within(SEQUENCE, &[ENCRYPTED_KEY, &within(FIRST, &[encrypted_key])]);
+    let safe = data(&within(SEQUENCE, &[&key]));
+    let all = data(&within(SEQUENCE, &[&safe]));
+    within(SEQUENCE, &[VERSION, &all])
 }
 
 /// What a store that is no PEM file is, by its first bytes. Java looks at them, too, whatever the type says.

@@ -106,11 +106,16 @@ fn every_kind_of_store_gives_the_same_key_and_certificate() {
         key(open_keystore(other, &password, Some(&own)).unwrap()),
         expected
     );
-    let encrypted = pem_key(fixture!("encrypted-key.pem"), Some(&password)).unwrap();
-    let PrivateKeyDer::Pkcs8(encrypted) = encrypted else {
-        panic!("{encrypted:?}");
-    };
-    assert_eq!(encrypted.secret_pkcs8_der(), expected);
+    for encrypted in [
+        fixture!("encrypted-key.pem"),
+        fixture!("encrypted-key-of-java.pem"),
+    ] {
+        let encrypted = pem_key(encrypted, Some(&password)).unwrap();
+        let PrivateKeyDer::Pkcs8(encrypted) = encrypted else {
+            panic!("{encrypted:?}");
+        };
+        assert_eq!(encrypted.secret_pkcs8_der(), expected);
+    }
     for store in [
         fixture!("trust.p12"),
         fixture!("trust.jks"),
@@ -161,9 +166,25 @@ fn a_store_that_cannot_be_used_says_why() {
         pem_key(encrypted, None).unwrap_err(),
         StoreError::NoKeyPassword
     );
+    for encrypted in [encrypted, fixture!("encrypted-key-of-java.pem")] {
+        assert_eq!(
+            pem_key(encrypted, Some(&wrong)).unwrap_err(),
+            StoreError::KeyPassword
+        );
+    }
+    // PBE-SHA1-RC4-128, which no program writes unasked: the algorithm's number ends in 1 instead of 3.
+    let mut unknown = pem::parse(fixture!("encrypted-key-of-java.pem"))
+        .unwrap()
+        .into_contents();
+    let number = [42, 134, 72, 134, 247, 13, 1, 12, 1, 3];
+    let at = unknown
+        .windows(number.len())
+        .position(|part| part == number);
+    unknown[at.unwrap() + number.len() - 1] = 1;
+    let unknown = pem::encode(&pem::Pem::new("ENCRYPTED PRIVATE KEY", unknown));
     assert_eq!(
-        pem_key(encrypted, Some(&wrong)).unwrap_err(),
-        StoreError::KeyPassword
+        pem_key(unknown.as_bytes(), Some(&right)).unwrap_err(),
+        StoreError::KeyEncryption
     );
     assert_eq!(
         pem_key(fixture!("certificate.pem"), None).unwrap_err(),
