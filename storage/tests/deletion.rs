@@ -10,13 +10,16 @@ mod common;
 
 use std::collections::HashMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 
 use common::*;
-use storage::local::{self};
-use storage::log::{DeletedTopics, LogConfig, LogStore, PartitionLog, TopicPartition};
+use storage::local::{self, LocalConfig};
+use storage::log::{
+    DeletedTopics, LogConfig, LogStore, PartitionLog, Read, ReadError, TopicPartition,
+};
 use uuid::Uuid;
 
 const THEIRS: Uuid = Uuid::from_u128(9);
@@ -192,6 +195,58 @@ async fn a_new_log_begins_at_0_whatever_was_left_of_a_deleted_one() {
     let log = open_as(&manager, id("topic", 2, 0));
     let appended = append(&log, batch(&[b"new"])).await.unwrap();
     assert_eq!((appended.base_offset, appended.log_start_offset), (0, 0));
+}
+
+/// A read that waits for room while its log is deleted and made again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_was_planned_before_a_deletion_leaves_no_file_in_the_next_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let with_little_room = || {
+        let config = LocalConfig {
+            cold_read_budget_bytes: 1_000,
+            ..small(dir.path())
+        };
+        local::open(config).unwrap()
+    };
+    let rolled = Arc::new(LogConfig {
+        segment_bytes: 1_000,
+        ..LogConfig::default()
+    });
+    let deleted = id("topic", 1, 0);
+    let manager = with_little_room();
+    let log = manager
+        .open_log(deleted.clone(), Arc::clone(&rolled))
+        .unwrap();
+    for _ in 0..6 {
+        append(&log, batch(&[&[0; 600]])).await.unwrap();
+    }
+    drop(log);
+    manager.shutdown().unwrap();
+
+    let manager = with_little_room();
+    let log = manager.open_log(deleted.clone(), rolled).unwrap();
+    let keeps_the_room = read(&log, request(0)).await.unwrap();
+    let waiting = log.read(request(3)).unwrap();
+    manager.delete_logs(vec![deleted]).await.unwrap();
+    let next = open_as(&manager, id("topic", 2, 0));
+    append(&next, batch(&[b"new"])).await.unwrap();
+    // A copy is made of what was written to segments.
+    let copy = tempfile::tempdir().unwrap();
+    let go_on = &mut |_| ControlFlow::Continue(());
+    manager.snapshot(&copy.path().join("copy"), go_on).unwrap();
+    drop(keeps_the_room);
+    let Read::Cold(read) = waiting else {
+        panic!("it is in memory");
+    };
+    let answer = read.await.map(|read| values(&read));
+    let files = fs::read_dir(dir.path().join("topic-0")).unwrap();
+    let mut segments: Vec<_> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".log"))
+        .collect();
+    segments.sort_unstable();
+    assert_eq!(segments, ["00000000000000000000.log"]);
+    assert!(matches!(answer, Err(ReadError::Deleted)), "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,6 +86,9 @@ impl LogDir {
                 Some(writer) => {
                     let mut writer = writer.lock();
                     writer.close_files();
+                    for segment in &departure.segments {
+                        segment.keep_closed().set_gone();
+                    }
                     rename()
                 }
                 None => rename(),

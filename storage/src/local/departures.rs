@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::owner::owner_of;
+use super::segment::Segment;
 use super::segment::writer::SegmentWriter;
 use crate::env::fs::Fs;
 use crate::env::sync::Mutex;
@@ -27,6 +28,8 @@ pub(crate) struct Departure {
     /// The log's writer, so that nothing is written while its directory is renamed. `None` if the log was deleted before the
     /// start.
     pub writer: Option<Arc<Mutex<SegmentWriter>>>,
+    /// A read that was planned before the deletion would open them by their names, in the directory of the next log.
+    pub segments: Vec<Arc<Segment>>,
     pub delay_ms: u64,
 }
 

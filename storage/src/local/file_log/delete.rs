@@ -48,16 +48,18 @@ impl FileLog {
     /// The deletion is durable. Until now a checkpoint had to write what the log holds, since the log could have been found
     /// again without its deletion. From now on a checkpoint may begin behind the deletion.
     fn deleted(self: &Arc<Self>) {
-        let (reserved_bytes, delay_ms) = {
+        let (reserved_bytes, segments, delay_ms) = {
             let mut state = self.state.lock();
             state.phase = Phase::Deleted;
             let delay_ms = u64::try_from(state.config.file_delete_delay_ms).unwrap_or(0);
-            (state.clear(), delay_ms)
+            let segments = std::mem::take(&mut state.segments);
+            (state.clear(), segments, delay_ms)
         };
         // Before a checkpoint can begin behind the deletion.
         self.shared.departures.add(Departure {
             id: self.id.clone(),
             writer: Some(Arc::clone(&self.writer)),
+            segments,
             delay_ms,
         });
         self.shared.append_budget.add_permits(reserved_bytes);

@@ -145,6 +145,7 @@ fn finish_deletions(shared: &LogDir, deleted: Vec<TopicPartition>) -> io::Result
         shared.departures.add(Departure {
             id,
             writer: None,
+            segments: Vec::new(),
             delay_ms: 0,
         });
     }
