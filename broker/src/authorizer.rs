@@ -443,7 +443,11 @@ pub mod rights {
             operation: Operation,
             resource: Resource<'_>,
         ) -> bool {
-            self.any(asker, |right| right.0 == operation && right.1 == resource)
+            self.any(asker, |right| {
+                // Who may delete a topic by its name may know of it.
+                let is_implied = (right.0, operation) == (Operation::Delete, Operation::Describe);
+                (right.0 == operation || is_implied) && right.1 == resource
+            })
         }
 
         pub(super) fn allow_on_any_topic(&self, asker: Asker<'_>, operation: Operation) -> bool {
