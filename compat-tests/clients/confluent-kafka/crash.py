@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 TOPIC, PARTITIONS = "crash", 4
@@ -70,7 +70,12 @@ if producer.flush(120) != 0:
 
 consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "checker", "enable.partition.eof": False})
 partitions = [TopicPartition(TOPIC, partition, 0) for partition in range(PARTITIONS)]
-ends = {p.partition: consumer.get_watermark_offsets(p, timeout=30)[1] for p in partitions}
+try:
+    ends = {p.partition: consumer.get_watermark_offsets(p, timeout=30)[1] for p in partitions}
+except KafkaException:
+    topic = consumer.list_topics(TOPIC, timeout=30).topics[TOPIC]
+    print("# the topic now: %s, leaders %s" % (topic.error, {id: partition.leader for id, partition in topic.partitions.items()}))
+    raise
 consumer.assign(partitions)
 stored = {partition: [] for partition in range(PARTITIONS)}  # (offset, number)
 deadline = time.monotonic() + 60
