@@ -352,8 +352,9 @@ async fn append(
         refused_batch(error, &partition)
     })?;
     let log_append_time_ms = batch.log_append_time_ms().unwrap_or(-1);
-    let is_alone = ctx.view().coordination().is_alone;
-    let verified = (batch.header.is_transactional() && !is_alone).then_some(ctx.api_version);
+    let is_shared = || !ctx.view().coordination().is_alone;
+    let verified = batch.header.is_transactional() && is_shared();
+    let verified = verified.then_some(ctx.api_version);
     let refused = |error| refused_append(&error, &partition, verified);
     // Where there is no room nothing moves: whoever waits for that waits for the store.
     let room = partition.log.reserve(batch.size_bytes(), origin);
