@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use coordinators::group::CommitTxnOffsets;
+use coordinators::group::{CommitTopic, CommitTxnOffsets};
 use coordinators::machine::{EndTxn, Partition as InTransaction, Producer};
 use coordinators::txn::{Adding, TRANSACTIONS_TOPIC, TransactionConfig, TransactionalId};
 use rand::rngs::StdRng;
@@ -439,16 +439,7 @@ async fn send(
     };
     let mut topics = commit(group, 1, 0).topics;
     topics[0].partitions[0].committed_offset = offset;
-    let call = |group_id| CommitTxnOffsets {
-        group_id,
-        producer_id: producer.id,
-        producer_epoch: producer.epoch,
-        generation_id: -1,
-        member_id: "".into(),
-        group_instance_id: None,
-        topics,
-        api_version: 6,
-    };
+    let call = |group_id| commit_in(producer, group_id, topics);
     let group = Authorized::internal(GroupId::from(group), "a test");
     let groups = &any(world, random).groups;
     let committed = groups
@@ -457,6 +448,19 @@ async fn send(
     match error_of(committed)? {
         None => Ok(()),
         Some(error) => Err(error),
+    }
+}
+
+fn commit_in(producer: Producer, group_id: GroupId, topics: Vec<CommitTopic>) -> CommitTxnOffsets {
+    CommitTxnOffsets {
+        group_id,
+        producer_id: producer.id,
+        producer_epoch: producer.epoch,
+        generation_id: -1,
+        member_id: "".into(),
+        group_instance_id: None,
+        topics,
+        api_version: 6,
     }
 }
 
@@ -487,16 +491,7 @@ async fn offsets_whose_log_another_broker_has_written_to_since_it_was_asked_are_
             }
             Ok(())
         };
-        let call = |group_id| CommitTxnOffsets {
-            api_version: 5,
-            group_id,
-            producer_id: producer.id,
-            producer_epoch: producer.epoch,
-            generation_id: -1,
-            member_id: "".into(),
-            group_instance_id: None,
-            topics: commit("g", 1, 0).topics,
-        };
+        let call = |group_id| commit_in(producer, group_id, commit("g", 1, 0).topics);
         let group = Authorized::internal(GroupId::from("g"), "a test");
         let groups = &here.groups;
         error_of(
