@@ -209,6 +209,16 @@ fn check(world: &World, seen: &BTreeMap<PartitionId, Seen>, what: &str) {
     }
 }
 
+/// Two groups with logs of both kinds, and the broker that has filled them.
+async fn filled(random: &mut StdRng) -> (World, Broker) {
+    let mut world = World::new(2);
+    world.topic(1, LogConfig::default());
+    world.topic(2, compacted());
+    let producer = world.broker(1, None).await;
+    fill(&mut world, &producer, random, 24).await;
+    (world, producer)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_is_broken_off_at_any_call_loses_nothing_and_removes_nothing_that_is_needed() {
     let seed: u64 = rand::rng().random();
@@ -217,11 +227,7 @@ async fn a_job_that_is_broken_off_at_any_call_loses_nothing_and_removes_nothing_
         for number in 0.. {
             let what = format!("{blow:?} at call {number}, seed {seed}");
             let mut random = StdRng::seed_from_u64(seed);
-            let mut world = World::new(2);
-            world.topic(1, LogConfig::default());
-            world.topic(2, compacted());
-            let producer = world.broker(1, None).await;
-            fill(&mut world, &producer, &mut random, 24).await;
+            let (mut world, producer) = filled(&mut random).await;
             let steps = Steps::new(number, blow);
             let struck = world.broker(2, Some(Arc::clone(&steps))).await;
             // Two rounds with time in between: the second one removes, too.
@@ -276,11 +282,7 @@ async fn a_broker_that_stands_still_until_it_has_another_epoch_names_no_object_o
     for number in 0.. {
         let what = format!("at call {number}, seed {seed}");
         let mut random = StdRng::seed_from_u64(seed);
-        let mut world = World::new(2);
-        world.topic(1, LogConfig::default());
-        world.topic(2, compacted());
-        let producer = world.broker(1, None).await;
-        fill(&mut world, &producer, &mut random, 24).await;
+        let (world, producer) = filled(&mut random).await;
         let steps = Steps::new(number, Blow::Stalls);
         let stalled = world.broker(2, Some(Arc::clone(&steps))).await;
         let others = async {
