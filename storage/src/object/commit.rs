@@ -117,7 +117,7 @@ impl Engine {
         let mut picked = Vec::new();
         let mut waiting = HashSet::new();
         let mut inline_bytes = 0;
-        for pending in &inner.queue {
+        for pending in inner.queue.iter() {
             let is_full = picked.len() >= ROW_BATCHES || inline_bytes >= ROW_INLINE_BYTES;
             // A joint append has no second part in another row.
             if is_full && pending.joint.is_none() {

@@ -4,12 +4,13 @@
 //! ready, plans it for the state, and appends the plan. If somebody else's row came first, the state moves on, and the next commit
 //! plans the same again. So the queue is all that there is to remember between attempts.
 //!
-//! A caller is to be refused at once what cannot be appended. So for partitions with batches on their way there is an overlay:
-//! what is known of their producers, as it will be when those are committed. It is a guess. Every row that is applied makes it
-//! anew, and only the plan of a commit decides.
+//! A caller is to be refused at once what cannot be appended. So for a producer with batches on their way to a partition there is
+//! an overlay: what is known of it there, as it will be when those are committed. It is a guess. A row that says something of the
+//! producer makes it anew, and only the plan of a commit decides. While there is a burst rows come by the hundred, and there may be
+//! many thousands of batches in the queue: so a row looks at those of its producers, and at no others.
 
-use std::collections::hash_map::Entry as MapEntry;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::hash_map::{Entry as MapEntry, OccupiedEntry};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,14 +21,15 @@ use uuid::Uuid;
 
 use super::cache::{Blob, Cache, RunKey};
 use super::database::{LogGroup, Row};
-use super::entry::{Effect, Entry, Marker, PartitionId, Place};
-use super::group_state::{Applied, GroupState};
+use super::entry::{Effect, Entry, Marker, PartitionId, Place, Writer};
+use super::group_state::{Applied, GroupState, no_producers};
 use super::pending::{Batch, BatchPlace, Outcome, Part, Pending, Work, left_open};
 use super::plan::{Answer, Candidate};
+use super::queue::Queue;
 use super::run_bytes;
 use crate::env::sync::{Mutex, MutexGuard};
 use crate::log::admission::{Admission, admit_header, marker_of, refused};
-use crate::log::producer_state::{ProducerState, ProducerStateConfig};
+use crate::log::producer_state::ProducerState;
 use crate::log::waiters::Waiters;
 use crate::log::{
     AppendError, AppendOrigin, Appended, LogOffsets, TopicPartition, VerificationGuard,
@@ -56,10 +58,11 @@ pub(super) struct Group {
 #[derive(Default)]
 pub(super) struct Inner {
     pub state: GroupState,
-    pub queue: VecDeque<Arc<Pending>>,
+    pub queue: Queue,
     /// The commit on its way, for whoever meets its row first.
     pub attempt: Option<Arc<Attempt>>,
-    overlays: HashMap<PartitionId, Overlay>,
+    /// Of those that have batches in the queue.
+    overlays: HashMap<Writer, Overlay>,
     waiters: HashMap<PartitionId, Arc<Waiters>>,
     /// Batches that were refused by what this broker knew, until it knows whether that was the newest.
     pub doubts: Vec<Doubt>,
@@ -78,12 +81,13 @@ pub(super) struct Inner {
 /// A group that is read stays so for as long as there is one of these.
 pub(super) type Hold = Arc<()>;
 
-/// The producers of a partition that have batches on their way, as they will be.
+/// A producer of a partition that has batches on their way, as it will be.
 struct Overlay {
+    /// It and no other.
     producers: ProducerState,
     next_offset: i64,
-    /// The batches of producers that are on their way.
-    batches: HashMap<SentAs, Arc<Pending>>,
+    /// What is on its way, in the order of submission.
+    batches: Vec<Arc<Pending>>,
 }
 
 /// What tells a batch of a producer from all others: producer, epoch, first and last sequence.
@@ -284,7 +288,7 @@ impl Group {
             .flat_map(|attempt| &attempt.items)
             .map(|(pending, _)| Arc::as_ptr(pending))
             .collect();
-        let settled = inner.queue.drain(..).map(|pending| {
+        let settled = inner.queue.drain().map(|pending| {
             let error = match unsure.contains(&Arc::as_ptr(&pending)) {
                 true => AppendError::Indeterminate(what.to_owned()),
                 false => AppendError::Storage(what.to_owned()),
@@ -311,10 +315,8 @@ impl Group {
             let mut inner = self.lock();
             inner.attempt = None;
             inner.overlays.clear();
-            (
-                std::mem::take(&mut inner.queue),
-                std::mem::take(&mut inner.doubts),
-            )
+            let left: Vec<_> = inner.queue.drain().collect();
+            (left, std::mem::take(&mut inner.doubts))
         };
         for pending in &left {
             pending.settle(Err(left_open()));
@@ -348,10 +350,9 @@ impl Group {
         for (run, bytes) in inline_runs(&inner.state, &entry, row) {
             cache.insert(run, bytes);
         }
-        let mut changed = HashSet::new();
-        let applied = inner.apply(row.seq, &entry, &mut changed);
+        let applied = inner.apply(row.seq, &entry);
         let aftermath = applied.map_err(|error| error.to_string())?;
-        inner.rebuild_overlays(&changed);
+        inner.rebuild_overlays(entry.writers());
         Ok(aftermath)
     }
 
@@ -380,10 +381,17 @@ impl Inner {
 
     /// Puts something that was checked behind what is on its way.
     pub fn push(&mut self, pending: Arc<Pending>) {
-        if let Some(overlay) = self.overlays.get_mut(&pending.id) {
-            overlay.note(&pending);
+        if let Some(writer) = pending.writer() {
+            let overlay = overlay_of(&mut self.overlays, &self.state, writer);
+            overlay.into_mut().batches.push(Arc::clone(&pending));
         }
-        self.queue.push_back(pending);
+        self.queue.push(pending);
+    }
+
+    /// A batch that was checked does not go into the queue.
+    pub fn take_back(&mut self, batch: &Submission) {
+        let id = PartitionId::from(&batch.partition);
+        self.rebuild_overlays([(id, batch.header.producer_id)]);
     }
 
     pub fn deregister(&mut self, id: &PartitionId) {
@@ -454,16 +462,6 @@ impl Inner {
         batch: &Submission,
         now_ms: i64,
     ) -> Result<Checked, AppendError> {
-        let known = self.state.state_of(&id).producers();
-        let next_offset = self.state.state_of(&id).next_offset;
-        let verifies = self.state.verifies_transactions();
-        let overlay = self
-            .overlays
-            .entry(id)
-            .or_insert_with(|| Overlay::new(next_offset, verifies));
-        if let Some(known) = known {
-            overlay.producers.adopt(known, batch.header.producer_id);
-        }
         let admit = |producers: &ProducerState| {
             admit_header(
                 producers,
@@ -473,35 +471,43 @@ impl Inner {
                 batch.origin,
             )
         };
-        match admit(&overlay.producers) {
+        let writer = (id, batch.header.producer_id);
+        let mut overlay = overlay_of(&mut self.overlays, &self.state, writer);
+        let checked = match admit(&overlay.get().producers) {
             Ok(Admission::Append(_)) => {
+                let overlay = overlay.get_mut();
                 overlay.take_in(&batch.header, batch.marker, now_ms);
-                Ok(Checked::Append)
+                return Ok(Checked::Append);
             }
             Ok(Admission::Duplicate { .. }) => {
-                if let Some(known) = known
-                    && let Ok(Admission::Duplicate {
+                let partition = self.state.state_of(&id);
+                match partition.producers().map(admit) {
+                    Some(Ok(Admission::Duplicate {
                         base_offset,
                         last_offset,
-                    }) = admit(known)
-                {
-                    let log_start_offset = self.state.state_of(&id).log_start_offset;
-                    return Ok(Checked::Duplicate(Appended {
+                    })) => Ok(Checked::Duplicate(Appended {
                         base_offset,
                         last_offset,
-                        log_start_offset,
+                        log_start_offset: partition.log_start_offset,
                         duplicate: true,
-                    }));
+                    })),
+                    _ => {
+                        let same = overlay.get().same_as(&batch.header);
+                        Ok(same.map_or(Checked::Append, Checked::Follow))
+                    }
                 }
-                let same = sent_as(&batch.header).and_then(|sent| overlay.batches.get(&sent));
-                Ok(same.map_or(Checked::Append, |same| Checked::Follow(Arc::clone(same))))
             }
             Err(
                 error @ (AppendError::OutOfOrderSequence { .. }
                 | AppendError::InvalidTxnState { .. }),
             ) if batch.origin.is_client() => Ok(Checked::Doubtful(error)),
             Err(error) => Err(error),
+        };
+        // Without anything on its way the state says as much.
+        if overlay.get().batches.is_empty() {
+            overlay.remove();
         }
+        checked
     }
 
     /// See [`PartitionLog::begin_verification`](crate::log::PartitionLog::begin_verification). A transaction that a batch on its
@@ -516,7 +522,7 @@ impl Inner {
         now_ms: i64,
     ) -> Result<Option<VerificationGuard>, AppendError> {
         let id = PartitionId::from(partition);
-        if let Some(overlay) = self.overlay_with(id, producer_id) {
+        if let Some(overlay) = self.overlays.get(&(id, producer_id)) {
             let known = overlay.producers.producer(producer_id);
             let current = known.map_or(producer_epoch, |known| known.producer_epoch);
             if current > producer_epoch {
@@ -541,9 +547,8 @@ impl Inner {
             supports_epoch_bump,
             now_ms,
         );
-        // Of what is on its way only this producer's may look different now.
         if let (Some(overlay), Some(known)) = (
-            self.overlays.get_mut(&id),
+            self.overlays.get_mut(&(id, producer_id)),
             self.state.state_of(&id).producers(),
         ) {
             overlay.producers.adopt_verification(known, producer_id);
@@ -560,7 +565,7 @@ impl Inner {
         guard: Option<VerificationGuard>,
     ) -> Result<(), AppendError> {
         let id = PartitionId::from(partition);
-        if let Some(overlay) = self.overlay_with(id, producer_id) {
+        if let Some(overlay) = self.overlays.get(&(id, producer_id)) {
             let checked = overlay
                 .producers
                 .check_transaction(producer_id, producer_epoch, guard);
@@ -570,60 +575,37 @@ impl Inner {
             .check_transaction(partition, producer_id, producer_epoch, guard)
     }
 
-    /// The overlay of a partition that has one, with what is known of a producer.
-    fn overlay_with(&mut self, id: PartitionId, producer_id: i64) -> Option<&Overlay> {
-        let overlay = self.overlays.get_mut(&id)?;
-        if let Some(known) = self.state.state_of(&id).producers() {
-            overlay.producers.adopt(known, producer_id);
-        }
-        Some(overlay)
-    }
-
-    /// Makes the overlays of these partitions anew, from the state and what is on its way.
-    pub fn rebuild_overlays(&mut self, partitions: &HashSet<PartitionId>) {
-        self.overlays.retain(|id, _| !partitions.contains(id));
-        let verifies = self.state.verifies_transactions();
-        #[cfg(test)]
-        {
-            self.looks += self.queue.len();
-        }
-        for pending in &self.queue {
-            let Some(batch) = pending.batch() else {
-                continue;
-            };
-            let (header, marker) = (&batch.header, batch.marker);
-            if !header.has_producer_id() || !partitions.contains(&pending.id) {
+    /// Makes the overlays of these producers anew, from the state and what is on its way.
+    fn rebuild_overlays(&mut self, writers: impl IntoIterator<Item = Writer>) {
+        let mut done = HashSet::new();
+        for writer in writers {
+            if !done.insert(writer) {
                 continue;
             }
-            let known = self.state.state_of(&pending.id);
-            let overlay = match self.overlays.entry(pending.id) {
-                MapEntry::Occupied(overlay) => overlay.into_mut(),
-                MapEntry::Vacant(place) => place.insert(Overlay::new(known.next_offset, verifies)),
+            let Some(old) = self.overlays.remove(&writer) else {
+                continue;
             };
-            if let Some(known) = known.producers() {
-                overlay.producers.adopt(known, header.producer_id);
+            #[cfg(test)]
+            {
+                self.looks += old.batches.len();
             }
-            let admitted = admit_header(
-                &overlay.producers,
-                &pending.partition,
-                header,
-                marker,
-                batch.origin,
-            );
-            // Whatever does not fit any more is answered by the plan that its turn comes to.
-            if let Ok(Admission::Append(_)) = admitted {
-                overlay.take_in(header, marker, 0);
+            let mut overlay = Overlay::new(&self.state, writer);
+            for pending in old.batches {
+                if self.queue.holds(&pending) {
+                    overlay.replay(pending);
+                }
             }
-            overlay.note(pending);
+            if !overlay.batches.is_empty() {
+                self.overlays.insert(writer, overlay);
+            }
         }
     }
 
-    /// Applies an entry, and adds the partitions that it names. Their overlays have to be made anew.
+    /// Applies an entry. The overlays of its producers have to be made anew.
     fn apply(
         &mut self,
         seq: i64,
         entry: &Entry,
-        changed: &mut HashSet<PartitionId>,
     ) -> Result<Aftermath, super::group_state::InvalidEntry> {
         let Applied { changes, .. } = self.state.apply(seq, entry)?;
         let mut wakes = Vec::new();
@@ -640,7 +622,6 @@ impl Inner {
                 is_deleted: change.is_deleted,
             });
         }
-        changed.extend(changes.iter().map(|change| change.partition));
         let settled = Vec::new();
         Ok(Aftermath { wakes, settled })
     }
@@ -648,15 +629,15 @@ impl Inner {
     /// Applies what was committed, and takes what is answered with it out of the queue.
     fn finish(&mut self, attempt: &Attempt) -> Result<Aftermath, super::group_state::InvalidEntry> {
         self.unqueue(&attempt.items);
-        // What was answered without a place in the entry leaves the overlay, too.
-        let mut changed = attempt.items.iter().map(|(item, _)| item.id).collect();
         // A snapshot may have been taken in that has the row.
         let is_known = attempt.entry.is_empty() || attempt.seq <= self.state.seq();
         let mut aftermath = match is_known {
             true => Aftermath::default(),
-            false => self.apply(attempt.seq, &attempt.entry, &mut changed)?,
+            false => self.apply(attempt.seq, &attempt.entry)?,
         };
-        self.rebuild_overlays(&changed);
+        // What was answered without a place in the entry leaves the overlays, too.
+        let answered = attempt.items.iter().filter_map(|(item, _)| item.writer());
+        self.rebuild_overlays(answered.chain(attempt.entry.writers()));
         aftermath.settled = attempt.items.clone();
         Ok(aftermath)
     }
@@ -664,7 +645,7 @@ impl Inner {
     /// Answers what needs no row.
     pub fn answer(&mut self, items: Vec<(Arc<Pending>, Outcome)>) -> Aftermath {
         self.unqueue(&items);
-        self.rebuild_overlays(&items.iter().map(|(item, _)| item.id).collect());
+        self.rebuild_overlays(items.iter().filter_map(|(item, _)| item.writer()));
         Aftermath {
             wakes: Vec::new(),
             settled: items,
@@ -672,8 +653,9 @@ impl Inner {
     }
 
     fn unqueue(&mut self, items: &[(Arc<Pending>, Outcome)]) {
-        let done: HashSet<_> = items.iter().map(|(item, _)| Arc::as_ptr(item)).collect();
-        self.queue.retain(|item| !done.contains(&Arc::as_ptr(item)));
+        for (item, _) in items {
+            self.queue.remove(item);
+        }
     }
 
     /// Goes on with a newer state: that of a snapshot. The commit on its way stays so.
@@ -683,9 +665,8 @@ impl Inner {
         }
         state.take_over(&self.state);
         self.state = state;
-        let partitions = self.queue.iter().map(|pending| pending.id);
-        let partitions = partitions.chain(self.overlays.keys().copied()).collect();
-        self.rebuild_overlays(&partitions);
+        let writers: Vec<_> = self.overlays.keys().copied().collect();
+        self.rebuild_overlays(writers);
         let wakes = self.waiters.iter().map(|(id, waiters)| Wake {
             waiters: Arc::clone(waiters),
             bytes: i64::MAX,
@@ -699,22 +680,54 @@ impl Inner {
     }
 }
 
+/// The overlay of a producer; one that has nothing on its way if there is none yet.
+fn overlay_of<'a>(
+    overlays: &'a mut HashMap<Writer, Overlay>,
+    state: &GroupState,
+    writer: Writer,
+) -> OccupiedEntry<'a, Writer, Overlay> {
+    match overlays.entry(writer) {
+        MapEntry::Occupied(overlay) => overlay,
+        MapEntry::Vacant(place) => place.insert_entry(Overlay::new(state, writer)),
+    }
+}
+
 impl Overlay {
-    fn new(next_offset: i64, verifies_transactions: bool) -> Self {
-        let config = ProducerStateConfig::of_log(i64::MAX);
-        let mut producers = ProducerState::new(config, next_offset);
-        producers.verify_transactions(verifies_transactions);
+    /// What the state knows.
+    fn new(state: &GroupState, (partition, producer_id): Writer) -> Self {
+        let known = state.state_of(&partition);
+        let mut producers = no_producers(known.next_offset, state.verifies_transactions());
+        if let Some(known) = known.producers() {
+            producers.adopt(known, producer_id);
+        }
         Self {
             producers,
-            next_offset,
-            batches: HashMap::new(),
+            next_offset: known.next_offset,
+            batches: Vec::new(),
         }
     }
 
-    fn note(&mut self, pending: &Arc<Pending>) {
-        if let Some(sent) = pending.batch().and_then(|batch| sent_as(&batch.header)) {
-            self.batches.insert(sent, Arc::clone(pending));
+    /// Takes in what is on its way, again. Whatever does not fit any more is answered by the plan that its turn comes to.
+    fn replay(&mut self, pending: Arc<Pending>) {
+        if let Some(batch) = pending.batch() {
+            let (header, marker) = (&batch.header, batch.marker);
+            let (producers, partition) = (&self.producers, &pending.partition);
+            let admitted = admit_header(producers, partition, header, marker, batch.origin);
+            if let Ok(Admission::Append(_)) = admitted {
+                self.take_in(header, marker, 0);
+            }
         }
+        self.batches.push(pending);
+    }
+
+    /// The batch on its way that this one repeats.
+    fn same_as(&self, header: &BatchHeader) -> Option<Arc<Pending>> {
+        let sent = sent_as(header)?;
+        let is_same = |pending: &&Arc<Pending>| {
+            let batch = pending.batch();
+            batch.and_then(|batch| sent_as(&batch.header)) == Some(sent)
+        };
+        self.batches.iter().rev().find(is_same).cloned()
     }
 
     fn take_in(&mut self, header: &BatchHeader, marker: Option<EndTxnMarker>, now_ms: i64) {
@@ -883,7 +896,11 @@ pub(super) fn duplicate(appended: Appended) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::entry::BatchEffect;
+    use crate::object::plan::plan;
     use crate::record::BatchBuilder;
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
 
     const NOW_MS: i64 = 1_000;
 
@@ -895,18 +912,17 @@ mod tests {
         }
     }
 
-    /// Submits a batch; returns whether it is let in.
-    fn submit(
-        inner: &mut Inner,
-        mut batch: BatchBuilder,
-        guard: Option<VerificationGuard>,
-    ) -> bool {
+    fn built(mut batch: BatchBuilder) -> ValidatedBatch {
         batch.append(NOW_MS, None, Some(b"value"), &[]);
-        let batch = ValidatedBatch::trusted(batch.build().unwrap()).unwrap();
+        ValidatedBatch::trusted(batch.build().unwrap()).unwrap()
+    }
+
+    /// Submits a batch; returns whether it is let in.
+    fn submit(inner: &mut Inner, batch: BatchBuilder, guard: Option<VerificationGuard>) -> bool {
         let origin = AppendOrigin::Client(guard);
-        let submission = Submission::new(partition(), &batch, origin, None, None).unwrap();
-        let checked = inner.check(&submission, NOW_MS).unwrap();
-        let is_let_in = matches!(checked, Checked::Append);
+        let submission = Submission::new(partition(), &built(batch), origin, None, None).unwrap();
+        let checked = inner.check(&submission, NOW_MS);
+        let is_let_in = matches!(checked, Ok(Checked::Append));
         if is_let_in {
             inner.push(submission.into_pending(None));
         }
@@ -933,5 +949,234 @@ mod tests {
             assert_eq!(verify(&mut inner).unwrap(), None, "it is open now");
         }
         assert_eq!(inner.looks, 0);
+    }
+
+    /// The next row, which another broker has appended.
+    fn row(inner: &Inner, effect: Effect) -> Row {
+        let entry = Entry {
+            at_ms: NOW_MS,
+            effects: vec![effect],
+        };
+        Row {
+            group: LogGroup(0),
+            seq: inner.state.seq() + 1,
+            commit_id: Uuid::from_u128(1),
+            broker_id: 2,
+            entry: entry.encode().into(),
+            inline: Bytes::new(),
+        }
+    }
+
+    /// A row with a batch.
+    fn row_of_another(inner: &Inner, batch: BatchBuilder) -> Row {
+        let batch = built(batch);
+        let seq = inner.state.seq() + 1;
+        let partition = PartitionId::from(&partition());
+        let append = Effect::Append {
+            partition,
+            base_offset: inner.state.state_of(&partition).next_offset,
+            place: Place::Inline { seq, position: 0 },
+            batches: vec![BatchEffect::of(&batch.header, None)],
+        };
+        row(inner, append)
+    }
+
+    /// Commits the batches of this broker that stand at these places of its queue.
+    fn commit(group: &Group, items: &[Arc<Pending>]) -> Vec<Outcome> {
+        let mut inner = group.lock();
+        let mut inline = Vec::new();
+        let wanted: Vec<_> = items.iter().map(|item| item.wanted(&mut inline)).collect();
+        let planned = plan(&inner.state, &wanted, NOW_MS);
+        let items = items.iter().cloned().zip(planned.answers.clone());
+        let attempt = Arc::new(Attempt {
+            commit_id: Uuid::from_u128(2),
+            seq: inner.state.seq() + 1,
+            epochs: epochs_of(&inner.state, &planned.entry),
+            entry: planned.entry,
+            inline: inline.into(),
+            items: items.collect(),
+            is_sure: false,
+        });
+        if attempt.entry.is_empty() {
+            drop(inner.answer(attempt.items.clone()));
+            return planned.answers;
+        }
+        inner.attempt = Some(Arc::clone(&attempt));
+        drop(inner);
+        drop(group.committed(&attempt).unwrap());
+        planned.answers
+    }
+
+    fn ready_group() -> Arc<Group> {
+        let group = Group::new(LogGroup(0));
+        group.now_is(Load::Ready);
+        group
+    }
+
+    #[test]
+    fn a_row_costs_what_is_on_its_way_of_its_own_producers() {
+        const PRODUCERS: i64 = 1_000;
+        let (group, cache) = (ready_group(), Cache::new(0));
+        for producer in 0..PRODUCERS {
+            for sequence in 0..2 {
+                let batch = BatchBuilder::new().producer(producer, 0, sequence);
+                assert!(submit(&mut group.lock(), batch, None));
+            }
+        }
+        let looks = || std::mem::take(&mut group.lock().looks);
+        looks();
+        // Of producers with nothing on their way here.
+        for producer in PRODUCERS..2 * PRODUCERS {
+            let batch = BatchBuilder::new().producer(producer, 0, 0);
+            let row = row_of_another(&group.lock(), batch);
+            drop(group.take_in(&row, &cache).unwrap());
+        }
+        assert_eq!(looks(), 0);
+        // Of those that are, whose first batch has reached another broker, too.
+        for producer in 0..PRODUCERS {
+            let batch = BatchBuilder::new().producer(producer, 0, 0);
+            let row = row_of_another(&group.lock(), batch);
+            drop(group.take_in(&row, &cache).unwrap());
+        }
+        assert_eq!(looks(), 2 * PRODUCERS as usize);
+        let queued: Vec<_> = group.lock().queue.iter().cloned().collect();
+        for items in queued.chunks(2) {
+            let answers = commit(&group, items);
+            assert!(matches!(answers[..], [Ok(_), Ok(_)]), "{answers:?}");
+        }
+        assert_eq!(looks(), 2 * PRODUCERS as usize);
+        assert_eq!(group.lock().queue.len(), 0);
+    }
+
+    /// What is known of all producers, from the state and a look at the whole queue.
+    fn all_that_is_on_its_way(inner: &Inner) -> ProducerState {
+        let known = inner.state.state_of(&PartitionId::from(&partition()));
+        let verifies = inner.state.verifies_transactions();
+        let mut producers = no_producers(known.next_offset, verifies);
+        let adopt = |producers: &mut ProducerState, producer| {
+            if let Some(known) = known.producers() {
+                producers.adopt(known, producer);
+            }
+        };
+        for producer in 0..PRODUCERS {
+            adopt(&mut producers, producer);
+        }
+        let mut next_offset = known.next_offset;
+        for batch in inner.queue.iter().filter_map(|pending| pending.batch()) {
+            let (header, marker) = (&batch.header, batch.marker);
+            let admitted = admit_header(&producers, &partition(), header, marker, batch.origin);
+            if let Ok(Admission::Append(_)) = admitted {
+                let base_offset = next_offset;
+                let placed = BatchHeader {
+                    base_offset,
+                    ..*header
+                };
+                producers.apply(&placed, marker, NOW_MS);
+                next_offset = placed.next_offset();
+            }
+        }
+        producers
+    }
+
+    const PRODUCERS: i64 = 3;
+
+    /// Of all batches that may come.
+    fn all_headers() -> Vec<BatchHeader> {
+        let mut headers = Vec::new();
+        for producer in 0..PRODUCERS {
+            for (epoch, sequence) in (0..9).flat_map(|at| [(0, at), (1, at)]) {
+                let batch = BatchBuilder::new().producer(producer, epoch, sequence);
+                let transactional = batch.clone().transactional();
+                headers.extend([batch, transactional].map(|batch| built(batch).header));
+            }
+        }
+        headers
+    }
+
+    fn assert_as_if_all_were_looked_at(inner: &Inner, headers: &[BatchHeader], what: &str) {
+        let all = all_that_is_on_its_way(inner);
+        let id = PartitionId::from(&partition());
+        for header in headers {
+            let admit = |producers: &ProducerState| {
+                let origin = AppendOrigin::CLIENT;
+                match admit_header(producers, &partition(), header, None, origin) {
+                    Ok(Admission::Append(_)) => Ok("append"),
+                    Ok(Admission::Duplicate { .. }) => Ok("duplicate"),
+                    Err(error) => Err(error.to_string()),
+                }
+            };
+            let writer = (id, header.producer_id);
+            let known = Overlay::new(&inner.state, writer);
+            let overlay = inner.overlays.get(&writer).unwrap_or(&known);
+            assert_eq!(admit(&overlay.producers), admit(&all), "{what}, {header:?}");
+        }
+        let on_their_way = inner.overlays.values().map(|overlay| overlay.batches.len());
+        assert_eq!(on_their_way.sum::<usize>(), inner.queue.len(), "{what}");
+        let are_empty = |overlay: &Overlay| overlay.batches.is_empty();
+        assert!(!inner.overlays.values().any(are_empty), "{what}");
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_known_as_if_all_of_it_were_looked_at() {
+        let first = std::env::var("OTTLA_SIM_SEED").ok();
+        let first = first.map_or_else(rand::random, |seed| seed.parse::<u64>().unwrap());
+        let headers = all_headers();
+        let (mut let_in, mut refused) = (0, 0);
+        for seed in (0..50).map(|more| first.wrapping_add(more)) {
+            let mut random = StdRng::seed_from_u64(seed);
+            let (group, cache) = (ready_group(), Cache::new(0));
+            group.lock().change_verification(false);
+            for step in 0..60 {
+                let what = format!("OTTLA_SIM_SEED={seed}, step {step}");
+                let producer = random.random_range(0..PRODUCERS);
+                let (epoch, sequence) = (random.random_range(0..2), random.random_range(0..7));
+                let batch = BatchBuilder::new().producer(producer, epoch, sequence);
+                let batch = match random.random_bool(0.3) {
+                    true => batch.transactional(),
+                    false => batch,
+                };
+                let count = random.random_range(0..4);
+                let queued: Vec<_> = {
+                    let inner = group.lock();
+                    inner.queue.iter().take(count).cloned().collect()
+                };
+                let take_in = |row: Row| drop(group.take_in(&row, &cache).unwrap());
+                match random.random_range(0..10) {
+                    0..5 => match submit(&mut group.lock(), batch, None) {
+                        true => let_in += 1,
+                        false => refused += 1,
+                    },
+                    5 => {
+                        let row = row_of_another(&group.lock(), batch);
+                        take_in(row);
+                    }
+                    6 => {
+                        let partition = PartitionId::from(&partition());
+                        let inner = group.lock();
+                        let known = inner.state.state_of(&partition);
+                        let producers = known.producers();
+                        let silent = producers.map(|known| known.silent_since(i64::MAX));
+                        let producer_ids = silent.unwrap_or_default();
+                        if !producer_ids.is_empty() {
+                            let expired = Effect::Expired {
+                                partition,
+                                producer_ids,
+                            };
+                            let row = row(&inner, expired);
+                            drop(inner);
+                            take_in(row);
+                        }
+                    }
+                    7 => {
+                        let error = || Err(AppendError::Storage("refused".to_owned()));
+                        let items = queued.into_iter().map(|item| (item, error()));
+                        drop(group.lock().answer(items.collect()));
+                    }
+                    _ => drop(commit(&group, &queued)),
+                }
+                assert_as_if_all_were_looked_at(&group.lock(), &headers, &what);
+            }
+        }
+        assert!(let_in > 0 && refused > 0, "{let_in}, {refused}");
     }
 }

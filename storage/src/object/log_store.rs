@@ -342,8 +342,11 @@ fn submit_all(
         }
     }
     if let Some(refused) = refused {
-        for inner in &mut locked {
-            inner.rebuild_overlays(&seen);
+        for Admitted {
+            group, submission, ..
+        } in &admitted
+        {
+            locked[*group].take_back(submission);
         }
         return Err(refused);
     }

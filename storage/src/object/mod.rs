@@ -28,6 +28,7 @@ mod object_log;
 mod patience;
 mod pending;
 pub mod plan;
+mod queue;
 mod read_group;
 mod requests;
 mod run_bytes;

@@ -1,12 +1,12 @@
 //! What this broker wants of a log group and has not got yet.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
-use super::entry::{Marker, ObjectId, PartitionId, Place};
+use super::entry::{Marker, ObjectId, PartitionId, Place, Writer};
 use super::plan::{Answer, Candidate, Want, Wanted};
 use crate::env::sync::Mutex;
 use crate::log::{AppendError, AppendOrigin, IfRefused, PendingAppend, TopicPartition};
@@ -21,6 +21,8 @@ pub(super) struct Pending {
     pub since: Instant,
     pub work: Work,
     pub joint: Option<Part>,
+    /// When its turn in its group's queue is, from when it is there.
+    pub turn: OnceLock<u64>,
     /// Everybody who waits: retries that come before the answer wait for the same.
     waiting: Mutex<Vec<oneshot::Sender<Outcome>>>,
     /// Room in memory, which a joint append has for all its parts.
@@ -110,6 +112,7 @@ impl Pending {
             since: Instant::now(),
             work,
             joint,
+            turn: OnceLock::new(),
             waiting: Mutex::new(Vec::new()),
             _room: room,
         })
@@ -120,6 +123,13 @@ impl Pending {
             Work::Batch(batch) => Some(batch),
             Work::Change(_) => None,
         }
+    }
+
+    /// Whose batch it is; `None`: nobody's who is known by an id.
+    pub fn writer(&self) -> Option<Writer> {
+        let header = &self.batch()?.header;
+        let producer_id = header.producer_id;
+        header.has_producer_id().then_some((self.id, producer_id))
     }
 
     /// Resolves when it is known what has come of it.

@@ -38,6 +38,9 @@ pub struct PartitionId {
     pub partition: i32,
 }
 
+/// A producer of a partition.
+pub(super) type Writer = (PartitionId, i64);
+
 impl From<&TopicPartition> for PartitionId {
     fn from(partition: &TopicPartition) -> Self {
         Self {
@@ -315,6 +318,24 @@ impl Effect {
             | Self::Expired { partition, .. } => *partition,
         }
     }
+
+    /// The producers of whom it says something.
+    fn writers(&self) -> Vec<Writer> {
+        let partition = self.partition();
+        let producer = |batch: &BatchEffect| Some((partition, batch.producer?.producer_id));
+        match self {
+            Self::Append { batches, .. } => batches.iter().filter_map(producer).collect(),
+            Self::Marker { marker, .. } => vec![(partition, marker.producer_id)],
+            Self::Expired { producer_ids, .. } => {
+                producer_ids.iter().map(|id| (partition, *id)).collect()
+            }
+            Self::LogStart { .. }
+            | Self::Claim { .. }
+            | Self::Deleted { .. }
+            | Self::Forgotten { .. }
+            | Self::Replaced { .. } => Vec::new(),
+        }
+    }
 }
 
 /// What has happened to a log group at once.
@@ -326,6 +347,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The producers of whom it says something, each as often as it does. Of a partition that is deleted it says nothing more.
+    pub(super) fn writers(&self) -> impl Iterator<Item = Writer> {
+        self.effects.iter().flat_map(Effect::writers)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.effects.is_empty()
     }
