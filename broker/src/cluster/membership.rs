@@ -12,8 +12,12 @@
 //! | it tells | others | until |
 //! |---|---|---|
 //! | 0 | neither wait for it nor send clients there | it has loaded its metadata |
-//! | its version, negative | wait for it | it has followed what was there when this had been told |
+//! | its version, negative | wait for it, and list it | it has followed what was there when this had been told, and all list it |
 //! | its version | send clients there, too | it cannot follow the metadata, or is about to leave: then it tells 0 |
+//!
+//! A client asks now this broker, now that one. If one names a leader that the next one does not list, librdkafka takes the
+//! partition for one that does not exist. Brokers look at different moments who is there. So a broker is listed before it
+//! leads ([`LISTED_BEFORE`]), and after it has led ([`LISTED_AFTER`]), for longer than it takes until all have looked.
 //!
 //! No clock decides about what is right: leases say whom to wait for, the database says who may write.
 
@@ -45,6 +49,10 @@ const RENEWALS: Duration = Duration::from_millis(10_000 / 3);
 const LOOKS: Duration = Duration::from_millis(250);
 /// The same while somebody waits for what others have seen.
 const LOOKS_AWAITED: Duration = Duration::from_millis(10);
+/// How long a broker that comes is listed before it leads.
+pub(super) const LISTED_BEFORE: Duration = LOOKS.saturating_mul(2);
+/// How long a broker that goes is listed after it has led.
+pub(super) const LISTED_AFTER: Duration = LOOKS.saturating_mul(4);
 /// How often clocks are compared.
 const CLOCK_LOOKS: Duration = Duration::from_secs(10);
 /// How far the clocks of this machine and of the database may be apart before somebody is told.
@@ -107,6 +115,8 @@ pub struct Membership {
     waiting: AtomicUsize,
     /// Asks for a look at once.
     look: Notify,
+    /// Who has served, and when that was seen last. Those who have not for [`LISTED_AFTER`] are missing.
+    served: Mutex<Vec<(Instant, Node)>>,
     /// The broker is about to leave, and others are to be sent no clients any more.
     retired: watch::Sender<bool>,
     stopped: watch::Sender<bool>,
@@ -156,6 +166,7 @@ impl Membership {
             looks: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             look: Notify::new(),
+            served: Mutex::default(),
             retired: watch::Sender::new(false),
             stopped: watch::Sender::new(false),
         };
@@ -359,6 +370,9 @@ impl Membership {
                     // `None`: the broker cannot follow, and has said why.
                     let is_there = |version: &Option<i64>| version.is_none_or(|at| at >= newest);
                     version.wait_for(is_there).await.ok()?;
+                    if self.view.now().broker_count() > 0 {
+                        sleep(LISTED_BEFORE).await;
+                    }
                     self.caught_up.send_replace(fence);
                     let is_over = |told: &Told| told.version >= 0 || told.fence != fence;
                     told.wait_for(is_over).await.ok()?;
@@ -507,18 +521,22 @@ impl Membership {
     }
 
     fn take_in(&self, look: u64, brokers: Vec<LiveBroker>) {
-        let awaited = brokers
+        let others = brokers
             .iter()
             .filter(|broker| broker.seen_metadata != 0 && broker.broker_id != self.me());
-        let version = awaited.map(|broker| broker.seen_metadata.saturating_abs());
+        let version = others.map(|broker| broker.seen_metadata.saturating_abs());
         let version = version.min().unwrap_or(i64::MAX);
         let seen = Seen { look, version };
-        let serving = brokers
+        let awaited = brokers
             .into_iter()
-            .filter(|broker| broker.seen_metadata > 0);
-        let nodes = serving.map(node);
+            .filter(|broker| broker.seen_metadata != 0);
+        let (serving, coming): (Vec<_>, Vec<_>) =
+            awaited.partition(|broker| broker.seen_metadata > 0);
+        let serving: Vec<Node> = serving.into_iter().map(node).collect();
+        let mut listed: Vec<Node> = coming.into_iter().map(node).collect();
+        listed.extend(self.have_served(&serving));
         let before = self.view.now();
-        if self.view.follow(nodes.collect(), self.groups) {
+        if self.view.follow(serving, listed, self.groups) {
             let ids = |members: &Members| members.broker_ids().collect::<BTreeSet<_>>();
             let (before, now) = (ids(&before), ids(&self.view.now()));
             if before != now {
@@ -528,6 +546,17 @@ impl Membership {
         // Last: who has waited for others finds them in the view.
         self.seen_by_others
             .send_if_modified(|before| std::mem::replace(before, seen) != seen);
+    }
+
+    /// Those who serve now or did a moment ago.
+    fn have_served(&self, serving: &[Node]) -> Vec<Node> {
+        let now = Instant::now();
+        let mut served = self.served.lock();
+        served.retain(|(seen, node)| {
+            now - *seen < LISTED_AFTER && serving.iter().all(|serving| serving.id != node.id)
+        });
+        served.extend(serving.iter().map(|node| (now, node.clone())));
+        served.iter().map(|(_, node)| node.clone()).collect()
     }
 }
 

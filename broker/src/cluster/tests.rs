@@ -33,7 +33,8 @@ use storage::env::clock::Clock;
 use storage::log::{AppendOrigin, BoxFuture, LogStore, Next, TopicPartition};
 use storage::memory;
 use storage::object::database::{
-    Brokers as _, Call, DEFAULT_GROUPS, Endpoint, Fate, Faults, MemoryDatabase, Registration,
+    Brokers as _, Call, DEFAULT_GROUPS, Endpoint, Fate, Faults, LiveBroker, MemoryDatabase,
+    Registration,
 };
 use storage::object::{self, ObjectConfig};
 use storage::record::{BatchBuilder, ValidatedBatch};
@@ -42,7 +43,7 @@ use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use super::Cluster;
-use super::membership::{LEASE, Membership};
+use super::membership::{LEASE, LISTED_AFTER, Membership};
 use crate::acl::{Acl, AclOperation, PatternKind, Permission, ResourceKind};
 use crate::api;
 use crate::broker::Broker;
@@ -342,6 +343,73 @@ async fn a_broker_that_is_killed_is_out_of_the_view_when_its_lease_has_ended() {
     assert!(began.elapsed() < Duration::from_millis(500));
 }
 
+/// Who leads something by what a broker says, and whom it lists.
+fn told_by(broker: &Arc<Broker>) -> (BTreeSet<i32>, BTreeSet<i32>) {
+    let members = broker.cluster.now();
+    let listener = at(broker, 12, "client").session.listener.clone();
+    (
+        members.broker_ids().collect(),
+        members.brokers(&listener).map(|broker| broker.id).collect(),
+    )
+}
+
+/// A client asks now this broker, now that one. librdkafka takes a partition for one that does not exist, if another broker
+/// names a leader that the last one asked does not list.
+#[tokio::test(start_paused = true)]
+async fn who_leads_for_one_broker_is_listed_by_all_also_while_brokers_come_and_go() {
+    let stores = Stores::new();
+    let one = stores.broker(1, None).await.0;
+    // The brokers do not look at the same moments.
+    sleep(Duration::from_millis(70)).await;
+    let two = stores.broker(2, None).await.0;
+    let asked = [one, two];
+    let began = Instant::now();
+    let watched = async {
+        let mut told = Vec::new();
+        loop {
+            let now = asked.iter().map(told_by).collect::<Vec<_>>();
+            told.push(now);
+            let last = told.len() - 1;
+            // What was told is known to a client for a while.
+            for earlier in &told[last.saturating_sub(20)..] {
+                for (leaders, _) in earlier {
+                    for (_, listed) in &told[last] {
+                        assert!(
+                            leaders.is_subset(listed),
+                            "{leaders:?} lead, {listed:?} are listed after {:?}",
+                            began.elapsed()
+                        );
+                    }
+                }
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let come_and_go = async {
+        for round in 0..8 {
+            sleep(Duration::from_millis(1010 + 30 * round)).await;
+            let (three, _) = stores.broker(3, None).await;
+            sleep(Duration::from_secs(1)).await;
+            if round % 2 == 0 {
+                members(&three).retire().await;
+                members(&three).leave().await;
+            } else {
+                members(&three).die();
+                sleep(LEASE).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = watched => {}
+        () = come_and_go => {}
+    }
+    sleep(LISTED_AFTER).await;
+    for broker in &asked {
+        let both = BTreeSet::from([1, 2]);
+        assert_eq!(told_by(broker), (both.clone(), both), "for a moment only");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_was_taken_for_dead_registers_again_and_follows_what_it_has_missed() {
     let [(one, _), (two, _), (three, cable)] = Stores::new().three().await;
@@ -405,16 +473,24 @@ async fn a_broker_that_registers_again_serves_when_it_has_followed_what_it_has_m
 async fn who_has_changed_something_waits_for_brokers_that_have_come_since_the_last_look() {
     let stores = Stores::new();
     let (one, _) = stores.broker(1, None).await;
-    let (_two, cable) = stores.broker(2, None).await;
-    // The second is there, and the first has not looked since.
-    cable.hides_metadata.store(true, Ordering::Relaxed);
-    let began = Instant::now();
-    let (made, ()) = tokio::join!(create(&one, "new"), async {
-        sleep(LEASE / 2).await;
-        cable.hides_metadata.store(false, Ordering::Relaxed);
-    });
-    made.expect("made");
-    assert!(began.elapsed() >= LEASE / 2, "{:?}", began.elapsed());
+    let cable = Arc::new(Cable::default());
+    let asks_to_be_waited_for = async {
+        let is_told = |told: Vec<LiveBroker>| told.len() == 2 && told[1].seen_metadata != 0;
+        while !is_told(stores.database.brokers().await.expect("answered")) {
+            sleep(Duration::from_millis(1)).await;
+        }
+        // The first has not looked since.
+        cable.hides_metadata.store(true, Ordering::Relaxed);
+        let began = Instant::now();
+        let (made, ()) = tokio::join!(create(&one, "new"), async {
+            sleep(LEASE / 2).await;
+            cable.hides_metadata.store(false, Ordering::Relaxed);
+        });
+        made.expect("made");
+        assert!(began.elapsed() >= LEASE / 2, "{:?}", began.elapsed());
+    };
+    let faults = Arc::clone(&cable);
+    tokio::join!(asks_to_be_waited_for, stores.broker_with(2, None, faults));
 }
 
 #[tokio::test(start_paused = true)]

@@ -65,8 +65,10 @@ impl CoordinatorKind {
 #[derive(Debug)]
 pub struct Members {
     me: i32,
-    /// By their ids.
+    /// Those who do something, by their ids.
     nodes: Vec<Node>,
+    /// Those whom clients are told of, by their ids: more than `nodes` while brokers come and go.
+    listed: Vec<Node>,
     /// Who leads each log group, for clients of no rack in particular. One entry, if there is one broker.
     leaders: Vec<i32>,
     /// The same among the brokers of a rack.
@@ -76,7 +78,7 @@ pub struct Members {
 }
 
 impl Members {
-    /// These brokers, in a cluster of so many log groups.
+    /// These brokers, in a cluster of so many log groups. They do everything, and clients are told of them alone.
     pub(crate) fn new(me: i32, mut nodes: Vec<Node>, groups: u16) -> Self {
         nodes.sort_unstable_by_key(|node| node.id);
         // With one broker it does not matter what belongs to which group.
@@ -109,6 +111,7 @@ impl Members {
             leaders,
             leaders_in,
             replicas,
+            listed: nodes.clone(),
             nodes,
         }
     }
@@ -142,19 +145,19 @@ impl Members {
         self.nodes.iter().any(|node| node.id == self.me)
     }
 
-    /// How many brokers there are.
+    /// How many brokers do something.
     pub fn broker_count(&self) -> usize {
         self.nodes.len()
     }
 
-    /// The ids of all brokers, in order.
+    /// The ids of all brokers that do something, in order.
     pub fn broker_ids(&self) -> impl Iterator<Item = i32> {
         self.nodes.iter().map(|node| node.id)
     }
 
-    /// All brokers that a client of this listener reaches, by their ids, each as such a client reaches it.
+    /// All brokers that a client of this listener is told of, by their ids, each as such a client reaches it.
     pub fn brokers<'a>(&'a self, own: &'a ClientListener) -> impl Iterator<Item = Endpoint<'a>> {
-        self.nodes.iter().filter_map(|node| {
+        self.listed.iter().filter_map(|node| {
             let address = match node.id == self.me {
                 true => &own.advertised,
                 false => node.endpoints.get(&own.name)?,
@@ -316,13 +319,20 @@ impl ClusterView {
         self.show(Members::led_by(self.me, chief));
     }
 
-    /// These brokers are there, in a cluster of so many log groups. Says whether that is new. Who leads is found out only then: it
-    /// takes all brokers times all groups, and somebody looks every few milliseconds.
-    pub(crate) fn follow(&self, mut nodes: Vec<Node>, groups: u16) -> bool {
+    /// These brokers do everything, in a cluster of so many log groups, and clients are told of the `others`, too. Says whether that
+    /// is new. Who leads is found out only then: it takes all brokers times all groups, and somebody looks every few milliseconds.
+    pub(crate) fn follow(&self, mut nodes: Vec<Node>, others: Vec<Node>, groups: u16) -> bool {
         nodes.sort_unstable_by_key(|node| node.id);
-        let is_new = self.now.load().nodes != nodes;
+        let mut listed = nodes.clone();
+        listed.extend(others);
+        // The sort is stable: of two with one id the one that does something is told of.
+        listed.sort_by_key(|node| node.id);
+        listed.dedup_by_key(|node| node.id);
+        let now = self.now.load();
+        let is_new = now.nodes != nodes || now.listed != listed;
         if is_new {
-            self.show(Members::new(self.me, nodes, groups));
+            let members = Members::new(self.me, nodes, groups);
+            self.show(Members { listed, ..members });
         }
         is_new
     }
@@ -482,15 +492,15 @@ mod tests {
         let there = |ids: &[i32]| ids.iter().map(|id| node(*id, None)).collect::<Vec<_>>();
         let view = ClusterView::of(Members::new(1, Vec::new(), GROUPS));
         let changes = view.watch();
-        assert!(!view.follow(Vec::new(), GROUPS));
-        assert!(view.follow(there(&[1, 2]), GROUPS));
+        assert!(!view.follow(Vec::new(), Vec::new(), GROUPS));
+        assert!(view.follow(there(&[1, 2]), Vec::new(), GROUPS));
         let before = view.now();
-        assert!(!view.follow(there(&[2, 1]), GROUPS));
+        assert!(!view.follow(there(&[2, 1]), Vec::new(), GROUPS));
         assert!(Arc::ptr_eq(&before, &view.now()));
         assert!(changes.has_changed().expect("the view is there"));
         let elsewhere = vec![node(1, None), node(2, Some("a"))];
-        assert!(view.follow(elsewhere, GROUPS));
-        assert!(view.follow(there(&[1]), GROUPS));
+        assert!(view.follow(elsewhere, Vec::new(), GROUPS));
+        assert!(view.follow(there(&[1]), Vec::new(), GROUPS));
         assert!(view.now().is_alone());
     }
 
@@ -513,7 +523,7 @@ mod tests {
             for what in ["new", "the same"] {
                 let nodes = nodes(brokers);
                 let began = std::time::Instant::now();
-                view.follow(nodes, groups);
+                view.follow(nodes, Vec::new(), groups);
                 println!("{brokers} brokers, {what}: {:?}", began.elapsed());
             }
         }

@@ -263,7 +263,10 @@ impl Collector for Kminion {
         gauges(out, name, "1: all could be told", [(labels, 1.0)])?;
         let labels = [
             ("cluster_version", CLUSTER_VERSION.to_owned()),
-            ("broker_count", members.broker_count().to_string()),
+            (
+                "broker_count",
+                members.brokers(&own.listener).count().to_string(),
+            ),
             ("controller_id", members.controller().to_string()),
             ("cluster_id", text(&own.cluster_id)),
         ];

@@ -105,7 +105,7 @@ impl Peer {
     /// From now on it believes that these are all the brokers.
     fn sees(&self, ids: &[i32]) {
         let nodes = ids.iter().map(|id| node(*id)).collect();
-        self.view.follow(nodes, 64);
+        self.view.follow(nodes, Vec::new(), 64);
     }
 
     async fn call<C: GroupCall>(&self, group: &str, request: C) -> Result<C::Reply, ErrorCode> {
