@@ -17,15 +17,22 @@ use kafka_protocol::records::{
 };
 
 use crate::RawClient;
+use crate::checker::{Batch, Writing};
 
 /// Byte positions in a record batch of format 2.
 pub mod position {
+    /// How many bytes there are behind it.
+    pub const LENGTH: usize = 8;
+    /// Where the bytes begin that the length counts.
+    pub const BEHIND_LENGTH: usize = 12;
     /// The format version.
     pub const MAGIC: usize = 16;
     /// The CRC-32C of everything behind it.
     pub const CRC: usize = 17;
     /// Where the CRC's coverage begins.
     pub const ATTRIBUTES: usize = 21;
+    /// How many offsets the last record is behind the first.
+    pub const LAST_OFFSET_DELTA: usize = 23;
     /// The time of the first record.
     pub const FIRST_TIMESTAMP: usize = 27;
     /// The largest time of a record.
@@ -180,6 +187,80 @@ pub fn fetch(
         partition.error_code,
         partition.records.clone().unwrap_or_default(),
     ))
+}
+
+/// What the batches of one partition say of themselves, from its start up to an offset.
+///
+/// # Errors
+/// There is no answer, or it is an error, or nothing is to be had where something should be.
+pub fn stored_batches(
+    client: &mut RawClient,
+    topic: &str,
+    partition: i32,
+    end: i64,
+) -> Result<Vec<Batch>> {
+    let mut stored = Vec::new();
+    let mut offset = 0;
+    while offset < end {
+        let (error, records) = fetch(client, topic, partition, offset)?;
+        ensure!(error == 0, "Fetch: error {error}");
+        let batches = split(&records).into_iter().map(said);
+        let batches: Vec<Batch> = batches.collect::<Option<_>>().context("whole batches")?;
+        let last = batches.last().context("nothing before the end")?;
+        ensure!(last.last_offset >= offset, "it does not go on at {offset}");
+        offset = last.last_offset + 1;
+        stored.extend(batches);
+    }
+    Ok(stored)
+}
+
+/// Record batches, one behind the other; a part of one at the end is left out.
+pub(crate) fn split(records: &[u8]) -> Vec<&[u8]> {
+    let mut batches = Vec::new();
+    let mut rest = records;
+    while let Some(length) = rest.get(position::LENGTH..position::BEHIND_LENGTH) {
+        let length = i32::from_be_bytes(length.try_into().unwrap_or_default());
+        let length = usize::try_from(length).unwrap_or_default() + position::BEHIND_LENGTH;
+        let Some((batch, behind)) = rest.split_at_checked(length) else {
+            break;
+        };
+        batches.push(batch);
+        rest = behind;
+    }
+    batches
+}
+
+/// What a batch says of itself.
+fn said(batch: &[u8]) -> Option<Batch> {
+    let behind = |position: usize| batch.get(position..);
+    let int = |position| {
+        behind(position)?
+            .first_chunk()
+            .copied()
+            .map(i32::from_be_bytes)
+    };
+    let long = |position| {
+        behind(position)?
+            .first_chunk()
+            .copied()
+            .map(i64::from_be_bytes)
+    };
+    let short = |position| {
+        behind(position)?
+            .first_chunk()
+            .copied()
+            .map(i16::from_be_bytes)
+    };
+    let base_offset = long(0)?;
+    Some(Batch {
+        base_offset,
+        last_offset: base_offset.checked_add(int(position::LAST_OFFSET_DELTA)?.into())?,
+        first: Writing {
+            producer_id: long(position::PRODUCER_ID)?,
+            producer_epoch: short(position::PRODUCER_EPOCH)?,
+            sequence: int(position::SEQUENCE)?,
+        },
+    })
 }
 
 /// The error code and the log end offset of one partition.

@@ -1,6 +1,7 @@
 //! What clients did to a broker, and what was in it at the end.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -136,6 +137,28 @@ pub struct Op {
     pub action: Action,
 }
 
+/// Who has written a record, by what its batch says. A broker that is sent the same once more has to know it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Writing {
+    /// The producer; -1 if it is not idempotent.
+    pub producer_id: i64,
+    /// Which of its lives.
+    pub producer_epoch: i16,
+    /// The record's number in its partition, in this epoch.
+    pub sequence: i32,
+}
+
+/// What a batch says of its records, as the broker stores it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Of its first record.
+    pub base_offset: i64,
+    /// Of its last record.
+    pub last_offset: i64,
+    /// Who has written its first record.
+    pub first: Writing,
+}
+
 /// One partition after all clients have stopped and all transactions have had time to end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FinalPartition {
@@ -147,6 +170,40 @@ pub struct FinalPartition {
     pub uncommitted: Vec<(i64, Value)>,
     /// What a `read_committed` consumer gets, by offset.
     pub committed: Vec<(i64, Value)>,
+    /// What all of it is in, by offset.
+    pub batches: Vec<Batch>,
+}
+
+impl FinalPartition {
+    /// Who has written what is at an offset.
+    pub fn writing(&self, offset: i64) -> Option<Writing> {
+        let behind = self
+            .batches
+            .partition_point(|batch| batch.base_offset <= offset);
+        let batch = self.batches.get(behind.checked_sub(1)?)?;
+        if batch.last_offset < offset {
+            return None;
+        }
+        let more = i32::try_from(offset - batch.base_offset).ok()?;
+        Some(Writing {
+            sequence: batch.first.sequence.checked_add(more)?,
+            ..batch.first
+        })
+    }
+}
+
+impl fmt::Display for Writing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            producer_id,
+            producer_epoch,
+            sequence,
+        } = self;
+        write!(
+            f,
+            "producer {producer_id}, epoch {producer_epoch}, sequence {sequence}"
+        )
+    }
 }
 
 /// What was in the broker at the end.

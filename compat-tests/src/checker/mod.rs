@@ -18,8 +18,8 @@ mod writes;
 
 pub use finding::{Finding, Kind};
 pub use history::{
-    Action, FinalPartition, FinalRead, History, Input, Isolation, Moment, Op, Outcome, Place,
-    Transaction, Value,
+    Action, Batch, FinalPartition, FinalRead, History, Input, Isolation, Moment, Op, Outcome,
+    Place, Transaction, Value, Writing,
 };
 
 use facts::Facts;

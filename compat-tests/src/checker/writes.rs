@@ -19,7 +19,7 @@ pub(super) fn check(history: &History, facts: &Facts, findings: &mut Vec<Finding
     let sightings = sightings(history);
     read_and_gone(&sightings, facts, findings);
     phantoms(&sightings, facts, findings);
-    places(&sightings, findings);
+    places(history, &sightings, findings);
     order_of_sends(facts, findings);
 }
 
@@ -147,7 +147,7 @@ fn phantoms(sightings: &[Sighting], facts: &Facts, findings: &mut Vec<Finding>) 
 }
 
 /// One value at two places, and two values at one place.
-fn places(sightings: &[Sighting], findings: &mut Vec<Finding>) {
+fn places(history: &History, sightings: &[Sighting], findings: &mut Vec<Finding>) {
     let mut at: HashMap<Place, &Sighting> = HashMap::new();
     let mut of: HashMap<Value, &Sighting> = HashMap::new();
     for sighting in sightings {
@@ -165,12 +165,22 @@ fn places(sightings: &[Sighting], findings: &mut Vec<Finding>) {
         let first = *of.entry(*value).or_insert(sighting);
         if first.place != *place {
             let story = format!(
-                "{value} is at {:?} by {}, and at {place:?} by {by}",
-                first.place, first.by
+                "{value} is at {:?} by {}{}, and at {place:?} by {by}{}",
+                first.place,
+                first.by,
+                written(history, first.place),
+                written(history, *place)
             );
             findings.push(Finding::new(Kind::Duplicate, story));
         }
     }
+}
+
+/// Who has written what is at a place at the end: the same twice is what the broker had to know again.
+fn written(history: &History, place: Place) -> String {
+    let end = history.end.partitions.get(&place.partition);
+    let writing = end.and_then(|end| end.writing(place.offset));
+    writing.map(|by| format!(" ({by})")).unwrap_or_default()
 }
 
 /// What one producer has sent to one partition is there in that order.

@@ -18,7 +18,8 @@ use rand::seq::IndexedRandom as _;
 
 use super::topics::{ALL_PARTITIONS, INPUTS, OUTPUTS, PARTITIONS, number};
 use crate::RawClient;
-use crate::checker::Place;
+use crate::checker::{Batch, Place};
+use crate::records::stored_batches;
 
 const ADD_PARTITIONS_TO_TXN: i16 = 24;
 const TXN_OFFSET_COMMIT: i16 = 28;
@@ -108,6 +109,23 @@ impl Asker {
             "ListOffsets: {latest:?}"
         );
         Ok(latest)
+    }
+
+    /// What all batches say of themselves, by partition.
+    pub fn batches(&mut self) -> Result<BTreeMap<u32, Vec<Batch>>> {
+        let ends = self.latest(0)?;
+        let mut batches = BTreeMap::new();
+        for (address, partitions) in self.served()? {
+            let mut connection = RawClient::connect(address)?;
+            for (topic, index) in partitions {
+                let number = number(topic, index.into()).context("one of ours")?;
+                let end = ends.get(&number).copied().context("an end")?;
+                let stored = stored_batches(&mut connection, topic, index, end)
+                    .with_context(|| format!("the batches of {topic}-{index}"))?;
+                batches.insert(number, stored);
+            }
+        }
+        Ok(batches)
     }
 
     /// Each partition at one of those that serve it.

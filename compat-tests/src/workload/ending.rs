@@ -57,6 +57,9 @@ impl Ending {
                 }
             }
         }
+        for (partition, batches) in self.asker().batches()? {
+            end.partitions.entry(partition).or_default().batches = batches;
+        }
         self.offsets(&mut end)?;
         Ok(end)
     }

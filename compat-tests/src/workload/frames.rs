@@ -10,10 +10,6 @@ use kafka_protocol::records::{
 
 use crate::records::{position, seal};
 
-const BATCH_LENGTH: std::ops::Range<usize> = 8..12;
-/// What is before the bytes that a batch's length counts.
-const BEFORE_LENGTH: usize = 12;
-
 /// The request, with its header.
 pub(super) fn request<R: Request>(version: i16, frame: &[u8]) -> Result<(RequestHeader, R)> {
     let mut frame = Bytes::copy_from_slice(frame);
@@ -61,22 +57,6 @@ pub(super) fn changed<R: Request>(
     of_answer::<R>(version, header.correlation_id, &answer)
 }
 
-/// Record batches, one behind the other; a part of one at the end is left out.
-pub(super) fn batches(records: &[u8]) -> Vec<Vec<u8>> {
-    let mut batches = Vec::new();
-    let mut rest = records;
-    while let Some(length) = rest.get(BATCH_LENGTH) {
-        let length = i32::from_be_bytes(length.try_into().unwrap_or_default());
-        let length = usize::try_from(length).unwrap_or_default() + BEFORE_LENGTH;
-        let Some((batch, behind)) = rest.split_at_checked(length) else {
-            break;
-        };
-        batches.push(batch.to_vec());
-        rest = behind;
-    }
-    batches
-}
-
 /// The batch's first offset.
 pub(super) fn base_offset(batch: &[u8]) -> i64 {
     let bytes = batch.first_chunk().copied().unwrap_or_default();
@@ -95,8 +75,8 @@ pub(super) fn is_control(batch: &[u8]) -> bool {
 pub(super) fn emptied(batch: &[u8]) -> Vec<u8> {
     let mut empty = batch[..position::RECORD_COUNT].to_vec();
     empty.extend_from_slice(&0_i32.to_be_bytes());
-    let length = i32::try_from(empty.len() - BEFORE_LENGTH).unwrap_or_default();
-    empty[BATCH_LENGTH].copy_from_slice(&length.to_be_bytes());
+    let length = i32::try_from(empty.len() - position::BEHIND_LENGTH).unwrap_or_default();
+    empty[position::LENGTH..position::BEHIND_LENGTH].copy_from_slice(&length.to_be_bytes());
     seal(&mut empty);
     empty
 }

@@ -22,6 +22,7 @@ use rand::{Rng as _, SeedableRng as _};
 
 use super::frames;
 use super::lie::Lie;
+use crate::records::split;
 
 /// What becomes of a request.
 pub(super) enum Asked {
@@ -126,8 +127,9 @@ impl Liar {
                 let Some(records) = &partition.records else {
                     continue;
                 };
-                let batches = frames::batches(records).into_iter();
+                let batches = split(records).into_iter();
                 let told = batches.map(|batch| {
+                    let batch = batch.to_vec();
                     if frames::is_control(&batch) {
                         return batch;
                     }

@@ -1,7 +1,8 @@
 //! For each kind of finding, a history that proves it and its neighbour that does not.
 
 use compat_tests::checker::{
-    Action, FinalPartition, History, Input, Isolation, Kind, Op, Outcome, Place, check,
+    Action, Batch, FinalPartition, History, Input, Isolation, Kind, Op, Outcome, Place, Writing,
+    check,
 };
 
 use Isolation::{ReadCommitted, ReadUncommitted};
@@ -131,8 +132,27 @@ impl Written {
             stable: high,
             uncommitted: records.to_vec(),
             committed: records.iter().filter(is_visible).copied().collect(),
+            batches: Vec::new(),
         };
         self.history.end.partitions.insert(partition, end);
+        self
+    }
+
+    /// Who has written what is in partition 0 from an offset up to another: producer, epoch and first sequence.
+    fn by(mut self, offsets: (i64, i64), writing: (i64, i16, i32)) -> Self {
+        let (producer_id, producer_epoch, sequence) = writing;
+        let first = Writing {
+            producer_id,
+            producer_epoch,
+            sequence,
+        };
+        let (base_offset, last_offset) = offsets;
+        let end = self.history.end.partitions.entry(0).or_default();
+        end.batches.push(Batch {
+            base_offset,
+            last_offset,
+            first,
+        });
         self
     }
 
@@ -250,6 +270,21 @@ fn a_value_is_at_one_place() {
         .send(1, 0, None)
         .holds(0, 2, &[(1, 1)], &[])
         .finds_nothing();
+}
+
+#[test]
+fn of_a_duplicate_it_says_who_has_written_it() {
+    let written = written()
+        .send_as(Unknown, 1, 0, None, None, None)
+        .send_as(Unknown, 2, 0, None, None, None)
+        .holds(0, 3, &[(0, 1), (1, 2), (2, 2)], &[])
+        .by((0, 1), (7, 0, 3))
+        .by((2, 2), (7, 0, 4));
+    let same = "(producer 7, epoch 0, sequence 4)";
+    for finding in check(&written.history) {
+        assert_eq!(finding.story.matches(same).count(), 2, "{finding}");
+    }
+    written.finds(&[Duplicate]);
 }
 
 #[test]

@@ -437,6 +437,7 @@ impl Model {
                 stable: log.stable(),
                 uncommitted: log.read(Isolation::ReadUncommitted, 0, log.high()),
                 committed: log.read(Isolation::ReadCommitted, 0, log.stable()),
+                batches: Vec::new(),
             };
             history.end.partitions.insert(partition, end);
         }
