@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum as _};
-use compat_tests::checker::check;
+use compat_tests::checker::{check, sent_again};
 use compat_tests::workload::{self, Fault, Library, Lie, Needs, Settings, SmallDisk};
 use compat_tests::{BrokerKind, toolchain};
 
@@ -105,6 +105,9 @@ fn is_good(settings: &Settings) -> Result<bool> {
     println!("# seed {}", settings.seed);
     let history = workload::run(settings)?;
     println!("# {}", workload::summary(&history));
+    for again in sent_again(&history) {
+        println!("# {again}");
+    }
     let findings = check(&history);
     for finding in &findings {
         println!("{finding}");

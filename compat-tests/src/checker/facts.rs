@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::history::{
     Action, History, Input, Isolation, Moment, Outcome, Place, Transaction, Value,
 };
+use super::sent_again::{self, SentAgain};
 
 /// A record that was sent.
 pub(super) struct Sent {
@@ -61,8 +62,10 @@ pub(super) struct Facts {
     /// Positions in `sent`.
     pub by_value: HashMap<Value, usize>,
     pub transactions: BTreeMap<Transaction, Told>,
-    /// Where a value is at the end.
+    /// Where a value is at the end; the first place of several.
     pub stored: HashMap<Value, Place>,
+    /// Those that their client has sent again as new ones.
+    pub sent_again: HashMap<Value, SentAgain>,
     /// Where a `read_committed` consumer finds it at the end.
     pub visible: HashMap<Value, Place>,
     /// What `read_committed` consumers have been given, and the end of the first poll that gave it.
@@ -123,6 +126,7 @@ impl Facts {
             }
         }
         facts.read(history);
+        facts.sent_again = sent_again::find(history, &facts);
         facts
     }
 
@@ -146,9 +150,9 @@ impl Facts {
     fn read(&mut self, history: &History) {
         for (&partition, end) in &history.end.partitions {
             let place = |offset| Place { partition, offset };
-            let stored = end.uncommitted.iter();
-            self.stored
-                .extend(stored.map(|&(offset, value)| (value, place(offset))));
+            for &(offset, value) in &end.uncommitted {
+                self.stored.entry(value).or_insert(place(offset));
+            }
             let visible = end.committed.iter();
             self.visible
                 .extend(visible.map(|&(offset, value)| (value, place(offset))));

@@ -13,6 +13,7 @@ mod history;
 mod offsets;
 mod polls;
 mod process;
+mod sent_again;
 mod transactions;
 mod writes;
 
@@ -21,6 +22,7 @@ pub use history::{
     Action, Batch, FinalPartition, FinalRead, History, Input, Isolation, Moment, Op, Outcome,
     Place, Transaction, Value, Writing,
 };
+pub use sent_again::SentAgain;
 
 use facts::Facts;
 
@@ -36,4 +38,12 @@ pub fn check(history: &History) -> Vec<Finding> {
     offsets::check(history, &facts, &mut findings);
     process::check(history, &facts, &mut findings);
     findings
+}
+
+/// Records that are there twice because their client has sent them a second time as new ones: no fault of the broker's.
+pub fn sent_again(history: &History) -> Vec<SentAgain> {
+    let facts = Facts::of(history);
+    let mut all: Vec<SentAgain> = facts.sent_again.into_values().collect();
+    all.sort_by_key(|again| again.value);
+    all
 }

@@ -33,17 +33,17 @@ fn offsets_of_visible(history: &History, facts: &Facts, findings: &mut Vec<Findi
     }
 }
 
-/// What is visible of what was made from each record.
-fn visible_outputs(facts: &Facts, findings: &mut Vec<Finding>) -> HashMap<Input, Value> {
-    let mut outputs = HashMap::new();
+/// What is visible of what was made from each record: one, or as many as there are copies of it.
+fn visible_outputs(facts: &Facts, findings: &mut Vec<Finding>) -> HashMap<Input, Vec<Value>> {
+    let mut outputs: HashMap<Input, Vec<Value>> = HashMap::new();
     let visible = facts.sent.iter();
     for sent in visible.filter(|sent| facts.visible.contains_key(&sent.value)) {
         let Some(input) = sent.input else { continue };
-        if let Some(other) = outputs.insert(input, sent.value) {
-            let story = format!(
-                "group {} made both {other} and {} from {}",
-                input.group, sent.value, input.value
-            );
+        let made = outputs.entry(input).or_default();
+        made.push(sent.value);
+        let copies = facts.sent_again.get(&input.value);
+        if made.len() > copies.map_or(1, |again| again.copies.len()) {
+            let story = format!("group {} made {made:?} from {}", input.group, input.value);
             findings.push(Finding::new(Kind::ProcessedTwice, story));
         }
     }
@@ -53,7 +53,7 @@ fn visible_outputs(facts: &Facts, findings: &mut Vec<Finding>) -> HashMap<Input,
 fn never_processed(
     history: &History,
     facts: &Facts,
-    outputs: &HashMap<Input, Value>,
+    outputs: &HashMap<Input, Vec<Value>>,
     findings: &mut Vec<Finding>,
 ) {
     // A group that makes nothing of what it reads has nothing to be counted.
@@ -70,8 +70,12 @@ fn never_processed(
             .committed
             .iter()
             .take_while(|(offset, _)| *offset < next);
+        let mut times: HashMap<Value, usize> = HashMap::new();
         for &(offset, value) in read {
-            if !outputs.contains_key(&Input { group, value }) {
+            let times = times.entry(value).or_default();
+            *times += 1;
+            let made = outputs.get(&Input { group, value });
+            if made.map_or(0, Vec::len) < *times {
                 let story = format!(
                     "group {group} has read up to {next} in partition {partition}; nothing that is visible was made from {value} at {offset}"
                 );

@@ -19,7 +19,7 @@ pub(super) fn check(history: &History, facts: &Facts, findings: &mut Vec<Finding
     let sightings = sightings(history);
     read_and_gone(&sightings, facts, findings);
     phantoms(&sightings, facts, findings);
-    places(history, &sightings, findings);
+    places(history, &sightings, facts, findings);
     order_of_sends(facts, findings);
 }
 
@@ -147,7 +147,7 @@ fn phantoms(sightings: &[Sighting], facts: &Facts, findings: &mut Vec<Finding>) 
 }
 
 /// One value at two places, and two values at one place.
-fn places(history: &History, sightings: &[Sighting], findings: &mut Vec<Finding>) {
+fn places(history: &History, sightings: &[Sighting], facts: &Facts, findings: &mut Vec<Finding>) {
     let mut at: HashMap<Place, &Sighting> = HashMap::new();
     let mut of: HashMap<Value, &Sighting> = HashMap::new();
     for sighting in sightings {
@@ -163,7 +163,10 @@ fn places(history: &History, sightings: &[Sighting], findings: &mut Vec<Finding>
             findings.push(Finding::new(Kind::DivergingOffset, story));
         }
         let first = *of.entry(*value).or_insert(sighting);
-        if first.place != *place {
+        let by_client = facts.sent_again.get(value);
+        let by_client =
+            by_client.is_some_and(|again| again.is_at(first.place) && again.is_at(*place));
+        if first.place != *place && !by_client {
             let story = format!(
                 "{value} is at {:?} by {}{}, and at {place:?} by {by}{}",
                 first.place,

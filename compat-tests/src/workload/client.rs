@@ -1,6 +1,8 @@
 //! One stock client, and what it does, written down.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value as Json, json};
@@ -47,7 +49,19 @@ pub(super) struct Client {
 impl Client {
     /// Gets a new producer.
     pub fn producer(&mut self, transactional_id: Option<&str>) -> Result<Went> {
-        let command = json!({"do": "producer", "transactional_id": transactional_id, "timeout_ms": TRANSACTION_TIMEOUT_MS});
+        self.producer_with(transactional_id, &BTreeMap::new())
+    }
+
+    /// The same with this over its configuration, if it is a Java client.
+    pub fn producer_with(
+        &mut self,
+        transactional_id: Option<&str>,
+        config: &BTreeMap<&str, u64>,
+    ) -> Result<Went> {
+        let mut command = json!({"do": "producer", "transactional_id": transactional_id, "timeout_ms": TRANSACTION_TIMEOUT_MS});
+        if !config.is_empty() {
+            command["config"] = json!(config);
+        }
         let start = self.recorder.moment();
         let went = went(self.worker.call(&command)?.as_ref());
         let outcome = (Outcome::Ok, Action::Producer);
@@ -67,10 +81,23 @@ impl Client {
         transaction: Option<Transaction>,
         records: &[(u32, Option<Input>)],
     ) -> Result<Went> {
+        self.send_slowly(transaction, records, Duration::ZERO)
+    }
+
+    /// The same with so much time between two of them, if it is a Java client.
+    pub fn send_slowly(
+        &mut self,
+        transaction: Option<Transaction>,
+        records: &[(u32, Option<Input>)],
+        between: Duration,
+    ) -> Result<Went> {
         let values: Vec<Value> = records.iter().map(|_| self.recorder.value()).collect();
         let sent = records.iter().zip(&values);
         let sent = sent.map(|((partition, _), value)| place(*partition, Some(*value as i64)));
-        let command = json!({"do": "send", "records": sent.collect::<Vec<_>>()});
+        let mut command = json!({"do": "send", "records": sent.collect::<Vec<_>>()});
+        if !between.is_zero() {
+            command["between_ms"] = json!(u64::try_from(between.as_millis())?);
+        }
         let start = self.recorder.moment();
         let answer = self.worker.call(&command)?.unwrap_or_default();
         let acks = answer.get("acks").and_then(Json::as_array);

@@ -9,6 +9,7 @@ mod clock;
 mod disk;
 mod ending;
 mod frames;
+mod given_up;
 mod lie;
 mod nemesis;
 mod observer;
@@ -32,13 +33,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 
 pub use disk::SmallDisk;
+pub use given_up::given_up;
 pub use lie::Lie;
 pub use nemesis::{Fault, Needs};
 pub use worker::Library;
 
 use crate::BrokerKind;
 use crate::bench::admin::create_topic;
-use crate::checker::{Action, History, Isolation};
+use crate::checker::{Action, History, Isolation, sent_again};
 use asker::Asker;
 use client::{Client, Group};
 use ending::Ending;
@@ -256,8 +258,12 @@ pub fn summary(history: &History) -> String {
     let ended = ended
         .iter()
         .map(|((way, outcome), count)| format!(", {way} {outcome} {count}"));
+    let again = match sent_again(history).len() {
+        0 => String::new(),
+        again => format!(", {again} sent again by their clients as new ones"),
+    };
     format!(
-        "{sends} records sent, {processed} of them processed ones, {read} read{}",
+        "{sends} records sent, {processed} of them processed ones, {read} read{}{again}",
         ended.collect::<String>()
     )
 }

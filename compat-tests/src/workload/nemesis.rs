@@ -13,6 +13,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::client::TRANSACTION_TIMEOUT_MS;
+use super::proxy::Swallowed;
 use super::stage::{Stage, Stores, lock, start_again};
 use super::worker::WorkerPid;
 use crate::cluster::LEASE;
@@ -380,10 +381,10 @@ impl Harm<'_, '_> {
                 heal(move |stage| stage.proxies[index].hold_up(false))
             }
             Fault::SwallowAnswers => {
-                proxy.swallow_answers(true);
+                proxy.swallow(Swallowed::All);
                 heal(move |stage| {
                     stage.proxies[index].cut();
-                    stage.proxies[index].swallow_answers(false);
+                    stage.proxies[index].swallow(Swallowed::Nothing);
                 })
             }
             _ => {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use kafka_protocol::messages::ApiKey;
 
 use super::tamper::{Asked, Liar};
 
@@ -24,9 +25,19 @@ struct Shared {
     broker: SocketAddr,
     paths: Mutex<Vec<TcpStream>>,
     is_held_up: AtomicBool,
-    swallows_answers: AtomicBool,
+    swallowed: Mutex<Swallowed>,
     is_closed: AtomicBool,
     liar: Option<Arc<Mutex<Liar>>>,
+}
+
+/// Which answers get lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Swallowed {
+    #[default]
+    Nothing,
+    /// Those to who produces. Clients that connect anew meanwhile get on with it.
+    ToProduce,
+    All,
 }
 
 /// What is under way on one connection: api key and version by correlation id, and answers that nobody waits for.
@@ -45,7 +56,7 @@ impl Proxy {
             broker,
             paths: Mutex::default(),
             is_held_up: AtomicBool::new(false),
-            swallows_answers: AtomicBool::new(false),
+            swallowed: Mutex::default(),
             is_closed: AtomicBool::new(false),
             liar,
         });
@@ -82,11 +93,9 @@ impl Proxy {
         self.shared.is_held_up.store(held_up, Ordering::SeqCst);
     }
 
-    /// Lets requests through and no answers, until told otherwise. Cut when it is over: the answers are gone.
-    pub fn swallow_answers(&self, swallow: bool) {
-        self.shared
-            .swallows_answers
-            .store(swallow, Ordering::SeqCst);
+    /// Lets requests through and not these answers, until told otherwise. Cut when it is over: the answers are gone.
+    pub fn swallow(&self, answers: Swallowed) {
+        *lock(&self.shared.swallowed) = answers;
     }
 
     /// Does nothing new from now on.
@@ -194,7 +203,12 @@ fn answers(
             answer = other;
         }
         shared.wait();
-        if !shared.swallows_answers.load(Ordering::SeqCst) {
+        let is_swallowed = match *lock(&shared.swallowed) {
+            Swallowed::Nothing => false,
+            Swallowed::ToProduce => asked.is_some_and(|(key, _)| key == ApiKey::Produce as i16),
+            Swallowed::All => true,
+        };
+        if !is_swallowed {
             send(&lock(client), &answer)?;
         }
     }

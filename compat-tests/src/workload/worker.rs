@@ -5,9 +5,9 @@
 //!
 //! | do | with | gives |
 //! |---|---|---|
-//! | `producer` | `transactional_id` or null, `timeout_ms` | a new idempotent producer, initialized |
+//! | `producer` | `transactional_id` or null, `timeout_ms`, Java: `config` | a new idempotent producer, initialized |
 //! | `begin`, `commit`, `abort` | | |
-//! | `send` | `records`: `[topic, partition, value]` | `acks`: an offset, -1 if unknown, or an error, each |
+//! | `send` | `records`: `[topic, partition, value]`, Java: `between_ms` | `acks`: an offset, -1 if unknown, or an error, each |
 //! | `send_offsets`, `commit_offsets` | `offsets`: `[topic, partition, next]` | |
 //! | `consumer` | `group`, `protocol`, `committed`; `topic` to subscribe to or `partitions` to assign, or null | a new consumer |
 //! | `assign` | `positions`: `[topic, partition, offset]` | |

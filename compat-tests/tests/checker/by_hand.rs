@@ -2,7 +2,7 @@
 
 use compat_tests::checker::{
     Action, Batch, FinalPartition, History, Input, Isolation, Kind, Op, Outcome, Place, Writing,
-    check,
+    check, sent_again,
 };
 
 use Isolation::{ReadCommitted, ReadUncommitted};
@@ -177,6 +177,15 @@ impl Written {
         assert_eq!(found, kinds, "{findings:#?}");
     }
 
+    /// Nothing that is the broker's fault, and these values twice by their clients.
+    #[track_caller]
+    fn finds_sent_again(self, values: &[u64]) {
+        let again = sent_again(&self.history);
+        let again: Vec<u64> = again.iter().map(|again| again.value).collect();
+        assert_eq!(again, values);
+        self.finds_nothing();
+    }
+
     #[track_caller]
     fn finds_nothing(self) {
         self.finds(&[]);
@@ -270,6 +279,85 @@ fn a_value_is_at_one_place() {
         .send(1, 0, None)
         .holds(0, 2, &[(1, 1)], &[])
         .finds_nothing();
+}
+
+/// Two batches of two records, and the second once more. The client was told nothing of either.
+fn twice(first: Outcome, second: Outcome, transaction: Option<u64>) -> Written {
+    let sent = written()
+        .send_as(first, 1, 0, None, transaction, None)
+        .send_as(first, 2, 0, None, transaction, None)
+        .send_as(second, 3, 0, None, transaction, None)
+        .send_as(second, 4, 0, None, transaction, None)
+        .op(1, Ok, Action::Producer)
+        .send_as(Ok, 5, 0, Some(4), None, None);
+    let stored = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 3), (6, 4)];
+    sent.holds(0, 7, &stored, &[])
+        .by((0, 1), (7, 0, 0))
+        .by((2, 3), (7, 0, 2))
+        .by((4, 4), (8, 0, 0))
+}
+
+#[test]
+fn the_same_producer_epoch_and_sequence_twice_is_the_brokers_fault() {
+    let unknown = || twice(Unknown, Unknown, None);
+    unknown().by((5, 6), (7, 0, 2)).finds(&[Duplicate]);
+    // One batch of the two that were sent, or the first half of one.
+    unknown().by((5, 6), (7, 0, 1)).finds(&[Duplicate]);
+    // In an epoch that is over.
+    let first_later = written()
+        .send_as(Unknown, 1, 0, None, None, None)
+        .send_as(Unknown, 2, 0, None, None, None)
+        .holds(0, 3, &[(0, 1), (1, 2), (2, 2)], &[])
+        .by((0, 1), (7, 1, 0));
+    first_later.by((2, 2), (7, 0, 1)).finds(&[Duplicate]);
+    // Nobody says who it was, or it was not idempotent.
+    unknown().finds(&[Duplicate]);
+    unknown().by((5, 6), (-1, -1, -1)).finds(&[Duplicate]);
+}
+
+#[test]
+fn what_a_client_sends_again_as_new_is_there_again() {
+    let later = |written: Written| written.by((5, 6), (7, 1, 0));
+    later(twice(Unknown, Unknown, None)).finds_sent_again(&[3, 4]);
+    // Its answer to the second attempt has come.
+    later(twice(Unknown, Ok, None)).finds_sent_again(&[3, 4]);
+    // Another id is another producer.
+    let other = twice(Unknown, Unknown, None).by((5, 6), (9, 1, 0));
+    other.finds(&[Duplicate]);
+    // Nothing was given up, so there was no reason to begin an epoch.
+    later(twice(Ok, Ok, None)).finds(&[Duplicate]);
+    // What was given up is not sent again.
+    later(twice(Ok, Unknown, None)).finds(&[Duplicate]);
+    // A transaction's client would have aborted.
+    let in_transaction = later(twice(Unknown, Unknown, Some(7)));
+    in_transaction.end(7, true, Ok).finds(&[Duplicate]);
+}
+
+#[test]
+fn a_record_that_its_client_sent_again_is_processed_as_often() {
+    let sent = |outputs: u64| {
+        let sent = written()
+            .send_as(Unknown, 1, 0, None, None, None)
+            .send_as(Unknown, 2, 0, None, None, None)
+            .holds(0, 3, &[(0, 1), (1, 2), (2, 2)], &[])
+            .by((0, 1), (7, 0, 0))
+            .by((2, 2), (7, 1, 0))
+            .group_at(0, 3)
+            .op(1, Ok, Action::Producer);
+        let inputs = [1, 2, 2, 2].into_iter().take(outputs as usize);
+        let made = inputs.zip(10..).fold(sent, |sent, (input, value)| {
+            let offset = Some(value as i64);
+            sent.send_as(Ok, value, 1, offset, Some(value), Some(input))
+                .end(value, true, Ok)
+        });
+        let stored: Vec<_> = (10..10 + outputs)
+            .map(|value| (value as i64, value))
+            .collect();
+        made.holds(1, 20, &stored, &[])
+    };
+    sent(3).finds_sent_again(&[2]);
+    sent(2).finds(&[NeverProcessed]);
+    sent(4).finds(&[ProcessedTwice]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use compat_tests::checker::{Isolation, Transaction, Value};
+use compat_tests::checker::{Batch, Isolation, Transaction, Value, Writing};
 
 #[derive(Clone, Copy)]
 pub enum Entry {
@@ -15,6 +15,7 @@ pub enum Entry {
 #[derive(Default)]
 pub struct Log {
     pub entries: Vec<Entry>,
+    pub batches: Vec<Batch>,
     /// First offset of each open transaction.
     pub open: BTreeMap<Transaction, i64>,
     aborted: BTreeSet<Transaction>,
@@ -29,8 +30,25 @@ impl Log {
         self.open.values().min().copied().unwrap_or(self.high())
     }
 
+    /// Every value has a producer of its own, which writes it in its epoch 0 but for those that are sent again.
     pub fn append(&mut self, entry: Entry) -> i64 {
+        self.append_in(0, entry)
+    }
+
+    pub fn append_in(&mut self, producer_epoch: i16, entry: Entry) -> i64 {
         let offset = self.high();
+        if let Entry::Data(value, _) = entry {
+            let first = Writing {
+                producer_id: value as i64 & i64::MAX,
+                producer_epoch,
+                sequence: 0,
+            };
+            self.batches.push(Batch {
+                base_offset: offset,
+                last_offset: offset,
+                first,
+            });
+        }
         if let Entry::Data(_, Some(transaction)) = entry {
             self.open.entry(transaction).or_insert(offset);
         }

@@ -161,6 +161,13 @@ impl Model {
                 offsets.insert(value, self.store(partition, value, transaction, outcome));
             }
         }
+        // The client has given up the first, and sends the others again in a new epoch.
+        if lost_answer && stored && transaction.is_none() && self.random.random() {
+            for value in &sent[1..] {
+                let log = &mut self.logs[partition as usize];
+                log.append_in(1, Entry::Data(*value, None));
+            }
+        }
         let send = |value: &Value| Action::Send {
             value: *value,
             partition,
@@ -437,7 +444,7 @@ impl Model {
                 stable: log.stable(),
                 uncommitted: log.read(Isolation::ReadUncommitted, 0, log.high()),
                 committed: log.read(Isolation::ReadCommitted, 0, log.stable()),
-                batches: Vec::new(),
+                batches: log.batches.clone(),
             };
             history.end.partitions.insert(partition, end);
         }

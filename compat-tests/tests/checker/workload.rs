@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use compat_tests::checker::{Action, History, Kind, Op, Outcome, check};
+use compat_tests::checker::{Action, History, Kind, Op, Outcome, check, sent_again};
 use compat_tests::toolchain::{seed, skip};
-use compat_tests::workload::{Fault, Library, Lie, Settings, SmallDisk, run, summary};
+use compat_tests::workload::{Fault, Library, Lie, Settings, SmallDisk, given_up, run, summary};
 use compat_tests::{BrokerKind, available};
 
 /// With the cluster's, two minutes; the start, the healing and the final read come on top.
@@ -28,7 +28,11 @@ fn settings(seed: u64) -> Result<Option<Settings>> {
     if libraries.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Settings {
+    with(seed, libraries).map(Some)
+}
+
+fn with(seed: u64, libraries: Vec<Library>) -> Result<Settings> {
+    Ok(Settings {
         kind: BrokerKind::from_env()?,
         brokers: 1,
         config: Vec::new(),
@@ -48,7 +52,7 @@ fn settings(seed: u64) -> Result<Option<Settings>> {
         disk: None,
         lie: None,
         logs: None,
-    }))
+    })
 }
 
 #[test]
@@ -84,6 +88,27 @@ fn judge(seed: u64, history: &History) -> Result<()> {
         "SEED={seed}: {findings:#?}\nthe history is in {}",
         file.display()
     );
+}
+
+/// What the checker does not hold against a broker: Java sends a record again in a later epoch, and it is stored again.
+#[test]
+fn java_sends_a_record_again_as_a_new_one_when_it_has_given_up_the_one_before() -> Result<()> {
+    let seed = seed();
+    let settings = with(seed, vec![Library::Java])?;
+    let Some(history) = available(given_up(&settings))? else {
+        return Ok(());
+    };
+    for again in sent_again(&history) {
+        println!("{again}");
+        let [(_, first), (_, second)] = &again.copies[..] else {
+            bail!("{again}");
+        };
+        assert_eq!(first.producer_id, second.producer_id);
+        assert_eq!(first.producer_epoch + 1, second.producer_epoch);
+        assert_eq!(second.sequence, 0);
+    }
+    assert_eq!(sent_again(&history).len(), 1, "{:?}", history.end);
+    judge(seed, &history)
 }
 
 /// A cluster in which brokers die, sleep for longer than their lease, and lose their sessions in the database. The long one is

@@ -52,7 +52,7 @@ public class Commanded {
         switch (command.get("do").asText()) {
             case "producer" -> makeProducer(command);
             case "begin" -> producer.beginTransaction();
-            case "send" -> { return send(command.get("records")); }
+            case "send" -> { return send(command.get("records"), command.path("between_ms").asInt(0)); }
             case "send_offsets" -> inTransaction(() -> producer.sendOffsetsToTransaction(offsets(command), consumer.groupMetadata()));
             case "commit" -> inTransaction(() -> producer.commitTransaction());
             case "abort" -> inTransaction(() -> producer.abortTransaction());
@@ -79,6 +79,7 @@ public class Commanded {
         config.put("linger.ms", 2);
         config.put("delivery.timeout.ms", 20000);
         config.put("max.block.ms", 20000);
+        for (var over : command.path("config").properties()) config.put(over.getKey(), over.getValue().asText());
         boolean transactional = command.hasNonNull("transactional_id");
         if (transactional) {
             config.put("transactional.id", command.get("transactional_id").asText());
@@ -88,10 +89,11 @@ public class Commanded {
         if (transactional) producer.initTransactions();
     }
 
-    static Object send(JsonNode records) {
+    static Object send(JsonNode records, int betweenMs) throws InterruptedException {
         List<Future<RecordMetadata>> sent = new ArrayList<>();
         List<Object> acks = new ArrayList<>();
         for (JsonNode record : records) {
+            if (!sent.isEmpty()) Thread.sleep(betweenMs);
             try {
                 sent.add(producer.send(new ProducerRecord<>(record.get(0).asText(), record.get(1).asInt(), null, record.get(2).asText())));
             } catch (Exception error) {
