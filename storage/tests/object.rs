@@ -248,6 +248,41 @@ async fn a_retry_of_each_of_many_batches_on_their_way_is_answered_as_its_origina
     assert_eq!(offsets, originals.chain(retries).collect::<Vec<_>>());
 }
 
+/// While a store does not answer, clients send on.
+#[tokio::test]
+async fn what_is_on_its_way_has_its_room_and_who_has_more_waits() {
+    let cluster = Cluster::new(1);
+    let broker = cluster.broker_with(1, |config| config.buffer_bytes = 1 << 20);
+    let log = log(&broker);
+    log.current_offsets().await.unwrap();
+    let fence = broker.fence.send_replace(None);
+    let value = vec![b'x'; 300 << 10];
+    let batch = || common::batch(&[&value]);
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        answers.push(submit(&log, batch()).await);
+    }
+    let mut fourth = Box::pin(submit(&log, batch()));
+    let waits = within(Duration::from_millis(100), &mut fourth).await;
+    assert!(waits.is_none(), "there is room for three");
+    let buffered = broker.store.object_stats().unwrap().buffered_bytes;
+    assert!((900 << 10..1 << 20).contains(&buffered), "{buffered}");
+    broker.fence.send_replace(fence);
+    let fourth = within(SOON, fourth).await.expect("answers make room");
+    answers.push(fourth);
+    for (offset, answer) in (0..).zip(answers) {
+        let answer = within(SOON, answer).await.expect("it goes on").unwrap();
+        assert_eq!(answer.base_offset, offset);
+    }
+    // Who is answered gives up its room a moment later.
+    let has_room = async {
+        while broker.store.object_stats().unwrap().buffered_bytes > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(SOON, has_room).await.expect("nothing is on its way");
+}
+
 /// It has not read what the producer has written elsewhere, so it would take it for a gap.
 #[tokio::test]
 async fn a_producer_goes_on_at_a_broker_that_knows_less() {
