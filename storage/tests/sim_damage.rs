@@ -358,6 +358,37 @@ async fn a_directory_that_a_killed_process_made_survives_two_power_cuts() {
     }
 }
 
+/// A checkpoint that a killed process has written and not synced is relied on by the next start. That one writes its own over
+/// the other file, and a power cut may tear it.
+#[tokio::test]
+async fn a_checkpoint_that_a_killed_process_left_in_the_page_cache_is_not_the_last_one_that_is_whole()
+ {
+    const CHECKPOINTS: &str = "wal/checkpoint-";
+    let mut was_cut_short = 0;
+    for stop_on in 1..5 {
+        for then_stop_on in 1..5 {
+            for cut in 0..40 {
+                let disk = written(false).await;
+                let fs = disk.boot(None);
+                disk.stop_on(CHECKPOINTS, stop_on);
+                drop(start_on(fs, usize::MAX));
+                disk.kill();
+                let fs = disk.boot(None);
+                disk.stop_on(CHECKPOINTS, then_stop_on);
+                was_cut_short += usize::from(start_on(fs, usize::MAX).is_err());
+                disk.power_cut(cut);
+                let what = format!("killed at {stop_on}, cut at {then_stop_on} by {cut}");
+                let manager = start(&disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+                let log = open(&manager, "topic", 0);
+                assert_eq!(readable(&log).await, Ok(BATCHES), "{what}");
+                drop((log, manager));
+                disk.kill();
+            }
+        }
+    }
+    assert!(was_cut_short > 0, "no start was cut short");
+}
+
 /// Wherever the power goes while a log is deleted, and wherever it goes again while the next process starts: a deletion that was
 /// acknowledged holds, and nothing of the log is left to another one of its name.
 #[tokio::test]

@@ -30,6 +30,13 @@ const PRODUCERS: usize = 2;
 const LIVES: usize = 5;
 const STEPS_PER_LIFE: usize = 60;
 const BUDGET_BYTES: u64 = 64 << 10;
+/// Files at which the processes of some worlds end: few operations are on them, and much depends on each.
+const PLACES: [&str; 4] = [
+    "wal/checkpoint-",
+    "wal/logs-",
+    "offset-checkpoint",
+    ".snapshot",
+];
 /// How often somebody who waits looks whether the process has ended, and how often before it is stuck.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const STUCK_AFTER_LOOKS: usize = 100_000;
@@ -124,6 +131,8 @@ pub struct World {
     sync_together_from: usize,
     /// So many of the first wait for stable media, whatever the directory does.
     strict_topics: usize,
+    /// Where most of the processes end, if not anywhere.
+    ends_at: Option<&'static str>,
     manager: Option<Arc<dyn LogStore>>,
     logs: Vec<Arc<dyn PartitionLog>>,
     threads: Vec<JoinHandle<bool>>,
@@ -155,6 +164,9 @@ impl World {
         let note_interval_bytes = [1, 2_000, 20_000][random.random_range(0..3)];
         let sync_together_from = [1, 2, usize::MAX][random.random_range(0..3)];
         let strict_topics = random.random_range(0..3);
+        let ends_at = PLACES
+            .get(random.random_range(0..4 * PLACES.len()))
+            .copied();
         let topics = (0..TOPICS).map(|_| Topic::default()).collect();
         Self {
             disk: SimDisk::new(),
@@ -168,6 +180,7 @@ impl World {
             note_interval_bytes,
             sync_together_from,
             strict_topics,
+            ends_at,
             manager: None,
             logs: Vec::new(),
             threads: Vec::new(),
@@ -218,6 +231,13 @@ impl World {
         let fs = self.disk.boot(stop_at);
         let io_threads = self.random.random_range(1..4);
         self.note(format!("start, to stop at {stop_at:?}"));
+        if let Some(part) = self.ends_at
+            && self.random.random_bool(0.7)
+        {
+            let operations = self.random.random_range(1..6);
+            self.note(format!("or at {operations} on {part}"));
+            self.disk.stop_on(part, operations);
+        }
         let opened = local::open(self.config(fs.clone(), io_threads, Path::new(DIR)));
         match opened {
             Ok(manager) => {

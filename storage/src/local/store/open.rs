@@ -383,13 +383,15 @@ fn create_durably(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
     fs.sync_dir(parent)
 }
 
-/// The newest checkpoint. If there is none, the write-ahead log must be empty.
+/// The newest checkpoint, made durable. If there is none, the write-ahead log must be empty.
 fn read_checkpoint(fs: &dyn Fs, wal_dir: &Path) -> Result<Option<Checkpoint>, OpenError> {
     let checkpoint = Checkpoint::read(fs, wal_dir).map_err(|error| match error {
         CheckpointError::Io(source) => OpenError::io(wal_dir)(source),
         CheckpointError::NewerFormat { path, found } => OpenError::NewerFormat { path, found },
     })?;
-    if checkpoint.is_some() {
+    if let Some(found) = checkpoint {
+        let durable = found.make_durable(fs, wal_dir);
+        durable.map_err(OpenError::io(wal_dir))?;
         return Ok(checkpoint);
     }
     for index in list_regions(fs, wal_dir).map_err(OpenError::io(wal_dir))? {

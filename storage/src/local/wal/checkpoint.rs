@@ -93,13 +93,20 @@ impl Checkpoint {
     /// Writes the checkpoint over the older of the two and returns when it is durable.
     pub fn write(&self, fs: &dyn Fs, dir: &Path) -> io::Result<()> {
         let file = fs.open(&path(dir, self.number), Access::Write)?;
-        let is_new = file.size_bytes()? == 0;
-        file.write_at(&[&self.encode()], 0)?;
-        file.sync_data()?;
-        if is_new {
+        if file.size_bytes()? == 0 {
+            // The name comes first: where that fails the file stays empty, and the next attempt knows.
             fs.sync_dir(dir)?;
         }
-        Ok(())
+        file.write_at(&[&self.encode()], 0)?;
+        file.sync_data()
+    }
+
+    /// Makes a checkpoint durable that was found. A process that was killed may have written it and not come to sync it, and
+    /// the next one is written over the only other one there is.
+    pub fn make_durable(&self, fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+        fs.open(&path(dir, self.number), Access::Write)?
+            .sync_data()?;
+        fs.sync_dir(dir)
     }
 
     /// Removes both files. The newest goes last: the older one alone would ask for a ring that is gone.

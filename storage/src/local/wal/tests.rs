@@ -20,11 +20,12 @@ use super::commit::Wal;
 use super::entry::{NewEntry, WalError};
 use super::format::{Entry, EntryKind, Place};
 use super::replay::{LogEnd, Replay, ReplayError};
-use super::ring::{Ring, RingConfig, region_path};
-use crate::env::fs::{BLOCK_BYTES, RealFs};
+use super::ring::{Ring, RingConfig, RingPosition, region_path};
+use crate::env::fs::{BLOCK_BYTES, Fs, RealFs};
 use crate::env::wakeup::Wakeup;
 use crate::local::io_pool::IoPool;
 use crate::record::{BatchBuilder, batch};
+use crate::testing::sim_disk::SimDisk;
 
 const REGION_BYTES: u64 = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -521,4 +522,35 @@ fn a_writer_that_comes_after_the_checkpoint_finds_the_room_that_it_has_made() {
     std::thread::spawn(move || sender.send(writer.wait_for_room(BLOCK_BYTES as u64)));
     assert_eq!(found.recv_timeout(PATIENCE), Ok(true));
     assert_eq!(ring.position().position, 0);
+}
+
+#[test]
+fn a_checkpoint_that_was_refused_half_way_is_durable_at_the_next_attempt() {
+    const DROP_ALL: u64 = 3;
+    const EMFILE: i32 = 24;
+    let dir = Path::new("/wal");
+    let checkpoint = Checkpoint {
+        number: 1,
+        generation: 77,
+        start_sequence: 1,
+        start: RingPosition::default(),
+        closed: false,
+    };
+    let mut were_refused = 0;
+    for refused in 1..8 {
+        let disk = SimDisk::new();
+        let fs = disk.boot(None);
+        fs.create_dir_all(dir).unwrap();
+        fs.sync_dir(Path::new("/")).unwrap();
+        let call = disk.calls() + refused;
+        disk.fail_calls(call..call + 1, EMFILE);
+        if checkpoint.write(&fs, dir).is_err() {
+            were_refused += 1;
+            checkpoint.write(&fs, dir).unwrap();
+        }
+        disk.power_cut(DROP_ALL);
+        let found = Checkpoint::read(&disk.boot(None), dir).unwrap();
+        assert_eq!(found, Some(checkpoint), "call {refused} was refused");
+    }
+    assert!(were_refused > 2, "{were_refused} calls were refused");
 }

@@ -132,7 +132,7 @@ impl Contents {
             let kept_bytes = if given_up.contains(&number) || (is_behind && truncation_lost) {
                 0
             } else if let (Mood::Mixed, 0) = (mood, random.below(3)) {
-                random.below(SECTOR_BYTES as u64) as usize
+                torn_at(&self.bytes[at..at + SECTOR_BYTES], &durable, random)
             } else if mood.keeps(random) {
                 SECTOR_BYTES
             } else {
@@ -143,6 +143,15 @@ impl Contents {
         self.bytes.truncate(length);
         self.durable_length = length;
     }
+}
+
+/// How much of a sector has reached the disk that is torn. The tear is among the bytes that the write changes: the others
+/// are the same on either side.
+fn torn_at(written: &[u8], durable: &[u8], random: &mut Random) -> usize {
+    let differs = |at: &usize| written[*at] != durable[*at];
+    let first = (0..SECTOR_BYTES).find(differs).unwrap_or(0);
+    let last = (0..SECTOR_BYTES).rfind(differs).unwrap_or(0);
+    first + random.below((last - first) as u64 + 1) as usize
 }
 
 /// The numbers of the sectors that hold some bytes.

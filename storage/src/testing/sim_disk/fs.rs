@@ -48,8 +48,7 @@ impl SimFs {
         operation: impl FnOnce(&mut Disk, bool) -> io::Result<T>,
     ) -> io::Result<T> {
         let mut disk = self.disk(what, path)?;
-        disk.operations += 1;
-        let is_last = disk.stop_at == Some(disk.operations);
+        let is_last = disk.is_last(path);
         if let Some((inode, position, bytes)) = disk.delayed.take()
             && !is_last
             && let Some(contents) = disk.files.get_mut(&inode)

@@ -78,6 +78,8 @@ struct Disk {
     /// All operations so far, those included that only look.
     history: DefaultHasher,
     stop_at: Option<u64>,
+    /// The process ends with so many operations on the paths that contain this.
+    stop_on: Option<(String, u64)>,
     /// Files that were synced, one after the other.
     syncs: u64,
     /// What the files may hold together; `None`: as much as they like.
@@ -128,6 +130,7 @@ impl SimDisk {
         disk.stopped = false;
         disk.operations = 0;
         disk.stop_at = stop_at;
+        disk.stop_on = None;
         disk.locks.clear();
         SimFs {
             disk: self.clone(),
@@ -139,6 +142,11 @@ impl SimDisk {
     pub fn stop_after(&self, operations: u64) {
         let mut disk = self.0.lock();
         disk.stop_at = Some(disk.operations + operations);
+    }
+
+    /// Lets the process end with one of the operations on the paths that contain `part`: 1 is the next.
+    pub fn stop_on(&self, part: &str, operations: u64) {
+        self.0.lock().stop_on = Some((part.to_owned(), operations));
     }
 
     /// Whether the process has reached its last operation.
@@ -362,6 +370,19 @@ impl Disk {
             }
         }
         self.change_name(NameChange::Remove(place));
+    }
+
+    /// Counts an operation, and says whether it is the process's last.
+    fn is_last(&mut self, path: &Path) -> bool {
+        self.operations += 1;
+        let mut is_last = self.stop_at == Some(self.operations);
+        if let Some((part, left)) = &mut self.stop_on
+            && path.to_string_lossy().contains(&**part)
+        {
+            *left = left.saturating_sub(1);
+            is_last |= *left == 0;
+        }
+        is_last
     }
 
     /// The first fault of some kinds that a path has.
