@@ -84,6 +84,11 @@ pub fn recover(fs: &dyn Fs, dir: &Path) -> io::Result<bool> {
         discard(fs, dir, base_offset)?;
         swaps.remove(&base_offset);
     }
+    if !swaps.is_empty() {
+        // A process that was killed may have renamed them and not come to sync that. If a power cut took the new names back
+        // and not the removal of the old files, neither would be there.
+        fs.sync_dir(dir)?;
+    }
     for (&base_offset, parts) in &swaps {
         if parts.contains(&LOG) {
             let end_offset = next_offset(fs, &path(dir, base_offset, LOG, SWAP), base_offset)?;
