@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
+use storage::env::fs::Fs;
 use storage::local::{self, LocalConfig, OpenError};
 use storage::log::{
     AbortedTransaction, AppendOrigin, Durability, Health, IfRefused, Isolation, JointPart,
@@ -387,6 +388,50 @@ async fn a_checkpoint_that_a_killed_process_left_in_the_page_cache_is_not_the_la
         }
     }
     assert!(was_cut_short > 0, "no start was cut short");
+}
+
+/// A directory without a name tag was put here by hand. A killed process has given it one, which a power cut takes again: the
+/// records must not go with it, even if the first that is appended begins a segment.
+#[tokio::test]
+async fn a_directory_that_a_killed_process_has_adopted_keeps_its_records() {
+    let small = LogConfig {
+        segment_bytes: 1,
+        ..LogConfig::default()
+    };
+    for stop_after in 1.. {
+        let disk = written(true).await;
+        let fs = disk.boot(None);
+        let log_dir = Path::new("/data/topic-0");
+        fs.remove_file(&log_dir.join("partition.metadata")).unwrap();
+        fs.sync_dir(log_dir).unwrap();
+        disk.kill();
+
+        let manager = start(&disk).unwrap();
+        disk.stop_after(stop_after);
+        open(&manager, "topic", 0).offsets();
+        let is_done = !disk.is_stopped();
+        disk.kill();
+        drop(manager);
+
+        let manager = start(&disk).unwrap();
+        let log = open_with(&manager, "topic", 0, small.clone());
+        append(&log, batch(&[&value(BATCHES)])).await.unwrap();
+        disk.power_cut(DROP_ALL);
+        drop((log, manager));
+
+        let manager = start(&disk).unwrap();
+        let log = open(&manager, "topic", 0);
+        assert_eq!(
+            readable(&log).await,
+            Ok(BATCHES + 1),
+            "killed after {stop_after}"
+        );
+        drop((log, manager));
+        disk.kill();
+        if is_done {
+            return;
+        }
+    }
 }
 
 /// Wherever the power goes while a log is deleted, and wherever it goes again while the next process starts: a deletion that was

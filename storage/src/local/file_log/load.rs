@@ -73,7 +73,8 @@ impl FileLog {
         let shared = &self.shared;
         shared.closed_at.lock().remove(&self.key());
         let (snapshots, notes) = (loaded.snapshots.clone(), loaded.notes);
-        let durable = !shared.was_killed || !loaded.has_files;
+        // An earlier attempt may have changed names and been refused before it could sync them.
+        let durable = !(shared.was_killed || state.told_not_loaded) || !loaded.has_files;
         // In `os` mode snapshots are good up to the recovery point, which the next checkpoint moves.
         let checkpointed = match shared.durability {
             Durability::Strict => loaded.log_end_offset,

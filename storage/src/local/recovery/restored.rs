@@ -9,7 +9,7 @@ use super::context::{Recovery, RecoveryError};
 use crate::env::fs;
 use crate::env::sync::Mutex;
 use crate::local::file_log::state::{State, TailBatch};
-use crate::local::loader::{LoadContext, open_end};
+use crate::local::loader::{LoadContext, gaps, open_end};
 use crate::local::owner::{owner_of, set_aside};
 use crate::local::segment::open_files::LogPath;
 use crate::local::segment::swap;
@@ -61,7 +61,10 @@ impl Restored {
     ) -> Result<Self, RecoveryError> {
         let dir = LogPath::new(recovery.dir.join(id.to_string()), &recovery.open_files);
         let owner = owner_of(&*recovery.fs, &dir).map_err(recovery.io_error())?;
-        let is_new = owner != Some(id.topic_id);
+        // A power cut may have taken the tag of a directory that was put here by hand. Its records are nowhere else.
+        let was_adopted =
+            owner.is_none() && gaps::are_noted(&*recovery.fs, &dir).map_err(recovery.io_error())?;
+        let is_new = owner != Some(id.topic_id) && !was_adopted;
         if is_new && owner.is_some() {
             // The name was given to a new topic before the old one's deletion was done.
             set_aside(&*recovery.fs, &dir).map_err(|source| RecoveryError::Io {
@@ -79,7 +82,7 @@ impl Restored {
             id.clone(),
             Arc::clone(&dir),
         );
-        if owner.is_none() && first.place.position == 0 {
+        if owner.is_none() && !was_adopted && first.place.position == 0 {
             // No checkpoint has seen this directory, or its name tag would be there. So all of the log is in the
             // write-ahead log, and what is here may be an earlier topic's.
             writer.discard_all().map_err(recovery.io_error())?;
