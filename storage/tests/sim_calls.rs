@@ -17,12 +17,17 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use storage::env::clock::Clock;
 use storage::local::{self, LocalConfig, OpenError};
-use storage::log::{AppendError, Durability, Health, LogConfig, LogStore, PartitionLog, ReadError};
+use storage::log::{
+    AppendError, Durability, Health, LogConfig, LogStore, PartitionLog, ReadError, TopicPartition,
+};
 use storage::log::{CleanerConfig, LiveConfig};
 use storage::record::{BatchBuilder, ValidatedBatch};
 use storage::testing::scheduler::{self, SimClock, sleep, timeout};
 use storage::testing::sim_disk::SimDisk;
+use uuid::Uuid;
 
+/// A seed of a power cut that drops whatever is not durable.
+const DROP_ALL: u64 = 3;
 const FIRST_REGION_BYTES: u64 = 16 << 10;
 const REGION_BYTES: u64 = 40 << 10;
 /// How often somebody who waits looks up, and how often before it is stuck: time passes now and then although others go on.
@@ -493,6 +498,120 @@ fn every_call_of_a_compaction_may_be_refused_for_minutes_and_nobody_else_is() {
             };
             run(Some(refusal))
                 .unwrap_or_else(|what| panic!("OTTLA_SIM_SEED={seed}, {refusal:?}: {what}"));
+        }
+    }
+}
+
+/// Longer than a call is usually refused, and shorter than a start waits.
+const BRIEFLY_SECONDS: u64 = 12;
+
+/// A log is deleted, and the power goes before its directory is renamed. The next start does that, while calls are refused
+/// from `refused` on, counted from its first: one, or all for some seconds. The power may go again meanwhile.
+async fn start_after_deletion(
+    refused: Option<(u64, i32, bool)>,
+    durability: Durability,
+    is_cut: bool,
+) -> Result<u64, String> {
+    let disk = SimDisk::new();
+    let mut manager = start(&disk, durability).await?;
+    for topic in ["kept", "deleted"] {
+        append_again(&open(&manager, topic, 0), &[b"v"]).await?;
+    }
+    // The first checkpoint that comes: all is durable where it belongs.
+    again("checkpoint", || async {
+        let is_there = is_there(&disk, "/data/wal/checkpoint-b");
+        is_there.then_some(()).ok_or("none was taken")
+    })
+    .await?;
+    loop {
+        disk.stop_on("/deleted-0", 1);
+        let deleted = manager.delete_logs(vec![partition("deleted", 0)]).await;
+        while !disk.is_stopped() {
+            sleep(LOOK_INTERVAL).await;
+        }
+        disk.power_cut(DROP_ALL);
+        let _ = off_thread(move || manager.shutdown()).await;
+        if deleted.is_ok() {
+            break;
+        }
+        // It was something else with the directory that came first.
+        manager = start(&disk, durability).await?;
+    }
+    if !is_there(&disk, "/data/deleted-0/") {
+        return Err("it was renamed".to_owned());
+    }
+
+    let config_of = |disk: &SimDisk| LocalConfig {
+        durability,
+        ..config(disk)
+    };
+    let restarted = config_of(&disk);
+    let before = disk.calls();
+    if let Some((from, error, lasts)) = refused {
+        let from = before + from;
+        let to = if lasts { u64::MAX } else { from + 1 };
+        disk.fail_calls(from..to, error);
+    }
+    let opening = scheduler::thread::spawn(move || local::open(restarted)).unwrap();
+    if refused.is_some_and(|(_, _, lasts)| lasts) {
+        sleep(Duration::from_secs(BRIEFLY_SECONDS)).await;
+        if is_cut {
+            disk.power_cut(DROP_ALL);
+        }
+        disk.allow_calls();
+    }
+    let mut opened = off_thread(move || opening.join().unwrap()).await;
+    let calls = disk.calls() - before;
+    if is_cut {
+        drop(opened);
+        let config = config_of(&disk);
+        opened = off_thread(move || local::open(config)).await;
+    }
+    let manager = opened.map_err(|error| error.to_string())?;
+    if is_there(&disk, "/data/deleted-0/") {
+        return Err("the directory has its name".to_owned());
+    }
+    let another = TopicPartition {
+        topic_id: Uuid::from_u128(1),
+        ..partition("deleted", 0)
+    };
+    let another = manager
+        .open_log(another, Arc::default())
+        .map_err(|error| error.to_string())?;
+    let ends = [another, open(&manager, "kept", 0)].map(|log| log.offsets().high_watermark);
+    if ends != [0, 1] {
+        return Err(format!("the logs end at {ends:?}"));
+    }
+    off_thread(move || manager.shutdown())
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok(calls)
+}
+
+fn is_there(disk: &SimDisk, prefix: &str) -> bool {
+    let files = disk.files();
+    let mut paths = files.iter().map(|(path, _)| path.to_string_lossy());
+    paths.any(|path| path.starts_with(prefix))
+}
+
+#[test]
+fn every_call_of_a_start_may_be_refused_for_a_while_and_it_starts_and_forgets_no_deletion() {
+    for durability in [Durability::Strict, Durability::Os] {
+        let seed = seeds(1).start;
+        let run = |refused, is_cut| {
+            scheduler::run(seed, move || {
+                start_after_deletion(refused, durability, is_cut)
+            })
+        };
+        let calls = run(None, false).unwrap_or_else(|what| panic!("OTTLA_SIM_SEED={seed} {what}"));
+        for from in 1..=calls {
+            for (lasts, is_cut) in [(false, false), (true, false), (true, true)] {
+                let error = PASSING[from as usize % PASSING.len()];
+                let refused = Some((from, error, lasts));
+                run(refused, is_cut).unwrap_or_else(|what| {
+                    panic!("OTTLA_SIM_SEED={seed}, {durability:?}, {refused:?}, {is_cut}: {what}")
+                });
+            }
         }
     }
 }

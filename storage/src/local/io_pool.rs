@@ -115,18 +115,19 @@ impl IoPool {
     pub fn start(threads: usize) -> std::io::Result<Self> {
         let shared = Arc::<Shared>::default();
         shared.queues.lock().threads = threads;
-        let threads = (0..threads)
-            .map(|number| {
-                let shared = Arc::clone(&shared);
-                thread::Builder::new()
-                    .name(format!("storage-io-{number}"))
-                    .spawn(move || shared.run())
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
+        // Where one cannot be started, those that were end with the pool.
+        let pool = Self {
             shared,
-            threads: Mutex::new(threads),
-        })
+            threads: Mutex::default(),
+        };
+        for number in 0..threads {
+            let shared = Arc::clone(&pool.shared);
+            let thread = thread::Builder::new()
+                .name(format!("storage-io-{number}"))
+                .spawn(move || shared.run())?;
+            pool.threads.lock().push(thread);
+        }
+        Ok(pool)
     }
 
     /// `tell` is called when a job panics.

@@ -36,5 +36,5 @@ use crate::log::LogStore;
 /// # Errors
 /// See [`OpenError`]; each is a sentence for the operator.
 pub fn open(config: LocalConfig) -> Result<Arc<dyn LogStore>, OpenError> {
-    Ok(Arc::new(store::LocalStore::open(config)?))
+    Ok(Arc::new(store::LocalStore::open(&config)?))
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::env::fs::is_passing;
+
 /// Why a log directory was not opened. Nothing in it was deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -26,6 +28,14 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether the start may go well another time.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::NotWritable { source, .. } | Self::Io { source, .. } => is_passing(source),
+            _ => false,
+        }
+    }
+
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
         |source| Self::Io {
             path: path.to_owned(),

@@ -46,6 +46,12 @@ pub struct RecoveryProgress {
 }
 
 impl RecoveryProgress {
+    /// Forgets what was found and replayed: opening begins again.
+    pub(crate) fn begin_again(&self) {
+        self.found_bytes.store(0, Ordering::Relaxed);
+        self.replayed_bytes.store(0, Ordering::Relaxed);
+    }
+
     /// Adds batches of `bytes` bytes to what is to be replayed.
     pub fn found(&self, bytes: u64) {
         self.found_bytes.fetch_add(bytes, Ordering::Relaxed);

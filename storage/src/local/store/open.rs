@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 use super::snapshot::STAGING;
-use super::threads::{Panicked, start_threads};
+use super::threads::Panicked;
 use super::{LocalStore, WAL_DIR};
 use crate::env::fs::{Access, Fs, LockGuard, if_found};
 use crate::env::random::new_uuid;
-use crate::env::sync::Mutex;
+use crate::env::sync::{Mutex, thread};
 use crate::env::wakeup::Wakeup;
 use crate::local::checkpointer::Checkpointer;
 use crate::local::compaction::LogCleaner;
@@ -22,7 +22,7 @@ use crate::local::counters::Counters;
 use crate::local::departures::{Departure, Departures};
 use crate::local::io_pool::IoPool;
 use crate::local::loader::LoadError;
-use crate::local::log_dir::LogDir;
+use crate::local::log_dir::{AGAIN_MS, LogDir};
 use crate::local::logs::Logs;
 use crate::local::maintenance::Maintenance;
 use crate::local::open_error::OpenError;
@@ -46,23 +46,42 @@ use crate::log::{Durability, RecoveryReport, TopicPartition};
 
 const LOCK_FILE: &str = ".lock";
 
+/// How often a start is attempted, [`AGAIN_MS`] apart, for which no descriptor or no memory is left.
+const ATTEMPTS: usize = 30;
+
 impl LocalStore {
     /// See [`crate::local::open`].
-    pub fn open(config: LocalConfig) -> Result<Self, OpenError> {
+    ///
+    /// A start that is refused a descriptor or memory is not over: it begins again, as it would after a kill.
+    pub fn open(config: &LocalConfig) -> Result<Self, OpenError> {
+        for _ in 1..ATTEMPTS {
+            match Self::attempt(config) {
+                Err(error) if error.is_passing() => {
+                    tracing::warn!(%error, "the log directory cannot be opened now; it is tried again");
+                    thread::sleep(Duration::from_millis(AGAIN_MS));
+                    config.progress.begin_again();
+                }
+                other => return other,
+            }
+        }
+        Self::attempt(config)
+    }
+
+    fn attempt(config: &LocalConfig) -> Result<Self, OpenError> {
         let started_ms = config.clock.monotonic_ms();
         let dir = config.dir.clone();
         let lock = lock(&*config.fs, &dir)?;
-        let wal_dir = make_wal_dir(&config)?;
+        let wal_dir = make_wal_dir(config)?;
         let staging = dir.join(STAGING);
         if_found(config.fs.remove_dir_all(&staging)).map_err(OpenError::io(&staging))?;
-        let parts = Parts::new(&config)?;
-        let mut known = Known::read(&config)?;
+        let parts = Parts::new(config)?;
+        let mut known = Known::read(config)?;
         let previous = read_checkpoint(&*config.fs, &wal_dir)?;
         let AfterRecovery {
             mut report,
             next_sequence,
             deleted,
-        } = recover(&config, &wal_dir, &parts, previous.as_ref(), &mut known)?;
+        } = recover(config, &wal_dir, &parts, previous.as_ref(), &mut known)?;
         if known.was_clean {
             let marker = dir.join(CLEAN_SHUTDOWN);
             let removed = config.fs.remove_file(&marker);
@@ -71,9 +90,9 @@ impl LocalStore {
                 .map_err(OpenError::io(&marker))?;
         }
         let (wal, table, checkpoint) =
-            open_wal(&config, &wal_dir, &parts, previous.as_ref(), next_sequence)
+            open_wal(config, &wal_dir, &parts, previous.as_ref(), next_sequence)
                 .map_err(OpenError::io(&wal_dir))?;
-        let shared = Arc::new(log_dir(&config, parts, known, wal, report.clean));
+        let shared = Arc::new(log_dir(config, parts, known, wal, report.clean));
         finish_deletions(&shared, deleted).map_err(OpenError::io(&dir))?;
         begin_generation(&*config.fs, &wal_dir, &checkpoint).map_err(OpenError::io(&wal_dir))?;
         let logs = Arc::<Logs>::default();
@@ -106,17 +125,9 @@ impl LocalStore {
                 Arc::clone(&shared),
                 Arc::clone(&logs),
                 Arc::clone(&checkpointer),
-                config.live.cleaner,
+                config.live.cleaner.clone(),
             ))
         });
-        let threads = start_threads(
-            &shared,
-            &maintenance,
-            &checkpointer,
-            cleaner.as_ref(),
-            &panicked,
-        )
-        .map_err(OpenError::io(&dir))?;
         report.took = Duration::from_millis(shared.clock.monotonic_ms().saturating_sub(started_ms));
         let store = Self {
             shared,
@@ -125,13 +136,15 @@ impl LocalStore {
             checkpointer,
             cleaner,
             panicked,
-            threads: Mutex::new(threads),
+            threads: Mutex::default(),
             closing_threads: config.recovery_threads.max(1),
             recovery_report: report,
             failed,
             copying: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         };
+        // Where one cannot be started, those that were end with the store.
+        store.start_threads().map_err(OpenError::io(&dir))?;
         let shared = Arc::clone(&store.shared);
         store.shared.pool.write(move || shared.remove_left_over());
         Ok(store)

@@ -5,11 +5,9 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::watch;
 
+use super::LocalStore;
 use crate::env::sync::{caught, thread};
-use crate::local::checkpointer::Checkpointer;
-use crate::local::compaction::LogCleaner;
 use crate::local::log_dir::LogDir;
-use crate::local::maintenance::Maintenance;
 use crate::log::StorageError;
 
 pub(super) const COMMIT_THREAD: &str = "wal-commit";
@@ -52,23 +50,20 @@ impl Panicked {
     }
 }
 
-/// Starts all threads of a directory. The one that commits is the first.
-pub(super) fn start_threads(
-    shared: &Arc<LogDir>,
-    maintenance: &Arc<Maintenance>,
-    checkpointer: &Arc<Checkpointer>,
-    cleaner: Option<&Arc<LogCleaner>>,
-    panicked: &Panicked,
-) -> io::Result<Vec<thread::JoinHandle<()>>> {
-    let committing = Arc::clone(shared);
-    let (maintaining, checkpointing) = (Arc::clone(maintenance), Arc::clone(checkpointer));
-    let mut threads = vec![
-        panicked.start(COMMIT_THREAD, move || committing.wal.run())?,
-        panicked.start("log-checkpoint", move || checkpointing.run())?,
-        panicked.start("log-maintenance", move || maintaining.run())?,
-    ];
-    if let Some(cleaner) = cleaner.map(Arc::clone) {
-        threads.push(panicked.start("log-cleaner", move || cleaner.run())?);
+impl LocalStore {
+    /// Starts all threads of the directory. The one that commits is the first.
+    pub(super) fn start_threads(&self) -> io::Result<()> {
+        let committing = Arc::clone(&self.shared);
+        let checkpointing = Arc::clone(&self.checkpointer);
+        let maintaining = Arc::clone(&self.maintenance);
+        let panicked = &self.panicked;
+        let mut threads = self.threads.lock();
+        threads.push(panicked.start(COMMIT_THREAD, move || committing.wal.run())?);
+        threads.push(panicked.start("log-checkpoint", move || checkpointing.run())?);
+        threads.push(panicked.start("log-maintenance", move || maintaining.run())?);
+        if let Some(cleaner) = self.cleaner.clone() {
+            threads.push(panicked.start("log-cleaner", move || cleaner.run())?);
+        }
+        Ok(())
     }
-    Ok(threads)
 }
