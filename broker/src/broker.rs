@@ -98,6 +98,7 @@ impl Broker {
             broker
                 .tls
                 .reload(&broker.config, published.dynamic_settings(), reload);
+            broker.peers.reload(reload);
         });
         if let Err(error) = reloading.await {
             tracing::error!("the certificates could not be read again: {error}");

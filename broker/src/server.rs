@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use console::client_config::{Security, security_of};
 use storage::local::{LocalConfig, OpenError};
 use storage::log::StorageError;
 use tokio::sync::watch;
@@ -22,8 +21,7 @@ use crate::cluster::stores::{self, StoresError};
 use crate::cluster::view::ClusterView;
 use crate::cluster::{Cluster, LastProcess};
 use crate::config::{
-    BetweenBrokersConfig, BrokerConfig, ConnectionSettings, DynamicSettings, HostPort, Listener,
-    RateSettings, SecurityProtocol, own_login,
+    BrokerConfig, ConnectionSettings, DynamicSettings, HostPort, RateSettings, SecurityProtocol,
 };
 use crate::control::{self, ControlSocket};
 use crate::coordinator;
@@ -51,11 +49,11 @@ use crate::partition::validation::Validators;
 use crate::quota::Quotas;
 use crate::release::{self, RELEASE};
 use crate::secure::{self, SecureError, Secured};
+use crate::security::between_brokers::BetweenBrokers;
 use crate::security::delegation::DelegationTokens;
 use crate::security::logins::Logins;
-use crate::security::tls::client_config::to_other_brokers;
 use crate::security::tls::listeners::{Reload, TlsListeners};
-use crate::vital::{Vital, VitalTaskPanicked};
+use crate::vital::VitalTaskPanicked;
 
 /// Request bytes in memory at once where `queued.max.request.bytes` does not say.
 const REQUEST_BUDGET_BYTES: usize = 512 << 20;
@@ -558,8 +556,14 @@ pub async fn assemble_in(
     .await?
     .in_cluster(members.clone());
     let transaction_stats = Arc::default();
-    let tls = TlsListeners::open(&config, metadata.published().dynamic_settings());
+    let is_alone = members.is_none();
+    let tls = TlsListeners::open(
+        &config,
+        metadata.published().dynamic_settings(),
+        BetweenBrokers::shown(&config, is_alone),
+    );
     let tls = tls.map_err(StartError::Tls)?;
+    let between = BetweenBrokers::open(&config, &tls, is_alone).map_err(StartError::Peers)?;
     let cluster = match &members {
         Some(members) => {
             members.keep(metadata.vital());
@@ -574,7 +578,7 @@ pub async fn assemble_in(
         metadata: metadata.clone(),
         clock: clock.clone(),
         cluster: Arc::clone(&cluster),
-        is_alone: members.is_none(),
+        is_alone,
         logs: Arc::clone(&logs),
         partitions: Arc::clone(&partitions),
         stats: Arc::clone(&transaction_stats),
@@ -586,7 +590,7 @@ pub async fn assemble_in(
     let transactions = Transactions::new(config.section(), metadata.clone());
     let transactions = TransactionCoordinator::new(transactions, runtime);
     let vital = metadata.vital().clone();
-    let peers = peers(&config, members.is_none(), Arc::clone(&cluster), vital)?;
+    let peers = Peers::new(Arc::clone(&cluster), between, vital);
     let broker = Arc::new(Broker {
         authorizer,
         cluster,
@@ -638,76 +642,6 @@ pub async fn assemble_in(
         vital.spawn("the coordinators' watch over topics", following);
     }
     Ok(broker)
-}
-
-/// How this broker reaches the others: by the listener that is for it, as `ottla.cluster.client.config` says or else as the
-/// listener itself does.
-///
-/// # Errors
-/// The file cannot be read or does not fit the listener.
-fn peers(
-    config: &BrokerConfig,
-    is_alone: bool,
-    cluster: Arc<ClusterView>,
-    vital: Vital,
-) -> Result<Peers, StartError> {
-    let between: BetweenBrokersConfig = config.section();
-    let listener = between.listener(&config.settings, &config.listeners);
-    let Some(listener) = listener.or(config.listeners.first().filter(|_| is_alone)) else {
-        let what =
-            "no listener is as inter.broker.listener.name or security.inter.broker.protocol says";
-        return Err(StartError::Peers(what.to_owned()));
-    };
-    let security = match &between.client_config {
-        Some(file) => {
-            let security = security_of(Path::new(file));
-            security.map_err(|what| StartError::Peers(format!("{file}: {what}")))?
-        }
-        None if is_alone => Security::default(),
-        None => own_security(config, listener, &between.mechanism).map_err(StartError::Peers)?,
-    };
-    let protocol = listener.security_protocol;
-    if !is_alone
-        && (protocol.encrypts() != security.encrypts()
-            || protocol.has_login() != security.logs_in())
-    {
-        let (name, protocol) = (&listener.name, protocol.name());
-        return Err(StartError::Peers(format!(
-            "brokers reach each other by listener {name}, which is {protocol}: ottla.cluster.client.config has to name a file with security.protocol={protocol}, or inter.broker.listener.name another listener"
-        )));
-    }
-    Ok(Peers::new(cluster, listener.name.clone(), security, vital))
-}
-
-/// How a broker connects to others by a listener, as the listener's own keys say, which is how Kafka does it.
-fn own_security(
-    config: &BrokerConfig,
-    listener: &Listener,
-    mechanism: &str,
-) -> Result<Security, String> {
-    let (name, protocol) = (&listener.name, listener.security_protocol);
-    let tls = match protocol.encrypts() {
-        true => {
-            let read = config
-                .settings
-                .tls(listener, DynamicSettings::none(), &mut Vec::new());
-            let read = read.map_err(|unusable| {
-                format!("listener {name}: {}: {}", unusable.key, unusable.why)
-            })?;
-            let made = to_other_brokers(&read);
-            Some(made.map_err(|error| format!("listener {name}: {error}"))?)
-        }
-        false => None,
-    };
-    let login = match protocol.has_login() {
-        true => {
-            let login = own_login(&config.settings, name, mechanism);
-            let (user, password) = login.map_err(|error| error.to_string())?;
-            Some((mechanism, user, password))
-        }
-        false => None,
-    };
-    Security::new(tls, login)
 }
 
 /// ACLs say what clients of a name may do, and an operator who sets an authorizer means to be protected.

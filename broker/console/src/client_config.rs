@@ -49,6 +49,20 @@ impl Security {
         self.tls.is_some()
     }
 
+    /// What encrypts.
+    pub fn tls(&self) -> Option<&Arc<ClientConfig>> {
+        self.tls.as_ref()
+    }
+
+    /// The same with something else that encrypts.
+    #[must_use]
+    pub fn with_tls(&self, tls: Arc<ClientConfig>) -> Self {
+        Self {
+            tls: Some(tls),
+            login: self.login.clone(),
+        }
+    }
+
     pub fn logs_in(&self) -> bool {
         self.login.is_some()
     }
@@ -100,24 +114,38 @@ pub(crate) fn read(path: &Path) -> Result<ClientFile> {
     parse(path).map_err(told)
 }
 
-/// How a file says to talk to a broker.
+/// How a file says to talk to a broker, and the files that this is read from: itself and those that it names.
 ///
 /// # Errors
 /// It cannot be read, or asks for what is not served here.
-pub fn security_of(path: &Path) -> Result<Security, String> {
-    parse(path).map(|file| file.security)
+pub fn security_of(path: &Path) -> Result<(Security, Vec<PathBuf>), String> {
+    let keys = keys_of(path)?;
+    let named = [&TRUSTED_FILES[..], &CHAIN_FILES, &KEY_FILES];
+    let named = named.into_iter().filter_map(|names| keys.get(names));
+    let mut files = vec![path.to_owned()];
+    files.extend(named.map(PathBuf::from));
+    Ok((keys.read()?.security, files))
 }
 
 fn parse(path: &Path) -> Result<ClientFile, String> {
+    keys_of(path)?.read()
+}
+
+fn keys_of(path: &Path) -> Result<Keys, String> {
     let text = std::fs::read(path).map_err(|error| error.to_string())?;
     let properties = java_properties::read(&text[..])
         .map_err(|error| format!("not in properties syntax: {error}"))?;
-    Keys { properties }.read()
+    Ok(Keys { properties })
 }
 
 struct Keys {
     properties: HashMap<String, String>,
 }
+
+/// Keys that name PEM files.
+const TRUSTED_FILES: [&str; 2] = ["ssl.truststore.location", "ssl.ca.location"];
+const CHAIN_FILES: [&str; 2] = ["ssl.keystore.location", "ssl.certificate.location"];
+const KEY_FILES: [&str; 1] = ["ssl.key.location"];
 
 /// Keys that are obeyed, besides those with files below.
 const OBEYED: [&str; 17] = [
@@ -248,7 +276,7 @@ impl Keys {
         }
         let trusted = self
             .pem(
-                &["ssl.truststore.location", "ssl.ca.location"],
+                &TRUSTED_FILES,
                 &["ssl.truststore.certificates", "ssl.ca.pem"],
             )?
             .ok_or("whom to trust? Expected ssl.truststore.location or ssl.ca.location: a PEM file with the certificate of who has issued the broker's, such as ca.pem of `ottla --secure`, or /etc/ssl/certs/ca-certificates.crt")?;
@@ -259,14 +287,11 @@ impl Keys {
                 .map_err(|error| format!("{}: {error}", trusted.name))?;
         }
         let builder = ClientConfig::builder().with_root_certificates(roots);
-        let chain = self.pem(
-            &["ssl.keystore.location", "ssl.certificate.location"],
-            &["ssl.keystore.certificate.chain"],
-        )?;
+        let chain = self.pem(&CHAIN_FILES, &["ssl.keystore.certificate.chain"])?;
         let Some(chain) = chain else {
             return Ok(Arc::new(builder.with_no_client_auth()));
         };
-        let key = self.pem(&["ssl.key.location"], &["ssl.keystore.key"])?;
+        let key = self.pem(&KEY_FILES, &["ssl.keystore.key"])?;
         let key = key.as_ref().unwrap_or(&chain);
         let private = PrivateKeyDer::from_pem_slice(&key.bytes)
             .map_err(|error| format!("{}: no private key: {error}", key.name))?;

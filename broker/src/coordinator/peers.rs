@@ -26,6 +26,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::view::ClusterView;
 use crate::log_limited;
+use crate::security::between_brokers::BetweenBrokers;
+use crate::security::tls::listeners::Reload;
 use crate::vital::Vital;
 
 /// Questions that wait for one broker; who asks more waits for a place among them.
@@ -36,9 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The way to the other brokers.
 pub(crate) struct Peers {
     cluster: Arc<ClusterView>,
-    /// The listener that brokers reach each other by.
-    listener: String,
-    security: Security,
+    between: Arc<BetweenBrokers>,
     vital: Vital,
     /// By broker.
     ways: Mutex<HashMap<i32, mpsc::Sender<Question>>>,
@@ -53,19 +53,18 @@ struct Question {
 }
 
 impl Peers {
-    pub(crate) fn new(
-        cluster: Arc<ClusterView>,
-        listener: String,
-        security: Security,
-        vital: Vital,
-    ) -> Self {
+    pub(crate) fn new(cluster: Arc<ClusterView>, between: BetweenBrokers, vital: Vital) -> Self {
         Self {
             cluster,
-            listener,
-            security,
+            between: Arc::new(between),
             vital,
             ways: Mutex::default(),
         }
+    }
+
+    /// Has connections made with what is in files now. May wait for the disk.
+    pub(crate) fn reload(&self, reload: Reload) {
+        self.between.reload(reload);
     }
 
     /// Has a broker add partitions to a transaction, or verify that they are in it. There is an outcome for each, in their
@@ -102,8 +101,7 @@ impl Peers {
         let asker = Asker {
             cluster: Arc::clone(&self.cluster),
             broker_id,
-            listener: self.listener.clone(),
-            security: self.security.clone(),
+            between: Arc::clone(&self.between),
             connection: None,
         };
         self.vital
@@ -117,9 +115,9 @@ impl Peers {
 struct Asker {
     cluster: Arc<ClusterView>,
     broker_id: i32,
-    listener: String,
-    security: Security,
-    connection: Option<Connection>,
+    between: Arc<BetweenBrokers>,
+    /// With what it was made with.
+    connection: Option<(Connection, Arc<Security>)>,
 }
 
 impl Asker {
@@ -160,28 +158,28 @@ impl Asker {
     async fn ask(&mut self, questions: &[Question]) -> Result<AddPartitionsToTxnResponse, String> {
         let transactions = questions.iter().map(to_wire).collect();
         let request = AddPartitionsToTxnRequest::default().with_transactions(transactions);
-        if let Some(connection) = &mut self.connection
+        let security = self.between.security();
+        if let Some((connection, made_with)) = &mut self.connection
+            && Arc::ptr_eq(made_with, &security)
             && let Ok(response) = connection.call(request.clone()).await
         {
             return Ok(response);
         }
-        // There was none, or the broker has been started anew. To be asked twice is no matter to it.
+        // There was none, or one with old certificates, or the broker has been started anew. To be asked twice is no matter to it.
         self.connection = None;
-        let mut connection = self.connect().await?;
+        let mut connection = self.connect(&security).await?;
         let response = connection.call(request).await;
         let response = response.map_err(|error| error.text())?;
-        self.connection = Some(connection);
+        self.connection = Some((connection, security));
         Ok(response)
     }
 
-    async fn connect(&mut self) -> Result<Connection, String> {
-        let address = self
-            .cluster
-            .now()
-            .address_of(self.broker_id, &self.listener);
+    async fn connect(&mut self, security: &Security) -> Result<Connection, String> {
+        let listener = &self.between.listener;
+        let address = self.cluster.now().address_of(self.broker_id, listener);
         let address =
-            address.ok_or_else(|| format!("it has no listener {} that is known", self.listener))?;
-        let opened = Connection::open(&address, &self.security, PATIENCE).await;
+            address.ok_or_else(|| format!("it has no listener {listener} that is known"))?;
+        let opened = Connection::open(&address, security, PATIENCE).await;
         opened.map_err(|error| error.text())
     }
 }

@@ -4,16 +4,17 @@
 //! been read and checked. What cannot be used leaves the old in place, with a warning.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rustls::ServerConfig;
+use rustls::{ClientConfig, ServerConfig};
 use tracing::{info, warn};
 
-use super::server_config::{Identity, Loaded, TlsError, load};
+use super::client_config::to_other_brokers;
+use super::server_config::{Identity, TlsError, load};
 use super::turns::Turns;
 use crate::clock::system_ms;
 use crate::config::tls::TlsSettings;
@@ -31,6 +32,7 @@ pub struct TlsListeners {
 /// One listener.
 pub struct TlsListener {
     listener: Listener,
+    is_shown_to_brokers: bool,
     current: ArcSwap<Current>,
     /// What was last tried, one at a time.
     tried: Mutex<Tried>,
@@ -42,6 +44,8 @@ pub(super) struct Current {
     pub config: Arc<ServerConfig>,
     pub settings: TlsSettings,
     identity: Identity,
+    /// What this broker connects to others with, if brokers reach each other by the listener.
+    to_other_brokers: Option<Arc<ClientConfig>>,
 }
 
 struct Tried {
@@ -50,7 +54,7 @@ struct Tried {
 }
 
 /// What tells a changed file from one that is as it was; `None`: it cannot be looked at.
-type Files = Vec<Option<(Option<SystemTime>, u64, u64)>>;
+pub(crate) type Files = Vec<Option<(Option<SystemTime>, u64, u64)>>;
 
 /// Whether files that look as they did are read, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,19 +64,21 @@ pub enum Reload {
 }
 
 impl TlsListeners {
-    /// Reads what every listener needs. May wait for the disk.
+    /// Reads what every listener needs, and one of them also for connections to other brokers. May wait for the disk.
     ///
     /// # Errors
     /// The first listener that cannot be served, with its name.
     pub(crate) fn open(
         config: &BrokerConfig,
         dynamic: DynamicSettings<'_>,
+        shown_to_brokers: Option<&Listener>,
     ) -> Result<Self, String> {
         let turns = Arc::new(Turns::new());
         let encrypted = config.listeners.iter();
         let encrypted = encrypted.filter(|listener| listener.security_protocol.encrypts());
         let opened = encrypted.map(|listener| {
-            let opened = TlsListener::open(listener, config, dynamic, &turns);
+            let is_shown = shown_to_brokers.is_some_and(|shown| shown.name == listener.name);
+            let opened = TlsListener::open(listener, is_shown, config, dynamic, &turns);
             opened.map_err(|error| format!("listener {} cannot be served: {error}", listener.name))
         });
         let listeners = opened.map(|opened| opened.map(Arc::new));
@@ -136,18 +142,20 @@ impl TlsListeners {
 impl TlsListener {
     fn open(
         listener: &Listener,
+        is_shown_to_brokers: bool,
         config: &BrokerConfig,
         dynamic: DynamicSettings<'_>,
         turns: &Arc<Turns>,
     ) -> Result<Self, TlsError> {
         let mut warnings = Vec::new();
         let settings = read_settings(listener, config, dynamic, &mut Vec::new())?;
-        let files = look_at(&settings);
-        let loaded = load(&settings, &mut warnings)?;
-        tell(listener, &loaded, &warnings);
+        let files = look_at(settings.files());
+        let current = Current::load(&settings, is_shown_to_brokers, &mut warnings)?;
+        tell(listener, &current, &warnings);
         let tls = Self {
             listener: listener.clone(),
-            current: ArcSwap::from_pointee(Current::new(settings.clone(), loaded)),
+            is_shown_to_brokers,
+            current: ArcSwap::from_pointee(current),
             tried: Mutex::new(Tried { settings, files }),
             turns: Arc::clone(turns),
         };
@@ -156,6 +164,11 @@ impl TlsListener {
 
     pub(super) fn current(&self) -> Arc<Current> {
         self.current.load_full()
+    }
+
+    /// What this broker connects to others with, if brokers reach each other by the listener and show its certificate.
+    pub(crate) fn shown_to_brokers(&self) -> Option<Arc<ClientConfig>> {
+        self.current.load().to_other_brokers.clone()
     }
 
     pub(super) fn security_protocol(&self) -> SecurityProtocol {
@@ -172,8 +185,12 @@ impl TlsListener {
     }
 
     /// What could take the place of what is served now.
-    fn load(&self, settings: &TlsSettings, warnings: &mut Vec<String>) -> Result<Loaded, TlsError> {
-        let loaded = load(settings, warnings)?;
+    fn load(
+        &self,
+        settings: &TlsSettings,
+        warnings: &mut Vec<String>,
+    ) -> Result<Current, TlsError> {
+        let loaded = Current::load(settings, self.is_shown_to_brokers, warnings)?;
         loaded
             .identity
             .check_against(&self.current.load().identity, settings)?;
@@ -186,7 +203,7 @@ impl TlsListener {
         let outcome = self
             .settings(config, dynamic, &mut warnings)
             .and_then(|settings| {
-                let files = look_at(&settings);
+                let files = look_at(settings.files());
                 let is_same = settings == tried.settings && files == tried.files;
                 if is_same && reload == Reload::Changed {
                     return Ok(None);
@@ -195,15 +212,14 @@ impl TlsListener {
                     settings: settings.clone(),
                     files,
                 };
-                let loaded = self.load(&settings, &mut warnings)?;
-                Ok(Some((settings, loaded)))
+                self.load(&settings, &mut warnings).map(Some)
             });
         let name = &self.listener.name;
         match outcome {
             Ok(None) => {}
-            Ok(Some((settings, loaded))) => {
+            Ok(Some(loaded)) => {
                 tell(&self.listener, &loaded, &warnings);
-                self.current.store(Arc::new(Current::new(settings, loaded)));
+                self.current.store(Arc::new(loaded));
                 info!(listener = %name, "new connections are served with the certificates that were read again");
             }
             Err(error) => warn!(
@@ -215,12 +231,19 @@ impl TlsListener {
 }
 
 impl Current {
-    fn new(settings: TlsSettings, loaded: Loaded) -> Self {
-        Self {
+    fn load(
+        settings: &TlsSettings,
+        is_shown_to_brokers: bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, TlsError> {
+        let loaded = load(settings, warnings)?;
+        let shown = is_shown_to_brokers.then(|| to_other_brokers(settings));
+        Ok(Self {
             config: loaded.config,
-            settings,
+            settings: settings.clone(),
             identity: loaded.identity,
-        }
+            to_other_brokers: shown.transpose()?,
+        })
     }
 
     /// Whether clients are asked who they are.
@@ -242,20 +265,16 @@ fn read_settings(
     })
 }
 
-fn look_at(settings: &TlsSettings) -> Files {
-    let look = |path: &Path| {
+pub(crate) fn look_at<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Files {
+    let look = |path: &PathBuf| {
         let found = std::fs::metadata(path).ok()?;
         Some((found.modified().ok(), found.len(), found.ino()))
     };
-    settings
-        .files()
-        .into_iter()
-        .map(|path| look(path))
-        .collect()
+    paths.into_iter().map(look).collect()
 }
 
 /// What the operator should know of what is served from now on.
-fn tell(listener: &Listener, loaded: &Loaded, warnings: &[String]) {
+fn tell(listener: &Listener, loaded: &Current, warnings: &[String]) {
     let name = &listener.name;
     for warning in warnings {
         warn!(listener = %name, "{warning}");
