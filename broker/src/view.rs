@@ -377,40 +377,16 @@ impl<'a> View<'a> {
         Some(self.members.leader_for(topic.topic_id, partition, None))
     }
 
-    fn coordinates(&self, kind: CoordinatorKind, key: &str) -> bool {
-        self.coordinator_for(kind, key) == Some(self.members.me())
-    }
-
-    /// A group that this broker coordinates.
+    /// A group, whichever broker coordinates it.
     ///
     /// # Errors
-    /// GROUP_AUTHORIZATION_FAILED, whether there is one or not; else NOT_COORDINATOR.
+    /// GROUP_AUTHORIZATION_FAILED, whether there is one or not.
     pub(crate) fn group(
         &self,
         group_id: &str,
         operation: Operation,
     ) -> Result<Authorized<GroupId>, ErrorCode> {
         // Copied, so that it does not pin the request's frame.
-        let group = self.authorize(
-            operation,
-            Resource::Group(group_id),
-            GroupId::from(group_id),
-        )?;
-        match self.coordinates(CoordinatorKind::Group, group_id) {
-            true => Ok(group),
-            false => Err(ErrorCode::NotCoordinator),
-        }
-    }
-
-    /// A group, whichever broker coordinates it.
-    ///
-    /// # Errors
-    /// GROUP_AUTHORIZATION_FAILED.
-    pub(crate) fn any_group(
-        &self,
-        group_id: &str,
-        operation: Operation,
-    ) -> Result<Authorized<GroupId>, ErrorCode> {
         let of = GroupId::from(group_id);
         self.authorize(operation, Resource::Group(group_id), of)
     }
@@ -425,28 +401,16 @@ impl<'a> View<'a> {
         self.broker.groups.runtime()
     }
 
-    /// A transactional id that this broker coordinates.
+    /// A transactional id, whichever broker coordinates it.
     ///
     /// # Errors
-    /// TRANSACTIONAL_ID_AUTHORIZATION_FAILED, whether there is one or not; else NOT_COORDINATOR.
+    /// TRANSACTIONAL_ID_AUTHORIZATION_FAILED, whether there is one or not.
     pub(crate) fn transactional_id(
         &self,
         id: &str,
         operation: Operation,
     ) -> Result<Authorized<TransactionalId>, ErrorCode> {
-        self.transactional_id_as(id, operation, Resource::TransactionalId(id))
-    }
-
-    /// A transactional id, whichever broker coordinates it: to be asked about with
-    /// [`add_to_transaction`](Self::add_to_transaction).
-    ///
-    /// # Errors
-    /// TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
-    pub(crate) fn any_transactional_id(
-        &self,
-        id: &str,
-        operation: Operation,
-    ) -> Result<Authorized<TransactionalId>, ErrorCode> {
+        // Copied, so that it does not pin the request's frame.
         let of = TransactionalId::from(id);
         self.authorize(operation, Resource::TransactionalId(id), of)
     }
@@ -454,27 +418,13 @@ impl<'a> View<'a> {
     /// A transactional id, for a client that may do something to the cluster.
     ///
     /// # Errors
-    /// CLUSTER_AUTHORIZATION_FAILED; else NOT_COORDINATOR.
+    /// CLUSTER_AUTHORIZATION_FAILED.
     pub(crate) fn transactional_id_of_cluster(
         &self,
         id: &str,
         operation: Operation,
     ) -> Result<Authorized<TransactionalId>, ErrorCode> {
-        self.transactional_id_as(id, operation, Resource::Cluster)
-    }
-
-    fn transactional_id_as(
-        &self,
-        id: &str,
-        operation: Operation,
-        resource: Resource<'_>,
-    ) -> Result<Authorized<TransactionalId>, ErrorCode> {
-        // Copied, so that it does not pin the request's frame.
-        let transactional_id = self.authorize(operation, resource, TransactionalId::from(id))?;
-        match self.coordinates(CoordinatorKind::Transaction, id) {
-            true => Ok(transactional_id),
-            false => Err(ErrorCode::NotCoordinator),
-        }
+        self.authorize(operation, Resource::Cluster, TransactionalId::from(id))
     }
 
     /// Adds partitions to a transaction, or verifies that they are in it, at the broker that coordinates it. There is an

@@ -23,7 +23,7 @@ pub(crate) async fn handle(
 async fn add(ctx: &RequestContext, request: &AddOffsetsToTxnRequest) -> Result<(), ErrorCode> {
     let view = ctx.view();
     let transactional_id = view.transactional_id(&request.transactional_id, Operation::Write)?;
-    let group = view.any_group(&request.group_id, Operation::Read);
+    let group = view.group(&request.group_id, Operation::Read);
     let partition = view.groups().partition_of(group).await?;
     let producer = Producer {
         id: request.producer_id.0,

@@ -17,7 +17,7 @@ use protocol_shim::ErrorCode;
 use protocol_shim::access::Operation;
 
 use super::{PART_BYTES, owned, pay_for_described, wire};
-use crate::authorizer::Resource;
+use crate::authorizer::{Authorized, Resource};
 use crate::context::RequestContext;
 use crate::metadata::operations::OPERATIONS_OMITTED;
 use crate::net::account::Unaffordable;
@@ -41,9 +41,15 @@ pub(crate) async fn handle(
     ctx.pay(PART_BYTES * request.group_ids.len()).await?;
     let ids: Vec<GroupId> = request.group_ids.iter().map(|id| owned(id)).collect();
     let view = ctx.view();
-    let groups = ids
-        .iter()
-        .map(|id| (view.group(id, Operation::Describe), ()));
+    // No member could have joined a group without a name.
+    let is_valid = |group: Authorized<GroupId>| match group.is_valid() {
+        true => Ok(group),
+        false => Err(ErrorCode::InvalidGroupId),
+    };
+    let groups = ids.iter().map(|id| {
+        let group = view.group(id, Operation::Describe);
+        (group.and_then(is_valid), ())
+    });
     let call = |groups: Vec<(GroupId, ())>, allowance| DescribeConsumerGroups {
         group_ids: groups.into_iter().map(|(id, ())| id).collect(),
         allowance,

@@ -72,6 +72,8 @@ mod admin_tests;
 #[cfg(test)]
 mod canaries;
 #[cfg(test)]
+mod coordination_tests;
+#[cfg(test)]
 mod transaction_tests;
 #[cfg(test)]
 mod walk;

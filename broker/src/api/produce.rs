@@ -280,7 +280,7 @@ fn transaction(
     }
     let denied = ErrorCode::TransactionalIdAuthorizationFailed;
     let id = request.transactional_id.as_deref().ok_or(denied)?;
-    let id = view.any_transactional_id(id, Operation::Write)?;
+    let id = view.transactional_id(id, Operation::Write)?;
     let batches =
         batches_of(request).filter_map(|records| Transactional::of(records, ctx.api_version >= 7));
     let mut producers = batches.map(|batch| batch.producer);

@@ -80,8 +80,7 @@ struct Allowed {
 impl Allowed {
     fn new(view: &View<'_>, request: &TxnOffsetCommitRequest) -> Result<Self, ErrorCode> {
         Ok(Self {
-            transactional_id: view
-                .any_transactional_id(&request.transactional_id, Operation::Write)?,
+            transactional_id: view.transactional_id(&request.transactional_id, Operation::Write)?,
             group: view.group(&request.group_id, Operation::Read)?,
         })
     }

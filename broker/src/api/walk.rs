@@ -225,7 +225,6 @@ mod elsewhere {
 
     use super::*;
     use crate::api::advertised;
-    use crate::cluster::view::ClusterView;
     use crate::metadata::{CLUSTER_METADATA_TOPIC, NewTopic, Placement};
 
     /// What is asked of a partition's leader, and of the coordinator of a group or a transactional id.
@@ -264,9 +263,10 @@ mod elsewhere {
 
     impl Values for OfTopic {
         fn text(&self, field: &str, position: usize) -> String {
-            match Plain.text(field, position).as_str() {
-                "topic" => self.0.to_owned(),
-                other => other.to_owned(),
+            match (field, Plain.text(field, position).as_str()) {
+                ("server_assignor", _) => "uniform".to_owned(),
+                (_, "topic") => self.0.to_owned(),
+                (_, other) => other.to_owned(),
             }
         }
 
@@ -274,6 +274,7 @@ mod elsewhere {
             match field {
                 // A session would forget the partition at once.
                 "session_epoch" => -1,
+                "transaction_timeout_ms" => 10_000,
                 _ => Plain.number(field, position),
             }
         }
@@ -291,9 +292,8 @@ mod elsewhere {
     async fn a_broker_that_leads_and_coordinates_nothing_sends_its_clients_to_the_one_that_does() {
         for spec in advertised() {
             for version in spec.min_version..=spec.max_version {
-                let mut broker = broker().await;
-                let alone = Arc::get_mut(&mut broker).expect("nobody else has it yet");
-                alone.cluster = Arc::new(ClusterView::led_by(1, 7));
+                let broker = broker().await;
+                broker.cluster.lead(7);
                 let new = NewTopic {
                     name: "topic".to_owned(),
                     placement: Placement::Counts {

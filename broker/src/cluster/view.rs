@@ -307,12 +307,6 @@ impl ClusterView {
         }
     }
 
-    /// A cluster in which `chief` does everything.
-    #[cfg(test)]
-    pub(crate) fn led_by(me: i32, chief: i32) -> Self {
-        Self::of(Members::led_by(me, chief))
-    }
-
     /// From now on `chief` does everything.
     #[cfg(test)]
     pub(crate) fn lead(&self, chief: i32) {

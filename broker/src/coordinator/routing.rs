@@ -96,6 +96,29 @@ impl<O: Outside> Coordinator<O> {
         }
     }
 
+    /// The shard that serves a key.
+    ///
+    /// # Errors
+    /// NOT_COORDINATOR if it is another broker's.
+    pub(super) async fn serving_key(
+        &self,
+        key: &str,
+    ) -> Result<(Arc<Shards<O::Machine>>, usize), ErrorCode> {
+        let shards = self.serving().await?;
+        let shard = shards.shard_of(key);
+        match self.leads(&shards, shard) {
+            true => Ok((shards, shard)),
+            false => Err(ErrorCode::NotCoordinator),
+        }
+    }
+
+    /// Whether a shard is this broker's, by who is there now.
+    pub(super) fn leads(&self, shards: &Shards<O::Machine>, shard: usize) -> bool {
+        let members = self.runtime.cluster.now();
+        let partition = i32::try_from(shard).unwrap_or(i32::MAX);
+        members.is_alone() || members.leader_for(shards.topic_id(), partition, None) == members.me()
+    }
+
     /// Makes sure that there are shards: the first use creates the topic.
     ///
     /// # Errors

@@ -8,11 +8,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use protocol_shim::ErrorCode;
 use uuid::Uuid;
 
 use crate::allowance::Allowance;
 use crate::group::catalog::Catalog;
+use crate::group::config::GroupConfig;
 use crate::group::id::{GroupId, InstanceId, MemberId, Name};
+use crate::group::reply::{
+    ConsumerHeartbeatReply, DeleteOffsetsReply, GroupReply, JoinReply, LeaveReply, SyncReply,
+};
 
 /// A request to the groups of one shard.
 #[derive(Debug, Clone)]
@@ -47,6 +52,50 @@ pub enum GroupRequest {
     DeleteGroups(DeleteGroups),
     /// Topics were deleted: forget the offsets committed for them.
     TopicsDeleted(Vec<DeletedTopic>),
+}
+
+impl GroupRequest {
+    /// The answer to a request that no group has to be looked at for: any broker gives it, whichever coordinates the group, as in
+    /// Kafka.
+    pub fn refused(&self, config: &GroupConfig) -> Option<GroupReply> {
+        let error = ErrorCode::InvalidGroupId;
+        match self {
+            Self::Join(request) => {
+                let timeouts = config.min_session_timeout_ms..=config.max_session_timeout_ms;
+                let error = match request.group_id.is_valid() {
+                    false => error,
+                    true if timeouts.contains(&request.session_timeout_ms) => return None,
+                    true => ErrorCode::InvalidSessionTimeout,
+                };
+                let member_id = request.member_id.clone();
+                Some(GroupReply::Join(JoinReply::error(member_id, error)))
+            }
+            Self::Sync(request) if !request.group_id.is_valid() => {
+                Some(GroupReply::Sync(SyncReply::error(error)))
+            }
+            Self::Heartbeat(request) if !request.group_id.is_valid() => {
+                Some(GroupReply::Heartbeat(Some(error)))
+            }
+            Self::Leave(request) if !request.group_id.is_valid() => {
+                Some(GroupReply::Leave(LeaveReply {
+                    error: Some(error),
+                    members: Vec::new(),
+                }))
+            }
+            Self::ConsumerHeartbeat(request) => {
+                let refusal = request.validate(config).err()?;
+                let reply = ConsumerHeartbeatReply::refused(refusal);
+                Some(GroupReply::ConsumerHeartbeat(reply))
+            }
+            Self::DeleteOffsets(request) if !request.group_id.is_valid() => {
+                Some(GroupReply::DeleteOffsets(DeleteOffsetsReply {
+                    error: Some(error),
+                    topics: Vec::new(),
+                }))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// JoinGroup 0-9.

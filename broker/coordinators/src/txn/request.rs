@@ -3,9 +3,12 @@
 //! A shard keeps the ids and the names of topics. They must be copies of their own. A slice of a request frame would pin the
 //! frame for as long as the transaction is known.
 
+use protocol_shim::ErrorCode;
+
 use crate::allowance::Allowance;
 use crate::id::ids;
 use crate::machine::{Partition, Producer};
+use crate::txn::config::TransactionConfig;
 use crate::txn::list::ListTransactions;
 
 ids! {
@@ -30,6 +33,19 @@ pub enum TransactionRequest {
     Measure,
 }
 
+impl TransactionRequest {
+    /// Checks what can be checked without the transaction: any broker refuses it, whichever coordinates the id, as in Kafka.
+    ///
+    /// # Errors
+    /// What to answer.
+    pub fn check(&self, config: &TransactionConfig) -> Result<(), ErrorCode> {
+        match self {
+            Self::InitProducer(request) => request.check(config),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// InitProducerId 0-5.
 #[derive(Debug, Clone)]
 pub struct InitProducer {
@@ -37,6 +53,15 @@ pub struct InitProducer {
     pub timeout_ms: i32,
     /// Version 3 and more: who asks, if it has been initialized before (KIP-360).
     pub expected: Option<Producer>,
+}
+
+impl InitProducer {
+    pub(super) fn check(&self, config: &TransactionConfig) -> Result<(), ErrorCode> {
+        match (1..=config.max_timeout_ms).contains(&self.timeout_ms) {
+            true => Ok(()),
+            false => Err(ErrorCode::InvalidTransactionTimeout),
+        }
+    }
 }
 
 /// Partitions that a producer writes to in its transaction.

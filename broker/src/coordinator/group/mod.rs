@@ -173,19 +173,24 @@ impl GroupCoordinator {
         })
     }
 
-    /// Puts a request to the group's coordinator, creating `__consumer_offsets` if need be.
+    /// Puts a request to the group's coordinator, creating `__consumer_offsets` if need be. What is wrong with the request alone is
+    /// said first, whichever broker that is.
     ///
     /// # Errors
-    /// Why the group may not be asked for; COORDINATOR_NOT_AVAILABLE while nothing can answer.
+    /// Why the group may not be asked for; NOT_COORDINATOR if another broker has to be asked; COORDINATOR_NOT_AVAILABLE while
+    /// nothing can answer.
     pub(crate) async fn call<C: GroupCall>(
         &self,
         group: Result<Authorized<GroupId>, ErrorCode>,
         call: impl FnOnce(GroupId) -> C,
     ) -> Result<C::Reply, ErrorCode> {
         let group_id = group?.into_inner();
-        let shards = self.serving().await?;
-        let shard = shards.shard_of(&group_id);
-        shards.call_shard(shard, call(group_id)).await
+        let request = call(group_id.clone()).into_request();
+        if let Some(refused) = request.refused(&self.outside().config) {
+            return C::reply(refused);
+        }
+        let (shards, shard) = self.serving_key(&group_id).await?;
+        C::reply(shards.request(shard, request).await?)
     }
 
     /// Commits offsets in a producer's transaction. If it has not written to the group's partition yet, `join` is asked
@@ -206,8 +211,7 @@ impl GroupCoordinator {
         if !group_id.is_valid() {
             return Err(ErrorCode::InvalidGroupId);
         }
-        let shards = self.serving().await?;
-        let shard = shards.shard_of(&group_id);
+        let (shards, shard) = self.serving_key(&group_id).await?;
         let log = shards.log_of(shard)?;
         if !self.runtime().is_alone {
             // Another broker may have ended the transaction before. What cannot be read takes nothing either.
@@ -257,10 +261,15 @@ impl GroupCoordinator {
         for (place, (group, item)) in items.into_iter().enumerate() {
             let outcome = match (group, &shards) {
                 (Ok(group), Ok(shards)) => {
-                    let of_shard = by_shard.entry(shards.shard_of(&group)).or_default();
-                    of_shard.places.push(place);
-                    of_shard.items.push((group.into_inner(), item));
-                    ErrorCode::UnknownServerError
+                    let shard = shards.shard_of(&group);
+                    if self.leads(shards, shard) {
+                        let of_shard = by_shard.entry(shard).or_default();
+                        of_shard.places.push(place);
+                        of_shard.items.push((group.into_inner(), item));
+                        ErrorCode::UnknownServerError
+                    } else {
+                        ErrorCode::NotCoordinator
+                    }
                 }
                 (Err(error), _) => error,
                 (Ok(_), Err(error)) => *error,

@@ -180,9 +180,13 @@ impl TransactionCoordinator {
         for (place, id) in ids.into_iter().enumerate() {
             outcomes.push(Err(match (id.and_then(named), &shards) {
                 (Ok(id), Ok(shards)) => {
-                    let of_shard = by_shard.entry(shards.shard_of(&id)).or_default();
-                    of_shard.push((place, id));
-                    ErrorCode::UnknownServerError
+                    let shard = shards.shard_of(&id);
+                    if self.leads(shards, shard) {
+                        by_shard.entry(shard).or_default().push((place, id));
+                        ErrorCode::UnknownServerError
+                    } else {
+                        ErrorCode::NotCoordinator
+                    }
                 }
                 (Err(error), _) => error,
                 (Ok(_), Err(error)) => *error,
@@ -233,16 +237,18 @@ impl TransactionCoordinator {
         Ok(sum)
     }
 
-    /// Puts a request to the shard of an id, creating `__transaction_state` if need be.
+    /// Puts a request to the shard of an id, creating `__transaction_state` if need be. What is wrong with the request alone is said
+    /// first, whichever broker has the shard.
     async fn ask(
         &self,
         transactional_id: Authorized<TransactionalId>,
         request: impl FnOnce(TransactionalId) -> TransactionRequest,
     ) -> Answer<TransactionReply> {
         let transactional_id = named(transactional_id)?;
-        let shards = self.serving().await?;
-        let shard = shards.shard_of(&transactional_id);
-        shards.request(shard, request(transactional_id)).await
+        let request = request(transactional_id.clone());
+        request.check(&self.outside().config)?;
+        let (shards, shard) = self.serving_key(&transactional_id).await?;
+        shards.request(shard, request).await
     }
 }
 

@@ -71,6 +71,10 @@ impl Machine for GroupShard {
     ) -> Effects {
         let now_ms = self.enter(now);
         let mut effects = Effects::default();
+        if let Some(refused) = request.refused(&self.config) {
+            effects.reply(token, refused);
+            return effects;
+        }
         match request {
             GroupRequest::Join(request) => return self.join(now_ms, token, request),
             GroupRequest::Sync(request) => return self.sync(now_ms, token, request),

@@ -17,13 +17,7 @@ use crate::machine::Token;
 
 impl GroupShard {
     pub(super) fn join(&mut self, now_ms: i64, token: Token, request: JoinGroup) -> Effects {
-        let refusal = if !request.group_id.is_valid() {
-            Some(ErrorCode::InvalidGroupId)
-        } else if !(self.config.min_session_timeout_ms..=self.config.max_session_timeout_ms)
-            .contains(&request.session_timeout_ms)
-        {
-            Some(ErrorCode::InvalidSessionTimeout)
-        } else if !request.fits_record(self.max_batch_bytes) {
+        let refusal = if !request.fits_record(self.max_batch_bytes) {
             Some(ErrorCode::UnknownServerError)
         } else if self.may_be_joined(&request.group_id) {
             None
@@ -118,7 +112,6 @@ impl GroupShard {
                     Group::Consumer(group) => group.leave_classic(cx, members),
                 };
             }),
-            Err(ErrorCode::InvalidGroupId) => reply.error = Some(ErrorCode::InvalidGroupId),
             Err(error) => {
                 let members = members.into_iter();
                 reply.members = members.map(|member| member.left(Some(error))).collect();
@@ -130,12 +123,9 @@ impl GroupShard {
 
     /// Checks that there is a group for requests of the classic protocol other than JoinGroup.
     fn find_classic(&self, group_id: &GroupId) -> Result<(), ErrorCode> {
-        if !group_id.is_valid() {
-            Err(ErrorCode::InvalidGroupId)
-        } else if !self.groups.contains_key(group_id) {
-            Err(ErrorCode::UnknownMemberId)
-        } else {
-            Ok(())
+        match self.groups.contains_key(group_id) {
+            true => Ok(()),
+            false => Err(ErrorCode::UnknownMemberId),
         }
     }
 
@@ -146,7 +136,6 @@ impl GroupShard {
         request: ConsumerHeartbeat,
         effects: &mut Effects,
     ) -> Result<ConsumerHeartbeatReply, Refusal> {
-        request.validate(&self.config)?;
         let group_id = request.group_id.clone();
         let not_found = |message: String| Err(Refusal::new(ErrorCode::GroupIdNotFound, message));
         let is_join = request.member_epoch == JOIN_EPOCH;

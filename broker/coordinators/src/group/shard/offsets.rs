@@ -345,17 +345,13 @@ impl GroupShard {
         request: DeleteOffsets,
         effects: &mut Effects,
     ) -> DeleteOffsetsReply {
-        let error = if request.group_id.is_valid() {
-            match self.groups.get(&request.group_id) {
-                None => Some(ErrorCode::GroupIdNotFound),
-                // Only consumers tell which topics they read. In other groups any offset may be in use.
-                Some(group) if !group.is_empty() && !group.uses_consumer_protocol() => {
-                    Some(ErrorCode::NonEmptyGroup)
-                }
-                Some(_) => None,
+        let error = match self.groups.get(&request.group_id) {
+            None => Some(ErrorCode::GroupIdNotFound),
+            // Only consumers tell which topics they read. In other groups any offset may be in use.
+            Some(group) if !group.is_empty() && !group.uses_consumer_protocol() => {
+                Some(ErrorCode::NonEmptyGroup)
             }
-        } else {
-            Some(ErrorCode::InvalidGroupId)
+            Some(_) => None,
         };
         if error.is_some() {
             return DeleteOffsetsReply {

@@ -76,9 +76,7 @@ impl TransactionShard {
             timeout_ms,
             expected,
         } = request;
-        if !(1..=self.config.max_timeout_ms).contains(timeout_ms) {
-            return Err(ErrorCode::InvalidTransactionTimeout.into());
-        }
+        request.check(&self.config)?;
         let unused;
         let current = match self.transactions.get(transactional_id) {
             Some(current) => current,
