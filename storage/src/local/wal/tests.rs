@@ -548,6 +548,7 @@ fn a_checkpoint_that_was_refused_half_way_is_durable_at_the_next_attempt() {
             were_refused += 1;
             checkpoint.write(&fs, dir).unwrap();
         }
+        disk.allow_calls();
         disk.power_cut(DROP_ALL);
         let found = Checkpoint::read(&disk.boot(None), dir).unwrap();
         assert_eq!(found, Some(checkpoint), "call {refused} was refused");
