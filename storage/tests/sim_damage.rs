@@ -25,6 +25,7 @@ const BLOCK: usize = 4096;
 /// A seed of a power cut that drops whatever is not durable.
 const DROP_ALL: u64 = 3;
 const RING: &str = "/data/wal/ring-0.wal";
+const CHECKPOINTS: &str = "wal/checkpoint-";
 const SEGMENT: &str = "/data/topic-0/00000000000000000000.log";
 
 fn start(disk: &SimDisk) -> Result<Arc<dyn LogStore>, OpenError> {
@@ -359,12 +360,44 @@ async fn a_directory_that_a_killed_process_made_survives_two_power_cuts() {
     }
 }
 
+/// After a failed sync the page cache has what the disk has not, and the next sync says nothing of it.
+#[tokio::test]
+async fn a_checkpoint_whose_sync_has_failed_is_not_the_last_one_that_is_whole() {
+    let (mut has_failed, mut was_cut_short) = (0, 0);
+    for then_stop_on in 1..5 {
+        for cut in 0..40 {
+            let disk = written(false).await;
+            let manager = start(&disk).unwrap();
+            let log = open(&manager, "topic", 0);
+            append(&log, batch(&[&value(BATCHES)])).await.unwrap();
+            disk.fault(CHECKPOINTS, Fault::FailSyncs(5), 1);
+            let copied = manager.snapshot(Path::new("/copy"), &mut |_| ControlFlow::Continue(()));
+            has_failed += usize::from(copied.is_err());
+            disk.kill();
+            drop((log, manager));
+            let fs = disk.boot(None);
+            disk.stop_on(CHECKPOINTS, then_stop_on);
+            was_cut_short += usize::from(start_on(fs, usize::MAX).is_err());
+            disk.power_cut(cut);
+            let what = format!("cut at {then_stop_on} by {cut}");
+            let manager = start(&disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let log = open(&manager, "topic", 0);
+            assert_eq!(readable(&log).await, Ok(BATCHES + 1), "{what}");
+            drop((log, manager));
+            disk.kill();
+        }
+    }
+    assert!(
+        has_failed > 0 && was_cut_short > 0,
+        "{has_failed} syncs have failed, {was_cut_short} starts were cut short"
+    );
+}
+
 /// A checkpoint that a killed process has written and not synced is relied on by the next start. That one writes its own over
 /// the other file, and a power cut may tear it.
 #[tokio::test]
 async fn a_checkpoint_that_a_killed_process_left_in_the_page_cache_is_not_the_last_one_that_is_whole()
  {
-    const CHECKPOINTS: &str = "wal/checkpoint-";
     let mut was_cut_short = 0;
     for stop_on in 1..5 {
         for then_stop_on in 1..5 {

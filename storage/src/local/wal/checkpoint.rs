@@ -102,10 +102,10 @@ impl Checkpoint {
     }
 
     /// Makes a checkpoint durable that was found. A process that was killed may have written it and not come to sync it, and
-    /// the next one is written over the only other one there is.
+    /// the next one is written over the only other one there is. It is written again: after a failed sync the page cache has
+    /// what no other sync writes.
     pub fn make_durable(&self, fs: &dyn Fs, dir: &Path) -> io::Result<()> {
-        fs.open(&path(dir, self.number), Access::Write)?
-            .sync_data()?;
+        self.write(fs, dir)?;
         fs.sync_dir(dir)
     }
 
