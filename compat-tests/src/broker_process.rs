@@ -449,6 +449,11 @@ impl BrokerProcess {
             fs::write(&path, properties)?;
             command.arg("--config").arg(path);
         }
+        // Records of tests may be older than the retention time, and are not to go while a test looks at them.
+        let (key, an_hour_ms) = ("log.initial.task.delay.ms", 3_600_000);
+        if !self.config.iter().any(|(name, _)| name == key) {
+            command.args(["--override", &format!("{key}={an_hour_ms}")]);
+        }
         command.args(&self.args);
         let of_place = self.place.iter().flat_map(|place| &place.environment);
         let environment = of_place.chain(&self.environment);

@@ -60,6 +60,7 @@ impl World {
             disk_reserve_bytes: Some(100_000),
             fs: Arc::new(self.disk.boot(None)),
             clock: self.clock.clone(),
+            initial_task_delay_ms: 300_000,
             ..LocalConfig::new("/data")
         })
         .unwrap()

@@ -29,6 +29,7 @@ fn manager(
     local::open(LocalConfig {
         durability,
         retention_check_interval_ms,
+        initial_task_delay_ms: retention_check_interval_ms,
         ..small(dir)
     })
     .unwrap()

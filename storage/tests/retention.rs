@@ -43,6 +43,7 @@ impl Clock for TestClock {
 fn manager(dir: &Path, clock: &Arc<TestClock>) -> Arc<dyn LogStore> {
     local::open(LocalConfig {
         retention_check_interval_ms: 5,
+        initial_task_delay_ms: 0,
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         ..small(dir)
     })
@@ -121,6 +122,33 @@ async fn segments_go_when_their_newest_record_is_too_old() {
     );
     let kept_bytes = log.size_bytes();
     assert!(kept_bytes > 4 * VALUE_BYTES as u64 && kept_bytes < 6 * VALUE_BYTES as u64);
+}
+
+#[tokio::test]
+async fn nothing_goes_before_the_initial_delay_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::<TestClock>::default();
+    let manager = local::open(LocalConfig {
+        retention_check_interval_ms: 5,
+        initial_task_delay_ms: 3_600_000,
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        ..small(dir.path())
+    })
+    .unwrap();
+    let config = LogConfig {
+        retention_ms: 1_000,
+        ..config()
+    };
+    let log = open_with(&manager, "topic", 0, config);
+    fill(&log, [100, 200, 300, 400, 500, 600]).await;
+    clock.now_ms.store(1_201, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(log.offsets().log_start_offset, 0);
+    clock.passed_ms.store(3_600_000, Ordering::SeqCst);
+    until("the first segment goes", || {
+        log.offsets().log_start_offset == 2
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -47,6 +47,7 @@ fn config(disk: &SimDisk) -> LocalConfig {
         io_threads: 2,
         recovery_threads: 2,
         retention_check_interval_ms: 1_000,
+        initial_task_delay_ms: 1_000,
         live: LiveConfig {
             cleaner: CleanerConfig {
                 backoff_ms: 500,

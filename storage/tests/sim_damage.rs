@@ -51,6 +51,7 @@ fn config(fs: SimFs) -> LocalConfig {
         io_threads: 1,
         recovery_threads: 1,
         fs: Arc::new(fs),
+        initial_task_delay_ms: 300_000,
         ..LocalConfig::new("/data")
     }
 }
@@ -336,6 +337,7 @@ async fn a_directory_that_a_killed_process_made_survives_two_power_cuts() {
             let disk = SimDisk::new();
             let config = LocalConfig {
                 fs: Arc::new(disk.boot(Some(stop_at))),
+                initial_task_delay_ms: 300_000,
                 ..LocalConfig::new("/data")
             };
             drop(local::open(config));

@@ -517,6 +517,7 @@ fn manager(dir: &Path) -> Arc<dyn LogStore> {
     local::open(LocalConfig {
         // Retention goes by bytes here, and looks all the time.
         retention_check_interval_ms: 1,
+        initial_task_delay_ms: 0,
         ..small(dir)
     })
     .unwrap()

@@ -152,12 +152,13 @@ fn leads(view: &Arc<ClusterView>) -> Leads {
 
 fn job_settings(config: &BrokerConfig, section: &ClusterConfig) -> JobSettings {
     let live = config.settings.live(DynamicSettings::none());
-    let check_ms = config.engine().retention_check_interval_ms;
+    let engine = config.engine();
     let (usual, ms) = (JobSettings::default(), Duration::from_millis);
     let snapshot_interval = ms(section.snapshot_interval_ms);
     JobSettings {
         tick: usual.tick.min(snapshot_interval),
-        check_interval: ms(check_ms),
+        check_interval: ms(engine.retention_check_interval_ms),
+        initial_delay: ms(engine.initial_task_delay_ms),
         snapshot_entries: section.snapshot_entries,
         snapshot_interval,
         merge_bytes: usual.merge_bytes.min(section.object_bytes / 8),

@@ -131,7 +131,6 @@ static EFFECTS: &[(&str, Effect)] = {
         ("log.dir.failure.timeout.ms", Nothing),
         ("log.flush.offset.checkpoint.interval.ms", Nothing),
         ("log.flush.start.offset.checkpoint.interval.ms", Nothing),
-        ("log.initial.task.delay.ms", Nothing),
         ("log.preallocate", Nothing),
         ("cordoned.log.dirs", Missed("there is one directory, which is used")),
         ("metadata.log.dir", Missed("the metadata is with the data")),

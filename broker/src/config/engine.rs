@@ -22,6 +22,8 @@ section! {
         disk_reserve_bytes = own("ottla.disk.reserve.bytes", Kind::Long, "-1").at_least(-1) => not_below_zero,
         /// How often it is looked for segments that may be deleted.
         retention_check_interval_ms = kafka("log.retention.check.interval.ms"),
+        /// How long after the start it is first looked for segments that may be deleted.
+        initial_task_delay_ms = kafka("log.initial.task.delay.ms"),
         /// How often it is looked for producers that may be forgotten.
         producer_id_expiration_check_interval_ms = kafka("producer.id.expiration.check.interval.ms"),
     }

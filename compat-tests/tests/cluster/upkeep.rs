@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 /// Everything is done soon.
 const FAST: &[(&str, &str)] = &[
+    ("log.initial.task.delay.ms", "1000"),
     ("log.retention.check.interval.ms", "1000"),
     ("ottla.cluster.delete.delay.ms", "1000"),
     ("ottla.cluster.flush.ms", "10"),

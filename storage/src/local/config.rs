@@ -39,6 +39,8 @@ pub struct LocalConfig {
     pub sync_together_from: usize,
     /// How often logs are looked at that may have something to delete (`log.retention.check.interval.ms`).
     pub retention_check_interval_ms: u64,
+    /// How long after the start they are first (`log.initial.task.delay.ms`).
+    pub initial_task_delay_ms: u64,
     /// Where more was appended to a log, the next checkpoint notes its producers. What has come since is read again at the
     /// first use after a crash.
     pub note_interval_bytes: u64,
@@ -73,6 +75,7 @@ impl LocalConfig {
             open_files_max: 32768,
             sync_together_from: 256,
             retention_check_interval_ms: 300_000,
+            initial_task_delay_ms: 30_000,
             note_interval_bytes: 512 << 10,
             producer_id_expiration_check_interval_ms: 600_000,
             disk_reserve_bytes: None,

@@ -41,6 +41,7 @@ pub(crate) struct Maintenance {
     checkpointer: Arc<Checkpointer>,
     stop: AtomicBool,
     retention_check_interval_ms: u64,
+    initial_task_delay_ms: u64,
     failed: Arc<watch::Sender<Option<StorageError>>>,
 }
 
@@ -70,6 +71,7 @@ impl Maintenance {
         logs: Arc<Logs>,
         checkpointer: Arc<Checkpointer>,
         retention_check_interval_ms: u64,
+        initial_task_delay_ms: u64,
         failed: Arc<watch::Sender<Option<StorageError>>>,
     ) -> Self {
         Self {
@@ -78,6 +80,7 @@ impl Maintenance {
             checkpointer,
             stop: AtomicBool::new(false),
             retention_check_interval_ms,
+            initial_task_delay_ms,
             failed,
         }
     }
@@ -99,7 +102,7 @@ impl Maintenance {
             released: true,
             released_ms: now,
             closed_ms: now,
-            retention_ms: now.saturating_add(self.retention_check_interval_ms),
+            retention_ms: now.saturating_add(self.initial_task_delay_ms),
             producers_ms: now.saturating_add(self.shared.producer_check_interval_ms),
             growth_ms: now,
             growth_pause_ms: 0,

@@ -34,6 +34,7 @@ pub fn brisk() -> JobSettings {
         tick: Duration::from_millis(5),
         lease: Duration::ZERO,
         check_interval: Duration::from_millis(10),
+        initial_delay: Duration::ZERO,
         snapshot_entries: 3,
         snapshot_interval: Duration::from_millis(20),
         merge_bytes: 8 << 10,

@@ -58,6 +58,8 @@ pub fn small(dir: &Path) -> LocalConfig {
         append_budget_bytes: 1 << 20,
         tail_cache_bytes: 128 << 10,
         io_threads: 2,
+        // Records of tests may be older than the retention time.
+        initial_task_delay_ms: 300_000,
         ..LocalConfig::new(dir)
     }
 }

@@ -116,6 +116,7 @@ impl World {
             durability: self.durability,
             fs: Arc::new(self.disk.boot(stop_at)),
             clock: Arc::new(SimClock),
+            initial_task_delay_ms: 300_000,
             ..LocalConfig::new("/data")
         });
         opened.map_err(|error| error.to_string())

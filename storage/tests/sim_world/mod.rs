@@ -276,6 +276,7 @@ impl World {
             fs: Arc::new(fs),
             clock: Arc::new(SimClock),
             retention_check_interval_ms: 5_000,
+            initial_task_delay_ms: 5_000,
             // However long it takes, a producer may send its last batch again.
             live: LiveConfig {
                 producer_id_expiration_ms: i64::MAX,

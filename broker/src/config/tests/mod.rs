@@ -548,6 +548,7 @@ fn the_engine_goes_by_its_own_defaults_where_nothing_is_set() {
         );
         let intervals_ms = (
             engine.retention_check_interval_ms,
+            engine.initial_task_delay_ms,
             engine.producer_id_expiration_check_interval_ms,
         );
         let live = engine.live.clone();

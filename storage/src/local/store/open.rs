@@ -110,6 +110,7 @@ impl LocalStore {
             Arc::clone(&logs),
             Arc::clone(&checkpointer),
             config.retention_check_interval_ms.max(1),
+            config.initial_task_delay_ms,
             Arc::clone(&failed_sender),
         ));
         let panicked = Panicked {

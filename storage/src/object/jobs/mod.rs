@@ -81,6 +81,8 @@ pub struct JobSettings {
     pub lease: Duration,
     /// `log.retention.check.interval.ms`: how often to look for what is too old or too much, and for orphans.
     pub check_interval: Duration,
+    /// `log.initial.task.delay.ms`: how long after the start a broker first looks for what is too old or too much.
+    pub initial_delay: Duration,
     /// `ottla.cluster.snapshot.entries`: a start reads no more than about so many rows of a group.
     pub snapshot_entries: i64,
     /// `ottla.cluster.snapshot.interval.ms`: nor rows that are much older than this.
@@ -113,6 +115,7 @@ impl Default for JobSettings {
             tick: Duration::from_secs(5),
             lease: Duration::from_secs(60),
             check_interval: Duration::from_secs(300),
+            initial_delay: Duration::from_secs(30),
             snapshot_entries: 1_000,
             snapshot_interval: Duration::from_secs(60),
             merge_bytes: 8 << 20,
@@ -431,9 +434,11 @@ async fn tidy_for_ever(shared: Arc<Shared>, due: mpsc::Sender<compaction::Due>) 
             if shared.is_stopped(head.group) || head.seq == 0 {
                 continue;
             }
-            // As on one machine the first check comes an interval after the start.
-            let last = checked_at.get(&head.group).unwrap_or(&started_at);
-            let is_check_due = last.elapsed() >= shared.settings().check_interval;
+            let settings = shared.settings();
+            let is_check_due = match checked_at.get(&head.group) {
+                Some(last) => last.elapsed() >= settings.check_interval,
+                None => started_at.elapsed() >= settings.initial_delay,
+            };
             if head.seq == head.snapshot_seq && !is_check_due {
                 continue;
             }

@@ -473,7 +473,7 @@ async fn what_is_too_old_leaves_and_its_objects_are_removed_after_the_delay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_too_old_stays_until_an_interval_after_the_start() {
+async fn what_is_too_old_stays_until_the_initial_delay_is_over() {
     let mut world = World::new(1);
     let config = LogConfig {
         retention_ms: HOUR.as_millis() as i64,
@@ -488,8 +488,8 @@ async fn what_is_too_old_stays_until_an_interval_after_the_start() {
         .send(&broker, id, &[("old", Some("value"))], false)
         .await;
     world.pass(2 * HOUR, &[&broker]).await;
-    let interval = world.settings.check_interval;
-    for (waited, log_start) in [(interval - world.settings.tick, 0), (interval, 1)] {
+    let delay = world.settings.initial_delay;
+    for (waited, log_start) in [(delay - world.settings.tick, 0), (delay, 1)] {
         tokio::time::sleep(waited).await;
         let state = world.state(&broker, LogGroup(0)).await;
         let found = state.partition(id).unwrap().offsets().log_start_offset;
