@@ -17,7 +17,7 @@
 //!
 //! A client asks now this broker, now that one. If one names a leader that the next one does not list, librdkafka takes the
 //! partition for one that does not exist. Brokers look at different moments who is there. So a broker is listed before it
-//! leads ([`LISTED_BEFORE`]), and after it has led ([`LISTED_AFTER`]), for longer than it takes until all have looked.
+//! leads (`LISTED_BEFORE`), and after it has led (`LISTED_AFTER`), for longer than it takes until all have looked.
 //!
 //! No clock decides about what is right: leases say whom to wait for, the database says who may write.
 
