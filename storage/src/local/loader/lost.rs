@@ -60,17 +60,17 @@ pub(super) fn cut_lost_segments(
     Ok(())
 }
 
-/// Drops the segments below the log start whose removal had begun, and says whether there were any.
+/// Drops the segments below the log start whose removal had begun, and says whether a removal had.
 ///
 /// Renames reach the disk in any order. A power cut may have kept one segment and not the next, and the producers that
 /// wrote to the missing one would not be known. Segments behind the last renamed one stay: there may be no snapshot of
-/// their producers.
+/// their producers. So does one of the same offset. Recovery has made it anew from the write-ahead log, and what was appended
+/// since then is in no other segment.
 pub(super) fn drop_removed_segments(
-    context: &LoadContext<'_>,
+    log_start_offset: i64,
     names: &[String],
     segments: &mut Vec<Arc<Segment>>,
 ) -> bool {
-    let log_start_offset = context.log_start_offset.unwrap_or(0);
     let last_renamed = names
         .iter()
         .filter_map(|name| offset_of(name.strip_suffix(DELETED_SUFFIX)?, Part::Log.suffix()))
@@ -80,7 +80,7 @@ pub(super) fn drop_removed_segments(
         return false;
     };
     let goes = |pair: &&[Arc<Segment>]| {
-        pair[0].base_offset <= last_renamed && pair[1].base_offset <= log_start_offset
+        pair[0].base_offset < last_renamed && pair[1].base_offset <= log_start_offset
     };
     let below = segments.windows(2).take_while(goes).count();
     segments.drain(..below);
@@ -151,4 +151,36 @@ pub(super) fn forget_lost(
             file.sync_data()
         })
         .map_err(io_error(&path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::segment::file_name;
+    use crate::local::segment::open_files::{LogPath, OpenFiles};
+
+    /// Which of these segments stay, if the others' logs are renamed.
+    fn kept(there: &[i64], renamed: &[i64], log_start_offset: i64) -> Vec<i64> {
+        let log = |offset: &i64| file_name(*offset, Part::Log.suffix());
+        let names = there.iter().map(log);
+        let names = names.chain(renamed.iter().map(|at| log(at) + DELETED_SUFFIX));
+        let names: Vec<String> = names.collect();
+        let dir = LogPath::new("topic-0".into(), &OpenFiles::new(10, Arc::default()));
+        let segments = there.iter();
+        let mut segments: Vec<_> = segments
+            .map(|offset| Segment::new(Arc::clone(&dir), *offset, 0))
+            .collect();
+        let had_begun = drop_removed_segments(log_start_offset, &names, &mut segments);
+        assert_eq!(had_begun, renamed.iter().any(|at| *at < log_start_offset));
+        segments.iter().map(|segment| segment.base_offset).collect()
+    }
+
+    #[test]
+    fn a_removal_that_was_cut_short_is_brought_to_its_end_and_takes_nothing_else() {
+        assert_eq!(kept(&[10, 17], &[14], 17), [17]);
+        assert_eq!(kept(&[10, 17, 19], &[14], 20), [17, 19]);
+        assert_eq!(kept(&[10, 14], &[], 17), [10, 14]);
+        // The last was made anew, and goes on behind what was removed.
+        assert_eq!(kept(&[10, 14, 19], &[10, 14], 20), [14, 19]);
+    }
 }

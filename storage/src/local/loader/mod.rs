@@ -106,7 +106,8 @@ fn find_segments(context: &LoadContext<'_>, directory: &Directory) -> Result<Ext
         segments.push(Segment::new(Arc::clone(context.dir), base_offset, bytes));
     }
     let names = &directory.names;
-    let removal_has_begun = lost::drop_removed_segments(context, names, &mut segments);
+    let log_start_offset = context.log_start_offset.unwrap_or(0);
+    let removal_has_begun = lost::drop_removed_segments(log_start_offset, names, &mut segments);
     if context.may_cut_tail {
         lost::cut_lost_segments(context, &mut segments, directory.gaps_below)?;
     }
