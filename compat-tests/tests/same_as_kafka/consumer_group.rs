@@ -2,36 +2,12 @@
 
 use anyhow::{Result, ensure};
 use compat_tests::scenario::{Talk, string};
-use kafka_protocol::messages::incremental_alter_configs_request::{
-    AlterConfigsResource, AlterableConfig,
-};
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::{
-    ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, IncrementalAlterConfigsRequest,
-    LeaveGroupRequest,
+    ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, LeaveGroupRequest,
 };
 
-use super::migration::{GROUP_RESOURCE, full, look, partitions, quiet, written};
-
-/// A group whose members' sessions end after two seconds.
-fn short_sessions(talk: &mut Talk<'_>, group: &str) -> Result<()> {
-    let settings = [
-        ("consumer.heartbeat.interval.ms", "1000"),
-        ("consumer.session.timeout.ms", "2000"),
-    ];
-    let settings = settings.map(|(name, value)| {
-        AlterableConfig::default()
-            .with_name(string(name))
-            .with_value(Some(string(value)))
-    });
-    let resource = AlterConfigsResource::default()
-        .with_resource_type(GROUP_RESOURCE)
-        .with_resource_name(string(group))
-        .with_configs(settings.to_vec());
-    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
-    talk.ask("a short session", 1, &request)?;
-    Ok(())
-}
+use super::migration::{full, look, partitions, quiet, short_sessions, written};
 
 fn votes(request: ConsumerGroupHeartbeatRequest, assignor: &str) -> ConsumerGroupHeartbeatRequest {
     request.with_server_assignor(Some(string(assignor)))

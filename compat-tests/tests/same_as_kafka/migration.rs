@@ -19,10 +19,41 @@ use kafka_protocol::records::RecordBatchDecoder;
 use uuid::Uuid;
 
 use super::classic_group::{heartbeat, join, join_as, leave, subscription, sync};
+use super::configs::{describe_request, resource};
 use super::offsets::{commit_request, fetch_request};
 
 const REBALANCE_IN_PROGRESS: i16 = 27;
-pub const GROUP_RESOURCE: i8 = 32;
+const GROUP_RESOURCE: i8 = 32;
+
+/// Has the sessions of a group's members end after two seconds. Kafka tells of a change before its groups go by it: they do when
+/// it tells of a later one.
+pub fn short_sessions(talk: &mut Talk<'_>, group: &str) -> Result<()> {
+    let setting = |name: &str, value: &str| {
+        AlterableConfig::default()
+            .with_name(string(name))
+            .with_value(Some(string(value)))
+    };
+    let altered = AlterConfigsResource::default()
+        .with_resource_type(GROUP_RESOURCE)
+        .with_resource_name(string(group))
+        .with_configs(vec![
+            setting("consumer.heartbeat.interval.ms", "1000"),
+            setting("consumer.session.timeout.ms", "2000"),
+        ]);
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![altered]);
+    talk.ask("a short session", 1, &request)?;
+    let described = describe_request(4, vec![resource(GROUP_RESOURCE, group, None)]);
+    talk.settle("the short session", |talk| {
+        let told = talk.quietly(4, &described)?;
+        let mut configs = told.results.iter().flat_map(|one| &one.configs);
+        Ok(configs.any(|config| {
+            &*config.name == "consumer.session.timeout.ms"
+                && config.value.as_deref() == Some("2000")
+        }))
+    })?;
+    talk.create_topic(&format!("{group}-later"), 1)?;
+    Ok(())
+}
 
 /// A consumer's subscription of version 1: topics, and which partitions of `topic` it has.
 fn subscription_with(topic: &str, owned: &[i32]) -> Bytes {
@@ -477,21 +508,7 @@ pub fn timeouts(talk: &mut Talk<'_>) -> Result<()> {
     let (group, topic) = ("timeouts", "timeouts-topic");
     let topic_id = talk.create_topic(topic, 2)?;
     talk.name(&topic_id.to_string(), "topic");
-    let setting = |name: &str, value: &str| {
-        AlterableConfig::default()
-            .with_name(string(name))
-            .with_value(Some(string(value)))
-    };
-    let settings = vec![
-        setting("consumer.heartbeat.interval.ms", "1000"),
-        setting("consumer.session.timeout.ms", "2000"),
-    ];
-    let resource = AlterConfigsResource::default()
-        .with_resource_type(GROUP_RESOURCE)
-        .with_resource_name(string(group))
-        .with_configs(settings);
-    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
-    talk.ask("a short session", 1, &request)?;
+    short_sessions(talk, group)?;
 
     // Bob says nothing more: alice is alone, and the group classic.
     let (alice, generation) = alice_alone(talk, group, topic)?;
