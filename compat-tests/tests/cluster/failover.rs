@@ -65,7 +65,11 @@ fn gone(
 ) -> Result<Took> {
     let asked = cluster.brokers[(victim + 1) % 3].address();
     let id = i32::try_from(victim + 1)?;
-    ensure!(leads(asked, id)? > 0, "broker {id} leads nothing");
+    // One that came back is listed before it leads.
+    until(|| {
+        ensure!(leads(asked, id)? > 0, "broker {id} leads nothing");
+        Ok(())
+    })?;
     let began = Instant::now();
     let took = std::thread::scope(|scope| {
         let broker = &mut cluster.brokers[victim];
