@@ -2,7 +2,6 @@
 //! first, as in Kafka's GroupCoordinatorService and TransactionCoordinator.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use kafka_protocol::messages::add_partitions_to_txn_request::{
     AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
@@ -15,12 +14,11 @@ use protocol_shim::ErrorCode::{
     self, InvalidGroupId, InvalidRequest, InvalidSessionTimeout, InvalidTransactionTimeout,
     NotCoordinator, UnknownTopicOrPartition, UnsupportedAssignor,
 };
-use protocol_shim::header::RequestHeader;
 use protocol_shim::newer::{delete_groups, offset_commit, offset_fetch, txn_offset_commit};
 
+use super::walk::at;
 use super::*;
 use crate::broker::Broker;
-use crate::context::RequestContext;
 use crate::metadata::NewTopic;
 
 /// A broker with topic "a" that coordinates nothing.
@@ -33,17 +31,6 @@ async fn broker() -> Arc<Broker> {
     broker.transactions.ensure_started().await.expect("started");
     broker.cluster.lead(broker.config.node_id + 1);
     broker
-}
-
-fn at(broker: &Arc<Broker>, api_version: i16) -> RequestContext {
-    let header = RequestHeader {
-        api_key: 0,
-        api_version,
-        correlation_id: 0,
-        client_id: None,
-    };
-    let session = Arc::new(walk::session());
-    RequestContext::new(broker, &session, &header, 1000, Instant::now())
 }
 
 fn told(table: &[(&str, i16, ErrorCode)], what: &str) {

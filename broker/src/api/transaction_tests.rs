@@ -1,7 +1,7 @@
 //! The APIs of transactions through their handlers, on a broker in memory.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use kafka_protocol::messages::add_partitions_to_txn_request::{
@@ -11,7 +11,6 @@ use kafka_protocol::messages::add_partitions_to_txn_response::AddPartitionsToTxn
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::Encodable;
 use protocol_shim::ErrorCode;
-use protocol_shim::header::RequestHeader;
 
 use super::*;
 use crate::broker::Broker;
@@ -65,14 +64,7 @@ impl Client {
     }
 
     fn at(&self, api_version: i16) -> RequestContext {
-        let header = RequestHeader {
-            api_key: 0,
-            api_version,
-            correlation_id: 0,
-            client_id: None,
-        };
-        let session = Arc::new(walk::session());
-        RequestContext::new(&self.broker, &session, &header, 1000, Instant::now())
+        walk::at(&self.broker, api_version)
     }
 
     async fn init_as(

@@ -14,6 +14,7 @@ use storage::memory;
 
 use crate::broker::Broker;
 use crate::config::{BrokerConfig, HostPort};
+use crate::context::RequestContext;
 use crate::dispatch;
 use crate::metadata::MetaProperties;
 use crate::net::session::{ClientListener, Session};
@@ -51,13 +52,21 @@ pub(super) async fn broker_with(settings: &[(&str, &str)], logs: Arc<dyn LogStor
     assembled.expect("broker")
 }
 
+/// A request of this version.
+pub(super) fn at(broker: &Arc<Broker>, api_version: i16) -> RequestContext {
+    RequestContext::of_stranger(broker, advertised(), api_version, None)
+}
+
 pub(super) fn session() -> Session {
-    let advertised = HostPort {
+    let peer_addr = (Ipv4Addr::LOCALHOST, 50_000).into();
+    Session::anonymous(peer_addr, ClientListener::plaintext(advertised()))
+}
+
+fn advertised() -> HostPort {
+    HostPort {
         host: "broker.example".to_owned(),
         port: 9092,
-    };
-    let peer_addr = (Ipv4Addr::LOCALHOST, 50_000).into();
-    Session::anonymous(peer_addr, ClientListener::plaintext(advertised))
+    }
 }
 
 /// Asks with a request in which every array has one element. The answer is the text of the decoded response; `None`: none
